@@ -1,0 +1,30 @@
+"""Train and run multilayer perceptrons fast, from Python.
+
+``MLPClassifier`` and ``MLPRegressor`` replace scikit-learn's; ``MLP`` is a small model API; ``load`` reads what any
+of them has saved. Names are imported when first used, so that ``import fastmlp`` costs next to nothing.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "MLPClassifier": "classifier",
+    "MLPRegressor": "regressor",
+    "MLP": "model",
+    "Layer": "model",
+    "Optimizer": "model",
+    "load": "saving",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name):
+    if name not in _HOME:
+        raise AttributeError(f"module 'fastmlp' has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__():
+    return [*globals(), *__all__]

@@ -1,0 +1,57 @@
+"""Which backends there are, which of them work here, and which one ``backend="auto"`` takes and why."""
+
+from functools import cache
+from importlib import import_module
+from typing import NamedTuple
+
+# In the order in which "auto" tries them.
+MODULES = {"cython": "cython_cpu", "numba": "numba_cpu", "numpy": "numpy_reference"}
+
+NAMES = ("auto", *MODULES)
+
+# Cython and Numba run within 20 % of each other on layers up to 2048 wide (benchmarks/REPORT.md); Numba's first
+# compilation takes seconds, so what needs none comes first.
+REASONS = {
+    "cython": "compiled ahead of time, nothing to wait for",
+    "numba": "the extension module of backend 'cython' cannot be loaded here, so loops are compiled at run time",
+    "numpy": "neither 'cython' nor 'numba' works here (see 'fastmlp info'): slow reference code",
+}
+
+
+class Backend(NamedTuple):
+    """A backend's name, its module of kernels, and why it was taken."""
+
+    name: str
+    module: object
+    reason: str
+
+
+@cache
+def why_not(name):
+    """None where the backend works, else what importing it says."""
+    try:
+        import_module(f"fastmlp.kernels.{MODULES[name]}")
+    except (ImportError, OSError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def choose(name="auto"):
+    """The Backend of that name, or the best one that works for "auto".
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    ImportError
+        If the backend asked for does not work here; the message says why.
+    """
+    if name not in NAMES:
+        raise ValueError(f"backend must be one of {', '.join(map(repr, NAMES))}, got {name!r}.")
+    reason = "asked for"
+    if name == "auto":
+        name = next(candidate for candidate in MODULES if why_not(candidate) is None)
+        reason = REASONS[name]
+    elif why_not(name) is not None:
+        raise ImportError(f"backend {name!r} does not work here: {why_not(name)}. backend='auto' takes one that does.")
+    return Backend(name, import_module(f"fastmlp.kernels.{MODULES[name]}"), reason)

@@ -1,0 +1,240 @@
+"""MLPClassifier: scikit-learn's, on compiled loops."""
+
+import numpy as np
+from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.metrics import accuracy_score
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+from .base_estimator import BaseMLP
+
+
+class MLPClassifier(ClassifierMixin, BaseMLP):
+    """Multilayer perceptron classifier, a drop-in for scikit-learn's of the same name.
+
+    Softmax outputs and cross-entropy for several classes, logistic outputs and binary cross-entropy for two classes
+    or several labels per row. Parameters up to ``max_fun`` have scikit-learn's names, order, defaults and meaning.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or array-like of shape (n_layers - 2,), default=(100,)
+        Units of each hidden layer; empty for a linear model.
+    activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
+        Activation of the hidden layers.
+    solver : {'lbfgs', 'sgd', 'adam'}, default='adam'
+        'lbfgs' for small data; 'sgd' with momentum; 'adam' (Kingma & Ba 2014).
+    alpha : float >= 0, default=1e-4
+        L2 penalty on the weights; divided by the number of rows (or the sum of their weights) in the loss.
+    batch_size : int or 'auto', default='auto'
+        Rows of a step of 'sgd' and 'adam'; 'auto' is min(200, n_samples).
+    learning_rate : {'constant', 'invscaling', 'adaptive'}, default='constant'
+        Schedule of 'sgd'. 'invscaling': learning_rate_init / (rows seen + 1)^power_t. 'adaptive': a fifth each time
+        ``n_iter_no_change`` epochs in a row bring no improvement by ``tol``, down to 1e-6.
+    learning_rate_init : float > 0, default=1e-3
+        Step size of 'sgd' and 'adam' at the start.
+    power_t : float >= 0, default=0.5
+        Exponent of 'invscaling'.
+    max_iter : int, default=200
+        Epochs of 'sgd' and 'adam', iterations of 'lbfgs'.
+    shuffle : bool, default=True
+        Whether rows are shuffled before each epoch.
+    random_state : int, RandomState or None, default=None
+        For initial weights, the validation split and shuffling: the numbers that scikit-learn draws.
+    tol : float >= 0, default=1e-4
+        What counts as an improvement of loss or validation score; for 'lbfgs' the gradient at which it stops.
+    verbose : bool or int, default=False
+        Whether to print the loss of each epoch.
+    warm_start : bool, default=False
+        Whether ``fit`` starts from the weights of the last one.
+    momentum : float in [0, 1], default=0.9
+        Of 'sgd'.
+    nesterovs_momentum : bool, default=True
+        Whether the momentum of 'sgd' is Nesterov's.
+    early_stopping : bool, default=False
+        Whether to hold out ``validation_fraction`` of the rows (stratified for two classes), stop when the score on them no longer
+        improves, and restore the best weights.
+    validation_fraction : float in [0, 1), default=0.1
+    beta_1, beta_2 : float in [0, 1), default=0.9 and 0.999
+        Decay of Adam's mean and square.
+    epsilon : float > 0, default=1e-8
+        Adam's guard against division by zero.
+    n_iter_no_change : int or inf, default=10
+        Epochs without improvement before stopping.
+    max_fun : int, default=15000
+        Evaluations of loss and gradient that 'lbfgs' may use.
+    backend : {'auto', 'cython', 'numba', 'numpy'}, default='auto'
+        Who runs the hot loops.
+    n_jobs : int or None, default=None
+        Threads of the matrix products. None leaves them to the BLAS library's own setting (OMP_NUM_THREADS,
+        threadpoolctl, joblib); -1 takes all cores.
+
+    Attributes
+    ----------
+    classes_ : ndarray, or list of ndarray
+        Class labels.
+    coefs_, intercepts_ : lists of n_layers - 1 arrays
+        Weights of shape (inputs, outputs) and biases: views of one flat vector, which may be changed in place.
+    loss_ : float
+        Training loss of the last epoch (mean over rows, penalty included).
+    best_loss_ : float or None
+        Lowest of ``loss_curve_``; None with early stopping. 'sgd' and 'adam' only, as the next two.
+    loss_curve_ : list of float
+        Training loss of each epoch.
+    validation_scores_, best_validation_score_ : list of float and float, or None
+        Accuracy on the rows held out, with early stopping.
+    n_iter_ : int
+        Epochs or iterations of the last fit.
+    t_ : int
+        Rows seen by 'sgd' or 'adam'.
+    n_features_in_, feature_names_in_ : int and ndarray of str
+        Width of X, and its column names where it had any.
+    n_layers_, n_outputs_ : int
+        Layers, inputs included, and output units.
+    out_activation_ : str
+        Activation of the output layer.
+    backend_, backend_reason_ : str
+        The backend that ran the last fit, and why it was taken.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from fastmlp import MLPClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> MLPClassifier(random_state=0, max_iter=30, tol=0).fit(X[::2] / 16, y[::2]).score(X[1::2] / 16, y[1::2]) > 0.95
+    True
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        solver="adam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+        backend="auto",
+        n_jobs=None,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.backend = backend
+        self.n_jobs = n_jobs
+
+    def _validate_input(self, X, y, incremental, reset):
+        X, y = validate_data(
+            self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=(np.float64, np.float32), reset=reset
+        )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+            self._label_binarizer = LabelBinarizer().fit(y)
+            self.classes_ = self._label_binarizer.classes_
+        else:
+            self._check_classes(unique_labels(y))
+        return X, self._label_binarizer.transform(y)
+
+    def _check_classes(self, classes):
+        """A later fit may not bring new classes; one that is not partial may not lack any either."""
+        if self.warm_start and set(classes) != set(self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
+                f"Previously got {self.classes_}, `y` has {classes}"
+            )
+        if len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
+            )
+
+    def _loss_and_output(self):
+        if self._label_binarizer.y_type_ == "multiclass":
+            return "categorical_cross_entropy", "softmax"
+        return "binary_cross_entropy", "logistic"
+
+    def _decode(self, output):
+        return self._label_binarizer.inverse_transform(output.ravel() if self.n_outputs_ == 1 else output)
+
+    def _score(self, X, y, sample_weight):
+        return accuracy_score(y, self._decode(self._forward(X)), sample_weight=sample_weight)
+
+    @available_if(lambda estimator: estimator._check_solver())
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None, classes=None):
+        """One epoch over the given data, going on from the weights and the optimizer of the last one.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in ``fit``.
+        classes : array of shape (n_classes,), default=None
+            All labels that will ever come. Needed in the first call, optional afterwards.
+
+        Returns
+        -------
+        self : object
+        """
+        if _check_partial_fit_first_call(self, classes):
+            labels = y if type_of_target(y).startswith("multilabel") else classes
+            self._label_binarizer = LabelBinarizer().fit(labels)
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X):
+        """Predicted classes, shape (n_samples,), or (n_samples, n_classes) of 0 and 1 for several labels per row."""
+        check_is_fitted(self)
+        return self._decode(self._output(X))
+
+    def predict_proba(self, X):
+        """Probability of each class, shape (n_samples, n_classes), in the order of ``classes_``."""
+        check_is_fitted(self)
+        output = self._output(X)
+        return np.hstack([1 - output, output]) if self.n_outputs_ == 1 else output
+
+    def predict_log_proba(self, X):
+        """Logarithm of ``predict_proba(X)``."""
+        probability = self.predict_proba(X)
+        return np.log(probability, out=probability)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

@@ -1,0 +1,67 @@
+"""L-BFGS (Liu & Nocedal 1989) through SciPy, on the loss and gradient of a backend."""
+
+import numpy as np
+from scipy.optimize import OptimizeResult, minimize
+
+from .training import Interrupted, reported_loss, take_rows
+
+INTERRUPTED, DIVERGED = -1, -2  # beside SciPy's 0 (converged), 1 (a limit was reached) and 2 (other)
+
+BLOCK_BYTES = 2**26  # of activations: the whole set is one batch, but its rows pass through in blocks
+
+
+def loss_and_gradient_in_blocks(backend, network, parameters, X, y, sample_weight, alpha):
+    """(reported loss, gradient) of the weighted mean over all rows, with bounded working memory.
+
+    X, y and weights are cast block by block to the dtype of the parameters. The penalty is charged to one block.
+    """
+    n_rows, dtype = X.shape[0], parameters.dtype
+    block = max(256, BLOCK_BYTES // (dtype.itemsize * sum(network.sizes)))
+    total = float(n_rows) if sample_weight is None else float(sample_weight.sum())
+    loss, gradient = 0.0, np.zeros_like(parameters)
+    for start in range(0, n_rows, block):
+        rows = slice(start, start + block)
+        X_block = np.ascontiguousarray(take_rows(X, rows), dtype)
+        weight = None if sample_weight is None else sample_weight[rows].astype(dtype, copy=False)
+        share = float(len(X_block)) if weight is None else float(weight.sum())
+        if share == 0:
+            continue
+        data_loss, penalty, slope = backend.loss_and_gradient(
+            network, parameters, X_block, y[rows].astype(dtype, copy=False), weight, alpha
+        )
+        alpha = 0.0
+        loss += reported_loss(network, data_loss, penalty) * share / total
+        gradient += slope * dtype.type(share / total)
+    return loss, gradient
+
+
+def fit_lbfgs(backend, network, parameters, X, y, sample_weight, alpha, *, max_iter, max_fun, tol,
+              interruption=None, on_iteration=None):  # fmt: skip
+    """Minimise in place, in float64 whatever the dtype of the parameters (a line search needs the digits).
+
+    ``on_iteration(loss)`` hears of each iteration. Returns SciPy's OptimizeResult; its ``status`` is INTERRUPTED after
+    Ctrl-C and DIVERGED where the solution is not finite. Then the parameters are those of the last good iteration.
+    """
+    last = OptimizeResult(x=parameters.astype(np.float64), fun=np.inf, nit=0, status=0, message="")
+
+    def objective(x):
+        if interruption is not None and interruption.requested:
+            raise Interrupted
+        return loss_and_gradient_in_blocks(backend, network, x, X, y, sample_weight, alpha)
+
+    def callback(intermediate_result):
+        x, loss = intermediate_result.x, float(intermediate_result.fun)
+        if np.isfinite(loss) and np.isfinite(x).all():
+            last.update(x=x.copy(), fun=loss, nit=last.nit + 1)
+        if on_iteration is not None:
+            on_iteration(loss)
+
+    options = {"maxfun": max_fun, "maxiter": max_iter, "gtol": tol}
+    try:
+        result = minimize(objective, last.x, method="L-BFGS-B", jac=True, options=options, callback=callback)
+        if not (np.isfinite(result.fun) and np.isfinite(result.x).all()):
+            result = OptimizeResult(last, status=DIVERGED)
+    except (Interrupted, KeyboardInterrupt):
+        result = OptimizeResult(last, status=INTERRUPTED)
+    parameters[...] = result.x
+    return result

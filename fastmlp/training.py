@@ -1,0 +1,148 @@
+"""Epochs of stochastic gradient descent: what a training run knows, and how it goes on from there.
+
+Python is entered between chunks of about CHUNK_SECONDS, for Ctrl-C and progress; never between steps.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import issparse
+
+from fastmlp.kernels.network import Network, Optimizer, new_slots
+from fastmlp.kernels.rules import LOSSES
+
+CHUNK_SECONDS = 0.1
+FIRST_CHUNK_FLOPS = 1e8  # before a speed is known: tens of milliseconds on any machine
+DENSE_BLOCK_BYTES = 2**25  # sparse rows are made dense in blocks of this size
+
+
+class Diverged(ArithmeticError):
+    """The loss or a parameter stopped being finite; the parameters are those of the last good epoch."""
+
+
+class Interrupted(Exception):
+    """Ctrl-C: the state is where the last chunk left it."""
+
+
+@dataclass
+class TrainingState:
+    """All that a run needs to go on, bit for bit, as if it had never stopped.
+
+    ``parameters`` and each row of ``slots`` are flat vectors (kernels/network.py). ``order`` holds the rows of the
+    epoch in progress, of which ``position`` are used; ``loss_sum`` and ``penalty_sum`` belong to those.
+    """
+
+    parameters: np.ndarray
+    slots: np.ndarray
+    optimizer: Optimizer
+    step: int = 0
+    epoch: int = 0
+    order: np.ndarray | None = None
+    position: int = 0
+    loss_sum: float = 0.0
+    penalty_sum: float = 0.0
+
+    @classmethod
+    def start(cls, parameters, optimizer):
+        """A run that has not made a step."""
+        return cls(parameters, new_slots(optimizer.name, parameters.size, parameters.dtype), optimizer)
+
+    def reset_optimizer(self):
+        self.slots[...] = 0
+        self.step = 0
+
+    def drop_epoch_in_progress(self):
+        self.position, self.loss_sum, self.penalty_sum = 0, 0.0, 0.0
+
+
+def reported_loss(network, data_loss, penalty):
+    """A kernel's data loss (summed over outputs) and penalty as one number, averaged where the loss's row says so."""
+    return data_loss / (network.sizes[-1] if LOSSES[network.loss].averaged else 1) + penalty
+
+
+def take_rows(X, rows):
+    """Rows of a dense or CSR matrix as a dense block in C order."""
+    return X[rows].toarray() if issparse(X) else X[rows]
+
+
+def _flops_per_row(network):
+    return 6 * network.n_parameters
+
+
+class Epochs:
+    """Runs epochs over fixed data, changing ``state`` in place.
+
+    X is C-contiguous (or CSR) and y is C-contiguous of shape (rows, outputs), both, like ``sample_weight``, in the
+    dtype of the parameters. ``random_state`` (None: rows stay in order) shuffles the rows before each epoch;
+    ``on_rows(n)`` hears of each chunk.
+    """
+
+    def __init__(self, backend, network: Network, state: TrainingState, X, y, sample_weight, *, batch_size, alpha,
+                 random_state=None, interruption=None, on_rows=None):  # fmt: skip
+        self.backend, self.network, self.state = backend, network, state
+        self.X, self.y, self.sample_weight = X, y, sample_weight
+        self.batch_size, self.alpha = batch_size, alpha
+        self.random_state, self.interruption, self.on_rows = random_state, interruption, on_rows
+        self.seconds = 0.0  # spent in native calls
+        self.rows_done = 0
+        if state.order is None or len(state.order) != X.shape[0]:
+            state.order = np.arange(X.shape[0])
+            state.drop_epoch_in_progress()
+        self._batches = FIRST_CHUNK_FLOPS // (_flops_per_row(network) * batch_size)
+        self._max_batches = math.inf
+        if issparse(X):
+            self._max_batches = DENSE_BLOCK_BYTES // (X.shape[1] * X.dtype.itemsize * batch_size)
+
+    def run(self):
+        """One epoch, or the rest of one that was interrupted. Returns its loss.
+
+        Raises
+        ------
+        Interrupted, Diverged
+        """
+        state = self.state
+        last_finite = state.parameters.copy()
+        if state.position == 0 and self.random_state is not None:
+            state.order = state.order[self.random_state.permutation(len(state.order))]
+        while state.position < len(state.order):
+            if self.interruption is not None and self.interruption.requested:
+                raise Interrupted
+            self._run_chunk()
+            if not math.isfinite(state.loss_sum + state.penalty_sum):
+                break
+        if not (math.isfinite(state.loss_sum + state.penalty_sum) and np.isfinite(state.parameters).all()):
+            state.parameters[...] = last_finite
+            state.reset_optimizer()
+            state.drop_epoch_in_progress()
+            raise Diverged
+        n_rows = len(state.order)
+        loss = reported_loss(self.network, state.loss_sum / n_rows, state.penalty_sum / n_rows)
+        state.epoch += 1
+        state.drop_epoch_in_progress()
+        return loss
+
+    def _run_chunk(self):
+        state, weight = self.state, self.sample_weight
+        n_rows = self.batch_size * int(max(1, min(self._batches, self._max_batches, len(state.order))))
+        rows = state.order[state.position : state.position + n_rows]
+        X, y, order = self.X, self.y, rows
+        if issparse(X):
+            X, y, order = take_rows(X, rows), y[rows], np.arange(len(rows))
+            weight = None if weight is None else weight[rows]
+        start = time.perf_counter()
+        loss_sum, penalty_sum, n_steps = self.backend.train_epoch(
+            self.network, state.optimizer, state.parameters, state.slots, state.step,
+            X, y, order, self.batch_size, weight, self.alpha,
+        )  # fmt: skip
+        seconds = time.perf_counter() - start
+        state.step += n_steps
+        state.position += len(rows)
+        state.loss_sum += loss_sum
+        state.penalty_sum += penalty_sum
+        self.seconds += seconds
+        self.rows_done += len(rows)
+        self._batches = CHUNK_SECONDS / max(seconds, 1e-6) * len(rows) / self.batch_size
+        if self.on_rows is not None:
+            self.on_rows(len(rows))
