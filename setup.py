@@ -25,8 +25,11 @@ def load_rules():
     return rules
 
 
-def typed_rule(function, pointers=0):
-    """A rule as a typed Cython function; its first ``pointers`` arguments are rows of n values, the next is n."""
+def typed_rule(function, pointers=0, doubles=0):
+    """A rule as a typed Cython function.
+
+    Its first ``pointers`` arguments are rows of n values, the next is n; or its last ``doubles`` are float64.
+    """
     source = inspect.getsource(function)
     tree = ast.parse(source).body[0]
     result = next(node.value for node in ast.walk(tree) if isinstance(node, ast.Return)) if not pointers else None
@@ -36,7 +39,9 @@ def typed_rule(function, pointers=0):
     elif isinstance(result, ast.Tuple):
         returns = f"({', '.join(['floating'] * len(result.elts))})"
     names = [argument.arg for argument in tree.args.args]
-    kinds = ["floating*"] * pointers + (["Py_ssize_t"] if pointers else ["floating"] * len(names))
+    kinds = ["floating"] * (len(names) - doubles) + ["double"] * doubles
+    if pointers:
+        kinds = ["floating*"] * pointers + ["Py_ssize_t"]
     head = f"cdef inline {returns} {function.__name__}({', '.join(map(' '.join, zip(kinds, names)))}) noexcept nogil:"
     body = source.split(":\n", 1)[1]
     body = re.sub(r"^ *T = type\(.*\)\n", "", body, flags=re.M)
@@ -89,12 +94,12 @@ def optimizer_loops(table):
     for row in table.values():
         n = len(row.slots)
         slots = [f"slots[{k} * n + i]" for k in range(n)]
-        options = [f"<floating>options[{k}]" for k in range(len(row.options))]
+        options = [f"options[{k}]" for k in range(len(row.options))]
         given = ", ".join(["w[i]", "g[i]", *slots, "rate", *options])
         updates.append([f"for i in range(n): {', '.join(['w[i]', *slots])} = {row.update.__name__}({given})"])
-        given = ", ".join(["learning_rate", "step", *(f"options[{k}]" for k in range(len(row.options)))])
+        given = ", ".join(["learning_rate", "step", *options])
         rates.append([f"return {row.rate.__name__}({given})" if row.rate else "return learning_rate"])
-    arguments = "int code, floating* w, const floating* g, floating* slots, Py_ssize_t n, floating rate"
+    arguments = "int code, floating* w, const floating* g, floating* slots, Py_ssize_t n, double rate"
     yield switch(f"void apply_update({arguments}, const double* options)", updates)
     yield switch("double step_rate(int code, double learning_rate, double step, const double* options)", rates)
 
@@ -103,7 +108,8 @@ def write_include():
     rules = load_rules()
     rowwise = [row for row in rules.ACTIVATIONS.values() if row.rowwise]
     pointers = {row.function: 1 for row in rowwise} | {row.derivative: 2 for row in rowwise}
-    parts = [HEADER, *(typed_rule(rule, pointers.get(rule, 0)) for rule in rules.RULES)]
+    doubles = {row.update: 1 + len(row.options) for row in rules.OPTIMIZERS.values()}
+    parts = [HEADER, *(typed_rule(rule, pointers.get(rule, 0), doubles.get(rule, 0)) for rule in rules.RULES)]
     parts += activation_loops(rules.ACTIVATIONS)
     parts += loss_loops(rules.LOSSES)
     parts += optimizer_loops(rules.OPTIMIZERS)

@@ -13,7 +13,7 @@ _HOME = {
     "MLPRegressor": "regressor",
     "MLP": "model",
     "Layer": "model",
-    "Optimizer": "model",
+    "make_optimizer": "checks",
     "load": "saving",
 }
 

@@ -36,6 +36,11 @@ def why_not(name):
     return None
 
 
+def works(name):
+    """Whether a backend of that name can be had here."""
+    return name == "auto" or (name in MODULES and why_not(name) is None)
+
+
 def choose(name="auto"):
     """The Backend of that name, or the best one that works for "auto".
 

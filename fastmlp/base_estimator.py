@@ -13,16 +13,25 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-from fastmlp.kernels.network import Network, layer_views, optimizer
+from fastmlp.kernels.network import Network, aligned_copy, layer_views, optimizer
 
 from . import backends, lbfgs
+from .checks import check_network
 from .initialization import glorot_uniform
 from .interruption import Interruption
 from .prediction import predict_rows
+from .saving import load, save
 from .threads import ThreadLimit
 from .training import Diverged, Epochs, Interrupted, TrainingState
 
 STOCHASTIC_SOLVERS = ("sgd", "adam")
+
+# What fit leaves behind, beside the network and its training state.
+FITTED = (
+    "n_features_in_", "feature_names_in_", "classes_", "n_layers_", "n_outputs_", "out_activation_", "n_iter_", "t_",
+    "loss_", "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_", "backend_",
+    "backend_reason_", "_no_improvement_count", "_best_parameters", "_random_state", "_label_type",
+)  # fmt: skip
 
 DIVERGED = (
     "Training diverged in iteration {iteration}: loss or weights are no longer finite. The weights of the end of "
@@ -137,10 +146,7 @@ class BaseMLP(BaseEstimator, ABC):
                 f"for {sizes}: warm_start and partial_fit cannot change them."
             )
         dtype = self._writable_parameters().dtype
-        if issparse(X):
-            X = X.tocsr().astype(dtype, copy=False)
-        else:
-            X = np.ascontiguousarray(X, dtype)
+        X = X.tocsr().astype(dtype, copy=False) if issparse(X) else np.ascontiguousarray(X, dtype)
         y = np.ascontiguousarray(y, dtype)
         if not np.isfinite(y).all():
             raise ValueError(f"y contains values too large for {dtype}: scale it, or pass X in float64.")
@@ -344,6 +350,45 @@ class BaseMLP(BaseEstimator, ABC):
         super().__setstate__(state)
         if "_parameters" in state:
             self._bind(self._parameters)
+
+    # Files.
+
+    def save(self, path):
+        """Write parameters, fitted state and optimizer state to a model file (docs: ``fastmlp.saving``)."""
+        save(self, path)
+
+    @classmethod
+    def load(cls, path):
+        """The estimator in a file that ``save`` wrote; ModelFileError if it is anything else."""
+        return load(path, cls.__name__)
+
+    def saved_state(self):
+        """What a model file holds of this estimator."""
+        saved = {"params": self.get_params(deep=False)}
+        if hasattr(self, "coefs_"):
+            saved |= {
+                "fitted": {name: getattr(self, name) for name in FITTED if hasattr(self, name)},
+                "network": tuple(self._network),
+                "parameters": self._current_parameters(),
+                "training": None if self._training is None else self._training.to_dict(),
+            }
+        return saved
+
+    @classmethod
+    def from_saved_state(cls, saved):
+        """The estimator of ``saved_state``."""
+        model = cls(**saved["params"])
+        if "network" in saved:
+            for name in FITTED:
+                if name in saved["fitted"]:
+                    setattr(model, name, saved["fitted"][name])
+            model._network = Network(*saved["network"])
+            check_network(model._network.activations, model._network.loss)
+            parameters = aligned_copy(saved["parameters"])
+            training = saved["training"]
+            model._training = training and TrainingState.from_dict(training, model._network, parameters.dtype)
+            model._bind(parameters)
+        return model
 
     # Prediction.
 

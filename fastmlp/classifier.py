@@ -53,8 +53,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     nesterovs_momentum : bool, default=True
         Whether the momentum of 'sgd' is Nesterov's.
     early_stopping : bool, default=False
-        Whether to hold out ``validation_fraction`` of the rows (stratified for two classes), stop when the score on them no longer
-        improves, and restore the best weights.
+        Whether to hold out ``validation_fraction`` of the rows (stratified for two classes), stop when the score on
+        them no longer improves, and restore the best weights.
     validation_fraction : float in [0, 1), default=0.1
     beta_1, beta_2 : float in [0, 1), default=0.9 and 0.999
         Decay of Adam's mean and square.
@@ -168,11 +168,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
-            self._label_binarizer = LabelBinarizer().fit(y)
-            self.classes_ = self._label_binarizer.classes_
+            self._set_classes(y)
         else:
             self._check_classes(unique_labels(y))
-        return X, self._label_binarizer.transform(y)
+        return X, self._label_binarizer().transform(y)
+
+    def _set_classes(self, labels):
+        binarizer = LabelBinarizer().fit(labels)
+        self.classes_, self._label_type = binarizer.classes_, binarizer.y_type_
+
+    def _label_binarizer(self):
+        """scikit-learn's translation between labels and columns of 0 and 1."""
+        binarizer = LabelBinarizer()
+        binarizer.classes_, binarizer.y_type_, binarizer.sparse_input_ = self.classes_, self._label_type, False
+        return binarizer
 
     def _check_classes(self, classes):
         """A later fit may not bring new classes; one that is not partial may not lack any either."""
@@ -187,12 +196,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
 
     def _loss_and_output(self):
-        if self._label_binarizer.y_type_ == "multiclass":
+        if self._label_type == "multiclass":
             return "categorical_cross_entropy", "softmax"
         return "binary_cross_entropy", "logistic"
 
     def _decode(self, output):
-        return self._label_binarizer.inverse_transform(output.ravel() if self.n_outputs_ == 1 else output)
+        return self._label_binarizer().inverse_transform(output.ravel() if self.n_outputs_ == 1 else output)
 
     def _score(self, X, y, sample_weight):
         return accuracy_score(y, self._decode(self._forward(X)), sample_weight=sample_weight)
@@ -214,8 +223,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self : object
         """
         if _check_partial_fit_first_call(self, classes):
-            labels = y if type_of_target(y).startswith("multilabel") else classes
-            self._label_binarizer = LabelBinarizer().fit(labels)
+            self._set_classes(y if type_of_target(y).startswith("multilabel") else classes)
         return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import issparse
 
-from fastmlp.kernels.network import Network, Optimizer, new_slots
+from fastmlp.kernels.network import Network, Optimizer, aligned_copy, new_slots
 from fastmlp.kernels.rules import LOSSES
 
 CHUNK_SECONDS = 0.1
@@ -48,6 +48,24 @@ class TrainingState:
     def start(cls, parameters, optimizer):
         """A run that has not made a step."""
         return cls(parameters, new_slots(optimizer.name, parameters.size, parameters.dtype), optimizer)
+
+    def to_dict(self):
+        """For a model file."""
+        return {**vars(self), "optimizer": tuple(self.optimizer)}
+
+    @classmethod
+    def from_dict(cls, saved, network, dtype):
+        """The state that ``to_dict`` gave; ValueError where it does not fit the network."""
+        state = cls(**{**saved, "optimizer": Optimizer(*saved["optimizer"])})
+        expected = new_slots(state.optimizer.name, network.n_parameters, dtype)
+        for name, found, shape in (
+            ("parameters", state.parameters, expected.shape[1:]),
+            ("slots", state.slots, expected.shape),
+        ):
+            if found.shape != shape or found.dtype != dtype:
+                raise ValueError(f"{name} are {found.dtype} of shape {found.shape}, not {dtype} of shape {shape}")
+        state.parameters, state.slots = aligned_copy(state.parameters), aligned_copy(state.slots)
+        return state
 
     def reset_optimizer(self):
         self.slots[...] = 0

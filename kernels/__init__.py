@@ -1,4 +1,4 @@
-"""Every hot loop of fastmlp. A backend is a module with the functions of CONTRACT; numpy_reference says what they do."""
+"""All hot loops. A backend is a module with the functions listed here; numpy_reference.py says what each does."""
 
 CONTRACT = ("forward", "loss_and_gradient", "update", "train_epoch")
 PIECES = ("dense_forward", "activation_derivative", "delta_backpropagation", "weight_gradient")

@@ -14,7 +14,7 @@ from scipy.linalg.cython_blas cimport dgemm, sgemm
 
 import numpy as np
 
-from .rules import ACTIVATIONS as _ACTIVATIONS, LOSSES as _LOSSES, OPTIMIZERS as _OPTIMIZERS
+from fastmlp.kernels.rules import ACTIVATIONS as _ACTIVATIONS, LOSSES as _LOSSES, OPTIMIZERS as _OPTIMIZERS
 
 FORWARD_ROWS = 256  # a prediction's working memory is this many rows of activations, however long X is
 
@@ -239,7 +239,7 @@ def _update(int code, floating[::1] parameters, const floating[::1] gradient, fl
     cdef double rate
     with nogil:
         rate = step_rate(code, learning_rate, step, &options[0])
-        apply_update(code, &parameters[0], &gradient[0], &slots[0, 0], parameters.shape[0], <floating>rate, &options[0])
+        apply_update(code, &parameters[0], &gradient[0], &slots[0, 0], parameters.shape[0], rate, &options[0])
 
 
 def train_epoch(
@@ -293,7 +293,7 @@ def _train_epoch(const int[::1] codes, int loss, bint linked, int optimizer, con
                                  &deltas[0, 0], &deltas[1, 0], &gradient[0], &squares, rows)
             step += 1
             apply_update(optimizer, &parameters[0], &gradient[0], &slots[0, 0], parameters.shape[0],
-                         <floating>step_rate(optimizer, learning_rate, step, &options[0]), &options[0])
+                         step_rate(optimizer, learning_rate, step, &options[0]), &options[0])
             loss_sum += rows * data_loss
             penalty_sum += rows * alpha / total * squares / 2
     return loss_sum, penalty_sum, step - first

@@ -7,8 +7,7 @@ Gradients and every optimizer slot have the same layout, so an update is one pas
 from typing import NamedTuple
 
 import numpy as np
-
-from .rules import OPTIMIZERS
+from fastmlp.kernels.rules import OPTIMIZERS
 
 ALIGNMENT = 64  # bytes: one cache line, one AVX-512 vector
 
@@ -47,6 +46,13 @@ def aligned_zeros(shape, dtype):
     raw = np.zeros(count + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + count].view(dtype).reshape(shape)
+
+
+def aligned_copy(array):
+    """A copy that starts on a cache line."""
+    copy = aligned_zeros(array.shape, array.dtype)
+    copy[...] = array
+    return copy
 
 
 def new_slots(optimizer_name, n_parameters, dtype):

@@ -7,10 +7,9 @@ from functools import cache
 
 import numba
 import numpy as np
-
-from . import numba_pieces
-from .numba_pieces import COMPILE, NO_PIECE, call
-from .rules import LOSSES
+from fastmlp.kernels import numba_pieces
+from fastmlp.kernels.numba_pieces import COMPILE, NO_PIECE, call
+from fastmlp.kernels.rules import LOSSES
 
 FORWARD_ROWS = 256  # a prediction's working memory is this many rows of activations, however long X is
 
@@ -111,9 +110,7 @@ def _loss_and_gradient(activate, derive, loss, sizes, parameters, X, y, weight, 
     deltas = np.empty((2, X.shape[0] * sizes[1:].max()), parameters.dtype)
     _forward_rows(activate, sizes, parameters, X, outputs)
     decay = alpha / total
-    data_loss, squares = _backward(
-        derive, loss, sizes, parameters, X, y, weight, decay, outputs, deltas, gradient
-    )
+    data_loss, squares = _backward(derive, loss, sizes, parameters, X, y, weight, decay, outputs, deltas, gradient)
     return data_loss, decay * squares / 2
 
 
@@ -123,7 +120,7 @@ def _train_epoch(
     X, y, order, batch_size, sample_weight, alpha,
 ):  # fmt: skip
     n_inputs, n_outputs = sizes[0], sizes[-1]
-    cast, cast_options = parameters.dtype.type, options.astype(parameters.dtype)
+    cast = parameters.dtype.type
     batch_size = min(batch_size, order.size)
     inputs = np.empty(batch_size * n_inputs, parameters.dtype)
     targets = np.empty(batch_size * n_outputs, parameters.dtype)
@@ -152,14 +149,12 @@ def _train_epoch(
             t[i] = y[order[start + i]]
         _forward_rows(activate, sizes, parameters, x, outputs)
         decay = alpha / total
-        data_loss, squares = _backward(
-            derive, loss, sizes, parameters, x, t, weight, decay, outputs, deltas, gradient
-        )
+        data_loss, squares = _backward(derive, loss, sizes, parameters, x, t, weight, decay, outputs, deltas, gradient)
         step += 1
         step_rate = learning_rate
         if rate != NO_PIECE:
             step_rate = call(rate, (learning_rate, float(step), options))
-        call(update, (parameters, gradient, slots, parameters.size, cast(step_rate), cast_options))
+        call(update, (parameters, gradient, slots, parameters.size, step_rate, options))
         loss_sum += rows * data_loss
         penalty_sum += rows * decay * squares / 2
     return loss_sum, penalty_sum, step - first
@@ -235,9 +230,8 @@ def update(optimizer, parameters, gradient, slots, step):
     rate, options = optimizer.learning_rate, np.array(optimizer.options)
     if numba_pieces.rate(optimizer.name) != NO_PIECE:
         rate = _step_rate(numba_pieces.rate(optimizer.name), rate, float(step), options)
-    dtype = parameters.dtype
-    piece = numba_pieces.update(optimizer.name, numba.from_dtype(dtype))
-    _update(piece, parameters, gradient, slots, dtype.type(rate), options.astype(dtype))
+    piece = numba_pieces.update(optimizer.name, numba.from_dtype(parameters.dtype))
+    _update(piece, parameters, gradient, slots, rate, options)
 
 
 @_njit
@@ -245,9 +239,7 @@ def _step_rate(piece, learning_rate, step, options):
     return call(piece, (learning_rate, step, options))
 
 
-def train_epoch(
-    network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight=None, alpha=0.0
-):
+def train_epoch(network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight=None, alpha=0.0):
     activate, derive, loss, sizes = _addresses(network, parameters.dtype)
     return _train_epoch(
         activate, derive, loss,

@@ -9,14 +9,13 @@ import inspect
 from functools import cache
 
 import numba
+from fastmlp.kernels import rules
+from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
 from llvmlite import ir
 from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple
-
-from . import rules
-from .rules import ACTIVATIONS, LOSSES, OPTIMIZERS
 
 NO_PIECE = 0  # the address of nothing: a driver leaves the step out
 
@@ -33,7 +32,7 @@ def _disk_cache_works():
     return True
 
 
-COMPILE = dict(cache=_disk_cache_works(), error_model="numpy")
+COMPILE = {"cache": _disk_cache_works(), "error_model": "numpy"}
 
 # Numba stamps cached code with the file of the piece; the formula lives in another, so its hash goes into the name.
 _RULES_HASH = hashlib.sha256(inspect.getsource(rules).encode()).hexdigest()[:12]
@@ -134,7 +133,7 @@ def loss(name, dtype):
 
 @cache
 def update(name, dtype):
-    """piece(w, g, slots, n, rate, options): one optimizer step over n parameters."""
+    """piece(w, g, slots, n, rate, options): one optimizer step over n parameters; rate and options are float64."""
     rule, n_options = OPTIMIZERS[name].update, len(OPTIMIZERS[name].options)
     pointer = types.CPointer(dtype)
 
@@ -160,7 +159,8 @@ def update(name, dtype):
         return 0.0
 
     loop = (no_slot, one_slot, two_slots)[len(OPTIMIZERS[name].slots)]
-    return _compile(loop, rule, dtype, pointer, pointer, pointer, types.int64, dtype, pointer)
+    scalars = types.float64, types.CPointer(types.float64)
+    return _compile(loop, rule, dtype, pointer, pointer, pointer, types.int64, *scalars)
 
 
 @cache

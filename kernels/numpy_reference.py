@@ -6,10 +6,9 @@ a = f(z) and error delta = dLoss/dz; rows are samples.
 """
 
 import numpy as np
+from fastmlp.kernels.network import layer_views
 from scipy.special import expit, xlogy
 from scipy.special import softmax as scipy_softmax
-
-from .network import layer_views
 
 ACTIVATIONS = {
     "identity": lambda z: z,
@@ -79,7 +78,7 @@ def forward(network, parameters, X):
 
 
 def loss_and_gradient(network, parameters, X, y, sample_weight=None, alpha=0.0):
-    """(data loss, penalty, gradient) of the weighted mean over rows; the penalty is alpha |W|^2 / (2 sum of weights)."""
+    """(data loss, penalty, gradient) of the weighted mean over rows; penalty = alpha |W|^2 / (2 sum of weights)."""
     weight = np.ones(len(X), X.dtype) if sample_weight is None else sample_weight
     total = weight.sum()
     weights, biases = layer_views(network, parameters)
@@ -130,9 +129,7 @@ def update(optimizer, parameters, gradient, slots, step):
     OPTIMIZERS[optimizer.name](parameters, gradient, slots, step, optimizer.learning_rate, *optimizer.options)
 
 
-def train_epoch(
-    network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight=None, alpha=0.0
-):
+def train_epoch(network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight=None, alpha=0.0):
     """One pass over the rows named by ``order`` in batches; parameters and slots change in place.
 
     ``step`` is the number of updates made before. Returns (sum over batches of rows x data loss, the same of the

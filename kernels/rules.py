@@ -9,13 +9,15 @@ Row rules (softmax and its derivative) see one row of ``n`` values and work in p
 The tables at the end are the only lists of names: code, tests, benchmarks, help and error messages read them.
 """
 
+from collections.abc import Callable
 from math import exp as _exp
+from math import inf
 from math import log as _log
 from math import pow as _pow
 from math import sqrt as _sqrt
 from math import tanh as _tanh
 from types import FunctionType
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 
 # Activations: value from the pre-activation z, derivative from the output a.
@@ -138,30 +140,34 @@ def poisson(prediction, target):
     return target * (safe_log(target) - safe_log(prediction)) - target + prediction
 
 
-# Optimizers: one parameter, its gradient and its slots in; the parameter and its slots out.
+# Optimizers: one parameter, its gradient and its slots in; the parameter and its slots out. The rate and the options
+# come in float64, so that 1 - beta keeps its digits; only then are they cast.
 def sgd(parameter, gradient, rate):
     """w <- w - rate g (Robbins & Monro 1951)."""
-    return parameter - rate * gradient
+    T = type(parameter)
+    return parameter - T(rate) * gradient
 
 
 def momentum(parameter, gradient, velocity, rate, decay):
     """v <- decay v - rate g;  w <- w + v (Polyak 1964)."""
-    velocity = decay * velocity - rate * gradient
+    T = type(parameter)
+    velocity = T(decay) * velocity - T(rate) * gradient
     return parameter + velocity, velocity
 
 
 def nesterov(parameter, gradient, velocity, rate, decay):
     """v <- decay v - rate g;  w <- w + decay v - rate g (Nesterov 1983; this form: Sutskever et al. 2013)."""
-    velocity = decay * velocity - rate * gradient
-    return parameter + decay * velocity - rate * gradient, velocity
+    T = type(parameter)
+    velocity = T(decay) * velocity - T(rate) * gradient
+    return parameter + T(decay) * velocity - T(rate) * gradient, velocity
 
 
 def adam(parameter, gradient, mean, square, rate, beta_1, beta_2, epsilon):
     """m <- b1 m + (1-b1) g;  v <- b2 v + (1-b2) g^2;  w <- w - rate m / (sqrt v + eps) (Kingma & Ba 2014)."""
     T = type(parameter)
-    mean = beta_1 * mean + (T(1) - beta_1) * gradient
-    square = beta_2 * square + (T(1) - beta_2) * gradient * gradient
-    return parameter - rate * mean / (T(_sqrt(square)) + epsilon), mean, square
+    mean = T(beta_1) * mean + T(1 - beta_1) * gradient
+    square = T(beta_2) * square + T(1 - beta_2) * gradient * gradient
+    return parameter - T(rate) * mean / (T(_sqrt(square)) + T(epsilon)), mean, square
 
 
 def adam_rate(learning_rate, step, beta_1, beta_2, epsilon):
@@ -186,12 +192,14 @@ class Loss(NamedTuple):
     """A loss with a ``link`` needs that output activation, and its derivative is already for z.
 
     ``averaged``: the reported value is the mean over outputs, as in scikit-learn; the gradient is of the sum.
+    ``targets``: the range in which targets make sense.
     """
 
     function: Callable
     derivative: Callable
     link: str | None = None
     averaged: bool = False
+    targets: tuple[float, float] = (-inf, inf)
 
 
 class OptimizerRule(NamedTuple):
@@ -218,9 +226,9 @@ ACTIVATIONS = {
 
 LOSSES = {
     "squared_error": Loss(squared_error, difference, averaged=True),
-    "categorical_cross_entropy": Loss(categorical_cross_entropy, difference, link="softmax"),
-    "binary_cross_entropy": Loss(binary_cross_entropy, difference, link="logistic"),
-    "poisson": Loss(poisson, difference, link="exp"),
+    "categorical_cross_entropy": Loss(categorical_cross_entropy, difference, link="softmax", targets=(0, 1)),
+    "binary_cross_entropy": Loss(binary_cross_entropy, difference, link="logistic", targets=(0, 1)),
+    "poisson": Loss(poisson, difference, link="exp", targets=(0, inf)),
 }
 
 OPTIMIZERS = {

@@ -1,0 +1,35 @@
+# Everything runs in .venv, which is made on first use. PYTHON picks the interpreter (3.11 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := $(wildcard fastmlp/*.py kernels/*.py kernels/*.pyx) setup.py pyproject.toml README.md LICENSE
+
+.PHONY: demo test bench lint clean
+
+demo: .venv/installed
+	mkdir -p demo
+	$(BIN)/fastmlp train digits --hidden 128 --epochs 40 --compare --out demo/digits.fastmlp --plot demo/digits.png
+
+# On the wheel: tests import what a user would install, never the checkout.
+test: .venv/installed
+	FASTMLP_WHEEL=$$(ls dist/*.whl) $(BIN)/pytest -n auto --benchmark-disable $(ARGS)
+
+bench: .venv/installed
+	$(BIN)/pytest benchmarks --benchmark-only --benchmark-json=benchmarks/results.json $(ARGS)
+	$(BIN)/python benchmarks/report.py benchmarks/results.json
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# A wheel built in isolation, installed with what tests, benchmarks and plots need.
+.venv/installed: $(SOURCES)
+	test -d .venv || $(PYTHON) -m venv .venv
+	rm -rf dist build
+	$(BIN)/pip install --quiet --upgrade build ruff
+	$(BIN)/python -m build --outdir dist .
+	wheel=$$(ls dist/*.whl) && $(BIN)/pip install --quiet --force-reinstall --no-deps $$wheel \
+		&& $(BIN)/pip install --quiet "fastmlp[test] @ file://$(CURDIR)/$$wheel"
+	touch $@
+
+clean:
+	rm -rf .venv build dist demo *.egg-info kernels/_rules.pxi kernels/*.so

@@ -1,0 +1,90 @@
+"""Checks on what a network is asked to be and to learn: one clear error, before anything is changed."""
+
+import math
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils import check_array, check_consistent_length
+
+from fastmlp.kernels.network import Optimizer, optimizer
+from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
+
+
+def known(kind, name, table):
+    """``name`` if it is one of the table's, else a ValueError that lists them."""
+    if not isinstance(name, str) or name not in table:
+        raise ValueError(f"unknown {kind} {name!r}. Known: {', '.join(table)}.")
+    return name
+
+
+def check_integer(name, value, least):
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+    return int(value)
+
+
+def check_real(name, value, low, high=math.inf, *, open_low=False, open_high=False):
+    """A finite number in the range, ends included unless said otherwise."""
+    good = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not good or not low <= value <= high or (open_low and value == low) or (open_high and value == high):
+        ends = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
+        raise ValueError(f"{name} must be a number in {ends}, got {value!r}.")
+    return float(value)
+
+
+def check_network(activations, loss):
+    """Names known, whole-row activations at the output only, and an output activation that the loss can use."""
+    for name in activations:
+        known("activation", name, ACTIVATIONS)
+    for name in activations[:-1]:
+        if ACTIVATIONS[name].rowwise:
+            raise ValueError(f"activation {name!r} is for the output layer only.")
+    link = LOSSES[known("loss", loss, LOSSES)].link
+    if link is not None and activations[-1] != link:
+        raise ValueError(f"loss {loss!r} needs the output activation {link!r}, got {activations[-1]!r}.")
+
+
+def make_optimizer(name, learning_rate=None, **options):
+    """An optimizer for ``MLP``: a name of the table OPTIMIZERS with its learning rate and options.
+
+    Parameters
+    ----------
+    name : {'sgd', 'momentum', 'nesterov', 'adam'}
+    learning_rate : float > 0, default: 0.001 for 'adam', else 0.01
+    **options : float in [0, 1)
+        'momentum' and 'nesterov': decay (0.9). 'adam': beta_1 (0.9), beta_2 (0.999), epsilon (1e-8).
+    """
+    rule = OPTIMIZERS[known("optimizer", name, OPTIMIZERS)]
+    for key, value in options.items():
+        if key not in rule.options:
+            raise ValueError(f"optimizer {name!r} has no option {key!r}. Known: {', '.join(rule.options) or 'none'}.")
+        check_real(key, value, 0, 1, open_low=key == "epsilon", open_high=True)
+    if learning_rate is not None:
+        check_real("learning_rate", learning_rate, 0, open_low=True)
+    return optimizer(name, learning_rate, **options)
+
+
+def check_optimizer(given):
+    """An Optimizer from one, or from a name. 'lbfgs' stays a name: it is no update rule."""
+    if isinstance(given, Optimizer):
+        return given
+    known("optimizer", given, (*OPTIMIZERS, "lbfgs"))
+    return given if given == "lbfgs" else make_optimizer(given)
+
+
+def check_targets(y, loss, n_outputs, X, dtype):
+    """Targets of shape (rows, n_outputs), C-contiguous; class numbers for a softmax become rows of 0 and 1."""
+    y = check_array(y, dtype=None, ensure_2d=False, input_name="y")
+    check_consistent_length(X, y)
+    if y.ndim == 1 and LOSSES[loss].link == "softmax" and n_outputs > 1:
+        labels = y.astype(np.int64)
+        if not np.array_equal(labels, y) or labels.min() < 0 or labels.max() >= n_outputs:
+            raise ValueError(f"class numbers in y must be the integers 0 to {n_outputs - 1}.")
+        return np.eye(n_outputs, dtype=dtype)[labels]
+    y = y.reshape(len(y), -1)
+    if y.shape[1] != n_outputs:
+        raise ValueError(f"y has {y.shape[1]} columns, but the network has {n_outputs} outputs.")
+    low, high = LOSSES[loss].targets
+    if y.min() < low or y.max() > high:
+        raise ValueError(f"loss {loss!r} needs targets in [{low:g}, {high:g}]; y has {y.min():g} to {y.max():g}.")
+    return check_array(y, dtype=dtype, order="C", input_name="y")

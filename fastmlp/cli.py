@@ -1,0 +1,172 @@
+"""The command ``fastmlp``: train on a table, predict with a saved model, see which backends work."""
+
+import sys
+import time
+import warnings
+
+import click
+
+from fastmlp import __version__
+from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
+
+from . import backends
+
+HIDDEN_ACTIVATIONS = [name for name, row in ACTIVATIONS.items() if not row.rowwise]
+INTERRUPTED = 130  # the exit status of a command that Ctrl-C ended
+
+
+class Widths(click.ParamType):
+    """Comma-separated widths of the hidden layers; '' for none."""
+
+    name = "widths"
+
+    def convert(self, value, param, ctx):
+        try:
+            widths = [int(part) for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        except ValueError:
+            self.fail(f"{value!r} is not a list of widths like 100 or 64,32")
+        if any(width < 1 for width in widths):
+            self.fail("widths must be at least 1")
+        return widths
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__)
+def main():
+    """Train and run multilayer perceptrons, fast."""
+
+
+@main.command(epilog="Examples: fastmlp train digits; fastmlp train houses.csv --target price --hidden 64,64")
+@click.argument("source")
+@click.option("--target", help="Column to predict. Needed for CSV files.")
+@click.option("--task", type=click.Choice(["auto", "classification", "regression"]), default="auto", show_default=True)
+@click.option("--hidden", type=Widths(), default="100", show_default=True, help="Widths of the hidden layers: 64,32.")
+@click.option("--activation", type=click.Choice(HIDDEN_ACTIVATIONS), default="relu", show_default=True)
+@click.option("--optimizer", type=click.Choice([*OPTIMIZERS, "lbfgs"]), default="adam", show_default=True)
+@click.option("--learning-rate", type=float, help="Step size; the optimizer's own default otherwise.")
+@click.option("--alpha", type=float, default=1e-4, show_default=True, help="L2 penalty.")
+@click.option("--epochs", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--test-size", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.2, show_default=True,
+              help="Share of the rows held out for the score.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option("--backend", type=click.Choice(backends.NAMES), default="auto", show_default=True)
+@click.option("--ignore", multiple=True, metavar="COLUMN", help="Leave a column out; may be repeated.")
+@click.option("--drop-missing", is_flag=True, help="Leave out rows with missing values.")
+@click.option("--out", type=click.Path(dir_okay=False), default="model.fastmlp", show_default=True)
+@click.option("--plot", type=click.Path(dir_okay=False), help="Draw the loss curves into this image file.")
+@click.option("--compare", is_flag=True, help="Measure training speed beside the NumPy reference.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def train(source, target, task, hidden, activation, optimizer, learning_rate, alpha, epochs, batch_size, test_size,
+          seed, dtype, backend, ignore, drop_missing, out, plot, compare, quiet):  # fmt: skip
+    """Train on SOURCE: a CSV file, an NPZ file with X and y, or the name of a bundled data set.
+
+    Bundled: digits, iris, wine, breast_cancer, diabetes. Numeric columns are standardised, texts become categories.
+    The model is saved with its columns, for 'fastmlp predict'. Ctrl-C ends training early and saves what there is.
+    """
+    from sklearn.model_selection import train_test_split
+
+    from .checks import make_optimizer
+    from .speed import samples_per_second
+    from .table_model import TableModel
+    from .tables import check_present, read_table
+
+    with reported_errors():
+        frame, target = read_table(source, target)
+        if target is None:
+            raise click.UsageError(f"--target is needed: one of {', '.join(map(str, frame.columns))}.")
+        check_present(frame, ignore)
+        frame = frame.drop(columns=list(ignore))
+        if drop_missing:
+            frame = frame.dropna(ignore_index=True)
+        if optimizer != "lbfgs":
+            optimizer = make_optimizer(optimizer, learning_rate)
+        table = TableModel.create(
+            frame, target, task=task, hidden=hidden, activation=activation, optimizer=optimizer, alpha=alpha,
+            dtype=dtype, backend=backend, random_state=seed,
+        )  # fmt: skip
+        rows = train_test_split(frame, test_size=test_size, random_state=seed)
+        (X, y), held_out = map(table.arrays, rows)
+
+    model = table.model
+    click.echo(f"{len(X):,} rows to train on, {len(held_out[0]):,} held out; {table.encoder.n_outputs} inputs")
+    click.echo(f"backend {model.backend}: {model.backend_reason_}")
+    start = time.perf_counter()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X, y, epochs, batch_size, validation_data=held_out, progress=not quiet)
+    seconds = time.perf_counter() - start
+    for warning in caught:
+        click.echo(f"warning: {warning.message}", err=True)
+    interrupted = any("interrupted" in str(warning.message) for warning in caught)
+    click.echo(f"{model.epoch} epochs in {seconds:.2f} s")
+    for name, value in model.evaluate(*held_out).items():
+        click.echo(f"test {name} {value:.4f}")
+    with reported_errors():
+        table.save(out)
+        click.echo(f"model saved in {out}")
+        if plot and model.history["loss"]:
+            from .plots import plot_history
+
+            plot_history(model.history, plot)
+            click.echo(f"loss plot in {plot}")
+    if interrupted:
+        sys.exit(INTERRUPTED)
+    if compare and optimizer != "lbfgs":
+        rates = samples_per_second(model, X, y, [model.backend, "numpy"], batch_size)
+        click.echo(
+            f"training speed: {rates[model.backend]:,.0f} samples/s with {model.backend}, {rates['numpy']:,.0f} with "
+            f"the NumPy reference: {rates[model.backend] / rates['numpy']:.1f} x"
+        )
+
+
+@main.command(epilog="Example: fastmlp predict model.fastmlp new.csv --out predictions.csv")
+@click.argument("model", type=click.Path(exists=True, dir_okay=False))
+@click.argument("source")
+@click.option("--proba", is_flag=True, help="Write the probability of each class instead of the label.")
+@click.option("--out", type=click.Path(dir_okay=False), help="CSV file to write; stdout otherwise.")
+def predict(model, source, proba, out):
+    """Predict the rows of SOURCE (CSV, NPZ or a bundled data set) with a MODEL that 'fastmlp train' saved."""
+    import pandas as pd
+
+    from .table_model import TableModel
+    from .tables import read_table
+
+    with reported_errors():
+        table = TableModel.load(model)
+        frame, _ = read_table(source)
+        result = table.predict_proba(frame) if proba else pd.DataFrame({table.target: table.predict(frame)})
+        result.to_csv(out if out else sys.stdout, index=False)
+
+
+@main.command()
+def info():
+    """Which backends work here, and why not; versions and threads."""
+    from importlib.metadata import version
+    from platform import platform, python_version
+
+    from threadpoolctl import threadpool_info
+
+    chosen = backends.choose()
+    click.echo(f"fastmlp {__version__}, Python {python_version()}, {platform()}")
+    for package in ("numpy", "scipy", "scikit-learn", "numba"):
+        click.echo(f"  {package} {version(package)}")
+    for name in backends.MODULES:
+        reason = backends.why_not(name)
+        click.echo(f"backend {name}: {'works' if reason is None else 'does not work: ' + reason}")
+    click.echo(f"backend auto takes {chosen.name}: {chosen.reason}")
+    for library in threadpool_info():
+        if library["user_api"] == "blas":
+            click.echo(f"BLAS {library['internal_api']} {library['version']}: {library['num_threads']} threads")
+
+
+class reported_errors:
+    """Errors that a user can mend become one line on stderr and exit status 1."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if isinstance(error, (ValueError, ImportError, OSError)) and not isinstance(error, BrokenPipeError):
+            raise click.ClickException(str(error)) from error

@@ -1,0 +1,324 @@
+"""MLP: the small model API. Layers with their own activations, a loss, an optimizer."""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import r2_score
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import _check_sample_weight
+from tqdm import tqdm
+
+from fastmlp.kernels.network import Network, Optimizer, layer_views
+from fastmlp.kernels.rules import LOSSES
+
+from . import backends, lbfgs
+from .checks import check_integer, check_network, check_optimizer, check_real, check_targets
+from .initialization import glorot_uniform
+from .interruption import Interruption
+from .prediction import predict_rows
+from .saving import load, save
+from .threads import ThreadLimit
+from .training import Diverged, Epochs, Interrupted, TrainingState
+
+
+class Layer(NamedTuple):
+    """A dense layer: its number of units and the name of their activation (a row of the table ACTIVATIONS)."""
+
+    units: int
+    activation: str = "relu"
+
+
+class MLP:
+    """A multilayer perceptron trained by gradient descent.
+
+    Parameters
+    ----------
+    layers : sequence of Layer or (units, activation)
+        Hidden layers and, last, the output layer; a single one is a linear model.
+    loss : {'squared_error', 'categorical_cross_entropy', 'binary_cross_entropy', 'poisson'}
+        The last three need the output activation 'softmax', 'logistic', 'exp'. The squared error has the half; its
+        reported value is the mean over outputs, its gradient that of the sum.
+    optimizer : str or the result of ``fastmlp.make_optimizer``, default='adam'
+        'sgd', 'momentum', 'nesterov', 'adam' with their default options, or 'lbfgs'.
+    alpha : float >= 0, default=0
+        L2 penalty on the weights, divided by the rows of a step.
+    dtype : {'float32', 'float64'}, default='float32'
+    backend : {'auto', 'cython', 'numba', 'numpy'}, default='auto'
+    n_jobs : int or None, default=None
+        Threads of the matrix products; None leaves them to the BLAS library's own setting.
+    random_state : int, RandomState or None, default=None
+        For the initial weights (Glorot uniform) and shuffling.
+
+    Attributes
+    ----------
+    weights, biases : lists of arrays
+        W of shape (inputs, outputs) and b of each layer: views of ``parameters``, to be changed in place.
+    parameters : ndarray of shape (n_parameters,)
+        W1 b1 W2 b2 ... in one vector.
+    history : dict of lists
+        'loss' of each epoch, and 'validation_loss' where validation data were given.
+    epoch : int
+        Epochs finished so far.
+    backend, backend_reason_ : str
+        Who runs the hot loops, and why it was chosen.
+
+    Examples
+    --------
+    >>> from fastmlp import MLP, Layer
+    >>> X = [[0, 0], [0, 1], [1, 0], [1, 1]]
+    >>> model = MLP([Layer(4, "tanh"), Layer(1, "logistic")], "binary_cross_entropy", "lbfgs", random_state=0)
+    >>> model.fit(X, [0, 1, 1, 0], epochs=100).predict(X).round().ravel()
+    array([0., 1., 1., 0.], dtype=float32)
+    """
+
+    def __init__(self, layers, loss="squared_error", optimizer="adam", *, alpha=0.0, dtype="float32", backend="auto",
+                 n_jobs=None, random_state=None):  # fmt: skip
+        self.layers = [Layer(*layer) for layer in layers]
+        if not self.layers:
+            raise ValueError("layers must hold at least the output layer.")
+        for layer in self.layers:
+            check_integer("units of a layer", layer.units, 1)
+        check_network([layer.activation for layer in self.layers], loss)
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
+        self.loss = loss
+        self.optimizer = check_optimizer(optimizer)
+        self.alpha = check_real("alpha", alpha, 0)
+        self.dtype = np.dtype(dtype)
+        self._asked_backend = backend
+        self._backend = backends.choose(backend)
+        if n_jobs is not None and (not isinstance(n_jobs, int) or n_jobs == 0):
+            raise ValueError(f"n_jobs must be None, a positive integer, or -1 for all cores, got {n_jobs!r}.")
+        self.n_jobs = n_jobs
+        # None: a generator of its own, seeded from NumPy's, so that a resumed fit draws what it would have drawn.
+        seed = np.random.randint(2**31) if random_state is None else random_state
+        self._random_state = check_random_state(seed)
+        self.history = {"loss": []}
+        self._state = None
+
+    @property
+    def backend(self):
+        return self._backend.name
+
+    @property
+    def backend_reason_(self):
+        return self._backend.reason
+
+    @property
+    def epoch(self):
+        return 0 if self._state is None else self._state.epoch
+
+    @property
+    def network(self):
+        """Sizes, activations and loss as the kernels see them."""
+        self._need_weights()
+        return self._network
+
+    @property
+    def parameters(self):
+        self._need_weights()
+        return self._state.parameters
+
+    @property
+    def weights(self):
+        return layer_views(self.network, self.parameters)[0]
+
+    @property
+    def biases(self):
+        return layer_views(self.network, self.parameters)[1]
+
+    @property
+    def n_parameters(self):
+        return self.parameters.size
+
+    def _need_weights(self):
+        if self._state is None:
+            raise ValueError("this MLP has no weights yet: call fit, or build(n_inputs).")
+
+    def build(self, n_inputs):
+        """Draw initial weights for inputs of that many columns. ``fit`` does it where it has not been done."""
+        sizes = (check_integer("n_inputs", n_inputs, 1), *(layer.units for layer in self.layers))
+        self._network = Network(sizes, tuple(layer.activation for layer in self.layers), self.loss)
+        parameters = glorot_uniform(self._network, self._network.activations, self._random_state, self.dtype)
+        optimizer = check_optimizer("sgd") if self.optimizer == "lbfgs" else self.optimizer
+        self._state = TrainingState.start(parameters, optimizer)
+        return self
+
+    def _inputs(self, X):
+        X = check_array(X, accept_sparse="csr", dtype=self.dtype, order="C", input_name="X")
+        if self._state is not None and X.shape[1] != self.network.sizes[0]:
+            raise ValueError(f"X has {X.shape[1]} columns, but the network has {self.network.sizes[0]} inputs.")
+        return X
+
+    def _rows(self, X, y, sample_weight):
+        """Checked (X, y, weights) in the model's dtype."""
+        X = self._inputs(X)
+        y = check_targets(y, self.loss, self.layers[-1].units, X, self.dtype)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=self.dtype, ensure_non_negative=True)
+            if not sample_weight.any():
+                raise ValueError("sample_weight is zero for every row: there is nothing to learn from.")
+        return X, y, sample_weight
+
+    def fit(self, X, y, epochs=10, batch_size=32, *, shuffle=True, sample_weight=None, validation_data=None,
+            progress=False):  # fmt: skip
+        """Train for some more epochs; a later call goes on where this one stopped, optimizer state included.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_inputs)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            For a softmax output also class numbers 0 to n_outputs - 1.
+        epochs : int, default=10
+            Passes over the rows ('lbfgs': iterations). An epoch that Ctrl-C cut short is finished first and counts.
+        batch_size : int or None, default=32
+            Rows of a step; None takes all of them. Not used by 'lbfgs'.
+        shuffle : bool, default=True
+            Whether rows are shuffled before each epoch.
+        sample_weight : array-like of shape (n_samples,), default=None
+        validation_data : (X, y), default=None
+            Rows whose loss is noted after each epoch.
+        progress : bool, default=False
+            Whether to show a progress bar on stderr.
+
+        Returns
+        -------
+        self
+            After Ctrl-C with the weights so far; after divergence with those of the last good epoch; each with a
+            warning.
+        """
+        check_integer("epochs", epochs, 1)
+        X, y, sample_weight = self._rows(X, y, sample_weight)
+        batch_size = X.shape[0] if batch_size is None else min(check_integer("batch_size", batch_size, 1), X.shape[0])
+        if validation_data is not None:
+            X_held_out, y_held_out = validation_data
+            if X.shape[1] != np.shape(X_held_out)[1]:
+                raise ValueError(f"validation data have {np.shape(X_held_out)[1]} columns, X has {X.shape[1]}.")
+            held_out = self._rows(X_held_out, y_held_out, None)
+        if self._state is None:
+            self.build(X.shape[1])
+        total = epochs if self.optimizer == "lbfgs" else epochs * X.shape[0] - self._state.position
+        bar = tqdm(total=total, unit=" iterations" if self.optimizer == "lbfgs" else " rows", unit_scale=True,
+                   disable=not progress)  # fmt: skip
+
+        def after_epoch(loss):
+            self.history["loss"].append(loss)
+            if validation_data is not None:
+                self.history.setdefault("validation_loss", []).append(self._mean_loss(*held_out))
+            bar.set_postfix({name: f"{curve[-1]:.4g}" for name, curve in self.history.items()}, refresh=False)
+
+        with bar, ThreadLimit(self.n_jobs), Interruption() as interruption:
+            try:
+                if self.optimizer == "lbfgs":
+                    self._fit_lbfgs(X, y, sample_weight, epochs, interruption, after_epoch, bar.update)
+                else:
+                    run = Epochs(
+                        self._backend.module, self._network, self._state, X, y, sample_weight, batch_size=batch_size,
+                        alpha=self.alpha, random_state=self._random_state if shuffle else None,
+                        interruption=interruption, on_rows=bar.update,
+                    )  # fmt: skip
+                    for _ in range(epochs):
+                        after_epoch(run.run())
+            except Diverged:
+                self._warn_diverged(f"in epoch {self.epoch + 1}; the weights of the end of epoch {self.epoch}")
+            except (Interrupted, KeyboardInterrupt):
+                warnings.warn(f"Training interrupted by user in epoch {self.epoch + 1}; the weights so far are kept.")
+        return self
+
+    def _warn_diverged(self, where):
+        remedy = "Scale the inputs to mean 0 and deviation 1"
+        if self.optimizer != "lbfgs":
+            remedy += f", or lower the learning rate (now {self.optimizer.learning_rate:g})"
+        warnings.warn(f"Training diverged {where} are kept. {remedy}.", ConvergenceWarning)
+
+    def _fit_lbfgs(self, X, y, sample_weight, max_iter, interruption, after_epoch, update):
+        def on_iteration(loss):
+            after_epoch(loss)
+            self._state.epoch += 1
+            update(1)
+
+        result = lbfgs.fit_lbfgs(
+            self._backend.module, self._network, self._state.parameters, X, y, sample_weight, self.alpha,
+            max_iter=max_iter, max_fun=20 * max_iter, tol=1e-6, interruption=interruption, on_iteration=on_iteration,
+        )  # fmt: skip
+        if result.status == lbfgs.INTERRUPTED:
+            raise Interrupted
+        if result.status == lbfgs.DIVERGED:
+            self._warn_diverged(f"after {result.nit} iterations; the last finite weights")
+
+    def _mean_loss(self, X, y, sample_weight):
+        """Loss without penalty."""
+        return lbfgs.loss_and_gradient_in_blocks(
+            self._backend.module, self._network, self._state.parameters, X, y, sample_weight, 0.0
+        )[0]
+
+    def predict(self, X):
+        """Outputs of the network, shape (n_samples, n_outputs): probabilities, means or values."""
+        self._need_weights()
+        X = self._inputs(X)
+        with ThreadLimit(self.n_jobs):
+            return predict_rows(self._backend.module, self._network, self._state.parameters, X)
+
+    def evaluate(self, X, y, sample_weight=None):
+        """{'loss': without penalty, 'accuracy': share of rows} for cross-entropies, else {'loss', 'r2'}."""
+        self._need_weights()
+        X, y, sample_weight = self._rows(X, y, sample_weight)
+        output = self.predict(X)
+        scores = {"loss": self._mean_loss(X, y, sample_weight)}
+        if LOSSES[self.loss].link == "softmax":
+            hits = output.argmax(axis=1) == y.argmax(axis=1)
+            scores["accuracy"] = float(np.average(hits, weights=sample_weight))
+        elif LOSSES[self.loss].link == "logistic":
+            hits = ((output > 0.5) == (y > 0.5)).all(axis=1)
+            scores["accuracy"] = float(np.average(hits, weights=sample_weight))
+        else:
+            scores["r2"] = float(r2_score(y, output, sample_weight=sample_weight))
+        return scores
+
+    def save(self, path):
+        """Write the model, optimizer and random state included, so that a loaded one trains on as this one would."""
+        save(self, path)
+
+    @classmethod
+    def load(cls, path):
+        """The MLP in a file that ``save`` wrote; ModelFileError if it is anything else."""
+        return load(path, cls.__name__)
+
+    def saved_state(self):
+        """What a model file holds of this model."""
+        return {
+            "layers": [tuple(layer) for layer in self.layers],
+            "loss": self.loss,
+            "optimizer": self.optimizer if self.optimizer == "lbfgs" else tuple(self.optimizer),
+            "alpha": self.alpha,
+            "dtype": str(self.dtype),
+            "backend": self._asked_backend,
+            "n_jobs": self.n_jobs,
+            "random_state": self._random_state,
+            "history": self.history,
+            "n_inputs": None if self._state is None else self._network.sizes[0],
+            "training": None if self._state is None else self._state.to_dict(),
+        }
+
+    @classmethod
+    def from_saved_state(cls, saved):
+        """The model of ``saved_state``, on another backend where the one asked for does not work on this machine."""
+        optimizer, backend = saved["optimizer"], saved["backend"]
+        model = cls(
+            saved["layers"], saved["loss"], optimizer if optimizer == "lbfgs" else Optimizer(*optimizer),
+            alpha=saved["alpha"], dtype=saved["dtype"], n_jobs=saved["n_jobs"],
+            backend=backend if backends.works(backend) else "auto",
+        )  # fmt: skip
+        if saved["n_inputs"] is not None:
+            model.build(saved["n_inputs"])
+            model._state = TrainingState.from_dict(saved["training"], model._network, model.dtype)
+        model._random_state = saved["random_state"]
+        model.history = saved["history"]
+        return model
+
+    def __repr__(self):
+        layers = ", ".join(f"{layer.units} {layer.activation}" for layer in self.layers)
+        name = self.optimizer if self.optimizer == "lbfgs" else self.optimizer.name
+        return f"MLP([{layers}], {self.loss!r}, {name!r}, epoch={self.epoch}, backend={self.backend!r})"

@@ -1,0 +1,139 @@
+"""Model files: safetensors with a small versioned JSON header. Reading one runs no code of the file's.
+
+Values are None, booleans, numbers, strings, lists, tuples, dicts with string keys, NumPy arrays and
+numpy.random.RandomState; anything else is refused when writing. Arrays of numbers become tensors.
+"""
+
+import json
+import os
+import tempfile
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_bytes
+
+VERSION = 1
+KINDS = {
+    "MLP": "model",
+    "MLPClassifier": "classifier",
+    "MLPRegressor": "regressor",
+    "TableModel": "table_model",
+}
+
+
+class ModelFileError(ValueError):
+    """The file is not a model of fastmlp, is damaged, or was written by a newer version."""
+
+
+def save(model, path):
+    """Write ``model`` (one of KINDS) to ``path``; the old file stays until the new one is complete."""
+    tensors = {}
+    header = {"version": VERSION, "kind": type(model).__name__, "state": encode(model.saved_state(), tensors)}
+    content = to_bytes(tensors, metadata={"fastmlp": json.dumps(header)})
+    path = Path(path)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(beside, 0o666 & ~mask)  # mkstemp's file is the owner's alone; a saved model is an ordinary file
+        os.replace(beside, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise
+
+
+def load(path, kind=None):
+    """The model in a file that ``save`` wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+    kind : str or None
+        The class to expect; None takes any.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is foreign, cut off, damaged, of another kind, or written by a newer version.
+    OSError
+        If it cannot be read at all.
+    """
+    with open(path, "rb"):
+        pass  # a missing file or one without permission is the system's error, not a damaged model
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(f"{path} is no model file of fastmlp, or it is cut off: {error}") from error
+    if "fastmlp" not in metadata:
+        raise ModelFileError(f"{path} is a safetensors file, but not one that fastmlp wrote.")
+    try:
+        header = json.loads(metadata["fastmlp"])
+        version, found = header["version"], header["kind"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{path}: the header is damaged: {error!r}") from error
+    if version != VERSION:
+        raise ModelFileError(f"{path} has format version {version}; this fastmlp reads {VERSION}. Upgrade fastmlp.")
+    if found not in KINDS or kind not in (None, found):
+        raise ModelFileError(f"{path} holds a {found}, not {'a known model' if kind is None else f'a {kind}'}.")
+    try:
+        return getattr(import_module(f".{KINDS[found]}", __package__), found).from_saved_state(
+            decode(header["state"], tensors)
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ModelFileError(f"{path} is damaged: {error!r}") from error
+
+
+def encode(value, tensors):
+    """A value as JSON; its arrays of numbers go to ``tensors``, which is filled."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, list):
+        return [encode(item, tensors) for item in value]
+    if isinstance(value, tuple):
+        return {"tuple": [encode(item, tensors) for item in value]}
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {"dict": {key: encode(item, tensors) for key, item in value.items()}}
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind in "biuf":
+            name = str(len(tensors))
+            tensors[name] = np.ascontiguousarray(value)
+            return {"tensor": name}
+        return {"array": encode(value.tolist(), tensors), "dtype": "object" if value.dtype.kind == "O" else "str"}
+    if isinstance(value, np.random.RandomState):
+        return {"random_state": encode(list(value.get_state(legacy=True)), tensors)}
+    raise TypeError(f"a model file cannot hold a {type(value).__name__}: {value!r}. pickle or joblib can.")
+
+
+def decode(value, tensors):
+    """The value that ``encode`` was given."""
+    if isinstance(value, list):
+        return [decode(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    (tag, content), *rest = value.items()
+    if tag == "tuple":
+        return tuple(decode(item, tensors) for item in content)
+    if tag == "dict":
+        return {key: decode(item, tensors) for key, item in content.items()}
+    if tag == "tensor":
+        return tensors[content]
+    if tag == "array":
+        items = decode(content, tensors)
+        return np.array(items, dtype=object if dict(rest)["dtype"] == "object" else str)
+    if tag == "random_state":
+        random_state = np.random.RandomState()
+        random_state.set_state(tuple(decode(content, tensors)))
+        return random_state
+    raise ValueError(f"unknown kind of value {tag!r}")

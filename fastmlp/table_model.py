@@ -1,0 +1,105 @@
+"""TableModel: an MLP together with the columns it was trained on, as the command line makes and saves it."""
+
+import numpy as np
+import pandas as pd
+
+from .model import MLP, Layer
+from .saving import load, save
+from .tables import ColumnEncoder, TableError, check_complete, check_present
+
+MAX_CLASSES = 20  # whole numbers with more distinct values than this are taken for a quantity
+
+
+def looks_like_classes(values):
+    """Texts, booleans, and whole numbers of few distinct values are classes; other numbers a quantity."""
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        return True
+    return values.nunique() <= MAX_CLASSES and bool((values == values.round()).all())
+
+
+class TableModel:
+    """Encoded columns -> MLP -> the target column in its own terms.
+
+    ``classes`` holds the labels of a classification; None means regression, whose target is standardised by
+    ``mean`` and ``deviation``.
+    """
+
+    def __init__(self, encoder, model, target, classes=None, mean=0.0, deviation=1.0):
+        self.encoder, self.model, self.target = encoder, model, target
+        self.classes, self.mean, self.deviation = classes, mean, deviation
+
+    @classmethod
+    def create(cls, frame, target, *, task="auto", hidden=(100,), activation="relu", dtype="float32", **options):
+        """An untrained model for the columns of ``frame``; ``options`` go to MLP.
+
+        Raises
+        ------
+        TableError
+            For a missing target column, missing values, or a target with a single value.
+        """
+        check_present(frame, [target])
+        check_complete(frame, list(frame.columns))
+        values = frame[target]
+        encoder = ColumnEncoder.fit(frame.drop(columns=target))
+        if values.nunique() < 2:
+            raise TableError(f"the target {target!r} has a single value in all {len(values)} rows.")
+        hidden = [Layer(units, activation) for units in hidden]
+        if task == "classification" or (task == "auto" and looks_like_classes(values)):
+            classes = np.unique(values.to_numpy())
+            model = MLP([*hidden, Layer(len(classes), "softmax")], "categorical_cross_entropy", dtype=dtype, **options)
+            return cls(encoder, model, target, classes)
+        if not pd.api.types.is_numeric_dtype(values):
+            raise TableError(f"the target {target!r} is not numeric: a regression needs numbers.")
+        model = MLP([*hidden, Layer(1, "identity")], "squared_error", dtype=dtype, **options)
+        return cls(encoder, model, target, None, float(values.mean()), float(values.std(ddof=0)))
+
+    def arrays(self, frame):
+        """(X, y) as the network sees them."""
+        check_complete(frame, [self.target])
+        X = self.encoder.transform(frame, self.model.dtype)
+        values = frame[self.target].to_numpy()
+        if self.classes is None:
+            return X, (values - self.mean) / self.deviation
+        unknown = np.setdiff1d(values, self.classes)
+        if len(unknown):
+            raise TableError(f"{self.target!r} has classes that were not there in training: {list(unknown)}.")
+        return X, np.searchsorted(self.classes, values)
+
+    def predict(self, frame):
+        """Predicted target of each row: a label or a number."""
+        output = self.model.predict(self.encoder.transform(frame, self.model.dtype))
+        if self.classes is None:
+            return output[:, 0] * self.deviation + self.mean
+        return self.classes[output.argmax(axis=1)]
+
+    def predict_proba(self, frame):
+        """Frame with the probability of each class."""
+        if self.classes is None:
+            raise TableError("probabilities are for classes; this model predicts a number.")
+        return pd.DataFrame(self.model.predict(self.encoder.transform(frame, self.model.dtype)), columns=self.classes)
+
+    def save(self, path):
+        save(self, path)
+
+    @classmethod
+    def load(cls, path):
+        return load(path, cls.__name__)
+
+    def saved_state(self):
+        """What a model file holds of this model."""
+        return {
+            "columns": self.encoder.columns,
+            "model": self.model.saved_state(),
+            "target": self.target,
+            "classes": self.classes,
+            "mean": self.mean,
+            "deviation": self.deviation,
+        }
+
+    @classmethod
+    def from_saved_state(cls, saved):
+        """The model of ``saved_state``."""
+        return cls(
+            ColumnEncoder(saved["columns"]), MLP.from_saved_state(saved["model"]), saved["target"], saved["classes"],
+            saved["mean"], saved["deviation"],
+        )  # fmt: skip
