@@ -14,7 +14,8 @@ test: .venv/installed
 	FASTMLP_WHEEL=$$(ls dist/*.whl) $(BIN)/pytest -n auto --benchmark-disable $(ARGS)
 
 bench: .venv/installed
-	$(BIN)/pytest benchmarks --benchmark-only --benchmark-json=benchmarks/results.json $(ARGS)
+	$(BIN)/pytest benchmarks -o python_files='bench_*.py' -o python_functions='bench_*' \
+		--benchmark-json=benchmarks/results.json --benchmark-columns=median,iqr,rounds $(ARGS)
 	$(BIN)/python benchmarks/report.py benchmarks/results.json
 
 lint: .venv/installed

@@ -131,8 +131,6 @@ class BaseMLP(BaseEstimator, ABC):
         X, y = self._validate_input(X, y, incremental, reset=first_pass)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
-            if not sample_weight.any():
-                raise ValueError("sample_weight is zero for every row: there is nothing to learn from.")
         y = y.reshape(-1, 1) if y.ndim == 1 else y
         choice = backends.choose(self.backend)
         self.backend_, self.backend_reason_ = choice.name, choice.reason
@@ -145,9 +143,11 @@ class BaseMLP(BaseEstimator, ABC):
                 f"the fitted network has layers of {self._network.sizes} units, data and hidden_layer_sizes now ask "
                 f"for {sizes}: warm_start and partial_fit cannot change them."
             )
-        dtype = self._writable_parameters().dtype
+        self._make_writable()
+        dtype = self._parameters.dtype
         X = X.tocsr().astype(dtype, copy=False) if issparse(X) else np.ascontiguousarray(X, dtype)
-        y = np.ascontiguousarray(y, dtype)
+        with np.errstate(over="ignore"):
+            y = np.ascontiguousarray(y, dtype)
         if not np.isfinite(y).all():
             raise ValueError(f"y contains values too large for {dtype}: scale it, or pass X in float64.")
         sample_weight = None if sample_weight is None else sample_weight.astype(dtype, copy=False)
@@ -332,12 +332,12 @@ class BaseMLP(BaseEstimator, ABC):
             self._bind(self._parameters)
         return self._parameters
 
-    def _writable_parameters(self):
-        """The same, copied first where they came out of a read-only memory map."""
-        parameters = self._current_parameters()
-        if not parameters.flags.writeable:
-            self._bind(parameters.copy())
-        return self._parameters
+    def _make_writable(self):
+        """Copy what came out of a read-only memory map (joblib.load with mmap_mode)."""
+        if not self._current_parameters().flags.writeable:
+            self._bind(aligned_copy(self._parameters))
+        if self._training is not None and not self._training.slots.flags.writeable:
+            self._training.slots = aligned_copy(self._training.slots)
 
     def __getstate__(self):
         """Without the views, which would pickle every parameter again."""

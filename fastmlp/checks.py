@@ -87,4 +87,5 @@ def check_targets(y, loss, n_outputs, X, dtype):
     low, high = LOSSES[loss].targets
     if y.min() < low or y.max() > high:
         raise ValueError(f"loss {loss!r} needs targets in [{low:g}, {high:g}]; y has {y.min():g} to {y.max():g}.")
-    return check_array(y, dtype=dtype, order="C", input_name="y")
+    with np.errstate(over="ignore"):
+        return check_array(y, dtype=dtype, order="C", input_name="y")

@@ -147,7 +147,8 @@ class MLP:
         return self
 
     def _inputs(self, X):
-        X = check_array(X, accept_sparse="csr", dtype=self.dtype, order="C", input_name="X")
+        with np.errstate(over="ignore"):  # a value too large for float32 is refused as infinite
+            X = check_array(X, accept_sparse="csr", dtype=self.dtype, order="C", input_name="X")
         if self._state is not None and X.shape[1] != self.network.sizes[0]:
             raise ValueError(f"X has {X.shape[1]} columns, but the network has {self.network.sizes[0]} inputs.")
         return X
@@ -158,8 +159,6 @@ class MLP:
         y = check_targets(y, self.loss, self.layers[-1].units, X, self.dtype)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=self.dtype, ensure_non_negative=True)
-            if not sample_weight.any():
-                raise ValueError("sample_weight is zero for every row: there is nothing to learn from.")
         return X, y, sample_weight
 
     def fit(self, X, y, epochs=10, batch_size=32, *, shuffle=True, sample_weight=None, validation_data=None,
@@ -317,6 +316,9 @@ class MLP:
         model._random_state = saved["random_state"]
         model.history = saved["history"]
         return model
+
+    def __reduce__(self):
+        return MLP.from_saved_state, (self.saved_state(),)
 
     def __repr__(self):
         layers = ", ".join(f"{layer.units} {layer.activation}" for layer in self.layers)

@@ -102,7 +102,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     >>> from fastmlp import MLPRegressor
     >>> X = np.linspace(-3, 3, 200)[:, None]
     >>> y = np.sin(X[:, 0])
-    >>> MLPRegressor((32,), "tanh", solver="lbfgs", max_iter=2000, random_state=0).fit(X, y).score(X, y) > 0.99
+    >>> MLPRegressor(activation="tanh", solver="lbfgs", max_iter=2000, random_state=0).fit(X, y).score(X, y) > 0.99
     True
     """
 

@@ -122,14 +122,13 @@ class Epochs:
         """
         state = self.state
         last_finite = state.parameters.copy()
+        self._stop_if_interrupted()  # before the shuffle: it must not be done twice
         if state.position == 0 and self.random_state is not None:
             state.order = state.order[self.random_state.permutation(len(state.order))]
-        while state.position < len(state.order):
-            if self.interruption is not None and self.interruption.requested:
-                raise Interrupted
+        self._run_chunk()
+        while state.position < len(state.order) and math.isfinite(state.loss_sum + state.penalty_sum):
+            self._stop_if_interrupted()
             self._run_chunk()
-            if not math.isfinite(state.loss_sum + state.penalty_sum):
-                break
         if not (math.isfinite(state.loss_sum + state.penalty_sum) and np.isfinite(state.parameters).all()):
             state.parameters[...] = last_finite
             state.reset_optimizer()
@@ -141,6 +140,10 @@ class Epochs:
         state.drop_epoch_in_progress()
         return loss
 
+    def _stop_if_interrupted(self):
+        if self.interruption is not None and self.interruption.requested:
+            raise Interrupted
+
     def _run_chunk(self):
         state, weight = self.state, self.sample_weight
         n_rows = self.batch_size * int(max(1, min(self._batches, self._max_batches, len(state.order))))
@@ -150,10 +153,11 @@ class Epochs:
             X, y, order = take_rows(X, rows), y[rows], np.arange(len(rows))
             weight = None if weight is None else weight[rows]
         start = time.perf_counter()
-        loss_sum, penalty_sum, n_steps = self.backend.train_epoch(
-            self.network, state.optimizer, state.parameters, state.slots, state.step,
-            X, y, order, self.batch_size, weight, self.alpha,
-        )  # fmt: skip
+        with np.errstate(over="ignore", invalid="ignore"):  # divergence is reported once, as such
+            loss_sum, penalty_sum, n_steps = self.backend.train_epoch(
+                self.network, state.optimizer, state.parameters, state.slots, state.step,
+                X, y, order, self.batch_size, weight, self.alpha,
+            )  # fmt: skip
         seconds = time.perf_counter() - start
         state.step += n_steps
         state.position += len(rows)

@@ -1,0 +1,215 @@
+"""Bad input gets one clear error at the door, and the model stays as it was."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+
+from fastmlp import MLP, MLPClassifier, MLPRegressor, backends, make_optimizer
+
+rng = np.random.RandomState(0)
+X, y = rng.standard_normal((30, 3)), np.arange(30) % 2
+
+
+def network(**options):
+    return MLP([(4, "tanh"), (2, "softmax")], **{"loss": "categorical_cross_entropy", "random_state": 0} | options)
+
+
+def spoiled(array, value):
+    array = np.array(array, float)
+    array.flat[4] = value
+    return array
+
+
+BAD_ROWS = [
+    (spoiled(X, np.nan), y, "NaN"),
+    (spoiled(X, np.inf), y, "infinity"),
+    (spoiled(X, 1e300), y, "too large"),
+    (X, spoiled(y, np.nan), "NaN"),
+    (X, spoiled(y, -np.inf), "infinity"),
+    (X[:20], y, "inconsistent numbers of samples"),
+    (X[0], y, "2D array"),
+    (X[:0], y[:0], "0 sample"),
+    (X[:, :0], y, "0 feature"),
+    (np.array([["a", "b"]] * 30), y, "could not convert"),
+    (X, None, "y"),
+    (csr_matrix(spoiled(X, np.nan)), y, "NaN"),
+    (X + 1j, y, "[Cc]omplex"),
+]
+
+
+@pytest.mark.parametrize("data, target, message", BAD_ROWS, ids=lambda v: v if isinstance(v, str) else "")
+def test_bad_rows(data, target, message):
+    fitted = network().fit(X, y, epochs=1)
+    before = fitted.parameters.copy()
+    for model in (network(), fitted):
+        with pytest.raises((ValueError, TypeError), match=message):
+            model.fit(data, target)
+    np.testing.assert_array_equal(fitted.parameters, before)
+    if message == "too large":
+        return  # not in float64
+    for estimator in (MLPClassifier(max_iter=1), MLPRegressor(max_iter=1)):
+        with pytest.raises((ValueError, TypeError), match=message):
+            estimator.fit(data, target)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: MLP([]), "at least the output layer"),
+        (lambda: MLP([(0, "relu")]), "units of a layer must be an integer of at least 1, got 0"),
+        (lambda: MLP([(2.5, "relu")]), "integer"),
+        (lambda: MLP([(2, "swish")]), "unknown activation 'swish'. Known: identity, logistic, tanh, relu"),
+        (lambda: MLP([(2, "softmax"), (1, "identity")]), "output layer only"),
+        (lambda: MLP([(2, "relu")], "hinge"), "unknown loss 'hinge'. Known: squared_error, categorical"),
+        (lambda: MLP([(2, "relu")], "poisson"), "needs the output activation 'exp', got 'relu'"),
+        (lambda: MLP([(2, "relu")], optimizer="adamw"), "unknown optimizer 'adamw'. Known: sgd, .*lbfgs"),
+        (lambda: MLP([(2, "relu")], dtype="float16"), "float32"),
+        (lambda: MLP([(2, "relu")], dtype="nonsense"), "nonsense"),
+        (lambda: MLP([(2, "relu")], alpha=-1), r"alpha must be a number in \[0, inf\], got -1"),
+        (lambda: MLP([(2, "relu")], alpha=np.nan), "alpha"),
+        (lambda: MLP([(2, "relu")], backend="cuda11"), "backend must be one of 'auto', 'cython', 'numba', 'numpy'"),
+        (lambda: MLP([(2, "relu")], n_jobs=0), "n_jobs"),
+        (lambda: make_optimizer("adam", beta_3=1), "no option 'beta_3'. Known: beta_1, beta_2, epsilon"),
+        (lambda: make_optimizer("sgd", decay=1), "no option 'decay'. Known: none"),
+        (lambda: make_optimizer("adam", beta_1=1.0), r"beta_1 must be a number in \[0, 1\)"),
+        (lambda: make_optimizer("adam", epsilon=0), r"epsilon must be a number in \(0, "),
+        (lambda: make_optimizer("sgd", -0.1), r"learning_rate must be a number in \(0, inf\]"),
+        (lambda: make_optimizer("sgd", "fast"), "learning_rate"),
+        (lambda: network().fit(X, y, epochs=0), "epochs must be an integer of at least 1, got 0"),
+        (lambda: network().fit(X, y, batch_size=0), "batch_size"),
+        (lambda: network().fit(X, y + 1), "integers 0 to 1"),
+        (lambda: network().fit(X, y + 0.5), "integers 0 to 1"),
+        (lambda: network().fit(X, np.eye(3)[y]), "y has 3 columns, but the network has 2 outputs"),
+        (lambda: network().fit(X, np.eye(2)[y] * 2), r"needs targets in \[0, 1\]; y has 0 to 2"),
+        (lambda: MLP([(1, "exp")], "poisson").fit(X, y - 1), "needs targets"),
+        (lambda: network().fit(X, y, sample_weight=np.zeros(30)), "at least one non-zero"),
+        (lambda: network().fit(X, y, sample_weight=-np.ones(30)), "[Nn]egative"),
+        (lambda: network().fit(X, y, sample_weight=np.ones(29)), "sample_weight"),
+        (lambda: network().fit(X, y, validation_data=(X[:, :2], y)), "validation data have 2 columns, X has 3"),
+        (lambda: network().fit(X, y, epochs=1).predict(X[:, :2]), "X has 2 columns, but the network has 3 inputs"),
+        (lambda: network().fit(X, y, epochs=1).fit(X[:, :2], y), "X has 2 columns"),
+        (lambda: network().build(0), "n_inputs"),
+        (lambda: network().evaluate(X, y), "no weights yet"),
+    ],
+)
+def test_bad_arguments_of_the_model(call, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    "params, message",
+    [
+        ({"activation": "gelu"}, "'activation' parameter .*'tanh'"),
+        ({"solver": "newton"}, "solver"),
+        ({"backend": "gpu"}, "'backend' parameter .*'cython'"),
+        ({"n_jobs": 0}, "n_jobs"),
+        ({"n_jobs": 1.5}, "n_jobs"),
+        ({"hidden_layer_sizes": (3, 0)}, "hidden_layer_sizes must be > 0"),
+        ({"hidden_layer_sizes": (3.5,)}, "hidden_layer_sizes"),
+        ({"alpha": -1}, "alpha"),
+        ({"learning_rate_init": 0}, "learning_rate_init"),
+        ({"early_stopping": True, "validation_fraction": 0.01}, "validation set is too small|should be greater"),
+    ],
+)
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_bad_parameters_of_the_estimators(kind, params, message):
+    with pytest.raises(ValueError, match=message):
+        kind(**params).fit(X, y)
+
+
+def test_estimators_say_when_they_are_not_fitted():
+    for model in (MLPClassifier(), MLPRegressor()):
+        with pytest.raises(NotFittedError):
+            model.predict(X)
+
+
+def test_new_classes_are_refused_and_nothing_is_lost():
+    model = MLPClassifier(random_state=0).partial_fit(X, y, classes=[0, 1])
+    before = model.coefs_[0].copy()
+    with pytest.raises(ValueError, match="classes not in"):
+        model.partial_fit(X, y + 1)
+    np.testing.assert_array_equal(model.coefs_[0], before)
+    with pytest.raises(ValueError, match="classes must be passed"):
+        MLPClassifier().partial_fit(X, y)
+    with pytest.raises(ValueError, match="same classes"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        MLPClassifier(warm_start=True, max_iter=1).fit(X, y).fit(X, y + 1)
+
+
+def test_poisson_needs_counts():
+    with pytest.raises(ValueError, match="needs y >= 0, but the smallest y is -1"):
+        MLPRegressor(loss="poisson").fit(X, y - 1)
+
+
+def test_targets_beyond_float32():
+    with pytest.raises(ValueError, match="too large for float32"), np.errstate(over="ignore"):
+        MLPRegressor().fit(X.astype("f4"), y * 1e300)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_architecture_cannot_change_under_warm_start():
+    model = MLPRegressor(warm_start=True, max_iter=1).fit(X, y)
+    before = model.predict(X)
+    with pytest.raises(ValueError, match=r"layers of \(3, 100, 1\) units, .* \(3, 7, 1\)"):
+        model.set_params(hidden_layer_sizes=(7,)).fit(X, y)
+    np.testing.assert_array_equal(model.predict(X), before)
+
+
+def test_a_backend_that_cannot_be_loaded_says_why(monkeypatch):
+    monkeypatch.setitem(backends.MODULES, "cython", "no_such_module")
+    backends.why_not.cache_clear()
+    try:
+        with pytest.raises(ImportError, match=r"'cython' does not work here: .*no_such_module.*backend='auto'"):
+            MLP([(1, "identity")], backend="cython")
+        chosen = backends.choose("auto")
+        assert chosen.name == "numba"
+        assert "compiled at run time" in chosen.reason
+    finally:
+        monkeypatch.undo()
+        backends.why_not.cache_clear()
+    assert backends.choose("auto").name == "cython"
+
+
+# Divergence: the fit stops, says what to do, and keeps the last good weights.
+
+
+def diverging_rows():
+    return X * 1e3, X @ np.ones(3) * 1e3
+
+
+def test_a_diverging_estimator_keeps_the_last_finite_weights(backend):
+    data, target = diverging_rows()
+    model = MLPRegressor(
+        hidden_layer_sizes=(5,), activation="identity", solver="sgd", learning_rate_init=1e-4, backend=backend,
+        random_state=0, batch_size=10,
+    )  # fmt: skip
+    with pytest.warns(ConvergenceWarning, match="diverged in iteration [0-9]+.*lower learning_rate_init"):
+        model.fit(data, target)
+    assert all(np.isfinite(array).all() for array in model.coefs_ + model.intercepts_)
+    assert len(model.loss_curve_) == model.n_iter_
+    assert np.isfinite(model.loss_curve_).all()
+    assert np.isfinite(model.predict(data)).all()
+
+
+def test_a_diverging_model_keeps_the_weights_of_the_last_good_epoch(backend):
+    data, target = diverging_rows()
+    options = {"optimizer": make_optimizer("sgd", 1e-6), "random_state": 0, "backend": backend}
+    model = MLP([(5, "identity"), (1, "identity")], **options)
+    with pytest.warns(ConvergenceWarning, match=r"diverged in epoch (\d+); the weights of the end of epoch \d+ are"):
+        model.fit(data, target, epochs=300)
+    assert 0 < model.epoch < 300
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        twin = MLP([(5, "identity"), (1, "identity")], **options).fit(data, target, epochs=model.epoch)
+    np.testing.assert_array_equal(model.parameters, twin.parameters)
+
+
+def test_diverging_lbfgs_warns_and_stays_finite():
+    data, target = X * 1e200, X @ np.ones(3)
+    with pytest.warns(ConvergenceWarning), np.errstate(all="ignore"):
+        model = MLPRegressor(solver="lbfgs", activation="identity", max_iter=50).fit(data, target)
+    assert np.isfinite(model._parameters).all()

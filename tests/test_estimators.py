@@ -1,0 +1,186 @@
+"""What a scikit-learn program expects of an estimator, beyond the numbers."""
+
+import inspect
+import io
+import pickle
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import neural_network
+from sklearn.base import clone
+from sklearn.datasets import load_iris, make_regression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import fastmlp
+from fastmlp import MLPClassifier, MLPRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, y = load_iris(return_X_y=True)
+KINDS = ("MLPClassifier", "MLPRegressor")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parameters_are_scikit_learns_then_ours(kind):
+    ours = inspect.signature(getattr(fastmlp, kind)).parameters
+    theirs = inspect.signature(getattr(neural_network, kind)).parameters
+    shared = list(ours)[: len(theirs)]
+    assert [(p.name, p.default, p.kind) for p in map(ours.get, shared)] == [
+        (p.name, p.default, p.kind) for p in theirs.values()
+    ]
+    extra = list(ours)[len(theirs) :]
+    assert extra == ["backend", "n_jobs"]
+    assert all(ours[name].kind is inspect.Parameter.KEYWORD_ONLY for name in extra)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parameters_are_constrained_as_scikit_learns(kind):
+    ours, theirs = getattr(fastmlp, kind)._parameter_constraints, getattr(neural_network, kind)._parameter_constraints
+    for name in theirs:
+        assert [described(c) for c in ours[name]] == [described(c) for c in theirs[name]], name
+
+
+def described(constraint):
+    return constraint if isinstance(constraint, str) else (type(constraint), vars(constraint))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd", "adam"])
+def test_public_attributes_after_fit_are_scikit_learns_and_ours(kind, solver):
+    found = []
+    for package in (fastmlp, neural_network):
+        model = getattr(package, kind)(solver=solver, max_iter=3).fit(pd.DataFrame(X, columns=list("abcd")), y)
+        found.append({name for name in vars(model) if name.endswith("_") and not name.startswith("_")})
+    assert found[0] - found[1] == {"backend_", "backend_reason_"}
+    assert found[1] <= found[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "predict", "score"])
+def test_methods_take_the_same_arguments(kind, method):
+    ours = inspect.signature(getattr(getattr(fastmlp, kind)(), method))
+    theirs = inspect.signature(getattr(getattr(neural_network, kind)(), method))
+    assert list(ours.parameters.values()) == list(theirs.parameters.values())
+
+
+def test_float32_in_float32_fitted():
+    for solver in ("adam", "lbfgs"):
+        model = MLPClassifier(max_iter=3, solver=solver).fit(X.astype("f4"), y)
+        assert {array.dtype for array in model.coefs_ + model.intercepts_} == {np.dtype("float32")}
+        assert model.predict_proba(X.astype("f4")).dtype == np.float32
+    assert MLPRegressor(max_iter=3).fit(X.astype("f4"), y).predict(X).dtype == np.float32
+    assert MLPRegressor(max_iter=3).fit(X, y).predict(X).dtype == np.float64
+
+
+def test_feature_names_of_a_frame():
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    model = MLPClassifier(max_iter=3).fit(frame, y)
+    assert list(model.feature_names_in_) == list("abcd")
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(frame[["b", "a", "c", "d"]])
+    with pytest.warns(UserWarning, match="valid feature names"):
+        model.predict(X)
+
+
+def test_string_labels_and_early_stopping():
+    labels = np.array(["setosa", "versicolor", "virginica"])[y]
+    model = MLPClassifier(random_state=0, early_stopping=True, max_iter=200).fit(X, labels)
+    assert set(model.predict(X)) <= set(labels)
+    assert len(model.validation_scores_) == model.n_iter_
+    assert model.best_validation_score_ == max(model.validation_scores_)
+
+
+def test_one_column_of_targets_predicts_one_dimension():
+    model = MLPRegressor(max_iter=3)
+    assert model.fit(X, y.astype(float)).predict(X).shape == (150,)
+    assert model.fit(X, np.column_stack([y, y])).predict(X).shape == (150, 2)
+
+
+def test_pipelines_and_cross_validation_learn():
+    data, target = make_regression(2000, 10, random_state=0)
+    model = make_pipeline(StandardScaler(), MLPRegressor(hidden_layer_sizes=(50, 50), max_iter=300, random_state=0))
+    assert model.fit(data, target / target.std()).score(data, target / target.std()) > 0.99
+    model = make_pipeline(StandardScaler(), MLPClassifier((20,), max_iter=500, random_state=0))
+    assert cross_val_score(model, X, y).mean() > 0.93
+
+
+def test_grid_search_with_workers():
+    search = GridSearchCV(MLPClassifier(max_iter=20, random_state=0), {"hidden_layer_sizes": [(3,), (9,)]}, n_jobs=2)
+    assert search.fit(X, y).best_params_["hidden_layer_sizes"] in [(3,), (9,)]
+
+
+# Parameters: views of one vector that a program may also replace.
+
+
+def test_parameters_may_be_changed_in_place_or_replaced():
+    model = MLPRegressor(hidden_layer_sizes=(3,), max_iter=2, random_state=0).fit(X, y.astype(float))
+    model.intercepts_[-1][:] += 5
+    before = model.predict(X)
+    model.intercepts_[-1] = model.intercepts_[-1] + 1.0
+    np.testing.assert_allclose(model.predict(X), before + 1)
+    model.coefs_ = [np.zeros_like(W) for W in model.coefs_]
+    model.intercepts_ = [np.zeros(3), np.array([7.0])]
+    np.testing.assert_array_equal(model.predict(X), np.full(150, 7.0))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), np.full(150, 7.0))
+    model.coefs_[0] = np.zeros((2, 2))
+    with pytest.raises(ValueError, match="keep their shapes"):
+        model.predict(X)
+
+
+def through_joblib(model):
+    buffer = io.BytesIO()
+    joblib.dump(model, buffer)
+    buffer.seek(0)
+    return joblib.load(buffer)
+
+
+@pytest.mark.parametrize("copy", [through_joblib, lambda m: pickle.loads(pickle.dumps(m))], ids=["joblib", "pickle"])
+def test_a_pickled_estimator_trains_on_as_the_original(copy):
+    model = MLPClassifier(random_state=np.random.RandomState(0)).partial_fit(X, y, classes=[0, 1, 2])
+    twin = copy(model)
+    assert np.shares_memory(twin.coefs_[0], twin._parameters)
+    for _ in range(3):
+        model.partial_fit(X, y)
+        twin.partial_fit(X, y)
+    np.testing.assert_array_equal(model.coefs_[0], twin.coefs_[0])
+    assert model.loss_curve_ == twin.loss_curve_
+
+
+def test_a_memory_mapped_estimator_predicts_and_trains(tmp_path):
+    model = MLPClassifier(random_state=0, max_iter=3).fit(X, y)
+    joblib.dump(model, tmp_path / "model.joblib")
+    mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+    np.testing.assert_array_equal(mapped.predict_proba(X), model.predict_proba(X))
+    np.testing.assert_array_equal(mapped.partial_fit(X, y).coefs_[0], model.partial_fit(X, y).coefs_[0])
+
+
+def test_pickles_do_not_hold_parameters_twice():
+    model = MLPRegressor(hidden_layer_sizes=(200, 200), max_iter=1, solver="lbfgs").fit(X, y)
+    assert len(pickle.dumps(model)) < 1.2 * model._parameters.nbytes
+
+
+def test_clone_has_parameters_and_nothing_fitted():
+    model = MLPClassifier((7,), alpha=0.3, backend="numpy", n_jobs=1, max_iter=3).fit(X, y)
+    twin = clone(model)
+    assert twin.get_params() == model.get_params()
+    assert not hasattr(twin, "coefs_")
+
+
+def test_partial_fit_is_for_stochastic_solvers_only():
+    assert hasattr(MLPClassifier(), "partial_fit")
+    for kind in (MLPClassifier, MLPRegressor):
+        assert not hasattr(kind(solver="lbfgs"), "partial_fit")
+    with pytest.raises(AttributeError):
+        MLPClassifier(solver="lbfgs").partial_fit(X, y)
+
+
+def test_backend_and_its_reason_are_told(backend):
+    model = MLPClassifier(backend=backend, max_iter=2).fit(X, y)
+    assert (model.backend_, model.backend_reason_) == (backend, "asked for")
+    automatic = MLPClassifier(max_iter=2).fit(X, y)
+    assert automatic.backend_ == "cython"
+    assert "ahead of time" in automatic.backend_reason_

@@ -1,0 +1,179 @@
+"""Ctrl-C: the fit ends promptly, keeps what it has, and can go on as if nothing had happened."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import fastmlp
+from fastmlp import MLP, MLPClassifier, MLPRegressor, make_optimizer
+from fastmlp.interruption import Interruption
+
+rng = np.random.RandomState(0)
+X = rng.standard_normal((500, 4))
+y = (X[:, 0] * X[:, 1] > 0).astype(int)
+
+
+class AfterReads:
+    """Stands in for Interruption: Ctrl-C comes when the fit has looked for it ``reads`` times."""
+
+    def __init__(self, reads):
+        self.reads = reads
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    @property
+    def requested(self):
+        self.reads -= 1
+        return self.reads < 0
+
+
+def network(backend, optimizer="adam"):
+    return MLP([(6, "tanh"), (2, "softmax")], "categorical_cross_entropy", optimizer, random_state=0, backend=backend)
+
+
+@pytest.fixture
+def chunks_of_one_batch(monkeypatch):
+    monkeypatch.setattr("fastmlp.training.CHUNK_SECONDS", 0)
+    monkeypatch.setattr("fastmlp.training.FIRST_CHUNK_FLOPS", 0)
+
+
+@pytest.mark.parametrize("reads", [0, 1, 7, 16, 40])
+@pytest.mark.parametrize("through_a_file", [True, False])
+def test_an_interrupted_fit_goes_on_bit_for_bit(
+    monkeypatch, tmp_path, chunks_of_one_batch, backend, reads, through_a_file
+):
+    """16 chunks an epoch: before the first one, in the middle of an epoch, at its end, later."""
+    whole = network(backend).fit(X, y, epochs=5)
+    cut = network(backend)
+    with monkeypatch.context() as patch:
+        patch.setattr("fastmlp.model.Interruption", lambda: AfterReads(reads))
+        with pytest.warns(UserWarning, match="interrupted by user in epoch"):
+            cut.fit(X, y, epochs=5)
+    assert cut.epoch == reads // 16
+    assert cut._state.position == 32 * (reads % 16)
+    if through_a_file:
+        cut.save(tmp_path / "m.fastmlp")
+        cut = fastmlp.load(tmp_path / "m.fastmlp")
+    cut.fit(X, y, epochs=5 - cut.epoch)
+    np.testing.assert_array_equal(cut.parameters, whole.parameters)
+    assert cut.history == whole.history
+
+
+def test_other_rows_start_an_epoch_of_their_own(monkeypatch, chunks_of_one_batch):
+    model = network("cython")
+    with monkeypatch.context() as patch:
+        patch.setattr("fastmlp.model.Interruption", lambda: AfterReads(3))
+        with pytest.warns(UserWarning, match="interrupted"):
+            model.fit(X, y)
+    model.fit(X[:100], y[:100], epochs=1)
+    assert model._state.position == 0
+    assert len(model._state.order) == 100
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_an_interrupted_estimator_keeps_the_weights_so_far(monkeypatch, chunks_of_one_batch, solver):
+    reads = 10 if solver == "lbfgs" else 4  # three rows of 200 are an epoch
+    monkeypatch.setattr("fastmlp.base_estimator.Interruption", lambda: AfterReads(reads))
+    model = MLPClassifier(random_state=0, solver=solver, max_iter=1000)
+    with pytest.warns(UserWarning, match="^Training interrupted by user.$"):
+        model.fit(X, y)
+    start = MLPClassifier(random_state=0, solver=solver, max_iter=1)
+    with pytest.warns(UserWarning):
+        monkeypatch.setattr("fastmlp.base_estimator.Interruption", lambda: AfterReads(0))
+        start.fit(X, y)
+    assert not np.array_equal(model.coefs_[0], start.coefs_[0])
+    assert 0 < model.n_iter_ < 10
+    assert model.predict(X).shape == (500,)
+
+
+def test_an_interrupted_early_stopping_fit_restores_the_best_weights(monkeypatch):
+    monkeypatch.setattr("fastmlp.base_estimator.Interruption", lambda: AfterReads(5))
+    model = MLPRegressor(random_state=0, early_stopping=True)
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(X, y)
+    np.testing.assert_array_equal(model._parameters, model._best_parameters)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_a_real_signal_ends_a_long_fit(backend, optimizer):
+    """A fit of hours returns; the handler of before is back."""
+    model = network(backend, optimizer if optimizer == "lbfgs" else make_optimizer(optimizer, 1e-9))
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        model.fit(np.tile(X, (100, 1)), np.tile(y, 100), epochs=10**7)
+    timer.join()
+    assert model.epoch < 10**7
+    assert np.isfinite(model.parameters).all()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_signal_is_not_held_back():
+    with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
+        signal.raise_signal(signal.SIGINT)
+        assert interruption.requested
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_programs_own_handler_is_left_alone():
+    def mine(number, frame):
+        raise AssertionError
+
+    previous = signal.signal(signal.SIGINT, mine)
+    try:
+        with Interruption():
+            assert signal.getsignal(signal.SIGINT) is mine
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def test_fits_run_in_threads():
+    """No signal can be caught there; two fits at once are two fits."""
+    results = {}
+
+    def fit(seed):
+        model = MLP([(6, "tanh"), (2, "softmax")], "categorical_cross_entropy", random_state=seed, n_jobs=1)
+        results[seed] = model.fit(X, y, epochs=20).parameters
+
+    threads = [threading.Thread(target=fit, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for seed in range(4):
+        alone = MLP([(6, "tanh"), (2, "softmax")], "categorical_cross_entropy", random_state=seed, n_jobs=1)
+        np.testing.assert_array_equal(results[seed], alone.fit(X, y, epochs=20).parameters)
+
+
+SCRIPT = """
+import numpy as np, warnings
+from fastmlp import MLPClassifier
+warnings.simplefilter("ignore")
+X = np.random.RandomState(0).standard_normal((20000, 50))
+print("ready", flush=True)
+model = MLPClassifier((200, 200), max_iter=10**6, tol=0, n_iter_no_change=10**6).fit(X, X[:, 0] > 0)
+print("kept", np.isfinite(model.coefs_[0]).all(), flush=True)
+"""
+
+
+def test_the_process_ends_after_ctrl_c():
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "ready\n"
+        threading.Event().wait(0.5)
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert rest == "kept True\n"
+    assert process.returncode == 0

@@ -1,0 +1,147 @@
+"""The model API: what it learns, what it reports, and that a fit can be cut anywhere."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from fastmlp.kernels.rules import OPTIMIZERS
+from scipy.sparse import csr_matrix
+from sklearn.datasets import load_digits, load_iris
+from sklearn.model_selection import train_test_split
+
+from fastmlp import MLP, Layer, make_optimizer
+
+X, y = load_iris(return_X_y=True)
+X = (X - X.mean(axis=0)) / X.std(axis=0)
+
+
+def classifier(**options):
+    options = {"loss": "categorical_cross_entropy", "random_state": 0} | options
+    return MLP([Layer(8, "tanh"), (6, "relu"), (3, "softmax")], **options)
+
+
+@pytest.mark.parametrize("optimizer", [*OPTIMIZERS, "lbfgs"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_it_learns_iris(backend, optimizer, dtype):
+    if optimizer in ("sgd", "momentum", "nesterov"):
+        optimizer = make_optimizer(optimizer, 0.05)
+    model = classifier(optimizer=optimizer, dtype=dtype, backend=backend).fit(X, y, epochs=60, batch_size=10)
+    scores = model.evaluate(X, y)
+    assert scores["accuracy"] > 0.95
+    assert scores["loss"] < model.history["loss"][0]
+    assert model.predict(X).dtype == dtype
+    assert model.epoch == len(model.history["loss"]) <= 60
+
+
+def test_digits_reach_97_percent():
+    data, target = load_digits(return_X_y=True)
+    X_train, X_test, y_train, y_test = train_test_split(data / 16, target, random_state=0)
+    model = MLP([(128, "relu"), (10, "softmax")], "categorical_cross_entropy", random_state=0)
+    assert model.fit(X_train, y_train, epochs=40).evaluate(X_test, y_test)["accuracy"] >= 0.97
+
+
+def test_class_numbers_and_rows_of_0_and_1_are_the_same_targets():
+    a, b = classifier(), classifier()
+    np.testing.assert_array_equal(a.fit(X, y).parameters, b.fit(X, np.eye(3)[y]).parameters)
+    assert a.evaluate(X, y) == b.evaluate(X, np.eye(3)[y])
+
+
+def test_a_linear_model_finds_the_least_squares_solution(backend):
+    rng = np.random.RandomState(0)
+    data, slopes = rng.standard_normal((200, 4)), np.array([[1.0, -2], [0, 3], [0.5, 0], [4, 1]])
+    model = MLP([(2, "identity")], optimizer="lbfgs", dtype="float64", backend=backend, random_state=0)
+    model.fit(data, data @ slopes + [5, -1], epochs=200)
+    np.testing.assert_allclose(model.weights[0], slopes, atol=1e-4)
+    np.testing.assert_allclose(model.biases[0], [5, -1], atol=1e-4)
+    assert model.evaluate(data, data @ slopes + [5, -1])["r2"] > 0.999999
+
+
+@pytest.mark.parametrize("cut", [1, 5, 9])
+def test_a_fit_in_two_calls_equals_one(backend, cut):
+    whole, parts = classifier(backend=backend, alpha=0.1), classifier(backend=backend, alpha=0.1)
+    whole.fit(X, y, epochs=10, batch_size=16)
+    parts.fit(X, y, epochs=cut, batch_size=16).fit(X, y, epochs=10 - cut, batch_size=16)
+    np.testing.assert_array_equal(whole.parameters, parts.parameters)
+    assert whole.history == parts.history
+
+
+def test_same_seed_same_bits():
+    runs = [classifier(random_state=7).fit(X, y, epochs=5).parameters for _ in range(2)]
+    np.testing.assert_array_equal(*runs)
+    assert not np.array_equal(runs[0], classifier(random_state=8).fit(X, y, epochs=5).parameters)
+
+
+def test_without_a_seed_numpys_decides():
+    runs = []
+    for _ in range(2):
+        np.random.seed(5)
+        runs.append(classifier(random_state=None).fit(X, y, epochs=2).parameters)
+    np.testing.assert_array_equal(*runs)
+
+
+def test_shuffle_and_batch_size():
+    in_order = classifier().build(4)
+    start = in_order.parameters.copy()
+    in_order.fit(X, y, epochs=1, batch_size=None, shuffle=False)
+    shuffled = classifier().build(4)
+    np.testing.assert_array_equal(shuffled.parameters, start)
+    shuffled.fit(X, y, epochs=1, batch_size=1000)
+    np.testing.assert_allclose(in_order.parameters, shuffled.parameters, atol=1e-5)  # one batch: order is nothing
+    online = classifier().fit(X, y, epochs=1, batch_size=1)
+    assert online._state.step == 150
+
+
+def test_validation_data_are_noted_and_not_learned():
+    plain, watched = classifier().fit(X, y, epochs=4), classifier()
+    watched.fit(X, y, epochs=4, validation_data=(X[:10], y[:10]))
+    np.testing.assert_array_equal(plain.parameters, watched.parameters)
+    assert len(watched.history["validation_loss"]) == 4
+    assert watched.history["validation_loss"][-1] == pytest.approx(watched.evaluate(X[:10], y[:10])["loss"])
+
+
+def test_penalty_shrinks_weights_and_is_in_the_history():
+    free, held = classifier().fit(X, y, epochs=50), classifier(alpha=30.0).fit(X, y, epochs=50)
+    size = [sum((W**2).sum() for W in model.weights) for model in (free, held)]
+    assert size[1] < 0.7 * size[0]
+    assert held.history["loss"][-1] > held.evaluate(X, y)["loss"]
+
+
+def test_sparse_and_frames_are_the_same_rows():
+    dense = classifier().fit(X, y, epochs=3)
+    np.testing.assert_array_equal(dense.parameters, classifier().fit(csr_matrix(X), y, epochs=3).parameters)
+    np.testing.assert_array_equal(dense.parameters, classifier().fit(pd.DataFrame(X), y, epochs=3).parameters)
+    np.testing.assert_array_equal(dense.predict(X), dense.predict(csr_matrix(X)))
+
+
+def test_sample_weight():
+    weight = np.where(y == 2, 0, 1)
+    model = classifier().fit(X, y, epochs=60, sample_weight=weight)
+    assert not (model.predict(X).argmax(axis=1) == 2).any()
+    assert model.evaluate(X, y, weight)["accuracy"] > 0.98
+    assert model.evaluate(X, y)["accuracy"] < 0.7
+
+
+def test_weights_are_views():
+    model = classifier().build(4)
+    model.weights[0][:] = 0
+    model.biases[-1][:] = 9
+    assert (model.parameters[:32] == 0).all()
+    assert (model.parameters[-3:] == 9).all()
+    assert model.n_parameters == 4 * 8 + 8 + 8 * 6 + 6 + 6 * 3 + 3
+
+
+def test_progress_bar_counts_every_row(capsys):
+    classifier().fit(X, y, epochs=3, progress=True)
+    bar = capsys.readouterr().err
+    assert "450/450" in bar
+    assert "loss=" in bar
+
+
+def test_repr_says_what_it_is():
+    text = repr(classifier().fit(X, y, epochs=2))
+    for part in ("8 tanh", "3 softmax", "categorical_cross_entropy", "adam", "epoch=2", "cython"):
+        assert part in text
+
+
+def test_unsaved_model_has_no_weights():
+    with pytest.raises(ValueError, match="no weights yet"):
+        classifier().predict(X)

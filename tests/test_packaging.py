@@ -1,0 +1,99 @@
+"""What is installed and shipped: the built wheel, complete, clean, and alive outside the checkout."""
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import fastmlp
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def wheel():
+    path = os.environ.get("FASTMLP_WHEEL")
+    if not path:
+        pytest.skip("needs the built wheel that the environment variable FASTMLP_WHEEL names ('make test' sets it)")
+    return (ROOT / path).resolve()
+
+
+def test_the_suite_runs_on_the_wheel_not_on_the_checkout(wheel):
+    assert ROOT not in Path(fastmlp.__file__).parents or "site-packages" in fastmlp.__file__
+    assert "kernels" not in sys.modules
+
+
+def test_wheel_has_all_modules_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    code = {name for name in names if ".dist-info/" not in name}
+    expected = {f"fastmlp/{path.name}" for path in (ROOT / "fastmlp").glob("*.py")}
+    expected |= {f"fastmlp/kernels/{path.name}" for path in (ROOT / "kernels").glob("*.py")}
+    compiled = {name for name in code if re.fullmatch(r"fastmlp/kernels/cython_cpu\..*\.(so|pyd)", name)}
+    assert len(compiled) == 1
+    assert code - compiled == expected
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_source_distribution_has_what_a_build_needs_and_nothing_generated(wheel):
+    (archive,) = wheel.parent.glob("*.tar.gz")
+    with tarfile.open(archive) as file:
+        names = {name.split("/", 1)[1] for name in file.getnames() if "/" in name}
+    assert {"setup.py", "pyproject.toml", "LICENSE", "README.md", "kernels/cython_cpu.pyx"} <= names
+    assert {f"kernels/{path.name}" for path in (ROOT / "kernels").glob("*.py")} <= names
+    assert not [name for name in names if re.search(r"\.(c|cpp|so|pyd|pyc|pxi)$|^(tests|benchmarks|build)/", name)]
+
+
+def test_the_wheel_trains_from_another_folder(wheel, tmp_path):
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
+    subprocess.run([*install, tmp_path / "site", wheel], check=True)
+    script = (
+        "import fastmlp; from sklearn.datasets import load_iris; X, y = load_iris(return_X_y=True)\n"
+        "model = fastmlp.MLPClassifier(solver='lbfgs', random_state=0).fit(X, y)\n"
+        "print(fastmlp.__file__, model.backend_, model.score(X, y) > 0.95)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == [str(tmp_path / "site" / "fastmlp" / "__init__.py"), "cython", "True"]
+
+
+def test_importing_fastmlp_imports_nothing_heavy():
+    script = "import sys, fastmlp; print(*sorted(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    modules = set(result.stdout.split())
+    assert modules.isdisjoint({"numpy", "numba", "scipy", "sklearn", "pandas", "tqdm", "matplotlib"})
+
+
+def test_a_fit_without_numba_does_not_import_it():
+    script = (
+        "import sys; from fastmlp import MLP, MLPClassifier, MLPRegressor\n"
+        "MLP([(1, 'identity')]).fit([[0.0], [1.0]], [0, 1])\n"
+        "print('numba' in sys.modules, 'fastmlp.tables' in sys.modules, 'matplotlib' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False"] * 3
+
+
+def test_everything_announced_can_be_imported():
+    for name in fastmlp.__all__:
+        assert getattr(fastmlp, name).__doc__, name
+    assert set(fastmlp.__all__) <= set(dir(fastmlp))
+    with pytest.raises(AttributeError, match="no attribute 'MLPclassifier'"):
+        fastmlp.MLPclassifier  # noqa: B018
+
+
+def test_numba_without_a_writable_cache_still_works(tmp_path):
+    """As in a container with a read-only file system."""
+    script = (
+        "import numba.core.caching as c; c.CacheImpl._locator_classes = []\n"
+        "from fastmlp import MLP; m = MLP([(1, 'identity')], backend='numba').fit([[0.0], [1.0]], [0, 1], epochs=1)\n"
+        "print(m.backend)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "numba"

@@ -1,0 +1,256 @@
+"""Model files: complete, safe to read, and never half written."""
+
+import json
+import os
+import pickle
+import stat
+
+import numpy as np
+import pandas as pd
+import pytest
+from fastmlp.kernels.rules import OPTIMIZERS
+from safetensors.numpy import load_file, save_file
+from sklearn.datasets import load_iris
+
+import fastmlp
+from fastmlp import MLP, MLPClassifier, MLPRegressor, saving
+from fastmlp.saving import ModelFileError
+from fastmlp.table_model import TableModel
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, y = load_iris(return_X_y=True)
+LAYERS = [(6, "tanh"), (3, "softmax")]
+
+
+def model(optimizer="adam", **options):
+    options = {"loss": "categorical_cross_entropy", "random_state": 1, "alpha": 0.01} | options
+    return MLP(LAYERS, optimizer=optimizer, **options)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_fit_saved_and_resumed_equals_one_that_never_stopped(tmp_path, backend, optimizer, dtype):
+    path = tmp_path / "model.fastmlp"
+    whole = model(optimizer, dtype=dtype, backend=backend).fit(X, y, epochs=7, batch_size=16)
+    model(optimizer, dtype=dtype, backend=backend).fit(X, y, epochs=3, batch_size=16).save(path)
+    resumed = MLP.load(path).fit(X, y, epochs=4, batch_size=16)
+    assert resumed.backend == backend
+    np.testing.assert_array_equal(resumed.parameters, whole.parameters)
+    np.testing.assert_array_equal(resumed._state.slots, whole._state.slots)
+    assert resumed.history == whole.history
+    assert resumed.parameters.ctypes.data % 64 == 0
+
+
+@pytest.mark.parametrize("kind", ["lbfgs", "not built"])
+def test_models_without_optimizer_state_are_saved_too(tmp_path, kind):
+    path = tmp_path / "model.fastmlp"
+    original = model("lbfgs" if kind == "lbfgs" else "adam")
+    if kind == "lbfgs":
+        original.fit(X, y, epochs=3)
+    original.save(path)
+    loaded = fastmlp.load(path).fit(X, y, epochs=2)
+    np.testing.assert_array_equal(loaded.parameters, original.fit(X, y, epochs=2).parameters)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        MLPClassifier(random_state=0, max_iter=3),
+        MLPClassifier(random_state=np.random.RandomState(3), hidden_layer_sizes=[4, 4], solver="sgd", max_iter=3),
+        MLPClassifier(early_stopping=True, max_iter=4, n_iter_no_change=np.inf),
+        MLPClassifier(solver="lbfgs", max_iter=3, hidden_layer_sizes=np.array([3])),
+        MLPRegressor(random_state=0, max_iter=3, backend="numba", n_jobs=1),
+        MLPRegressor(loss="poisson", max_iter=3, random_state=2),
+    ],
+    ids=["seed", "random state", "early stopping", "lbfgs", "regressor", "poisson"],
+)
+@pytest.mark.parametrize("labels", ["numbers", "texts", "objects"])
+def test_estimators_come_back_whole(tmp_path, estimator, labels):
+    names = {"numbers": np.array([3, 5, 9]), "texts": np.array(["a", "bb", "c"])}
+    names["objects"] = names["texts"].astype(object)
+    target = y if isinstance(estimator, MLPRegressor) else names[labels][y]
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    estimator.fit(frame, target).save(tmp_path / "e.fastmlp")
+    loaded = fastmlp.load(tmp_path / "e.fastmlp")
+    assert type(loaded) is type(estimator)
+    np.testing.assert_array_equal(loaded.predict(frame), estimator.predict(frame))
+    public = {name for name in vars(estimator) if name.endswith("_")}
+    assert public == {name for name in vars(loaded) if name.endswith("_")}
+    for name in public - {"coefs_", "intercepts_"}:
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(estimator, name), err_msg=name)
+    if estimator.solver != "lbfgs" and not estimator.early_stopping:
+        estimator.partial_fit(frame, target)
+        loaded.partial_fit(frame, target)
+        np.testing.assert_array_equal(loaded.coefs_[0], estimator.coefs_[0])
+
+
+def test_an_estimator_before_fit_keeps_its_parameters(tmp_path):
+    MLPRegressor(alpha=0.25).save(tmp_path / "e.fastmlp")
+    assert MLPRegressor.load(tmp_path / "e.fastmlp").get_params() == MLPRegressor(alpha=0.25).get_params()
+
+
+def test_multilabel_classifier_comes_back(tmp_path):
+    labels = np.column_stack([y == 0, y > 0]).astype(int)
+    original = MLPClassifier(max_iter=3).fit(X, labels)
+    original.save(tmp_path / "e.fastmlp")
+    np.testing.assert_array_equal(fastmlp.load(tmp_path / "e.fastmlp").predict(X), original.predict(X))
+
+
+def test_pickle_of_a_model_trains_on(tmp_path):
+    original = model().fit(X, y, epochs=2)
+    twin = pickle.loads(pickle.dumps(original))
+    np.testing.assert_array_equal(twin.fit(X, y).parameters, original.fit(X, y).parameters)
+
+
+def test_a_table_model_comes_back(tmp_path):
+    frame = pd.DataFrame(X, columns=list("abcd")).assign(kind=np.array(["x", "y"])[y % 2], target=y)
+    original = TableModel.create(frame, "target", random_state=0)
+    original.model.fit(*original.arrays(frame), epochs=2)
+    original.save(tmp_path / "t.fastmlp")
+    loaded = TableModel.load(tmp_path / "t.fastmlp")
+    np.testing.assert_array_equal(loaded.predict(frame), original.predict(frame))
+
+
+# Bad files.
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "model.fastmlp"
+    model().fit(X, y, epochs=2).save(path)
+    return path
+
+
+def test_a_file_cut_anywhere_is_refused(saved):
+    content = saved.read_bytes()
+    for length in [*range(0, 400, 7), *range(400, len(content), 97), len(content) - 1]:
+        saved.write_bytes(content[:length])
+        with pytest.raises(ModelFileError):
+            fastmlp.load(saved)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04.", b"PK\x03\x04zip", b"\xff" * 100, b"a,b\n1,2\n"])
+def test_foreign_files_are_refused(tmp_path, content):
+    path = tmp_path / "x"
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match="no model file of fastmlp"):
+        fastmlp.load(path)
+
+
+def test_a_safetensors_file_of_somebody_else_is_refused(tmp_path):
+    save_file({"w": np.zeros(3)}, tmp_path / "x.safetensors")
+    with pytest.raises(ModelFileError, match="not one that fastmlp wrote"):
+        fastmlp.load(tmp_path / "x.safetensors")
+
+
+def test_a_pickle_is_never_run(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "exploded"),)
+
+    (tmp_path / "bomb").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(ModelFileError):
+        fastmlp.load(tmp_path / "bomb")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_missing_file_is_the_systems_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        fastmlp.load(tmp_path / "nothing")
+
+
+def rewrite(path, change):
+    """Apply ``change(header, tensors)`` to a saved file."""
+    with saving.safe_open(path, framework="numpy") as file:
+        header = json.loads(file.metadata()["fastmlp"])
+    tensors = load_file(path)
+    change(header, tensors)
+    save_file(tensors, path, metadata={"fastmlp": json.dumps(header)})
+
+
+def newer(header, tensors):
+    header["version"] = 2
+
+
+def unknown_kind(header, tensors):
+    header["kind"] = "os.system"
+
+
+def unknown_activation(header, tensors):
+    header["state"]["dict"]["layers"] = [{"tuple": [6, "gelu"]}, {"tuple": [3, "softmax"]}]
+
+
+def fewer_parameters(header, tensors):
+    parameters = header["state"]["dict"]["training"]["dict"]["parameters"]["tensor"]
+    tensors[parameters] = tensors[parameters][:-1]
+
+
+def other_dtype(header, tensors):
+    slots = header["state"]["dict"]["training"]["dict"]["slots"]["tensor"]
+    tensors[slots] = tensors[slots].astype("f8")
+
+
+def lost_entry(header, tensors):
+    del header["state"]["dict"]["loss"]
+
+
+def no_state(header, tensors):
+    header["state"] = 3
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (newer, "format version 2"),
+        (unknown_kind, "holds a os.system, not a known model"),
+        (unknown_activation, "gelu"),
+        (fewer_parameters, "parameters are"),
+        (other_dtype, "slots are float64"),
+        (lost_entry, "damaged"),
+        (no_state, "damaged"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_changed_file_is_refused(saved, change, message):
+    rewrite(saved, change)
+    with pytest.raises(ModelFileError, match=message):
+        fastmlp.load(saved)
+
+
+def test_another_kind_is_refused(saved):
+    with pytest.raises(ModelFileError, match="holds a MLP, not a MLPClassifier"):
+        MLPClassifier.load(saved)
+
+
+# Bad saves.
+
+
+def test_a_save_that_fails_leaves_the_old_file(saved, monkeypatch):
+    before = saved.read_bytes()
+
+    def disk_full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(saving.os, "fsync", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        model().fit(X, y, epochs=1).save(saved)
+    assert saved.read_bytes() == before
+    assert [p.name for p in saved.parent.iterdir()] == [saved.name]
+
+
+def test_what_cannot_be_saved_is_said_before_anything_is_written(tmp_path):
+    with pytest.raises(TypeError, match="cannot hold a object"):
+        MLPClassifier(random_state=object()).save(tmp_path / "e.fastmlp")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_saved_file_has_ordinary_permissions(saved):
+    plain = saved.parent / "plain"
+    plain.write_text("")
+    assert stat.S_IMODE(saved.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+def test_saving_into_a_missing_folder(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        model().save(tmp_path / "no" / "model.fastmlp")

@@ -1,0 +1,99 @@
+"""The thread limit holds during a fit, and nothing of it is left afterwards."""
+
+import threading
+
+import numpy as np
+import pytest
+from joblib import Parallel, delayed
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from fastmlp import MLP, MLPClassifier
+from fastmlp.threads import ThreadLimit
+
+rng = np.random.RandomState(0)
+X = rng.standard_normal((300, 8))
+y = (X[:, 0] > 0).astype(int)
+
+
+def blas_threads():
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+def fit(seed, n_jobs=None):
+    model = MLP([(16, "relu"), (2, "softmax")], "categorical_cross_entropy", random_state=seed, n_jobs=n_jobs)
+    return model.fit(X, y, epochs=5).parameters
+
+
+def test_the_limit_holds_inside_and_is_undone_after():
+    with threadpool_limits(2, user_api="blas"):
+        with ThreadLimit(1):
+            assert blas_threads() == {1}
+        assert blas_threads() == {2}
+        with ThreadLimit(None):
+            assert blas_threads() == {2}
+
+
+def test_overlapping_limits_leave_what_was_before():
+    """The first to come is the first to go: restoring what it saw must wait for the second."""
+    with threadpool_limits(2, user_api="blas"):
+        first, second = ThreadLimit(1), ThreadLimit(1)
+        first.__enter__()
+        second.__enter__()
+        first.__exit__()
+        assert blas_threads() == {1}
+        second.__exit__()
+        assert blas_threads() == {2}
+
+
+def test_the_limit_is_undone_after_an_error():
+    with threadpool_limits(2, user_api="blas"):
+        with pytest.raises(RuntimeError), ThreadLimit(1):
+            raise RuntimeError
+        assert blas_threads() == {2}
+
+
+@pytest.mark.parametrize("cores, n_jobs, expected", [(4, -1, 4), (4, -2, 3), (4, -9, 1), (4, 3, 3), (4, None, None)])
+def test_negative_numbers_count_from_all_cores(monkeypatch, cores, n_jobs, expected):
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert ThreadLimit(n_jobs).n_threads == expected
+
+
+def test_a_fit_is_limited(monkeypatch):
+    seen = []
+    from fastmlp import training
+
+    original = training.Epochs.run
+    monkeypatch.setattr(training.Epochs, "run", lambda self: (seen.append(blas_threads()), original(self))[1])
+    with threadpool_limits(2, user_api="blas"):
+        fit(0, n_jobs=1)
+        MLPClassifier(max_iter=5, n_jobs=1, tol=1e9, n_iter_no_change=1).fit(X, y)
+        assert blas_threads() == {2}
+    assert seen
+    assert all(threads == {1} for threads in seen)
+
+
+@pytest.mark.parametrize("kind", ["loky", "threading"])
+def test_fits_in_joblib_workers_equal_fits_alone(kind):
+    def model(seed):
+        return MLPClassifier(max_iter=5, tol=1e9, n_iter_no_change=2, random_state=seed)
+
+    together = Parallel(n_jobs=2, backend=kind)(delayed(model(seed).fit)(X, y) for seed in range(4))
+    for seed, fitted in enumerate(together):
+        np.testing.assert_allclose(fitted.coefs_[0], model(seed).fit(X, y).coefs_[0], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fit_after_fork(backend):
+    import multiprocessing
+
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("this system cannot fork")
+    expected = fit(3)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        np.testing.assert_array_equal(pool.apply_async(fit, (3,)).get(timeout=60), expected)
+
+
+def test_no_thread_is_left_behind():
+    before = threading.active_count()
+    fit(0, n_jobs=2)
+    assert threading.active_count() == before
