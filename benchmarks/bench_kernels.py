@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from fastmlp.kernels.network import new_slots, optimizer
 
 from fastmlp import backends
+from fastmlp.kernels.network import new_slots, optimizer
 
 SIZES = {"32x64x64": (32, 64, 64), "128x784x128": (128, 784, 128), "256x512x512": (256, 512, 512)}
 KERNELS = ("dense_forward", "activation_derivative", "delta_backpropagation", "weight_gradient", "update")

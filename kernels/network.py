@@ -7,6 +7,7 @@ Gradients and every optimizer slot have the same layout, so an update is one pas
 from typing import NamedTuple
 
 import numpy as np
+
 from fastmlp.kernels.rules import OPTIMIZERS
 
 ALIGNMENT = 64  # bytes: one cache line, one AVX-512 vector

@@ -7,6 +7,7 @@ from functools import cache
 
 import numba
 import numpy as np
+
 from fastmlp.kernels import numba_pieces
 from fastmlp.kernels.numba_pieces import COMPILE, NO_PIECE, call
 from fastmlp.kernels.rules import LOSSES

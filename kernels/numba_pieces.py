@@ -9,13 +9,14 @@ import inspect
 from functools import cache
 
 import numba
-from fastmlp.kernels import rules
-from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
 from llvmlite import ir
 from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 from numba.np.unsafe.ndarray import to_fixed_tuple
+
+from fastmlp.kernels import rules
+from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
 
 NO_PIECE = 0  # the address of nothing: a driver leaves the step out
 

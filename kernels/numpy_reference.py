@@ -6,9 +6,10 @@ a = f(z) and error delta = dLoss/dz; rows are samples.
 """
 
 import numpy as np
-from fastmlp.kernels.network import layer_views
 from scipy.special import expit, xlogy
 from scipy.special import softmax as scipy_softmax
+
+from fastmlp.kernels.network import layer_views
 
 ACTIVATIONS = {
     "identity": lambda z: z,

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
 from sklearn.datasets import load_iris
 
 import fastmlp
 from fastmlp import backends
 from fastmlp.cli import main
+from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
 
 
 @pytest.fixture(autouse=True)

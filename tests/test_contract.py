@@ -4,11 +4,11 @@ import inspect
 
 import numpy as np
 import pytest
-from conftest import Problem
-from fastmlp.kernels import CONTRACT, PIECES
-from fastmlp.kernels.network import ALIGNMENT, layer_views, new_slots, optimizer
 
 from fastmlp import backends
+from fastmlp.kernels import CONTRACT, PIECES
+from fastmlp.kernels.network import ALIGNMENT, layer_views, new_slots, optimizer
+from problems import Problem
 
 
 @pytest.mark.parametrize("function", [*CONTRACT, *PIECES])

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import HIDDEN, OUTPUTS, Problem
+
+from problems import HIDDEN, OUTPUTS, Problem
 
 STEP = 1e-5
 

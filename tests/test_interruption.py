@@ -167,7 +167,7 @@ print("kept", np.isfinite(model.coefs_[0]).all(), flush=True)
 
 
 def test_the_process_ends_after_ctrl_c():
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-P", "-c", SCRIPT], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == "ready\n"
         threading.Event().wait(0.5)

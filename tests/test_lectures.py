@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from fastmlp.kernels.network import Network
 
 from fastmlp import MLP, make_optimizer
+from fastmlp.kernels.network import Network
 
 EXAMPLE = {"loss": "squared_error", "dtype": "float64"}
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fastmlp.kernels.rules import OPTIMIZERS
 from scipy.sparse import csr_matrix
 from sklearn.datasets import load_digits, load_iris
 from sklearn.model_selection import train_test_split
 
 from fastmlp import MLP, Layer, make_optimizer
+from fastmlp.kernels.rules import OPTIMIZERS
 
 X, y = load_iris(return_X_y=True)
 X = (X - X.mean(axis=0)) / X.std(axis=0)

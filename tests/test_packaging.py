@@ -58,14 +58,14 @@ def test_the_wheel_trains_from_another_folder(wheel, tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     result = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     assert result.stdout.split() == [str(tmp_path / "site" / "fastmlp" / "__init__.py"), "cython", "True"]
 
 
 def test_importing_fastmlp_imports_nothing_heavy():
     script = "import sys, fastmlp; print(*sorted(sys.modules))"
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
     modules = set(result.stdout.split())
     assert modules.isdisjoint({"numpy", "numba", "scipy", "sklearn", "pandas", "tqdm", "matplotlib"})
 
@@ -76,7 +76,7 @@ def test_a_fit_without_numba_does_not_import_it():
         "MLP([(1, 'identity')]).fit([[0.0], [1.0]], [0, 1])\n"
         "print('numba' in sys.modules, 'fastmlp.tables' in sys.modules, 'matplotlib' in sys.modules)"
     )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["False"] * 3
 
 
@@ -95,5 +95,5 @@ def test_numba_without_a_writable_cache_still_works(tmp_path):
         "from fastmlp import MLP; m = MLP([(1, 'identity')], backend='numba').fit([[0.0], [1.0]], [0, 1], epochs=1)\n"
         "print(m.backend)"
     )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "numba"

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from conftest import COMPILED, DTYPES, HIDDEN, OUTPUTS, Problem, relative_error
+
+from fastmlp import backends
 from fastmlp.kernels import numpy_reference as reference
 from fastmlp.kernels.network import new_slots, optimizer
 from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
-
-from fastmlp import backends
+from problems import COMPILED, DTYPES, HIDDEN, OUTPUTS, Problem, relative_error
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from conftest import HIDDEN, OUTPUTS, Problem
-from fastmlp.kernels import numpy_reference as reference
-from fastmlp.kernels.network import layer_views, new_slots, optimizer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastmlp import backends
+from fastmlp.kernels import numpy_reference as reference
+from fastmlp.kernels.network import layer_views, new_slots, optimizer
 from fastmlp.saving import decode, encode
+from problems import HIDDEN, OUTPUTS, Problem
 
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 MODULES = st.sampled_from([backends.choose(name).module for name in backends.MODULES])

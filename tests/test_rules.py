@@ -5,6 +5,7 @@ import inspect
 
 import numpy as np
 import pytest
+
 from fastmlp.kernels import numpy_reference as reference
 from fastmlp.kernels import rules
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS, RULES

@@ -8,12 +8,12 @@ import stat
 import numpy as np
 import pandas as pd
 import pytest
-from fastmlp.kernels.rules import OPTIMIZERS
 from safetensors.numpy import load_file, save_file
 from sklearn.datasets import load_iris
 
 import fastmlp
 from fastmlp import MLP, MLPClassifier, MLPRegressor, saving
+from fastmlp.kernels.rules import OPTIMIZERS
 from fastmlp.saving import ModelFileError
 from fastmlp.table_model import TableModel
 
