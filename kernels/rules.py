@@ -70,9 +70,10 @@ def relu_derivative(a):
 
 
 def exp(z):
-    """a = e^z, the inverse of the log link of a Poisson mean; z is held below 80 to stay finite in float32."""
+    """a = e^z, the inverse of the log link of a Poisson mean; z is held in +-80 so that float32 has it and its log."""
     T = type(z)
-    return T(_exp(T(80) if z > T(80) else z))
+    z = T(80) if z > T(80) else z
+    return T(_exp(T(-80) if z < T(-80) else z))
 
 
 def exp_derivative(a):
@@ -136,8 +137,9 @@ def binary_cross_entropy(prediction, target):
 
 
 def poisson(prediction, target):
-    """Half the Poisson deviance: t log(t / p) - t + p."""
-    return target * (safe_log(target) - safe_log(prediction)) - target + prediction
+    """Half the Poisson deviance: t log(t / p) - t + p, for p > 0."""
+    T = type(prediction)
+    return target * (safe_log(target) - T(_log(prediction))) - target + prediction
 
 
 # Optimizers: one parameter, its gradient and its slots in; the parameter and its slots out. The rate and the options
