@@ -11,11 +11,13 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from sklearn.datasets import load_iris
+from sklearn.metrics import r2_score
 
 import fastmlp
 from fastmlp import backends
 from fastmlp.cli import main
 from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
+from fastmlp.tables import ColumnEncoder
 
 
 @pytest.fixture(autouse=True)
@@ -74,9 +76,19 @@ def test_a_table_there_and_back(houses):
     run("predict", "h.fastmlp", "new.csv", "--out", "p.csv")
     predicted = pd.read_csv("p.csv")
     assert list(predicted.columns) == ["price"]
-    assert np.corrcoef(predicted.price, houses.price)[0, 1] > 0.99
+    assert r2_score(houses.price, predicted.price) > 0.98
     printed = run("predict", "h.fastmlp", "new.csv").output
     assert printed.splitlines() == Path("p.csv").read_text().splitlines()
+
+
+def test_numbers_are_standardised_and_texts_are_one_column_each(houses):
+    encoder = ColumnEncoder.fit(houses.drop(columns="price"))
+    X = encoder.transform(houses, "float64")
+    assert X.shape == (300, encoder.n_outputs) == (300, 5)
+    np.testing.assert_allclose(X[:, :2].mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(X[:, :2].std(axis=0), 1, rtol=1e-12)
+    assert (X[:, 2:].sum(axis=1) == 1).all()
+    assert (X[:, 2 + sorted(houses.town.unique()).index("Ulm")] == (houses.town == "Ulm")).all()
 
 
 def test_columns_are_found_by_name_not_by_place(houses):
