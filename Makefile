@@ -27,8 +27,8 @@ lint: .venv/installed
 	test -d .venv || $(PYTHON) -m venv .venv
 	rm -rf dist build
 	$(BIN)/pip install --quiet --upgrade build ruff
-	$(BIN)/python -m build --outdir dist .
-	wheel=$$(ls dist/*.whl) && $(BIN)/pip install --quiet --force-reinstall --no-deps $$wheel \
+	$(BIN)/python -m build --quiet --outdir dist .
+	@wheel=$$(ls dist/*.whl) && $(BIN)/pip install --quiet --force-reinstall --no-deps $$wheel \
 		&& $(BIN)/pip install --quiet "fastmlp[test] @ file://$(CURDIR)/$$wheel"
 	touch $@
 

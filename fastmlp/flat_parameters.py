@@ -1,0 +1,95 @@
+"""An estimator's parameters: one flat vector seen through coefs_ and intercepts_, in memory, pickles and files."""
+
+import numpy as np
+
+from fastmlp.kernels.network import Network, aligned_copy, layer_views
+
+from .checks import check_network
+from .saving import load, save
+from .training import TrainingState
+
+# What fit leaves behind, beside the network and its training state.
+FITTED = (
+    "n_features_in_", "feature_names_in_", "classes_", "n_layers_", "n_outputs_", "out_activation_", "n_iter_", "t_",
+    "loss_", "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_", "backend_",
+    "backend_reason_", "_no_improvement_count", "_best_parameters", "_random_state", "_label_type",
+)  # fmt: skip
+
+
+class FlatParameters:
+    """Mixin of the estimators: ``_parameters``, its views, and everything that copies them."""
+
+    def _bind(self, parameters):
+        """Make ``parameters`` the model's, with coefs_ and intercepts_ as views of it."""
+        self._parameters = parameters
+        self.coefs_, self.intercepts_ = layer_views(self._network, parameters)
+        self._views = (*self.coefs_, *self.intercepts_)
+        if self._training is not None:
+            self._training.parameters = parameters
+
+    def _current_parameters(self):
+        """The flat vector, after copying in any array that the user has put into coefs_ or intercepts_."""
+        current = (*self.coefs_, *self.intercepts_)
+        if any(given is not view for given, view in zip(current, self._views, strict=True)):
+            for given, view in zip(current, self._views):
+                if np.shape(given) != view.shape:
+                    raise ValueError(f"coefs_ and intercepts_ must keep their shapes: {view.shape}, {np.shape(given)}.")
+                view[...] = given
+            self._bind(self._parameters)
+        return self._parameters
+
+    def _make_writable(self):
+        """Copy what came out of a read-only memory map (joblib.load with mmap_mode)."""
+        if not self._current_parameters().flags.writeable:
+            self._bind(aligned_copy(self._parameters))
+        if self._training is not None and not self._training.slots.flags.writeable:
+            self._training.slots = aligned_copy(self._training.slots)
+
+    def __getstate__(self):
+        """Without the views, which would pickle every parameter again."""
+        views = ("coefs_", "intercepts_", "_views")
+        if hasattr(self, "_views"):
+            self._current_parameters()
+        return {key: value for key, value in super().__getstate__().items() if key not in views}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "_parameters" in state:
+            self._bind(self._parameters)
+
+    def save(self, path):
+        """Write parameters, fitted state and optimizer state to a model file (docs: ``fastmlp.saving``)."""
+        save(self, path)
+
+    @classmethod
+    def load(cls, path):
+        """The estimator in a file that ``save`` wrote; ModelFileError if it is anything else."""
+        return load(path, cls.__name__)
+
+    def saved_state(self):
+        """What a model file holds of this estimator."""
+        saved = {"params": self.get_params(deep=False)}
+        if hasattr(self, "coefs_"):
+            saved |= {
+                "fitted": {name: getattr(self, name) for name in FITTED if hasattr(self, name)},
+                "network": tuple(self._network),
+                "parameters": self._current_parameters(),
+                "training": None if self._training is None else self._training.to_dict(),
+            }
+        return saved
+
+    @classmethod
+    def from_saved_state(cls, saved):
+        """The estimator of ``saved_state``."""
+        model = cls(**saved["params"])
+        if "network" in saved:
+            for name in FITTED:
+                if name in saved["fitted"]:
+                    setattr(model, name, saved["fitted"][name])
+            model._network = Network(*saved["network"])
+            check_network(model._network.activations, model._network.loss)
+            parameters = aligned_copy(saved["parameters"])
+            training = saved["training"]
+            model._training = training and TrainingState.from_dict(training, model._network, parameters.dtype)
+            model._bind(parameters)
+        return model

@@ -1,0 +1,136 @@
+"""Epochs of 'sgd' and 'adam' with scikit-learn's rules: when to stop, what to hold out, how the rate falls."""
+
+import warnings
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import is_classifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+
+from fastmlp.kernels.network import optimizer
+
+from .training import Diverged, Epochs, Interrupted, TrainingState
+
+DIVERGED = (
+    "Training diverged in iteration {iteration}: loss or weights are no longer finite. The weights of the end of "
+    "iteration {kept} are kept. Scale the inputs (StandardScaler), or lower learning_rate_init (now {rate:g})."
+)
+
+
+class StochasticFit:
+    """Mixin of the estimators: the fit of a stochastic solver, and the curves that it leaves behind."""
+
+    def _start_curves(self):
+        self.loss_curve_ = []
+        self._no_improvement_count = 0
+        self.best_loss_, self.validation_scores_, self.best_validation_score_ = np.inf, None, None
+        if self.early_stopping:
+            self.best_loss_, self.validation_scores_, self.best_validation_score_ = None, [], -np.inf
+
+    def _optimizer(self):
+        if self.solver == "adam":
+            return optimizer(
+                "adam", self.learning_rate_init, beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon
+            )
+        name = "nesterov" if self.nesterovs_momentum else "momentum"
+        return optimizer(name, self.learning_rate_init, decay=self.momentum)
+
+    def _fit_stochastic(self, kernels, X, y, sample_weight, incremental, interruption):
+        if self._training is None or not incremental:
+            self._training = TrainingState.start(self._parameters, self._optimizer())
+        self._training.order = None
+        if not hasattr(self, "loss_curve_") or self.early_stopping != (self.best_loss_ is None):
+            self._start_curves()  # an earlier fit had another solver or rule for stopping
+        held_out = None
+        if self.early_stopping:
+            X, y, sample_weight, held_out = self._hold_out(X, y, sample_weight)
+        n_rows = X.shape[0]
+        batch_size = min(200, n_rows) if self.batch_size == "auto" else self.batch_size
+        if batch_size > n_rows:
+            warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
+            batch_size = n_rows
+        epochs = Epochs(
+            kernels, self._network, self._training, X, y, sample_weight, batch_size=int(batch_size),
+            alpha=float(self.alpha), random_state=self._random_state if self.shuffle else None,
+            interruption=interruption,
+        )  # fmt: skip
+        self.n_iter_ = 0
+        try:
+            for _ in range(1 if incremental else self.max_iter):
+                self.loss_ = epochs.run()
+                self.n_iter_ += 1
+                self.t_ += n_rows
+                self.loss_curve_.append(self.loss_)
+                if self.verbose:
+                    print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
+                if self._note_progress(held_out):
+                    self._best_parameters = self._parameters.copy()
+                if self.solver == "sgd" and self.learning_rate == "invscaling":
+                    self._set_learning_rate(self.learning_rate_init / (self.t_ + 1) ** self.power_t)
+                if self._no_improvement_count > self.n_iter_no_change and self._is_over():
+                    break
+            else:
+                if not incremental:
+                    message = f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization"
+                    warnings.warn(f"{message} hasn't converged yet.", ConvergenceWarning)
+        except Diverged:
+            message = DIVERGED.format(iteration=self.n_iter_ + 1, kept=self.n_iter_, rate=self.learning_rate_init)
+            warnings.warn(message, ConvergenceWarning)
+        except (Interrupted, KeyboardInterrupt):
+            warnings.warn("Training interrupted by user.")
+        if self.early_stopping and self._best_parameters is not None:
+            self._parameters[...] = self._best_parameters
+
+    def _hold_out(self, X, y, sample_weight):
+        """Split off the validation set, stratified for classes. Returns (X, y, weights, (X, y, weights) held out)."""
+        stratify = y if is_classifier(self) and self.n_outputs_ == 1 else None
+        arrays = (X, y) if sample_weight is None else (X, y, sample_weight)
+        parts = train_test_split(
+            *arrays, random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
+        )
+        train, validation = [*parts[0::2], None][:3], [*parts[1::2], None][:3]
+        if validation[0].shape[0] < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+            )
+        X, y = (train[0] if issparse(X) else np.ascontiguousarray(train[0])), np.ascontiguousarray(train[1])
+        validation[1] = self._decode(validation[1])
+        return X, y, train[2], validation
+
+    def _note_progress(self, held_out):
+        """Count epochs without improvement. True where the validation score is the best so far."""
+        if held_out is None:
+            improved = self.loss_ <= self.best_loss_ - self.tol
+            self.best_loss_ = min(self.best_loss_, self.loss_)
+            is_best = False
+        else:
+            score = self._score(*held_out)
+            self.validation_scores_.append(score)
+            if self.verbose:
+                print(f"Validation score: {score:f}")
+            improved = not score < self.best_validation_score_ + self.tol
+            is_best = score > self.best_validation_score_
+            self.best_validation_score_ = score if is_best else self.best_validation_score_
+        self._no_improvement_count = 0 if improved else self._no_improvement_count + 1
+        return is_best
+
+    def _is_over(self):
+        """No more improvement: stop, unless an adaptive learning rate can still be lowered."""
+        what = "Validation score" if self.early_stopping else "Training loss"
+        message = f"{what} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} consecutive epochs."
+        rate = self._training.optimizer.learning_rate
+        adaptive = self.solver == "sgd" and self.learning_rate == "adaptive"
+        stop = not adaptive or rate <= 1e-6
+        if stop:
+            message += " Learning rate too small. Stopping." if adaptive else " Stopping."
+        else:
+            self._set_learning_rate(rate / 5)
+            self._no_improvement_count = 0
+            message += f" Setting learning rate to {rate / 5:f}"
+        if self.verbose:
+            print(message)
+        return stop
+
+    def _set_learning_rate(self, rate):
+        self._training.optimizer = self._training.optimizer._replace(learning_rate=rate)
