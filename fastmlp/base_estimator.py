@@ -10,11 +10,12 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import validate_data
 
 from fastmlp.kernels.network import Network
 
 from . import backends, lbfgs
+from .checks import check_weights
 from .flat_parameters import FlatParameters
 from .initialization import glorot_uniform
 from .interruption import Interruption
@@ -115,8 +116,7 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
             raise ValueError(f"hidden_layer_sizes must be > 0 and integers, got {hidden}.")
         first_pass = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         X, y = self._validate_input(X, y, incremental, reset=first_pass)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+        sample_weight = check_weights(sample_weight, X, X.dtype)
         y = y.reshape(-1, 1) if y.ndim == 1 else y
         choice = backends.choose(self.backend)
         self.backend_, self.backend_reason_ = choice.name, choice.reason

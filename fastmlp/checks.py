@@ -5,6 +5,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.validation import _check_sample_weight
 
 from fastmlp.kernels.network import Optimizer, optimizer
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
@@ -32,8 +33,8 @@ def check_real(name, value, low, high=math.inf, *, open_low=False, open_high=Fal
     return float(value)
 
 
-def check_network(activations, loss):
-    """Names known, whole-row activations at the output only, and an output activation that the loss can use."""
+def check_network(activations, loss, n_outputs):
+    """Names known, whole-row activations at the output only, and an output that the loss can use."""
     for name in activations:
         known("activation", name, ACTIVATIONS)
     for name in activations[:-1]:
@@ -42,6 +43,33 @@ def check_network(activations, loss):
     link = LOSSES[known("loss", loss, LOSSES)].link
     if link is not None and activations[-1] != link:
         raise ValueError(f"loss {loss!r} needs the output activation {link!r}, got {activations[-1]!r}.")
+    if activations[-1] == "softmax" and n_outputs == 1:
+        raise ValueError("a softmax of one unit is always 1: use 'logistic' with 'binary_cross_entropy', or two units.")
+
+
+def check_layer(layer):
+    """(units, activation) from a Layer or a pair."""
+    if not isinstance(layer, (tuple, list)) or not 1 <= len(layer) <= 2:
+        raise ValueError(f"a layer must be Layer(units, activation) or such a pair, got {layer!r}.")
+    check_integer("units of a layer", layer[0], 1)
+    return layer
+
+
+def check_weights(sample_weight, X, dtype):
+    """Weights of the rows in ``dtype``: not negative, not all zero, with a finite sum. None stays None."""
+    if sample_weight is None:
+        return None
+    with np.errstate(over="ignore"):
+        sample_weight = _check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True)
+        if not np.isfinite(sample_weight.sum()):
+            raise ValueError(f"sample_weight is too large: its sum is not finite in {sample_weight.dtype}.")
+    return sample_weight
+
+
+def check_numeric(y):
+    """Refuse texts, dates and objects, which NumPy would turn into numbers or a puzzling error."""
+    if y.dtype.kind not in "biuf":
+        raise ValueError(f"y must be numbers, got {y.dtype}.")
 
 
 def make_optimizer(name, learning_rate=None, **options):
@@ -76,11 +104,14 @@ def check_targets(y, loss, n_outputs, X, dtype):
     """Targets of shape (rows, n_outputs), C-contiguous; class numbers for a softmax become rows of 0 and 1."""
     y = check_array(y, dtype=None, ensure_2d=False, input_name="y")
     check_consistent_length(X, y)
+    check_numeric(y)
     if y.ndim == 1 and LOSSES[loss].link == "softmax" and n_outputs > 1:
         labels = y.astype(np.int64)
         if not np.array_equal(labels, y) or labels.min() < 0 or labels.max() >= n_outputs:
             raise ValueError(f"class numbers in y must be the integers 0 to {n_outputs - 1}.")
-        return np.eye(n_outputs, dtype=dtype)[labels]
+        rows = np.zeros((len(labels), n_outputs), dtype)
+        rows[np.arange(len(labels)), labels] = 1
+        return rows
     y = y.reshape(len(y), -1)
     if y.shape[1] != n_outputs:
         raise ValueError(f"y has {y.shape[1]} columns, but the network has {n_outputs} outputs.")

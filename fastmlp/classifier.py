@@ -177,11 +177,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _set_classes(self, labels):
         binarizer = LabelBinarizer().fit(labels)
         self.classes_, self._label_type = binarizer.classes_, binarizer.y_type_
+        self._sparse_labels = binarizer.sparse_input_
 
     def _label_binarizer(self):
         """scikit-learn's translation between labels and columns of 0 and 1."""
         binarizer = LabelBinarizer()
-        binarizer.classes_, binarizer.y_type_, binarizer.sparse_input_ = self.classes_, self._label_type, False
+        binarizer.classes_, binarizer.y_type_ = self.classes_, self._label_type
+        binarizer.sparse_input_ = self._sparse_labels
         return binarizer
 
     def _check_classes(self, classes):

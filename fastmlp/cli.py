@@ -1,8 +1,10 @@
 """The command ``fastmlp``: train on a table, predict with a saved model, see which backends work."""
 
+import os
 import sys
 import time
 import warnings
+from contextlib import contextmanager
 
 import click
 
@@ -68,18 +70,23 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
     from sklearn.model_selection import train_test_split
 
     from .checks import make_optimizer
+    from .saving import check_destination
     from .speed import samples_per_second
     from .table_model import TableModel
-    from .tables import check_present, read_table
+    from .tables import check_present, drop_incomplete, read_table
 
-    with reported_errors():
+    with plain_messages() as caught:
+        for path in filter(None, (out, plot)):  # a wrong name must not show after an hour of training
+            check_destination(path)
+            if os.path.exists(source) and os.path.exists(path) and os.path.samefile(source, path):
+                raise click.UsageError(f"{path} is the table to learn from, and would be overwritten.")
         frame, target = read_table(source, target)
         if target is None:
             raise click.UsageError(f"--target is needed: one of {', '.join(map(str, frame.columns))}.")
         check_present(frame, ignore)
         frame = frame.drop(columns=list(ignore))
         if drop_missing:
-            frame = frame.dropna(ignore_index=True)
+            frame = drop_incomplete(frame)
         if optimizer != "lbfgs":
             optimizer = make_optimizer(optimizer, learning_rate)
         table = TableModel.create(
@@ -88,37 +95,33 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
         )  # fmt: skip
         rows = train_test_split(frame, test_size=test_size, random_state=seed)
         (X, y), held_out = map(table.arrays, rows)
+        model = table.model
+        click.echo(f"{len(X):,} rows to train on, {len(held_out[0]):,} held out; {table.encoder.n_outputs} inputs")
+        click.echo(f"backend {model.backend}: {model.backend_reason_}")
 
-    model = table.model
-    click.echo(f"{len(X):,} rows to train on, {len(held_out[0]):,} held out; {table.encoder.n_outputs} inputs")
-    click.echo(f"backend {model.backend}: {model.backend_reason_}")
-    start = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+        start = time.perf_counter()
         model.fit(X, y, epochs, batch_size, validation_data=held_out, progress=not quiet)
-    seconds = time.perf_counter() - start
-    for warning in caught:
-        click.echo(f"warning: {warning.message}", err=True)
-    interrupted = any("interrupted" in str(warning.message) for warning in caught)
-    click.echo(f"{model.epoch} epochs in {seconds:.2f} s")
-    for name, value in model.evaluate(*held_out).items():
-        click.echo(f"test {name} {value:.4f}")
-    with reported_errors():
-        table.save(out)
+        seconds = time.perf_counter() - start
+        table.save(out)  # before anything is printed: the reader of a pipe may be gone
+
+        click.echo(f"{model.epoch} epochs in {seconds:.2f} s")
+        for name, value in model.evaluate(*held_out).items():
+            click.echo(f"test {name} {value:.4f}")
         click.echo(f"model saved in {out}")
         if plot and model.history["loss"]:
             from .plots import plot_history
 
             plot_history(model.history, plot)
             click.echo(f"loss plot in {plot}")
+        interrupted = any("interrupted" in str(warning.message) for warning in caught)
+        if compare and optimizer != "lbfgs" and not interrupted:
+            rates = samples_per_second(model, X, y, [model.backend, "numpy"], batch_size)
+            click.echo(
+                f"training speed: {rates[model.backend]:,.0f} samples/s with {model.backend}, {rates['numpy']:,.0f} "
+                f"with the NumPy reference: {rates[model.backend] / rates['numpy']:.1f} x"
+            )
     if interrupted:
         sys.exit(INTERRUPTED)
-    if compare and optimizer != "lbfgs":
-        rates = samples_per_second(model, X, y, [model.backend, "numpy"], batch_size)
-        click.echo(
-            f"training speed: {rates[model.backend]:,.0f} samples/s with {model.backend}, {rates['numpy']:,.0f} with "
-            f"the NumPy reference: {rates[model.backend] / rates['numpy']:.1f} x"
-        )
 
 
 @main.command(epilog="Example: fastmlp predict model.fastmlp new.csv --out predictions.csv")
@@ -133,9 +136,9 @@ def predict(model, source, proba, out):
     from .table_model import TableModel
     from .tables import read_table
 
-    with reported_errors():
+    with plain_messages():
         table = TableModel.load(model)
-        frame, _ = read_table(source)
+        frame, _ = read_table(source, texts=table.encoder.texts)
         result = table.predict_proba(frame) if proba else pd.DataFrame({table.target: table.predict(frame)})
         result.to_csv(out if out else sys.stdout, index=False)
 
@@ -161,12 +164,20 @@ def info():
             click.echo(f"BLAS {library['internal_api']} {library['version']}: {library['num_threads']} threads")
 
 
-class reported_errors:
-    """Errors that a user can mend become one line on stderr and exit status 1."""
+@contextmanager
+def plain_messages():
+    """Errors that a user can mend become one line on stderr and exit status 1; so does each warning, without exit.
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        if isinstance(error, (ValueError, ImportError, OSError)) and not isinstance(error, BrokenPipeError):
-            raise click.ClickException(str(error)) from error
+    Yields the list of warnings, filled as they come.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        try:
+            yield caught
+        except (ValueError, TypeError, ImportError, MemoryError, OSError) as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            raise click.ClickException(str(error) or type(error).__name__) from error
+        finally:
+            for warning in caught:
+                click.echo(f"warning: {warning.message}", err=True)

@@ -4,7 +4,7 @@ import numpy as np
 
 from fastmlp.kernels.network import Network, aligned_copy, layer_views
 
-from .checks import check_network
+from .checks import check_integer, check_network
 from .saving import load, save
 from .training import TrainingState
 
@@ -12,8 +12,20 @@ from .training import TrainingState
 FITTED = (
     "n_features_in_", "feature_names_in_", "classes_", "n_layers_", "n_outputs_", "out_activation_", "n_iter_", "t_",
     "loss_", "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_", "backend_",
-    "backend_reason_", "_no_improvement_count", "_best_parameters", "_random_state", "_label_type",
+    "backend_reason_", "_no_improvement_count", "_best_parameters", "_random_state", "_label_type", "_sparse_labels",
 )  # fmt: skip
+
+
+def check_saved_network(network, parameters):
+    """The network of a file, if it is one and these are its parameters; else a ValueError."""
+    for size in network.sizes:
+        check_integer("a layer's size", size, 1)
+    if not 1 <= len(network.activations) == len(network.sizes) - 1:
+        raise ValueError(f"{len(network.activations)} activations for {len(network.sizes)} layers")
+    check_network(network.activations, network.loss, network.sizes[-1])
+    if parameters.shape != (network.n_parameters,) or parameters.dtype not in (np.float32, np.float64):
+        raise ValueError(f"parameters are {parameters.dtype} of shape {parameters.shape}")
+    return network
 
 
 class FlatParameters:
@@ -86,8 +98,7 @@ class FlatParameters:
             for name in FITTED:
                 if name in saved["fitted"]:
                     setattr(model, name, saved["fitted"][name])
-            model._network = Network(*saved["network"])
-            check_network(model._network.activations, model._network.loss)
+            model._network = check_saved_network(Network(*saved["network"]), saved["parameters"])
             parameters = aligned_copy(saved["parameters"])
             training = saved["training"]
             model._training = training and TrainingState.from_dict(training, model._network, parameters.dtype)

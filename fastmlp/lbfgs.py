@@ -58,7 +58,7 @@ def fit_lbfgs(backend, network, parameters, X, y, sample_weight, alpha, *, max_i
 
     options = {"maxfun": max_fun, "maxiter": max_iter, "gtol": tol}
     try:
-        with np.errstate(over="ignore", invalid="ignore"):  # divergence is reported once, as such
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # divergence is reported once, as such
             result = minimize(objective, last.x, method="L-BFGS-B", jac=True, options=options, callback=callback)
         if not (np.isfinite(result.fun) and np.isfinite(result.x).all()):
             result = OptimizeResult(last, status=DIVERGED)

@@ -1,20 +1,28 @@
 """MLP: the small model API. Layers with their own activations, a loss, an optimizer."""
 
 import warnings
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import _check_sample_weight
 from tqdm import tqdm
 
 from fastmlp.kernels.network import Network, Optimizer, layer_views
 from fastmlp.kernels.rules import LOSSES
 
 from . import backends, lbfgs
-from .checks import check_integer, check_network, check_optimizer, check_real, check_targets
+from .checks import (
+    check_integer,
+    check_layer,
+    check_network,
+    check_optimizer,
+    check_real,
+    check_targets,
+    check_weights,
+)
 from .initialization import glorot_uniform
 from .interruption import Interruption
 from .prediction import predict_rows
@@ -75,13 +83,11 @@ class MLP:
 
     def __init__(self, layers, loss="squared_error", optimizer="adam", *, alpha=0.0, dtype="float32", backend="auto",
                  n_jobs=None, random_state=None):  # fmt: skip
-        self.layers = [Layer(*layer) for layer in layers]
+        self.layers = [Layer(*check_layer(layer)) for layer in layers]
         if not self.layers:
             raise ValueError("layers must hold at least the output layer.")
-        for layer in self.layers:
-            check_integer("units of a layer", layer.units, 1)
-        check_network([layer.activation for layer in self.layers], loss)
-        if np.dtype(dtype) not in (np.float32, np.float64):
+        check_network([layer.activation for layer in self.layers], loss, self.layers[-1].units)
+        if dtype is None or np.dtype(dtype) not in (np.float32, np.float64):
             raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
         self.loss = loss
         self.optimizer = check_optimizer(optimizer)
@@ -89,7 +95,7 @@ class MLP:
         self.dtype = np.dtype(dtype)
         self._asked_backend = backend
         self._backend = backends.choose(backend)
-        if n_jobs is not None and (not isinstance(n_jobs, int) or n_jobs == 0):
+        if n_jobs is not None and (not isinstance(n_jobs, Integral) or n_jobs == 0):
             raise ValueError(f"n_jobs must be None, a positive integer, or -1 for all cores, got {n_jobs!r}.")
         self.n_jobs = n_jobs
         # None: a generator of its own, seeded from NumPy's, so that a resumed fit draws what it would have drawn.
@@ -137,10 +143,13 @@ class MLP:
         if self._state is None:
             raise ValueError("this MLP has no weights yet: call fit, or build(n_inputs).")
 
+    def _network_for(self, n_inputs):
+        sizes = (check_integer("n_inputs", n_inputs, 1), *(layer.units for layer in self.layers))
+        return Network(sizes, tuple(layer.activation for layer in self.layers), self.loss)
+
     def build(self, n_inputs):
         """Draw initial weights for inputs of that many columns. ``fit`` does it where it has not been done."""
-        sizes = (check_integer("n_inputs", n_inputs, 1), *(layer.units for layer in self.layers))
-        self._network = Network(sizes, tuple(layer.activation for layer in self.layers), self.loss)
+        self._network = self._network_for(n_inputs)
         parameters = glorot_uniform(self._network, self._network.activations, self._random_state, self.dtype)
         optimizer = check_optimizer("sgd") if self.optimizer == "lbfgs" else self.optimizer
         self._state = TrainingState.start(parameters, optimizer)
@@ -157,9 +166,7 @@ class MLP:
         """Checked (X, y, weights) in the model's dtype."""
         X = self._inputs(X)
         y = check_targets(y, self.loss, self.layers[-1].units, X, self.dtype)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=self.dtype, ensure_non_negative=True)
-        return X, y, sample_weight
+        return X, y, check_weights(sample_weight, X, self.dtype)
 
     def fit(self, X, y, epochs=10, batch_size=32, *, shuffle=True, sample_weight=None, validation_data=None,
             progress=False):  # fmt: skip
@@ -308,17 +315,21 @@ class MLP:
         model = cls(
             saved["layers"], saved["loss"], optimizer if optimizer == "lbfgs" else Optimizer(*optimizer),
             alpha=saved["alpha"], dtype=saved["dtype"], n_jobs=saved["n_jobs"],
-            backend=backend if backends.works(backend) else "auto",
+            backend=backend if backends.works(backend) else "auto", random_state=saved["random_state"],
         )  # fmt: skip
         if saved["n_inputs"] is not None:
-            model.build(saved["n_inputs"])
+            model._network = model._network_for(saved["n_inputs"])
             model._state = TrainingState.from_dict(saved["training"], model._network, model.dtype)
-        model._random_state = saved["random_state"]
-        model.history = saved["history"]
+        model.history = {name: [float(loss) for loss in curve] for name, curve in saved["history"].items()}
         return model
 
-    def __reduce__(self):
-        return MLP.from_saved_state, (self.saved_state(),)
+    def __getstate__(self):
+        """All but the backend's module, which is looked up again where the pickle is read."""
+        return {name: value for name, value in vars(self).items() if name != "_backend"}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self._backend = backends.choose(self._asked_backend)
 
     def __repr__(self):
         layers = ", ".join(f"{layer.units} {layer.activation}" for layer in self.layers)

@@ -1,6 +1,7 @@
 """MLPRegressor: scikit-learn's, on compiled loops."""
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import StrOptions
@@ -8,6 +9,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from .base_estimator import BaseMLP
+from .checks import check_numeric
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -179,6 +181,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             dtype=(np.float64, np.float32),
             reset=reset,
         )
+        y = y.toarray() if issparse(y) else y
+        check_numeric(y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if self.loss == "poisson" and y.min() < 0:

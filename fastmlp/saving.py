@@ -4,6 +4,7 @@ Values are None, booleans, numbers, strings, lists, tuples, dicts with string ke
 numpy.random.RandomState; anything else is refused when writing. Arrays of numbers become tensors.
 """
 
+import errno
 import json
 import os
 import tempfile
@@ -29,25 +30,53 @@ class ModelFileError(ValueError):
 
 
 def save(model, path):
-    """Write ``model`` (one of KINDS) to ``path``; the old file stays until the new one is complete."""
+    """Write ``model`` (one of KINDS) to ``path``; the old file stays until the new one is complete.
+
+    Raises
+    ------
+    TypeError
+        For a subclass, or a parameter that a file cannot hold; pickle can.
+    OSError
+        If the file cannot be written, or ``path`` is a folder, a device or a pipe.
+    """
+    kind = type(model).__name__
+    if type(model).__module__ != f"{__package__}.{KINDS.get(kind)}":
+        raise TypeError(f"model files hold {', '.join(KINDS)}, not a subclass like {kind}. pickle or joblib can.")
     tensors = {}
-    header = {"version": VERSION, "kind": type(model).__name__, "state": encode(model.saved_state(), tensors)}
+    header = {"version": VERSION, "kind": kind, "state": encode(model.saved_state(), tensors)}
     content = to_bytes(tensors, metadata={"fastmlp": json.dumps(header)})
-    path = Path(path)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    path = check_destination(path)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".fastmlp-")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(beside, 0o666 & ~mask)  # mkstemp's file is the owner's alone; a saved model is an ordinary file
+        os.chmod(beside, _permissions(path))
         os.replace(beside, path)
     except BaseException:
         with suppress(OSError):
             os.unlink(beside)
         raise
+
+
+def check_destination(path):
+    """Where a file of that name would go, links followed; OSError if nothing can be written there."""
+    path = Path(os.path.realpath(path))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "the folder does not exist", str(path.parent))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "a folder, device or pipe is there, not a file", str(path))
+    return path
+
+
+def _permissions(path):
+    """Those of the file that is replaced, else of any new file (mkstemp's is the owner's alone)."""
+    if path.exists():
+        return path.stat().st_mode
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def load(path, kind=None):
@@ -72,24 +101,24 @@ def load(path, kind=None):
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise ModelFileError(f"{path} is no model file of fastmlp, or it is cut off: {error}") from error
     if "fastmlp" not in metadata:
         raise ModelFileError(f"{path} is a safetensors file, but not one that fastmlp wrote.")
     try:
         header = json.loads(metadata["fastmlp"])
         version, found = header["version"], header["kind"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{path}: the header is damaged: {error!r}") from error
     if version != VERSION:
-        raise ModelFileError(f"{path} has format version {version}; this fastmlp reads {VERSION}. Upgrade fastmlp.")
-    if found not in KINDS or kind not in (None, found):
+        raise ModelFileError(f"{path} has format version {version!r}; this fastmlp reads {VERSION}. Upgrade fastmlp.")
+    if not isinstance(found, str) or found not in KINDS or kind not in (None, found):
         raise ModelFileError(f"{path} holds a {found}, not {'a known model' if kind is None else f'a {kind}'}.")
     try:
         return getattr(import_module(f".{KINDS[found]}", __package__), found).from_saved_state(
             decode(header["state"], tensors)
         )
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError) as error:
         raise ModelFileError(f"{path} is damaged: {error!r}") from error
 
 
@@ -112,7 +141,9 @@ def encode(value, tensors):
             return {"tensor": name}
         return {"array": encode(value.tolist(), tensors), "dtype": "object" if value.dtype.kind == "O" else "str"}
     if isinstance(value, np.random.RandomState):
-        return {"random_state": encode(list(value.get_state(legacy=True)), tensors)}
+        state = value.get_state(legacy=False)
+        if state["bit_generator"] == "MT19937":
+            return {"random_state": encode(state, tensors)}
     raise TypeError(f"a model file cannot hold a {type(value).__name__}: {value!r}. pickle or joblib can.")
 
 
@@ -134,6 +165,10 @@ def decode(value, tensors):
         return np.array(items, dtype=object if dict(rest)["dtype"] == "object" else str)
     if tag == "random_state":
         random_state = np.random.RandomState()
-        random_state.set_state(tuple(decode(content, tensors)))
+        state = decode(content, tensors)
+        position, words = state["state"]["pos"], len(state["state"]["key"])
+        if not 0 <= position <= words:  # NumPy does not look
+            raise ValueError(f"position {position} in a random state of {words} words")
+        random_state.set_state(state)
         return random_state
     raise ValueError(f"unknown kind of value {tag!r}")

@@ -22,7 +22,7 @@ class StochasticFit:
     """Mixin of the estimators: the fit of a stochastic solver, and the curves that it leaves behind."""
 
     def _start_curves(self):
-        self.loss_curve_ = []
+        self.loss_, self.loss_curve_ = np.inf, []
         self._no_improvement_count = 0
         self.best_loss_, self.validation_scores_, self.best_validation_score_ = np.inf, None, None
         if self.early_stopping:

@@ -5,7 +5,7 @@ import pandas as pd
 
 from .model import MLP, Layer
 from .saving import load, save
-from .tables import ColumnEncoder, TableError, check_complete, check_present
+from .tables import MAX_CATEGORIES, ColumnEncoder, TableError, check_complete, check_present
 
 MAX_CLASSES = 20  # whole numbers with more distinct values than this are taken for a quantity
 
@@ -46,6 +46,11 @@ class TableModel:
         hidden = [Layer(units, activation) for units in hidden]
         if task == "classification" or (task == "auto" and looks_like_classes(values)):
             classes = np.unique(values.to_numpy())
+            if task == "auto" and len(classes) > MAX_CATEGORIES:
+                raise TableError(
+                    f"the target {target!r} has {len(classes)} different values, too many for classes. If they are "
+                    "meant as such, say --task classification."
+                )
             model = MLP([*hidden, Layer(len(classes), "softmax")], "categorical_cross_entropy", dtype=dtype, **options)
             return cls(encoder, model, target, classes)
         if not pd.api.types.is_numeric_dtype(values):

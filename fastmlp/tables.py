@@ -1,5 +1,6 @@
 """Tables from files and bundled data sets, and the numbers that a network sees in place of their columns."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,11 @@ class TableError(ValueError):
     """A table lacks something, or holds what cannot be learned from; the message names the columns."""
 
 
-def read_table(source, target=None):
+def read_table(source, target=None, texts=()):
     """(frame, name of its target column) of a bundled data set's name, a CSV file, or an NPZ file with X and y.
 
-    ``target`` is needed for CSV files when training; None leaves the second value None there.
+    ``target`` is needed for CSV files when training; None leaves the second value None there. Columns named in
+    ``texts`` are kept as they are written: the category 01 is no number, whatever else the file holds.
     """
     if source in BUNDLED:
         return BUNDLED[source](as_frame=True).frame, target or "target"
@@ -34,7 +36,10 @@ def read_table(source, target=None):
     if path.suffix.lower() == ".npz":
         return _read_npz(path), target or "y"
     try:
-        return pd.read_csv(path, skipinitialspace=True), target
+        with open(path, encoding="utf-8", errors="replace") as file:
+            header = file.readline()
+        separator = next((mark for mark in ",;\t" if mark in header), ",")
+        return pd.read_csv(path, sep=separator, skipinitialspace=True, dtype=dict.fromkeys(texts, str)), target
     except (ValueError, UnicodeDecodeError) as error:
         raise TableError(f"{source} cannot be read as CSV: {error}") from error
 
@@ -45,14 +50,21 @@ def _read_npz(path):
             arrays = dict(file)
     except (ValueError, OSError) as error:
         raise TableError(f"{path} cannot be read as NPZ: {error}") from error
-    if "X" not in arrays or arrays["X"].ndim != 2:
-        raise TableError(f"{path} needs a 2-D array X (and y to train); it has {', '.join(arrays) or 'nothing'}.")
-    frame = pd.DataFrame(arrays["X"], columns=[f"x{i}" for i in range(arrays["X"].shape[1])])
+    X = arrays.get("X")
+    if X is None or X.ndim != 2 or X.dtype.kind not in "biuf":
+        raise TableError(f"{path} needs a 2-D array X of numbers (and y to train); it has {listed(list(arrays))}.")
+    frame = pd.DataFrame(X.astype(np.float64), columns=[f"x{i}" for i in range(X.shape[1])])
     if "y" in arrays:
-        if arrays["y"].shape != (len(frame),):
-            raise TableError(f"{path}: y has shape {arrays['y'].shape}, X has {len(frame)} rows.")
-        frame["y"] = arrays["y"]
+        y = arrays["y"]
+        if y.shape != (len(frame),) or y.dtype.kind not in "biufSU":
+            raise TableError(f"{path}: y must be {len(frame)} numbers or texts, got {y.dtype} of shape {y.shape}.")
+        frame["y"] = y.astype({"f": np.float64, "S": str}.get(y.dtype.kind, y.dtype.newbyteorder("=")))
     return frame
+
+
+def drop_incomplete(frame):
+    """The rows without missing or infinite values."""
+    return frame.replace([np.inf, -np.inf], np.nan).dropna(ignore_index=True)
 
 
 def listed(names):
@@ -83,11 +95,16 @@ class ColumnEncoder:
     """Columns of a table as numbers: numeric ones standardised, the others one column of 0 and 1 per value.
 
     ``columns`` is a list of dicts: {"name", "mean", "deviation"} or {"name", "values"}. A value that was not there
-    when fitted becomes all zeros.
+    when fitted becomes all zeros, with a warning.
     """
 
     def __init__(self, columns):
         self.columns = columns
+
+    @property
+    def texts(self):
+        """Names of the columns that hold categories."""
+        return [column["name"] for column in self.columns if "values" in column]
 
     @classmethod
     def fit(cls, frame):
@@ -96,8 +113,9 @@ class ColumnEncoder:
         for name in frame.columns:
             values = frame[name]
             if pd.api.types.is_numeric_dtype(values):
-                deviation = float(values.std(ddof=0))
-                columns.append({"name": name, "mean": float(values.mean()), "deviation": deviation or 1.0})
+                # Not the computed deviation of a constant: rounding makes 1e-17 of it.
+                deviation = float(values.std(ddof=0)) if values.nunique() > 1 else 1.0
+                columns.append({"name": name, "mean": float(values.mean()), "deviation": deviation})
             elif values.nunique() > MAX_CATEGORIES:
                 raise TableError(
                     f"column {name!r} has {values.nunique()} different texts, too many for categories. "
@@ -122,11 +140,16 @@ class ColumnEncoder:
             values = frame[column["name"]]
             if "values" in column:
                 known = np.array(column["values"], dtype=object)
-                parts.append(values.astype(str).to_numpy(object)[:, None] == known[None, :])
+                hits = values.astype(str).to_numpy(object)[:, None] == known[None, :]
+                unknown = values[~hits.any(axis=1)]
+                if len(unknown):
+                    message = f"column {column['name']!r} has values unseen in training, taken for none of the known"
+                    warnings.warn(f"{message}: {listed(list(unknown.unique()))} ({len(unknown)} rows).")
+                parts.append(hits)
                 continue
             try:
                 numbers = pd.to_numeric(values).to_numpy(np.float64)
             except (ValueError, TypeError) as error:
-                raise TableError(f"column {column['name']!r} was numeric in training: {error}") from error
+                raise TableError(f"column {column['name']!r} held numbers in training: {error}") from error
             parts.append(((numbers - column["mean"]) / column["deviation"])[:, None])
         return np.ascontiguousarray(np.hstack(parts), dtype)

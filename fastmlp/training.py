@@ -11,7 +11,9 @@ import numpy as np
 from scipy.sparse import issparse
 
 from fastmlp.kernels.network import Network, Optimizer, aligned_copy, new_slots
-from fastmlp.kernels.rules import LOSSES
+from fastmlp.kernels.rules import LOSSES, OPTIMIZERS
+
+from .checks import check_integer, check_real
 
 CHUNK_SECONDS = 0.1
 FIRST_CHUNK_FLOPS = 1e8  # before a speed is known: tens of milliseconds on any machine
@@ -57,13 +59,26 @@ class TrainingState:
     def from_dict(cls, saved, network, dtype):
         """The state that ``to_dict`` gave; ValueError where it does not fit the network."""
         state = cls(**{**saved, "optimizer": Optimizer(*saved["optimizer"])})
-        expected = new_slots(state.optimizer.name, network.n_parameters, dtype)
+        rule = OPTIMIZERS[state.optimizer.name]
+        n = network.n_parameters
         for name, found, shape in (
-            ("parameters", state.parameters, expected.shape[1:]),
-            ("slots", state.slots, expected.shape),
+            ("parameters", state.parameters, (n,)),
+            ("slots", state.slots, (len(rule.slots), n)),
         ):
             if found.shape != shape or found.dtype != dtype:
                 raise ValueError(f"{name} are {found.dtype} of shape {found.shape}, not {dtype} of shape {shape}")
+        n_rows = 0 if state.order is None else len(state.order)
+        check_real("learning_rate", state.optimizer.learning_rate, 0, open_low=True)
+        for name, value in zip(rule.options, state.optimizer.options, strict=True):
+            check_real(name, value, 0, 1)
+        for name in ("loss_sum", "penalty_sum"):
+            check_real(name, getattr(state, name), -math.inf)
+        for name, most in (("step", math.inf), ("epoch", math.inf), ("position", n_rows)):
+            if check_integer(name, getattr(state, name), 0) > most:
+                raise ValueError(f"{name} is {getattr(state, name)}, beyond {most} rows")
+        # The kernels read rows by these numbers without looking.
+        if n_rows and not np.array_equal(np.sort(state.order), np.arange(n_rows)):
+            raise ValueError("order is not a permutation of the rows")
         state.parameters, state.slots = aligned_copy(state.parameters), aligned_copy(state.slots)
         return state
 
@@ -153,7 +168,7 @@ class Epochs:
             X, y, order = take_rows(X, rows), y[rows], np.arange(len(rows))
             weight = None if weight is None else weight[rows]
         start = time.perf_counter()
-        with np.errstate(over="ignore", invalid="ignore"):  # divergence is reported once, as such
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # divergence is reported once, as such
             loss_sum, penalty_sum, n_steps = self.backend.train_epoch(
                 self.network, state.optimizer, state.parameters, state.slots, state.step,
                 X, y, order, self.batch_size, weight, self.alpha,

@@ -153,7 +153,16 @@ def test_ignored_columns_are_not_needed(houses):
         (["train", "text.npz"], "cannot be read as NPZ"),
         (["train", "noX.npz"], "needs a 2-D array X"),
         (["predict", "houses.csv", "houses.csv"], "no model file of fastmlp"),
-        (["train", "houses.csv", "--target", "price", "--quiet", "--epochs", "1", "--out", "no/m"], "No such file"),
+        (["train", "houses.csv", "--target", "price", "--out", "houses.csv"], "would be overwritten"),
+        (["train", "houses.csv", "--target", "price", "--plot", "no/p.png"], "the folder does not exist"),
+        (["train", "dates.csv", "--target", "d"], "300 different values, too many for classes"),
+        (["train", "complex.npz"], "2-D array X of numbers"),
+        (["train", "wide.npz"], "y must be 3 numbers or texts, got float64 of shape (3, 2)"),
+        (["train", "houses.csv", "--target", "price", "--hidden", "1000000000000", "--quiet"], "allocate"),
+        (
+            ["train", "houses.csv", "--target", "price", "--quiet", "--epochs", "1", "--out", "no/m"],
+            "the folder does not exist",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -161,6 +170,9 @@ def test_mistakes_get_one_line(houses, arguments, message):
     pd.DataFrame({"a": [1, 1, 1], "b": [1, 2, 3]}).to_csv("constant.csv", index=False)
     pd.DataFrame({"a": range(300), "name": [f"n{i}" for i in range(300)]}).to_csv("names.csv", index=False)
     pd.DataFrame({"a": [1.5, 2, 3]}).to_csv("only.csv", index=False)
+    pd.DataFrame({"d": [f"day {i}" for i in range(300)], "x": range(300)}).to_csv("dates.csv", index=False)
+    np.savez("complex.npz", X=np.ones((3, 2)) * 1j)
+    np.savez("wide.npz", X=np.ones((3, 2)), y=np.ones((3, 2)))
     Path("empty.csv").write_text("")
     Path("header.csv").write_text("a,b\n")
     Path("text.npz").write_text("not a zip")
@@ -168,6 +180,7 @@ def test_mistakes_get_one_line(houses, arguments, message):
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code in (1, 2)
     assert message in result.output.replace("\n", " ")
+    assert "rows to train on" not in result.output or "allocate" in message  # before the work, not after it
     assert isinstance(result.exception, SystemExit)
 
 
@@ -179,7 +192,61 @@ def test_a_model_of_another_kind_is_refused():
 def test_an_unknown_category_is_all_zeros(houses):
     run("train", "houses.csv", "--target", "price", "--quiet", "--epochs", 2)
     houses.assign(town="Rom").to_csv("new.csv", index=False)
-    assert len(run("predict", "model.fastmlp", "new.csv").output.splitlines()) == 301
+    result = run("predict", "model.fastmlp", "new.csv")
+    assert len(result.stdout.splitlines()) == 301
+    assert "warning: column 'town' has values unseen in training" in result.stderr
+    assert "'Rom' (300 rows)" in result.stderr
+
+
+def test_categories_are_read_as_they_are_written(tmp_path):
+    """01 beside 1A is a text, and must stay one in a file that has no 1A; TRUE beside maybe likewise."""
+    rng = np.random.RandomState(0)
+    frame = pd.DataFrame({"code": rng.choice(["01", "02", "1A"], 200), "known": rng.choice(["TRUE", "maybe"], 200)})
+    frame["t"] = 10.0 * (frame.code == "01") - 10 * (frame.code == "02") + 5 * (frame.known == "TRUE")
+    frame.to_csv("codes.csv", index=False)
+    run("train", "codes.csv", "--target", "t", "--quiet", "--epochs", 200)
+    Path("new.csv").write_text("code,known\n01,TRUE\n02,TRUE\n")
+    result = run("predict", "model.fastmlp", "new.csv")
+    assert not result.stderr
+    np.testing.assert_allclose(list(map(float, result.stdout.splitlines()[1:])), [15, -5], atol=1)
+
+
+def test_a_constant_column_is_no_direction_to_extrapolate_in():
+    frame = pd.DataFrame({"c": np.arange(90) % 9, "k": 0.1})
+    frame.assign(t=frame.c * 1.5).to_csv("const.csv", index=False)
+    run("train", "const.csv", "--target", "t", "--quiet")
+    Path("new.csv").write_text("c,k\n1,0.1\n1,0.2\n")
+    values = list(map(float, run("predict", "model.fastmlp", "new.csv").output.splitlines()[1:]))
+    assert abs(values[0] - values[1]) < 1
+
+
+def test_infinite_values_are_dropped_as_missing_ones(houses):
+    houses.loc[4, "area"] = np.inf
+    houses.to_csv("houses.csv", index=False)
+    assert "239 rows" in run("train", "houses.csv", "--target", "price", "--drop-missing", "--quiet").output
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_other_separators(houses, separator):
+    houses.to_csv("other.csv", index=False, sep=separator)
+    run("train", "other.csv", "--target", "price", "--quiet", "--epochs", 1)
+    assert len(run("predict", "model.fastmlp", "other.csv").output.splitlines()) == 301
+
+
+@pytest.mark.parametrize("kind", [">f4", "f2", "i1", "?", "g"])
+def test_npz_of_any_number_type(kind):
+    X = np.random.RandomState(0).standard_normal((60, 3)) * 3
+    np.savez("x.npz", X=X.astype(kind), y=np.array([b"a", b"b"] * 30))
+    run("train", "x.npz", "--quiet", "--epochs", 1)
+    assert set(run("predict", "model.fastmlp", "x.npz").output.splitlines()[1:]) <= {"a", "b"}
+
+
+def test_the_model_is_saved_when_nobody_reads_the_output(houses):
+    line = f"{sys.executable} -m fastmlp train houses.csv --target price --quiet --epochs 1 | true"
+    subprocess.run(line, shell=True, capture_output=True)
+    line = f"{sys.executable} -m fastmlp train houses.csv --target price --quiet --epochs 300 | head -n 2"
+    assert "backend" in subprocess.run(line, shell=True, capture_output=True, text=True).stdout
+    assert fastmlp.load("model.fastmlp").model.epoch == 300
 
 
 def test_info_lists_every_backend(monkeypatch):

@@ -61,6 +61,13 @@ def test_bad_rows(data, target, message):
         (lambda: MLP([]), "at least the output layer"),
         (lambda: MLP([(0, "relu")]), "units of a layer must be an integer of at least 1, got 0"),
         (lambda: MLP([(2.5, "relu")]), "integer"),
+        (lambda: MLP([5, 3]), r"a layer must be Layer\(units, activation\) or such a pair, got 5"),
+        (lambda: MLP([(1, "softmax")], "categorical_cross_entropy"), "a softmax of one unit is always 1"),
+        (lambda: MLP([(2, "relu")], dtype=None), "dtype must be"),
+        (lambda: MLP([(1, "identity")]).fit(X, np.array(["a", "b"] * 15)), "y must be numbers, got <U1"),
+        (lambda: MLPRegressor().fit(X, np.array(["2020-01-01"] * 30, "M8[D]")), "y must be numbers, got datetime64"),
+        (lambda: network().fit(X, y, sample_weight=np.full(30, 1e38)), "its sum is not finite in float32"),
+        (lambda: MLPRegressor().fit(X, y, np.full(30, 1e307)), "its sum is not finite in float64"),
         (lambda: MLP([(2, "swish")]), "unknown activation 'swish'. Known: identity, logistic, tanh, relu"),
         (lambda: MLP([(2, "softmax"), (1, "identity")]), "output layer only"),
         (lambda: MLP([(2, "relu")], "hinge"), "unknown loss 'hinge'. Known: squared_error, categorical"),
@@ -206,6 +213,23 @@ def test_a_diverging_model_keeps_the_weights_of_the_last_good_epoch(backend):
         warnings.simplefilter("error")
         twin = MLP([(5, "identity"), (1, "identity")], **options).fit(data, target, epochs=model.epoch)
     np.testing.assert_array_equal(model.parameters, twin.parameters)
+
+
+def test_a_diverging_poisson_mean_is_not_taken_for_a_fit(backend):
+    """Its exponential overflows: infinity must not be hidden by a limit."""
+    data = np.linspace(-120, 120, 60)[:, None]
+    model = MLPRegressor(
+        loss="poisson", hidden_layer_sizes=(), solver="sgd", momentum=0, random_state=3, max_iter=5, backend=backend
+    )
+    with pytest.warns(ConvergenceWarning, match="diverged in iteration"):
+        model.fit(data, np.abs(data[:, 0]).round())
+    assert np.isfinite(model._parameters).all()
+
+
+def test_an_estimator_that_diverges_at_once_has_its_attributes():
+    with pytest.warns(ConvergenceWarning, match="iteration 1.*end of iteration 0"):
+        model = MLPRegressor().fit(X * 1e200, y)
+    assert (model.loss_, model.n_iter_, model.loss_curve_) == (np.inf, 0, [])
 
 
 def test_diverging_lbfgs_warns_and_stays_finite():

@@ -1,5 +1,6 @@
 """Model files: complete, safe to read, and never half written."""
 
+import copy
 import json
 import os
 import pickle
@@ -122,6 +123,13 @@ def saved(tmp_path):
     return path
 
 
+@pytest.fixture
+def saved_estimator(tmp_path):
+    path = tmp_path / "estimator.fastmlp"
+    MLPClassifier((6,), random_state=np.random.RandomState(0), max_iter=2).fit(X, y).save(path)
+    return path
+
+
 def test_a_file_cut_anywhere_is_refused(saved):
     content = saved.read_bytes()
     for length in [*range(0, 400, 7), *range(400, len(content), 97), len(content) - 1]:
@@ -218,6 +226,81 @@ def test_a_changed_file_is_refused(saved, change, message):
         fastmlp.load(saved)
 
 
+def training(header):
+    return header["state"]["dict"]["training"]["dict"]
+
+
+def in_order(value):
+    def change(header, tensors):
+        tensors[training(header)["order"]["tensor"]][3] = value
+
+    return change
+
+
+def in_training(name, value):
+    def change(header, tensors):
+        training(header)[name] = value
+
+    return change
+
+
+def random_position(header, tensors):
+    header["state"]["dict"]["random_state"]["random_state"]["dict"]["state"]["dict"]["pos"] = 10**6
+
+
+def huge_input(header, tensors):
+    header["state"]["dict"]["n_inputs"] = 10**9
+
+
+def list_of_kinds(header, tensors):
+    header["kind"] = ["MLP"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        in_order(10**9), in_order(-1), in_order(0), in_training("position", -5), in_training("position", 10**6),
+        in_training("step", -3), in_training("step", "many"), in_training("epoch", None),
+        in_training("loss_sum", "x"), in_training("optimizer", {"tuple": ["adam", 0.1, {"tuple": []}]}),
+        in_training("optimizer", {"tuple": ["adam", float("nan"), {"tuple": [0.9, 0.99, 1e-8]}]}),
+        in_training("optimizer", {"tuple": ["adagrad", 0.1, {"tuple": []}]}), random_position, huge_input,
+        list_of_kinds,
+    ],
+)  # fmt: skip
+def test_a_state_that_kernels_would_run_into_is_refused(saved, change):
+    """They do not look where they read: a wrong row number would end the process."""
+    rewrite(saved, change)
+    with pytest.raises(ModelFileError):
+        fastmlp.load(saved)
+
+
+def more_activations(header, tensors):
+    network = header["state"]["dict"]["network"]["tuple"]
+    network[1]["tuple"] = ["relu"] * 20 + network[1]["tuple"]
+
+
+def other_sizes(header, tensors):
+    header["state"]["dict"]["network"]["tuple"][0]["tuple"] = [4, 7, 3]
+
+
+def one_size(header, tensors):
+    header["state"]["dict"]["network"]["tuple"][:2] = [{"tuple": [4]}, {"tuple": []}]
+
+
+@pytest.mark.parametrize("change", [more_activations, other_sizes, one_size, in_order(10**9)])
+def test_an_estimator_that_kernels_would_run_into_is_refused(saved_estimator, change):
+    rewrite(saved_estimator, change)
+    with pytest.raises(ModelFileError):
+        fastmlp.load(saved_estimator)
+
+
+def test_a_header_nested_without_end_is_refused(saved):
+    tensors = load_file(saved)
+    save_file(tensors, saved, metadata={"fastmlp": "[" * 10**5 + "]" * 10**5})
+    with pytest.raises(ModelFileError):
+        fastmlp.load(saved)
+
+
 def test_another_kind_is_refused(saved):
     with pytest.raises(ModelFileError, match="holds a MLP, not a MLPClassifier"):
         MLPClassifier.load(saved)
@@ -249,6 +332,60 @@ def test_a_saved_file_has_ordinary_permissions(saved):
     plain = saved.parent / "plain"
     plain.write_text("")
     assert stat.S_IMODE(saved.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+def test_a_link_is_followed_and_permissions_are_kept(tmp_path, saved):
+    link = tmp_path / "link"
+    link.symlink_to(saved)
+    saved.chmod(0o600)
+    model().fit(X, y, epochs=1).save(link)
+    assert link.is_symlink()
+    assert stat.S_IMODE(saved.stat().st_mode) == 0o600
+    assert fastmlp.load(saved).epoch == 1
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(OSError, match="a folder, device or pipe is there"):
+            model().save(path)
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_long_names(tmp_path):
+    model().save(tmp_path / ("n" * 255))
+    assert fastmlp.load(tmp_path / ("n" * 255)).epoch == 0
+
+
+class OwnClassifier(MLPClassifier):
+    pass
+
+
+class OwnMLP(MLP):
+    pass
+
+
+def test_subclasses_are_refused_by_files_and_kept_by_pickle(tmp_path):
+    for own in (OwnClassifier(), OwnMLP([(1, "identity")])):
+        with pytest.raises(TypeError, match="not a subclass like Own"):
+            own.save(tmp_path / "x")
+        assert type(pickle.loads(pickle.dumps(own))) is type(own)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_random_generators_are_refused(tmp_path):
+    with pytest.raises(TypeError, match="cannot hold a RandomState"):
+        MLPClassifier(random_state=np.random.RandomState(np.random.PCG64(1))).save(tmp_path / "x")
+
+
+def test_copying_and_loading_draw_no_random_numbers(saved):
+    original = fastmlp.load(saved)
+    np.random.seed(0)
+    expected = np.random.rand()
+    for copy_of in (copy.deepcopy, lambda m: fastmlp.load(saved), lambda m: pickle.loads(pickle.dumps(m))):
+        np.random.seed(0)
+        copy_of(original)
+        assert np.random.rand() == expected
 
 
 def test_saving_into_a_missing_folder(tmp_path):

@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from scipy.sparse import csc_matrix, csr_matrix
+from scipy.sparse import csc_matrix, csr_matrix, issparse
 from sklearn import neural_network
 from sklearn.datasets import load_diabetes, load_digits
 
@@ -149,6 +149,16 @@ def test_multilabel(solver):
     assert_same(ours, theirs, X)
     np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
     assert ours.score(X, labels) == theirs.score(X, labels)
+
+
+def test_sparse_labels_are_predicted_sparse():
+    X, y = digits()
+    labels = csr_matrix(np.column_stack([y % 2, y > 4]).astype(int))
+    ours, theirs = both("MLPClassifier", X, labels)
+    assert issparse(ours.predict(X))
+    assert (ours.predict(X) != theirs.predict(X)).nnz == 0
+    dense, sparse = (fastmlp.MLPRegressor(random_state=0, max_iter=3).fit(X, Y) for Y in (labels.toarray(), labels))
+    np.testing.assert_array_equal(dense.predict(X), sparse.predict(X))
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
