@@ -5,7 +5,7 @@ import numpy as np
 from fastmlp.kernels.network import Network, aligned_copy, layer_views
 
 from .checks import check_integer, check_network
-from .saving import load, save
+from .saving import Savable
 from .training import TrainingState
 
 # What fit leaves behind, beside the network and its training state.
@@ -28,7 +28,7 @@ def check_saved_network(network, parameters):
     return network
 
 
-class FlatParameters:
+class FlatParameters(Savable):
     """Mixin of the estimators: ``_parameters``, its views, and everything that copies them."""
 
     def _bind(self, parameters):
@@ -68,15 +68,6 @@ class FlatParameters:
         super().__setstate__(state)
         if "_parameters" in state:
             self._bind(self._parameters)
-
-    def save(self, path):
-        """Write parameters, fitted state and optimizer state to a model file (docs: ``fastmlp.saving``)."""
-        save(self, path)
-
-    @classmethod
-    def load(cls, path):
-        """The estimator in a file that ``save`` wrote; ModelFileError if it is anything else."""
-        return load(path, cls.__name__)
 
     def saved_state(self):
         """What a model file holds of this estimator."""

@@ -26,7 +26,7 @@ from .checks import (
 from .initialization import glorot_uniform
 from .interruption import Interruption
 from .prediction import predict_rows
-from .saving import load, save
+from .saving import Savable
 from .threads import ThreadLimit
 from .training import Diverged, Epochs, Interrupted, TrainingState
 
@@ -38,7 +38,7 @@ class Layer(NamedTuple):
     activation: str = "relu"
 
 
-class MLP:
+class MLP(Savable):
     """A multilayer perceptron trained by gradient descent.
 
     Parameters
@@ -282,15 +282,6 @@ class MLP:
         else:
             scores["r2"] = float(r2_score(y, output, sample_weight=sample_weight))
         return scores
-
-    def save(self, path):
-        """Write the model, optimizer and random state included, so that a loaded one trains on as this one would."""
-        save(self, path)
-
-    @classmethod
-    def load(cls, path):
-        """The MLP in a file that ``save`` wrote; ModelFileError if it is anything else."""
-        return load(path, cls.__name__)
 
     def saved_state(self):
         """What a model file holds of this model."""

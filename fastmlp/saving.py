@@ -172,3 +172,22 @@ def decode(value, tensors):
         random_state.set_state(state)
         return random_state
     raise ValueError(f"unknown kind of value {tag!r}")
+
+
+class Savable:
+    """Mixin of the models: ``saved_state`` and ``from_saved_state`` say what a file holds of them."""
+
+    def save(self, path):
+        """Write the whole model, optimizer and random state included, to a file that ``load`` and ``fastmlp.load`` read.
+
+        Raises
+        ------
+        TypeError, OSError
+            See ``fastmlp.saving.save``. An old file of that name stays until the new one is complete.
+        """
+        save(self, path)
+
+    @classmethod
+    def load(cls, path):
+        """The model of this class in a file that ``save`` wrote; ModelFileError if it is anything else."""
+        return load(path, cls.__name__)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from .model import MLP, Layer
-from .saving import load, save
+from .saving import Savable
 from .tables import MAX_CATEGORIES, ColumnEncoder, TableError, check_complete, check_present
 
 MAX_CLASSES = 20  # whole numbers with more distinct values than this are taken for a quantity
@@ -17,7 +17,7 @@ def looks_like_classes(values):
     return values.nunique() <= MAX_CLASSES and bool((values == values.round()).all())
 
 
-class TableModel:
+class TableModel(Savable):
     """Encoded columns -> MLP -> the target column in its own terms.
 
     ``classes`` holds the labels of a classification; None means regression, whose target is standardised by
@@ -82,13 +82,6 @@ class TableModel:
         if self.classes is None:
             raise TableError("probabilities are for classes; this model predicts a number.")
         return pd.DataFrame(self.model.predict(self.encoder.transform(frame, self.model.dtype)), columns=self.classes)
-
-    def save(self, path):
-        save(self, path)
-
-    @classmethod
-    def load(cls, path):
-        return load(path, cls.__name__)
 
     def saved_state(self):
         """What a model file holds of this model."""
