@@ -9,8 +9,8 @@ MODULES = {"cython": "cython_cpu", "numba": "numba_cpu", "numpy": "numpy_referen
 
 NAMES = ("auto", *MODULES)
 
-# Cython and Numba run within 20 % of each other on layers up to 2048 wide (benchmarks/REPORT.md); Numba's first
-# compilation takes seconds, so what needs none comes first.
+# On all rows of benchmarks/REPORT.md but the smallest network Numba is at most 10 % faster than Cython, and its first
+# compilation takes seconds: what needs none comes first.
 REASONS = {
     "cython": "compiled ahead of time, nothing to wait for",
     "numba": "the extension module of backend 'cython' cannot be loaded here, so loops are compiled at run time",
@@ -31,7 +31,7 @@ def why_not(name):
     """None where the backend works, else what importing it says."""
     try:
         import_module(f"fastmlp.kernels.{MODULES[name]}")
-    except (ImportError, OSError) as error:
+    except Exception as error:  # whatever keeps a compiled module from loading, "auto" must go on
         return f"{type(error).__name__}: {error}"
     return None
 

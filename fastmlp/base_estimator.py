@@ -2,6 +2,7 @@
 
 import warnings
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from numbers import Integral, Real
 
 import numpy as np
@@ -24,6 +25,18 @@ from .stochastic_fit import StochasticFit
 from .threads import ThreadLimit
 
 STOCHASTIC_SOLVERS = ("sgd", "adam")
+
+
+@contextmanager
+def restored_on_error(estimator):
+    """A fit that is refused leaves the estimator as it was."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
 
 
 class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
@@ -64,7 +77,7 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
     # What a subclass says about its targets.
 
     @abstractmethod
-    def _validate_input(self, X, y, incremental, reset):
+    def _validate_input(self, X, y, incremental, reset, classes):
         """(X, y) as given by the user -> (X, y) with y numeric, of one or two dimensions."""
 
     @abstractmethod
@@ -108,27 +121,31 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
             )
         return True
 
-    def _fit(self, X, y, sample_weight, incremental):
+    def _fit(self, X, y, sample_weight, incremental, classes=None):
+        with restored_on_error(self):
+            data = self._prepare(X, y, sample_weight, incremental, classes)
+        kernels = backends.choose(self.backend).module
+        with ThreadLimit(self.n_jobs), Interruption() as interruption:
+            if self.solver == "lbfgs":
+                self._fit_lbfgs(kernels, *data[:3], interruption)
+            else:
+                self._fit_stochastic(kernels, *data, incremental, interruption)
+        return self
+
+    def _prepare(self, X, y, sample_weight, incremental, classes):
+        """Check everything and draw initial weights. Returns (X, y, sample_weight, rows held out) for the kernels."""
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         hidden = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object)).tolist()
         if any(not isinstance(width, Integral) or width <= 0 for width in hidden):
             raise ValueError(f"hidden_layer_sizes must be > 0 and integers, got {hidden}.")
+        self.backend_, _, self.backend_reason_ = backends.choose(self.backend)
         first_pass = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
-        X, y = self._validate_input(X, y, incremental, reset=first_pass)
+        X, y = self._validate_input(X, y, incremental, first_pass, classes)
         sample_weight = check_weights(sample_weight, X, X.dtype)
         y = y.reshape(-1, 1) if y.ndim == 1 else y
-        choice = backends.choose(self.backend)
-        self.backend_, self.backend_reason_ = choice.name, choice.reason
         self._random_state = check_random_state(self.random_state)
-        sizes = (X.shape[1], *map(int, hidden), y.shape[1])
-        if first_pass:
-            self._initialize(sizes, X.dtype)
-        elif sizes != self._network.sizes:
-            raise ValueError(
-                f"the fitted network has layers of {self._network.sizes} units, data and hidden_layer_sizes now ask "
-                f"for {sizes}: warm_start and partial_fit cannot change them."
-            )
+        self._set_network((X.shape[1], *map(int, hidden), y.shape[1]), X.dtype, first_pass)
         self._make_writable()
         dtype = self._parameters.dtype
         X = X.tocsr().astype(dtype, copy=False) if issparse(X) else np.ascontiguousarray(X, dtype)
@@ -137,17 +154,21 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
         if not np.isfinite(y).all():
             raise ValueError(f"y contains values too large for {dtype}: scale it, or pass X in float64.")
         sample_weight = None if sample_weight is None else sample_weight.astype(dtype, copy=False)
-        with ThreadLimit(self.n_jobs), Interruption() as interruption:
-            if self.solver == "lbfgs":
-                self._fit_lbfgs(choice.module, X, y, sample_weight, interruption)
-            else:
-                self._fit_stochastic(choice.module, X, y, sample_weight, incremental, interruption)
-        return self
+        if self.early_stopping and self.solver in STOCHASTIC_SOLVERS:
+            return self._hold_out(X, y, sample_weight)
+        return X, y, sample_weight, None
 
-    def _initialize(self, sizes, dtype):
+    def _set_network(self, sizes, dtype, first_pass):
+        """The network that parameters and data ask for, with weights drawn anew or kept."""
+        if not first_pass and sizes != self._network.sizes:
+            raise ValueError(
+                f"the fitted network has layers of {self._network.sizes} units, data and hidden_layer_sizes now ask "
+                f"for {sizes}: warm_start and partial_fit cannot change them."
+            )
         loss, self.out_activation_ = self._loss_and_output()
-        hidden = (self.activation,) * (len(sizes) - 2)
-        self._network = Network(sizes, (*hidden, self.out_activation_), loss)
+        self._network = Network(sizes, (*(self.activation,) * (len(sizes) - 2), self.out_activation_), loss)
+        if not first_pass:
+            return
         self.n_iter_ = self.t_ = 0
         self.n_outputs_ = sizes[-1]
         self.n_layers_ = len(sizes)

@@ -28,7 +28,7 @@ def check_real(name, value, low, high=math.inf, *, open_low=False, open_high=Fal
     """A finite number in the range, ends included unless said otherwise."""
     good = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     if not good or not low <= value <= high or (open_low and value == low) or (open_high and value == high):
-        ends = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
+        ends = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or high == math.inf else ']'}"
         raise ValueError(f"{name} must be a number in {ends}, got {value!r}.")
     return float(value)
 
@@ -79,14 +79,18 @@ def make_optimizer(name, learning_rate=None, **options):
     ----------
     name : {'sgd', 'momentum', 'nesterov', 'adam'}
     learning_rate : float > 0, default: 0.001 for 'adam', else 0.01
-    **options : float in [0, 1)
-        'momentum' and 'nesterov': decay (0.9). 'adam': beta_1 (0.9), beta_2 (0.999), epsilon (1e-8).
+    **options : float
+        'momentum' and 'nesterov': decay (0.9). 'adam': beta_1 (0.9), beta_2 (0.999), both in [0, 1), and
+        epsilon > 0 (1e-8).
     """
     rule = OPTIMIZERS[known("optimizer", name, OPTIMIZERS)]
     for key, value in options.items():
         if key not in rule.options:
             raise ValueError(f"optimizer {name!r} has no option {key!r}. Known: {', '.join(rule.options) or 'none'}.")
-        check_real(key, value, 0, 1, open_low=key == "epsilon", open_high=True)
+        if key == "epsilon":
+            check_real(key, value, 0, open_low=True)
+        else:
+            check_real(key, value, 0, 1, open_high=True)
     if learning_rate is not None:
         check_real("learning_rate", learning_rate, 0, open_low=True)
     return optimizer(name, learning_rate, **options)
@@ -95,7 +99,8 @@ def make_optimizer(name, learning_rate=None, **options):
 def check_optimizer(given):
     """An Optimizer from one, or from a name. 'lbfgs' stays a name: it is no update rule."""
     if isinstance(given, Optimizer):
-        return given
+        rule = OPTIMIZERS[known("optimizer", given.name, OPTIMIZERS)]
+        return make_optimizer(given.name, given.learning_rate, **dict(zip(rule.options, given.options, strict=True)))
     known("optimizer", given, (*OPTIMIZERS, "lbfgs"))
     return given if given == "lbfgs" else make_optimizer(given)
 
@@ -118,5 +123,7 @@ def check_targets(y, loss, n_outputs, X, dtype):
     low, high = LOSSES[loss].targets
     if y.min() < low or y.max() > high:
         raise ValueError(f"loss {loss!r} needs targets in [{low:g}, {high:g}]; y has {y.min():g} to {y.max():g}.")
+    if LOSSES[loss].link == "softmax" and not np.allclose(y.sum(axis=1), 1, atol=1e-4):
+        raise ValueError(f"loss {loss!r} needs rows of y that sum to 1: the probability of each class.")
     with np.errstate(over="ignore"):
         return check_array(y, dtype=dtype, order="C", input_name="y")

@@ -162,7 +162,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.backend = backend
         self.n_jobs = n_jobs
 
-    def _validate_input(self, X, y, incremental, reset):
+    def _validate_input(self, X, y, incremental, reset, classes):
+        if incremental and _check_partial_fit_first_call(self, classes):
+            self._set_classes(y if type_of_target(y).startswith("multilabel") else classes)
         X, y = validate_data(
             self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=(np.float64, np.float32), reset=reset
         )
@@ -224,10 +226,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         self : object
+            Ctrl-C ends the epoch early and raises KeyboardInterrupt; the weights so far are kept.
         """
-        if _check_partial_fit_first_call(self, classes):
-            self._set_classes(y if type_of_target(y).startswith("multilabel") else classes)
-        return self._fit(X, y, sample_weight, incremental=True)
+        return self._fit(X, y, sample_weight, incremental=True, classes=classes)
 
     def predict(self, X):
         """Predicted classes, shape (n_samples,), or (n_samples, n_classes) of 0 and 1 for several labels per row."""

@@ -75,7 +75,7 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
     from .table_model import TableModel
     from .tables import check_present, drop_incomplete, read_table
 
-    with plain_messages() as caught:
+    with plain_messages():
         for path in filter(None, (out, plot)):  # a wrong name must not show after an hour of training
             check_destination(path)
             if os.path.exists(source) and os.path.exists(path) and os.path.samefile(source, path):
@@ -113,14 +113,13 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
 
             plot_history(model.history, plot)
             click.echo(f"loss plot in {plot}")
-        interrupted = any("interrupted" in str(warning.message) for warning in caught)
-        if compare and optimizer != "lbfgs" and not interrupted:
+        if compare and optimizer != "lbfgs" and not model.interrupted:
             rates = samples_per_second(model, X, y, [model.backend, "numpy"], batch_size)
             click.echo(
                 f"training speed: {rates[model.backend]:,.0f} samples/s with {model.backend}, {rates['numpy']:,.0f} "
                 f"with the NumPy reference: {rates[model.backend] / rates['numpy']:.1f} x"
             )
-    if interrupted:
+    if model.interrupted:
         sys.exit(INTERRUPTED)
 
 
@@ -166,14 +165,11 @@ def info():
 
 @contextmanager
 def plain_messages():
-    """Errors that a user can mend become one line on stderr and exit status 1; so does each warning, without exit.
-
-    Yields the list of warnings, filled as they come.
-    """
+    """Errors that a user can mend become one line on stderr and exit status 1; so does each warning, without exit."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         try:
-            yield caught
+            yield
         except (ValueError, TypeError, ImportError, MemoryError, OSError) as error:
             if isinstance(error, BrokenPipeError):
                 raise

@@ -10,9 +10,9 @@ from .training import TrainingState
 
 # What fit leaves behind, beside the network and its training state.
 FITTED = (
-    "n_features_in_", "feature_names_in_", "classes_", "n_layers_", "n_outputs_", "out_activation_", "n_iter_", "t_",
-    "loss_", "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_", "backend_",
-    "backend_reason_", "_no_improvement_count", "_best_parameters", "_random_state", "_label_type", "_sparse_labels",
+    "feature_names_in_", "classes_", "n_iter_", "t_", "loss_", "loss_curve_", "best_loss_", "validation_scores_",
+    "best_validation_score_", "backend_", "backend_reason_", "_no_improvement_count", "_best_parameters", "_label_type",
+    "_sparse_labels",
 )  # fmt: skip
 
 
@@ -67,7 +67,8 @@ class FlatParameters(Savable):
     def __setstate__(self, state):
         super().__setstate__(state)
         if "_parameters" in state:
-            self._bind(self._parameters)
+            mapped = not self._parameters.flags.writeable  # by joblib, and shared with other processes
+            self._bind(self._parameters if mapped else aligned_copy(self._parameters))
 
     def saved_state(self):
         """What a model file holds of this estimator."""
@@ -94,4 +95,7 @@ class FlatParameters(Savable):
             training = saved["training"]
             model._training = training and TrainingState.from_dict(training, model._network, parameters.dtype)
             model._bind(parameters)
+            sizes = model._network.sizes
+            model.n_features_in_, model.n_outputs_, model.n_layers_ = sizes[0], sizes[-1], len(sizes)
+            model.out_activation_ = model._network.activations[-1]
         return model

@@ -7,19 +7,22 @@ from .training import Interrupted, reported_loss, take_rows
 
 INTERRUPTED, DIVERGED = -1, -2  # beside SciPy's 0 (converged), 1 (a limit was reached) and 2 (other)
 
-BLOCK_BYTES = 2**26  # of activations: the whole set is one batch, but its rows pass through in blocks
+BLOCK_BYTES = 2**24  # of activations: the whole set is one batch, but its rows pass through in blocks
 
 
-def loss_and_gradient_in_blocks(backend, network, parameters, X, y, sample_weight, alpha):
+def loss_and_gradient_in_blocks(backend, network, parameters, X, y, sample_weight, alpha, interruption=None):
     """(reported loss, gradient) of the weighted mean over all rows, with bounded working memory.
 
     X, y and weights are cast block by block to the dtype of the parameters. The penalty is charged to one block.
+    Raises Interrupted between two blocks after Ctrl-C.
     """
     n_rows, dtype = X.shape[0], parameters.dtype
     block = max(256, BLOCK_BYTES // (dtype.itemsize * sum(network.sizes)))
     total = float(n_rows) if sample_weight is None else float(sample_weight.sum())
     loss, gradient = 0.0, np.zeros_like(parameters)
     for start in range(0, n_rows, block):
+        if interruption is not None and interruption.requested:
+            raise Interrupted
         rows = slice(start, start + block)
         X_block = np.ascontiguousarray(take_rows(X, rows), dtype)
         weight = None if sample_weight is None else sample_weight[rows].astype(dtype, copy=False)
@@ -45,14 +48,13 @@ def fit_lbfgs(backend, network, parameters, X, y, sample_weight, alpha, *, max_i
     last = OptimizeResult(x=parameters.astype(np.float64), fun=np.inf, nit=0, status=0, message="")
 
     def objective(x):
-        if interruption is not None and interruption.requested:
-            raise Interrupted
-        return loss_and_gradient_in_blocks(backend, network, x, X, y, sample_weight, alpha)
+        return loss_and_gradient_in_blocks(backend, network, x, X, y, sample_weight, alpha, interruption)
 
     def callback(intermediate_result):
         x, loss = intermediate_result.x, float(intermediate_result.fun)
         if np.isfinite(loss) and np.isfinite(x).all():
             last.update(x=x.copy(), fun=loss, nit=last.nit + 1)
+            parameters[...] = x
         if on_iteration is not None:
             on_iteration(loss)
 
@@ -62,6 +64,8 @@ def fit_lbfgs(backend, network, parameters, X, y, sample_weight, alpha, *, max_i
             result = minimize(objective, last.x, method="L-BFGS-B", jac=True, options=options, callback=callback)
         if not (np.isfinite(result.fun) and np.isfinite(result.x).all()):
             result = OptimizeResult(last, status=DIVERGED)
+        if interruption is not None and interruption.requested:
+            result.status = INTERRUPTED
     except (Interrupted, KeyboardInterrupt):
         result = OptimizeResult(last, status=INTERRUPTED)
     parameters[...] = result.x

@@ -10,7 +10,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils import check_array, check_random_state
 from tqdm import tqdm
 
-from fastmlp.kernels.network import Network, Optimizer, layer_views
+from fastmlp.kernels.network import Network, Optimizer, aligned_copy, layer_views, new_slots
 from fastmlp.kernels.rules import LOSSES
 
 from . import backends, lbfgs
@@ -61,7 +61,7 @@ class MLP(Savable):
 
     Attributes
     ----------
-    weights, biases : lists of arrays
+    weights, biases : tuples of arrays
         W of shape (inputs, outputs) and b of each layer: views of ``parameters``, to be changed in place.
     parameters : ndarray of shape (n_parameters,)
         W1 b1 W2 b2 ... in one vector.
@@ -69,6 +69,8 @@ class MLP(Savable):
         'loss' of each epoch, and 'validation_loss' where validation data were given.
     epoch : int
         Epochs finished so far.
+    interrupted : bool
+        Whether Ctrl-C ended the last fit early.
     backend, backend_reason_ : str
         Who runs the hot loops, and why it was chosen.
 
@@ -90,7 +92,8 @@ class MLP(Savable):
         if dtype is None or np.dtype(dtype) not in (np.float32, np.float64):
             raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
         self.loss = loss
-        self.optimizer = check_optimizer(optimizer)
+        self._state = None
+        self.optimizer = optimizer
         self.alpha = check_real("alpha", alpha, 0)
         self.dtype = np.dtype(dtype)
         self._asked_backend = backend
@@ -102,7 +105,7 @@ class MLP(Savable):
         seed = np.random.randint(2**31) if random_state is None else random_state
         self._random_state = check_random_state(seed)
         self.history = {"loss": []}
-        self._state = None
+        self.interrupted = False
 
     @property
     def backend(self):
@@ -129,11 +132,26 @@ class MLP(Savable):
 
     @property
     def weights(self):
-        return layer_views(self.network, self.parameters)[0]
+        return tuple(layer_views(self.network, self.parameters)[0])
 
     @property
     def biases(self):
-        return layer_views(self.network, self.parameters)[1]
+        return tuple(layer_views(self.network, self.parameters)[1])
+
+    @property
+    def optimizer(self):
+        """An Optimizer, or 'lbfgs'. A new one may be set between fits; with the same name its state is kept."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, given):
+        self._optimizer = check_optimizer(given)
+        if self._state is None or self._optimizer == "lbfgs":
+            return
+        if self._optimizer.name != self._state.optimizer.name:
+            self._state.slots = new_slots(self._optimizer.name, self.n_parameters, self.dtype)
+            self._state.step = 0
+        self._state.optimizer = self._optimizer
 
     @property
     def n_parameters(self):
@@ -199,10 +217,9 @@ class MLP(Savable):
         X, y, sample_weight = self._rows(X, y, sample_weight)
         batch_size = X.shape[0] if batch_size is None else min(check_integer("batch_size", batch_size, 1), X.shape[0])
         if validation_data is not None:
-            X_held_out, y_held_out = validation_data
-            if X.shape[1] != np.shape(X_held_out)[1]:
-                raise ValueError(f"validation data have {np.shape(X_held_out)[1]} columns, X has {X.shape[1]}.")
-            held_out = self._rows(X_held_out, y_held_out, None)
+            held_out = self._rows(*validation_data, None)
+            if held_out[0].shape[1] != X.shape[1]:
+                raise ValueError(f"validation data have {held_out[0].shape[1]} columns, X has {X.shape[1]}.")
         if self._state is None:
             self.build(X.shape[1])
         total = epochs if self.optimizer == "lbfgs" else epochs * X.shape[0] - self._state.position
@@ -215,6 +232,7 @@ class MLP(Savable):
                 self.history.setdefault("validation_loss", []).append(self._mean_loss(*held_out))
             bar.set_postfix({name: f"{curve[-1]:.4g}" for name, curve in self.history.items()}, refresh=False)
 
+        self.interrupted = False
         with bar, ThreadLimit(self.n_jobs), Interruption() as interruption:
             try:
                 if self.optimizer == "lbfgs":
@@ -222,16 +240,26 @@ class MLP(Savable):
                 else:
                     run = Epochs(
                         self._backend.module, self._network, self._state, X, y, sample_weight, batch_size=batch_size,
-                        alpha=self.alpha, random_state=self._random_state if shuffle else None,
-                        interruption=interruption, on_rows=bar.update,
+                        alpha=self.alpha, shuffle=self._shuffled if shuffle else None, interruption=interruption,
+                        on_rows=bar.update,
                     )  # fmt: skip
                     for _ in range(epochs):
                         after_epoch(run.run())
+                if interruption.requested:  # in the last moment
+                    raise Interrupted
             except Diverged:
                 self._warn_diverged(f"in epoch {self.epoch + 1}; the weights of the end of epoch {self.epoch}")
-            except (Interrupted, KeyboardInterrupt):
+            except KeyboardInterrupt:  # a second Ctrl-C, perhaps between a chunk and its bookkeeping
+                self._state.drop_epoch_in_progress()
+                raise
+            except Interrupted:
+                self.interrupted = True
                 warnings.warn(f"Training interrupted by user in epoch {self.epoch + 1}; the weights so far are kept.")
         return self
+
+    def _shuffled(self, order):
+        """From the random state alone, so that a file need not hold the order between epochs."""
+        return self._random_state.permutation(len(order))
 
     def _warn_diverged(self, where):
         remedy = "Scale the inputs to mean 0 and deviation 1"
@@ -320,7 +348,9 @@ class MLP(Savable):
 
     def __setstate__(self, state):
         vars(self).update(state)
-        self._backend = backends.choose(self._asked_backend)
+        self._backend = backends.choose(self._asked_backend if backends.works(self._asked_backend) else "auto")
+        if self._state is not None:
+            self._state.parameters = aligned_copy(self._state.parameters)
 
     def __repr__(self):
         layers = ", ".join(f"{layer.units} {layer.activation}" for layer in self.layers)

@@ -9,6 +9,8 @@ from .training import DENSE_BLOCK_BYTES
 def predict_rows(backend, network, parameters, X):
     """Network outputs of shape (rows, outputs); X is dense or sparse, of any float dtype."""
     dtype = parameters.dtype
+    if X.shape[1] != network.sizes[0]:  # the kernels would read beyond the rows
+        raise ValueError(f"X has {X.shape[1]} columns, but the network has {network.sizes[0]} inputs.")
     if not issparse(X):
         return backend.forward(network, parameters, np.ascontiguousarray(X, dtype))
     X = X.tocsr()

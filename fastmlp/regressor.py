@@ -170,7 +170,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.backend = backend
         self.n_jobs = n_jobs
 
-    def _validate_input(self, X, y, incremental, reset):
+    def _validate_input(self, X, y, incremental, reset, classes):
         X, y = validate_data(
             self,
             X,
@@ -212,6 +212,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Returns
         -------
         self : object
+            Ctrl-C ends the epoch early and raises KeyboardInterrupt; the weights so far are kept.
         """
         return self._fit(X, y, sample_weight, incremental=True)
 

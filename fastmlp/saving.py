@@ -7,10 +7,10 @@ numpy.random.RandomState; anything else is refused when writing. Arrays of numbe
 import errno
 import json
 import os
-import tempfile
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -46,13 +46,14 @@ def save(model, path):
     header = {"version": VERSION, "kind": kind, "state": encode(model.saved_state(), tensors)}
     content = to_bytes(tensors, metadata={"fastmlp": json.dumps(header)})
     path = check_destination(path)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".fastmlp-")
+    beside = path.parent / f".fastmlp-{uuid4().hex}"
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(beside, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(beside, _permissions(path))
+        if path.exists():
+            os.chmod(beside, path.stat().st_mode)
         os.replace(beside, path)
     except BaseException:
         with suppress(OSError):
@@ -68,15 +69,6 @@ def check_destination(path):
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "a folder, device or pipe is there, not a file", str(path))
     return path
-
-
-def _permissions(path):
-    """Those of the file that is replaced, else of any new file (mkstemp's is the owner's alone)."""
-    if path.exists():
-        return path.stat().st_mode
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 def load(path, kind=None):
@@ -178,7 +170,7 @@ class Savable:
     """Mixin of the models: ``saved_state`` and ``from_saved_state`` say what a file holds of them."""
 
     def save(self, path):
-        """Write the whole model, optimizer and random state included, to a file that ``load`` and ``fastmlp.load`` read.
+        """Write the whole model to a file that ``load`` and ``fastmlp.load`` read, optimizer and random state included.
 
         Raises
         ------

@@ -16,12 +16,12 @@ def samples_per_second(model, X, y, names, batch_size, rounds=5):
     """
     X = np.ascontiguousarray(X, model.dtype)
     y = check_targets(y, model.loss, model.layers[-1].units, X, model.dtype)
-    runs = {}
+    runs, rng = {}, np.random.RandomState(0)
     for name in names:
         state = TrainingState.start(model.parameters.copy(), model.optimizer)
         runs[name] = Epochs(
             backends.choose(name).module, model.network, state, X, y, None, batch_size=batch_size, alpha=model.alpha,
-            random_state=np.random.RandomState(0),
+            shuffle=lambda order: rng.permutation(len(order)),
         )  # fmt: skip
         runs[name].run()
     rates = {name: [] for name in names}

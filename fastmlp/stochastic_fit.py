@@ -36,15 +36,11 @@ class StochasticFit:
         name = "nesterov" if self.nesterovs_momentum else "momentum"
         return optimizer(name, self.learning_rate_init, decay=self.momentum)
 
-    def _fit_stochastic(self, kernels, X, y, sample_weight, incremental, interruption):
+    def _fit_stochastic(self, kernels, X, y, sample_weight, held_out, incremental, interruption):
         if self._training is None or not incremental:
             self._training = TrainingState.start(self._parameters, self._optimizer())
-        self._training.order = None
         if not hasattr(self, "loss_curve_") or self.early_stopping != (self.best_loss_ is None):
             self._start_curves()  # an earlier fit had another solver or rule for stopping
-        held_out = None
-        if self.early_stopping:
-            X, y, sample_weight, held_out = self._hold_out(X, y, sample_weight)
         n_rows = X.shape[0]
         batch_size = min(200, n_rows) if self.batch_size == "auto" else self.batch_size
         if batch_size > n_rows:
@@ -52,8 +48,7 @@ class StochasticFit:
             batch_size = n_rows
         epochs = Epochs(
             kernels, self._network, self._training, X, y, sample_weight, batch_size=int(batch_size),
-            alpha=float(self.alpha), random_state=self._random_state if self.shuffle else None,
-            interruption=interruption,
+            alpha=float(self.alpha), shuffle=self._shuffled if self.shuffle else None, interruption=interruption,
         )  # fmt: skip
         self.n_iter_ = 0
         try:
@@ -74,13 +69,22 @@ class StochasticFit:
                 if not incremental:
                     message = f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization"
                     warnings.warn(f"{message} hasn't converged yet.", ConvergenceWarning)
+            if interruption.requested:  # in the last moment
+                raise Interrupted
         except Diverged:
             message = DIVERGED.format(iteration=self.n_iter_ + 1, kept=self.n_iter_, rate=self.learning_rate_init)
             warnings.warn(message, ConvergenceWarning)
         except (Interrupted, KeyboardInterrupt):
+            self._training.drop_epoch_in_progress()
             warnings.warn("Training interrupted by user.")
+            if incremental:  # a loop of partial_fit must end too
+                raise KeyboardInterrupt from None
         if self.early_stopping and self._best_parameters is not None:
             self._parameters[...] = self._best_parameters
+
+    def _shuffled(self, order):
+        """scikit-learn's: each epoch permutes the order of the last."""
+        return order[self._random_state.permutation(len(order))]
 
     def _hold_out(self, X, y, sample_weight):
         """Split off the validation set, stratified for classes. Returns (X, y, weights, (X, y, weights) held out)."""

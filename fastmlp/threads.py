@@ -1,9 +1,9 @@
 """How many threads BLAS may use while fastmlp runs."""
 
-import os
 import threading
 from functools import cache
 
+import joblib
 from threadpoolctl import ThreadpoolController
 
 
@@ -28,7 +28,7 @@ class ThreadLimit:
 
     def __init__(self, n_jobs):
         if n_jobs is not None and n_jobs < 0:
-            n_jobs = max(1, (os.cpu_count() or 1) + 1 + n_jobs)
+            n_jobs = max(1, joblib.cpu_count() + 1 + n_jobs)
         self.n_threads = n_jobs
 
     def __enter__(self):

@@ -32,8 +32,8 @@ class Interrupted(Exception):
 class TrainingState:
     """All that a run needs to go on, bit for bit, as if it had never stopped.
 
-    ``parameters`` and each row of ``slots`` are flat vectors (kernels/network.py). ``order`` holds the rows of the
-    epoch in progress, of which ``position`` are used; ``loss_sum`` and ``penalty_sum`` belong to those.
+    ``parameters`` and each row of ``slots`` are flat vectors (kernels/network.py). Within an epoch ``order`` holds its
+    rows, of which ``position`` are used; ``loss_sum`` and ``penalty_sum`` belong to those. Between epochs it is None.
     """
 
     parameters: np.ndarray
@@ -70,7 +70,7 @@ class TrainingState:
         n_rows = 0 if state.order is None else len(state.order)
         check_real("learning_rate", state.optimizer.learning_rate, 0, open_low=True)
         for name, value in zip(rule.options, state.optimizer.options, strict=True):
-            check_real(name, value, 0, 1)
+            check_real(name, value, 0)
         for name in ("loss_sum", "penalty_sum"):
             check_real(name, getattr(state, name), -math.inf)
         for name, most in (("step", math.inf), ("epoch", math.inf), ("position", n_rows)):
@@ -82,12 +82,17 @@ class TrainingState:
         state.parameters, state.slots = aligned_copy(state.parameters), aligned_copy(state.slots)
         return state
 
+    def __setstate__(self, state):
+        """From a pickle, whose arrays start anywhere; those of a read-only memory map stay shared."""
+        vars(self).update(state)
+        self.slots = self.slots if not self.slots.flags.writeable else aligned_copy(self.slots)
+
     def reset_optimizer(self):
         self.slots[...] = 0
         self.step = 0
 
     def drop_epoch_in_progress(self):
-        self.position, self.loss_sum, self.penalty_sum = 0, 0.0, 0.0
+        self.order, self.position, self.loss_sum, self.penalty_sum = None, 0, 0.0, 0.0
 
 
 def reported_loss(network, data_loss, penalty):
@@ -108,20 +113,20 @@ class Epochs:
     """Runs epochs over fixed data, changing ``state`` in place.
 
     X is C-contiguous (or CSR) and y is C-contiguous of shape (rows, outputs), both, like ``sample_weight``, in the
-    dtype of the parameters. ``random_state`` (None: rows stay in order) shuffles the rows before each epoch;
+    dtype of the parameters. ``shuffle`` makes an epoch's order of rows from the last one's (None: they stay in order);
     ``on_rows(n)`` hears of each chunk.
     """
 
     def __init__(self, backend, network: Network, state: TrainingState, X, y, sample_weight, *, batch_size, alpha,
-                 random_state=None, interruption=None, on_rows=None):  # fmt: skip
+                 shuffle=None, interruption=None, on_rows=None):  # fmt: skip
         self.backend, self.network, self.state = backend, network, state
         self.X, self.y, self.sample_weight = X, y, sample_weight
         self.batch_size, self.alpha = batch_size, alpha
-        self.random_state, self.interruption, self.on_rows = random_state, interruption, on_rows
+        self.shuffle, self.interruption, self.on_rows = shuffle, interruption, on_rows
         self.seconds = 0.0  # spent in native calls
         self.rows_done = 0
-        if state.order is None or len(state.order) != X.shape[0]:
-            state.order = np.arange(X.shape[0])
+        self._order = np.arange(X.shape[0])
+        if state.order is not None and len(state.order) != X.shape[0]:
             state.drop_epoch_in_progress()
         self._batches = FIRST_CHUNK_FLOPS // (_flops_per_row(network) * batch_size)
         self._max_batches = math.inf
@@ -138,8 +143,9 @@ class Epochs:
         state = self.state
         last_finite = state.parameters.copy()
         self._stop_if_interrupted()  # before the shuffle: it must not be done twice
-        if state.position == 0 and self.random_state is not None:
-            state.order = state.order[self.random_state.permutation(len(state.order))]
+        if state.order is None:
+            self._order = self._order if self.shuffle is None else self.shuffle(self._order)
+            state.order = self._order
         self._run_chunk()
         while state.position < len(state.order) and math.isfinite(state.loss_sum + state.penalty_sum):
             self._stop_if_interrupted()
@@ -169,15 +175,13 @@ class Epochs:
             weight = None if weight is None else weight[rows]
         start = time.perf_counter()
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # divergence is reported once, as such
-            loss_sum, penalty_sum, n_steps = self.backend.train_epoch(
+            state.loss_sum, state.penalty_sum, n_steps = self.backend.train_epoch(
                 self.network, state.optimizer, state.parameters, state.slots, state.step,
-                X, y, order, self.batch_size, weight, self.alpha,
+                X, y, order, self.batch_size, weight, self.alpha, state.loss_sum, state.penalty_sum,
             )  # fmt: skip
         seconds = time.perf_counter() - start
         state.step += n_steps
         state.position += len(rows)
-        state.loss_sum += loss_sum
-        state.penalty_sum += penalty_sum
         self.seconds += seconds
         self.rows_done += len(rows)
         self._batches = CHUNK_SECONDS / max(seconds, 1e-6) * len(rows) / self.batch_size

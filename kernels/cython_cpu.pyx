@@ -243,7 +243,8 @@ def _update(int code, floating[::1] parameters, const floating[::1] gradient, fl
 
 
 def train_epoch(
-    network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight=None, alpha=0.0
+    network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight=None, alpha=0.0, loss_sum=0.0,
+    penalty_sum=0.0,
 ):
     codes, loss, linked, sizes = _codes(network)
     dtype = parameters.dtype
@@ -251,7 +252,7 @@ def train_epoch(
     return _train_epoch(
         codes, loss, linked, list(_OPTIMIZERS).index(optimizer.name), sizes, parameters, slots, step,
         optimizer.learning_rate, np.array(optimizer.options + (0.0,)), X, y, order, batch_size,
-        np.empty(0, dtype) if sample_weight is None else sample_weight, alpha,
+        np.empty(0, dtype) if sample_weight is None else sample_weight, alpha, loss_sum, penalty_sum,
         np.empty(batch_size * (sizes[0] + sizes[-1] + 1 + sizes[1:].sum()), dtype),
         np.empty((2, batch_size * sizes[1:].max()), dtype), np.empty_like(parameters),
     )
@@ -261,10 +262,10 @@ def _train_epoch(const int[::1] codes, int loss, bint linked, int optimizer, con
                  floating[::1] parameters, floating[:, ::1] slots, Py_ssize_t step, double learning_rate,
                  const double[::1] options, const floating[:, ::1] X, const floating[:, ::1] y,
                  const int64_t[::1] order, Py_ssize_t batch_size, const floating[::1] sample_weight, double alpha,
-                 floating[::1] workspace, floating[:, ::1] deltas, floating[::1] gradient):
+                 double loss_sum, double penalty_sum, floating[::1] workspace, floating[:, ::1] deltas, floating[::1] gradient):
     cdef Py_ssize_t n_inputs = X.shape[1], n_outputs = y.shape[1], n_layers = codes.shape[0], first = step
     cdef Py_ssize_t start = 0, rows, i, row
-    cdef double total, squares, data_loss, loss_sum = 0, penalty_sum = 0
+    cdef double total, squares, data_loss
     cdef floating* x = &workspace[0]
     cdef floating* t = x + batch_size * n_inputs
     cdef floating* weight = t + batch_size * n_outputs

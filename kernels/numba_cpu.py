@@ -9,12 +9,16 @@ import numba
 import numpy as np
 
 from fastmlp.kernels import numba_pieces
-from fastmlp.kernels.numba_pieces import COMPILE, NO_PIECE, call
+from fastmlp.kernels.numba_pieces import COMPILE, NO_PIECE, SOURCE_HASH, call
 from fastmlp.kernels.rules import LOSSES
 
 FORWARD_ROWS = 256  # a prediction's working memory is this many rows of activations, however long X is
 
-_njit = numba.njit(nogil=True, **COMPILE)
+
+def _njit(function):
+    """Compile, and cache under a name that changes with the kernels' source."""
+    function.__qualname__ += f"_{SOURCE_HASH}"
+    return numba.njit(nogil=True, **COMPILE)(function)
 
 
 @_njit
@@ -118,7 +122,7 @@ def _loss_and_gradient(activate, derive, loss, sizes, parameters, X, y, weight, 
 @_njit
 def _train_epoch(
     activate, derive, loss, update, rate, sizes, parameters, slots, step, learning_rate, options,
-    X, y, order, batch_size, sample_weight, alpha,
+    X, y, order, batch_size, sample_weight, alpha, loss_sum, penalty_sum,
 ):  # fmt: skip
     n_inputs, n_outputs = sizes[0], sizes[-1]
     cast = parameters.dtype.type
@@ -129,7 +133,6 @@ def _train_epoch(
     outputs = np.empty(batch_size * sizes[1:].sum(), parameters.dtype)
     deltas = np.empty((2, batch_size * sizes[1:].max()), parameters.dtype)
     gradient = np.empty_like(parameters)
-    loss_sum = penalty_sum = 0.0
     first = step
     for start in range(0, order.size, batch_size):
         rows = min(batch_size, order.size - start)
@@ -175,6 +178,13 @@ def _addresses(network, dtype):
     )
 
 
+def _frozen(array):
+    """A read-only view: Numba compiles anew for each mix of read-only and writable arguments."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 def dense_forward(activation, X, W, b):
     out = np.empty((len(X), W.shape[1]), X.dtype)
     _dense(numba_pieces.activation(activation, numba.from_dtype(X.dtype)), X, W, b, out)
@@ -207,7 +217,7 @@ def weight_gradient(X, delta):
 def forward(network, parameters, X):
     activate, _, _, sizes = _addresses(network, parameters.dtype)
     out = np.empty((len(X), network.sizes[-1]), parameters.dtype)
-    _forward(activate, sizes, parameters, X, out)
+    _forward(activate, sizes, _frozen(parameters), _frozen(X), out)
     return out
 
 
@@ -217,7 +227,17 @@ def loss_and_gradient(network, parameters, X, y, sample_weight=None, alpha=0.0):
     total = float(weight.sum())
     gradient = np.empty_like(parameters)
     data_loss, penalty = _loss_and_gradient(
-        activate, derive, loss, sizes, parameters, X, y, weight / parameters.dtype.type(total), alpha, total, gradient
+        activate,
+        derive,
+        loss,
+        sizes,
+        _frozen(parameters),
+        _frozen(X),
+        _frozen(y),
+        weight / parameters.dtype.type(total),
+        alpha,
+        total,
+        gradient,
     )
     return data_loss, penalty, gradient
 
@@ -240,11 +260,16 @@ def _step_rate(piece, learning_rate, step, options):
     return call(piece, (learning_rate, step, options))
 
 
-def train_epoch(network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight=None, alpha=0.0):
+def train_epoch(
+    network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight=None, alpha=0.0, loss_sum=0.0,
+    penalty_sum=0.0,
+):  # fmt: skip
     activate, derive, loss, sizes = _addresses(network, parameters.dtype)
     return _train_epoch(
         activate, derive, loss,
         numba_pieces.update(optimizer.name, numba.from_dtype(parameters.dtype)), numba_pieces.rate(optimizer.name),
         sizes, parameters, slots, step, optimizer.learning_rate, np.array(optimizer.options),
-        X, y, order, batch_size, np.empty(0, parameters.dtype) if sample_weight is None else sample_weight, alpha,
+        _frozen(X), _frozen(y), _frozen(order), batch_size,
+        _frozen(np.empty(0, parameters.dtype) if sample_weight is None else sample_weight), alpha,
+        loss_sum, penalty_sum,
     )  # fmt: skip

@@ -5,8 +5,8 @@ So a new combination of rules compiles nothing new, and a driver is compiled onc
 """
 
 import hashlib
-import inspect
 from functools import cache
+from pathlib import Path
 
 import numba
 from llvmlite import ir
@@ -35,13 +35,15 @@ def _disk_cache_works():
 
 COMPILE = {"cache": _disk_cache_works(), "error_model": "numpy"}
 
-# Numba stamps cached code with the file of the piece; the formula lives in another, so its hash goes into the name.
-_RULES_HASH = hashlib.sha256(inspect.getsource(rules).encode()).hexdigest()[:12]
+# Numba stamps cached code with the file of the function alone, but formulas and pieces come from other files: the hash
+# of them all goes into the names under which code is cached.
+_SOURCES = sorted(Path(__file__).parent.glob("*.py"))
+SOURCE_HASH = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:12]
 
 
 def _compile(function, rule, dtype, *arguments):
     """The address of ``function`` compiled as a C function returning a double. Keeps the code alive for good."""
-    function.__qualname__ = f"{function.__name__}_{rule.__name__}_{_RULES_HASH}"
+    function.__qualname__ = f"{function.__name__}_{rule.__name__}_{SOURCE_HASH}"
     piece = numba.cfunc(types.float64(*arguments), nopython=True, **COMPILE)(function)
     _keep_alive.append(piece)
     return piece.address
@@ -140,8 +142,9 @@ def update(name, dtype):
 
     def no_slot(w, g, slots, n, rate, options):
         w, g = carray(w, n), carray(g, n)
+        given = to_fixed_tuple(carray(options, n_options), n_options)
         for i in range(n):
-            w[i] = rule(w[i], g[i], rate)
+            w[i] = rule(w[i], g[i], rate, *given)
         return 0.0
 
     def one_slot(w, g, slots, n, rate, options):
@@ -153,13 +156,22 @@ def update(name, dtype):
 
     def two_slots(w, g, slots, n, rate, options):
         w, g, slots = carray(w, n), carray(g, n), carray(slots, (2, n))
-        first, second = slots[0], slots[1]
+        a, b = slots[0], slots[1]
         given = to_fixed_tuple(carray(options, n_options), n_options)
         for i in range(n):
-            w[i], first[i], second[i] = rule(w[i], g[i], first[i], second[i], rate, *given)
+            w[i], a[i], b[i] = rule(w[i], g[i], a[i], b[i], rate, *given)
         return 0.0
 
-    loop = (no_slot, one_slot, two_slots)[len(OPTIMIZERS[name].slots)]
+    def three_slots(w, g, slots, n, rate, options):
+        w, g, slots = carray(w, n), carray(g, n), carray(slots, (3, n))
+        a, b, c = slots[0], slots[1], slots[2]
+        given = to_fixed_tuple(carray(options, n_options), n_options)
+        for i in range(n):
+            w[i], a[i], b[i], c[i] = rule(w[i], g[i], a[i], b[i], c[i], rate, *given)
+        return 0.0
+
+    # One name per slot: indexing slots[k, i] in the loop keeps it from vectorising.
+    loop = (no_slot, one_slot, two_slots, three_slots)[len(OPTIMIZERS[name].slots)]
     scalars = types.float64, types.CPointer(types.float64)
     return _compile(loop, rule, dtype, pointer, pointer, pointer, types.int64, *scalars)
 

@@ -1,8 +1,11 @@
 """The oracle: the contract in plain NumPy, written from the textbooks and sharing no formula with rules.py.
 
 Readable before fast. Every compiled backend offers the functions below with the same names and arguments and is
-tested against them. Notation: layer l has weights W (inputs, outputs), bias b, pre-activation z = x W + b, output
-a = f(z) and error delta = dLoss/dz; rows are samples.
+tested against them. Arrays are C-contiguous and of the parameters' dtype (float32 or float64), X and y are 2-D, and
+``order`` holds valid row numbers as int64: the callers check, kernels trust.
+
+Notation: layer l has weights W (inputs, outputs), bias b, pre-activation z = x W + b, output a = f(z) and error
+delta = dLoss/dz; rows are samples.
 """
 
 import numpy as np
@@ -40,15 +43,18 @@ LOSSES = {
     "squared_error": lambda p, t: np.sum((p - t) ** 2, axis=1) / 2,
     "categorical_cross_entropy": lambda p, t: -np.sum(t * np.log(_clip(p)), axis=1),
     "binary_cross_entropy": lambda p, t: -np.sum(t * np.log(_clip(p)) + (1 - t) * np.log(_clip(1 - p)), axis=1),
-    "poisson": lambda p, t: np.sum(xlogy(t, t / p) - t + p, axis=1),
+    "poisson": lambda p, t: np.sum(xlogy(t, t / np.maximum(p, 1e-37)) - t + p, axis=1),
 }
 
 
-def _output_delta(network, p, t):
-    """dLoss/dz of the last layer. Cross-entropies and Poisson have p - t through their own output activation."""
-    if network.loss == "squared_error":
-        return DERIVATIVES[network.activations[-1]](p, p - t)
-    return p - t
+# dLoss/dz of the last layer from its activation, outputs and targets. Cross-entropies and Poisson have p - t through
+# the output activation that belongs to them.
+OUTPUT_DELTAS = {
+    "squared_error": lambda activation, p, t: DERIVATIVES[activation](p, p - t),
+    "categorical_cross_entropy": lambda activation, p, t: p - t,
+    "binary_cross_entropy": lambda activation, p, t: p - t,
+    "poisson": lambda activation, p, t: p - t,
+}
 
 
 def dense_forward(activation, X, W, b):
@@ -89,7 +95,7 @@ def loss_and_gradient(network, parameters, X, y, sample_weight=None, alpha=0.0):
     loss = np.sum(weight * LOSSES[network.loss](outputs[-1], y)) / total
     penalty = alpha * sum(np.sum(W**2) for W in weights) / (2 * total)
 
-    delta = _output_delta(network, outputs[-1], y) * weight[:, None] / total
+    delta = OUTPUT_DELTAS[network.loss](network.activations[-1], outputs[-1], y) * weight[:, None] / total
     gradient = np.empty_like(parameters)
     weight_gradients, bias_gradients = layer_views(network, gradient)
     for layer in reversed(range(len(weights))):
@@ -130,13 +136,16 @@ def update(optimizer, parameters, gradient, slots, step):
     OPTIMIZERS[optimizer.name](parameters, gradient, slots, step, optimizer.learning_rate, *optimizer.options)
 
 
-def train_epoch(network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight=None, alpha=0.0):
+def train_epoch(
+    network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight=None, alpha=0.0, loss_sum=0.0,
+    penalty_sum=0.0,
+):  # fmt: skip
     """One pass over the rows named by ``order`` in batches; parameters and slots change in place.
 
-    ``step`` is the number of updates made before. Returns (sum over batches of rows x data loss, the same of the
-    penalty, number of updates made now). A batch whose weights sum to zero is passed over.
+    ``step`` is the number of updates made before. Returns (``loss_sum`` plus rows x data loss of each batch,
+    ``penalty_sum`` plus the same of the penalty, number of updates made now): sums that go on from call to call do
+    not depend on where an epoch is cut. A batch whose weights sum to zero is passed over.
     """
-    loss_sum = penalty_sum = 0.0
     first = step
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]

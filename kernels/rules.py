@@ -136,9 +136,11 @@ def binary_cross_entropy(prediction, target):
 
 
 def poisson(prediction, target):
-    """Half the Poisson deviance: t log(t / p) - t + p, for p > 0."""
+    """Half the Poisson deviance: t log(t / p) - t + p, with p held above 1e-37: a mean may underflow to 0."""
     T = type(prediction)
-    return target * (safe_log(target) - T(_log(prediction))) - target + prediction
+    floor = T(1e-37)
+    log_mean = T(_log(floor if prediction < floor else prediction))
+    return target * (safe_log(target) - log_mean) - target + prediction
 
 
 # Optimizers: one parameter, its gradient and its slots in; the parameter and its slots out. The rate and the options

@@ -8,6 +8,7 @@ from scipy.sparse import csr_matrix
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from fastmlp import MLP, MLPClassifier, MLPRegressor, backends, make_optimizer
+from fastmlp.kernels.network import Optimizer
 
 rng = np.random.RandomState(0)
 X, y = rng.standard_normal((30, 3)), np.arange(30) % 2
@@ -75,15 +76,18 @@ def test_bad_rows(data, target, message):
         (lambda: MLP([(2, "relu")], optimizer="adamw"), "unknown optimizer 'adamw'. Known: sgd, .*lbfgs"),
         (lambda: MLP([(2, "relu")], dtype="float16"), "float32"),
         (lambda: MLP([(2, "relu")], dtype="nonsense"), "nonsense"),
-        (lambda: MLP([(2, "relu")], alpha=-1), r"alpha must be a number in \[0, inf\], got -1"),
+        (lambda: MLP([(2, "relu")], alpha=-1), r"alpha must be a number in \[0, inf\), got -1"),
         (lambda: MLP([(2, "relu")], alpha=np.nan), "alpha"),
         (lambda: MLP([(2, "relu")], backend="cuda11"), "backend must be one of 'auto', 'cython', 'numba', 'numpy'"),
         (lambda: MLP([(2, "relu")], n_jobs=0), "n_jobs"),
         (lambda: make_optimizer("adam", beta_3=1), "no option 'beta_3'. Known: beta_1, beta_2, epsilon"),
         (lambda: make_optimizer("sgd", decay=1), "no option 'decay'. Known: none"),
+        (lambda: network().fit(X, np.ones((30, 2))), "rows of y that sum to 1"),
+        (lambda: MLP([(2, "relu")], optimizer=Optimizer("adam", 0.1)), "zip|argument"),
+        (lambda: network().fit(X, y, validation_data=(X[0], y)), "2D array"),
         (lambda: make_optimizer("adam", beta_1=1.0), r"beta_1 must be a number in \[0, 1\)"),
         (lambda: make_optimizer("adam", epsilon=0), r"epsilon must be a number in \(0, "),
-        (lambda: make_optimizer("sgd", -0.1), r"learning_rate must be a number in \(0, inf\]"),
+        (lambda: make_optimizer("sgd", -0.1), r"learning_rate must be a number in \(0, inf\)"),
         (lambda: make_optimizer("sgd", "fast"), "learning_rate"),
         (lambda: network().fit(X, y, epochs=0), "epochs must be an integer of at least 1, got 0"),
         (lambda: network().fit(X, y, batch_size=0), "batch_size"),
@@ -126,6 +130,46 @@ def test_bad_arguments_of_the_model(call, message):
 def test_bad_parameters_of_the_estimators(kind, params, message):
     with pytest.raises(ValueError, match=message):
         kind(**params).fit(X, y)
+
+
+REFUSED = [
+    ({}, lambda: {"X": X[:, :2], "sample_weight": np.ones(3)}),
+    ({}, lambda: {"X": spoiled(X, np.nan)}),
+    ({}, lambda: {"X": X.astype("f4"), "y": y * 1e300}),
+    ({}, lambda: {"X": X[:, :2], "y": y[:9]}),
+    ({"early_stopping": True, "validation_fraction": 0.01}, lambda: {"y": 1 - y}),
+    ({"hidden_layer_sizes": (3, 0)}, lambda: {"X": X[:, :2]}),
+]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning", "ignore:overflow:RuntimeWarning")
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+@pytest.mark.parametrize("params, change", REFUSED)
+def test_a_refused_fit_leaves_a_fitted_estimator_as_it_was(kind, params, change):
+    """Attributes, weights, classes, number of features: all or nothing."""
+    model = kind(random_state=0, max_iter=3).fit(X, y)
+    before, prediction = dict(vars(model)), model.predict(X)
+    coefs = [W.copy() for W in model.coefs_]
+    given = {"X": X, "y": y, **change()}
+    if kind is MLPClassifier and given["y"].max() > 1:
+        given["y"] = np.full(30, np.nan)
+    model.set_params(**params)
+    with pytest.raises(ValueError, match=r"\w"):
+        model.fit(**given)
+    after = {**vars(model), **{name: before[name] for name in params}}
+    assert after.keys() == before.keys()
+    assert all(after[name] is before[name] for name in before)
+    for found, expected in zip(model.coefs_, coefs):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(model.predict(X), prediction)
+
+
+def test_a_refused_first_partial_fit_leaves_nothing():
+    model = MLPClassifier()
+    with pytest.raises(ValueError, match="NaN"):
+        model.partial_fit(spoiled(X, np.nan), y, classes=[0, 1])
+    assert not hasattr(model, "classes_")
+    model.partial_fit(X, y, classes=[0, 1, 2])
 
 
 def test_estimators_say_when_they_are_not_fitted():
@@ -230,6 +274,38 @@ def test_an_estimator_that_diverges_at_once_has_its_attributes():
     with pytest.warns(ConvergenceWarning, match="iteration 1.*end of iteration 0"):
         model = MLPRegressor().fit(X * 1e200, y)
     assert (model.loss_, model.n_iter_, model.loss_curve_) == (np.inf, 0, [])
+
+
+def test_a_mean_that_underflows_to_zero_is_no_divergence(backend):
+    """Nothing is expected and nothing comes: a perfect prediction."""
+    model = MLP([(1, "exp")], "poisson", make_optimizer("sgd", 1e-6), backend=backend).build(1)
+    model.parameters[:] = [-1, 0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit([[2000.0], [500.0]], [0, 0], epochs=3)
+    assert model.history["loss"] == [0, 0, 0]
+
+
+def test_after_divergence_the_optimizer_starts_afresh_and_the_rate_can_be_lowered():
+    data, target = diverging_rows()
+    model = MLP([(5, "identity"), (1, "identity")], optimizer=make_optimizer("momentum", 1e-6), random_state=0)
+    with pytest.warns(ConvergenceWarning, match="lower the learning rate"):
+        model.fit(data, target, epochs=300)
+    assert (model._state.slots == 0).all()
+    assert model._state.step == 0
+    model.optimizer = make_optimizer("momentum", 1e-9)
+    model.parameters[:] = 0.01
+    losses = model.fit(data, target, epochs=5).history["loss"]
+    assert losses[-1] < losses[-5]
+
+
+def test_weights_that_overflow_in_the_last_step_are_noticed(backend):
+    """The loss of a step is that of the weights before it: a finite one may leave infinite weights behind."""
+    model = MLP([(1, "identity")], optimizer=make_optimizer("sgd", 1e30), random_state=0, backend=backend)
+    with pytest.warns(ConvergenceWarning, match="diverged in epoch 1"):
+        model.fit([[1e15]], [1.0], epochs=1)
+    assert np.isfinite(model.parameters).all()
+    assert model.history["loss"] == []
 
 
 def test_diverging_lbfgs_warns_and_stays_finite():

@@ -74,9 +74,10 @@ def test_other_rows_start_an_epoch_of_their_own(monkeypatch, chunks_of_one_batch
         patch.setattr("fastmlp.model.Interruption", lambda: AfterReads(3))
         with pytest.warns(UserWarning, match="interrupted"):
             model.fit(X, y)
+    assert model._state.position == 3 * 32
     model.fit(X[:100], y[:100], epochs=1)
-    assert model._state.position == 0
-    assert len(model._state.order) == 100
+    assert (model._state.position, model._state.order) == (0, None)
+    assert model._state.step == 3 + 4
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
@@ -115,6 +116,52 @@ def test_a_real_signal_ends_a_long_fit(backend, optimizer):
     assert model.epoch < 10**7
     assert np.isfinite(model.parameters).all()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+class InTheLastMoment(AfterReads):
+    """Ctrl-C comes during the last chunk: no chunk looks for it any more, only the end of the fit does."""
+
+
+def test_a_signal_in_the_last_chunk_is_not_lost(monkeypatch):
+    monkeypatch.setattr("fastmlp.model.Interruption", lambda: InTheLastMoment(1))
+    model = network("cython")
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(X, y, epochs=1)
+    assert model.interrupted
+    assert model.epoch == 1
+    monkeypatch.undo()
+    assert not model.fit(X, y, epochs=1).interrupted
+
+
+def test_a_loop_of_partial_fit_ends(monkeypatch):
+    """A warning alone would let it go on for ever."""
+    for reads in (0, 1):
+        monkeypatch.setattr("fastmlp.base_estimator.Interruption", lambda reads=reads: AfterReads(reads))
+        model = MLPClassifier(random_state=0)
+        with pytest.raises(KeyboardInterrupt), pytest.warns(UserWarning, match="interrupted"):
+            model.partial_fit(X, y, classes=[0, 1])
+        assert model.n_iter_ == reads
+        assert model.predict(X).shape == (500,)
+
+
+def test_lbfgs_looks_for_ctrl_c_between_blocks_of_rows(monkeypatch):
+    monkeypatch.setattr("fastmlp.lbfgs.BLOCK_BYTES", 1)
+    interruption = AfterReads(1)
+    from fastmlp import lbfgs
+
+    model = network("cython").build(4)
+    calls = []
+
+    class Counting:
+        def loss_and_gradient(self, network, parameters, *rest):
+            calls.append(1)
+            return 0.0, 0.0, np.zeros_like(parameters)
+
+    with pytest.raises(lbfgs.Interrupted):
+        lbfgs.loss_and_gradient_in_blocks(
+            Counting(), model.network, model.parameters, X, np.eye(2)[y], None, 0.0, interruption
+        )
+    assert len(calls) == 1  # 500 rows are two blocks
 
 
 def test_a_second_signal_is_not_held_back():

@@ -98,6 +98,42 @@ def test_validation_data_are_noted_and_not_learned():
     assert watched.history["validation_loss"][-1] == pytest.approx(watched.evaluate(X[:10], y[:10])["loss"])
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_validation_on_a_full_batch_sees_the_weights_of_its_epoch(optimizer):
+    """The loss of an epoch of one batch is that of the weights before it; L-BFGS reports the weights after."""
+    model = classifier(optimizer=optimizer, dtype="float64")
+    model.fit(X, y, epochs=6, batch_size=None, validation_data=(X, y))
+    loss, validation = model.history["loss"], model.history["validation_loss"]
+    if optimizer == "lbfgs":
+        np.testing.assert_allclose(validation, loss, rtol=1e-9)
+    else:
+        np.testing.assert_allclose(validation[:-1], loss[1:], rtol=1e-9)
+
+
+def test_rows_in_order_after_rows_shuffled():
+    mixed, plain = classifier().fit(X, y, epochs=1), classifier().build(4)
+    plain.parameters[:] = mixed.parameters
+    plain._state.slots[:], plain._state.step = mixed._state.slots, mixed._state.step
+    for model in (mixed, plain):
+        model.fit(X, y, epochs=1, shuffle=False)
+    np.testing.assert_array_equal(mixed.parameters, plain.parameters)
+
+
+def test_the_optimizer_may_be_changed_between_fits():
+    model = classifier().fit(X, y, epochs=2)
+    slots, step = model._state.slots, model._state.step
+    model.optimizer = make_optimizer("adam", 1e-5)
+    assert model._state.slots is slots
+    assert model._state.step == step
+    assert model._state.optimizer.learning_rate == 1e-5
+    model.optimizer = "momentum"
+    assert model._state.slots.shape == (1, model.n_parameters)
+    assert model._state.step == 0
+    model.fit(X, y, epochs=1)
+    model.optimizer = "lbfgs"
+    assert len(model.fit(X, y, epochs=3).history["loss"]) == 6
+
+
 def test_penalty_shrinks_weights_and_is_in_the_history():
     free, held = classifier().fit(X, y, epochs=50), classifier(alpha=30.0).fit(X, y, epochs=50)
     size = [sum((W**2).sum() for W in model.weights) for model in (free, held)]

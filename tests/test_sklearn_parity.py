@@ -198,6 +198,19 @@ def test_warm_start(solver):
         assert_same(ours.fit(X, y), theirs.fit(X, y), X)
 
 
+@pytest.mark.parametrize(
+    "change", [{"activation": "tanh"}, {"solver": "sgd"}, {"alpha": 1.0, "batch_size": 50}], ids=str
+)
+def test_warm_start_with_changed_parameters(change):
+    X, y = digits()
+    models = [
+        package.MLPClassifier(warm_start=True, max_iter=3, random_state=1) for package in (fastmlp, neural_network)
+    ]
+    for model in models:
+        model.fit(X, y).set_params(**change).fit(X, y)
+    assert_same(*models, X)
+
+
 @pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 @pytest.mark.parametrize("seed", [2, None])

@@ -1,7 +1,5 @@
 """The thread limit holds during a fit, and nothing of it is left afterwards."""
 
-import threading
-
 import numpy as np
 import pytest
 from joblib import Parallel, delayed
@@ -54,7 +52,7 @@ def test_the_limit_is_undone_after_an_error():
 
 @pytest.mark.parametrize("cores, n_jobs, expected", [(4, -1, 4), (4, -2, 3), (4, -9, 1), (4, 3, 3), (4, None, None)])
 def test_negative_numbers_count_from_all_cores(monkeypatch, cores, n_jobs, expected):
-    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr("joblib.cpu_count", lambda: cores)
     assert ThreadLimit(n_jobs).n_threads == expected
 
 
@@ -70,6 +68,20 @@ def test_a_fit_is_limited(monkeypatch):
         assert blas_threads() == {2}
     assert seen
     assert all(threads == {1} for threads in seen)
+
+
+def test_a_prediction_is_limited(monkeypatch):
+    seen = []
+    from fastmlp.kernels import cython_cpu
+
+    original = cython_cpu.forward
+    monkeypatch.setattr(cython_cpu, "forward", lambda *args: (seen.append(blas_threads()), original(*args))[1])
+    model = MLPClassifier(max_iter=5, n_jobs=1, tol=1e9, n_iter_no_change=1).fit(X, y)
+    network = MLP([(1, "identity")], n_jobs=1).fit(X, y)
+    with threadpool_limits(2, user_api="blas"):
+        model.predict(X)
+        network.predict(X)
+    assert seen == [{1}, {1}]
 
 
 @pytest.mark.parametrize("kind", ["loky", "threading"])
@@ -91,9 +103,3 @@ def test_a_fit_after_fork(backend):
     expected = fit(3)
     with multiprocessing.get_context("fork").Pool(1) as pool:
         np.testing.assert_array_equal(pool.apply_async(fit, (3,)).get(timeout=60), expected)
-
-
-def test_no_thread_is_left_behind():
-    before = threading.active_count()
-    fit(0, n_jobs=2)
-    assert threading.active_count() == before

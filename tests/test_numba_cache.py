@@ -1,0 +1,60 @@
+"""What Numba compiles: once per dtype and rule, and anew when a formula has changed."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastmlp
+from fastmlp.kernels import numba_cpu
+from fastmlp.kernels.network import new_slots, optimizer
+from problems import Problem
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_read_only_data_compile_nothing_new(frozen):
+    for sizes, hidden in (((5, 7, 3), ("tanh",)), ((2, 4, 4, 1), ("relu", "logistic"))):
+        problem = Problem(sizes=sizes, hidden=hidden)
+        for array in (problem.X, problem.y, problem.weight, problem.order):
+            array.flags.writeable = not frozen
+        for name in ("sgd", "adam"):
+            slots = new_slots(name, problem.parameters.size, "float64")
+            given = problem.network, optimizer(name), problem.parameters, slots, 0, problem.X, problem.y, problem.order
+            numba_cpu.train_epoch(*given, 8)
+            numba_cpu.train_epoch(*given, 8, problem.weight)
+            numba_cpu.forward(problem.network, problem.parameters, problem.X)
+    for driver in (numba_cpu._train_epoch, numba_cpu._forward):
+        dtypes = [signature[6 if driver is numba_cpu._train_epoch else 2] for signature in driver.signatures]
+        assert len(dtypes) == len(set(dtypes)), driver.signatures
+
+
+SCRIPT = """
+import numpy as np
+from fastmlp.kernels import numba_cpu
+print(float(numba_cpu.dense_forward("relu", np.ones((1, 1)), np.ones((1, 1)), np.zeros(1))[0, 0]))
+"""
+
+
+def test_a_changed_formula_is_compiled_anew(tmp_path):
+    """Code cached from the old one must not run on."""
+    package = tmp_path / "fastmlp"
+    shutil.copytree(Path(fastmlp.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__", "kernels"))
+    kernels = Path(numba_cpu.__file__).parent
+    shutil.copytree(kernels, package / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def run():
+        command = [sys.executable, "-P", "-c", SCRIPT]
+        return float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+
+    assert run() == 1
+    rules = package / "kernels" / "rules.py"
+    source = rules.read_text()
+    assert source.count("return T(0) if z < T(0) else z\n") == 1
+    rules.write_text(source.replace("return T(0) if z < T(0) else z\n", "return T(0) if z < T(0) else z + z\n"))
+    assert run() == 2
+    assert np.isfinite(run())
