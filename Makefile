@@ -1,7 +1,7 @@
 # Everything runs in .venv, which is made on first use. PYTHON picks the interpreter (3.11 or newer).
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := $(wildcard fastmlp/*.py kernels/*.py kernels/*.pyx) setup.py pyproject.toml README.md LICENSE
+SOURCES := $(wildcard fastmlp/*.py kernels/*.py kernels/*.pyx) setup.py pyproject.toml MANIFEST.in README.md LICENSE
 
 .PHONY: demo test bench lint clean
 
@@ -11,7 +11,7 @@ demo: .venv/installed
 
 # On the wheel: tests import what a user would install, never the checkout.
 test: .venv/installed
-	FASTMLP_WHEEL=$$(ls dist/*.whl) $(BIN)/pytest -n auto --benchmark-disable $(ARGS)
+	wheel=$$(ls dist/*.whl) && FASTMLP_WHEEL=$$wheel $(BIN)/pytest -n auto --benchmark-disable $(ARGS)
 
 bench: .venv/installed
 	$(BIN)/pytest benchmarks -o python_files='bench_*.py' -o python_functions='bench_*' \
@@ -24,12 +24,12 @@ lint: .venv/installed
 
 # A wheel built in isolation, installed with what tests, benchmarks and plots need.
 .venv/installed: $(SOURCES)
-	test -d .venv || $(PYTHON) -m venv .venv
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	rm -rf dist build
-	$(BIN)/pip install --quiet --upgrade build ruff
+	$(BIN)/pip install --quiet --upgrade build "ruff>=0.17,<0.18"
 	$(BIN)/python -m build --quiet --outdir dist .
-	@wheel=$$(ls dist/*.whl) && $(BIN)/pip install --quiet --force-reinstall --no-deps $$wheel \
-		&& $(BIN)/pip install --quiet "fastmlp[test] @ file://$(CURDIR)/$$wheel"
+	@wheel=$$(ls dist/*.whl) && $(BIN)/pip install --quiet --force-reinstall --no-deps "$$wheel" \
+		&& $(BIN)/pip install --quiet "$$wheel[test]"
 	touch $@
 
 clean:

@@ -7,6 +7,7 @@ loop is written around each for the rows of its tables, into the include file ke
 import ast
 import importlib.util
 import inspect
+import os
 import re
 from pathlib import Path
 
@@ -120,6 +121,6 @@ write_include()
 extension = Extension(
     "fastmlp.kernels.cython_cpu",
     [str(KERNELS / "cython_cpu.pyx")],
-    extra_compile_args=["-O3", "-fno-math-errno", "-fno-trapping-math"],
+    extra_compile_args=["/O2"] if os.name == "nt" else ["-O3", "-fno-math-errno", "-fno-trapping-math"],
 )
 setup(ext_modules=cythonize([extension], language_level=3, build_dir="build/cython"))
