@@ -12,7 +12,7 @@ _HOME = {
     "MLPClassifier": "classifier",
     "MLPRegressor": "regressor",
     "MLP": "model",
-    "Layer": "model",
+    "Layer": "layered_network",
     "make_optimizer": "checks",
     "load": "saving",
 }

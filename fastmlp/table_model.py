@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from .model import MLP, Layer
+from .layered_network import Layer
+from .model import MLP
 from .saving import Savable
 from .tables import MAX_CATEGORIES, ColumnEncoder, TableError, check_complete, check_present
 
