@@ -1,4 +1,4 @@
-"""Renders REPORT.md and speedup.png from the JSON that pytest-benchmark has saved: python report.py results.json."""
+"""Renders REPORT.md, speedup.png and the README's table from pytest-benchmark's JSON: python report.py results.json."""
 
 import json
 import sys
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parent
 REFERENCE = "numpy"
+MARKS = "<!-- speed -->", "<!-- end of speed -->"
 
 
 def read(path):
@@ -75,11 +76,20 @@ def plot(training, path):
     figure.savefig(path, dpi=120)
 
 
-def main(path):
+def update_readme(readme, text):
+    """Put ``text`` between the README's marks."""
+    before, rest = readme.read_text().split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    readme.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}")
+
+
+def main(path, folder=FOLDER, readme=None):
+    """Write the report into ``folder``, and the training table into ``readme`` where one is given."""
     frame, machine = read(path)
     training = training_table(frame[frame.function == "bench_epoch"])
     kernels = kernel_table(frame[frame.function == "bench_kernel"])
-    plot(training, FOLDER / "speedup.png")
+    plot(training, folder / "speedup.png")
+    speed = markdown(training, dict.fromkeys(["cython", "numba", "numpy", "scikit-learn"], ",.0f"))
     text = f"""# Benchmarks
 
 Measured by `make bench` on {machine}; medians. BLAS uses its own number of threads.
@@ -89,7 +99,7 @@ Measured by `make bench` on {machine}; medians. BLAS uses its own number of thre
 Rows per second of one epoch through `fit` (float32, Adam unless said), for each backend, the NumPy reference and
 scikit-learn; "best" is the faster of `cython` and `numba`.
 
-{markdown(training, dict.fromkeys(["cython", "numba", "numpy", "scikit-learn"], ",.0f"))}
+{speed}
 
 ![Speed-up over the NumPy reference](speedup.png)
 
@@ -100,9 +110,11 @@ layer; `update` is Adam over inputs x outputs parameters.
 
 {markdown(kernels, {})}
 """
-    (FOLDER / "REPORT.md").write_text(text)
-    print(f"wrote {FOLDER / 'REPORT.md'}")
+    (folder / "REPORT.md").write_text(text)
+    print(f"wrote {folder / 'REPORT.md'}")
+    if readme is not None:
+        update_readme(readme, f"{speed}\n\nMedians on {machine}.")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], readme=FOLDER.parent / "README.md")

@@ -8,6 +8,10 @@ from fastmlp import MLPClassifier, MLPRegressor
 ESTIMATORS = [
     MLPClassifier(),
     MLPRegressor(),
+    MLPClassifier(solver="sgd", backend="numba"),
+    MLPRegressor(solver="sgd", learning_rate="adaptive"),
+    MLPRegressor(solver="lbfgs", backend="numba"),
+    MLPRegressor(backend="numpy", n_jobs=1),
 ]
 
 

@@ -1,4 +1,4 @@
-"""What Numba compiles: once per dtype and rule, and anew when a formula has changed."""
+"""What Numba compiles: once per dtype and rule, in that dtype, and anew when a formula has changed."""
 
 import os
 import shutil
@@ -6,12 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
 import fastmlp
-from fastmlp.kernels import numba_cpu
+from fastmlp.kernels import numba_cpu, numba_pieces
 from fastmlp.kernels.network import new_slots, optimizer
+from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
 from problems import Problem
 
 
@@ -30,6 +32,35 @@ def test_read_only_data_compile_nothing_new(frozen):
     for driver in (numba_cpu._train_epoch, numba_cpu._forward):
         dtypes = [signature[6 if driver is numba_cpu._train_epoch else 2] for signature in driver.signatures]
         assert len(dtypes) == len(set(dtypes)), driver.signatures
+
+
+@pytest.fixture
+def llvm_of(monkeypatch):
+    """Compiles a piece for float32 afresh (code out of the cache cannot be looked into) and gives its LLVM code."""
+    monkeypatch.setitem(numba_pieces.COMPILE, "cache", False)
+
+    def compiled(maker, name):
+        address = maker.__wrapped__(name, numba.float32)
+        (piece,) = [piece for piece in numba_pieces._keep_alive if piece.address == address]
+        return piece.inspect_llvm()
+
+    return compiled
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_float32_stays_float32_in_a_compiled_activation(llvm_of, name):
+    """A bare literal or a double constant would widen the whole loop, and only the generated code shows it."""
+    for maker in (numba_pieces.activation, numba_pieces.derivative):
+        code = llvm_of(maker, name)
+        assert "float" in code
+        assert "fpext" not in code
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_float32_stays_float32_in_a_compiled_update(llvm_of, name):
+    code = llvm_of(numba_pieces.update, name)
+    assert "float" in code
+    assert "fpext" not in code
 
 
 SCRIPT = """
