@@ -5,8 +5,15 @@ of them has saved. Names are imported when first used, so that ``import fastmlp`
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 
 __version__ = "0.1.0"
+
+if find_spec("fastmlp.kernels") is None:
+    raise ImportError(
+        "this is fastmlp's source folder, not an installed fastmlp: start Python in another folder, or install this "
+        "one for development with 'pip install -e .'"
+    )
 
 _HOME = {
     "MLPClassifier": "classifier",

@@ -1,7 +1,9 @@
 """What is installed and shipped: the built wheel, complete, clean, and alive outside the checkout."""
 
+import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -24,7 +26,8 @@ def wheel():
 
 
 def test_the_suite_runs_on_the_wheel_not_on_the_checkout(wheel):
-    assert ROOT not in Path(fastmlp.__file__).parents or "site-packages" in fastmlp.__file__
+    assert "site-packages" in fastmlp.__file__
+    assert fastmlp.__version__ == importlib.metadata.version("fastmlp") == wheel.name.split("-")[1]
     assert "kernels" not in sys.modules
 
 
@@ -61,6 +64,16 @@ def test_the_wheel_trains_from_another_folder(wheel, tmp_path):
         [sys.executable, "-P", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     assert result.stdout.split() == [str(tmp_path / "site" / "fastmlp" / "__init__.py"), "cython", "True"]
+
+
+def test_python_started_in_the_source_folder_is_told_so(tmp_path):
+    """There ``import fastmlp`` finds the sources before the installed package, and they have no kernels."""
+    shutil.copytree(ROOT / "fastmlp", tmp_path / "fastmlp")
+    without_editable = "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]"
+    command = [sys.executable, "-c", f"import sys; {without_editable}; import fastmlp"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "start Python in another folder" in result.stderr
 
 
 def test_importing_fastmlp_imports_nothing_heavy():
