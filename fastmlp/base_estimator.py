@@ -2,7 +2,7 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from numbers import Integral, Real
 
 import numpy as np
@@ -28,12 +28,11 @@ STOCHASTIC_SOLVERS = ("sgd", "adam")
 
 
 @contextmanager
-def restored_on_error(estimator):
-    """A fit that is refused leaves the estimator as it was."""
-    before = dict(vars(estimator))
+def restored_on_error(estimator, before, kind):
+    """An error of that kind leaves the estimator with the attributes of ``before``."""
     try:
         yield
-    except BaseException:
+    except kind:
         vars(estimator).clear()
         vars(estimator).update(before)
         raise
@@ -84,6 +83,11 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
     def _loss_and_output(self):
         """(name of the loss, name of the output activation)."""
 
+    def _check_outputs(self):
+        """ValueError if network and targets, as they came out of a file, do not belong together."""
+        if self._loss_and_output() != (self._network.loss, self.out_activation_):
+            raise ValueError(f"a {type(self).__name__} with {self._network.loss} and {self.out_activation_}")
+
     @abstractmethod
     def _decode(self, output):
         """Network outputs of shape (rows, outputs) -> what predict returns."""
@@ -122,10 +126,15 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
         return True
 
     def _fit(self, X, y, sample_weight, incremental, classes=None):
-        with restored_on_error(self):
+        before = dict(vars(self))
+        with restored_on_error(self, before, BaseException):
             data = self._prepare(X, y, sample_weight, incremental, classes)
         kernels = backends.choose(self.backend).module
-        with ThreadLimit(self.n_jobs), Interruption() as interruption:
+        # Where weights were drawn anew the old ones are still whole, if something fails that is neither divergence nor
+        # Ctrl-C: no memory, no stdout to print to.
+        drawn_anew = self._parameters is not before.get("_parameters")
+        guard = restored_on_error(self, before, Exception) if drawn_anew else nullcontext()
+        with guard, ThreadLimit(self.n_jobs), Interruption() as interruption:
             if self.solver == "lbfgs":
                 self._fit_lbfgs(kernels, *data[:3], interruption)
             else:
@@ -134,6 +143,7 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
 
     def _prepare(self, X, y, sample_weight, incremental, classes):
         """Check everything and draw initial weights. Returns (X, y, sample_weight, rows held out) for the kernels."""
+        self._validate_params()  # scikit-learn's wrapper leaves it out for a later partial_fit
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         hidden = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object)).tolist()
@@ -154,9 +164,12 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
         if not np.isfinite(y).all():
             raise ValueError(f"y contains values too large for {dtype}: scale it, or pass X in float64.")
         sample_weight = None if sample_weight is None else sample_weight.astype(dtype, copy=False)
+        held_out = None
         if self.early_stopping and self.solver in STOCHASTIC_SOLVERS:
-            return self._hold_out(X, y, sample_weight)
-        return X, y, sample_weight, None
+            X, y, sample_weight, held_out = self._hold_out(X, y, sample_weight)
+        if self.solver in STOCHASTIC_SOLVERS and self.batch_size != "auto" and self.batch_size > X.shape[0]:
+            warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
+        return X, y, sample_weight, held_out
 
     def _set_network(self, sizes, dtype, first_pass):
         """The network that parameters and data ask for, with weights drawn anew or kept."""

@@ -205,6 +205,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return "categorical_cross_entropy", "softmax"
         return "binary_cross_entropy", "logistic"
 
+    def _check_outputs(self):
+        super()._check_outputs()
+        n_outputs = 1 if self._label_type == "binary" else len(self.classes_)
+        if self.classes_.ndim != 1 or n_outputs != self.n_outputs_:
+            raise ValueError(f"{self.n_outputs_} outputs for classes of shape {self.classes_.shape}")
+
     def _decode(self, output):
         return self._label_binarizer().inverse_transform(output.ravel() if self.n_outputs_ == 1 else output)
 

@@ -12,6 +12,7 @@ from fastmlp import __version__
 from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
 
 from . import backends
+from .saving import check_destination
 
 HIDDEN_ACTIVATIONS = [name for name, row in ACTIVATIONS.items() if not row.rowwise]
 INTERRUPTED = 130  # the exit status of a command that Ctrl-C ended
@@ -70,16 +71,13 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
     from sklearn.model_selection import train_test_split
 
     from .checks import make_optimizer
-    from .saving import check_destination
     from .speed import samples_per_second
     from .table_model import TableModel
     from .tables import check_present, drop_incomplete, read_table
 
     with plain_messages():
-        for path in filter(None, (out, plot)):  # a wrong name must not show after an hour of training
-            check_destination(path)
-            if os.path.exists(source) and os.path.exists(path) and os.path.samefile(source, path):
-                raise click.UsageError(f"{path} is the table to learn from, and would be overwritten.")
+        for path in filter(None, (out, plot)):
+            check_output(path, source)
         frame, target = read_table(source, target)
         if target is None:
             raise click.UsageError(f"--target is needed: one of {', '.join(map(str, frame.columns))}.")
@@ -102,7 +100,7 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
         start = time.perf_counter()
         model.fit(X, y, epochs, batch_size, validation_data=held_out, progress=not quiet)
         seconds = time.perf_counter() - start
-        table.save(out)  # before anything is printed: the reader of a pipe may be gone
+        table.save(out)  # before the results are printed: the reader of a pipe may be gone
 
         click.echo(f"{model.epoch} epochs in {seconds:.2f} s")
         for name, value in model.evaluate(*held_out).items():
@@ -136,6 +134,8 @@ def predict(model, source, proba, out):
     from .tables import read_table
 
     with plain_messages():
+        if out:
+            check_output(out, source, model)
         table = TableModel.load(model)
         frame, _ = read_table(source, texts=table.encoder.texts)
         result = table.predict_proba(frame) if proba else pd.DataFrame({table.target: table.predict(frame)})
@@ -161,6 +161,14 @@ def info():
     for library in threadpool_info():
         if library["user_api"] == "blas":
             click.echo(f"BLAS {library['internal_api']} {library['version']}: {library['num_threads']} threads")
+
+
+def check_output(path, *inputs):
+    """Refuse, before any work is done, to write where one cannot or over what is read."""
+    check_destination(path)
+    for source in inputs:
+        if os.path.exists(source) and os.path.exists(path) and os.path.samefile(source, path):
+            raise click.UsageError(f"{path} is read by this command, and would be overwritten.")
 
 
 @contextmanager

@@ -98,4 +98,5 @@ class FlatParameters(Savable):
             sizes = model._network.sizes
             model.n_features_in_, model.n_outputs_, model.n_layers_ = sizes[0], sizes[-1], len(sizes)
             model.out_activation_ = model._network.activations[-1]
+            model._check_outputs()
         return model

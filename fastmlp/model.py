@@ -1,5 +1,6 @@
 """MLP: the small model API. Layers with their own activations, a loss, an optimizer."""
 
+import math
 import warnings
 
 import numpy as np
@@ -96,6 +97,8 @@ class MLP(LayeredNetwork, Savable):
         X, y, sample_weight = self._rows(X, y, sample_weight)
         batch_size = X.shape[0] if batch_size is None else min(check_integer("batch_size", batch_size, 1), X.shape[0])
         if validation_data is not None:
+            if len(validation_data) != 2:
+                raise ValueError(f"validation_data must be a pair (X, y), got {len(validation_data)} things.")
             held_out = self._rows(*validation_data, None)
             if held_out[0].shape[1] != X.shape[1]:
                 raise ValueError(f"validation data have {held_out[0].shape[1]} columns, X has {X.shape[1]}.")
@@ -147,6 +150,8 @@ class MLP(LayeredNetwork, Savable):
         warnings.warn(f"Training diverged {where} are kept. {remedy}.", ConvergenceWarning)
 
     def _fit_lbfgs(self, X, y, sample_weight, max_iter, interruption, after_epoch, update):
+        self._state.drop_epoch_in_progress()
+
         def on_iteration(loss):
             after_epoch(loss)
             self._state.epoch += 1
@@ -187,7 +192,8 @@ class MLP(LayeredNetwork, Savable):
             hits = ((output > 0.5) == (y > 0.5)).all(axis=1)
             scores["accuracy"] = float(np.average(hits, weights=sample_weight))
         else:
-            scores["r2"] = float(r2_score(y, output, sample_weight=sample_weight))
+            finite = np.isfinite(output).all()
+            scores["r2"] = float(r2_score(y, output, sample_weight=sample_weight)) if finite else math.nan
         return scores
 
     def saved_state(self):
@@ -218,7 +224,9 @@ class MLP(LayeredNetwork, Savable):
         if saved["n_inputs"] is not None:
             model._network = model._network_for(saved["n_inputs"])
             model._state = TrainingState.from_dict(saved["training"], model._network, model.dtype)
-        model.history = {name: [float(loss) for loss in curve] for name, curve in saved["history"].items()}
+        model.history = {"loss": []} | {
+            name: [float(loss) for loss in curve] for name, curve in saved["history"].items()
+        }
         return model
 
     def __getstate__(self):

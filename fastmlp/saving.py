@@ -158,9 +158,10 @@ def decode(value, tensors):
     if tag == "random_state":
         random_state = np.random.RandomState()
         state = decode(content, tensors)
-        position, words = state["state"]["pos"], len(state["state"]["key"])
-        if not 0 <= position <= words:  # NumPy does not look
-            raise ValueError(f"position {position} in a random state of {words} words")
+        key, position = state["state"]["key"], state["state"]["pos"]
+        # NumPy copies 624 words and later reads at the position, without looking.
+        if key.shape != (624,) or key.dtype != np.uint32 or type(position) is not int or not 0 <= position <= 624:
+            raise ValueError(f"position {position} in a random state of {key.dtype} {key.shape}")
         random_state.set_state(state)
         return random_state
     raise ValueError(f"unknown kind of value {tag!r}")

@@ -42,10 +42,7 @@ class StochasticFit:
         if not hasattr(self, "loss_curve_") or self.early_stopping != (self.best_loss_ is None):
             self._start_curves()  # an earlier fit had another solver or rule for stopping
         n_rows = X.shape[0]
-        batch_size = min(200, n_rows) if self.batch_size == "auto" else self.batch_size
-        if batch_size > n_rows:
-            warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
-            batch_size = n_rows
+        batch_size = min(200 if self.batch_size == "auto" else self.batch_size, n_rows)
         epochs = Epochs(
             kernels, self._network, self._training, X, y, sample_weight, batch_size=int(batch_size),
             alpha=float(self.alpha), shuffle=self._shuffled if self.shuffle else None, interruption=interruption,

@@ -29,7 +29,7 @@ class ThreadLimit:
     def __init__(self, n_jobs):
         if n_jobs is not None and n_jobs < 0:
             n_jobs = max(1, joblib.cpu_count() + 1 + n_jobs)
-        self.n_threads = n_jobs
+        self.n_threads = None if n_jobs is None else int(n_jobs)
 
     def __enter__(self):
         if self.n_threads is None:

@@ -33,7 +33,8 @@ class TrainingState:
     """All that a run needs to go on, bit for bit, as if it had never stopped.
 
     ``parameters`` and each row of ``slots`` are flat vectors (kernels/network.py). Within an epoch ``order`` holds its
-    rows, of which ``position`` are used; ``loss_sum`` and ``penalty_sum`` belong to those. Between epochs it is None.
+    rows, of which ``position`` are used; ``loss_sum`` and ``penalty_sum`` belong to those, and ``epoch_start`` holds
+    the parameters before it. Between epochs both are None.
     """
 
     parameters: np.ndarray
@@ -42,6 +43,7 @@ class TrainingState:
     step: int = 0
     epoch: int = 0
     order: np.ndarray | None = None
+    epoch_start: np.ndarray | None = None
     position: int = 0
     loss_sum: float = 0.0
     penalty_sum: float = 0.0
@@ -67,17 +69,21 @@ class TrainingState:
         ):
             if found.shape != shape or found.dtype != dtype:
                 raise ValueError(f"{name} are {found.dtype} of shape {found.shape}, not {dtype} of shape {shape}")
-        n_rows = 0 if state.order is None else len(state.order)
+        n_rows = 0
+        if state.order is not None:
+            n_rows = len(state.order)
+            if state.epoch_start.shape != (n,) or state.epoch_start.dtype != dtype:
+                raise ValueError(f"epoch_start is {state.epoch_start.dtype} of shape {state.epoch_start.shape}")
         check_real("learning_rate", state.optimizer.learning_rate, 0, open_low=True)
         for name, value in zip(rule.options, state.optimizer.options, strict=True):
-            check_real(name, value, 0)
+            check_real(name, value, 0, math.inf if name == "epsilon" else 1)
         for name in ("loss_sum", "penalty_sum"):
             check_real(name, getattr(state, name), -math.inf)
-        for name, most in (("step", math.inf), ("epoch", math.inf), ("position", n_rows)):
+        for name, most in (("step", 2**53), ("epoch", 2**53), ("position", n_rows)):
             if check_integer(name, getattr(state, name), 0) > most:
-                raise ValueError(f"{name} is {getattr(state, name)}, beyond {most} rows")
+                raise ValueError(f"{name} is {getattr(state, name)}, beyond {most}")
         # The kernels read rows by these numbers without looking.
-        if n_rows and not np.array_equal(np.sort(state.order), np.arange(n_rows)):
+        if n_rows and (state.order.dtype != np.int64 or not np.array_equal(np.sort(state.order), np.arange(n_rows))):
             raise ValueError("order is not a permutation of the rows")
         state.parameters, state.slots = aligned_copy(state.parameters), aligned_copy(state.slots)
         return state
@@ -92,7 +98,8 @@ class TrainingState:
         self.step = 0
 
     def drop_epoch_in_progress(self):
-        self.order, self.position, self.loss_sum, self.penalty_sum = None, 0, 0.0, 0.0
+        self.order = self.epoch_start = None
+        self.position, self.loss_sum, self.penalty_sum = 0, 0.0, 0.0
 
 
 def reported_loss(network, data_loss, penalty):
@@ -141,20 +148,15 @@ class Epochs:
         Interrupted, Diverged
         """
         state = self.state
-        last_finite = state.parameters.copy()
         self._stop_if_interrupted()  # before the shuffle: it must not be done twice
         if state.order is None:
             self._order = self._order if self.shuffle is None else self.shuffle(self._order)
-            state.order = self._order
+            state.order, state.epoch_start = self._order, state.parameters.copy()
         self._run_chunk()
         while state.position < len(state.order) and math.isfinite(state.loss_sum + state.penalty_sum):
             self._stop_if_interrupted()
             self._run_chunk()
-        if not (math.isfinite(state.loss_sum + state.penalty_sum) and np.isfinite(state.parameters).all()):
-            state.parameters[...] = last_finite
-            state.reset_optimizer()
-            state.drop_epoch_in_progress()
-            raise Diverged
+        self._stop_if_diverged()
         n_rows = len(state.order)
         loss = reported_loss(self.network, state.loss_sum / n_rows, state.penalty_sum / n_rows)
         state.epoch += 1
@@ -163,7 +165,19 @@ class Epochs:
 
     def _stop_if_interrupted(self):
         if self.interruption is not None and self.interruption.requested:
+            self._stop_if_diverged()
             raise Interrupted
+
+    def _stop_if_diverged(self):
+        """Go back to the start of an epoch whose loss or weights are no longer finite."""
+        state = self.state
+        if math.isfinite(state.loss_sum + state.penalty_sum) and np.isfinite(state.parameters).all():
+            return
+        if state.epoch_start is not None:
+            state.parameters[...] = state.epoch_start
+        state.reset_optimizer()
+        state.drop_epoch_in_progress()
+        raise Diverged
 
     def _run_chunk(self):
         state, weight = self.state, self.sample_weight

@@ -154,6 +154,8 @@ def test_ignored_columns_are_not_needed(houses):
         (["train", "noX.npz"], "needs a 2-D array X"),
         (["predict", "houses.csv", "houses.csv"], "no model file of fastmlp"),
         (["train", "houses.csv", "--target", "price", "--out", "houses.csv"], "would be overwritten"),
+        (["predict", "houses.csv", "new.csv", "--out", "houses.csv"], "would be overwritten"),
+        (["predict", "houses.csv", "new.csv", "--out", "no/p.csv"], "the folder does not exist"),
         (["train", "houses.csv", "--target", "price", "--plot", "no/p.png"], "the folder does not exist"),
         (["train", "dates.csv", "--target", "d"], "300 different values, too many for classes"),
         (["train", "complex.npz"], "2-D array X of numbers"),

@@ -85,6 +85,7 @@ def test_bad_rows(data, target, message):
         (lambda: network().fit(X, np.ones((30, 2))), "rows of y that sum to 1"),
         (lambda: MLP([(2, "relu")], optimizer=Optimizer("adam", 0.1)), "zip|argument"),
         (lambda: network().fit(X, y, validation_data=(X[0], y)), "2D array"),
+        (lambda: network().fit(X, y, validation_data=(X, y, y)), "must be a pair"),
         (lambda: make_optimizer("adam", beta_1=1.0), r"beta_1 must be a number in \[0, 1\)"),
         (lambda: make_optimizer("adam", epsilon=0), r"epsilon must be a number in \(0, "),
         (lambda: make_optimizer("sgd", -0.1), r"learning_rate must be a number in \(0, inf\)"),
@@ -162,6 +163,41 @@ def test_a_refused_fit_leaves_a_fitted_estimator_as_it_was(kind, params, change)
     for found, expected in zip(model.coefs_, coefs):
         np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(model.predict(X), prediction)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_a_fit_that_breaks_off_leaves_the_old_weights(monkeypatch, solver):
+    """Here the output is closed; it could be memory. The new weights were drawn and are no model yet."""
+    model = MLPClassifier(random_state=0, solver=solver, max_iter=30).fit(X, y)
+    before, prediction = dict(vars(model)), model.predict_proba(X)
+
+    def closed(*args, **kwargs):
+        raise OSError("stdout is closed")
+
+    monkeypatch.setattr("builtins.print", closed)
+    with pytest.raises(OSError, match="stdout is closed"):
+        model.set_params(verbose=True).fit(X, y)
+    assert {**vars(model), "verbose": False} == before
+    np.testing.assert_array_equal(model.predict_proba(X), prediction)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_warning_that_is_an_error_comes_before_the_weights_change():
+    model = MLPRegressor(random_state=0, max_iter=3, tol=1e9, n_iter_no_change=1).fit(X, y)
+    prediction = model.predict(X)
+    with pytest.raises(UserWarning, match="batch_size"):
+        model.set_params(batch_size=500).fit(X, y)
+    np.testing.assert_array_equal(model.predict(X), prediction)
+
+
+@pytest.mark.parametrize("params", [{"batch_size": -5}, {"batch_size": 2.5}, {"activation": "softmax"}, {"alpha": "x"}])
+def test_a_later_partial_fit_checks_its_parameters_too(params):
+    model = MLPRegressor(random_state=0).partial_fit(X, y).set_params(**params)
+    before = dict(vars(model))
+    with pytest.raises(ValueError, match=next(iter(params))):
+        model.partial_fit(X, y)
+    assert vars(model) == before
 
 
 def test_a_refused_first_partial_fit_leaves_nothing():

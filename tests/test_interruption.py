@@ -68,6 +68,43 @@ def test_an_interrupted_fit_goes_on_bit_for_bit(
     assert cut.history == whole.history
 
 
+@pytest.mark.parametrize("rate, cut", [(3, 20), (1e20, 2)])
+@pytest.mark.parametrize("through_a_file", [True, False])
+def test_a_cut_in_a_diverging_epoch_keeps_the_last_good_weights(
+    monkeypatch, tmp_path, chunks_of_one_batch, backend, rate, cut, through_a_file
+):
+    """Those before the epoch, not those of the cut: they may be anything."""
+    rows = np.random.RandomState(0).randn(60, 4)
+
+    def fit(model, reads):
+        monkeypatch.setattr("fastmlp.model.Interruption", lambda: AfterReads(reads))
+        with pytest.warns(Warning, match="interrupted|diverged"):
+            return model.fit(rows, rows[:, 0], epochs=5, batch_size=1)
+
+    def network():
+        return MLP([(1, "identity")], optimizer=make_optimizer("sgd", rate), random_state=0, backend=backend)
+
+    whole, cut_model = fit(network(), 10**9), fit(network(), cut)
+    if through_a_file:
+        cut_model.save(tmp_path / "m")
+        cut_model = fastmlp.load(tmp_path / "m")
+    assert np.isfinite(cut_model.parameters).all()
+    if cut_model._state.order is not None:
+        fit(cut_model, 10**9)
+    np.testing.assert_array_equal(cut_model.parameters, whole.parameters)
+
+
+def test_lbfgs_drops_an_epoch_in_progress(monkeypatch, chunks_of_one_batch):
+    model = network("cython")
+    with monkeypatch.context() as patch:
+        patch.setattr("fastmlp.model.Interruption", lambda: AfterReads(3))
+        with pytest.warns(UserWarning, match="interrupted"):
+            model.fit(X, y)
+    model.optimizer = "lbfgs"
+    model.fit(X, y, epochs=2)
+    assert (model._state.position, model._state.order, model._state.loss_sum) == (0, None, 0.0)
+
+
 def test_other_rows_start_an_epoch_of_their_own(monkeypatch, chunks_of_one_batch):
     model = network("cython")
     with monkeypatch.context() as patch:

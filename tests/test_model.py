@@ -172,6 +172,16 @@ def test_progress_bar_counts_every_row(capsys):
     assert "loss=" in bar
 
 
+def test_numpy_integers_and_infinite_outputs():
+    model = MLP([(1, "exp")], "poisson", n_jobs=np.int64(1)).build(2)
+    model.fit([[0.0, 1.0]], [1], epochs=1)
+    model.parameters[:] = 90
+    with np.errstate(over="ignore"):
+        scores = model.evaluate([[1.0, 1.0]] * 2, [1, 2])
+    assert not np.isfinite(scores["loss"])
+    assert np.isnan(scores["r2"])
+
+
 def test_repr_says_what_it_is():
     text = repr(classifier().fit(X, y, epochs=2))
     for part in ("8 tanh", "3 softmax", "categorical_cross_entropy", "adam", "epoch=2", "cython"):

@@ -163,6 +163,7 @@ def saved(tmp_path):
     path = tmp_path / "model.fastmlp"
     original = model().fit(X, y, epochs=2)
     original._state.order, original._state.position = np.random.RandomState(0).permutation(150), 64
+    original._state.epoch_start = original.parameters.copy()
     original.save(path)
     return path
 
@@ -292,6 +293,13 @@ def random_position(header, tensors):
     header["state"]["dict"]["random_state"]["random_state"]["dict"]["state"]["dict"]["pos"] = 10**6
 
 
+def foreign_words(header, tensors):
+    """A key of the wrong size and type, with a position that fits it."""
+    state = header["state"]["dict"]["random_state"]["random_state"]["dict"]["state"]["dict"]
+    tensors[state["key"]["tensor"]] = np.zeros(2496, np.uint8)
+    state["pos"] = 2000
+
+
 def huge_input(header, tensors):
     header["state"]["dict"]["n_inputs"] = 10**9
 
@@ -307,7 +315,7 @@ def list_of_kinds(header, tensors):
         in_training("step", -3), in_training("step", "many"), in_training("epoch", None),
         in_training("loss_sum", "x"), in_training("optimizer", {"tuple": ["adam", 0.1, {"tuple": []}]}),
         in_training("optimizer", {"tuple": ["adam", float("nan"), {"tuple": [0.9, 0.99, 1e-8]}]}),
-        in_training("optimizer", {"tuple": ["adagrad", 0.1, {"tuple": []}]}), random_position, huge_input,
+        in_training("optimizer", {"tuple": ["adagrad", 0.1, {"tuple": []}]}), random_position, foreign_words, huge_input,
         list_of_kinds,
     ],
 )  # fmt: skip
@@ -335,7 +343,19 @@ def another_width(header, tensors):
     header["state"]["dict"]["network"]["tuple"][0]["tuple"][0] = 1
 
 
-@pytest.mark.parametrize("change", [more_activations, other_sizes, one_size, another_width])
+def fewer_classes(header, tensors):
+    classes = header["state"]["dict"]["fitted"]["dict"]["classes_"]["tensor"]
+    tensors[classes] = tensors[classes][:2]
+
+
+def another_loss(header, tensors):
+    network = header["state"]["dict"]["network"]["tuple"]
+    network[1]["tuple"][-1], network[2] = "exp", "poisson"
+
+
+@pytest.mark.parametrize(
+    "change", [more_activations, other_sizes, one_size, another_width, fewer_classes, another_loss]
+)
 def test_an_estimator_that_kernels_would_run_into_is_refused(saved_estimator, change):
     rewrite(saved_estimator, change)
     with pytest.raises(ModelFileError):
