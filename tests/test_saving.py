@@ -315,7 +315,8 @@ def list_of_kinds(header, tensors):
         in_training("step", -3), in_training("step", "many"), in_training("epoch", None),
         in_training("loss_sum", "x"), in_training("optimizer", {"tuple": ["adam", 0.1, {"tuple": []}]}),
         in_training("optimizer", {"tuple": ["adam", float("nan"), {"tuple": [0.9, 0.99, 1e-8]}]}),
-        in_training("optimizer", {"tuple": ["adagrad", 0.1, {"tuple": []}]}), random_position, foreign_words, huge_input,
+        in_training("optimizer", {"tuple": ["adagrad", 0.1, {"tuple": []}]}), random_position, foreign_words,
+        huge_input,
         list_of_kinds,
     ],
 )  # fmt: skip
