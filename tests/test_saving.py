@@ -293,11 +293,15 @@ def random_position(header, tensors):
     header["state"]["dict"]["random_state"]["random_state"]["dict"]["state"]["dict"]["pos"] = 10**6
 
 
-def foreign_words(header, tensors):
-    """A key of the wrong size and type, with a position that fits it."""
-    state = header["state"]["dict"]["random_state"]["random_state"]["dict"]["state"]["dict"]
-    tensors[state["key"]["tensor"]] = np.zeros(2496, np.uint8)
-    state["pos"] = 2000
+def random_key(key):
+    """Of the wrong size or type."""
+
+    def change(header, tensors):
+        state = header["state"]["dict"]["random_state"]["random_state"]["dict"]["state"]["dict"]
+        tensors[state["key"]["tensor"]] = key
+        state["pos"] = 100
+
+    return change
 
 
 def huge_input(header, tensors):
@@ -315,7 +319,8 @@ def list_of_kinds(header, tensors):
         in_training("step", -3), in_training("step", "many"), in_training("epoch", None),
         in_training("loss_sum", "x"), in_training("optimizer", {"tuple": ["adam", 0.1, {"tuple": []}]}),
         in_training("optimizer", {"tuple": ["adam", float("nan"), {"tuple": [0.9, 0.99, 1e-8]}]}),
-        in_training("optimizer", {"tuple": ["adagrad", 0.1, {"tuple": []}]}), random_position, foreign_words,
+        in_training("optimizer", {"tuple": ["adagrad", 0.1, {"tuple": []}]}), random_position,
+        random_key(np.zeros(2496, np.uint8)), random_key(np.zeros(300, np.uint32)),
         huge_input,
         list_of_kinds,
     ],
