@@ -320,7 +320,7 @@ def list_of_kinds(header, tensors):
         in_training("loss_sum", "x"), in_training("optimizer", {"tuple": ["adam", 0.1, {"tuple": []}]}),
         in_training("optimizer", {"tuple": ["adam", float("nan"), {"tuple": [0.9, 0.99, 1e-8]}]}),
         in_training("optimizer", {"tuple": ["adagrad", 0.1, {"tuple": []}]}), random_position,
-        random_key(np.zeros(2496, np.uint8)), random_key(np.zeros(300, np.uint32)),
+        random_key(np.zeros(2496, np.uint8)), random_key(np.zeros(1000, np.uint32)),
         huge_input,
         list_of_kinds,
     ],
