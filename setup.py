@@ -45,7 +45,7 @@ def typed_rule(function, pointers=0, doubles=0):
         kinds = ["floating*"] * pointers + ["Py_ssize_t"]
     head = f"cdef inline {returns} {function.__name__}({', '.join(map(' '.join, zip(kinds, names)))}) noexcept nogil:"
     body = source.split(":\n", 1)[1]
-    body = re.sub(r"^ *T = type\(.*\)\n", "", body, flags=re.M)
+    body = re.sub(r"^ *T = type\(.*\n", "", body, flags=re.M)
     return head + "\n" + re.sub(r"\bT\(", "<floating>(", body)
 
 
