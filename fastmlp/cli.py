@@ -85,7 +85,10 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
         frame = frame.drop(columns=list(ignore))
         if drop_missing:
             frame = drop_incomplete(frame)
-        if optimizer != "lbfgs":
+        if optimizer == "lbfgs":
+            if learning_rate is not None:
+                raise click.UsageError("--learning-rate is not for lbfgs, which finds its steps by line search.")
+        else:
             optimizer = make_optimizer(optimizer, learning_rate)
         table = TableModel.create(
             frame, target, task=task, hidden=hidden, activation=activation, optimizer=optimizer, alpha=alpha,

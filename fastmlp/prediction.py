@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.sparse import issparse
 
-from .training import DENSE_BLOCK_BYTES
+from .training import DENSE_BLOCK_BYTES, take_rows
 
 
 def predict_rows(backend, network, parameters, X):
@@ -13,10 +13,7 @@ def predict_rows(backend, network, parameters, X):
         raise ValueError(f"X has {X.shape[1]} columns, but the network has {network.sizes[0]} inputs.")
     if not issparse(X):
         return backend.forward(network, parameters, np.ascontiguousarray(X, dtype))
-    X = X.tocsr()
+    X = X.tocsr().astype(dtype, copy=False)
     block = max(1, DENSE_BLOCK_BYTES // (X.shape[1] * dtype.itemsize))
-    outputs = [
-        backend.forward(network, parameters, np.ascontiguousarray(X[start : start + block].toarray(), dtype))
-        for start in range(0, X.shape[0], block)
-    ]
-    return np.concatenate(outputs)
+    blocks = (take_rows(X, slice(start, start + block)) for start in range(0, X.shape[0], block))
+    return np.concatenate([backend.forward(network, parameters, rows) for rows in blocks])

@@ -230,7 +230,7 @@ def _loss_and_gradient(const int[::1] codes, int loss, bint linked, const int64_
 
 
 def update(optimizer, parameters, gradient, slots, step):
-    options = np.array(optimizer.options + (0.0,))
+    options = np.array(optimizer.options, np.float64)
     _update(list(_OPTIMIZERS).index(optimizer.name), parameters, gradient, slots, step, optimizer.learning_rate, options)
 
 
@@ -251,7 +251,7 @@ def train_epoch(
     batch_size = min(batch_size, len(order))
     return _train_epoch(
         codes, loss, linked, list(_OPTIMIZERS).index(optimizer.name), sizes, parameters, slots, step,
-        optimizer.learning_rate, np.array(optimizer.options + (0.0,)), X, y, order, batch_size,
+        optimizer.learning_rate, np.array(optimizer.options, np.float64), X, y, order, batch_size,
         np.empty(0, dtype) if sample_weight is None else sample_weight, alpha, loss_sum, penalty_sum,
         np.empty(batch_size * (sizes[0] + sizes[-1] + 1 + sizes[1:].sum()), dtype),
         np.empty((2, batch_size * sizes[1:].max()), dtype), np.empty_like(parameters),

@@ -41,7 +41,7 @@ _SOURCES = sorted(Path(__file__).parent.glob("*.py"))
 SOURCE_HASH = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:12]
 
 
-def _compile(function, rule, dtype, *arguments):
+def _compile(function, rule, *arguments):
     """The address of ``function`` compiled as a C function returning a double. Keeps the code alive for good."""
     function.__qualname__ = f"{function.__name__}_{rule.__name__}_{SOURCE_HASH}"
     piece = numba.cfunc(types.float64(*arguments), nopython=True, **COMPILE)(function)
@@ -90,7 +90,7 @@ def activation(name, dtype):
         return 0.0
 
     loop = rowwise if ACTIVATIONS[name].rowwise else elementwise
-    return _compile(loop, rule, dtype, pointer, pointer, types.int64, types.int64)
+    return _compile(loop, rule, pointer, pointer, types.int64, types.int64)
 
 
 @cache
@@ -112,7 +112,7 @@ def derivative(name, dtype):
         return 0.0
 
     loop = rowwise if ACTIVATIONS[name].rowwise else elementwise
-    return _compile(loop, rule, dtype, pointer, pointer, types.int64, types.int64)
+    return _compile(loop, rule, pointer, pointer, types.int64, types.int64)
 
 
 @cache
@@ -131,7 +131,7 @@ def loss(name, dtype):
                 delta[i, j] = w[i] * slope(p[i, j], t[i, j])
         return total
 
-    return _compile(weighted_sum, value, dtype, pointer, pointer, pointer, pointer, types.int64, types.int64)
+    return _compile(weighted_sum, value, pointer, pointer, pointer, pointer, types.int64, types.int64)
 
 
 @cache
@@ -173,7 +173,7 @@ def update(name, dtype):
     # One name per slot: indexing slots[k, i] in the loop keeps it from vectorising.
     loop = (no_slot, one_slot, two_slots, three_slots)[len(OPTIMIZERS[name].slots)]
     scalars = types.float64, types.CPointer(types.float64)
-    return _compile(loop, rule, dtype, pointer, pointer, pointer, types.int64, *scalars)
+    return _compile(loop, rule, pointer, pointer, pointer, types.int64, *scalars)
 
 
 @cache
@@ -186,4 +186,4 @@ def rate(name):
     def step_rate(learning_rate, step, options):
         return rule(learning_rate, step, *to_fixed_tuple(carray(options, n_options), n_options))
 
-    return _compile(step_rate, rule, None, types.float64, types.float64, types.CPointer(types.float64))
+    return _compile(step_rate, rule, types.float64, types.float64, types.CPointer(types.float64))

@@ -144,6 +144,7 @@ def test_ignored_columns_are_not_needed(houses):
         (["train", "houses.csv", "--target", "town", "--task", "regression"], "not numeric"),
         (["train", "houses.csv", "--target", "price", "--ignore", "size"], "no column 'size'"),
         (["train", "houses.csv", "--target", "price", "--learning-rate", "-1"], "learning_rate must be"),
+        (["train", "houses.csv", "--target", "price", "--optimizer", "lbfgs", "--learning-rate", "1"], "not for lbfgs"),
         (["train", "houses.csv", "--target", "price", "--alpha", "-1"], "alpha must be"),
         (["train", "constant.csv", "--target", "a"], "single value"),
         (["train", "names.csv", "--target", "a"], "column 'name' has 300 different texts"),

@@ -46,6 +46,17 @@ def chunks_of_one_batch(monkeypatch):
     monkeypatch.setattr("fastmlp.training.FIRST_CHUNK_FLOPS", 0)
 
 
+@pytest.fixture
+def cut_in_an_epoch(monkeypatch, chunks_of_one_batch):
+    """A model that three batches of its first epoch have gone into."""
+    model = network("cython")
+    with monkeypatch.context() as patch:
+        patch.setattr("fastmlp.model.Interruption", lambda: AfterReads(3))
+        with pytest.warns(UserWarning, match="interrupted"):
+            model.fit(X, y)
+    return model
+
+
 @pytest.mark.parametrize("reads", [0, 1, 7, 16, 40])
 @pytest.mark.parametrize("through_a_file", [True, False])
 def test_an_interrupted_fit_goes_on_bit_for_bit(
@@ -94,23 +105,15 @@ def test_a_cut_in_a_diverging_epoch_keeps_the_last_good_weights(
     np.testing.assert_array_equal(cut_model.parameters, whole.parameters)
 
 
-def test_lbfgs_drops_an_epoch_in_progress(monkeypatch, chunks_of_one_batch):
-    model = network("cython")
-    with monkeypatch.context() as patch:
-        patch.setattr("fastmlp.model.Interruption", lambda: AfterReads(3))
-        with pytest.warns(UserWarning, match="interrupted"):
-            model.fit(X, y)
+def test_lbfgs_drops_an_epoch_in_progress(cut_in_an_epoch):
+    model = cut_in_an_epoch
     model.optimizer = "lbfgs"
     model.fit(X, y, epochs=2)
     assert (model._state.position, model._state.order, model._state.loss_sum) == (0, None, 0.0)
 
 
-def test_other_rows_start_an_epoch_of_their_own(monkeypatch, chunks_of_one_batch):
-    model = network("cython")
-    with monkeypatch.context() as patch:
-        patch.setattr("fastmlp.model.Interruption", lambda: AfterReads(3))
-        with pytest.warns(UserWarning, match="interrupted"):
-            model.fit(X, y)
+def test_other_rows_start_an_epoch_of_their_own(cut_in_an_epoch):
+    model = cut_in_an_epoch
     assert model._state.position == 3 * 32
     model.fit(X[:100], y[:100], epochs=1)
     assert (model._state.position, model._state.order) == (0, None)
@@ -155,12 +158,9 @@ def test_a_real_signal_ends_a_long_fit(backend, optimizer):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-class InTheLastMoment(AfterReads):
-    """Ctrl-C comes during the last chunk: no chunk looks for it any more, only the end of the fit does."""
-
-
 def test_a_signal_in_the_last_chunk_is_not_lost(monkeypatch):
-    monkeypatch.setattr("fastmlp.model.Interruption", lambda: InTheLastMoment(1))
+    """No chunk looks for it any more, only the end of the fit does."""
+    monkeypatch.setattr("fastmlp.model.Interruption", lambda: AfterReads(1))
     model = network("cython")
     with pytest.warns(UserWarning, match="interrupted"):
         model.fit(X, y, epochs=1)
