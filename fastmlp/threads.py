@@ -1,10 +1,14 @@
-"""How many threads BLAS may use while fastmlp runs."""
+"""How many threads fastmlp may use: its own team (kernels/team.py), and BLAS while fastmlp runs."""
 
+import os
 import threading
+from contextlib import ExitStack
 from functools import cache
 
 import joblib
 from threadpoolctl import ThreadpoolController
+
+from fastmlp.kernels import team
 
 
 @cache
@@ -12,13 +16,26 @@ def _controller():
     return ThreadpoolController()
 
 
+def allowed_threads():
+    """As many as the processor has for us, OMP_NUM_THREADS allows, and BLAS and OpenMP are held to at the moment.
+
+    So the limits of threadpoolctl and those that joblib sets in its workers hold for fastmlp too.
+    """
+    limits = [library.num_threads for library in _controller().lib_controllers]
+    limits = [limit for limit in limits if limit] + [joblib.cpu_count()]
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if asked.isdecimal():
+        limits.append(int(asked))
+    return max(1, min(limits))
+
+
 class ThreadLimit:
-    """Hold BLAS to ``n_jobs`` threads inside a ``with`` block.
+    """Hold fastmlp and BLAS to ``n_jobs`` threads inside a ``with`` block.
 
-    None leaves BLAS as it is, which honours OMP_NUM_THREADS, threadpoolctl and joblib's inner limits; -1 means all
-    cores, -2 all but one, as elsewhere in scikit-learn.
+    None honours OMP_NUM_THREADS, threadpoolctl and joblib's inner limits; -1 means all cores, -2 all but one, as
+    elsewhere in scikit-learn.
 
-    The limit belongs to the process, so fits that overlap in several threads share the one of the fit that came
+    The limit of BLAS belongs to the process, so fits that overlap in several threads share the one of the fit that came
     first; the last to leave puts back what was there before.
     """
 
@@ -32,6 +49,8 @@ class ThreadLimit:
         self.n_threads = None if n_jobs is None else int(n_jobs)
 
     def __enter__(self):
+        self._stack = ExitStack()
+        self._stack.enter_context(team.limited_to(allowed_threads() if self.n_threads is None else self.n_threads))
         if self.n_threads is None:
             return
         with ThreadLimit._lock:
@@ -40,6 +59,7 @@ class ThreadLimit:
             ThreadLimit._users += 1
 
     def __exit__(self, *exception):
+        self._stack.close()
         if self.n_threads is None:
             return
         with ThreadLimit._lock:

@@ -1,7 +1,7 @@
 """Compiled pieces that networks share: one C function per activation, derivative, loss, optimizer update and rate.
 
-A piece is compiled once per rule and dtype, cached on disk, and handed to the drivers in numba_cpu.py as an address.
-So a new combination of rules compiles nothing new, and a driver is compiled once per dtype.
+A piece is compiled once per rule and dtype, cached on disk, and handed to the engine as an address, its code. So a new
+combination of rules compiles nothing new, and the engine is compiled once per dtype.
 """
 
 import hashlib
@@ -9,18 +9,18 @@ from functools import cache
 from pathlib import Path
 
 import numba
+import numpy as np
 from llvmlite import ir
-from numba import carray, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
-from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from fastmlp.kernels import rules
+from fastmlp.kernels import elementary, rules
+from fastmlp.kernels.numba_primitives import at
+from fastmlp.kernels.primitives import NO_RULE
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
 
-NO_PIECE = 0  # the address of nothing: a driver leaves the step out
-
-for _rule in rules.RULES:
+for _rule in (*elementary.POLYNOMIALS, *rules.RULES):
     register_jitable(_rule)
 
 
@@ -33,7 +33,8 @@ def _disk_cache_works():
     return True
 
 
-COMPILE = {"cache": _disk_cache_works(), "error_model": "numpy"}
+# Products may be fused with additions, as GCC does by itself: the polynomials of elementary.py gain most.
+COMPILE = {"cache": _disk_cache_works(), "error_model": "numpy", "fastmath": {"contract"}}
 
 # Numba stamps cached code with the file of the function alone, but formulas and pieces come from other files: the hash
 # of them all goes into the names under which code is cached.
@@ -54,126 +55,129 @@ _keep_alive = []
 
 @intrinsic
 def call(typingctx, address, arguments):
-    """Call the piece at ``address`` with a tuple of arrays (handed over as pointers to their data) and scalars."""
+    """Call the piece at ``address`` with a tuple of pointers and scalars."""
 
     def codegen(context, builder, signature, values):
         function, packed = values
         unpacked = cgutils.unpack_tuple(builder, packed, len(arguments))
-        for i, kind in enumerate(arguments):
-            if isinstance(kind, types.Array):
-                unpacked[i] = context.make_array(kind)(context, builder, unpacked[i]).data
         c_type = ir.FunctionType(ir.DoubleType(), [value.type for value in unpacked])
         return builder.call(builder.inttoptr(function, c_type.as_pointer()), unpacked)
 
     return types.float64(address, arguments), codegen
 
 
+@intrinsic(prefer_literal=True)
+def load_tuple(typingctx, pointer, count):
+    """The first ``count`` numbers at a pointer, ``count`` a constant."""
+    n = count.literal_value
+    result = types.UniTuple(pointer.dtype, n)
+
+    def codegen(context, builder, signature, args):
+        values = [builder.load(builder.gep(args[0], [ir.Constant(ir.IntType(64), i)])) for i in range(n)]
+        return context.make_tuple(builder, result, values)
+
+    return result(pointer, count), codegen
+
+
 @cache
 def activation(name, dtype):
-    """piece(z, b, rows, columns): z <- f(z + b), z of shape (rows, columns)."""
-    rule = ACTIVATIONS[name].function
-    pointer = types.CPointer(dtype)
+    """piece(z, rows, columns, stride): z <- f(z)."""
+    rule, pointer = ACTIVATIONS[name].function, types.CPointer(dtype)
 
-    def elementwise(z, b, rows, columns):
-        z, b = carray(z, (rows, columns)), carray(b, columns)
+    def elementwise(z, rows, columns, stride):
+        if columns == stride:  # rows without a gap are one long row
+            rows, columns = 1, rows * columns
         for i in range(rows):
-            row = z[i]
+            row = at(z, i * stride)
             for j in range(columns):
-                row[j] = rule(row[j] + b[j])
+                row[j] = rule(row[j])
         return 0.0
 
-    def rowwise(z, b, rows, columns):
-        z, b = carray(z, (rows, columns)), carray(b, columns)
+    def rowwise(z, rows, columns, stride):
         for i in range(rows):
-            z[i] += b
-            rule(z[i], columns)
+            row = at(z, i * stride)
+            for j in range(columns, stride):  # padding that changes nothing makes whole vectors
+                row[j] = -np.inf
+            rule(row, stride)
         return 0.0
 
     loop = rowwise if ACTIVATIONS[name].rowwise else elementwise
-    return _compile(loop, rule, pointer, pointer, types.int64, types.int64)
+    return _compile(loop, rule, pointer, types.int64, types.int64, types.int64)
 
 
 @cache
 def derivative(name, dtype):
-    """piece(a, delta, rows, columns): dLoss/da in ``delta`` becomes dLoss/dz."""
-    rule = ACTIVATIONS[name].derivative
-    pointer = types.CPointer(dtype)
+    """piece(a, delta, rows, columns, stride): dLoss/da in ``delta`` becomes dLoss/dz."""
+    rule, pointer = ACTIVATIONS[name].derivative, types.CPointer(dtype)
 
-    def elementwise(a, delta, rows, columns):
-        a, delta = carray(a, rows * columns), carray(delta, rows * columns)
-        for i in range(a.size):
-            delta[i] *= rule(a[i])
+    def elementwise(a, delta, rows, columns, stride):
+        if columns == stride:
+            rows, columns = 1, rows * columns
+        for i in range(rows):
+            outputs, row = at(a, i * stride), at(delta, i * stride)
+            for j in range(columns):
+                row[j] *= rule(outputs[j])
         return 0.0
 
-    def rowwise(a, delta, rows, columns):
-        a, delta = carray(a, (rows, columns)), carray(delta, (rows, columns))
+    def rowwise(a, delta, rows, columns, stride):
         for i in range(rows):
-            rule(a[i], delta[i], columns)
+            rule(at(a, i * stride), at(delta, i * stride), columns)
         return 0.0
 
     loop = rowwise if ACTIVATIONS[name].rowwise else elementwise
-    return _compile(loop, rule, pointer, pointer, types.int64, types.int64)
+    return _compile(loop, rule, pointer, pointer, types.int64, types.int64, types.int64)
 
 
 @cache
 def loss(name, dtype):
-    """piece(p, t, w, delta, rows, columns) -> sum of w_i loss(p_i, t_i); delta_i <- w_i loss'(p_i, t_i)."""
-    value, slope = LOSSES[name].function, LOSSES[name].derivative
-    pointer = types.CPointer(dtype)
+    """piece(p, t, w, delta, n) -> sum of w loss(p_j, t_j); delta_j <- w loss'(p_j, t_j)."""
+    value, slope, pointer = LOSSES[name].function, LOSSES[name].derivative, types.CPointer(dtype)
 
-    def weighted_sum(p, t, w, delta, rows, columns):
-        shape = (rows, columns)
-        p, t, w, delta = carray(p, shape), carray(t, shape), carray(w, rows), carray(delta, shape)
+    def weighted_sum(p, t, w, delta, n):
         total = 0.0
-        for i in range(rows):
-            for j in range(columns):
-                total += w[i] * value(p[i, j], t[i, j])
-                delta[i, j] = w[i] * slope(p[i, j], t[i, j])
+        for j in range(n):
+            total += w * value(p[j], t[j])
+            delta[j] = w * slope(p[j], t[j])
         return total
 
-    return _compile(weighted_sum, value, pointer, pointer, pointer, pointer, types.int64, types.int64)
+    return _compile(weighted_sum, value, pointer, pointer, dtype, pointer, types.int64)
 
 
 @cache
 def update(name, dtype):
-    """piece(w, g, slots, n, rate, options): one optimizer step over n parameters; rate and options are float64."""
+    """piece(w, g, slots, stride, n, rate, options): one step over n parameters; rate and options are float64."""
     rule, n_options = OPTIMIZERS[name].update, len(OPTIMIZERS[name].options)
     pointer = types.CPointer(dtype)
 
-    def no_slot(w, g, slots, n, rate, options):
-        w, g = carray(w, n), carray(g, n)
-        given = to_fixed_tuple(carray(options, n_options), n_options)
+    def no_slot(w, g, slots, stride, n, rate, options):
+        given = load_tuple(options, n_options)
         for i in range(n):
             w[i] = rule(w[i], g[i], rate, *given)
         return 0.0
 
-    def one_slot(w, g, slots, n, rate, options):
-        w, g, slot = carray(w, n), carray(g, n), carray(slots, n)
-        given = to_fixed_tuple(carray(options, n_options), n_options)
+    def one_slot(w, g, a, stride, n, rate, options):
+        given = load_tuple(options, n_options)
         for i in range(n):
-            w[i], slot[i] = rule(w[i], g[i], slot[i], rate, *given)
+            w[i], a[i] = rule(w[i], g[i], a[i], rate, *given)
         return 0.0
 
-    def two_slots(w, g, slots, n, rate, options):
-        w, g, slots = carray(w, n), carray(g, n), carray(slots, (2, n))
-        a, b = slots[0], slots[1]
-        given = to_fixed_tuple(carray(options, n_options), n_options)
+    def two_slots(w, g, a, stride, n, rate, options):
+        b = at(a, stride)
+        given = load_tuple(options, n_options)
         for i in range(n):
             w[i], a[i], b[i] = rule(w[i], g[i], a[i], b[i], rate, *given)
         return 0.0
 
-    def three_slots(w, g, slots, n, rate, options):
-        w, g, slots = carray(w, n), carray(g, n), carray(slots, (3, n))
-        a, b, c = slots[0], slots[1], slots[2]
-        given = to_fixed_tuple(carray(options, n_options), n_options)
+    def three_slots(w, g, a, stride, n, rate, options):
+        b, c = at(a, stride), at(a, 2 * stride)
+        given = load_tuple(options, n_options)
         for i in range(n):
             w[i], a[i], b[i], c[i] = rule(w[i], g[i], a[i], b[i], c[i], rate, *given)
         return 0.0
 
-    # One name per slot: indexing slots[k, i] in the loop keeps it from vectorising.
     loop = (no_slot, one_slot, two_slots, three_slots)[len(OPTIMIZERS[name].slots)]
     scalars = types.float64, types.CPointer(types.float64)
-    return _compile(loop, rule, pointer, pointer, pointer, types.int64, *scalars)
+    return _compile(loop, rule, pointer, pointer, pointer, types.int64, types.int64, *scalars)
 
 
 @cache
@@ -181,9 +185,9 @@ def rate(name):
     """piece(learning_rate, step, options) -> this step's rate, in float64; no piece where the rate is constant."""
     rule, n_options = OPTIMIZERS[name].rate, len(OPTIMIZERS[name].options)
     if rule is None:
-        return NO_PIECE
+        return NO_RULE
 
     def step_rate(learning_rate, step, options):
-        return rule(learning_rate, step, *to_fixed_tuple(carray(options, n_options), n_options))
+        return rule(learning_rate, step, *load_tuple(options, n_options))
 
     return _compile(step_rate, rule, types.float64, types.float64, types.CPointer(types.float64))

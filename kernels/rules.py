@@ -10,14 +10,14 @@ The tables at the end are the only lists of names: code, tests, benchmarks, help
 """
 
 from collections.abc import Callable
-from math import exp as _exp
 from math import inf
 from math import log as _log
 from math import pow as _pow
 from math import sqrt as _sqrt
-from math import tanh as _tanh
 from types import FunctionType
 from typing import NamedTuple
+
+from fastmlp.kernels.elementary import exponential, hyperbolic_tangent
 
 
 # Activations: value from the pre-activation z, derivative from the output a.
@@ -35,7 +35,7 @@ def identity_derivative(a):
 def logistic(z):
     """a = 1 / (1 + e^-z), through e^-|z| so that nothing overflows and both tails keep their digits."""
     T = type(z)
-    e = T(_exp(-abs(z)))
+    e = exponential(-abs(z))
     return (e if z < T(0) else T(1)) / (T(1) + e)
 
 
@@ -47,8 +47,7 @@ def logistic_derivative(a):
 
 def tanh(z):
     """a = tanh z."""
-    T = type(z)
-    return T(_tanh(z))
+    return hyperbolic_tangent(z)
 
 
 def tanh_derivative(a):
@@ -71,8 +70,7 @@ def relu_derivative(a):
 
 def exp(z):
     """a = e^z, the inverse of a Poisson mean's log link. It may overflow: infinity is how divergence is noticed."""
-    T = type(z)
-    return T(_exp(z))
+    return exponential(z)
 
 
 def exp_derivative(a):
@@ -86,9 +84,10 @@ def softmax(row, n):
     top = row[0]
     for j in range(1, n):
         top = row[j] if row[j] > top else top
+    for j in range(n):
+        row[j] = exponential(row[j] - top)
     total = T(0)
     for j in range(n):
-        row[j] = T(_exp(row[j] - top))
         total += row[j]
     for j in range(n):
         row[j] /= total
@@ -126,7 +125,8 @@ def safe_log(p):
 
 def categorical_cross_entropy(prediction, target):
     """-t log p, summed over classes."""
-    return -target * safe_log(prediction)
+    T = type(prediction)
+    return T(0) if target == T(0) else -target * safe_log(prediction)
 
 
 def binary_cross_entropy(prediction, target):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastmlp
-from fastmlp.kernels import numba_cpu, numba_pieces
+from fastmlp.kernels import numba_cpu, numba_engine, numba_pieces
 from fastmlp.kernels.network import new_slots, optimizer
 from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
 from problems import Problem
@@ -29,9 +29,10 @@ def test_read_only_data_compile_nothing_new(frozen):
             numba_cpu.train_epoch(*given, 8)
             numba_cpu.train_epoch(*given, 8, problem.weight)
             numba_cpu.forward(problem.network, problem.parameters, problem.X)
-    for driver in (numba_cpu._train_epoch, numba_cpu._forward):
-        dtypes = [signature[6 if driver is numba_cpu._train_epoch else 2] for signature in driver.signatures]
-        assert len(dtypes) == len(set(dtypes)), driver.signatures
+    for entry, position_of_X in ((numba_engine.run_train, 5), (numba_engine.run_predict, 4)):
+        dtypes = [signature[position_of_X].dtype for signature in entry.signatures]
+        assert dtypes
+        assert len(dtypes) == len(set(dtypes)), entry.signatures
 
 
 @pytest.fixture

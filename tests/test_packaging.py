@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -36,8 +37,10 @@ def test_wheel_has_all_modules_and_nothing_else(wheel):
     code = {name for name in names if ".dist-info/" not in name}
     expected = {f"fastmlp/{path.name}" for path in (ROOT / "fastmlp").glob("*.py")}
     expected |= {f"fastmlp/kernels/{path.name}" for path in (ROOT / "kernels").glob("*.py")}
-    compiled = {name for name in code if re.fullmatch(r"fastmlp/kernels/cython_cpu\..*\.(so|pyd)", name)}
-    assert len(compiled) == 1
+    compiled = {name for name in code if re.fullmatch(r"fastmlp/kernels/engine_\w+\..*\.(so|pyd)", name)}
+    levels = {name.split("engine_")[1].split(".")[0] for name in compiled}
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    assert levels == ({"baseline", "x86_64_v3", "x86_64_v4"} if x86 else {"baseline"})
     assert code - compiled == expected
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
@@ -46,9 +49,9 @@ def test_source_distribution_has_what_a_build_needs_and_nothing_generated(wheel)
     (archive,) = wheel.parent.glob("*.tar.gz")
     with tarfile.open(archive) as file:
         names = {name.split("/", 1)[1] for name in file.getnames() if "/" in name}
-    assert {"setup.py", "pyproject.toml", "LICENSE", "README.md", "kernels/cython_cpu.pyx"} <= names
+    assert {"setup.py", "pyproject.toml", "LICENSE", "README.md", "kernels/engine.pyx", "kernels/primitives.h"} <= names
     assert {f"kernels/{path.name}" for path in (ROOT / "kernels").glob("*.py")} <= names
-    assert not [name for name in names if re.search(r"\.(c|cpp|so|pyd|pyc|pxi)$|^(tests|benchmarks|build)/", name)]
+    assert not [name for name in names if re.search(r"\.(c|cpp|so|pyd|pyc|pxi)$|^(tests|benchmarks|build)/|engine_", name)]
 
 
 def test_the_wheel_trains_from_another_folder(wheel, tmp_path):

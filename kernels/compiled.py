@@ -1,0 +1,163 @@
+"""The contract (numpy_reference.py) over a compiled engine: arrays in, pointers and codes on to its entry points."""
+
+import contextlib
+
+import numpy as np
+
+from fastmlp.kernels import team
+from fastmlp.kernels.network import Network, aligned_zeros
+from fastmlp.kernels.plan import plan as plan_of
+from fastmlp.kernels.rules import LOSSES
+from fastmlp.kernels.sharing import share
+
+PREDICT_ROWS = 128  # at a time: a prediction's working memory does not grow with X
+
+
+def train_epoch(
+    engine, network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight, alpha, loss_sum,
+    penalty_sum,
+):  # fmt: skip
+    results = np.array([loss_sum, penalty_sum, 0.0])
+    codes = engine.optimizer_codes(optimizer.name, parameters.dtype)
+    gradient = np.empty(0, parameters.dtype)
+    _train(
+        engine, network, codes, optimizer.learning_rate, optimizer.options, parameters, slots, gradient, step, X, y,
+        order, batch_size, sample_weight, alpha, results,
+    )  # fmt: skip
+    return float(results[0]), float(results[1]), int(results[2])
+
+
+def loss_and_gradient(engine, network, parameters, X, y, sample_weight, alpha):
+    results, gradient = np.zeros(3), np.empty_like(parameters)
+    slots = np.empty((0, parameters.size), parameters.dtype)
+    _train(
+        engine, network, (0, 0), 0.0, (), parameters, slots, gradient, 0, X, y, np.arange(len(X)), len(X), sample_weight,
+        alpha, results,
+    )  # fmt: skip
+    return results[0] / len(X), results[1] / len(X), gradient
+
+
+def _train(
+    engine, network, codes, learning_rate, options, parameters, slots, gradient, step, X, y, order, batch_size,
+    sample_weight, alpha, results,
+):  # fmt: skip
+    plan = plan_of(engine, network, parameters.dtype, min(batch_size, len(order)))
+    n_threads = plan.n_threads(team.size(), len(order))
+    buffers = plan.take_buffers(n_threads)
+    buffers.counter[0] = 0
+    options = np.array(options, np.float64)
+    weight = np.empty(0, parameters.dtype) if sample_weight is None else sample_weight
+    X, y, order, weight = map(engine.read_only, (X, y, order, weight))
+    linked = LOSSES[network.loss].link is not None
+
+    def arguments_of(thread):
+        return (
+            thread, n_threads, buffers.counter, plan.layers, plan.layer_rows, X, plan.in_place, plan.by_columns, y, order,
+            batch_size, weight, alpha, plan.loss, linked, *codes, parameters, gradient, slots, step, learning_rate,
+            options, buffers.workspaces[0], buffers.offsets[thread], buffers.scratch[thread], buffers.losses,
+            buffers.squares, plan.n_squares, results,
+        )  # fmt: skip
+
+    matrices = []
+    if plan.by_columns and n_threads > 1:
+        size = network.sizes[0] * network.sizes[1]
+        matrices = [vector[:size].reshape(network.sizes[:2]) for vector in (parameters, *slots, gradient) if vector.size]
+    with columns_by_thread(matrices, plan.lanes, n_threads):
+        team.run(n_threads, engine.entries.run_train, arguments_of, buffers.counter)
+    plan.give_back(buffers)
+
+
+@contextlib.contextmanager
+def columns_by_thread(matrices, lanes, n_threads):
+    """Inside the block each matrix holds the columns of the first thread, row by row, then those of the second, ..."""
+    for matrix in matrices:
+        blocks = [matrix[:, part].ravel() for part in _columns(matrix, lanes, n_threads)]
+        np.concatenate(blocks, out=matrix.ravel())
+    try:
+        yield
+    finally:
+        for matrix in matrices:
+            blocks, start = matrix.ravel().copy(), 0
+            for part in _columns(matrix, lanes, n_threads):
+                block = matrix[:, part]
+                block[...] = blocks[start : start + block.size].reshape(block.shape)
+                start += block.size
+
+
+def _columns(matrix, lanes, n_threads):
+    cuts = [share(matrix.shape[1], lanes, thread, n_threads) for thread in range(n_threads + 1)]
+    return [slice(*ends) for ends in zip(cuts, cuts[1:])]
+
+
+def forward(engine, network, parameters, X):
+    out = np.empty((len(X), network.sizes[-1]), parameters.dtype)
+    plan = plan_of(engine, network, parameters.dtype, min(PREDICT_ROWS, max(len(X), 1)), learning=False)
+    n_threads = plan.n_threads(team.size(), len(X))
+    buffers = plan.take_buffers(n_threads)
+    parameters, X = engine.read_only(parameters), engine.read_only(X)
+
+    def arguments_of(thread):
+        return (
+            thread, n_threads, plan.layers, plan.layer_rows, X, plan.in_place, parameters, out, buffers.workspaces[thread],
+            buffers.offsets[thread], buffers.scratch[thread],
+        )  # fmt: skip
+
+    team.run(n_threads, engine.entries.run_predict, arguments_of, buffers.counter)
+    plan.give_back(buffers)
+    return out
+
+
+def update(engine, optimizer, parameters, gradient, slots, step):
+    code, rate = engine.optimizer_codes(optimizer.name, parameters.dtype)
+    options = np.array(optimizer.options, np.float64)
+    engine.entries.run_update(code, rate, parameters, gradient, slots, step, optimizer.learning_rate, options)
+
+
+def _padded(engine, array):
+    """A copy with rows padded to whole vectors, and enough of them for whole tiles."""
+    lanes = engine.vector_bytes // array.dtype.itemsize
+    rows, columns = (-(-n // unit) * unit for n, unit in zip(array.shape, (engine.tile_rows, lanes)))
+    copy = aligned_zeros((rows, columns), array.dtype)
+    copy[: array.shape[0], : array.shape[1]] = array
+    return copy
+
+
+def _product(engine, A, B, bias, shape, by_column=False, transposed=False):
+    """A B + bias in a padded buffer; A is padded too, by column it is given as its transpose."""
+    out = _padded(engine, np.zeros(shape, A.dtype))
+    inner = B.shape[1] if transposed else B.shape[0]
+    rows = np.arange(len(A)) * A.shape[1]
+    engine.entries.run_product(A, rows, by_column, len(out), inner, B, transposed, shape[1], bias, out)
+    return out
+
+
+def _codes(engine, activation, dtype):
+    """(code of the activation, code of its derivative)."""
+    (function,), (derivative,), _ = engine.network_codes(Network((1, 1), (activation,), "squared_error"), dtype)
+    return function, derivative
+
+
+def dense_forward(engine, activation, X, W, b):
+    out = _product(engine, _padded(engine, X), W, b, (len(X), W.shape[1]))
+    engine.entries.run_activation(_codes(engine, activation, X.dtype)[0], out, len(X), W.shape[1])
+    return np.ascontiguousarray(out[: len(X), : W.shape[1]])
+
+
+def activation_derivative(engine, activation, output, delta):
+    delta = delta.copy()
+    engine.entries.run_derivative(_codes(engine, activation, delta.dtype)[1], output, delta)
+    return delta
+
+
+def delta_backpropagation(engine, delta, W):
+    shape = len(delta), len(W)
+    no_bias = np.zeros(len(W), W.dtype)
+    out = _product(engine, _padded(engine, delta), W, no_bias, shape, transposed=True)
+    return np.ascontiguousarray(out[: shape[0], : shape[1]])
+
+
+def weight_gradient(engine, X, delta):
+    shape = X.shape[1], delta.shape[1]
+    no_bias = np.zeros(shape[1], X.dtype)
+    out = _product(engine, _padded(engine, X), delta, no_bias, shape, by_column=True)
+    return np.ascontiguousarray(out[: shape[0], : shape[1]]), delta.sum(axis=0)

@@ -1,0 +1,84 @@
+"""Exponential functions as polynomials, so that loops over them vectorise: libm's do not.
+
+Written like the rules (rules.py) and compiled with them. e^z = 2^n e^r with n = z / log 2 rounded and |r| <= log(2) / 2
+(Cody & Waite 1980); the polynomials are minimax fits of (e^r - 1 - r) / r^2. Errors found, in units in the last place:
+tests/test_elementary.py. The three functions at the top are the only ones that a compiler has to be told about.
+"""
+
+from math import isfinite as _isfinite
+from math import ldexp as _ldexp
+
+import numpy as np
+
+
+def is_single(z):
+    """Whether z is float32."""
+    return isinstance(z, np.float32)
+
+
+def round_to_integer(z):
+    """The nearest whole number, as a float."""
+    return np.rint(z)
+
+
+def power_of_two(n):
+    """2^n for a whole number n of the range of normal numbers; anything at all for others."""
+    return type(n)(_ldexp(1.0, int(n)) if _isfinite(n) else n)
+
+
+def remainder(r):
+    """e^r - 1 for |r| <= log(2) / 2, with a small relative error at 0 too."""
+    T = type(r)
+    if is_single(r):
+        q = T(0.0013950528809800744)
+        q = q * r + T(0.008368918672204018)
+        q = q * r + T(0.04166620597243309)
+        q = q * r + T(0.166665181517601)
+        q = q * r + T(0.5)
+    else:
+        q = T(2.511601307262107e-08)
+        q = q * r + T(2.7631385547563354e-07)
+        q = q * r + T(2.7557222410918195e-06)
+        q = q * r + T(2.4801489639948177e-05)
+        q = q * r + T(0.0001984126991014431)
+        q = q * r + T(0.0013888888947320803)
+        q = q * r + T(0.008333333333310803)
+        q = q * r + T(0.04166666666651416)
+        q = q * r + T(0.16666666666666693)
+        q = q * r + T(0.5000000000000013)
+    return r * r * q + r
+
+
+def reduced(z, n):
+    """z - n log 2; the first part of log 2 is short enough for n to be taken off it without rounding."""
+    T = type(z)
+    if is_single(z):
+        return (z - n * T(0.69287109375)) - n * T(0.00027608680994530943)
+    return (z - n * T(0.6931467056274414)) - n * T(4.7493250390316726e-07)
+
+
+def exponential(z):
+    """e^z: infinity above the range of its type, gradually 0 below, NaN for NaN."""
+    T = type(z)
+    low = T(-105) if is_single(z) else T(-746)
+    high = T(90) if is_single(z) else T(711)
+    z = low if z < low else z
+    z = high if z > high else z
+    n = round_to_integer(z * T(1.4426950408889634))
+    half = round_to_integer(n * T(0.5))  # 2^n itself may be no normal number
+    return (T(1) + remainder(reduced(z, n))) * power_of_two(half) * power_of_two(n - half)
+
+
+def hyperbolic_tangent(z):
+    """tanh z = t / (t + 2) with t = e^(2|z|) - 1, which keeps the digits of a small z."""
+    T = type(z)
+    x = abs(z + z)
+    x = T(40) if x > T(40) else x
+    n = round_to_integer(x * T(1.4426950408889634))
+    scale = power_of_two(n)
+    t = scale * remainder(reduced(x, n)) + (scale - T(1))
+    t = t / (t + T(2))
+    return -t if z < T(0) else t
+
+
+POLYNOMIALS = [remainder, reduced, exponential, hyperbolic_tangent]

@@ -1,0 +1,186 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The engine compiled ahead of time: setup.py types its sources and the rules into _engine.pxi; here are its entry points."""
+
+from cython cimport floating
+from libc.math cimport INFINITY, log as c_log, logf, pow as c_pow, powf, rint, rintf, sqrt as c_sqrt, sqrtf
+from libc.stdint cimport int64_t
+
+import numpy as np
+
+cdef extern from "primitives.h" nogil:
+    int VECTOR_BYTES
+    int TILE_ROWS
+    bint has_x86_64_v3()
+    bint has_x86_64_v4()
+    void give_way()
+    int64_t arrive(int64_t*)
+    int64_t arrivals(int64_t*)
+    float power_of_two_float(float)
+    double power_of_two_double(double)
+    void row_tile_1_float(float*, int64_t*, float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t)
+    void row_tile_2_float(float*, int64_t*, float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t)
+    void column_tile_1_float(float*, int64_t*, float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t)
+    void column_tile_2_float(float*, int64_t*, float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t)
+    void row_tile_1_double(double*, int64_t*, double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t, double*, Py_ssize_t)
+    void row_tile_2_double(double*, int64_t*, double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t, double*, Py_ssize_t)
+    void column_tile_1_double(double*, int64_t*, double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t, double*, Py_ssize_t)
+    void column_tile_2_double(double*, int64_t*, double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t, double*, Py_ssize_t)
+    void transpose_square_float(float*, Py_ssize_t, float*, Py_ssize_t)
+    void transpose_square_double(double*, Py_ssize_t, double*, Py_ssize_t)
+    double sum_of_squares_float(float*, Py_ssize_t)
+    double sum_of_squares_double(double*, Py_ssize_t)
+
+
+# The primitives and the mathematics of rules.py, in the precision of their argument.
+cdef inline bint is_single(floating z) noexcept nogil:
+    return floating is float
+
+cdef inline Py_ssize_t lanes(floating* pointer) noexcept nogil:
+    return VECTOR_BYTES // sizeof(floating)
+
+cdef inline Py_ssize_t tile_rows() noexcept nogil:
+    return TILE_ROWS
+
+cdef inline floating* at(floating* pointer, Py_ssize_t offset) noexcept nogil:
+    return pointer + offset
+
+cdef inline int64_t* at_integers(int64_t* pointer, Py_ssize_t offset) noexcept nogil:
+    return pointer + offset
+
+cdef inline double* at_doubles(double* pointer, Py_ssize_t offset) noexcept nogil:
+    return pointer + offset
+
+cdef inline floating round_to_integer(floating z) noexcept nogil:
+    return rintf(z) if floating is float else rint(z)
+
+cdef inline floating power_of_two(floating n) noexcept nogil:
+    return power_of_two_float(n) if floating is float else power_of_two_double(n)
+
+cdef inline floating _log(floating z) noexcept nogil:
+    return logf(z) if floating is float else c_log(z)
+
+cdef inline floating _pow(floating base, floating exponent) noexcept nogil:
+    return powf(base, exponent) if floating is float else c_pow(base, exponent)
+
+cdef inline floating _sqrt(floating z) noexcept nogil:
+    return sqrtf(z) if floating is float else c_sqrt(z)
+
+cdef inline double sum_of_squares(floating* pointer, Py_ssize_t n) noexcept nogil:
+    if floating is float:
+        return sum_of_squares_float(pointer, n)
+    else:
+        return sum_of_squares_double(pointer, n)
+
+cdef inline void transpose_square(floating* source, Py_ssize_t stride, floating* out, Py_ssize_t out_stride) noexcept nogil:
+    if floating is float:
+        transpose_square_float(source, stride, out, out_stride)
+    else:
+        transpose_square_double(source, stride, out, out_stride)
+
+cdef inline void row_tile_1(floating* a, int64_t* rows, floating* b, Py_ssize_t b_stride, Py_ssize_t inner, floating* start,
+                            Py_ssize_t start_stride, floating* out, Py_ssize_t out_stride) noexcept nogil:
+    if floating is float:
+        row_tile_1_float(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+    else:
+        row_tile_1_double(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+
+cdef inline void row_tile_2(floating* a, int64_t* rows, floating* b, Py_ssize_t b_stride, Py_ssize_t inner, floating* start,
+                            Py_ssize_t start_stride, floating* out, Py_ssize_t out_stride) noexcept nogil:
+    if floating is float:
+        row_tile_2_float(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+    else:
+        row_tile_2_double(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+
+cdef inline void column_tile_1(floating* a, int64_t* rows, floating* b, Py_ssize_t b_stride, Py_ssize_t inner, floating* start,
+                               Py_ssize_t start_stride, floating* out, Py_ssize_t out_stride) noexcept nogil:
+    if floating is float:
+        column_tile_1_float(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+    else:
+        column_tile_1_double(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+
+cdef inline void column_tile_2(floating* a, int64_t* rows, floating* b, Py_ssize_t b_stride, Py_ssize_t inner, floating* start,
+                               Py_ssize_t start_stride, floating* out, Py_ssize_t out_stride) noexcept nogil:
+    if floating is float:
+        column_tile_2_float(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+    else:
+        column_tile_2_double(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+
+
+include "_engine.pxi"
+
+
+vector_bytes, tile_height = VECTOR_BYTES, TILE_ROWS
+
+
+def processor_has(level):
+    """Whether the engine compiled for that level of the x86-64 instruction set runs on this processor."""
+    return {"x86_64_v3": has_x86_64_v3(), "x86_64_v4": has_x86_64_v4()}[level]
+
+
+def run_train(
+    Py_ssize_t thread, Py_ssize_t n_threads, int64_t[::1] counter, const int64_t[:, ::1] layers,
+    const int64_t[:, ::1] layer_rows, const floating[:, ::1] X, bint in_place, bint by_columns,
+    const floating[:, ::1] y, const int64_t[::1] order, Py_ssize_t batch_size, const floating[::1] sample_weight,
+    double alpha, Py_ssize_t loss, bint linked, Py_ssize_t optimizer, Py_ssize_t rate_rule, floating[::1] parameters,
+    floating[::1] gradient, floating[:, ::1] slots, Py_ssize_t step, double learning_rate, const double[::1] options,
+    floating[::1] workspace, int64_t[::1] offsets, floating[::1] scratch, double[::1] losses, double[::1] squares,
+    Py_ssize_t n_squares, double[::1] results,
+):
+    with nogil:
+        train(
+            thread, n_threads, &counter[0], <int64_t*>&layers[0, 0], layers.shape[0], <int64_t*>&layer_rows[0, 0],
+            layer_rows.shape[1], <floating*>&X[0, 0], X.shape[1], in_place, by_columns, <floating*>&y[0, 0],
+            <int64_t*>&order[0], order.shape[0], batch_size, <floating*>&sample_weight[0], sample_weight.shape[0] > 0,
+            alpha, loss, linked, optimizer, rate_rule, &parameters[0], &gradient[0], &slots[0, 0], parameters.shape[0],
+            step, learning_rate, <double*>&options[0], &workspace[0], &offsets[0], &scratch[0], &losses[0], &squares[0],
+            n_squares, &results[0],
+        )
+
+
+def run_predict(
+    Py_ssize_t thread, Py_ssize_t n_threads, const int64_t[:, ::1] layers, const int64_t[:, ::1] layer_rows,
+    const floating[:, ::1] X, bint in_place, const floating[::1] parameters, floating[:, ::1] out,
+    floating[::1] workspace, int64_t[::1] offsets, floating[::1] scratch,
+):
+    with nogil:
+        predict(
+            thread, n_threads, <int64_t*>&layers[0, 0], layers.shape[0], <int64_t*>&layer_rows[0, 0],
+            layer_rows.shape[1], <floating*>&X[0, 0], X.shape[1], in_place, X.shape[0], <floating*>&parameters[0],
+            &out[0, 0], &workspace[0], &offsets[0], &scratch[0],
+        )
+
+
+def run_update(
+    Py_ssize_t code, Py_ssize_t rate_rule, floating[::1] parameters, const floating[::1] gradient,
+    floating[:, ::1] slots, Py_ssize_t step, double learning_rate, const double[::1] options,
+):
+    cdef double rate
+    with nogil:
+        rate = step_rate(rate_rule, learning_rate, step, <double*>&options[0])
+        apply_update(
+            code, &parameters[0], <floating*>&gradient[0], &slots[0, 0], parameters.shape[0], parameters.shape[0],
+            rate, <double*>&options[0],
+        )
+
+
+def run_product(
+    const floating[:, ::1] A, const int64_t[::1] rows, bint by_column, Py_ssize_t n_rows, Py_ssize_t inner,
+    const floating[:, ::1] B, bint transposed, Py_ssize_t n_columns, const floating[::1] bias, floating[:, ::1] out,
+):
+    scratch = np.zeros(2 * (VECTOR_BYTES // sizeof(floating)) * (DEPTH + 1), np.asarray(A).dtype)
+    cdef floating[::1] panel = scratch
+    with nogil:
+        product(
+            <floating*>&A[0, 0], <int64_t*>&rows[0], by_column, 0, n_rows, inner, <floating*>&B[0, 0], B.shape[1],
+            transposed, False, 0, n_columns, <floating*>&bias[0], True, &out[0, 0], out.shape[1], &panel[0],
+        )
+
+
+def run_activation(Py_ssize_t code, floating[:, ::1] z, Py_ssize_t rows, Py_ssize_t columns):
+    with nogil:
+        activate(code, &z[0, 0], rows, columns, z.shape[1])
+
+
+def run_derivative(Py_ssize_t code, const floating[:, ::1] a, floating[:, ::1] delta):
+    with nogil:
+        derive(code, <floating*>&a[0, 0], &delta[0, 0], delta.shape[0], delta.shape[1], delta.shape[1])

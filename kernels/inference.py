@@ -1,0 +1,81 @@
+"""Outputs of a network, many rows by tiles or a single row.
+
+Compiled twice, like products.py.
+"""
+
+from __future__ import annotations
+
+from fastmlp.kernels.primitives import Integers, Number, Vector, activate, at, at_integers, bint, lanes, tile_rows
+from fastmlp.kernels.products import dense_rows
+from fastmlp.kernels.sharing import ACTIVATE, FAN_IN, FAN_OUT, FIELDS, OUTPUTS, PACKED, STRIDE, WEIGHTS, share
+
+
+def dense_row(
+    a: Vector, fan_in: int, fan_out: int, W: Vector, b: Vector, activation: int, out: Vector, stride: int
+) -> None:
+    """f(a W + b) of one row, in passes over rows of W that the compiler turns into vectors."""
+    if 2 * fan_out < lanes(a):
+        for j in range(fan_out):
+            total: Number = b[j]
+            for k in range(fan_in):
+                total += a[k] * W[k * fan_out + j]
+            out[j] = total
+    else:
+        for j in range(fan_out):
+            out[j] = b[j]
+        for k in range(fan_in):
+            value: Number = a[k]
+            row: Vector = at(W, k * fan_out)
+            for j in range(fan_out):
+                out[j] += value * row[j]
+    activate(activation, out, 1, fan_out, stride)
+
+
+def predict(
+    thread: int, n_threads: int, layers: Integers, n_layers: int, layer_rows: Integers, batch: int, X: Vector,
+    n_inputs: int, in_place: bint, n_rows: int, parameters: Vector, out: Vector, workspace: Vector, offsets: Integers,
+    scratch: Vector,
+) -> None:  # fmt: skip
+    """One thread's part of the outputs for the rows of X, ``batch`` rows at a time in a workspace of its own."""
+    last: Integers = at_integers(layers, (n_layers - 1) * FIELDS)
+    n_outputs = last[FAN_OUT]
+    start, stop = share(n_rows, tile_rows(), thread, n_threads), share(n_rows, tile_rows(), thread + 1, n_threads)
+    for begin in range(start, stop, batch):
+        rows = min(batch, stop - begin)
+        inputs: Vector = at(X, begin * n_inputs)
+        here: Integers = offsets
+        if rows < tile_rows():
+            here = layer_rows
+        elif in_place:
+            for r in range(batch):
+                offsets[r] = min(r, rows - 1) * n_inputs
+        else:
+            for r in range(rows):
+                source: Vector = at(inputs, r * n_inputs)
+                to: Vector = at(workspace, layer_rows[r])
+                for j in range(n_inputs):
+                    to[j] = source[j]
+            inputs, here = workspace, layer_rows
+        for l in range(n_layers):
+            layer: Integers = at_integers(layers, l * FIELDS)
+            fan_in, fan_out, stride = layer[FAN_IN], layer[FAN_OUT], layer[STRIDE]
+            W: Vector = at(parameters, layer[WEIGHTS])
+            b: Vector = at(W, fan_in * fan_out)
+            outputs: Vector = at(workspace, layer[OUTPUTS])
+            if rows < tile_rows():
+                width = n_inputs if l == 0 else here[1]
+                for r in range(rows):
+                    dense_row(
+                        at(inputs, r * width), fan_in, fan_out, W, b, layer[ACTIVATE], at(outputs, r * stride), stride
+                    )
+            else:
+                dense_rows(
+                    inputs, here, 0, rows, fan_in, fan_out, W, b, layer[PACKED], layer[ACTIVATE], outputs, stride,
+                    scratch,
+                )  # fmt: skip
+            inputs, here = outputs, at_integers(layer_rows, (l + 1) * batch)
+        for r in range(rows):
+            source = at(inputs, r * last[STRIDE])
+            to = at(out, (begin + r) * n_outputs)
+            for j in range(n_outputs):
+                to[j] = source[j]

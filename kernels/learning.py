@@ -1,0 +1,111 @@
+"""Gradients by tiles, and the update of each part of the weights as soon as its gradient is there.
+
+Compiled twice, like products.py.
+"""
+
+from __future__ import annotations
+
+from fastmlp.kernels.primitives import (
+    NO_RULE,
+    Doubles,
+    Integers,
+    Number,
+    Vector,
+    apply_update,
+    at,
+    bint,
+    lanes,
+    sum_of_squares,
+    tile_rows,
+)
+from fastmlp.kernels.products import DEPTH, product
+from fastmlp.kernels.sharing import share
+
+SCRATCH_ROWS = 256  # of a gradient that is made before its update, where operands are too large for the caches
+
+
+def learn(
+    optimizer: int, parameters: Vector, gradient: Vector, slots: Vector, n_parameters: int, offset: int, g: Vector,
+    n: int, decay: float, rate: float, options: Doubles,
+) -> None:  # fmt: skip
+    """Update ``n`` parameters from their gradient g, or note it in ``gradient`` where there is no optimizer."""
+    T = type(g[0])
+    w: Vector = at(parameters, offset)
+    if decay > 0:
+        strength: Number = T(decay)
+        for i in range(n):
+            g[i] += strength * w[i]
+    if optimizer == NO_RULE:
+        to: Vector = at(gradient, offset)
+        for i in range(n):
+            to[i] = g[i]
+    else:
+        apply_update(optimizer, w, g, at(slots, offset), n_parameters, n, rate, options)
+
+
+def learn_weights(
+    a: Vector, rows: Integers, n_rows: int, delta: Vector, delta_stride: int, first_row: int, stop_row: int, fan_out: int,
+    packed: bint, optimizer: int, parameters: Vector, gradient: Vector, slots: Vector,
+    n_parameters: int, offset: int, decay: float, rate: float, options: Doubles, scratch: Vector,
+) -> None:  # fmt: skip
+    """Gradient A^T delta of a part of a weight matrix, and at once the update of that part."""
+    step = lanes(a)
+    stride = (fan_out + step - 1) // step * step
+    g: Vector = at(scratch, 2 * step * (DEPTH + 1))
+    height = SCRATCH_ROWS if packed else tile_rows()
+    for i in range(first_row, stop_row, height):
+        count = min(height, stop_row - i)
+        place = offset + i * fan_out
+        product(
+            at(a, i), rows, 1, 0, count, n_rows, delta, delta_stride, 0, packed, 0, stride, delta, 0, g, stride, scratch,
+        )  # fmt: skip
+        if stride == fan_out:
+            learn(
+                optimizer, parameters, gradient, slots, n_parameters, place, g, count * stride, decay, rate, options
+            )
+        else:
+            for r in range(count):
+                learn(
+                    optimizer, parameters, gradient, slots, n_parameters, place + r * fan_out, at(g, r * stride),
+                    fan_out, decay, rate, options,
+                )  # fmt: skip
+
+
+def learn_biases(
+    delta: Vector, delta_stride: int, n_rows: int, first: int, stop: int, optimizer: int, parameters: Vector,
+    gradient: Vector, slots: Vector, n_parameters: int, offset: int, rate: float, options: Doubles, scratch: Vector,
+) -> None:  # fmt: skip
+    """Column sums of delta, and at once the update of those biases."""
+    T = type(delta[0])
+    for j in range(first, stop):
+        scratch[j] = T(0)
+    for r in range(n_rows):
+        row: Vector = at(delta, r * delta_stride)
+        for j in range(first, stop):
+            scratch[j] += row[j]
+    if stop > first:
+        learn(
+            optimizer, parameters, gradient, slots, n_parameters, offset + first, at(scratch, first), stop - first, 0.0,
+            rate, options,
+        )  # fmt: skip
+
+
+def squares_of(
+    W: Vector, fan_in: int, fan_out: int, by_columns: bint, thread: int, n_threads: int, first: int, squares: Doubles
+) -> None:
+    """Sums of squares of this thread's part of a weight matrix, in pieces that do not depend on how many threads.
+
+    By columns W is that part, and ``first`` its first column; else the pieces are rows of tiles.
+    """
+    if by_columns:
+        for j in range(fan_out):
+            squares[first + j] = 0.0
+        for i in range(fan_in):
+            row: Vector = at(W, i * fan_out)
+            for j in range(fan_out):
+                squares[first + j] += row[j] * row[j]
+    else:
+        start, stop = share(fan_in, tile_rows(), thread, n_threads), share(fan_in, tile_rows(), thread + 1, n_threads)
+        for i in range(start, stop, tile_rows()):
+            n = min(tile_rows(), stop - i) * fan_out
+            squares[i // tile_rows()] = sum_of_squares(at(W, i * fan_out), n)

@@ -1,0 +1,126 @@
+"""The engine compiled by Numba for this very CPU, once per dtype: its sources with their primitives, and entry points.
+
+The entry points take the same arguments as those in engine.pyx.
+"""
+
+import os
+from types import FunctionType
+
+import numba
+import numpy as np
+from numba import types
+from numba.extending import register_jitable
+
+from fastmlp.kernels import epochs, inference, learning, numba_primitives, primitives, products, sharing
+from fastmlp.kernels.numba_pieces import COMPILE, SOURCE_HASH, call
+from fastmlp.kernels.numba_primitives import data_of, lanes
+from fastmlp.kernels.primitives import NO_RULE
+from fastmlp.kernels.products import DEPTH
+
+SOURCES = sharing, products, learning, epochs, inference  # each after those it calls
+
+
+def _njit(function):
+    """Compile, and cache under a name that changes with the kernels' source."""
+    function.__qualname__ += f"_{SOURCE_HASH}"
+    return numba.njit(nogil=True, **COMPILE)(function)
+
+
+@register_jitable
+def activate(code, z, rows, columns, stride):
+    call(code, (z, rows, columns, stride))
+
+
+@register_jitable
+def derive(code, a, delta, rows, columns, stride):
+    call(code, (a, delta, rows, columns, stride))
+
+
+@register_jitable
+def weighted_loss(code, prediction, target, weight, delta, n):
+    return call(code, (prediction, target, weight, delta, n))
+
+
+@register_jitable
+def apply_update(code, w, g, slots, stride, n, rate, options):
+    call(code, (w, g, slots, stride, n, rate, options))
+
+
+@register_jitable
+def step_rate(code, learning_rate, step, options):
+    return learning_rate if code == NO_RULE else call(code, (learning_rate, step, options))
+
+
+give_way = types.ExternalFunction("SwitchToThread" if os.name == "nt" else "sched_yield", types.int32())
+
+
+def _compiled_sources():
+    """The functions of SOURCES, each compiled with this module's primitives in the place of the empty ones."""
+    names = {name: value for name, value in vars(primitives).items() if not name.startswith("_")}
+    for name in names:
+        names[name] = globals().get(name, getattr(numba_primitives, name, names[name]))
+    compiled = {}
+    for source in SOURCES:
+        namespace = {**vars(source), **names, **compiled}
+        for name, value in vars(source).items():
+            if isinstance(value, FunctionType) and value.__module__ == source.__name__:
+                copy = FunctionType(value.__code__, namespace, name)
+                copy.__module__, copy.__qualname__ = source.__name__, name
+                namespace[name] = compiled[name] = _njit(copy)
+    return compiled
+
+
+_compiled = _compiled_sources()
+train, predict, product = (_compiled[name] for name in ("train", "predict", "product"))
+
+
+@_njit
+def run_train(
+    thread, n_threads, counter, layers, layer_rows, X, in_place, by_columns, y, order, batch_size, sample_weight, alpha,
+    loss, linked, optimizer, rate_rule, parameters, gradient, slots, step, learning_rate, options, workspace, offsets,
+    scratch, losses, squares, n_squares, results,
+):  # fmt: skip
+    train(
+        thread, n_threads, data_of(counter), data_of(layers), layers.shape[0], data_of(layer_rows), layer_rows.shape[1],
+        data_of(X), X.shape[1], in_place, by_columns, data_of(y), data_of(order), order.size, batch_size,
+        data_of(sample_weight), sample_weight.size > 0, alpha, loss, linked, optimizer, rate_rule, data_of(parameters),
+        data_of(gradient), data_of(slots), parameters.size, step, learning_rate, data_of(options), data_of(workspace),
+        data_of(offsets), data_of(scratch), data_of(losses), data_of(squares), n_squares, data_of(results),
+    )  # fmt: skip
+
+
+@_njit
+def run_predict(
+    thread, n_threads, layers, layer_rows, X, in_place, parameters, out, workspace, offsets, scratch
+):  # fmt: skip
+    predict(
+        thread, n_threads, data_of(layers), layers.shape[0], data_of(layer_rows), layer_rows.shape[1], data_of(X),
+        X.shape[1], in_place, X.shape[0], data_of(parameters), data_of(out), data_of(workspace), data_of(offsets),
+        data_of(scratch),
+    )  # fmt: skip
+
+
+@_njit
+def run_update(code, rate_rule, parameters, gradient, slots, step, learning_rate, options):
+    rate = step_rate(rate_rule, learning_rate, float(step), data_of(options))
+    n = parameters.size
+    apply_update(code, data_of(parameters), data_of(gradient), data_of(slots), n, n, rate, data_of(options))
+
+
+@_njit
+def run_product(A, rows, by_column, n_rows, inner, B, transposed, n_columns, bias, out):
+    scratch = np.zeros(2 * lanes(data_of(out)) * (DEPTH + 1), A.dtype)
+    product(
+        data_of(A), data_of(rows), by_column, 0, n_rows, inner, data_of(B), B.shape[1], transposed, False, 0, n_columns,
+        data_of(bias), True, data_of(out), out.shape[1], data_of(scratch),
+    )  # fmt: skip
+
+
+@_njit
+def run_activation(code, z, rows, columns):
+    activate(code, data_of(z), rows, columns, z.shape[1])
+
+
+@_njit
+def run_derivative(code, a, delta):
+    derive(code, data_of(a), data_of(delta), delta.shape[0], delta.shape[1], delta.shape[1])

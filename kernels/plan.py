@@ -1,0 +1,121 @@
+"""How the engine lays a network out: tables of layers and rows, buffers, and how many threads the work is worth."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from fastmlp.kernels import sharing
+from fastmlp.kernels.learning import SCRATCH_ROWS
+from fastmlp.kernels.network import aligned_zeros
+from fastmlp.kernels.products import DEPTH
+
+KEPT_BYTES = 2**21  # buffers up to this size are kept for the next call
+PACK_BYTES = 2**21  # weights larger than this are copied by panels before they are multiplied
+STEP_FLOPS = 2e6  # a step of fewer is not worth a barrier
+CALL_FLOPS = 2e7  # a call of fewer is not worth waking a thread
+
+
+class Engine(NamedTuple):
+    """What a compiled backend offers: sizes of its tiles, codes of its rules, and its entry points.
+
+    ``network_codes(network, dtype)`` gives (activation codes, derivative codes, code of the loss), and
+    ``optimizer_codes(name, dtype)`` (code of the update, code of the rate). ``read_only`` makes of an array what the
+    entry points take where they only read.
+    """
+
+    vector_bytes: int
+    tile_rows: int
+    network_codes: object
+    optimizer_codes: object
+    entries: object
+    read_only: object
+
+
+class Buffers:
+    """Working memory of one call: shared by its threads, and for each thread by itself."""
+
+    def __init__(self, plan, n_threads):
+        self.counter = np.zeros(8, np.int64)
+        self.workspaces = [aligned_zeros(plan.workspace, plan.dtype) for _ in range(plan.n_workspaces(n_threads))]
+        self.scratch = [aligned_zeros(plan.scratch, plan.dtype) for _ in range(n_threads)]
+        self.offsets = [np.zeros(plan.batch, np.int64) for _ in range(n_threads)]
+        self.losses = np.zeros(plan.batch)
+        self.squares = np.zeros(max(plan.n_squares, 1))
+
+
+class Plan:
+    """A network with a batch size, as one engine sees it; ``learning`` or only for prediction.
+
+    Attributes
+    ----------
+    layers : int64 array of shape (layers of weights, FIELDS), see sharing.py
+    layer_rows : int64 array of shape (layers, batch): where each row of a layer's inputs begins in its buffer
+    batch : rows of a batch, rounded up to whole tiles
+    in_place : whether rows of X are read where they lie, not from a padded copy
+    by_columns : whether threads share the first matrix by columns (epochs.py)
+    """
+
+    def __init__(self, engine, network, dtype, batch_size, learning):
+        activations, derivatives, self.loss = engine.network_codes(network, dtype)
+        sizes, rows = network.sizes, engine.tile_rows
+        lanes = engine.vector_bytes // dtype.itemsize
+        self.dtype, self.lanes = dtype, lanes
+        self.batch = -(-batch_size // rows) * rows
+        self.in_place = sizes[0] % rows == 0
+        self.flops = 6 * network.n_parameters * batch_size if learning else 2 * network.n_parameters
+        # Columns cost a copy of the weights before and after the call, and save sending them from core to core in
+        # every step; what goes from core to core instead is the first layer's outputs and deltas.
+        self.by_columns = bool(learning and self.in_place and len(sizes) > 2 and sizes[0] > 4 * self.batch)
+        strides = [self._stride(n) for n in sizes]
+        self.layers = np.zeros((len(sizes) - 1, sharing.FIELDS), np.int64)
+        self.workspace = 0 if self.in_place else self.batch * strides[0]
+        self.n_squares = weights = inputs = 0
+        for layer, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:])):
+            outputs, size = self.workspace, self.batch * strides[layer + 1]
+            self.workspace += 2 * size if learning else size
+            pieces = fan_out if self.by_columns and layer == 0 else -(-fan_in // rows)
+            packed = fan_in * fan_out * dtype.itemsize > PACK_BYTES
+            self.layers[layer] = (
+                fan_in, fan_out, weights, inputs, outputs, outputs + size, strides[layer + 1], self.n_squares,
+                activations[layer], derivatives[layer], packed,
+            )  # fmt: skip
+            inputs, weights = outputs, weights + (fan_in + 1) * fan_out
+            self.n_squares += pieces
+        self.layer_rows = np.multiply.outer(strides, np.arange(self.batch)).astype(np.int64)
+        height = SCRATCH_ROWS if self.layers[:, sharing.PACKED].any() else rows
+        self.scratch = 2 * lanes * (DEPTH + 1) + (height if learning else 0) * max(strides)
+        self.learning = learning
+        self._free = []
+
+    def _stride(self, width):
+        """Padded to whole vectors; not a large power of two, at which rows would meet in the same lines of a cache."""
+        stride = -(-width // self.lanes) * self.lanes
+        return stride + self.lanes if stride * self.dtype.itemsize >= 2048 and stride % 64 == 0 else stride
+
+    def n_threads(self, wanted, n_rows):
+        """As many of ``wanted`` threads as pay."""
+        if self.learning:
+            return wanted if self.flops > STEP_FLOPS and self.flops / self.batch * n_rows > CALL_FLOPS else 1
+        return wanted if self.flops * n_rows > CALL_FLOPS else 1
+
+    def n_workspaces(self, n_threads):
+        return 1 if self.learning else n_threads
+
+    def take_buffers(self, n_threads):
+        """Buffers that nobody else uses, for ``give_back``."""
+        try:
+            buffers = self._free.pop()
+        except IndexError:
+            return Buffers(self, n_threads)
+        return buffers if len(buffers.scratch) >= n_threads else Buffers(self, n_threads)
+
+    def give_back(self, buffers):
+        if (self.workspace + self.scratch) * self.dtype.itemsize * len(buffers.scratch) < KEPT_BYTES and not self._free:
+            self._free.append(buffers)
+
+
+@lru_cache(maxsize=32)
+def plan(engine, network, dtype, batch_size, learning=True):
+    """The Plan, from the last few that were asked for."""
+    return Plan(engine, network, dtype, batch_size, learning)

@@ -1,0 +1,171 @@
+/* What engine.py needs and Cython does not have: register tiles, transposition, sums by lanes, prefetch and a barrier.
+   The twin of numba_primitives.py, with the same names and the same arithmetic. For GCC and Clang. */
+#ifndef REAL
+
+#ifndef FASTMLP_PRIMITIVES_H
+#define FASTMLP_PRIMITIVES_H
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(_WIN32)
+#include <windows.h>
+#define give_way() SwitchToThread()
+#else
+#include <sched.h>
+#define give_way() sched_yield()
+#endif
+
+/* A tile's sums fill the registers: 32 of them with AVX-512 and NEON, else 16. */
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#define TILE_ROWS 8
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
+#define TILE_ROWS 4
+#else
+#define VECTOR_BYTES 16
+#if defined(__aarch64__)
+#define TILE_ROWS 8
+#else
+#define TILE_ROWS 4
+#endif
+#endif
+
+/* The levels of x86-64 that setup.py compiles for, by the features that the engine gains from. */
+#if defined(__x86_64__)
+#define HAS(feature) __builtin_cpu_supports(feature)
+static int has_x86_64_v3(void) { return HAS("avx2") && HAS("fma") && HAS("bmi") && HAS("bmi2"); }
+static int has_x86_64_v4(void) {
+    return has_x86_64_v3() && HAS("avx512f") && HAS("avx512bw") && HAS("avx512cd") && HAS("avx512dq") && HAS("avx512vl");
+}
+#else
+static int has_x86_64_v3(void) { return 0; }
+static int has_x86_64_v4(void) { return 0; }
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
+
+INLINE int64_t arrive(int64_t *counter) { return __atomic_fetch_add(counter, 1, __ATOMIC_ACQ_REL); }
+INLINE int64_t arrivals(int64_t *counter) { return __atomic_load_n(counter, __ATOMIC_ACQUIRE); }
+
+#define REAL float
+#define BITS uint32_t
+#define MANTISSA 23
+#define EXPONENT_BIAS 127
+#define NAMED(name) name##_float
+#include "primitives.h"
+#undef REAL
+#undef BITS
+#undef MANTISSA
+#undef EXPONENT_BIAS
+#undef NAMED
+#define REAL double
+#define BITS uint64_t
+#define MANTISSA 52
+#define EXPONENT_BIAS 1023
+#define NAMED(name) name##_double
+#include "primitives.h"
+#undef REAL
+#endif
+
+#else /* once for each type of REAL */
+
+#define LANES ((int)(VECTOR_BYTES / sizeof(REAL)))
+
+typedef REAL NAMED(vector) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+typedef BITS NAMED(mask) __attribute__((vector_size(VECTOR_BYTES)));
+
+INLINE NAMED(vector) NAMED(load)(const REAL *p) { return *(const NAMED(vector) *)p; }
+INLINE void NAMED(store)(REAL *p, NAMED(vector) value) { *(NAMED(vector) *)p = value; }
+
+/* 2^n by way of n's last bits as the exponent of another number: this vectorises. */
+INLINE REAL NAMED(power_of_two)(REAL n) {
+    REAL shifted = n + ((REAL)1.5 * ((BITS)1 << MANTISSA) + EXPONENT_BIAS), power;
+    BITS bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    bits <<= MANTISSA;
+    memcpy(&power, &bits, sizeof power);
+    return power;
+}
+
+/* C (TILE_ROWS x n_vectors vectors) = start + A B, accumulated in registers over the whole inner dimension.
+   Row k of B is at b + k b_stride. Element (i, k) of A is at a + rows[i] + k, or by column at a + rows[k] + i. */
+INLINE void NAMED(tile)(const int n_vectors, const int by_column, const REAL *a, const int64_t *rows, const REAL *b,
+                        ptrdiff_t b_stride, ptrdiff_t inner, const REAL *start, ptrdiff_t start_stride, REAL *out,
+                        ptrdiff_t out_stride) {
+    NAMED(vector) sums[TILE_ROWS][2];
+    const REAL *a_rows[TILE_ROWS];
+    UNROLL for (int i = 0; i < TILE_ROWS; i++) {
+        UNROLL for (int v = 0; v < n_vectors; v++) sums[i][v] = (NAMED(vector)){0};
+        if (!by_column) a_rows[i] = a + rows[i];
+    }
+    for (ptrdiff_t k = 0; k < inner; k++, b += b_stride) {
+        const REAL *column = by_column ? a + rows[k] : a;
+        NAMED(vector) row[2];
+        UNROLL for (int v = 0; v < n_vectors; v++) row[v] = NAMED(load)(b + v * LANES);
+        UNROLL for (int i = 0; i < TILE_ROWS; i++) {
+            const REAL value = by_column ? column[i] : a_rows[i][k];
+            UNROLL for (int v = 0; v < n_vectors; v++) sums[i][v] += row[v] * value;
+        }
+    }
+    UNROLL for (int i = 0; i < TILE_ROWS; i++) {
+        UNROLL for (int v = 0; v < n_vectors; v++)
+            NAMED(store)(out + i * out_stride + v * LANES,
+                         NAMED(load)(start + i * start_stride + v * LANES) + sums[i][v]);
+    }
+}
+
+#define TILE(name, n_vectors, by_column)                                                                             \
+    static __attribute__((noinline)) void NAMED(name)(                                                              \
+        const REAL *a, const int64_t *rows, const REAL *b, ptrdiff_t b_stride, ptrdiff_t inner, const REAL *start,   \
+        ptrdiff_t start_stride, REAL *out, ptrdiff_t out_stride) {                                                   \
+        NAMED(tile)(n_vectors, by_column, a, rows, b, b_stride, inner, start, start_stride, out, out_stride);        \
+    }
+TILE(row_tile_1, 1, 0)
+TILE(row_tile_2, 2, 0)
+TILE(column_tile_1, 1, 1)
+TILE(column_tile_2, 2, 1)
+#undef TILE
+
+/* out[j, i] = source[i, j] for a square of as many rows as a vector has lanes. */
+INLINE void NAMED(transpose_square)(const REAL *source, ptrdiff_t source_stride, REAL *out, ptrdiff_t out_stride) {
+#if defined(__clang__)
+    for (int i = 0; i < LANES; i++)
+        for (int j = 0; j < LANES; j++) out[j * out_stride + i] = source[i * source_stride + j];
+#else
+    NAMED(vector) rows[LANES];
+    UNROLL for (int i = 0; i < LANES; i++) rows[i] = NAMED(load)(source + i * source_stride);
+    /* Exchange off-diagonal squares of growing size between pairs of rows. */
+    UNROLL for (int step = 1; step < LANES; step *= 2) {
+        NAMED(mask) low, high;
+        UNROLL for (int j = 0; j < LANES; j++) {
+            low[j] = j & step ? LANES + j - step : j;
+            high[j] = j & step ? LANES + j : j + step;
+        }
+        UNROLL for (int i = 0; i < LANES; i++) {
+            if (i & step) continue;
+            NAMED(vector) upper = rows[i], lower = rows[i + step];
+            rows[i] = __builtin_shuffle(upper, lower, low);
+            rows[i + step] = __builtin_shuffle(upper, lower, high);
+        }
+    }
+    UNROLL for (int i = 0; i < LANES; i++) NAMED(store)(out + i * out_stride, rows[i]);
+#endif
+}
+
+/* In float64, by lanes: the order of additions depends on n alone. */
+static double NAMED(sum_of_squares)(const REAL *p, ptrdiff_t n) {
+    enum { COUNT = 16 };
+    double lanes[COUNT] = {0}, total = 0;
+    ptrdiff_t i = 0;
+    for (; i + COUNT <= n; i += COUNT)
+        UNROLL for (int lane = 0; lane < COUNT; lane++) lanes[lane] += (double)p[i + lane] * p[i + lane];
+    for (; i < n; i++) total += (double)p[i] * p[i];
+    for (int lane = 0; lane < COUNT; lane++) total += lanes[lane];
+    return total;
+}
+
+#undef LANES
+#endif

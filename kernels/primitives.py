@@ -1,0 +1,93 @@
+"""What the engine is written on: names that each compiler supplies, and the names of its types.
+
+Numba's are in numba_primitives.py and numba_pieces.py; Cython's in primitives.h and engine.pyx, and setup.py writes the
+loops around each rule. Nothing here is ever called: Python only needs the names, readers what they promise.
+
+``Vector`` points to numbers of the network's dtype, ``Number`` is one of them, ``Integers`` points to int64,
+``Doubles`` to float64. Local names without annotation are integers.
+"""
+
+Vector = Number = Integers = Doubles = bint = None
+
+
+def at(pointer, offset):
+    """pointer + offset, counted in elements."""
+
+
+def at_integers(pointer, offset):
+    """The same for ``Integers``."""
+
+
+def at_doubles(pointer, offset):
+    """The same for ``Doubles``."""
+
+
+def lanes(pointer):
+    """How many of its numbers fill a vector of this processor."""
+
+
+def tile_rows():
+    """Rows of a tile."""
+
+
+def row_tile_1(a, rows, b, b_stride, inner, start, start_stride, out, out_stride):
+    """out = start + A B for tile_rows() rows and one vector of columns, summed in registers over ``inner``.
+
+    Row k of B is at b + k b_stride, element (i, k) of A at a + rows[i] + k.
+    """
+
+
+def row_tile_2(a, rows, b, b_stride, inner, start, start_stride, out, out_stride):
+    """The same for two vectors of columns."""
+
+
+def column_tile_1(a, rows, b, b_stride, inner, start, start_stride, out, out_stride):
+    """The same for one vector of columns with element (i, k) of A at a + rows[k] + i."""
+
+
+def column_tile_2(a, rows, b, b_stride, inner, start, start_stride, out, out_stride):
+    """The same for two."""
+
+
+def transpose_square(source, source_stride, out, out_stride):
+    """out[j, i] = source[i, j] for a square of as many rows as a vector has lanes."""
+
+
+def sum_of_squares(vector, n):
+    """In float64, in an order of additions that depends on n alone."""
+
+
+def arrive(counter):
+    """Atomically counter[0] += 1."""
+
+
+def arrivals(counter):
+    """Atomically counter[0]."""
+
+
+def give_way():
+    """Let another thread have the processor."""
+
+
+# Loops around the rules, which go by a code: a number of their table in Cython, an address in Numba, NO_RULE for none.
+NO_RULE = 0
+
+
+def activate(code, z, rows, columns, stride):
+    """z <- f(z) for rows of ``columns`` numbers, ``stride`` apart."""
+
+
+def derive(code, a, delta, rows, columns, stride):
+    """delta <- delta f'(a), from dLoss/da to dLoss/dz."""
+
+
+def weighted_loss(code, prediction, target, weight, delta, n):
+    """Weighted loss of a row of n outputs, in float64; its derivative goes to delta."""
+
+
+def apply_update(code, w, g, slots, stride, n, rate, options):
+    """One step of an optimizer for n parameters; their slots are ``stride`` apart."""
+
+
+def step_rate(code, learning_rate, step, options):
+    """The rate of one step, in float64."""

@@ -1,0 +1,134 @@
+"""Matrix products by tiles in registers, on operands in rows: what dense layers are made of.
+
+Compiled twice, like the rules: by Numba as it stands, and by Cython with the types that the annotations name.
+
+Buffers of the engine's own have rows padded to whole vectors, and as many rows as whole tiles have: a tile never needs
+a mask. What lies in the padding is never used.
+"""
+
+from __future__ import annotations
+
+from fastmlp.kernels.primitives import (
+    Integers,
+    Vector,
+    activate,
+    at,
+    at_integers,
+    bint,
+    column_tile_1,
+    column_tile_2,
+    derive,
+    lanes,
+    row_tile_1,
+    row_tile_2,
+    tile_rows,
+    transpose_square,
+)
+
+DEPTH = 512  # of a product's inner dimension per pass: a packed panel of B stays in the second cache
+ROWS = 256  # of a product per pass, where operands are too large for the caches
+
+
+def pack(b: Vector, stride: int, depth: int, columns: int, width: int, panel: Vector) -> None:
+    """Copy ``columns`` columns of B into rows of ``width``, filled up with zeros."""
+    T = type(b[0])
+    if columns < width:
+        for j in range(depth * width):
+            panel[j] = T(0)
+    for k in range(depth):
+        source: Vector = at(b, k * stride)
+        packed: Vector = at(panel, k * width)
+        for j in range(columns):
+            packed[j] = source[j]
+
+
+def pack_transposed(b: Vector, stride: int, depth: int, columns: int, width: int, panel: Vector) -> None:
+    """The same for B given as its transpose: column j is row j at b."""
+    T = type(b[0])
+    step = lanes(b)
+    whole = depth // step * step if columns == width else 0
+    if columns < width:
+        for j in range(depth * width):
+            panel[j] = T(0)
+    for j in range(0, columns, step):
+        for k in range(0, whole, step):
+            transpose_square(at(b, j * stride + k), stride, at(panel, k * width + j), width)
+    for k in range(whole, depth):
+        packed: Vector = at(panel, k * width)
+        for j in range(columns):
+            packed[j] = b[j * stride + k]
+
+
+def product(
+    a: Vector, rows: Integers, by_column: bint, first_row: int, stop_row: int, inner: int, b: Vector, b_stride: int,
+    transposed: bint, packed: bint, first: int, stop: int, bias: Vector, biased: bint, out: Vector, out_stride: int,
+    scratch: Vector,
+) -> None:  # fmt: skip
+    """out[i, j] = bias[j] + sum over k < inner of A[i, k] B[k, j], for rows and columns from first to stop.
+
+    Element (i, k) of A is at a + rows[i] + k, or by column at a + rows[k] + i. B is at b in rows of ``b_stride``, or
+    its transpose is. ``packed`` asks for a copy of B by panels, for a B that is large. Sums are made in passes of
+    DEPTH, in the same order whatever part of ``out`` is asked for.
+    """
+    T = type(out[0])
+    step = lanes(out)
+    width = 2 * step
+    start: Vector = scratch
+    panel: Vector = at(scratch, width)
+    for k in range(0, inner, DEPTH):
+        depth = min(DEPTH, inner - k)
+        for j in range(first, stop, width):
+            columns = min(width, stop - j)
+            block: Vector = panel
+            block_stride = width if columns > step else step
+            if transposed:
+                pack_transposed(at(b, j * b_stride + k), b_stride, depth, columns, block_stride, panel)
+            elif packed or columns % step != 0:
+                pack(at(b, k * b_stride + j), b_stride, depth, columns, block_stride, panel)
+            else:
+                block = at(b, k * b_stride + j)
+                block_stride = b_stride
+            for c in range(width):
+                start[c] = bias[j + c] if biased and c < columns else T(0)
+            for i in range(first_row, stop_row, tile_rows()):
+                to: Vector = at(out, i * out_stride + j)
+                origin: Vector = start if k == 0 else to
+                origin_stride = 0 if k == 0 else out_stride
+                column: Vector = at(a, i if by_column else k)
+                offsets: Integers = at_integers(rows, k if by_column else i)
+                if by_column:
+                    if columns > step:
+                        column_tile_2(
+                            column, offsets, block, block_stride, depth, origin, origin_stride, to, out_stride
+                        )
+                    else:
+                        column_tile_1(
+                            column, offsets, block, block_stride, depth, origin, origin_stride, to, out_stride
+                        )
+                else:
+                    if columns > step:
+                        row_tile_2(column, offsets, block, block_stride, depth, origin, origin_stride, to, out_stride)
+                    else:
+                        row_tile_1(column, offsets, block, block_stride, depth, origin, origin_stride, to, out_stride)
+
+
+def dense_rows(
+    a: Vector, rows: Integers, first_row: int, stop_row: int, fan_in: int, fan_out: int, W: Vector, b: Vector,
+    packed: bint, activation: int, out: Vector, stride: int, scratch: Vector,
+) -> None:  # fmt: skip
+    """A layer's outputs f(A W + b) for some rows."""
+    for i in range(first_row, stop_row, ROWS):
+        end = min(i + ROWS, stop_row)
+        product(a, rows, 0, i, end, fan_in, W, fan_out, 0, packed, 0, fan_out, b, 1, out, stride, scratch)
+        activate(activation, at(out, i * stride), end - i, fan_out, stride)
+
+
+def delta_rows(
+    delta: Vector, rows: Integers, first_row: int, stop_row: int, fan_in: int, fan_out: int, W: Vector, activation: int,
+    a: Vector, out: Vector, stride: int, scratch: Vector,
+) -> None:  # fmt: skip
+    """dLoss/dz of the layer below, f'(a) * (delta W^T), for some rows."""
+    for i in range(first_row, stop_row, ROWS):
+        end = min(i + ROWS, stop_row)
+        product(delta, rows, 0, i, end, fan_out, W, fan_out, 1, 1, 0, fan_in, W, 0, out, stride, scratch)
+        derive(activation, at(a, i * stride), at(out, i * stride), end - i, fan_in, stride)

@@ -1,0 +1,32 @@
+"""How an engine's threads share a network: the table of its layers, parts of a whole, and the barrier between phases.
+
+Compiled twice, like products.py.
+"""
+
+from __future__ import annotations
+
+from fastmlp.kernels.primitives import Integers, arrivals, arrive, give_way
+
+SPINS = 4000  # looks at the barrier before the processor is offered to others
+
+# Columns of the table of layers, which plan.py fills. WEIGHTS is an offset into the flat parameters; INPUTS, OUTPUTS and
+# DELTAS into the workspace, whose rows are STRIDE apart; SQUARES into the sums. ACTIVATE and DERIVE are codes of rules.
+FAN_IN, FAN_OUT, WEIGHTS, INPUTS, OUTPUTS, DELTAS, STRIDE, SQUARES, ACTIVATE, DERIVE, PACKED, FIELDS = range(12)
+
+
+def wait_for_all(counter: Integers, n_threads: int, generation: int) -> None:
+    """Barrier: returns when all threads have come ``generation`` times."""
+    if n_threads > 1:
+        arrive(counter)
+        spins = 0
+        while arrivals(counter) < n_threads * generation:
+            spins += 1
+            if spins > SPINS:
+                give_way()
+
+
+def share(n: int, unit: int, part: int, n_parts: int) -> int:
+    """Where part ``part`` of ``n`` things begins, cut at multiples of ``unit``."""
+    units = (n + unit - 1) // unit
+    begin = units * part // n_parts * unit
+    return begin if begin < n else n

@@ -1,0 +1,93 @@
+"""A team of threads for native code that releases the GIL. Idle members sleep; none is left behind by a fork."""
+
+import contextlib
+import os
+import threading
+from contextvars import ContextVar
+from queue import SimpleQueue
+
+_limit = ContextVar("fastmlp_threads", default=None)
+_lock = threading.Lock()
+_idle = []
+_busy = 0  # threads that are at work now, callers included
+
+
+class _Member(threading.Thread):
+    """Runs what it is given, again and again."""
+
+    def __init__(self):
+        super().__init__(name="fastmlp", daemon=True)
+        self.tasks, self.done = SimpleQueue(), SimpleQueue()
+        self.start()
+
+    def run(self):
+        while True:
+            function, arguments, counter = self.tasks.get()
+            error = None
+            try:
+                function(*arguments)
+            except BaseException as raised:  # whoever waits must hear of it
+                error = raised
+                counter[0] = 2**62  # opens the barrier for the others
+            del function, arguments, counter
+            self.done.put(error)
+
+
+def _forget():
+    """In the child of a fork: no thread but the caller's is there, and the lock may be held by one that is not."""
+    global _lock, _busy
+    _lock, _busy = threading.Lock(), 0
+    _idle.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+@contextlib.contextmanager
+def limited_to(n_threads):
+    """Calls inside the ``with`` block use at most so many threads."""
+    token = _limit.set(n_threads)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+def size():
+    """How many threads a call may use now, those of other calls taken off: at least one."""
+    wanted = _limit.get()
+    if wanted is None or wanted < 2:
+        return 1
+    return max(1, wanted - _busy)
+
+
+def run(n_threads, function, arguments_of, counter):
+    """function(*arguments_of(thread)) for each thread from 0, which is the caller, to n_threads - 1, all at once.
+
+    ``counter`` is the barrier's: an error of one thread opens it, and is raised here.
+    """
+    global _busy
+    with _lock:
+        _busy += n_threads
+        members = [_idle.pop() for _ in range(min(len(_idle), n_threads - 1))]
+    finished = []
+    try:
+        members += [_Member() for _ in range(n_threads - 1 - len(members))]
+        for thread, member in enumerate(members, 1):
+            member.tasks.put((function, arguments_of(thread), counter))
+        error = None
+        try:
+            function(*arguments_of(0))
+        except BaseException as raised:
+            error = raised
+            counter[0] = 2**62
+        for member in members:
+            error = member.done.get() or error
+            finished.append(member)
+        if error is not None:
+            raise error
+    finally:
+        with _lock:
+            _busy -= n_threads
+            _idle.extend(finished)
