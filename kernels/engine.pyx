@@ -165,14 +165,16 @@ def run_update(
 
 def run_product(
     const floating[:, ::1] A, const int64_t[::1] rows, bint by_column, Py_ssize_t n_rows, Py_ssize_t inner,
-    const floating[:, ::1] B, bint transposed, Py_ssize_t n_columns, const floating[::1] bias, floating[:, ::1] out,
+    const floating[:, ::1] B, bint transposed, Py_ssize_t n_columns, const floating[::1] bias, floating[:, ::1] out, bint packed=False,
 ):
-    scratch = np.zeros(2 * (VECTOR_BYTES // sizeof(floating)) * (DEPTH + 1), np.asarray(A).dtype)
+    strips = np.arange(inner) * TILE_ROWS
+    cdef int64_t[::1] strip = strips
+    scratch = np.zeros(2 * (VECTOR_BYTES // sizeof(floating)) * (DEPTH + 1) + n_rows * DEPTH, np.asarray(A).dtype)
     cdef floating[::1] panel = scratch
     with nogil:
         product(
             <floating*>&A[0, 0], <int64_t*>&rows[0], by_column, 0, n_rows, inner, <floating*>&B[0, 0], B.shape[1],
-            transposed, False, 0, n_columns, <floating*>&bias[0], True, &out[0, 0], out.shape[1], &panel[0],
+            transposed, packed, &strip[0], 0, n_columns, <floating*>&bias[0], True, &out[0, 0], out.shape[1], &panel[0],
         )
 
 

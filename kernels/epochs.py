@@ -56,6 +56,7 @@ def train(
     """
     T = type(parameters[0])
     generation = 0
+    strips: Integers = at_integers(layer_rows, (n_layers + 1) * batch)
     last = n_layers - 1
     top: Integers = at_integers(layers, last * FIELDS)
     n_outputs = top[FAN_OUT]
@@ -166,7 +167,7 @@ def train(
                 offset += fan_in * left
             if fan_out > 0:
                 learn_weights(
-                    a, here, rows, errors, layer[STRIDE], low, high, fan_out, layer[PACKED], optimizer, parameters,
+                    a, here, rows, errors, layer[STRIDE], low, high, fan_out, layer[PACKED], strips, optimizer, parameters,
                     gradient, slots, n_parameters, offset, alpha / total, rate, options, scratch,
                 )  # fmt: skip
         generation += 1

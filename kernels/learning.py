@@ -18,7 +18,7 @@ from fastmlp.kernels.primitives import (
     sum_of_squares,
     tile_rows,
 )
-from fastmlp.kernels.products import DEPTH, product
+from fastmlp.kernels.products import DEPTH, PACKED_DEPTH, product
 from fastmlp.kernels.sharing import share
 
 SCRATCH_ROWS = 256  # of a gradient that is made before its update, where operands are too large for the caches
@@ -45,19 +45,19 @@ def learn(
 
 def learn_weights(
     a: Vector, rows: Integers, n_rows: int, delta: Vector, delta_stride: int, first_row: int, stop_row: int, fan_out: int,
-    packed: bint, optimizer: int, parameters: Vector, gradient: Vector, slots: Vector,
+    packed: bint, strips: Integers, optimizer: int, parameters: Vector, gradient: Vector, slots: Vector,
     n_parameters: int, offset: int, decay: float, rate: float, options: Doubles, scratch: Vector,
 ) -> None:  # fmt: skip
     """Gradient A^T delta of a part of a weight matrix, and at once the update of that part."""
     step = lanes(a)
     stride = (fan_out + step - 1) // step * step
-    g: Vector = at(scratch, 2 * step * (DEPTH + 1))
+    g: Vector = at(scratch, 2 * step * (DEPTH + 1) + (SCRATCH_ROWS * PACKED_DEPTH if packed else 0))
     height = SCRATCH_ROWS if packed else tile_rows()
     for i in range(first_row, stop_row, height):
         count = min(height, stop_row - i)
         place = offset + i * fan_out
         product(
-            at(a, i), rows, 1, 0, count, n_rows, delta, delta_stride, 0, packed, 0, stride, delta, 0, g, stride, scratch,
+            at(a, i), rows, 1, 0, count, n_rows, delta, delta_stride, 0, packed, strips, 0, stride, delta, 0, g, stride, scratch,
         )  # fmt: skip
         if stride == fan_out:
             learn(

@@ -8,10 +8,10 @@ import numpy as np
 from fastmlp.kernels import sharing
 from fastmlp.kernels.learning import SCRATCH_ROWS
 from fastmlp.kernels.network import aligned_zeros
-from fastmlp.kernels.products import DEPTH
+from fastmlp.kernels.products import DEPTH, PACKED_DEPTH
 
 KEPT_BYTES = 2**21  # buffers up to this size are kept for the next call
-PACK_BYTES = 2**21  # weights larger than this are copied by panels before they are multiplied
+PACK_BYTES = 2**19  # weights larger than this are copied by panels before they are multiplied
 STEP_FLOPS = 2e6  # a step of fewer is not worth a barrier
 CALL_FLOPS = 2e7  # a call of fewer is not worth waking a thread
 
@@ -50,7 +50,8 @@ class Plan:
     Attributes
     ----------
     layers : int64 array of shape (layers of weights, FIELDS), see sharing.py
-    layer_rows : int64 array of shape (layers, batch): where each row of a layer's inputs begins in its buffer
+    layer_rows : int64 array of shape (layers + 2, batch): where each row of a layer's inputs begins in its buffer, at last
+        those of the outputs and of a strip (products.py)
     batch : rows of a batch, rounded up to whole tiles
     in_place : whether rows of X are read where they lie, not from a padded copy
     by_columns : whether threads share the first matrix by columns (epochs.py)
@@ -66,7 +67,7 @@ class Plan:
         self.flops = 6 * network.n_parameters * batch_size if learning else 2 * network.n_parameters
         # Columns cost a copy of the weights before and after the call, and save sending them from core to core in
         # every step; what goes from core to core instead is the first layer's outputs and deltas.
-        self.by_columns = bool(learning and self.in_place and len(sizes) > 2 and sizes[0] > 4 * self.batch)
+        self.by_columns = bool(learning and self.in_place and len(sizes) > 2 and sizes[0] > 3 * self.batch)
         strides = [self._stride(n) for n in sizes]
         self.layers = np.zeros((len(sizes) - 1, sharing.FIELDS), np.int64)
         self.workspace = 0 if self.in_place else self.batch * strides[0]
@@ -82,9 +83,12 @@ class Plan:
             )  # fmt: skip
             inputs, weights = outputs, weights + (fan_in + 1) * fan_out
             self.n_squares += pieces
-        self.layer_rows = np.multiply.outer(strides, np.arange(self.batch)).astype(np.int64)
-        height = SCRATCH_ROWS if self.layers[:, sharing.PACKED].any() else rows
-        self.scratch = 2 * lanes * (DEPTH + 1) + (height if learning else 0) * max(strides)
+        self.layer_rows = np.multiply.outer([*strides, rows], np.arange(self.batch)).astype(np.int64)
+        self.scratch = 2 * lanes * (DEPTH + 1)
+        if learning and self.layers[:, sharing.PACKED].any():
+            self.scratch += SCRATCH_ROWS * (PACKED_DEPTH + max(strides))
+        elif learning:
+            self.scratch += rows * max(strides)
         self.learning = learning
         self._free = []
 

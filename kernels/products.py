@@ -25,7 +25,8 @@ from fastmlp.kernels.primitives import (
     transpose_square,
 )
 
-DEPTH = 512  # of a product's inner dimension per pass: a packed panel of B stays in the second cache
+DEPTH = 1024  # of a product's inner dimension per pass
+PACKED_DEPTH = 256  # the same with packed operands: a panel of B and a strip of A stay in the first cache
 ROWS = 256  # of a product per pass, where operands are too large for the caches
 
 
@@ -59,24 +60,40 @@ def pack_transposed(b: Vector, stride: int, depth: int, columns: int, width: int
             packed[j] = b[j * stride + k]
 
 
+def pack_columns(a: Vector, rows: Integers, depth: int, n: int, block: Vector) -> None:
+    """Copy columns of A, each row k of which begins at a + rows[k], into strips as wide as a tile is high."""
+    height = tile_rows()
+    for i in range(0, n, height):
+        for k in range(depth):
+            source: Vector = at(a, rows[k] + i)
+            packed: Vector = at(block, i * depth + k * height)
+            for r in range(height):
+                packed[r] = source[r]
+
+
 def product(
     a: Vector, rows: Integers, by_column: bint, first_row: int, stop_row: int, inner: int, b: Vector, b_stride: int,
-    transposed: bint, packed: bint, first: int, stop: int, bias: Vector, biased: bint, out: Vector, out_stride: int,
-    scratch: Vector,
+    transposed: bint, packed: bint, strips: Integers, first: int, stop: int, bias: Vector, biased: bint, out: Vector,
+    out_stride: int, scratch: Vector,
 ) -> None:  # fmt: skip
     """out[i, j] = bias[j] + sum over k < inner of A[i, k] B[k, j], for rows and columns from first to stop.
 
     Element (i, k) of A is at a + rows[i] + k, or by column at a + rows[k] + i. B is at b in rows of ``b_stride``, or
-    its transpose is. ``packed`` asks for a copy of B by panels, for a B that is large. Sums are made in passes of
-    DEPTH, in the same order whatever part of ``out`` is asked for.
+    its transpose is. ``packed`` asks for copies of B by panels and of a by-column A by strips, for operands that are large;
+    ``strips`` holds where each row of a strip begins. Sums are made in
+    passes, in the same order whatever part of ``out`` is asked for.
     """
     T = type(out[0])
     step = lanes(out)
     width = 2 * step
     start: Vector = scratch
     panel: Vector = at(scratch, width)
-    for k in range(0, inner, DEPTH):
-        depth = min(DEPTH, inner - k)
+    strip: Vector = at(scratch, width * (DEPTH + 1))
+    longest = PACKED_DEPTH if packed else DEPTH
+    for k in range(0, inner, longest):
+        depth = min(longest, inner - k)
+        if by_column and packed:
+            pack_columns(a, at_integers(rows, k), depth, stop_row, strip)
         for j in range(first, stop, width):
             columns = min(width, stop - j)
             block: Vector = panel
@@ -96,6 +113,9 @@ def product(
                 origin_stride = 0 if k == 0 else out_stride
                 column: Vector = at(a, i if by_column else k)
                 offsets: Integers = at_integers(rows, k if by_column else i)
+                if by_column and packed:
+                    column = at(strip, i * depth)
+                    offsets = strips
                 if by_column:
                     if columns > step:
                         column_tile_2(
@@ -119,7 +139,7 @@ def dense_rows(
     """A layer's outputs f(A W + b) for some rows."""
     for i in range(first_row, stop_row, ROWS):
         end = min(i + ROWS, stop_row)
-        product(a, rows, 0, i, end, fan_in, W, fan_out, 0, packed, 0, fan_out, b, 1, out, stride, scratch)
+        product(a, rows, 0, i, end, fan_in, W, fan_out, 0, packed, rows, 0, fan_out, b, 1, out, stride, scratch)
         activate(activation, at(out, i * stride), end - i, fan_out, stride)
 
 
@@ -130,5 +150,5 @@ def delta_rows(
     """dLoss/dz of the layer below, f'(a) * (delta W^T), for some rows."""
     for i in range(first_row, stop_row, ROWS):
         end = min(i + ROWS, stop_row)
-        product(delta, rows, 0, i, end, fan_out, W, fan_out, 1, 1, 0, fan_in, W, 0, out, stride, scratch)
+        product(delta, rows, 0, i, end, fan_out, W, fan_out, 1, 1, rows, 0, fan_in, W, 0, out, stride, scratch)
         derive(activation, at(a, i * stride), at(out, i * stride), end - i, fan_in, stride)
