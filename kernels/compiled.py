@@ -6,6 +6,7 @@ import numpy as np
 
 from fastmlp.kernels import team
 from fastmlp.kernels.network import Network, aligned_zeros
+from fastmlp.kernels.plan import online_plan
 from fastmlp.kernels.plan import plan as plan_of
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.sharing import share
@@ -19,6 +20,11 @@ def train_epoch(
 ):  # fmt: skip
     results = np.array([loss_sum, penalty_sum, 0.0])
     codes = engine.optimizer_codes(optimizer.name, parameters.dtype)
+    if batch_size == 1:
+        _train_online(
+            engine, network, codes, optimizer, parameters, slots, step, X, y, order, sample_weight, alpha, results
+        )
+        return float(results[0]), float(results[1]), int(results[2])
     gradient = np.empty(0, parameters.dtype)
     _train(
         engine, network, codes, optimizer.learning_rate, optimizer.options, parameters, slots, gradient, step, X, y,
@@ -65,6 +71,20 @@ def _train(
     with columns_by_thread(matrices, plan.lanes, n_threads):
         team.run(n_threads, engine.entries.run_train, arguments_of, buffers.counter)
     plan.give_back(buffers)
+
+
+def _train_online(
+    engine, network, codes, optimizer, parameters, slots, step, X, y, order, sample_weight, alpha, results
+):
+    plan = online_plan(engine, network, parameters.dtype)
+    weight = np.empty(0, parameters.dtype) if sample_weight is None else sample_weight
+    X, y, order, weight = map(engine.read_only, (X, y, order, weight))
+    engine.entries.run_online(
+        plan.layers, X, y, order, weight, alpha, plan.loss, LOSSES[network.loss].link is not None, *codes, parameters,
+        slots, step, optimizer.learning_rate, np.array(optimizer.options, np.float64),
+        aligned_zeros((2 + len(slots), plan.n_local), parameters.dtype), aligned_zeros(plan.workspace, parameters.dtype),
+        results,
+    )  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -13,6 +13,8 @@ cdef extern from "primitives.h" nogil:
     bint has_x86_64_v3()
     bint has_x86_64_v4()
     void give_way()
+    int64_t flush_denormals()
+    void restore_denormals(int64_t)
     int64_t arrive(int64_t*)
     int64_t arrivals(int64_t*)
     float power_of_two_float(float)
@@ -27,6 +29,12 @@ cdef extern from "primitives.h" nogil:
     void column_tile_2_double(double*, int64_t*, double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t, double*, Py_ssize_t)
     void transpose_square_float(float*, Py_ssize_t, float*, Py_ssize_t)
     void transpose_square_double(double*, Py_ssize_t, double*, Py_ssize_t)
+    float largest_float(float*, Py_ssize_t)
+    double largest_double(double*, Py_ssize_t)
+    float sum_of_float(float*, Py_ssize_t)
+    double sum_of_double(double*, Py_ssize_t)
+    float dot_float(float*, float*, Py_ssize_t)
+    double dot_double(double*, double*, Py_ssize_t)
     double sum_of_squares_float(float*, Py_ssize_t)
     double sum_of_squares_double(double*, Py_ssize_t)
 
@@ -64,6 +72,24 @@ cdef inline floating _pow(floating base, floating exponent) noexcept nogil:
 
 cdef inline floating _sqrt(floating z) noexcept nogil:
     return sqrtf(z) if floating is float else c_sqrt(z)
+
+cdef inline floating largest(floating* row, Py_ssize_t n) noexcept nogil:
+    if floating is float:
+        return largest_float(row, n)
+    else:
+        return largest_double(row, n)
+
+cdef inline floating sum_of(floating* row, Py_ssize_t n) noexcept nogil:
+    if floating is float:
+        return sum_of_float(row, n)
+    else:
+        return sum_of_double(row, n)
+
+cdef inline floating dot(floating* a, floating* b, Py_ssize_t n) noexcept nogil:
+    if floating is float:
+        return dot_float(a, b, n)
+    else:
+        return dot_double(a, b, n)
 
 cdef inline double sum_of_squares(floating* pointer, Py_ssize_t n) noexcept nogil:
     if floating is float:
@@ -135,6 +161,29 @@ def run_train(
             step, learning_rate, <double*>&options[0], &workspace[0], &offsets[0], &scratch[0], &losses[0], &squares[0],
             n_squares, &results[0],
         )
+
+
+def run_online(
+    const int64_t[:, ::1] layers, const floating[:, ::1] X, const floating[:, ::1] y, const int64_t[::1] order,
+    const floating[::1] sample_weight, double alpha, Py_ssize_t loss, bint linked, Py_ssize_t optimizer,
+    Py_ssize_t rate_rule, floating[::1] parameters, floating[:, ::1] slots, Py_ssize_t step, double learning_rate,
+    const double[::1] options, floating[:, ::1] local, floating[::1] workspace, double[::1] results,
+):
+    cdef Py_ssize_t slot, n_layers = layers.shape[0]
+    cdef int64_t* table = <int64_t*>&layers[0, 0]
+    with nogil:
+        rearrange(table, n_layers, &parameters[0], &local[0, 0], False)
+        for slot in range(slots.shape[0]):
+            rearrange(table, n_layers, &slots[slot, 0], &local[2 + slot, 0], False)
+        train_online(
+            table, n_layers, <floating*>&X[0, 0], X.shape[1], <floating*>&y[0, 0], <int64_t*>&order[0], order.shape[0],
+            <floating*>&sample_weight[0], sample_weight.shape[0] > 0, alpha, loss, linked, optimizer, rate_rule,
+            &local[0, 0], &local[1, 0], &local[2, 0], local.shape[1], step, learning_rate, <double*>&options[0],
+            &workspace[0], &results[0],
+        )
+        rearrange(table, n_layers, &parameters[0], &local[0, 0], True)
+        for slot in range(slots.shape[0]):
+            rearrange(table, n_layers, &slots[slot, 0], &local[2 + slot, 0], True)
 
 
 def run_predict(

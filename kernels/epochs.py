@@ -17,7 +17,9 @@ from fastmlp.kernels.primitives import (
     at_integers,
     bint,
     derive,
+    flush_denormals,
     lanes,
+    restore_denormals,
     step_rate,
     tile_rows,
     weighted_loss,
@@ -55,6 +57,7 @@ def train(
     of the first matrix a thread owns columns instead, for the forward pass too, and these weights never leave its core.
     """
     T = type(parameters[0])
+    denormals = flush_denormals()
     generation = 0
     strips: Integers = at_integers(layer_rows, (n_layers + 1) * batch)
     last = n_layers - 1
@@ -174,3 +177,4 @@ def train(
         wait_for_all(counter, n_threads, generation)
     if thread == 0:
         results[2] = step - first_step
+    restore_denormals(denormals)

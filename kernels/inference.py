@@ -5,7 +5,19 @@ Compiled twice, like products.py.
 
 from __future__ import annotations
 
-from fastmlp.kernels.primitives import Integers, Number, Vector, activate, at, at_integers, bint, lanes, tile_rows
+from fastmlp.kernels.primitives import (
+    Integers,
+    Number,
+    Vector,
+    activate,
+    at,
+    at_integers,
+    bint,
+    flush_denormals,
+    lanes,
+    restore_denormals,
+    tile_rows,
+)
 from fastmlp.kernels.products import dense_rows
 from fastmlp.kernels.sharing import ACTIVATE, FAN_IN, FAN_OUT, FIELDS, OUTPUTS, PACKED, STRIDE, WEIGHTS, share
 
@@ -37,6 +49,7 @@ def predict(
     scratch: Vector,
 ) -> None:  # fmt: skip
     """One thread's part of the outputs for the rows of X, ``batch`` rows at a time in a workspace of its own."""
+    denormals = flush_denormals()
     last: Integers = at_integers(layers, (n_layers - 1) * FIELDS)
     n_outputs = last[FAN_OUT]
     start, stop = share(n_rows, tile_rows(), thread, n_threads), share(n_rows, tile_rows(), thread + 1, n_threads)
@@ -79,3 +92,4 @@ def predict(
             to = at(out, (begin + r) * n_outputs)
             for j in range(n_outputs):
                 to[j] = source[j]
+    restore_denormals(denormals)

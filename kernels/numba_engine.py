@@ -11,13 +11,13 @@ import numpy as np
 from numba import types
 from numba.extending import register_jitable
 
-from fastmlp.kernels import epochs, inference, learning, numba_primitives, primitives, products, sharing
+from fastmlp.kernels import epochs, inference, learning, numba_primitives, online, primitives, products, sharing
 from fastmlp.kernels.numba_pieces import COMPILE, SOURCE_HASH, call
-from fastmlp.kernels.numba_primitives import data_of, lanes, tile_rows
+from fastmlp.kernels.numba_primitives import at, data_of, lanes, tile_rows
 from fastmlp.kernels.primitives import NO_RULE
 from fastmlp.kernels.products import DEPTH
 
-SOURCES = sharing, products, learning, epochs, inference  # each after those it calls
+SOURCES = sharing, products, learning, epochs, online, inference  # each after those it calls
 
 
 def _njit(function):
@@ -71,7 +71,9 @@ def _compiled_sources():
 
 
 _compiled = _compiled_sources()
-train, predict, product = (_compiled[name] for name in ("train", "predict", "product"))
+train, train_online, rearrange, predict, product = (
+    _compiled[name] for name in ("train", "train_online", "rearrange", "predict", "product")
+)
 
 
 @_njit
@@ -87,6 +89,26 @@ def run_train(
         data_of(gradient), data_of(slots), parameters.size, step, learning_rate, data_of(options), data_of(workspace),
         data_of(offsets), data_of(scratch), data_of(losses), data_of(squares), n_squares, data_of(results),
     )  # fmt: skip
+
+
+@_njit
+def run_online(
+    layers, X, y, order, sample_weight, alpha, loss, linked, optimizer, rate_rule, parameters, slots, step,
+    learning_rate, options, local, workspace, results,
+):  # fmt: skip
+    table, n_layers, w = data_of(layers), layers.shape[0], data_of(local)
+    n = local.shape[1]
+    rearrange(table, n_layers, data_of(parameters), w, False)
+    for slot in range(slots.shape[0]):
+        rearrange(table, n_layers, at(data_of(slots), slot * parameters.size), at(w, (2 + slot) * n), False)
+    train_online(
+        table, n_layers, data_of(X), X.shape[1], data_of(y), data_of(order), order.size, data_of(sample_weight),
+        sample_weight.size > 0, alpha, loss, linked, optimizer, rate_rule, w, at(w, n), at(w, 2 * n), n, step,
+        learning_rate, data_of(options), data_of(workspace), data_of(results),
+    )  # fmt: skip
+    rearrange(table, n_layers, data_of(parameters), w, True)
+    for slot in range(slots.shape[0]):
+        rearrange(table, n_layers, at(data_of(slots), slot * parameters.size), at(w, (2 + slot) * n), True)
 
 
 @_njit

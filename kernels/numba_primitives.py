@@ -10,7 +10,7 @@ from numba import float32, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
-from fastmlp.kernels.elementary import is_single, power_of_two, round_to_integer
+from fastmlp.kernels.elementary import is_single, largest, power_of_two, round_to_integer, sum_of
 
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 
@@ -69,6 +69,56 @@ def _two_to(typingctx, n):
         return builder.bitcast(exponent, args[0].type)
 
     return n(n), codegen
+
+
+def _reduction(combine, start):
+    """A reduction of n numbers by lanes, from ``start(builder, pointer, scalar type)``."""
+
+    @intrinsic
+    def reduce(typingctx, pointer, n):
+        def codegen(context, builder, signature, args):
+            pointer, n = args
+            dtype = signature.args[0].dtype
+            scalar, count = context.get_value_type(dtype), _lanes(dtype)
+            vector = ir.VectorType(scalar, count)
+            load, _ = _vector_access(builder, dtype, vector)
+            first = start(builder, pointer, scalar)
+            whole = builder.and_(n, _constant(-count))
+            lanes_value = cgutils.alloca_once_value(builder, _splat(builder, first, vector))
+            rest = cgutils.alloca_once_value(builder, first)
+            with cgutils.for_range_slice(builder, _constant(0), whole, _constant(count)) as (i, _):
+                builder.store(combine(builder, load(pointer, i), builder.load(lanes_value)), lanes_value)
+            with cgutils.for_range_slice(builder, whole, n, _constant(1)) as (i, _):
+                builder.store(combine(builder, builder.load(builder.gep(pointer, [i])), builder.load(rest)), rest)
+            result = builder.load(lanes_value)
+            while count > 1:  # pairwise: few steps wait for each other
+                count //= 2
+                halves = [ir.Constant(ir.VectorType(INT32, count), list(range(s, s + count))) for s in (0, count)]
+                result = combine(builder, *(builder.shuffle_vector(result, result, half) for half in halves))
+            return combine(builder, builder.extract_element(result, ir.Constant(INT32, 0)), builder.load(rest))
+
+        return pointer.dtype(pointer, types.int64), codegen
+
+    return reduce
+
+
+_largest = _reduction(
+    lambda builder, a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b),
+    lambda builder, pointer, scalar: builder.load(pointer),
+)
+_sum_of = _reduction(
+    lambda builder, a, b: builder.fadd(a, b), lambda builder, pointer, scalar: ir.Constant(scalar, 0.0)
+)
+
+
+@overload(largest)
+def _largest_of_row(row, n):
+    return lambda row, n: _largest(row, n)
+
+
+@overload(sum_of)
+def _sum_of_row(row, n):
+    return lambda row, n: _sum_of(row, n)
 
 
 @register_jitable
@@ -258,6 +308,72 @@ def sum_of_squares(typingctx, pointer, n):
         return result
 
     return types.float64(pointer, types.int64), codegen
+
+
+@intrinsic
+def dot(typingctx, a, b, n):
+    """Sum of products by lanes, ``n`` whole vectors long."""
+
+    def codegen(context, builder, signature, args):
+        a, b, n = args
+        dtype = signature.args[0].dtype
+        count = _lanes(dtype)
+        vector = ir.VectorType(context.get_value_type(dtype), count)
+        load, _ = _vector_access(builder, dtype, vector)
+        name = f"llvm.fma.v{count}f{dtype.bitwidth}"
+        fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
+        sums = cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * count))
+        with cgutils.for_range_slice(builder, _constant(0), n, _constant(count)) as (i, _):
+            builder.store(builder.call(fma, [load(a, i), load(b, i), builder.load(sums)]), sums)
+        total = builder.load(sums)
+        while count > 1:  # pairwise: few steps wait for each other
+            count //= 2
+            halves = [ir.Constant(ir.VectorType(INT32, count), list(range(s, s + count))) for s in (0, count)]
+            total = builder.fadd(*(builder.shuffle_vector(total, total, half) for half in halves))
+        return builder.extract_element(total, ir.Constant(INT32, 0))
+
+    return a.dtype(a, b, types.int64), codegen
+
+
+_IS_X86 = _triple.startswith(("x86_64", "amd64"))
+
+
+def _control_word(builder, name, place):
+    """Store or load the control word of x86's vector arithmetic."""
+    byte = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.sse.{name}")
+    builder.call(function, [builder.bitcast(place, byte)])
+
+
+@intrinsic
+def flush_denormals(typingctx):
+    """See primitives.py."""
+
+    def codegen(context, builder, signature, args):
+        if not _IS_X86:
+            return _constant(0)
+        place = cgutils.alloca_once(builder, INT32)
+        _control_word(builder, "stmxcsr", place)
+        state = builder.load(place)
+        builder.store(builder.or_(state, ir.Constant(INT32, 0x8040)), place)  # results to 0, and operands
+        _control_word(builder, "ldmxcsr", place)
+        return builder.zext(state, INT64)
+
+    return types.int64(), codegen
+
+
+@intrinsic
+def restore_denormals(typingctx, state):
+    """See primitives.py."""
+
+    def codegen(context, builder, signature, args):
+        if _IS_X86:
+            place = cgutils.alloca_once_value(builder, builder.trunc(args[0], INT32))
+            _control_word(builder, "ldmxcsr", place)
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
 
 
 @intrinsic

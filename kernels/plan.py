@@ -77,7 +77,7 @@ class Plan:
             self.workspace += 2 * size if learning else size
             pieces = fan_out if self.by_columns and layer == 0 else -(-fan_in // rows)
             packed = fan_in * fan_out * dtype.itemsize > PACK_BYTES
-            self.layers[layer] = (
+            self.layers[layer, : sharing.WIDTH] = (
                 fan_in, fan_out, weights, inputs, outputs, outputs + size, strides[layer + 1], self.n_squares,
                 activations[layer], derivatives[layer], packed,
             )  # fmt: skip
@@ -117,6 +117,35 @@ class Plan:
     def give_back(self, buffers):
         if (self.workspace + self.scratch) * self.dtype.itemsize * len(buffers.scratch) < KEPT_BYTES and not self._free:
             self._free.append(buffers)
+
+
+class OnlinePlan:
+    """A network for batches of one row (online.py)."""
+
+    def __init__(self, engine, network, dtype):
+        activations, derivatives, self.loss = engine.network_codes(network, dtype)
+        lanes = engine.vector_bytes // dtype.itemsize
+        widths = [-(-n // lanes) * lanes for n in network.sizes]
+        self.layers = np.zeros((len(widths) - 1, sharing.FIELDS), np.int64)
+        weights = inputs = self.n_local = 0
+        outputs = widths[0]
+        for layer, (fan_in, fan_out) in enumerate(zip(network.sizes, network.sizes[1:])):
+            narrow = fan_out < fan_in and fan_out < lanes
+            n, stride = (fan_out, widths[layer]) if narrow else (fan_in, widths[layer + 1])
+            width = widths[layer + 1]
+            self.layers[layer] = (
+                fan_in, fan_out, weights, inputs, outputs, outputs + width, stride, 0, activations[layer],
+                derivatives[layer], 0, width, self.n_local, narrow,
+            )  # fmt: skip
+            weights += (fan_in + 1) * fan_out
+            self.n_local += n * stride + width
+            inputs, outputs = outputs, outputs + 2 * width
+        self.workspace = outputs
+
+
+@lru_cache(maxsize=32)
+def online_plan(engine, network, dtype):
+    return OnlinePlan(engine, network, dtype)
 
 
 @lru_cache(maxsize=32)

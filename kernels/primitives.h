@@ -47,6 +47,19 @@ static int has_x86_64_v4(void) { return 0; }
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 
+#if defined(__x86_64__) || defined(_M_X64)
+#include <xmmintrin.h>
+INLINE int64_t flush_denormals(void) {
+    const int64_t state = _mm_getcsr();
+    _mm_setcsr((unsigned)state | 0x8040); /* results to 0, and operands */
+    return state;
+}
+INLINE void restore_denormals(int64_t state) { _mm_setcsr((unsigned)state); }
+#else
+INLINE int64_t flush_denormals(void) { return 0; }
+INLINE void restore_denormals(int64_t state) { (void)state; }
+#endif
+
 INLINE int64_t arrive(int64_t *counter) { return __atomic_fetch_add(counter, 1, __ATOMIC_ACQ_REL); }
 INLINE int64_t arrivals(int64_t *counter) { return __atomic_load_n(counter, __ATOMIC_ACQUIRE); }
 
@@ -165,6 +178,38 @@ static double NAMED(sum_of_squares)(const REAL *p, ptrdiff_t n) {
     for (; i < n; i++) total += (double)p[i] * p[i];
     for (int lane = 0; lane < COUNT; lane++) total += lanes[lane];
     return total;
+}
+
+static REAL NAMED(largest)(const REAL *p, ptrdiff_t n) {
+    REAL top[LANES];
+    ptrdiff_t i = 0;
+    for (int lane = 0; lane < LANES; lane++) top[lane] = p[0];
+    for (; i + LANES <= n; i += LANES)
+        for (int lane = 0; lane < LANES; lane++) top[lane] = p[i + lane] > top[lane] ? p[i + lane] : top[lane];
+    for (; i < n; i++) top[0] = p[i] > top[0] ? p[i] : top[0];
+    UNROLL for (int half = LANES / 2; half > 0; half /= 2)
+        for (int lane = 0; lane < half; lane++) top[lane] = top[lane + half] > top[lane] ? top[lane + half] : top[lane];
+    return top[0];
+}
+
+static REAL NAMED(sum_of)(const REAL *p, ptrdiff_t n) {
+    REAL sums[LANES] = {0};
+    ptrdiff_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int lane = 0; lane < LANES; lane++) sums[lane] += p[i + lane];
+    for (; i < n; i++) sums[0] += p[i];
+    UNROLL for (int half = LANES / 2; half > 0; half /= 2)
+        for (int lane = 0; lane < half; lane++) sums[lane] += sums[lane + half];
+    return sums[0];
+}
+
+INLINE REAL NAMED(dot)(const REAL *a, const REAL *b, ptrdiff_t n) {
+    NAMED(vector) sums = {0};
+    for (ptrdiff_t i = 0; i < n; i += LANES) sums += NAMED(load)(a + i) * NAMED(load)(b + i);
+    UNROLL for (int half = LANES / 2; half > 0; half /= 2) { /* pairwise: few steps wait for each other */
+        UNROLL for (int lane = 0; lane < half; lane++) sums[lane] += sums[lane + half];
+    }
+    return sums[0];
 }
 
 #undef LANES

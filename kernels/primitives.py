@@ -57,6 +57,21 @@ def sum_of_squares(vector, n):
     """In float64, in an order of additions that depends on n alone."""
 
 
+def dot(a, b, n):
+    """Sum of products of two vectors, ``n`` whole vectors of the processor long, by lanes."""
+
+
+def flush_denormals():
+    """Let this thread take numbers too small to be normal for 0, as they cost a hundred times as much: their state before.
+
+    Moments of units that get no gradient decay into that range.
+    """
+
+
+def restore_denormals(state):
+    """Undo it."""
+
+
 def arrive(counter):
     """Atomically counter[0] += 1."""
 

@@ -17,7 +17,7 @@ from math import sqrt as _sqrt
 from types import FunctionType
 from typing import NamedTuple
 
-from fastmlp.kernels.elementary import exponential, hyperbolic_tangent
+from fastmlp.kernels.elementary import exponential, hyperbolic_tangent, largest, sum_of
 
 
 # Activations: value from the pre-activation z, derivative from the output a.
@@ -81,16 +81,12 @@ def exp_derivative(a):
 def softmax(row, n):
     """a_j = e^(z_j) / sum_k e^(z_k), shifted by the largest z so that nothing overflows."""
     T = type(row[0])
-    top = row[0]
-    for j in range(1, n):
-        top = row[j] if row[j] > top else top
+    top = largest(row, n)
     for j in range(n):
         row[j] = exponential(row[j] - top)
-    total = T(0)
+    scale = T(1) / sum_of(row, n)
     for j in range(n):
-        total += row[j]
-    for j in range(n):
-        row[j] /= total
+        row[j] *= scale
 
 
 def softmax_derivative(row, delta, n):

@@ -11,7 +11,11 @@ SPINS = 4000  # looks at the barrier before the processor is offered to others
 
 # Columns of the table of layers, which plan.py fills. WEIGHTS is an offset into the flat parameters; INPUTS, OUTPUTS and
 # DELTAS into the workspace, whose rows are STRIDE apart; SQUARES into the sums. ACTIVATE and DERIVE are codes of rules.
-FAN_IN, FAN_OUT, WEIGHTS, INPUTS, OUTPUTS, DELTAS, STRIDE, SQUARES, ACTIVATE, DERIVE, PACKED, FIELDS = range(12)
+# In online.py STRIDE is of the rows of weights, WIDTH the padded FAN_OUT, LOCAL an offset into the parameters rearranged.
+(
+    FAN_IN, FAN_OUT, WEIGHTS, INPUTS, OUTPUTS, DELTAS, STRIDE, SQUARES, ACTIVATE, DERIVE, PACKED, WIDTH, LOCAL, NARROW,
+    FIELDS,
+) = range(15)  # fmt: skip
 
 
 def wait_for_all(counter: Integers, n_threads: int, generation: int) -> None:

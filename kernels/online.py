@@ -1,0 +1,171 @@
+"""Batches of a single row: a step is a handful of vectors, so parameters are kept in rows of whole vectors for a call.
+
+Compiled twice, like products.py.
+"""
+
+from __future__ import annotations
+
+from fastmlp.kernels.primitives import (
+    Doubles,
+    Integers,
+    Number,
+    Vector,
+    activate,
+    apply_update,
+    at,
+    at_integers,
+    bint,
+    derive,
+    dot,
+    flush_denormals,
+    restore_denormals,
+    step_rate,
+    sum_of_squares,
+    weighted_loss,
+)
+from fastmlp.kernels.sharing import (
+    ACTIVATE,
+    DELTAS,
+    DERIVE,
+    FAN_IN,
+    FAN_OUT,
+    FIELDS,
+    INPUTS,
+    LOCAL,
+    NARROW,
+    OUTPUTS,
+    STRIDE,
+    WEIGHTS,
+    WIDTH,
+)
+
+
+def rearrange(layers: Integers, n_layers: int, flat: Vector, local: Vector, back: bint) -> None:
+    """Copy parameters to rows of whole vectors, or back. A narrow layer's weights are transposed: its rows are inputs."""
+    for l in range(n_layers):
+        layer: Integers = at_integers(layers, l * FIELDS)
+        fan_in, fan_out, stride = layer[FAN_IN], layer[FAN_OUT], layer[STRIDE]
+        W: Vector = at(flat, layer[WEIGHTS])
+        rows: Vector = at(local, layer[LOCAL])
+        b: Vector = at(W, fan_in * fan_out)
+        biases: Vector = at(rows, stride * (fan_out if layer[NARROW] else fan_in))
+        for i in range(fan_in):
+            for j in range(fan_out):
+                place = j * stride + i if layer[NARROW] else i * stride + j
+                if back:
+                    W[i * fan_out + j] = rows[place]
+                else:
+                    rows[place] = W[i * fan_out + j]
+        for j in range(fan_out):
+            if back:
+                b[j] = biases[j]
+            else:
+                biases[j] = b[j]
+
+
+def combine(rows: Vector, stride: int, coefficients: Vector, n: int, out: Vector) -> None:
+    """out += sum over i < n of coefficients[i] rows[i]."""
+    for i in range(n):
+        coefficient: Number = coefficients[i]
+        row: Vector = at(rows, i * stride)
+        for j in range(stride):
+            out[j] += coefficient * row[j]
+
+
+def outer(column: Vector, n: int, row: Vector, stride: int, out: Vector) -> None:
+    """out = column row^T."""
+    for i in range(n):
+        factor: Number = column[i]
+        to: Vector = at(out, i * stride)
+        for j in range(stride):
+            to[j] = factor * row[j]
+
+
+def train_online(
+    layers: Integers, n_layers: int, X: Vector, n_inputs: int, y: Vector, order: Integers, n_rows: int,
+    sample_weight: Vector, weighted: bint, alpha: float, loss: int, linked: bint, optimizer: int, rate_rule: int,
+    w: Vector, g: Vector, slots: Vector, n_local: int, step: int, learning_rate: float, options: Doubles,
+    workspace: Vector, results: Doubles,
+) -> None:  # fmt: skip
+    """An epoch of steps of one row each. Parameters w, gradient g and slots are in local layout, ``n_local`` long."""
+    T = type(w[0])
+    denormals = flush_denormals()
+    first_step = step
+    last: Integers = at_integers(layers, (n_layers - 1) * FIELDS)
+    n_outputs = last[FAN_OUT]
+    outputs: Vector = at(workspace, last[OUTPUTS])
+    errors: Vector = at(workspace, last[DELTAS])
+    narrow_first = layers[NARROW]
+    for s in range(n_rows):
+        number = order[s]
+        decay: float = alpha
+        if weighted:
+            if sample_weight[number] == 0:
+                continue
+            decay = alpha / sample_weight[number]
+        inputs: Vector = at(X, number * n_inputs)
+        if narrow_first:
+            for i in range(n_inputs):
+                workspace[i] = inputs[i]
+            inputs = workspace
+        penalty: float = 0.0
+        a: Vector = inputs
+        for l in range(n_layers):
+            layer: Integers = at_integers(layers, l * FIELDS)
+            fan_in, fan_out, stride, width = layer[FAN_IN], layer[FAN_OUT], layer[STRIDE], layer[WIDTH]
+            W: Vector = at(w, layer[LOCAL])
+            n = fan_out if layer[NARROW] else fan_in
+            b: Vector = at(W, n * stride)
+            out: Vector = at(workspace, layer[OUTPUTS])
+            for j in range(width):
+                out[j] = b[j]
+            if layer[NARROW]:
+                for j in range(fan_out):
+                    out[j] += dot(at(W, j * stride), a, stride)
+            else:
+                combine(W, stride, a, fan_in, out)
+            activate(layer[ACTIVATE], out, 1, fan_out, width)
+            for j in range(fan_out, width):  # f(0) is not always 0
+                out[j] = T(0)
+            if alpha > 0:
+                penalty += sum_of_squares(W, n * stride)
+            a = out
+        results[0] += weighted_loss(loss, outputs, at(y, number * n_outputs), T(1), errors, n_outputs)
+        results[1] += penalty * decay / 2
+        if not linked:
+            derive(last[DERIVE], outputs, errors, 1, n_outputs, last[WIDTH])
+        for l in range(n_layers - 1, -1, -1):
+            layer = at_integers(layers, l * FIELDS)
+            fan_in, fan_out, stride, width = layer[FAN_IN], layer[FAN_OUT], layer[STRIDE], layer[WIDTH]
+            W = at(w, layer[LOCAL])
+            G: Vector = at(g, layer[LOCAL])
+            n = fan_out if layer[NARROW] else fan_in
+            delta: Vector = at(workspace, layer[DELTAS])
+            a = inputs if l == 0 else at(workspace, layer[INPUTS])
+            if l > 0:
+                below: Integers = at_integers(layers, (l - 1) * FIELDS)
+                error: Vector = at(workspace, below[DELTAS])
+                if layer[NARROW]:
+                    for i in range(stride):
+                        error[i] = T(0)
+                    combine(W, stride, delta, fan_out, error)
+                else:
+                    for i in range(fan_in):
+                        error[i] = dot(at(W, i * stride), delta, stride)
+                derive(below[DERIVE], a, error, 1, fan_in, below[WIDTH])
+            if layer[NARROW]:
+                outer(delta, fan_out, a, stride, G)
+            else:
+                outer(a, fan_in, delta, stride, G)
+            if decay > 0:
+                strength: Number = T(decay)
+                for i in range(n * stride):
+                    G[i] += strength * W[i]
+            biases: Vector = at(G, n * stride)
+            for j in range(width):
+                biases[j] = delta[j]
+        step += 1
+        rate: float = step_rate(rate_rule, learning_rate, float(step), options)
+        apply_update(optimizer, w, g, slots, n_local, n_local, rate, options)
+    results[2] = step - first_step
+    restore_denormals(denormals)
