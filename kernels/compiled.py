@@ -58,9 +58,10 @@ def _train(
 
     def arguments_of(thread):
         return (
-            thread, n_threads, buffers.counter, plan.layers, plan.layer_rows, X, plan.in_place, plan.by_columns, y, order,
+            thread, n_threads, buffers.counter, plan.layers, plan.layer_rows, X, plan.in_place, plan.by_columns,
+            plan.n_groups, y, order,
             batch_size, weight, alpha, plan.loss, linked, *codes, parameters, gradient, slots, step, learning_rate,
-            options, buffers.workspaces[0], buffers.offsets[thread], buffers.scratch[thread], buffers.losses,
+            options, buffers.workspaces[0], buffers.sums, buffers.offsets[thread], buffers.scratch[thread], buffers.losses,
             buffers.squares, plan.n_squares, results,
         )  # fmt: skip
 

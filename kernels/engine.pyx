@@ -33,6 +33,10 @@ cdef extern from "primitives.h" nogil:
     double largest_double(double*, Py_ssize_t)
     float sum_of_float(float*, Py_ssize_t)
     double sum_of_double(double*, Py_ssize_t)
+    void combine_float(float*, Py_ssize_t, float*, Py_ssize_t, float*)
+    void combine_double(double*, Py_ssize_t, double*, Py_ssize_t, double*)
+    void outer_float(float*, Py_ssize_t, float*, Py_ssize_t, float*)
+    void outer_double(double*, Py_ssize_t, double*, Py_ssize_t, double*)
     float dot_float(float*, float*, Py_ssize_t)
     double dot_double(double*, double*, Py_ssize_t)
     double sum_of_squares_float(float*, Py_ssize_t)
@@ -91,6 +95,18 @@ cdef inline floating dot(floating* a, floating* b, Py_ssize_t n) noexcept nogil:
     else:
         return dot_double(a, b, n)
 
+cdef inline void combine(floating* rows, Py_ssize_t stride, floating* coefficients, Py_ssize_t n, floating* out) noexcept nogil:
+    if floating is float:
+        combine_float(rows, stride, coefficients, n, out)
+    else:
+        combine_double(rows, stride, coefficients, n, out)
+
+cdef inline void outer(floating* column, Py_ssize_t n, floating* row, Py_ssize_t stride, floating* out) noexcept nogil:
+    if floating is float:
+        outer_float(column, n, row, stride, out)
+    else:
+        outer_double(column, n, row, stride, out)
+
 cdef inline double sum_of_squares(floating* pointer, Py_ssize_t n) noexcept nogil:
     if floating is float:
         return sum_of_squares_float(pointer, n)
@@ -145,21 +161,22 @@ def processor_has(level):
 
 def run_train(
     Py_ssize_t thread, Py_ssize_t n_threads, int64_t[::1] counter, const int64_t[:, ::1] layers,
-    const int64_t[:, ::1] layer_rows, const floating[:, ::1] X, bint in_place, bint by_columns,
+    const int64_t[:, ::1] layer_rows, const floating[:, ::1] X, bint in_place, bint by_columns, Py_ssize_t n_groups,
     const floating[:, ::1] y, const int64_t[::1] order, Py_ssize_t batch_size, const floating[::1] sample_weight,
     double alpha, Py_ssize_t loss, bint linked, Py_ssize_t optimizer, Py_ssize_t rate_rule, floating[::1] parameters,
     floating[::1] gradient, floating[:, ::1] slots, Py_ssize_t step, double learning_rate, const double[::1] options,
-    floating[::1] workspace, int64_t[::1] offsets, floating[::1] scratch, double[::1] losses, double[::1] squares,
+    floating[::1] workspace, floating[::1] sums, int64_t[::1] offsets, floating[::1] scratch, double[::1] losses,
+    double[::1] squares,
     Py_ssize_t n_squares, double[::1] results,
 ):
     with nogil:
         train(
             thread, n_threads, &counter[0], <int64_t*>&layers[0, 0], layers.shape[0], <int64_t*>&layer_rows[0, 0],
-            layer_rows.shape[1], <floating*>&X[0, 0], X.shape[1], in_place, by_columns, <floating*>&y[0, 0],
+            layer_rows.shape[1], <floating*>&X[0, 0], X.shape[1], in_place, by_columns, n_groups, <floating*>&y[0, 0],
             <int64_t*>&order[0], order.shape[0], batch_size, <floating*>&sample_weight[0], sample_weight.shape[0] > 0,
             alpha, loss, linked, optimizer, rate_rule, &parameters[0], &gradient[0], &slots[0, 0], parameters.shape[0],
-            step, learning_rate, <double*>&options[0], &workspace[0], &offsets[0], &scratch[0], &losses[0], &squares[0],
-            n_squares, &results[0],
+            step, learning_rate, <double*>&options[0], &workspace[0], &sums[0], &offsets[0], &scratch[0], &losses[0],
+            &squares[0], n_squares, &results[0],
         )
 
 

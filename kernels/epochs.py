@@ -5,7 +5,7 @@ Compiled twice, like products.py.
 
 from __future__ import annotations
 
-from fastmlp.kernels.learning import learn_biases, learn_weights, squares_of
+from fastmlp.kernels.learning import learn_part, learn_sums, squares_of
 from fastmlp.kernels.primitives import (
     at_doubles,
     NO_RULE,
@@ -42,27 +42,64 @@ from fastmlp.kernels.sharing import (
     wait_for_all,
 )
 
+
+def propagate(
+    first_layer: int, low: int, high: int, inputs: Vector, offsets: Integers, layers: Integers, n_layers: int,
+    layer_rows: Integers, batch: int, numbers: Integers, y: Vector, sample_weight: Vector, weighted: bint, total: float,
+    loss: int, linked: bint, parameters: Vector, workspace: Vector, scratch: Vector, losses: Doubles,
+) -> None:  # fmt: skip
+    """Outputs from ``first_layer`` on, losses and deltas of every layer, for rows low to high of the batch."""
+    T = type(parameters[0])
+    top: Integers = at_integers(layers, (n_layers - 1) * FIELDS)
+    for l in range(first_layer, n_layers):
+        layer: Integers = at_integers(layers, l * FIELDS)
+        fan_in, fan_out = layer[FAN_IN], layer[FAN_OUT]
+        W: Vector = at(parameters, layer[WEIGHTS])
+        a: Vector = inputs if l == 0 else at(workspace, layer[INPUTS])
+        here: Integers = offsets if l == 0 else at_integers(layer_rows, l * batch)
+        dense_rows(
+            a, here, low, high, fan_in, fan_out, W, at(W, fan_in * fan_out), layer[PACKED], layer[ACTIVATE],
+            at(workspace, layer[OUTPUTS]), layer[STRIDE], scratch,
+        )  # fmt: skip
+    n_outputs, stride = top[FAN_OUT], top[STRIDE]
+    outputs: Vector = at(workspace, top[OUTPUTS])
+    delta: Vector = at(workspace, top[DELTAS])
+    for r in range(low, high):
+        weight: Number = (sample_weight[numbers[r]] if weighted else T(1)) / T(total)
+        losses[r] = weighted_loss(
+            loss, at(outputs, r * stride), at(y, numbers[r] * n_outputs), weight, at(delta, r * stride), n_outputs
+        )
+    if not linked:
+        derive(top[DERIVE], at(outputs, low * stride), at(delta, low * stride), high - low, n_outputs, stride)
+    for l in range(n_layers - 1, 0, -1):
+        layer = at_integers(layers, l * FIELDS)
+        below: Integers = at_integers(layers, (l - 1) * FIELDS)
+        delta_rows(
+            at(workspace, layer[DELTAS]), at_integers(layer_rows, (l + 1) * batch), low, high, layer[FAN_IN],
+            layer[FAN_OUT], at(parameters, layer[WEIGHTS]), below[DERIVE], at(workspace, below[OUTPUTS]),
+            at(workspace, below[DELTAS]), below[STRIDE], scratch,
+        )  # fmt: skip
+
+
 def train(
     thread: int, n_threads: int, counter: Integers, layers: Integers, n_layers: int, layer_rows: Integers, batch: int,
-    X: Vector, n_inputs: int, in_place: bint, by_columns: bint, y: Vector, order: Integers, n_rows: int, batch_size: int,
-    sample_weight: Vector, weighted: bint, alpha: float, loss: int, linked: bint, optimizer: int, rate_rule: int,
-    parameters: Vector, gradient: Vector, slots: Vector, n_parameters: int, step: int, learning_rate: float,
-    options: Doubles, workspace: Vector, offsets: Integers, scratch: Vector, losses: Doubles, squares: Doubles,
-    n_squares: int, results: Doubles,
+    X: Vector, n_inputs: int, in_place: bint, by_columns: bint, n_groups: int, y: Vector, order: Integers, n_rows: int,
+    batch_size: int, sample_weight: Vector, weighted: bint, alpha: float, loss: int, linked: bint, optimizer: int,
+    rate_rule: int, parameters: Vector, gradient: Vector, slots: Vector, n_parameters: int, step: int,
+    learning_rate: float, options: Doubles, workspace: Vector, sums: Vector, offsets: Integers, scratch: Vector,
+    losses: Doubles, squares: Doubles, n_squares: int, results: Doubles,
 ) -> None:  # fmt: skip
-    """One thread's part of an epoch.
+    """One thread's part of an epoch. Results do not depend on the number of threads.
 
-    Each thread owns rows of the batch for the forward pass and the deltas, and rows of every weight matrix for
-    gradient and update. So nothing is summed across threads, and results do not depend on their number. ``by_columns``:
-    of the first matrix a thread owns columns instead, for the forward pass too, and these weights never leave its core.
+    Each thread owns rows of the batch for the forward pass and the deltas, and rows of every weight matrix for gradient
+    and update, so that nothing is summed across threads. ``by_columns``: of the first matrix it owns columns instead,
+    for the forward pass too, and these weights never leave its core. ``n_groups``: where parameters are few beside the
+    batch, the rows come in that many groups whose gradients are made apart, and are added up by the update.
     """
     T = type(parameters[0])
     denormals = flush_denormals()
     generation = 0
     strips: Integers = at_integers(layer_rows, (n_layers + 1) * batch)
-    last = n_layers - 1
-    top: Integers = at_integers(layers, last * FIELDS)
-    n_outputs = top[FAN_OUT]
     first_offsets: Integers = offsets if in_place else layer_rows
     first_step = step
     for begin in range(0, n_rows, batch_size):
@@ -75,7 +112,9 @@ def train(
                 total += sample_weight[numbers[r]]
             if total == 0:
                 continue
-        first_row, stop_row = share(rows, tile_rows(), thread, n_threads), share(rows, tile_rows(), thread + 1, n_threads)
+        parts = n_groups if n_groups > 0 else n_threads
+        first_part, stop_part = share(parts, 1, thread, n_threads), share(parts, 1, thread + 1, n_threads)
+        low, high = share(rows, tile_rows(), first_part, parts), share(rows, tile_rows(), stop_part, parts)
         inputs: Vector = X
         if in_place:
             for r in range(rows):
@@ -84,58 +123,39 @@ def train(
                 offsets[r] = 0
         else:
             inputs = workspace
-            for r in range(first_row, stop_row):
+            for r in range(low, high):
                 source: Vector = at(X, numbers[r] * n_inputs)
                 to: Vector = at(workspace, layer_rows[r])
                 for j in range(n_inputs):
                     to[j] = source[j]
-        for l in range(n_layers):
-            layer: Integers = at_integers(layers, l * FIELDS)
-            W: Vector = at(parameters, layer[WEIGHTS])
-            fan_in, fan_out = layer[FAN_IN], layer[FAN_OUT]
-            a: Vector = inputs if l == 0 else at(workspace, layer[INPUTS])
-            here: Integers = first_offsets if l == 0 else at_integers(layer_rows, l * batch)
-            b: Vector = at(W, fan_in * fan_out)
-            out: Vector = at(workspace, layer[OUTPUTS])
-            low, high, left = first_row, stop_row, 0
-            if by_columns and l == 0:
-                low, high = 0, rows
-                left = share(fan_out, lanes(W), thread, n_threads)
-                fan_out = share(fan_out, lanes(W), thread + 1, n_threads) - left
-                W = at(W, fan_in * left)
-                b = at(b, left)
-                out = at(out, left)
-            if alpha > 0:
+        if alpha > 0:
+            for l in range(n_layers):
+                layer: Integers = at_integers(layers, l * FIELDS)
                 squares_of(
-                    W, fan_in, fan_out, by_columns and l == 0, thread, n_threads, left, at_doubles(squares, layer[SQUARES])
-                )
+                    at(parameters, layer[WEIGHTS]), layer[FAN_IN], layer[FAN_OUT], by_columns and l == 0, thread,
+                    n_threads, at_doubles(squares, layer[SQUARES]),
+                )  # fmt: skip
+        if by_columns:
+            W: Vector = at(parameters, layers[WEIGHTS])
+            left = share(layers[FAN_OUT], lanes(W), thread, n_threads)
+            columns = share(layers[FAN_OUT], lanes(W), thread + 1, n_threads) - left
             dense_rows(
-                a, here, low, high, fan_in, fan_out, W, b, layer[PACKED], layer[ACTIVATE], out, layer[STRIDE], scratch
-            )
-            if by_columns and l == 0:
-                generation += 1
-                wait_for_all(counter, n_threads, generation)
-        outputs: Vector = at(workspace, top[OUTPUTS])
-        delta: Vector = at(workspace, top[DELTAS])
-        for r in range(first_row, stop_row):
-            weight: Number = (sample_weight[numbers[r]] if weighted else T(1)) / T(total)
-            losses[r] = weighted_loss(
-                loss, at(outputs, r * top[STRIDE]), at(y, numbers[r] * n_outputs), weight, at(delta, r * top[STRIDE]),
-                n_outputs,
+                X, offsets, 0, rows, n_inputs, columns, at(W, n_inputs * left), at(W, n_inputs * layers[FAN_OUT] + left),
+                layers[PACKED], layers[ACTIVATE], at(workspace, layers[OUTPUTS] + left), layers[STRIDE], scratch,
             )  # fmt: skip
-        if not linked:
-            derive(
-                top[DERIVE], at(outputs, first_row * top[STRIDE]), at(delta, first_row * top[STRIDE]),
-                stop_row - first_row, n_outputs, top[STRIDE],
+            generation += 1
+            wait_for_all(counter, n_threads, generation)
+        for part in range(first_part, stop_part):
+            low, high = share(rows, tile_rows(), part, parts), share(rows, tile_rows(), part + 1, parts)
+            propagate(
+                1 if by_columns else 0, low, high, inputs, first_offsets, layers, n_layers, layer_rows, batch, numbers, y,
+                sample_weight, weighted, total, loss, linked, parameters, workspace, scratch, losses,
             )  # fmt: skip
-        for l in range(last, 0, -1):
-            layer = at_integers(layers, l * FIELDS)
-            below: Integers = at_integers(layers, (l - 1) * FIELDS)
-            delta_rows(
-                at(workspace, layer[DELTAS]), at_integers(layer_rows, (l + 1) * batch), first_row, stop_row,
-                layer[FAN_IN], layer[FAN_OUT], at(parameters, layer[WEIGHTS]), below[DERIVE],
-                at(workspace, below[OUTPUTS]), at(workspace, below[DELTAS]), below[STRIDE], scratch,
-            )  # fmt: skip
+            if n_groups > 0:
+                learn_part(
+                    0, 1, 0, low, high, inputs, first_offsets, strips, layers, n_layers, layer_rows, batch, NO_RULE,
+                    parameters, at(sums, part * n_parameters), slots, n_parameters, 0.0, 0.0, options, workspace, scratch,
+                )  # fmt: skip
         generation += 1
         wait_for_all(counter, n_threads, generation)
         step += 1
@@ -152,27 +172,16 @@ def train(
                     penalty += squares[i]
             results[0] += rows * data_loss
             results[1] += rows * penalty * alpha / total / 2
-        for l in range(n_layers):
-            layer = at_integers(layers, l * FIELDS)
-            fan_in, fan_out, offset = layer[FAN_IN], layer[FAN_OUT], layer[WEIGHTS]
-            a = inputs if l == 0 else at(workspace, layer[INPUTS])
-            here = first_offsets if l == 0 else at_integers(layer_rows, l * batch)
-            left, right = share(fan_out, lanes(a), thread, n_threads), share(fan_out, lanes(a), thread + 1, n_threads)
-            errors: Vector = at(workspace, layer[DELTAS])
-            learn_biases(
-                errors, layer[STRIDE], rows, left, right, optimizer, parameters, gradient, slots, n_parameters,
-                offset + fan_in * fan_out, rate, options, scratch,
+        if n_groups > 0:
+            learn_sums(
+                thread, n_threads, layers, n_layers, sums, n_groups, optimizer, parameters, gradient, slots, n_parameters,
+                alpha / total, rate, options, scratch,
             )  # fmt: skip
-            low, high = share(fan_in, tile_rows(), thread, n_threads), share(fan_in, tile_rows(), thread + 1, n_threads)
-            if by_columns and l == 0:
-                low, high, fan_out = 0, fan_in, right - left
-                errors = at(errors, left)
-                offset += fan_in * left
-            if fan_out > 0:
-                learn_weights(
-                    a, here, rows, errors, layer[STRIDE], low, high, fan_out, layer[PACKED], strips, optimizer, parameters,
-                    gradient, slots, n_parameters, offset, alpha / total, rate, options, scratch,
-                )  # fmt: skip
+        else:
+            learn_part(
+                thread, n_threads, by_columns, 0, rows, inputs, first_offsets, strips, layers, n_layers, layer_rows, batch,
+                optimizer, parameters, gradient, slots, n_parameters, alpha / total, rate, options, workspace, scratch,
+            )  # fmt: skip
         generation += 1
         wait_for_all(counter, n_threads, generation)
     if thread == 0:

@@ -13,15 +13,17 @@ from fastmlp.kernels.primitives import (
     Vector,
     apply_update,
     at,
+    at_integers,
     bint,
     lanes,
     sum_of_squares,
     tile_rows,
 )
 from fastmlp.kernels.products import DEPTH, PACKED_DEPTH, product
-from fastmlp.kernels.sharing import share
+from fastmlp.kernels.sharing import DELTAS, FAN_IN, FAN_OUT, FIELDS, INPUTS, PACKED, STRIDE, WEIGHTS, share
 
 SCRATCH_ROWS = 256  # of a gradient that is made before its update, where operands are too large for the caches
+BLOCK = 1024  # parameters whose gradients are added up before their update
 
 
 def learn(
@@ -90,20 +92,77 @@ def learn_biases(
         )  # fmt: skip
 
 
-def squares_of(
-    W: Vector, fan_in: int, fan_out: int, by_columns: bint, thread: int, n_threads: int, first: int, squares: Doubles
-) -> None:
-    """Sums of squares of this thread's part of a weight matrix, in pieces that do not depend on how many threads.
+def learn_part(
+    thread: int, n_threads: int, by_columns: bint, low: int, high: int, inputs: Vector, offsets: Integers,
+    strips: Integers, layers: Integers, n_layers: int, layer_rows: Integers, batch: int, optimizer: int,
+    parameters: Vector, gradient: Vector, slots: Vector, n_parameters: int, decay: float, rate: float, options: Doubles,
+    workspace: Vector, scratch: Vector,
+) -> None:  # fmt: skip
+    """Gradient of rows low to high of the batch, and update, for one thread's part of the parameters of every layer."""
+    for l in range(n_layers):
+        layer: Integers = at_integers(layers, l * FIELDS)
+        fan_in, fan_out, offset = layer[FAN_IN], layer[FAN_OUT], layer[WEIGHTS]
+        a: Vector = inputs if l == 0 else at(workspace, layer[INPUTS])
+        here: Integers = at_integers(offsets if l == 0 else layer_rows, low + (0 if l == 0 else l * batch))
+        delta: Vector = at(workspace, layer[DELTAS] + low * layer[STRIDE])
+        left, right = share(fan_out, lanes(a), thread, n_threads), share(fan_out, lanes(a), thread + 1, n_threads)
+        learn_biases(
+            delta, layer[STRIDE], high - low, left, right, optimizer, parameters, gradient, slots, n_parameters,
+            offset + fan_in * fan_out, rate, options, scratch,
+        )  # fmt: skip
+        top, bottom = share(fan_in, tile_rows(), thread, n_threads), share(fan_in, tile_rows(), thread + 1, n_threads)
+        if by_columns and l == 0:
+            top, bottom, fan_out = 0, fan_in, right - left
+            delta = at(delta, left)
+            offset += fan_in * left
+        if fan_out > 0:
+            learn_weights(
+                a, here, high - low, delta, layer[STRIDE], top, bottom, fan_out, layer[PACKED], strips, optimizer,
+                parameters, gradient, slots, n_parameters, offset, decay, rate, options, scratch,
+            )  # fmt: skip
 
-    By columns W is that part, and ``first`` its first column; else the pieces are rows of tiles.
-    """
+
+def learn_sums(
+    thread: int, n_threads: int, layers: Integers, n_layers: int, sums: Vector, n_groups: int, optimizer: int,
+    parameters: Vector, gradient: Vector, slots: Vector, n_parameters: int, decay: float, rate: float, options: Doubles,
+    scratch: Vector,
+) -> None:  # fmt: skip
+    """The update of one thread's part of every layer from the gradients of all groups, one after the other in ``sums``."""
+    for l in range(n_layers):
+        layer: Integers = at_integers(layers, l * FIELDS)
+        n_weights = layer[FAN_IN] * layer[FAN_OUT]
+        for weights in range(2):
+            n = n_weights if weights else layer[FAN_OUT]
+            offset = layer[WEIGHTS] + (0 if weights else n_weights)
+            start, stop = share(n, BLOCK, thread, n_threads), share(n, BLOCK, thread + 1, n_threads)
+            for i in range(start, stop, BLOCK):
+                count = min(BLOCK, stop - i)
+                first: Vector = at(sums, offset + i)
+                for j in range(count):
+                    scratch[j] = first[j]
+                for group in range(1, n_groups):
+                    more: Vector = at(first, group * n_parameters)
+                    for j in range(count):
+                        scratch[j] += more[j]
+                learn(
+                    optimizer, parameters, gradient, slots, n_parameters, offset + i, scratch, count,
+                    decay if weights else 0.0, rate, options,
+                )  # fmt: skip
+
+
+def squares_of(
+    W: Vector, fan_in: int, fan_out: int, by_columns: bint, thread: int, n_threads: int, squares: Doubles
+) -> None:
+    """Sums of squares of this thread's part of a weight matrix, in pieces that do not depend on how many threads."""
     if by_columns:
-        for j in range(fan_out):
-            squares[first + j] = 0.0
+        left, right = share(fan_out, lanes(W), thread, n_threads), share(fan_out, lanes(W), thread + 1, n_threads)
+        width = right - left
+        for j in range(left, right):
+            squares[j] = 0.0
         for i in range(fan_in):
-            row: Vector = at(W, i * fan_out)
-            for j in range(fan_out):
-                squares[first + j] += row[j] * row[j]
+            row: Vector = at(W, fan_in * left + i * width)
+            for j in range(width):
+                squares[left + j] += row[j] * row[j]
     else:
         start, stop = share(fan_in, tile_rows(), thread, n_threads), share(fan_in, tile_rows(), thread + 1, n_threads)
         for i in range(start, stop, tile_rows()):

@@ -78,16 +78,16 @@ train, train_online, rearrange, predict, product = (
 
 @_njit
 def run_train(
-    thread, n_threads, counter, layers, layer_rows, X, in_place, by_columns, y, order, batch_size, sample_weight, alpha,
-    loss, linked, optimizer, rate_rule, parameters, gradient, slots, step, learning_rate, options, workspace, offsets,
-    scratch, losses, squares, n_squares, results,
+    thread, n_threads, counter, layers, layer_rows, X, in_place, by_columns, n_groups, y, order, batch_size, sample_weight, alpha,
+    loss, linked, optimizer, rate_rule, parameters, gradient, slots, step, learning_rate, options, workspace, sums,
+    offsets, scratch, losses, squares, n_squares, results,
 ):  # fmt: skip
     train(
         thread, n_threads, data_of(counter), data_of(layers), layers.shape[0], data_of(layer_rows), layer_rows.shape[1],
-        data_of(X), X.shape[1], in_place, by_columns, data_of(y), data_of(order), order.size, batch_size,
+        data_of(X), X.shape[1], in_place, by_columns, n_groups, data_of(y), data_of(order), order.size, batch_size,
         data_of(sample_weight), sample_weight.size > 0, alpha, loss, linked, optimizer, rate_rule, data_of(parameters),
         data_of(gradient), data_of(slots), parameters.size, step, learning_rate, data_of(options), data_of(workspace),
-        data_of(offsets), data_of(scratch), data_of(losses), data_of(squares), n_squares, data_of(results),
+        data_of(sums), data_of(offsets), data_of(scratch), data_of(losses), data_of(squares), n_squares, data_of(results),
     )  # fmt: skip
 
 

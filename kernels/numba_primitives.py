@@ -335,6 +335,24 @@ def dot(typingctx, a, b, n):
     return a.dtype(a, b, types.int64), codegen
 
 
+@register_jitable
+def combine(rows, stride, coefficients, n, out):
+    """out += sum over i < n of coefficients[i] rows[i]."""
+    for i in range(n):
+        coefficient, row = coefficients[i], at(rows, i * stride)
+        for j in range(stride):
+            out[j] += coefficient * row[j]
+
+
+@register_jitable
+def outer(column, n, row, stride, out):
+    """out = column row^T."""
+    for i in range(n):
+        factor, to = column[i], at(out, i * stride)
+        for j in range(stride):
+            to[j] = factor * row[j]
+
+
 _IS_X86 = _triple.startswith(("x86_64", "amd64"))
 
 

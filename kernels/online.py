@@ -15,9 +15,11 @@ from fastmlp.kernels.primitives import (
     at,
     at_integers,
     bint,
+    combine,
     derive,
     dot,
     flush_denormals,
+    outer,
     restore_denormals,
     step_rate,
     sum_of_squares,
@@ -61,24 +63,6 @@ def rearrange(layers: Integers, n_layers: int, flat: Vector, local: Vector, back
                 b[j] = biases[j]
             else:
                 biases[j] = b[j]
-
-
-def combine(rows: Vector, stride: int, coefficients: Vector, n: int, out: Vector) -> None:
-    """out += sum over i < n of coefficients[i] rows[i]."""
-    for i in range(n):
-        coefficient: Number = coefficients[i]
-        row: Vector = at(rows, i * stride)
-        for j in range(stride):
-            out[j] += coefficient * row[j]
-
-
-def outer(column: Vector, n: int, row: Vector, stride: int, out: Vector) -> None:
-    """out = column row^T."""
-    for i in range(n):
-        factor: Number = column[i]
-        to: Vector = at(out, i * stride)
-        for j in range(stride):
-            to[j] = factor * row[j]
 
 
 def train_online(

@@ -12,6 +12,7 @@ from fastmlp.kernels.products import DEPTH, PACKED_DEPTH
 
 KEPT_BYTES = 2**21  # buffers up to this size are kept for the next call
 PACK_BYTES = 2**19  # weights larger than this are copied by panels before they are multiplied
+GROUP_FACTOR = 2  # how many times the parameters the crossing numbers must be
 STEP_FLOPS = 2e6  # a step of fewer is not worth a barrier
 CALL_FLOPS = 2e7  # a call of fewer is not worth waking a thread
 
@@ -38,6 +39,7 @@ class Buffers:
     def __init__(self, plan, n_threads):
         self.counter = np.zeros(8, np.int64)
         self.workspaces = [aligned_zeros(plan.workspace, plan.dtype) for _ in range(plan.n_workspaces(n_threads))]
+        self.sums = aligned_zeros(plan.n_groups * plan.n_parameters, plan.dtype)
         self.scratch = [aligned_zeros(plan.scratch, plan.dtype) for _ in range(n_threads)]
         self.offsets = [np.zeros(plan.batch, np.int64) for _ in range(n_threads)]
         self.losses = np.zeros(plan.batch)
@@ -68,6 +70,12 @@ class Plan:
         # Columns cost a copy of the weights before and after the call, and save sending them from core to core in
         # every step; what goes from core to core instead is the first layer's outputs and deltas.
         self.by_columns = bool(learning and self.in_place and len(sizes) > 2 and sizes[0] > 3 * self.batch)
+        # Groups cost a gradient each; what need not go from core to core is the activations and deltas of the batch.
+        self.n_parameters = network.n_parameters
+        crossing = self.batch * (sizes[0] + 2 * sum(sizes[1:]))
+        self.n_groups = 0
+        if learning and not self.by_columns and GROUP_FACTOR * self.n_parameters < crossing:
+            self.n_groups = min(8, max(2, batch_size // 128))
         strides = [self._stride(n) for n in sizes]
         self.layers = np.zeros((len(sizes) - 1, sharing.FIELDS), np.int64)
         self.workspace = 0 if self.in_place else self.batch * strides[0]

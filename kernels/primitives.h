@@ -48,7 +48,7 @@ static int has_x86_64_v4(void) { return 0; }
 #define UNROLL _Pragma("GCC unroll 16")
 
 #if defined(__x86_64__) || defined(_M_X64)
-#include <xmmintrin.h>
+#include <immintrin.h>
 INLINE int64_t flush_denormals(void) {
     const int64_t state = _mm_getcsr();
     _mm_setcsr((unsigned)state | 0x8040); /* results to 0, and operands */
@@ -64,6 +64,8 @@ INLINE int64_t arrive(int64_t *counter) { return __atomic_fetch_add(counter, 1, 
 INLINE int64_t arrivals(int64_t *counter) { return __atomic_load_n(counter, __ATOMIC_ACQUIRE); }
 
 #define REAL float
+#define REDUCE(operation) _mm512_reduce_##operation##_ps
+#define MAXIMUM _mm512_max_ps
 #define BITS uint32_t
 #define MANTISSA 23
 #define EXPONENT_BIAS 127
@@ -74,7 +76,11 @@ INLINE int64_t arrivals(int64_t *counter) { return __atomic_load_n(counter, __AT
 #undef MANTISSA
 #undef EXPONENT_BIAS
 #undef NAMED
+#undef REDUCE
+#undef MAXIMUM
 #define REAL double
+#define REDUCE(operation) _mm512_reduce_##operation##_pd
+#define MAXIMUM _mm512_max_pd
 #define BITS uint64_t
 #define MANTISSA 52
 #define EXPONENT_BIAS 1023
@@ -180,36 +186,58 @@ static double NAMED(sum_of_squares)(const REAL *p, ptrdiff_t n) {
     return total;
 }
 
-static REAL NAMED(largest)(const REAL *p, ptrdiff_t n) {
-    REAL top[LANES];
-    ptrdiff_t i = 0;
-    for (int lane = 0; lane < LANES; lane++) top[lane] = p[0];
-    for (; i + LANES <= n; i += LANES)
-        for (int lane = 0; lane < LANES; lane++) top[lane] = p[i + lane] > top[lane] ? p[i + lane] : top[lane];
-    for (; i < n; i++) top[0] = p[i] > top[0] ? p[i] : top[0];
-    UNROLL for (int half = LANES / 2; half > 0; half /= 2)
-        for (int lane = 0; lane < half; lane++) top[lane] = top[lane + half] > top[lane] ? top[lane + half] : top[lane];
-    return top[0];
-}
-
-static REAL NAMED(sum_of)(const REAL *p, ptrdiff_t n) {
-    REAL sums[LANES] = {0};
-    ptrdiff_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int lane = 0; lane < LANES; lane++) sums[lane] += p[i + lane];
-    for (; i < n; i++) sums[0] += p[i];
-    UNROLL for (int half = LANES / 2; half > 0; half /= 2)
-        for (int lane = 0; lane < half; lane++) sums[lane] += sums[lane + half];
-    return sums[0];
+/* Reductions by lanes, and of the lanes pairwise: few steps wait for each other. */
+INLINE REAL NAMED(sum_lanes)(NAMED(vector) lanes) {
+#if defined(__AVX512F__)
+    return REDUCE(add)(lanes);
+#else
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int lane = 0; lane < half; lane++) lanes[lane] += lanes[lane + half];
+    return lanes[0];
+#endif
 }
 
 INLINE REAL NAMED(dot)(const REAL *a, const REAL *b, ptrdiff_t n) {
     NAMED(vector) sums = {0};
     for (ptrdiff_t i = 0; i < n; i += LANES) sums += NAMED(load)(a + i) * NAMED(load)(b + i);
-    UNROLL for (int half = LANES / 2; half > 0; half /= 2) { /* pairwise: few steps wait for each other */
-        UNROLL for (int lane = 0; lane < half; lane++) sums[lane] += sums[lane + half];
+    return NAMED(sum_lanes)(sums);
+}
+
+INLINE REAL NAMED(sum_of)(const REAL *p, ptrdiff_t n) {
+    NAMED(vector) sums = {0};
+    REAL rest = 0;
+    ptrdiff_t i = 0;
+    for (; i + LANES <= n; i += LANES) sums += NAMED(load)(p + i);
+    for (; i < n; i++) rest += p[i];
+    return rest + NAMED(sum_lanes)(sums);
+}
+
+INLINE REAL NAMED(largest)(const REAL *p, ptrdiff_t n) {
+    REAL top = p[0];
+    ptrdiff_t i = 0;
+#if defined(__AVX512F__)
+    if (n >= LANES) {
+        NAMED(vector) tops = NAMED(load)(p);
+        for (i = LANES; i + LANES <= n; i += LANES) tops = MAXIMUM(NAMED(load)(p + i), tops);
+        top = REDUCE(max)(tops);
     }
-    return sums[0];
+#endif
+    for (; i < n; i++) top = p[i] > top ? p[i] : top;
+    return top;
+}
+
+INLINE void NAMED(combine)(const REAL *rows, ptrdiff_t stride, const REAL *coefficients, ptrdiff_t n, REAL *out) {
+    for (ptrdiff_t j = 0; j < stride; j += LANES) {
+        NAMED(vector) sum = NAMED(load)(out + j);
+        for (ptrdiff_t i = 0; i < n; i++) sum += NAMED(load)(rows + i * stride + j) * coefficients[i];
+        NAMED(store)(out + j, sum);
+    }
+}
+
+INLINE void NAMED(outer)(const REAL *column, ptrdiff_t n, const REAL *row, ptrdiff_t stride, REAL *out) {
+    for (ptrdiff_t i = 0; i < n; i++)
+        for (ptrdiff_t j = 0; j < stride; j += LANES)
+            NAMED(store)(out + i * stride + j, NAMED(load)(row + j) * column[i]);
 }
 
 #undef LANES

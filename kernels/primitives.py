@@ -61,6 +61,14 @@ def dot(a, b, n):
     """Sum of products of two vectors, ``n`` whole vectors of the processor long, by lanes."""
 
 
+def combine(rows, stride, coefficients, n, out):
+    """out += sum over i < n of coefficients[i] rows[i], rows of ``stride`` numbers, which are whole vectors."""
+
+
+def outer(column, n, row, stride, out):
+    """out = column row^T, for n rows of ``stride`` numbers, which are whole vectors."""
+
+
 def flush_denormals():
     """Let this thread take numbers too small to be normal for 0, as they cost a hundred times as much: their state before.
 
