@@ -128,6 +128,11 @@ def forward(engine, network, parameters, X):
     return out
 
 
+def row_predictor(engine, network, parameters):
+    plan = online_plan(engine, network, parameters.dtype)
+    return engine.entries.RowPredictor(plan, network.sizes[0], network.sizes[-1], engine.read_only(parameters))
+
+
 def update(engine, optimizer, parameters, gradient, slots, step):
     code, rate = engine.optimizer_codes(optimizer.name, parameters.dtype)
     options = np.array(optimizer.options, np.float64)

@@ -1,11 +1,14 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The engine compiled ahead of time: setup.py types its sources and the rules into _engine.pxi; here are its entry points."""
 
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBuffer_Release, PyObject_GetBuffer
 from cython cimport floating
 from libc.math cimport INFINITY, log as c_log, logf, pow as c_pow, powf, rint, rintf, sqrt as c_sqrt, sqrtf
 from libc.stdint cimport int64_t
 
 import numpy as np
+
+from fastmlp.kernels.network import aligned_zeros
 
 cdef extern from "primitives.h" nogil:
     int VECTOR_BYTES
@@ -252,3 +255,48 @@ def run_activation(Py_ssize_t code, floating[:, ::1] z, Py_ssize_t rows, Py_ssiz
 def run_derivative(Py_ssize_t code, const floating[:, ::1] a, floating[:, ::1] delta):
     with nogil:
         derive(code, <floating*>&a[0, 0], &delta[0, 0], delta.shape[0], delta.shape[1], delta.shape[1])
+
+
+cdef class RowPredictor:
+    """Outputs of a network for one row at a time, without checks beyond the row's size; see compile_predict of MLP."""
+
+    cdef object keep, out
+    cdef int64_t* layers
+    cdef void* local
+    cdef void* workspace
+    cdef void* outputs
+    cdef Py_ssize_t n_layers, itemsize, n_bytes
+
+    def __init__(self, plan, n_inputs, n_outputs, parameters):
+        local = aligned_zeros((1, plan.n_local), parameters.dtype)
+        workspace = aligned_zeros(plan.workspace, parameters.dtype)
+        self.out = np.zeros(n_outputs, parameters.dtype)
+        run_rearrange(plan.layers, parameters, local)
+        self.keep = plan, local, workspace
+        self.layers = <int64_t*><size_t>plan.layers.ctypes.data
+        self.local, self.workspace = <void*><size_t>local.ctypes.data, <void*><size_t>workspace.ctypes.data
+        self.outputs = <void*><size_t>self.out.ctypes.data
+        self.n_layers, self.itemsize = len(plan.layers), parameters.itemsize
+        self.n_bytes = n_inputs * parameters.itemsize
+
+    def __call__(self, x):
+        cdef Py_buffer view
+        PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS)
+        try:
+            if view.itemsize != self.itemsize or view.len != self.n_bytes:
+                raise ValueError(f"the row must be {self.n_bytes // self.itemsize} numbers of the model's dtype.")
+            with nogil:
+                if self.itemsize == sizeof(float):
+                    predict_row(self.layers, self.n_layers, <float*>view.buf, <float*>self.local, <float*>self.outputs,
+                                <float*>self.workspace)
+                else:
+                    predict_row(self.layers, self.n_layers, <double*>view.buf, <double*>self.local,
+                                <double*>self.outputs, <double*>self.workspace)
+        finally:
+            PyBuffer_Release(&view)
+        return self.out
+
+
+def run_rearrange(const int64_t[:, ::1] layers, const floating[::1] parameters, floating[:, ::1] local):
+    with nogil:
+        rearrange(<int64_t*>&layers[0, 0], layers.shape[0], <floating*>&parameters[0], &local[0, 0], False)

@@ -151,7 +151,10 @@ def train(
                 1 if by_columns else 0, low, high, inputs, first_offsets, layers, n_layers, layer_rows, batch, numbers, y,
                 sample_weight, weighted, total, loss, linked, parameters, workspace, scratch, losses,
             )  # fmt: skip
-            if n_groups > 0:
+            if n_groups > 0 and low == high:  # a last batch may be short
+                for i in range(n_parameters):
+                    sums[part * n_parameters + i] = T(0)
+            elif n_groups > 0:
                 learn_part(
                     0, 1, 0, low, high, inputs, first_offsets, strips, layers, n_layers, layer_rows, batch, NO_RULE,
                     parameters, at(sums, part * n_parameters), slots, n_parameters, 0.0, 0.0, options, workspace, scratch,

@@ -57,6 +57,10 @@ def forward(network, parameters, X):
     return compiled.forward(_engine, network, parameters, X)
 
 
+def row_predictor(network, parameters):
+    return compiled.row_predictor(_engine, network, parameters)
+
+
 def loss_and_gradient(network, parameters, X, y, sample_weight=None, alpha=0.0):
     return compiled.loss_and_gradient(_engine, network, parameters, X, y, sample_weight, alpha)
 

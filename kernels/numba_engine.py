@@ -12,6 +12,7 @@ from numba import types
 from numba.extending import register_jitable
 
 from fastmlp.kernels import epochs, inference, learning, numba_primitives, online, primitives, products, sharing
+from fastmlp.kernels.network import aligned_zeros
 from fastmlp.kernels.numba_pieces import COMPILE, SOURCE_HASH, call
 from fastmlp.kernels.numba_primitives import at, data_of, lanes, tile_rows
 from fastmlp.kernels.primitives import NO_RULE
@@ -71,9 +72,8 @@ def _compiled_sources():
 
 
 _compiled = _compiled_sources()
-train, train_online, rearrange, predict, product = (
-    _compiled[name] for name in ("train", "train_online", "rearrange", "predict", "product")
-)
+_ENTERED = "train", "train_online", "rearrange", "predict_row", "predict", "product"
+train, train_online, rearrange, predict_row, predict, product = (_compiled[name] for name in _ENTERED)
 
 
 @_njit
@@ -109,6 +109,36 @@ def run_online(
     rearrange(table, n_layers, data_of(parameters), w, True)
     for slot in range(slots.shape[0]):
         rearrange(table, n_layers, at(data_of(slots), slot * parameters.size), at(w, (2 + slot) * n), True)
+
+
+@_njit
+def run_rearrange(layers, parameters, local):
+    rearrange(data_of(layers), layers.shape[0], data_of(parameters), data_of(local), False)
+
+
+@_njit
+def run_predict_row(layers, x, local, out, workspace):
+    predict_row(
+        data_of(layers), layers.shape[0], data_of(x), data_of(local), data_of(out), data_of(workspace)
+    )  # fmt: skip
+
+
+class RowPredictor:
+    """The twin of the class in engine.pyx."""
+
+    def __init__(self, plan, n_inputs, n_outputs, parameters):
+        local = aligned_zeros((1, plan.n_local), parameters.dtype)
+        workspace = aligned_zeros(plan.workspace, parameters.dtype)
+        run_rearrange(plan.layers, parameters, local)
+        self._n_inputs, self._dtype = n_inputs, parameters.dtype
+        self._arguments = local, np.zeros(n_outputs, parameters.dtype), workspace
+        self._layers = plan.layers
+
+    def __call__(self, x):
+        if x.size != self._n_inputs or x.dtype != self._dtype:
+            raise ValueError(f"the row must be {self._n_inputs} numbers of the model's dtype.")
+        run_predict_row(self._layers, x.ravel(), *self._arguments)
+        return self._arguments[1]
 
 
 @_njit

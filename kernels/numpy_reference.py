@@ -84,6 +84,15 @@ def forward(network, parameters, X):
     return X
 
 
+def row_predictor(network, parameters):
+    """A function from one row, an array of the parameters' dtype, to its outputs.
+
+    It knows the parameters as they are now, and may give the same array again and again.
+    """
+    parameters = parameters.copy()
+    return lambda x: forward(network, parameters, x.reshape(1, -1))[0]
+
+
 def loss_and_gradient(network, parameters, X, y, sample_weight=None, alpha=0.0):
     """(data loss, penalty, gradient) of the weighted mean over rows; penalty = alpha |W|^2 / (2 sum of weights)."""
     weight = np.ones(len(X), X.dtype) if sample_weight is None else sample_weight

@@ -65,6 +65,51 @@ def rearrange(layers: Integers, n_layers: int, flat: Vector, local: Vector, back
                 biases[j] = b[j]
 
 
+def padded_inputs(row: Vector, layers: Integers, workspace: Vector) -> Vector:
+    """A row of X where a first layer that is narrow can take it by whole vectors."""
+    if not layers[NARROW]:
+        return row
+    for i in range(layers[FAN_IN]):
+        workspace[i] = row[i]
+    return workspace
+
+
+def forward_row(layers: Integers, n_layers: int, w: Vector, inputs: Vector, workspace: Vector) -> None:
+    """Outputs of every layer for one row."""
+    T = type(w[0])
+    a: Vector = inputs
+    for l in range(n_layers):
+        layer: Integers = at_integers(layers, l * FIELDS)
+        fan_in, fan_out, stride, width = layer[FAN_IN], layer[FAN_OUT], layer[STRIDE], layer[WIDTH]
+        W: Vector = at(w, layer[LOCAL])
+        b: Vector = at(W, (fan_out if layer[NARROW] else fan_in) * stride)
+        out: Vector = at(workspace, layer[OUTPUTS])
+        for j in range(width):
+            out[j] = b[j]
+        if layer[NARROW]:
+            for j in range(fan_out):
+                out[j] += dot(at(W, j * stride), a, stride)
+        else:
+            combine(W, stride, a, fan_in, out)
+        activate(layer[ACTIVATE], out, 1, fan_out, width)
+        for j in range(fan_out, width):  # f(0) is not always 0
+            out[j] = T(0)
+        a = out
+
+
+def predict_row(
+    layers: Integers, n_layers: int, x: Vector, w: Vector, out: Vector, workspace: Vector
+) -> None:
+    """Outputs for one row, with parameters in local layout."""
+    denormals = flush_denormals()
+    last: Integers = at_integers(layers, (n_layers - 1) * FIELDS)
+    forward_row(layers, n_layers, w, padded_inputs(x, layers, workspace), workspace)
+    outputs: Vector = at(workspace, last[OUTPUTS])
+    for j in range(last[FAN_OUT]):
+        out[j] = outputs[j]
+    restore_denormals(denormals)
+
+
 def train_online(
     layers: Integers, n_layers: int, X: Vector, n_inputs: int, y: Vector, order: Integers, n_rows: int,
     sample_weight: Vector, weighted: bint, alpha: float, loss: int, linked: bint, optimizer: int, rate_rule: int,
@@ -79,7 +124,6 @@ def train_online(
     n_outputs = last[FAN_OUT]
     outputs: Vector = at(workspace, last[OUTPUTS])
     errors: Vector = at(workspace, last[DELTAS])
-    narrow_first = layers[NARROW]
     for s in range(n_rows):
         number = order[s]
         decay: float = alpha
@@ -87,33 +131,14 @@ def train_online(
             if sample_weight[number] == 0:
                 continue
             decay = alpha / sample_weight[number]
-        inputs: Vector = at(X, number * n_inputs)
-        if narrow_first:
-            for i in range(n_inputs):
-                workspace[i] = inputs[i]
-            inputs = workspace
+        inputs: Vector = padded_inputs(at(X, number * n_inputs), layers, workspace)
         penalty: float = 0.0
-        a: Vector = inputs
-        for l in range(n_layers):
-            layer: Integers = at_integers(layers, l * FIELDS)
-            fan_in, fan_out, stride, width = layer[FAN_IN], layer[FAN_OUT], layer[STRIDE], layer[WIDTH]
-            W: Vector = at(w, layer[LOCAL])
-            n = fan_out if layer[NARROW] else fan_in
-            b: Vector = at(W, n * stride)
-            out: Vector = at(workspace, layer[OUTPUTS])
-            for j in range(width):
-                out[j] = b[j]
-            if layer[NARROW]:
-                for j in range(fan_out):
-                    out[j] += dot(at(W, j * stride), a, stride)
-            else:
-                combine(W, stride, a, fan_in, out)
-            activate(layer[ACTIVATE], out, 1, fan_out, width)
-            for j in range(fan_out, width):  # f(0) is not always 0
-                out[j] = T(0)
-            if alpha > 0:
-                penalty += sum_of_squares(W, n * stride)
-            a = out
+        if alpha > 0:
+            for l in range(n_layers):
+                layer: Integers = at_integers(layers, l * FIELDS)
+                n = layer[FAN_OUT] if layer[NARROW] else layer[FAN_IN]
+                penalty += sum_of_squares(at(w, layer[LOCAL]), n * layer[STRIDE])
+        forward_row(layers, n_layers, w, inputs, workspace)
         results[0] += weighted_loss(loss, outputs, at(y, number * n_outputs), T(1), errors, n_outputs)
         results[1] += penalty * decay / 2
         if not linked:
@@ -121,11 +146,11 @@ def train_online(
         for l in range(n_layers - 1, -1, -1):
             layer = at_integers(layers, l * FIELDS)
             fan_in, fan_out, stride, width = layer[FAN_IN], layer[FAN_OUT], layer[STRIDE], layer[WIDTH]
-            W = at(w, layer[LOCAL])
+            W: Vector = at(w, layer[LOCAL])
             G: Vector = at(g, layer[LOCAL])
             n = fan_out if layer[NARROW] else fan_in
             delta: Vector = at(workspace, layer[DELTAS])
-            a = inputs if l == 0 else at(workspace, layer[INPUTS])
+            a: Vector = inputs if l == 0 else at(workspace, layer[INPUTS])
             if l > 0:
                 below: Integers = at_integers(layers, (l - 1) * FIELDS)
                 error: Vector = at(workspace, below[DELTAS])

@@ -227,7 +227,16 @@ INLINE REAL NAMED(largest)(const REAL *p, ptrdiff_t n) {
 }
 
 INLINE void NAMED(combine)(const REAL *rows, ptrdiff_t stride, const REAL *coefficients, ptrdiff_t n, REAL *out) {
-    for (ptrdiff_t j = 0; j < stride; j += LANES) {
+    ptrdiff_t j = 0;
+    for (; j + 4 * LANES <= stride; j += 4 * LANES) { /* four sums that need not wait for each other */
+        NAMED(vector) sums[4];
+        UNROLL for (int v = 0; v < 4; v++) sums[v] = NAMED(load)(out + j + v * LANES);
+        for (ptrdiff_t i = 0; i < n; i++)
+            UNROLL for (int v = 0; v < 4; v++)
+                sums[v] += NAMED(load)(rows + i * stride + j + v * LANES) * coefficients[i];
+        UNROLL for (int v = 0; v < 4; v++) NAMED(store)(out + j + v * LANES, sums[v]);
+    }
+    for (; j < stride; j += LANES) {
         NAMED(vector) sum = NAMED(load)(out + j);
         for (ptrdiff_t i = 0; i < n; i++) sum += NAMED(load)(rows + i * stride + j) * coefficients[i];
         NAMED(store)(out + j, sum);
