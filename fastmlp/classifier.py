@@ -6,7 +6,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import column_or_1d, validate_data
 
 from .base_estimator import BaseMLP
 
@@ -212,7 +212,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             raise ValueError(f"{self.n_outputs_} outputs for classes of shape {self.classes_.shape}")
 
     def _decode(self, output):
-        return self._label_binarizer().inverse_transform(output.ravel() if self.n_outputs_ == 1 else output)
+        if self._label_type.startswith("multilabel"):
+            return self._label_binarizer().inverse_transform(output)
+        number = (output[:, 0] > 0.5).astype(int) if self.n_outputs_ == 1 else output.argmax(axis=1)
+        return self.classes_[number]
 
     def _score(self, X, y, sample_weight):
         return accuracy_score(y, self._decode(self._forward(X)), sample_weight=sample_weight)
@@ -238,12 +241,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def predict(self, X):
         """Predicted classes, shape (n_samples,), or (n_samples, n_classes) of 0 and 1 for several labels per row."""
-        check_is_fitted(self)
         return self._decode(self._output(X))
 
     def predict_proba(self, X):
         """Probability of each class, shape (n_samples, n_classes), in the order of ``classes_``."""
-        check_is_fitted(self)
         output = self._output(X)
         return np.hstack([1 - output, output]) if self.n_outputs_ == 1 else output
 

@@ -179,6 +179,18 @@ class MLP(LayeredNetwork, Savable):
         with ThreadLimit(self.n_jobs):
             return predict_rows(self._backend.module, self._network, self._state.parameters, X)
 
+    def compile_predict(self):
+        """A function for one row at a time, without validation, in less than a microsecond for a small network.
+
+        Returns
+        -------
+        callable
+            From an array of n_inputs numbers in the model's dtype to the outputs, shape (n_outputs,). It knows the
+            weights as they are now and gives the same array each time: copy what you keep, and take one per thread.
+            The GIL is released while it computes.
+        """
+        return self._backend.module.row_predictor(self.network, self.parameters)
+
     def evaluate(self, X, y, sample_weight=None):
         """{'loss': without penalty, 'accuracy': share of rows} for cross-entropies, else {'loss', 'r2'}."""
         self._need_weights()

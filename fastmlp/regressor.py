@@ -6,7 +6,7 @@ from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import column_or_1d, validate_data
 
 from .base_estimator import BaseMLP
 from .checks import check_numeric
@@ -218,5 +218,4 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def predict(self, X):
         """Predicted values, shape (n_samples,), or (n_samples, n_outputs) where y had several columns."""
-        check_is_fitted(self)
         return self._decode(self._output(X))

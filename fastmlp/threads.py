@@ -16,13 +16,18 @@ def _controller():
     return ThreadpoolController()
 
 
+@cache
+def _cores():
+    return joblib.cpu_count()
+
+
 def allowed_threads():
     """As many as the processor has for us, OMP_NUM_THREADS allows, and BLAS and OpenMP are held to at the moment.
 
     So the limits of threadpoolctl and those that joblib sets in its workers hold for fastmlp too.
     """
     limits = [library.num_threads for library in _controller().lib_controllers]
-    limits = [limit for limit in limits if limit] + [joblib.cpu_count()]
+    limits = [limit for limit in limits if limit] + [_cores()]
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     if asked.isdecimal():
         limits.append(int(asked))
@@ -50,7 +55,7 @@ class ThreadLimit:
 
     def __enter__(self):
         self._stack = ExitStack()
-        self._stack.enter_context(team.limited_to(allowed_threads() if self.n_threads is None else self.n_threads))
+        self._stack.enter_context(team.limited_to(allowed_threads if self.n_threads is None else self.n_threads))
         if self.n_threads is None:
             return
         with ThreadLimit._lock:

@@ -16,6 +16,7 @@ from fastmlp.kernels.rules import LOSSES, OPTIMIZERS
 from .checks import check_integer, check_real
 
 CHUNK_SECONDS = 0.1
+LARGE_STEP_FLOPS = 6e10  # tenths of a second on two cores
 FIRST_CHUNK_FLOPS = 1e8  # before a speed is known: tens of milliseconds on any machine
 DENSE_BLOCK_BYTES = 2**25  # sparse rows are made dense in blocks of this size
 
@@ -179,7 +180,41 @@ class Epochs:
         state.drop_epoch_in_progress()
         raise Diverged
 
+    def _run_large_step(self):
+        """A step that takes too long for Ctrl-C to wait for: its rows pass in blocks, the update comes at the end."""
+        state, network = self.state, self.network
+        rows = state.order[state.position : state.position + self.batch_size]
+        weight = np.ones(len(rows), self.y.dtype) if self.sample_weight is None else self.sample_weight[rows]
+        total = float(weight.sum(dtype=np.float64))
+        if total > 0:
+            block = max(1, int(LARGE_STEP_FLOPS / 4 / _flops_per_row(network)))
+            gradient, data_loss, penalty, alpha = np.zeros_like(state.parameters), 0.0, 0.0, self.alpha
+            for start in range(0, len(rows), block):
+                self._stop_if_interrupted()
+                part = rows[start : start + block]
+                share = float(weight[start : start + block].sum(dtype=np.float64)) / total
+                if share == 0:
+                    continue
+                with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                    loss, more, slope = self.backend.loss_and_gradient(
+                        network, state.parameters, take_rows(self.X, part), self.y[part],
+                        weight[start : start + block], alpha,
+                    )  # fmt: skip
+                    gradient += slope * gradient.dtype.type(share)
+                data_loss, penalty, alpha = data_loss + share * loss, penalty + share * more, 0.0
+            state.step += 1
+            self.backend.update(state.optimizer, state.parameters, gradient, state.slots, state.step)
+            state.loss_sum += len(rows) * data_loss
+            state.penalty_sum += len(rows) * penalty
+        state.position += len(rows)
+        self.rows_done += len(rows)
+        if self.on_rows is not None:
+            self.on_rows(len(rows))
+
     def _run_chunk(self):
+        if _flops_per_row(self.network) * self.batch_size > LARGE_STEP_FLOPS:
+            self._run_large_step()
+            return
         state, weight = self.state, self.sample_weight
         n_rows = self.batch_size * int(max(1, min(self._batches, self._max_batches, len(state.order))))
         rows = state.order[state.position : state.position + n_rows]

@@ -48,7 +48,7 @@ def _train(
     sample_weight, alpha, results,
 ):  # fmt: skip
     plan = plan_of(engine, network, parameters.dtype, min(batch_size, len(order)))
-    n_threads = plan.n_threads(team.size(), len(order))
+    n_threads = plan.n_threads(len(order))
     buffers = plan.take_buffers(n_threads)
     buffers.counter[0] = 0
     options = np.array(options, np.float64)
@@ -113,7 +113,7 @@ def _columns(matrix, lanes, n_threads):
 def forward(engine, network, parameters, X):
     out = np.empty((len(X), network.sizes[-1]), parameters.dtype)
     plan = plan_of(engine, network, parameters.dtype, min(PREDICT_ROWS, max(len(X), 1)), learning=False)
-    n_threads = plan.n_threads(team.size(), len(X))
+    n_threads = plan.n_threads(len(X))
     buffers = plan.take_buffers(n_threads)
     parameters, X = engine.read_only(parameters), engine.read_only(X)
 

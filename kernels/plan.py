@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastmlp.kernels import sharing
+from fastmlp.kernels import sharing, team
 from fastmlp.kernels.learning import SCRATCH_ROWS
 from fastmlp.kernels.network import aligned_zeros
 from fastmlp.kernels.products import DEPTH, PACKED_DEPTH
@@ -66,7 +66,7 @@ class Plan:
         self.dtype, self.lanes = dtype, lanes
         self.batch = -(-batch_size // rows) * rows
         self.in_place = sizes[0] % rows == 0
-        self.flops = 6 * network.n_parameters * batch_size if learning else 2 * network.n_parameters
+        self.flops = (6 if learning else 2) * network.n_parameters  # for one row
         # Columns cost a copy of the weights before and after the call, and save sending them from core to core in
         # every step; what goes from core to core instead is the first layer's outputs and deltas.
         self.by_columns = bool(learning and self.in_place and len(sizes) > 2 and sizes[0] > 3 * self.batch)
@@ -105,11 +105,11 @@ class Plan:
         stride = -(-width // self.lanes) * self.lanes
         return stride + self.lanes if stride * self.dtype.itemsize >= 2048 and stride % 64 == 0 else stride
 
-    def n_threads(self, wanted, n_rows):
-        """As many of ``wanted`` threads as pay."""
-        if self.learning:
-            return wanted if self.flops > STEP_FLOPS and self.flops / self.batch * n_rows > CALL_FLOPS else 1
-        return wanted if self.flops * n_rows > CALL_FLOPS else 1
+    def n_threads(self, n_rows):
+        """As many threads as there are now and as pay."""
+        if self.flops * n_rows < CALL_FLOPS or (self.learning and self.flops * self.batch < STEP_FLOPS):
+            return 1
+        return team.size()
 
     def n_workspaces(self, n_threads):
         return 1 if self.learning else n_threads

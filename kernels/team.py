@@ -46,7 +46,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextlib.contextmanager
 def limited_to(n_threads):
-    """Calls inside the ``with`` block use at most so many threads."""
+    """Calls inside the ``with`` block use at most so many threads: a number, or a function that knows it by then."""
     token = _limit.set(n_threads)
     try:
         yield
@@ -57,8 +57,10 @@ def limited_to(n_threads):
 def size():
     """How many threads a call may use now, those of other calls taken off: at least one."""
     wanted = _limit.get()
-    if wanted is None or wanted < 2:
+    if wanted is None:
         return 1
+    if callable(wanted):
+        wanted = wanted()
     return max(1, wanted - _busy)
 
 
