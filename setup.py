@@ -1,7 +1,7 @@
 """Builds the compiled engine. The rest of the packaging is in pyproject.toml.
 
-The rules and the engine (SOURCES) hold each formula and each loop once, in Python. Here their lines are typed for Cython
-by a few substitutions, and a loop is written around each rule for the rows of its tables, into the include file
+The rules and the engine (SOURCES) hold each formula and each loop once, in Python. Here their lines are typed for
+Cython by a few substitutions, and a loop is written around each rule for the rows of its tables, into the include file
 kernels/_engine.pxi (generated, ignored). The extension is compiled for several levels of the x86-64 instruction
 set, of which cython_cpu.py takes the best that the processor has.
 """
@@ -53,7 +53,11 @@ def typed(function, kinds, returns, local):
     types |= {node.target.id: TYPES[node.annotation.id] for node in ast.walk(tree) if isinstance(node, ast.AnnAssign)}
     lines = source.splitlines(keepends=True)
     for node in ast.walk(tree):  # Cython knows no C loop for a range whose step is a variable
-        if isinstance(node, ast.For) and len(node.iter.args) == 3 and isinstance(node.iter.args[2], (ast.Name, ast.Call)):
+        if (
+            isinstance(node, ast.For)
+            and len(node.iter.args) == 3
+            and isinstance(node.iter.args[2], (ast.Name, ast.Call))
+        ):
             i, (start, stop, step) = node.target.id, map(ast.unparse, node.iter.args)
             lines[node.lineno - 1] = f"{' ' * node.col_offset}for {i} from {start} <= {i} < {stop} by {step}:\n"
     body = "".join(lines[tree.body[0].lineno - 1 :])
@@ -72,7 +76,7 @@ def typed_by_annotations(function):
 
 
 def typed_rule(function, pointers=0, counts=0, doubles=0):
-    """A rule's first ``pointers`` arguments are rows, the next ``counts`` integers; its last ``doubles`` are float64."""
+    """A rule: first ``pointers`` rows, then ``counts`` integers, and ``doubles`` float64 arguments at the end."""
     tree = ast.parse(inspect.getsource(function)).body[0]
     result = next((node.value for node in ast.walk(tree) if isinstance(node, ast.Return)), None)
     returns = "floating"
@@ -109,7 +113,9 @@ def activation_loops(table):
             flat = "for j in range(rows * columns if columns == stride else 0)"
             by_row = "for i in range(0 if columns == stride else rows):"
             inner = "    for j in range(columns)"
-            forward.append([f"{flat}: z[j] = {f}(z[j])", by_row, f"{inner}: z[i * stride + j] = {f}(z[i * stride + j])"])
+            forward.append(
+                [f"{flat}: z[j] = {f}(z[j])", by_row, f"{inner}: z[i * stride + j] = {f}(z[i * stride + j])"]
+            )
             backward.append([
                 f"{flat}: delta[j] = delta[j] * {d}(a[j])",
                 by_row,
@@ -174,8 +180,8 @@ def extensions():
         copy = KERNELS / f"engine_{level}.pyx"
         shutil.copyfile(KERNELS / "engine.pyx", copy)
         yield Extension(
-            f"fastmlp.kernels.engine_{level}", [str(copy)], include_dirs=[str(KERNELS)], depends=["kernels/primitives.h"],
-            extra_compile_args=flags + more,
+            f"fastmlp.kernels.engine_{level}", [str(copy)], include_dirs=[str(KERNELS)],
+            depends=["kernels/primitives.h"], extra_compile_args=flags + more,
         )  # fmt: skip
 
 

@@ -11,18 +11,19 @@ KERNELS = ("dense_forward", "activation_derivative", "delta_backpropagation", "w
 
 
 def arguments(kernel, rows, fan_in, fan_out, dtype):
-    """(arguments, floating-point operations) of one call on random data of a layer of that size."""
+    """(arguments, floating-point operations, bytes moved) of one call on random data of a layer of that size."""
     rng = np.random.RandomState(0)
     X, W, b = (rng.standard_normal(shape).astype(dtype) for shape in ((rows, fan_in), (fan_in, fan_out), fan_out))
     delta = rng.standard_normal((rows, fan_out)).astype(dtype)
     product = 2 * rows * fan_in * fan_out
-    n = W.size
+    n, moved = W.size, X.nbytes + W.nbytes + delta.nbytes
+    adam = optimizer("adam"), W.ravel().copy(), W.ravel() / 100, new_slots("adam", n, dtype), 1
     return {
-        "dense_forward": (("relu", X, W, b), product),
-        "activation_derivative": (("tanh", np.tanh(delta), delta), 3 * delta.size),
-        "delta_backpropagation": ((delta, W), product),
-        "weight_gradient": ((X, delta), product),
-        "update": ((optimizer("adam"), W.ravel().copy(), W.ravel() / 100, new_slots("adam", n, dtype), 1), 12 * n),
+        "dense_forward": (("relu", X, W, b), product, moved),
+        "activation_derivative": (("tanh", np.tanh(delta), delta), 3 * delta.size, 3 * delta.nbytes),
+        "delta_backpropagation": ((delta, W), product, moved),
+        "weight_gradient": ((X, delta), product, moved),
+        "update": (adam, 12 * n, 7 * W.nbytes),
     }[kernel]
 
 
@@ -31,7 +32,7 @@ def arguments(kernel, rows, fan_in, fan_out, dtype):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kernel", KERNELS)
 def bench_kernel(benchmark, kernel, size, dtype, backend):
-    given, operations = arguments(kernel, *SIZES[size], dtype)
+    given, operations, moved = arguments(kernel, *SIZES[size], dtype)
     function = getattr(backends.choose(backend).module, kernel)
-    benchmark.extra_info["operations"] = operations
+    benchmark.extra_info |= {"operations": operations, "bytes": moved}
     benchmark.pedantic(function, given, rounds=60, iterations=3, warmup_rounds=5)

@@ -1,6 +1,7 @@
 """The contract (numpy_reference.py) over a compiled engine: arrays in, pointers and codes on to its entry points."""
 
 import contextlib
+from itertools import pairwise
 
 import numpy as np
 
@@ -37,8 +38,8 @@ def loss_and_gradient(engine, network, parameters, X, y, sample_weight, alpha):
     results, gradient = np.zeros(3), np.empty_like(parameters)
     slots = np.empty((0, parameters.size), parameters.dtype)
     _train(
-        engine, network, (0, 0), 0.0, (), parameters, slots, gradient, 0, X, y, np.arange(len(X)), len(X), sample_weight,
-        alpha, results,
+        engine, network, (0, 0), 0.0, (), parameters, slots, gradient, 0, X, y, np.arange(len(X)), len(X),
+        sample_weight, alpha, results,
     )  # fmt: skip
     return results[0] / len(X), results[1] / len(X), gradient
 
@@ -59,16 +60,17 @@ def _train(
     def arguments_of(thread):
         return (
             thread, n_threads, buffers.counter, plan.layers, plan.layer_rows, X, plan.in_place, plan.by_columns,
-            plan.n_groups, y, order,
-            batch_size, weight, alpha, plan.loss, linked, *codes, parameters, gradient, slots, step, learning_rate,
-            options, buffers.workspaces[0], buffers.sums, buffers.offsets[thread], buffers.scratch[thread], buffers.losses,
-            buffers.squares, plan.n_squares, results,
+            plan.n_groups, y, order, batch_size, weight, alpha, plan.loss, linked, *codes, parameters, gradient, slots,
+            step, learning_rate, options, buffers.workspaces[0], buffers.sums, buffers.offsets[thread],
+            buffers.scratch[thread], buffers.losses, buffers.squares, plan.n_squares, results,
         )  # fmt: skip
 
     matrices = []
     if plan.by_columns and n_threads > 1:
         size = network.sizes[0] * network.sizes[1]
-        matrices = [vector[:size].reshape(network.sizes[:2]) for vector in (parameters, *slots, gradient) if vector.size]
+        matrices = [
+            vector[:size].reshape(network.sizes[:2]) for vector in (parameters, *slots, gradient) if vector.size
+        ]
     with columns_by_thread(matrices, plan.lanes, n_threads):
         team.run(n_threads, engine.entries.run_train, arguments_of, buffers.counter)
     plan.give_back(buffers)
@@ -83,8 +85,8 @@ def _train_online(
     engine.entries.run_online(
         plan.layers, X, y, order, weight, alpha, plan.loss, LOSSES[network.loss].link is not None, *codes, parameters,
         slots, step, optimizer.learning_rate, np.array(optimizer.options, np.float64),
-        aligned_zeros((2 + len(slots), plan.n_local), parameters.dtype), aligned_zeros(plan.workspace, parameters.dtype),
-        results,
+        aligned_zeros((2 + len(slots), plan.n_local), parameters.dtype),
+        aligned_zeros(plan.workspace, parameters.dtype), results,
     )  # fmt: skip
 
 
@@ -107,7 +109,7 @@ def columns_by_thread(matrices, lanes, n_threads):
 
 def _columns(matrix, lanes, n_threads):
     cuts = [share(matrix.shape[1], lanes, thread, n_threads) for thread in range(n_threads + 1)]
-    return [slice(*ends) for ends in zip(cuts, cuts[1:])]
+    return [slice(*ends) for ends in pairwise(cuts)]
 
 
 def forward(engine, network, parameters, X):
@@ -119,8 +121,8 @@ def forward(engine, network, parameters, X):
 
     def arguments_of(thread):
         return (
-            thread, n_threads, plan.layers, plan.layer_rows, X, plan.in_place, parameters, out, buffers.workspaces[thread],
-            buffers.offsets[thread], buffers.scratch[thread],
+            thread, n_threads, plan.layers, plan.layer_rows, X, plan.in_place, parameters, out,
+            buffers.workspaces[thread], buffers.offsets[thread], buffers.scratch[thread],
         )  # fmt: skip
 
     team.run(n_threads, engine.entries.run_predict, arguments_of, buffers.counter)

@@ -36,7 +36,9 @@ def _optimizer_codes(name, dtype):
 
 
 _entries = _best_level()
-_engine = Engine(_entries.vector_bytes, _entries.tile_height, _network_codes, _optimizer_codes, _entries, lambda array: array)
+_engine = Engine(
+    _entries.vector_bytes, _entries.tile_height, _network_codes, _optimizer_codes, _entries, lambda array: array
+)
 
 
 def dense_forward(activation, X, W, b):

@@ -238,7 +238,7 @@ def run_product(
 ):
     strips = np.arange(inner) * TILE_ROWS
     cdef int64_t[::1] strip = strips
-    scratch = np.zeros(2 * (VECTOR_BYTES // sizeof(floating)) * (DEPTH + 1) + n_rows * DEPTH, np.asarray(A).dtype)
+    scratch = np.zeros(2 * (VECTOR_BYTES // sizeof(floating)) * (DEPTH + 1) + (n_rows * PACKED_DEPTH if packed else 0), np.asarray(A).dtype)
     cdef floating[::1] panel = scratch
     with nogil:
         product(

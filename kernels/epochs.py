@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from fastmlp.kernels.learning import learn_part, learn_sums, squares_of
 from fastmlp.kernels.primitives import (
-    at_doubles,
     NO_RULE,
     Doubles,
     Integers,
     Number,
     Vector,
     at,
+    at_doubles,
     at_integers,
     bint,
     derive,
@@ -45,18 +45,18 @@ from fastmlp.kernels.sharing import (
 
 def propagate(
     first_layer: int, low: int, high: int, inputs: Vector, offsets: Integers, layers: Integers, n_layers: int,
-    layer_rows: Integers, batch: int, numbers: Integers, y: Vector, sample_weight: Vector, weighted: bint, total: float,
-    loss: int, linked: bint, parameters: Vector, workspace: Vector, scratch: Vector, losses: Doubles,
+    layer_rows: Integers, batch: int, numbers: Integers, y: Vector, sample_weight: Vector, weighted: bint,
+    total: float, loss: int, linked: bint, parameters: Vector, workspace: Vector, scratch: Vector, losses: Doubles,
 ) -> None:  # fmt: skip
     """Outputs from ``first_layer`` on, losses and deltas of every layer, for rows low to high of the batch."""
     T = type(parameters[0])
     top: Integers = at_integers(layers, (n_layers - 1) * FIELDS)
-    for l in range(first_layer, n_layers):
-        layer: Integers = at_integers(layers, l * FIELDS)
+    for level in range(first_layer, n_layers):
+        layer: Integers = at_integers(layers, level * FIELDS)
         fan_in, fan_out = layer[FAN_IN], layer[FAN_OUT]
         W: Vector = at(parameters, layer[WEIGHTS])
-        a: Vector = inputs if l == 0 else at(workspace, layer[INPUTS])
-        here: Integers = offsets if l == 0 else at_integers(layer_rows, l * batch)
+        a: Vector = inputs if level == 0 else at(workspace, layer[INPUTS])
+        here: Integers = offsets if level == 0 else at_integers(layer_rows, level * batch)
         dense_rows(
             a, here, low, high, fan_in, fan_out, W, at(W, fan_in * fan_out), layer[PACKED], layer[ACTIVATE],
             at(workspace, layer[OUTPUTS]), layer[STRIDE], scratch,
@@ -71,11 +71,11 @@ def propagate(
         )
     if not linked:
         derive(top[DERIVE], at(outputs, low * stride), at(delta, low * stride), high - low, n_outputs, stride)
-    for l in range(n_layers - 1, 0, -1):
-        layer = at_integers(layers, l * FIELDS)
-        below: Integers = at_integers(layers, (l - 1) * FIELDS)
+    for level in range(n_layers - 1, 0, -1):
+        layer = at_integers(layers, level * FIELDS)
+        below: Integers = at_integers(layers, (level - 1) * FIELDS)
         delta_rows(
-            at(workspace, layer[DELTAS]), at_integers(layer_rows, (l + 1) * batch), low, high, layer[FAN_IN],
+            at(workspace, layer[DELTAS]), at_integers(layer_rows, (level + 1) * batch), low, high, layer[FAN_IN],
             layer[FAN_OUT], at(parameters, layer[WEIGHTS]), below[DERIVE], at(workspace, below[OUTPUTS]),
             at(workspace, below[DELTAS]), below[STRIDE], scratch,
         )  # fmt: skip
@@ -129,10 +129,10 @@ def train(
                 for j in range(n_inputs):
                     to[j] = source[j]
         if alpha > 0:
-            for l in range(n_layers):
-                layer: Integers = at_integers(layers, l * FIELDS)
+            for level in range(n_layers):
+                layer: Integers = at_integers(layers, level * FIELDS)
                 squares_of(
-                    at(parameters, layer[WEIGHTS]), layer[FAN_IN], layer[FAN_OUT], by_columns and l == 0, thread,
+                    at(parameters, layer[WEIGHTS]), layer[FAN_IN], layer[FAN_OUT], by_columns and level == 0, thread,
                     n_threads, at_doubles(squares, layer[SQUARES]),
                 )  # fmt: skip
         if by_columns:
@@ -140,16 +140,17 @@ def train(
             left = share(layers[FAN_OUT], lanes(W), thread, n_threads)
             columns = share(layers[FAN_OUT], lanes(W), thread + 1, n_threads) - left
             dense_rows(
-                X, offsets, 0, rows, n_inputs, columns, at(W, n_inputs * left), at(W, n_inputs * layers[FAN_OUT] + left),
-                layers[PACKED], layers[ACTIVATE], at(workspace, layers[OUTPUTS] + left), layers[STRIDE], scratch,
+                X, offsets, 0, rows, n_inputs, columns, at(W, n_inputs * left),
+                at(W, n_inputs * layers[FAN_OUT] + left), layers[PACKED], layers[ACTIVATE],
+                at(workspace, layers[OUTPUTS] + left), layers[STRIDE], scratch,
             )  # fmt: skip
             generation += 1
             wait_for_all(counter, n_threads, generation)
         for part in range(first_part, stop_part):
             low, high = share(rows, tile_rows(), part, parts), share(rows, tile_rows(), part + 1, parts)
             propagate(
-                1 if by_columns else 0, low, high, inputs, first_offsets, layers, n_layers, layer_rows, batch, numbers, y,
-                sample_weight, weighted, total, loss, linked, parameters, workspace, scratch, losses,
+                1 if by_columns else 0, low, high, inputs, first_offsets, layers, n_layers, layer_rows, batch, numbers,
+                y, sample_weight, weighted, total, loss, linked, parameters, workspace, scratch, losses,
             )  # fmt: skip
             if n_groups > 0 and low == high:  # a last batch may be short
                 for i in range(n_parameters):
@@ -157,7 +158,8 @@ def train(
             elif n_groups > 0:
                 learn_part(
                     0, 1, 0, low, high, inputs, first_offsets, strips, layers, n_layers, layer_rows, batch, NO_RULE,
-                    parameters, at(sums, part * n_parameters), slots, n_parameters, 0.0, 0.0, options, workspace, scratch,
+                    parameters, at(sums, part * n_parameters), slots, n_parameters, 0.0, 0.0, options, workspace,
+                    scratch,
                 )  # fmt: skip
         generation += 1
         wait_for_all(counter, n_threads, generation)
@@ -177,13 +179,14 @@ def train(
             results[1] += rows * penalty * alpha / total / 2
         if n_groups > 0:
             learn_sums(
-                thread, n_threads, layers, n_layers, sums, n_groups, optimizer, parameters, gradient, slots, n_parameters,
-                alpha / total, rate, options, scratch,
+                thread, n_threads, layers, n_layers, sums, n_groups, optimizer, parameters, gradient, slots,
+                n_parameters, alpha / total, rate, options, scratch,
             )  # fmt: skip
         else:
             learn_part(
-                thread, n_threads, by_columns, 0, rows, inputs, first_offsets, strips, layers, n_layers, layer_rows, batch,
-                optimizer, parameters, gradient, slots, n_parameters, alpha / total, rate, options, workspace, scratch,
+                thread, n_threads, by_columns, 0, rows, inputs, first_offsets, strips, layers, n_layers, layer_rows,
+                batch, optimizer, parameters, gradient, slots, n_parameters, alpha / total, rate, options, workspace,
+                scratch,
             )  # fmt: skip
         generation += 1
         wait_for_all(counter, n_threads, generation)

@@ -69,14 +69,14 @@ def predict(
                 for j in range(n_inputs):
                     to[j] = source[j]
             inputs, here = workspace, layer_rows
-        for l in range(n_layers):
-            layer: Integers = at_integers(layers, l * FIELDS)
+        for level in range(n_layers):
+            layer: Integers = at_integers(layers, level * FIELDS)
             fan_in, fan_out, stride = layer[FAN_IN], layer[FAN_OUT], layer[STRIDE]
             W: Vector = at(parameters, layer[WEIGHTS])
             b: Vector = at(W, fan_in * fan_out)
             outputs: Vector = at(workspace, layer[OUTPUTS])
             if rows < tile_rows():
-                width = n_inputs if l == 0 else here[1]
+                width = n_inputs if level == 0 else here[1]
                 for r in range(rows):
                     dense_row(
                         at(inputs, r * width), fan_in, fan_out, W, b, layer[ACTIVATE], at(outputs, r * stride), stride
@@ -86,7 +86,7 @@ def predict(
                     inputs, here, 0, rows, fan_in, fan_out, W, b, layer[PACKED], layer[ACTIVATE], outputs, stride,
                     scratch,
                 )  # fmt: skip
-            inputs, here = outputs, at_integers(layer_rows, (l + 1) * batch)
+            inputs, here = outputs, at_integers(layer_rows, (level + 1) * batch)
         for r in range(rows):
             source = at(inputs, r * last[STRIDE])
             to = at(out, (begin + r) * n_outputs)

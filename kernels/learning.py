@@ -46,8 +46,8 @@ def learn(
 
 
 def learn_weights(
-    a: Vector, rows: Integers, n_rows: int, delta: Vector, delta_stride: int, first_row: int, stop_row: int, fan_out: int,
-    packed: bint, strips: Integers, optimizer: int, parameters: Vector, gradient: Vector, slots: Vector,
+    a: Vector, rows: Integers, n_rows: int, delta: Vector, delta_stride: int, first_row: int, stop_row: int,
+    fan_out: int, packed: bint, strips: Integers, optimizer: int, parameters: Vector, gradient: Vector, slots: Vector,
     n_parameters: int, offset: int, decay: float, rate: float, options: Doubles, scratch: Vector,
 ) -> None:  # fmt: skip
     """Gradient A^T delta of a part of a weight matrix, and at once the update of that part."""
@@ -59,12 +59,11 @@ def learn_weights(
         count = min(height, stop_row - i)
         place = offset + i * fan_out
         product(
-            at(a, i), rows, 1, 0, count, n_rows, delta, delta_stride, 0, packed, strips, 0, stride, delta, 0, g, stride, scratch,
+            at(a, i), rows, 1, 0, count, n_rows, delta, delta_stride, 0, packed, strips, 0, stride, delta, 0, g,
+            stride, scratch,
         )  # fmt: skip
         if stride == fan_out:
-            learn(
-                optimizer, parameters, gradient, slots, n_parameters, place, g, count * stride, decay, rate, options
-            )
+            learn(optimizer, parameters, gradient, slots, n_parameters, place, g, count * stride, decay, rate, options)
         else:
             for r in range(count):
                 learn(
@@ -87,23 +86,23 @@ def learn_biases(
             scratch[j] += row[j]
     if stop > first:
         learn(
-            optimizer, parameters, gradient, slots, n_parameters, offset + first, at(scratch, first), stop - first, 0.0,
-            rate, options,
+            optimizer, parameters, gradient, slots, n_parameters, offset + first, at(scratch, first), stop - first,
+            0.0, rate, options,
         )  # fmt: skip
 
 
 def learn_part(
     thread: int, n_threads: int, by_columns: bint, low: int, high: int, inputs: Vector, offsets: Integers,
     strips: Integers, layers: Integers, n_layers: int, layer_rows: Integers, batch: int, optimizer: int,
-    parameters: Vector, gradient: Vector, slots: Vector, n_parameters: int, decay: float, rate: float, options: Doubles,
-    workspace: Vector, scratch: Vector,
+    parameters: Vector, gradient: Vector, slots: Vector, n_parameters: int, decay: float, rate: float,
+    options: Doubles, workspace: Vector, scratch: Vector,
 ) -> None:  # fmt: skip
     """Gradient of rows low to high of the batch, and update, for one thread's part of the parameters of every layer."""
-    for l in range(n_layers):
-        layer: Integers = at_integers(layers, l * FIELDS)
+    for level in range(n_layers):
+        layer: Integers = at_integers(layers, level * FIELDS)
         fan_in, fan_out, offset = layer[FAN_IN], layer[FAN_OUT], layer[WEIGHTS]
-        a: Vector = inputs if l == 0 else at(workspace, layer[INPUTS])
-        here: Integers = at_integers(offsets if l == 0 else layer_rows, low + (0 if l == 0 else l * batch))
+        a: Vector = inputs if level == 0 else at(workspace, layer[INPUTS])
+        here: Integers = at_integers(offsets if level == 0 else layer_rows, low + (0 if level == 0 else level * batch))
         delta: Vector = at(workspace, layer[DELTAS] + low * layer[STRIDE])
         left, right = share(fan_out, lanes(a), thread, n_threads), share(fan_out, lanes(a), thread + 1, n_threads)
         learn_biases(
@@ -111,7 +110,7 @@ def learn_part(
             offset + fan_in * fan_out, rate, options, scratch,
         )  # fmt: skip
         top, bottom = share(fan_in, tile_rows(), thread, n_threads), share(fan_in, tile_rows(), thread + 1, n_threads)
-        if by_columns and l == 0:
+        if by_columns and level == 0:
             top, bottom, fan_out = 0, fan_in, right - left
             delta = at(delta, left)
             offset += fan_in * left
@@ -124,12 +123,12 @@ def learn_part(
 
 def learn_sums(
     thread: int, n_threads: int, layers: Integers, n_layers: int, sums: Vector, n_groups: int, optimizer: int,
-    parameters: Vector, gradient: Vector, slots: Vector, n_parameters: int, decay: float, rate: float, options: Doubles,
-    scratch: Vector,
+    parameters: Vector, gradient: Vector, slots: Vector, n_parameters: int, decay: float, rate: float,
+    options: Doubles, scratch: Vector,
 ) -> None:  # fmt: skip
-    """The update of one thread's part of every layer from the gradients of all groups, one after the other in ``sums``."""
-    for l in range(n_layers):
-        layer: Integers = at_integers(layers, l * FIELDS)
+    """The update of one thread's part of every layer from the gradients of all groups, which follow in ``sums``."""
+    for level in range(n_layers):
+        layer: Integers = at_integers(layers, level * FIELDS)
         n_weights = layer[FAN_IN] * layer[FAN_OUT]
         for weights in range(2):
             n = n_weights if weights else layer[FAN_OUT]

@@ -3,7 +3,6 @@
 from functools import cache
 
 import numba
-import numpy as np
 
 from fastmlp.kernels import compiled, numba_engine, numba_pieces
 from fastmlp.kernels.numba_primitives import TILE_ROWS, VECTOR_BYTES

@@ -16,7 +16,7 @@ from fastmlp.kernels.network import aligned_zeros
 from fastmlp.kernels.numba_pieces import COMPILE, SOURCE_HASH, call
 from fastmlp.kernels.numba_primitives import at, data_of, lanes, tile_rows
 from fastmlp.kernels.primitives import NO_RULE
-from fastmlp.kernels.products import DEPTH
+from fastmlp.kernels.products import DEPTH, PACKED_DEPTH
 
 SOURCES = sharing, products, learning, epochs, online, inference  # each after those it calls
 
@@ -78,16 +78,17 @@ train, train_online, rearrange, predict_row, predict, product = (_compiled[name]
 
 @_njit
 def run_train(
-    thread, n_threads, counter, layers, layer_rows, X, in_place, by_columns, n_groups, y, order, batch_size, sample_weight, alpha,
-    loss, linked, optimizer, rate_rule, parameters, gradient, slots, step, learning_rate, options, workspace, sums,
-    offsets, scratch, losses, squares, n_squares, results,
+    thread, n_threads, counter, layers, layer_rows, X, in_place, by_columns, n_groups, y, order, batch_size,
+    sample_weight, alpha, loss, linked, optimizer, rate_rule, parameters, gradient, slots, step, learning_rate,
+    options, workspace, sums, offsets, scratch, losses, squares, n_squares, results,
 ):  # fmt: skip
     train(
-        thread, n_threads, data_of(counter), data_of(layers), layers.shape[0], data_of(layer_rows), layer_rows.shape[1],
-        data_of(X), X.shape[1], in_place, by_columns, n_groups, data_of(y), data_of(order), order.size, batch_size,
-        data_of(sample_weight), sample_weight.size > 0, alpha, loss, linked, optimizer, rate_rule, data_of(parameters),
-        data_of(gradient), data_of(slots), parameters.size, step, learning_rate, data_of(options), data_of(workspace),
-        data_of(sums), data_of(offsets), data_of(scratch), data_of(losses), data_of(squares), n_squares, data_of(results),
+        thread, n_threads, data_of(counter), data_of(layers), layers.shape[0], data_of(layer_rows),
+        layer_rows.shape[1], data_of(X), X.shape[1], in_place, by_columns, n_groups, data_of(y), data_of(order),
+        order.size, batch_size, data_of(sample_weight), sample_weight.size > 0, alpha, loss, linked, optimizer,
+        rate_rule, data_of(parameters), data_of(gradient), data_of(slots), parameters.size, step, learning_rate,
+        data_of(options), data_of(workspace), data_of(sums), data_of(offsets), data_of(scratch), data_of(losses),
+        data_of(squares), n_squares, data_of(results),
     )  # fmt: skip
 
 
@@ -161,12 +162,12 @@ def run_update(code, rate_rule, parameters, gradient, slots, step, learning_rate
 
 @_njit
 def run_product(A, rows, by_column, n_rows, inner, B, transposed, n_columns, bias, out, packed=False):
-    scratch = np.zeros(2 * lanes(data_of(out)) * (DEPTH + 1) + n_rows * DEPTH, A.dtype)
+    room = n_rows * PACKED_DEPTH if packed else 0
+    scratch = np.zeros(2 * lanes(data_of(out)) * (DEPTH + 1) + room, A.dtype)
     strips = np.arange(inner) * tile_rows()
     product(
         data_of(A), data_of(rows), by_column, 0, n_rows, inner, data_of(B), B.shape[1], transposed, packed,
-        data_of(strips), 0, n_columns,
-        data_of(bias), True, data_of(out), out.shape[1], data_of(scratch),
+        data_of(strips), 0, n_columns, data_of(bias), True, data_of(out), out.shape[1], data_of(scratch),
     )  # fmt: skip
 
 

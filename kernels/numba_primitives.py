@@ -194,9 +194,7 @@ def _tile(n_vectors, by_column, doc):
             fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
             cells = [(i, v) for i in range(TILE_ROWS) for v in range(n_vectors)]
             if not by_column:
-                a_rows = [
-                    builder.gep(a, [builder.load(builder.gep(rows, [_constant(i)]))]) for i in range(TILE_ROWS)
-                ]
+                a_rows = [builder.gep(a, [builder.load(builder.gep(rows, [_constant(i)]))]) for i in range(TILE_ROWS)]
             zero = ir.Constant(vector, [0.0] * count)
             before, loop, end = builder.block, builder.append_basic_block("k"), builder.append_basic_block("end")
             builder.cbranch(builder.icmp_signed(">", inner, _constant(0)), loop, end)
@@ -412,7 +410,6 @@ def arrivals(typingctx, counter):
         return builder.load_atomic(args[0], "acquire", 8)
 
     return types.int64(counter), codegen
-
 
 
 at_integers = at_doubles = at

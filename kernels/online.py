@@ -43,9 +43,9 @@ from fastmlp.kernels.sharing import (
 
 
 def rearrange(layers: Integers, n_layers: int, flat: Vector, local: Vector, back: bint) -> None:
-    """Copy parameters to rows of whole vectors, or back. A narrow layer's weights are transposed: its rows are inputs."""
-    for l in range(n_layers):
-        layer: Integers = at_integers(layers, l * FIELDS)
+    """Copy parameters to rows of whole vectors, or back. A narrow layer's weights are transposed."""
+    for level in range(n_layers):
+        layer: Integers = at_integers(layers, level * FIELDS)
         fan_in, fan_out, stride = layer[FAN_IN], layer[FAN_OUT], layer[STRIDE]
         W: Vector = at(flat, layer[WEIGHTS])
         rows: Vector = at(local, layer[LOCAL])
@@ -78,8 +78,8 @@ def forward_row(layers: Integers, n_layers: int, w: Vector, inputs: Vector, work
     """Outputs of every layer for one row."""
     T = type(w[0])
     a: Vector = inputs
-    for l in range(n_layers):
-        layer: Integers = at_integers(layers, l * FIELDS)
+    for level in range(n_layers):
+        layer: Integers = at_integers(layers, level * FIELDS)
         fan_in, fan_out, stride, width = layer[FAN_IN], layer[FAN_OUT], layer[STRIDE], layer[WIDTH]
         W: Vector = at(w, layer[LOCAL])
         b: Vector = at(W, (fan_out if layer[NARROW] else fan_in) * stride)
@@ -97,9 +97,7 @@ def forward_row(layers: Integers, n_layers: int, w: Vector, inputs: Vector, work
         a = out
 
 
-def predict_row(
-    layers: Integers, n_layers: int, x: Vector, w: Vector, out: Vector, workspace: Vector
-) -> None:
+def predict_row(layers: Integers, n_layers: int, x: Vector, w: Vector, out: Vector, workspace: Vector) -> None:
     """Outputs for one row, with parameters in local layout."""
     denormals = flush_denormals()
     last: Integers = at_integers(layers, (n_layers - 1) * FIELDS)
@@ -134,8 +132,8 @@ def train_online(
         inputs: Vector = padded_inputs(at(X, number * n_inputs), layers, workspace)
         penalty: float = 0.0
         if alpha > 0:
-            for l in range(n_layers):
-                layer: Integers = at_integers(layers, l * FIELDS)
+            for level in range(n_layers):
+                layer: Integers = at_integers(layers, level * FIELDS)
                 n = layer[FAN_OUT] if layer[NARROW] else layer[FAN_IN]
                 penalty += sum_of_squares(at(w, layer[LOCAL]), n * layer[STRIDE])
         forward_row(layers, n_layers, w, inputs, workspace)
@@ -143,16 +141,16 @@ def train_online(
         results[1] += penalty * decay / 2
         if not linked:
             derive(last[DERIVE], outputs, errors, 1, n_outputs, last[WIDTH])
-        for l in range(n_layers - 1, -1, -1):
-            layer = at_integers(layers, l * FIELDS)
+        for level in range(n_layers - 1, -1, -1):
+            layer = at_integers(layers, level * FIELDS)
             fan_in, fan_out, stride, width = layer[FAN_IN], layer[FAN_OUT], layer[STRIDE], layer[WIDTH]
             W: Vector = at(w, layer[LOCAL])
             G: Vector = at(g, layer[LOCAL])
             n = fan_out if layer[NARROW] else fan_in
             delta: Vector = at(workspace, layer[DELTAS])
-            a: Vector = inputs if l == 0 else at(workspace, layer[INPUTS])
-            if l > 0:
-                below: Integers = at_integers(layers, (l - 1) * FIELDS)
+            a: Vector = inputs if level == 0 else at(workspace, layer[INPUTS])
+            if level > 0:
+                below: Integers = at_integers(layers, (level - 1) * FIELDS)
                 error: Vector = at(workspace, below[DELTAS])
                 if layer[NARROW]:
                     for i in range(stride):

@@ -1,6 +1,7 @@
 """How the engine lays a network out: tables of layers and rows, buffers, and how many threads the work is worth."""
 
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -52,8 +53,8 @@ class Plan:
     Attributes
     ----------
     layers : int64 array of shape (layers of weights, FIELDS), see sharing.py
-    layer_rows : int64 array of shape (layers + 2, batch): where each row of a layer's inputs begins in its buffer, at last
-        those of the outputs and of a strip (products.py)
+    layer_rows : int64 array of shape (layers + 2, batch): where each row of a layer's inputs begins in its buffer; the
+        last two are for the outputs and for strips (products.py)
     batch : rows of a batch, rounded up to whole tiles
     in_place : whether rows of X are read where they lie, not from a padded copy
     by_columns : whether threads share the first matrix by columns (epochs.py)
@@ -80,7 +81,7 @@ class Plan:
         self.layers = np.zeros((len(sizes) - 1, sharing.FIELDS), np.int64)
         self.workspace = 0 if self.in_place else self.batch * strides[0]
         self.n_squares = weights = inputs = 0
-        for layer, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:])):
+        for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
             outputs, size = self.workspace, self.batch * strides[layer + 1]
             self.workspace += 2 * size if learning else size
             pieces = fan_out if self.by_columns and layer == 0 else -(-fan_in // rows)
@@ -137,7 +138,7 @@ class OnlinePlan:
         self.layers = np.zeros((len(widths) - 1, sharing.FIELDS), np.int64)
         weights = inputs = self.n_local = 0
         outputs = widths[0]
-        for layer, (fan_in, fan_out) in enumerate(zip(network.sizes, network.sizes[1:])):
+        for layer, (fan_in, fan_out) in enumerate(pairwise(network.sizes)):
             narrow = fan_out < fan_in and fan_out < lanes
             n, stride = (fan_out, widths[layer]) if narrow else (fan_in, widths[layer + 1])
             width = widths[layer + 1]

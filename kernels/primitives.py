@@ -70,9 +70,9 @@ def outer(column, n, row, stride, out):
 
 
 def flush_denormals():
-    """Let this thread take numbers too small to be normal for 0, as they cost a hundred times as much: their state before.
+    """Let this thread take numbers too small to be normal for 0; returns what it did before.
 
-    Moments of units that get no gradient decay into that range.
+    They cost a hundred times as much, and moments of units that get no gradient decay into that range.
     """
 
 

@@ -79,9 +79,9 @@ def product(
     """out[i, j] = bias[j] + sum over k < inner of A[i, k] B[k, j], for rows and columns from first to stop.
 
     Element (i, k) of A is at a + rows[i] + k, or by column at a + rows[k] + i. B is at b in rows of ``b_stride``, or
-    its transpose is. ``packed`` asks for copies of B by panels and of a by-column A by strips, for operands that are large;
-    ``strips`` holds where each row of a strip begins. Sums are made in
-    passes, in the same order whatever part of ``out`` is asked for.
+    its transpose is. ``packed`` asks for copies of B by panels and of a by-column A by strips, where operands are
+    large; ``strips`` holds where each row of a strip begins. Sums are made in passes, in the same order whatever part
+    of ``out`` is asked for.
     """
     T = type(out[0])
     step = lanes(out)
@@ -144,8 +144,8 @@ def dense_rows(
 
 
 def delta_rows(
-    delta: Vector, rows: Integers, first_row: int, stop_row: int, fan_in: int, fan_out: int, W: Vector, activation: int,
-    a: Vector, out: Vector, stride: int, scratch: Vector,
+    delta: Vector, rows: Integers, first_row: int, stop_row: int, fan_in: int, fan_out: int, W: Vector,
+    activation: int, a: Vector, out: Vector, stride: int, scratch: Vector,
 ) -> None:  # fmt: skip
     """dLoss/dz of the layer below, f'(a) * (delta W^T), for some rows."""
     for i in range(first_row, stop_row, ROWS):

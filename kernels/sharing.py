@@ -9,9 +9,10 @@ from fastmlp.kernels.primitives import Integers, arrivals, arrive, give_way
 
 SPINS = 4000  # looks at the barrier before the processor is offered to others
 
-# Columns of the table of layers, which plan.py fills. WEIGHTS is an offset into the flat parameters; INPUTS, OUTPUTS and
-# DELTAS into the workspace, whose rows are STRIDE apart; SQUARES into the sums. ACTIVATE and DERIVE are codes of rules.
-# In online.py STRIDE is of the rows of weights, WIDTH the padded FAN_OUT, LOCAL an offset into the parameters rearranged.
+# Columns of the table of layers, which plan.py fills. WEIGHTS is an offset into the flat parameters; INPUTS, OUTPUTS
+# and DELTAS into the workspace, whose rows are STRIDE apart; SQUARES into the sums of squares. ACTIVATE and DERIVE are
+# codes of rules. In online.py STRIDE is of the rows of weights, WIDTH the padded FAN_OUT, LOCAL an offset into the
+# rearranged parameters, and NARROW says that a matrix is transposed there.
 (
     FAN_IN, FAN_OUT, WEIGHTS, INPUTS, OUTPUTS, DELTAS, STRIDE, SQUARES, ACTIVATE, DERIVE, PACKED, WIDTH, LOCAL, NARROW,
     FIELDS,

@@ -51,7 +51,9 @@ def test_source_distribution_has_what_a_build_needs_and_nothing_generated(wheel)
         names = {name.split("/", 1)[1] for name in file.getnames() if "/" in name}
     assert {"setup.py", "pyproject.toml", "LICENSE", "README.md", "kernels/engine.pyx", "kernels/primitives.h"} <= names
     assert {f"kernels/{path.name}" for path in (ROOT / "kernels").glob("*.py")} <= names
-    assert not [name for name in names if re.search(r"\.(c|cpp|so|pyd|pyc|pxi)$|^(tests|benchmarks|build)/|engine_", name)]
+    assert not [
+        name for name in names if re.search(r"\.(c|cpp|so|pyd|pyc|pxi)$|^(tests|benchmarks|build)/|engine_", name)
+    ]
 
 
 def test_the_wheel_trains_from_another_folder(wheel, tmp_path):

@@ -1,0 +1,197 @@
+"""The compiled engine: the same bits for every number of threads, whichever way they share the work, at every level."""
+
+import importlib
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from fastmlp import MLP, backends
+from fastmlp.kernels import cython_cpu, plan, team
+from fastmlp.kernels import numpy_reference as reference
+from fastmlp.kernels.network import new_slots, optimizer
+from fastmlp.kernels.plan import Plan
+from problems import COMPILED, DTYPES, OUTPUTS, Problem, relative_error
+
+# Rows of the batch beside the widths decide how threads share the work: by row groups whose gradients are added up, by
+# columns of the first matrix, or by rows and weights; the last one is large enough to be packed.
+SHARED = {
+    "groups": ((5, 9, 4, 3), 64),
+    "columns": ((160, 37, 3), 16),
+    "columns, one vector": ((160, 8, 3), 16),
+    "weights": ((40, 37, 20, 3), 16),
+    "weights in place, packed": ((104, 1300, 130), 40),
+}
+
+
+@pytest.fixture
+def threads_pay(monkeypatch):
+    """However little the work is."""
+    monkeypatch.setattr(plan, "CALL_FLOPS", 0)
+    monkeypatch.setattr(plan, "STEP_FLOPS", 0)
+
+
+def trained(kernels, sizes, batch, dtype, n_threads, alpha=0.1):
+    problem = Problem("squared_error", "identity", ("tanh",) * (len(sizes) - 2), sizes, rows=70, dtype=dtype)
+    slots = new_slots("adam", problem.parameters.size, dtype)
+    given = problem.network, optimizer("adam"), problem.parameters, slots, 0, problem.X, problem.y, problem.order, batch
+    with team.limited_to(n_threads):
+        sums = kernels.train_epoch(*given, problem.weight, alpha)
+        gradient = kernels.loss_and_gradient(*given[:1], problem.parameters, problem.X, problem.y, alpha=alpha)
+        outputs = kernels.forward(problem.network, problem.parameters, problem.X)
+    return problem.parameters, slots, outputs, gradient[2], [*sums, *gradient[:2]]
+
+
+@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHARED)
+def test_the_same_bits_for_every_number_of_threads(threads_pay, shape, dtype, name):
+    kernels = backends.choose(name).module
+    alone = trained(kernels, *SHARED[shape], dtype, 1)
+    for n_threads in (2, 3, 5):
+        for found, expected in zip(trained(kernels, *SHARED[shape], dtype, n_threads), alone):
+            np.testing.assert_array_equal(found, expected)
+    expected = trained(reference, *SHARED[shape], "float64", 1)
+    for found, wanted in zip(alone, expected):
+        assert relative_error(found, wanted) < {"float32": 2e-4, "float64": 1e-10}[dtype]
+
+
+def test_the_shapes_above_are_shared_in_those_ways():
+    engine, dtype = cython_cpu._engine, np.dtype("float32")
+    plans = {
+        name: Plan(engine, Problem(sizes=sizes, hidden=("tanh",) * (len(sizes) - 2)).network, dtype, batch, True)
+        for name, (sizes, batch) in SHARED.items()
+    }
+    assert {name: (made.n_groups > 0, made.by_columns) for name, made in plans.items()} == {
+        "groups": (True, False), "columns": (False, True), "columns, one vector": (False, True),
+        "weights": (False, False), "weights in place, packed": (False, False),
+    }  # fmt: skip
+    assert plans["weights in place, packed"].layers[:, plan.sharing.PACKED].any()
+
+
+@pytest.mark.parametrize("level", ["baseline", "x86_64_v3", "x86_64_v4"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_level_that_runs_here_equals_the_reference(level, dtype):
+    baseline = importlib.import_module("fastmlp.kernels.engine_baseline")
+    if level != "baseline" and not baseline.processor_has(level):
+        pytest.skip(f"this processor has no {level}")
+    from fastmlp.kernels import compiled
+
+    entries = importlib.import_module(f"fastmlp.kernels.engine_{level}")
+    engine = cython_cpu._engine._replace(
+        vector_bytes=entries.vector_bytes, tile_rows=entries.tile_height, entries=entries
+    )
+    for sizes, batch in (*SHARED.values(), ((7, 17, 2), 1)):
+        runs = []
+        for kind in (dtype, "float64"):
+            problem = Problem("squared_error", "identity", ("tanh",) * (len(sizes) - 2), sizes, rows=70, dtype=kind)
+            slots = new_slots("adam", problem.parameters.size, kind)
+            given = (
+                problem.network,
+                optimizer("adam"),
+                problem.parameters,
+                slots,
+                0,
+                problem.X,
+                problem.y,
+                problem.order,
+            )
+            if kind == dtype and not runs:
+                compiled.train_epoch(engine, *given, batch, None, 0.1, 0.0, 0.0)
+            else:
+                reference.train_epoch(*given, batch, None, 0.1)
+            runs.append(problem.parameters)
+        assert relative_error(*runs) < {"float32": 2e-4, "float64": 1e-10}[dtype]
+
+
+@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss, output", OUTPUTS)
+def test_batches_of_one_row_equal_the_reference(name, dtype, loss, output):
+    for sizes, hidden in (((4, 16, 3), ("tanh",)), ((5, 37, 20, 2), ("logistic", "relu")), ((20, 3, 30), ("exp",))):
+        runs = []
+        for kernels, kind in ((backends.choose(name).module, dtype), (reference, "float64")):
+            problem = Problem(loss, output, hidden, sizes, rows=20, dtype=dtype)
+            problem.weight[3] = 0
+            X, y, weight, parameters = (
+                array.astype(kind) for array in (problem.X, problem.y, problem.weight, problem.parameters / 3)
+            )
+            slots = new_slots("momentum", parameters.size, kind)
+            rule = optimizer("momentum", 0.001)
+            sums = kernels.train_epoch(
+                problem.network, rule, parameters, slots, 0, X, y, problem.order, 1, weight, 0.01
+            )
+            runs.append((parameters, slots, sums))
+        for found, expected in zip(*runs):
+            assert relative_error(found, expected) < {"float32": 1e-5, "float64": 1e-10}[dtype]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_predictor_equals_forward_and_knows_its_weights(kernels, dtype):
+    for sizes, hidden in (((8, 64, 64, 1), ("tanh", "tanh")), ((20, 3, 5), ("logistic",)), ((3, 2), ())):
+        problem = Problem(hidden=hidden, sizes=sizes, dtype=dtype)
+        predict = kernels.row_predictor(problem.network, problem.parameters)
+        expected = kernels.forward(problem.network, problem.parameters, problem.X)
+        problem.parameters[:] = 0  # it has its own
+        for row, output in zip(problem.X, expected):
+            np.testing.assert_allclose(predict(row), output, rtol=1e-5 if dtype == "float32" else 1e-12, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+def test_a_compiled_prediction_refuses_rows_that_it_would_misread(backend):
+    predict = MLP([(2, "identity")], backend=backend).build(3).compile_predict()
+    for wrong in (np.zeros(2, "f4"), np.zeros(4, "f4"), np.zeros(3, "f8"), np.zeros((2, 3), "f4")):
+        with pytest.raises(ValueError, match="must be 3 numbers"):
+            predict(wrong)
+    assert predict(np.zeros(3, "f4")).shape == (2,)
+    assert predict(np.zeros((1, 3), "f4")).shape == (2,)
+
+
+def test_a_team_runs_each_member_once_and_raises_what_one_raised():
+    counter, seen = np.zeros(8, np.int64), []
+    team.run(3, seen.append, lambda thread: (thread,), counter)
+    assert sorted(seen) == [0, 1, 2]
+
+    def fail(thread):
+        if thread == 2:
+            raise RuntimeError("no memory")
+        while counter[0] == 0:  # as at a barrier
+            time.sleep(0.001)
+
+    with pytest.raises(RuntimeError, match="no memory"):
+        team.run(3, fail, lambda thread: (thread,), counter)
+    assert team._busy == 0
+
+
+def test_two_fits_at_once_share_the_threads():
+    """The second one is told that two of the threads are at work."""
+    counter, sizes, first_is_running, go_on = np.zeros(8, np.int64), [], threading.Event(), threading.Event()
+
+    def wait(thread):
+        first_is_running.set()
+        go_on.wait(10)
+
+    def second():
+        with team.limited_to(3):
+            sizes.append(team.size())
+
+    first = threading.Thread(target=team.run, args=(2, wait, lambda thread: (thread,), counter))
+    first.start()
+    first_is_running.wait(10)
+    with team.limited_to(3):
+        sizes.append(team.size())
+    go_on.set()
+    first.join()
+    second()
+    assert sizes == [1, 3]
+
+
+def test_no_thread_works_between_fits(threads_pay):
+    model = MLP([(64, "tanh"), (1, "identity")], n_jobs=2, random_state=0)
+    X = np.random.RandomState(0).standard_normal((2000, 16)).astype("f4")
+    model.fit(X, X[:, 0], epochs=3)
+    time.sleep(0.3)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.05
