@@ -67,8 +67,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     backend : {'auto', 'cython', 'numba', 'numpy'}, default='auto'
         Who runs the hot loops.
     n_jobs : int or None, default=None
-        Threads of the matrix products. None leaves them to the BLAS library's own setting (OMP_NUM_THREADS,
-        threadpoolctl, joblib); -1 takes all cores.
+        Threads. None takes the cores that the process may use, and honours OMP_NUM_THREADS, threadpoolctl and joblib's
+        limits; -1 takes all cores.
 
     Attributes
     ----------
@@ -215,7 +215,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self._label_type.startswith("multilabel"):
             return self._label_binarizer().inverse_transform(output)
         number = (output[:, 0] > 0.5).astype(int) if self.n_outputs_ == 1 else output.argmax(axis=1)
-        return self.classes_[number]
+        return self.classes_[np.minimum(number, len(self.classes_) - 1)]  # there may be but one class
 
     def _score(self, X, y, sample_weight):
         return accuracy_score(y, self._decode(self._forward(X)), sample_weight=sample_weight)

@@ -38,7 +38,8 @@ class MLP(LayeredNetwork, Savable):
     dtype : {'float32', 'float64'}, default='float32'
     backend : {'auto', 'cython', 'numba', 'numpy'}, default='auto'
     n_jobs : int or None, default=None
-        Threads of the matrix products; None leaves them to the BLAS library's own setting.
+        Threads; None takes the cores that the process may use, within OMP_NUM_THREADS and the limits of threadpoolctl
+        and joblib.
     random_state : int, RandomState or None, default=None
         For the initial weights (Glorot uniform) and shuffling.
 
@@ -196,7 +197,8 @@ class MLP(LayeredNetwork, Savable):
         self._need_weights()
         X, y, sample_weight = self._rows(X, y, sample_weight)
         output = self.predict(X)
-        scores = {"loss": self._mean_loss(X, y, sample_weight)}
+        with ThreadLimit(self.n_jobs):
+            scores = {"loss": self._mean_loss(X, y, sample_weight)}
         if LOSSES[self.loss].link == "softmax":
             hits = output.argmax(axis=1) == y.argmax(axis=1)
             scores["accuracy"] = float(np.average(hits, weights=sample_weight))

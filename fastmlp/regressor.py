@@ -70,8 +70,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     backend : {'auto', 'cython', 'numba', 'numpy'}, default='auto'
         Who runs the hot loops.
     n_jobs : int or None, default=None
-        Threads of the matrix products. None leaves them to the BLAS library's own setting (OMP_NUM_THREADS,
-        threadpoolctl, joblib); -1 takes all cores.
+        Threads. None takes the cores that the process may use, and honours OMP_NUM_THREADS, threadpoolctl and joblib's
+        limits; -1 takes all cores.
 
     Attributes
     ----------

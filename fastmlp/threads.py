@@ -2,7 +2,6 @@
 
 import os
 import threading
-from contextlib import ExitStack
 from functools import cache
 
 import joblib
@@ -16,18 +15,13 @@ def _controller():
     return ThreadpoolController()
 
 
-@cache
-def _cores():
-    return joblib.cpu_count()
-
-
 def allowed_threads():
     """As many as the processor has for us, OMP_NUM_THREADS allows, and BLAS and OpenMP are held to at the moment.
 
     So the limits of threadpoolctl and those that joblib sets in its workers hold for fastmlp too.
     """
     limits = [library.num_threads for library in _controller().lib_controllers]
-    limits = [limit for limit in limits if limit] + [_cores()]
+    limits = [limit for limit in limits if limit] + [team.cores()]
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     if asked.isdecimal():
         limits.append(int(asked))
@@ -54,17 +48,16 @@ class ThreadLimit:
         self.n_threads = None if n_jobs is None else int(n_jobs)
 
     def __enter__(self):
-        self._stack = ExitStack()
-        self._stack.enter_context(team.limited_to(allowed_threads if self.n_threads is None else self.n_threads))
-        if self.n_threads is None:
-            return
-        with ThreadLimit._lock:
-            if ThreadLimit._users == 0:
-                ThreadLimit._limiter = _controller().limit(limits=self.n_threads, user_api="blas")
-            ThreadLimit._users += 1
+        if self.n_threads is not None:
+            with ThreadLimit._lock:
+                if ThreadLimit._users == 0:
+                    ThreadLimit._limiter = _controller().limit(limits=self.n_threads, user_api="blas")
+                ThreadLimit._users += 1
+        self._team = team.limited_to(allowed_threads if self.n_threads is None else self.n_threads)
+        self._team.__enter__()
 
     def __exit__(self, *exception):
-        self._stack.close()
+        self._team.__exit__(None, None, None)
         if self.n_threads is None:
             return
         with ThreadLimit._lock:

@@ -182,7 +182,7 @@ class Epochs:
 
     def _run_large_step(self):
         """A step that takes too long for Ctrl-C to wait for: its rows pass in blocks, the update comes at the end."""
-        state, network = self.state, self.network
+        state, network, begun = self.state, self.network, time.perf_counter()
         rows = state.order[state.position : state.position + self.batch_size]
         weight = np.ones(len(rows), self.y.dtype) if self.sample_weight is None else self.sample_weight[rows]
         total = float(weight.sum(dtype=np.float64))
@@ -206,7 +206,11 @@ class Epochs:
             self.backend.update(state.optimizer, state.parameters, gradient, state.slots, state.step)
             state.loss_sum += len(rows) * data_loss
             state.penalty_sum += len(rows) * penalty
-        state.position += len(rows)
+        self._note(rows, time.perf_counter() - begun)
+
+    def _note(self, rows, seconds):
+        self.state.position += len(rows)
+        self.seconds += seconds
         self.rows_done += len(rows)
         if self.on_rows is not None:
             self.on_rows(len(rows))
@@ -230,9 +234,5 @@ class Epochs:
             )  # fmt: skip
         seconds = time.perf_counter() - start
         state.step += n_steps
-        state.position += len(rows)
-        self.seconds += seconds
-        self.rows_done += len(rows)
         self._batches = CHUNK_SECONDS / max(seconds, 1e-6) * len(rows) / self.batch_size
-        if self.on_rows is not None:
-            self.on_rows(len(rows))
+        self._note(rows, seconds)

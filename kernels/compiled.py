@@ -7,8 +7,8 @@ import numpy as np
 
 from fastmlp.kernels import team
 from fastmlp.kernels.network import Network, aligned_zeros
-from fastmlp.kernels.plan import online_plan
-from fastmlp.kernels.plan import plan as plan_of
+from fastmlp.kernels.plan import GRADIENT, PREDICTION, TRAINING, online_plan, plan_of
+from fastmlp.kernels.primitives import NO_RULE
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.sharing import share
 
@@ -35,10 +35,11 @@ def train_epoch(
 
 
 def loss_and_gradient(engine, network, parameters, X, y, sample_weight, alpha):
+    parameters = parameters if parameters.flags.writeable else parameters.copy()
     results, gradient = np.zeros(3), np.empty_like(parameters)
     slots = np.empty((0, parameters.size), parameters.dtype)
     _train(
-        engine, network, (0, 0), 0.0, (), parameters, slots, gradient, 0, X, y, np.arange(len(X)), len(X),
+        engine, network, (NO_RULE, NO_RULE), 0.0, (), parameters, slots, gradient, 0, X, y, np.arange(len(X)), len(X),
         sample_weight, alpha, results,
     )  # fmt: skip
     return results[0] / len(X), results[1] / len(X), gradient
@@ -48,7 +49,9 @@ def _train(
     engine, network, codes, learning_rate, options, parameters, slots, gradient, step, X, y, order, batch_size,
     sample_weight, alpha, results,
 ):  # fmt: skip
-    plan = plan_of(engine, network, parameters.dtype, min(batch_size, len(order)))
+    # Only who may change the parameters may rearrange them.
+    work = GRADIENT if codes[0] == NO_RULE else TRAINING
+    plan = plan_of(engine, network, parameters.dtype, min(batch_size, len(order)), work)
     n_threads = plan.n_threads(len(order))
     buffers = plan.take_buffers(n_threads)
     buffers.counter[0] = 0
@@ -68,9 +71,7 @@ def _train(
     matrices = []
     if plan.by_columns and n_threads > 1:
         size = network.sizes[0] * network.sizes[1]
-        matrices = [
-            vector[:size].reshape(network.sizes[:2]) for vector in (parameters, *slots, gradient) if vector.size
-        ]
+        matrices = [vector[:size].reshape(network.sizes[:2]) for vector in (parameters, *slots)]
     with columns_by_thread(matrices, plan.lanes, n_threads):
         team.run(n_threads, engine.entries.run_train, arguments_of, buffers.counter)
     plan.give_back(buffers)
@@ -93,28 +94,35 @@ def _train_online(
 @contextlib.contextmanager
 def columns_by_thread(matrices, lanes, n_threads):
     """Inside the block each matrix holds the columns of the first thread, row by row, then those of the second, ..."""
-    for matrix in matrices:
-        blocks = [matrix[:, part].ravel() for part in _columns(matrix, lanes, n_threads)]
-        np.concatenate(blocks, out=matrix.ravel())
+    spare = np.empty_like(matrices[0]) if matrices else None  # taken now: putting back must not fail
+    done = []
     try:
+        for matrix in matrices:
+            spare[...] = matrix
+            done.append(matrix)
+            for columns, block in _blocks(matrix, lanes, n_threads):
+                block[...] = spare[:, columns]
         yield
     finally:
-        for matrix in matrices:
-            blocks, start = matrix.ravel().copy(), 0
-            for part in _columns(matrix, lanes, n_threads):
-                block = matrix[:, part]
-                block[...] = blocks[start : start + block.size].reshape(block.shape)
-                start += block.size
+        for matrix in done:
+            for columns, block in _blocks(matrix, lanes, n_threads):
+                spare[:, columns] = block
+            matrix[...] = spare
 
 
-def _columns(matrix, lanes, n_threads):
+def _blocks(matrix, lanes, n_threads):
+    """(a thread's columns, where its block of them lies in the memory of the matrix), thread after thread."""
+    rows, start = len(matrix), 0
     cuts = [share(matrix.shape[1], lanes, thread, n_threads) for thread in range(n_threads + 1)]
-    return [slice(*ends) for ends in pairwise(cuts)]
+    for left, right in pairwise(cuts):
+        stop = start + rows * (right - left)
+        yield slice(left, right), matrix.reshape(-1)[start:stop].reshape(rows, right - left)
+        start = stop
 
 
 def forward(engine, network, parameters, X):
     out = np.empty((len(X), network.sizes[-1]), parameters.dtype)
-    plan = plan_of(engine, network, parameters.dtype, min(PREDICT_ROWS, max(len(X), 1)), learning=False)
+    plan = plan_of(engine, network, parameters.dtype, min(PREDICT_ROWS, max(len(X), 1)), PREDICTION)
     n_threads = plan.n_threads(len(X))
     buffers = plan.take_buffers(n_threads)
     parameters, X = engine.read_only(parameters), engine.read_only(X)
@@ -142,9 +150,10 @@ def update(engine, optimizer, parameters, gradient, slots, step):
 
 
 def _padded(engine, array):
-    """A copy with rows padded to whole vectors, and enough of them for whole tiles."""
+    """A copy with rows padded to whole vectors and tiles, and enough of them for whole tiles."""
     lanes = engine.vector_bytes // array.dtype.itemsize
-    rows, columns = (-(-n // unit) * unit for n, unit in zip(array.shape, (engine.tile_rows, lanes)))
+    units = engine.tile_rows, max(lanes, engine.tile_rows)
+    rows, columns = (-(-n // unit) * unit for n, unit in zip(array.shape, units))
     copy = aligned_zeros((rows, columns), array.dtype)
     copy[: array.shape[0], : array.shape[1]] = array
     return copy

@@ -68,7 +68,7 @@ def reduced(z, n):
 
 
 def exponential(z):
-    """e^z: infinity above the range of its type, gradually 0 below, NaN for NaN."""
+    """e^z: infinity above the range of its type, 0 below, NaN for NaN."""
     T = type(z)
     low = T(-105) if is_single(z) else T(-746)
     high = T(90) if is_single(z) else T(711)

@@ -1,7 +1,7 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The engine compiled ahead of time: setup.py types its sources and the rules into _engine.pxi; here are its entry points."""
 
-from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer
 from cython cimport floating
 from libc.math cimport INFINITY, log as c_log, logf, pow as c_pow, powf, rint, rintf, sqrt as c_sqrt, sqrtf
 from libc.stdint cimport int64_t
@@ -234,16 +234,14 @@ def run_update(
 
 def run_product(
     const floating[:, ::1] A, const int64_t[::1] rows, bint by_column, Py_ssize_t n_rows, Py_ssize_t inner,
-    const floating[:, ::1] B, bint transposed, Py_ssize_t n_columns, const floating[::1] bias, floating[:, ::1] out, bint packed=False,
+    const floating[:, ::1] B, bint transposed, Py_ssize_t n_columns, const floating[::1] bias, floating[:, ::1] out,
 ):
-    strips = np.arange(inner) * TILE_ROWS
-    cdef int64_t[::1] strip = strips
-    scratch = np.zeros(2 * (VECTOR_BYTES // sizeof(floating)) * (DEPTH + 1) + (n_rows * PACKED_DEPTH if packed else 0), np.asarray(A).dtype)
+    scratch = np.zeros(2 * (VECTOR_BYTES // sizeof(floating)) * (DEPTH + 1), np.asarray(A).dtype)
     cdef floating[::1] panel = scratch
     with nogil:
         product(
             <floating*>&A[0, 0], <int64_t*>&rows[0], by_column, 0, n_rows, inner, <floating*>&B[0, 0], B.shape[1],
-            transposed, packed, &strip[0], 0, n_columns, <floating*>&bias[0], True, &out[0, 0], out.shape[1], &panel[0],
+            transposed, False, <int64_t*>&rows[0], 0, n_columns, <floating*>&bias[0], True, &out[0, 0], out.shape[1], &panel[0],
         )
 
 
@@ -266,6 +264,7 @@ cdef class RowPredictor:
     cdef void* workspace
     cdef void* outputs
     cdef Py_ssize_t n_layers, itemsize, n_bytes
+    cdef char kind
 
     def __init__(self, plan, n_inputs, n_outputs, parameters):
         local = aligned_zeros((1, plan.n_local), parameters.dtype)
@@ -277,13 +276,14 @@ cdef class RowPredictor:
         self.local, self.workspace = <void*><size_t>local.ctypes.data, <void*><size_t>workspace.ctypes.data
         self.outputs = <void*><size_t>self.out.ctypes.data
         self.n_layers, self.itemsize = len(plan.layers), parameters.itemsize
+        self.kind = c"f" if parameters.itemsize == sizeof(float) else c"d"
         self.n_bytes = n_inputs * parameters.itemsize
 
     def __call__(self, x):
         cdef Py_buffer view
-        PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS)
+        PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
         try:
-            if view.itemsize != self.itemsize or view.len != self.n_bytes:
+            if view.format[0] != self.kind or view.len != self.n_bytes:
                 raise ValueError(f"the row must be {self.n_bytes // self.itemsize} numbers of the model's dtype.")
             with nogil:
                 if self.itemsize == sizeof(float):

@@ -1,4 +1,4 @@
-"""Outputs of a network, many rows by tiles or a single row.
+"""Outputs of a network: rows by tiles, or one by one where they are fewer than a tile has.
 
 Compiled twice, like products.py.
 """
@@ -53,11 +53,12 @@ def predict(
     last: Integers = at_integers(layers, (n_layers - 1) * FIELDS)
     n_outputs = last[FAN_OUT]
     start, stop = share(n_rows, tile_rows(), thread, n_threads), share(n_rows, tile_rows(), thread + 1, n_threads)
+    few = n_rows < tile_rows()  # of all rows: an output does not depend on who else makes some
     for begin in range(start, stop, batch):
         rows = min(batch, stop - begin)
         inputs: Vector = at(X, begin * n_inputs)
         here: Integers = offsets
-        if rows < tile_rows():
+        if few:
             here = layer_rows
         elif in_place:
             for r in range(batch):
@@ -75,8 +76,8 @@ def predict(
             W: Vector = at(parameters, layer[WEIGHTS])
             b: Vector = at(W, fan_in * fan_out)
             outputs: Vector = at(workspace, layer[OUTPUTS])
-            if rows < tile_rows():
-                width = n_inputs if level == 0 else here[1]
+            if few:
+                width = n_inputs if level == 0 else here[1]  # from row to row of the inputs
                 for r in range(rows):
                     dense_row(
                         at(inputs, r * width), fan_in, fan_out, W, b, layer[ACTIVATE], at(outputs, r * stride), stride

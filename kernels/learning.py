@@ -161,7 +161,8 @@ def squares_of(
         for i in range(fan_in):
             row: Vector = at(W, fan_in * left + i * width)
             for j in range(width):
-                squares[left + j] += row[j] * row[j]
+                value: float = float(row[j])
+                squares[left + j] += value * value
     else:
         start, stop = share(fan_in, tile_rows(), thread, n_threads), share(fan_in, tile_rows(), thread + 1, n_threads)
         for i in range(start, stop, tile_rows()):

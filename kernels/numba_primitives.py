@@ -1,6 +1,6 @@
-"""What the engine needs and Numba does not have: register tiles, transposition, prefetch and a barrier, as LLVM IR.
+"""What the engine needs and Numba does not have: register tiles, transposition and a barrier, as LLVM IR.
 
-Its twin in C is primitives.h. Both promise the same names and the same arithmetic; engine.py is written on top.
+Its twin in C is primitives.h. primitives.py says what both promise.
 """
 
 import llvmlite.binding as llvm
@@ -11,6 +11,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
 from fastmlp.kernels.elementary import is_single, largest, power_of_two, round_to_integer, sum_of
+from fastmlp.kernels.primitives import lanes
 
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 
@@ -22,16 +23,10 @@ elif _features.get("avx"):
     VECTOR_BYTES, TILE_ROWS = 32, 4
 else:  # SSE2 has half the registers of NEON
     VECTOR_BYTES, TILE_ROWS = 16, 8 if "aarch64" in _triple or "arm64" in _triple else 4
-TILE_VECTORS = 2
 
 
 def _lanes(dtype):
     return VECTOR_BYTES // (dtype.bitwidth // 8)
-
-
-def lanes(pointer):
-    """Numbers in one vector."""
-    raise NotImplementedError
 
 
 @overload(lanes, inline="always")

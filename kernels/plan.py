@@ -11,10 +11,14 @@ from fastmlp.kernels.learning import SCRATCH_ROWS
 from fastmlp.kernels.network import aligned_zeros
 from fastmlp.kernels.products import DEPTH, PACKED_DEPTH
 
+TRAINING, GRADIENT, PREDICTION = "training", "gradient", "prediction"
+
 KEPT_BYTES = 2**21  # buffers up to this size are kept for the next call
+KEPT_ROWS = 2**16  # the same for tables of rows
 PACK_BYTES = 2**19  # weights larger than this are copied by panels before they are multiplied
-GROUP_FACTOR = 2  # how many times the parameters the crossing numbers must be
-STEP_FLOPS = 2e6  # a step of fewer is not worth a barrier
+GROUP_FACTOR = 2  # how many times the parameters what would go from core to core must be, for groups of rows
+COLUMN_FACTOR = 3  # how many times the rows of a batch the inputs must be, for columns of the first matrix
+THREAD_FLOPS = 2e6  # of a step: fewer for a thread are not worth a barrier
 CALL_FLOPS = 2e7  # a call of fewer is not worth waking a thread
 
 
@@ -38,7 +42,7 @@ class Buffers:
     """Working memory of one call: shared by its threads, and for each thread by itself."""
 
     def __init__(self, plan, n_threads):
-        self.counter = np.zeros(8, np.int64)
+        self.counter = aligned_zeros(8, np.int64)  # a cache line of its own
         self.workspaces = [aligned_zeros(plan.workspace, plan.dtype) for _ in range(plan.n_workspaces(n_threads))]
         self.sums = aligned_zeros(plan.n_groups * plan.n_parameters, plan.dtype)
         self.scratch = [aligned_zeros(plan.scratch, plan.dtype) for _ in range(n_threads)]
@@ -48,7 +52,7 @@ class Buffers:
 
 
 class Plan:
-    """A network with a batch size, as one engine sees it; ``learning`` or only for prediction.
+    """A network with a batch size, as one engine sees it, for TRAINING, a GRADIENT or PREDICTION.
 
     Attributes
     ----------
@@ -57,10 +61,13 @@ class Plan:
         last two are for the outputs and for strips (products.py)
     batch : rows of a batch, rounded up to whole tiles
     in_place : whether rows of X are read where they lie, not from a padded copy
-    by_columns : whether threads share the first matrix by columns (epochs.py)
+    by_columns, n_groups : how threads share the work, see epochs.py
+    workspace, scratch : numbers that a call needs, and each of its threads for itself
+    flops : of one row
     """
 
-    def __init__(self, engine, network, dtype, batch_size, learning):
+    def __init__(self, engine, network, dtype, batch_size, work):
+        learning = work != PREDICTION
         activations, derivatives, self.loss = engine.network_codes(network, dtype)
         sizes, rows = network.sizes, engine.tile_rows
         lanes = engine.vector_bytes // dtype.itemsize
@@ -70,7 +77,9 @@ class Plan:
         self.flops = (6 if learning else 2) * network.n_parameters  # for one row
         # Columns cost a copy of the weights before and after the call, and save sending them from core to core in
         # every step; what goes from core to core instead is the first layer's outputs and deltas.
-        self.by_columns = bool(learning and self.in_place and len(sizes) > 2 and sizes[0] > 3 * self.batch)
+        self.by_columns = bool(
+            work == TRAINING and self.in_place and len(sizes) > 2 and sizes[0] > COLUMN_FACTOR * self.batch
+        )
         # Groups cost a gradient each; what need not go from core to core is the activations and deltas of the batch.
         self.n_parameters = network.n_parameters
         crossing = self.batch * (sizes[0] + 2 * sum(sizes[1:]))
@@ -108,9 +117,10 @@ class Plan:
 
     def n_threads(self, n_rows):
         """As many threads as there are now and as pay."""
-        if self.flops * n_rows < CALL_FLOPS or (self.learning and self.flops * self.batch < STEP_FLOPS):
+        if self.flops * n_rows < CALL_FLOPS:
             return 1
-        return team.size()
+        work = self.flops * (self.batch if self.learning else n_rows)
+        return max(1, min(team.size(), int(work / THREAD_FLOPS)))
 
     def n_workspaces(self, n_threads):
         return 1 if self.learning else n_threads
@@ -124,7 +134,9 @@ class Plan:
         return buffers if len(buffers.scratch) >= n_threads else Buffers(self, n_threads)
 
     def give_back(self, buffers):
-        if (self.workspace + self.scratch) * self.dtype.itemsize * len(buffers.scratch) < KEPT_BYTES and not self._free:
+        n_threads = len(buffers.scratch)
+        size = self.workspace * self.n_workspaces(n_threads) + self.scratch * n_threads + buffers.sums.size
+        if size * self.dtype.itemsize < KEPT_BYTES and not self._free:
             self._free.append(buffers)
 
 
@@ -157,7 +169,10 @@ def online_plan(engine, network, dtype):
     return OnlinePlan(engine, network, dtype)
 
 
-@lru_cache(maxsize=32)
-def plan(engine, network, dtype, batch_size, learning=True):
-    """The Plan, from the last few that were asked for."""
-    return Plan(engine, network, dtype, batch_size, learning)
+_recent = lru_cache(maxsize=32)(Plan)
+
+
+def plan_of(engine, network, dtype, batch_size, work):
+    """The Plan, from the last few that were asked for unless its tables are large."""
+    make = _recent if batch_size * len(network.sizes) < KEPT_ROWS else Plan
+    return make(engine, network, dtype, batch_size, work)

@@ -1,5 +1,5 @@
-/* What engine.py needs and Cython does not have: register tiles, transposition, sums by lanes, prefetch and a barrier.
-   The twin of numba_primitives.py, with the same names and the same arithmetic. For GCC and Clang. */
+/* What the engine needs and Cython does not have: register tiles, transposition, sums by lanes, a barrier.
+   The twin of numba_primitives.py: the same names, the same results but for rounding. For GCC and Clang. */
 #ifndef REAL
 
 #ifndef FASTMLP_PRIMITIVES_H
@@ -35,7 +35,7 @@
 /* The levels of x86-64 that setup.py compiles for, by the features that the engine gains from. */
 #if defined(__x86_64__)
 #define HAS(feature) __builtin_cpu_supports(feature)
-static int has_x86_64_v3(void) { return HAS("avx2") && HAS("fma") && HAS("bmi") && HAS("bmi2"); }
+static int has_x86_64_v3(void) { return HAS("avx2") && HAS("fma") && HAS("bmi") && HAS("bmi2") && HAS("lzcnt"); }
 static int has_x86_64_v4(void) {
     return has_x86_64_v3() && HAS("avx512f") && HAS("avx512bw") && HAS("avx512cd") && HAS("avx512dq") && HAS("avx512vl");
 }

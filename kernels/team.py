@@ -4,7 +4,10 @@ import contextlib
 import os
 import threading
 from contextvars import ContextVar
+from functools import cache
 from queue import SimpleQueue
+
+import joblib
 
 _limit = ContextVar("fastmlp_threads", default=None)
 _lock = threading.Lock()
@@ -54,42 +57,55 @@ def limited_to(n_threads):
         _limit.reset(token)
 
 
+@cache
+def cores():
+    """Cores that this process may use."""
+    return joblib.cpu_count()
+
+
 def size():
-    """How many threads a call may use now, those of other calls taken off: at least one."""
+    """How many threads a call may use now: its limit, as far as other calls leave cores for it; at least one."""
     wanted = _limit.get()
     if wanted is None:
         return 1
     if callable(wanted):
         wanted = wanted()
-    return max(1, wanted - _busy)
+    return max(1, min(wanted, cores() - _busy))
 
 
 def run(n_threads, function, arguments_of, counter):
     """function(*arguments_of(thread)) for each thread from 0, which is the caller, to n_threads - 1, all at once.
 
-    ``counter`` is the barrier's: an error of one thread opens it, and is raised here.
+    ``counter`` is the barrier's: an error of one thread opens it, and is raised here when all are done.
     """
     global _busy
+    if n_threads == 1:
+        function(*arguments_of(0))
+        return
     with _lock:
         _busy += n_threads
-        members = [_idle.pop() for _ in range(min(len(_idle), n_threads - 1))]
-    finished = []
+    started, error = [], None
     try:
-        members += [_Member() for _ in range(n_threads - 1 - len(members))]
-        for thread, member in enumerate(members, 1):
-            member.tasks.put((function, arguments_of(thread), counter))
-        error = None
+        for thread in range(1, n_threads):
+            arguments = arguments_of(thread)
+            with _lock:
+                member = _idle.pop() if _idle else None
+            member = member or _Member()
+            started.append(member)
+            member.tasks.put((function, arguments, counter))
+        function(*arguments_of(0))
+    except BaseException as raised:  # a barrier must not wait for who does not come
+        error = raised
+        counter[0] = 2**62
+    finished = 0
+    while finished < len(started):
         try:
-            function(*arguments_of(0))
-        except BaseException as raised:
-            error = raised
-            counter[0] = 2**62
-        for member in members:
-            error = member.done.get() or error
-            finished.append(member)
-        if error is not None:
-            raise error
-    finally:
-        with _lock:
-            _busy -= n_threads
-            _idle.extend(finished)
+            error = started[finished].done.get() or error
+            finished += 1
+        except KeyboardInterrupt as interrupt:  # nobody may touch the arrays before all are done
+            error = interrupt
+    with _lock:
+        _busy -= n_threads
+        _idle.extend(started)
+    if error is not None:
+        raise error

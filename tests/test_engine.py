@@ -29,7 +29,8 @@ SHARED = {
 def threads_pay(monkeypatch):
     """However little the work is."""
     monkeypatch.setattr(plan, "CALL_FLOPS", 0)
-    monkeypatch.setattr(plan, "STEP_FLOPS", 0)
+    monkeypatch.setattr(plan, "THREAD_FLOPS", 1)
+    monkeypatch.setattr(team, "cores", lambda: 8)
 
 
 def trained(kernels, sizes, batch, dtype, n_threads, alpha=0.1):
@@ -60,7 +61,9 @@ def test_the_same_bits_for_every_number_of_threads(threads_pay, shape, dtype, na
 def test_the_shapes_above_are_shared_in_those_ways():
     engine, dtype = cython_cpu._engine, np.dtype("float32")
     plans = {
-        name: Plan(engine, Problem(sizes=sizes, hidden=("tanh",) * (len(sizes) - 2)).network, dtype, batch, True)
+        name: Plan(
+            engine, Problem(sizes=sizes, hidden=("tanh",) * (len(sizes) - 2)).network, dtype, batch, plan.TRAINING
+        )
         for name, (sizes, batch) in SHARED.items()
     }
     assert {name: (made.n_groups > 0, made.by_columns) for name, made in plans.items()} == {
@@ -141,11 +144,34 @@ def test_a_row_predictor_equals_forward_and_knows_its_weights(kernels, dtype):
 @pytest.mark.parametrize("backend", COMPILED)
 def test_a_compiled_prediction_refuses_rows_that_it_would_misread(backend):
     predict = MLP([(2, "identity")], backend=backend).build(3).compile_predict()
-    for wrong in (np.zeros(2, "f4"), np.zeros(4, "f4"), np.zeros(3, "f8"), np.zeros((2, 3), "f4")):
+    for wrong in (np.zeros(2, "f4"), np.zeros(4, "f4"), np.zeros(3, "f8"), np.zeros((2, 3), "f4"), np.zeros(3, "i4")):
         with pytest.raises(ValueError, match="must be 3 numbers"):
             predict(wrong)
     assert predict(np.zeros(3, "f4")).shape == (2,)
     assert predict(np.zeros((1, 3), "f4")).shape == (2,)
+
+
+@pytest.mark.parametrize("n_rows", [3, 1024, 1665, 1670])
+def test_predictions_do_not_depend_on_threads(threads_pay, kernels, n_rows):
+    """Where a thread's rows end in less than a tile too."""
+    problem = Problem(sizes=(24, 17, 5), rows=n_rows)
+    outputs = []
+    for n_threads in (1, 2, 3):
+        with team.limited_to(n_threads):
+            outputs.append(kernels.forward(problem.network, problem.parameters, problem.X))
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    np.testing.assert_array_equal(outputs[0], outputs[2])
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_a_gradient_never_moves_the_weights(threads_pay, name):
+    """Another thread may read them at the time."""
+    problem = Problem(sizes=(160, 37, 3), rows=16)
+    problem.parameters.flags.writeable = False
+    given = problem.network, problem.parameters, problem.X, problem.y
+    with team.limited_to(2):
+        found = backends.choose(name).module.loss_and_gradient(*given)
+    assert relative_error(found[2], reference.loss_and_gradient(*given)[2]) < 1e-12
 
 
 def test_a_team_runs_each_member_once_and_raises_what_one_raised():
@@ -164,8 +190,9 @@ def test_a_team_runs_each_member_once_and_raises_what_one_raised():
     assert team._busy == 0
 
 
-def test_two_fits_at_once_share_the_threads():
-    """The second one is told that two of the threads are at work."""
+def test_two_fits_at_once_share_the_cores(monkeypatch):
+    """The second one is told that two of the cores are at work."""
+    monkeypatch.setattr(team, "cores", lambda: 3)
     counter, sizes, first_is_running, go_on = np.zeros(8, np.int64), [], threading.Event(), threading.Event()
 
     def wait(thread):

@@ -185,3 +185,12 @@ def test_backend_and_its_reason_are_told(backend):
     automatic = MLPClassifier(max_iter=2).fit(X, y)
     assert automatic.backend_ == "cython"
     assert "ahead of time" in automatic.backend_reason_
+
+
+def test_a_single_class_is_all_that_is_predicted():
+    X = np.random.RandomState(0).standard_normal((30, 3)) * 3
+    for seed in range(6):
+        model = MLPClassifier(max_iter=2, random_state=seed)
+        with pytest.warns(Warning, match="Maximum iterations"):
+            model.fit(X, ["only"] * 30)
+        assert set(model.predict(X)) == {"only"}
