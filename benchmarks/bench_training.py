@@ -16,8 +16,8 @@ def bench_row(benchmark, name):
 
 
 CURVES = {
-    "batch": [("batch size", batch, Work((64, 128, 128, 10), batch, 32768)) for batch in (1, 4, 16, 64, 256, 1024)],
-    "width": [("hidden units", n, Work((64, n, n, 10), 128, 16384)) for n in (8, 32, 37, 100, 128, 513, 1024)],
+    "batch": [("batch size", batch, Work((64, 128, 128, 10), batch, 32768)) for batch in (1, 16, 64, 256, 1024)],
+    "width": [("hidden units", n, Work((64, n, n, 10), 128, 16384)) for n in (8, 37, 100, 128, 513, 1024)],
 }
 
 

@@ -9,8 +9,12 @@ import warnings
 import numpy as np
 from works import data
 
-EPOCHS = 5  # of a fit that checks its input
+CALL_FLOPS = 1e11  # of a fit that checks its input first, within 2 to 50 epochs
 ONLINE_STEPS = 512  # of a peer that takes its time over each step
+
+
+def _epochs(work):
+    return min(50, max(2, int(CALL_FLOPS / (work.flops * work.rows))))
 
 
 def _fastmlp(backend, n_jobs=None, dtype="float32"):
@@ -28,7 +32,8 @@ def _fastmlp(backend, n_jobs=None, dtype="float32"):
         )  # fmt: skip
         if work.task == "classes":
             y = np.eye(work.sizes[-1], dtype=dtype)[y]
-        return lambda: model.fit(X, y, epochs=EPOCHS, batch_size=work.batch), EPOCHS * work.rows
+        epochs = _epochs(work)
+        return lambda: model.fit(X, y, epochs=epochs, batch_size=work.batch), epochs * work.rows
 
     return build
 
@@ -37,21 +42,23 @@ def scikit_learn(work):
     from sklearn import neural_network
 
     X, y = data(work)
-    rows = min(work.rows, work.batch * ONLINE_STEPS)
+    rows, epochs = min(work.rows, work.batch * ONLINE_STEPS), min(5, _epochs(work))
     X, y = X[:rows], y[:rows]
     kind = neural_network.MLPClassifier if work.task == "classes" else neural_network.MLPRegressor
     model = kind(
         hidden_layer_sizes=work.sizes[1:-1], activation=work.activation, solver=work.solver, batch_size=work.batch,
-        max_iter=EPOCHS, warm_start=True, alpha=0, learning_rate_init=1e-3, n_iter_no_change=EPOCHS + 1,
+        max_iter=epochs, warm_start=True, alpha=0, learning_rate_init=1e-3, n_iter_no_change=epochs + 1,
     )  # fmt: skip
     warnings.simplefilter("ignore")
-    return lambda: model.fit(X, y.ravel() if work.task == "values" else y), EPOCHS * rows
+    return lambda: model.fit(X, y.ravel() if work.task == "values" else y), epochs * rows
 
 
 def _torch(compiled):
     def build(work):
         import torch
 
+        if compiled and work.flops < 1e6:
+            raise ValueError("compiling takes tens of seconds and gains nothing on work of this size")
         X, y = map(torch.from_numpy, data(work))
         layers = []
         for fan_in, fan_out in zip(work.sizes, work.sizes[1:]):

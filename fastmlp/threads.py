@@ -64,3 +64,12 @@ class ThreadLimit:
             ThreadLimit._users -= 1
             if ThreadLimit._users == 0:
                 ThreadLimit._limiter.restore_original_limits()
+
+
+def _forget():
+    """In the child of a fork: no fit runs there, and the lock may be held by a thread that is not there."""
+    ThreadLimit._lock, ThreadLimit._users, ThreadLimit._limiter = threading.Lock(), 0, None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

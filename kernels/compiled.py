@@ -51,7 +51,7 @@ def _train(
 ):  # fmt: skip
     # Only who may change the parameters may rearrange them.
     work = GRADIENT if codes[0] == NO_RULE else TRAINING
-    plan = plan_of(engine, network, parameters.dtype, min(batch_size, len(order)), work)
+    plan = plan_of(engine, network, parameters.dtype, batch_size, work)
     n_threads = plan.n_threads(len(order))
     buffers = plan.take_buffers(n_threads)
     buffers.counter[0] = 0

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import threading
 from contextvars import ContextVar
 from functools import cache
@@ -73,6 +74,22 @@ def size():
     return max(1, min(wanted, cores() - _busy))
 
 
+@contextlib.contextmanager
+def _signals_wait():
+    """Ctrl-C is handled after the block: nobody may touch the arrays before all members are done with them."""
+    if threading.current_thread() is not threading.main_thread() or not callable(signal.getsignal(signal.SIGINT)):
+        yield
+        return
+    came = []
+    handler = signal.signal(signal.SIGINT, lambda *signal_and_frame: came.append(signal_and_frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        for signal_and_frame in came:
+            handler(*signal_and_frame)
+
+
 def run(n_threads, function, arguments_of, counter):
     """function(*arguments_of(thread)) for each thread from 0, which is the caller, to n_threads - 1, all at once.
 
@@ -82,30 +99,25 @@ def run(n_threads, function, arguments_of, counter):
     if n_threads == 1:
         function(*arguments_of(0))
         return
-    with _lock:
-        _busy += n_threads
-    started, error = [], None
-    try:
-        for thread in range(1, n_threads):
-            arguments = arguments_of(thread)
-            with _lock:
-                member = _idle.pop() if _idle else None
-            member = member or _Member()
-            started.append(member)
-            member.tasks.put((function, arguments, counter))
-        function(*arguments_of(0))
-    except BaseException as raised:  # a barrier must not wait for who does not come
-        error = raised
-        counter[0] = 2**62
-    finished = 0
-    while finished < len(started):
+    members, error = [], None
+    with _signals_wait():
+        with _lock:
+            _busy += n_threads
         try:
-            error = started[finished].done.get() or error
-            finished += 1
-        except KeyboardInterrupt as interrupt:  # nobody may touch the arrays before all are done
-            error = interrupt
-    with _lock:
-        _busy -= n_threads
-        _idle.extend(started)
+            for thread in range(1, n_threads):
+                arguments = arguments_of(thread)
+                with _lock:
+                    member = _idle.pop() if _idle else None
+                members.append(member or _Member())
+                members[-1].tasks.put((function, arguments, counter))
+            function(*arguments_of(0))
+        except BaseException as raised:  # a barrier must not wait for who does not come
+            error = raised
+            counter[0] = 2**62
+        for member in members:
+            error = member.done.get() or error
+        with _lock:
+            _busy -= n_threads
+            _idle.extend(members)
     if error is not None:
         raise error

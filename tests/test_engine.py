@@ -1,8 +1,11 @@
 """The compiled engine: the same bits for every number of threads, whichever way they share the work, at every level."""
 
 import importlib
+import subprocess
+import sys
 import threading
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -188,6 +191,60 @@ def test_a_team_runs_each_member_once_and_raises_what_one_raised():
     with pytest.raises(RuntimeError, match="no memory"):
         team.run(3, fail, lambda thread: (thread,), counter)
     assert team._busy == 0
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_where_an_epoch_is_cut_changes_no_bit(name):
+    """Before a short last batch too, which must not be taken for a batch size of its own."""
+    runs = []
+    for cuts in ((0, 1666), (0, 1536, 1666)):
+        problem = Problem(sizes=(20, 32, 3), rows=1666)
+        slots, step = new_slots("adam", problem.parameters.size, "float64"), 0
+        for start, stop in pairwise(cuts):
+            *_, made = backends.choose(name).module.train_epoch(
+                problem.network, optimizer("adam"), problem.parameters, slots, step, problem.X, problem.y,
+                problem.order[start:stop], 512,
+            )  # fmt: skip
+            step += made
+        runs.append(problem.parameters)
+    np.testing.assert_array_equal(*runs)
+
+
+CTRL_C = """
+import os, signal, sys, threading, time
+import numpy as np
+from fastmlp import MLP
+from fastmlp.kernels import plan, team
+plan.CALL_FLOPS, plan.THREAD_FLOPS, team.cores = 0, 1, lambda: 8
+model = MLP([(64, "tanh"), (1, "identity")], n_jobs=3, random_state=0).build(50)
+X = np.zeros((3000, 50), "f4")
+model.predict(X)
+
+def interrupt():
+    while True:
+        time.sleep(0.004)
+        os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt, daemon=True).start()
+caught, end = 0, time.monotonic() + 2
+while time.monotonic() < end:
+    try:
+        while time.monotonic() < end:
+            model.predict(X)
+    except KeyboardInterrupt:
+        caught += 1
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+print(caught > 20, team._busy, bool(np.isfinite(model.predict(X)).all()))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_ctrl_c_in_a_team_neither_hangs_nor_leaves_anything_behind():
+    for _ in range(3):  # outside the loops of the script a signal may end it: that is no defect
+        result = subprocess.run([sys.executable, "-P", "-c", CTRL_C], capture_output=True, text=True, timeout=60)
+        if result.returncode == 0:
+            break
+    assert result.stdout.split() == ["True", "0", "True"], result.stderr
 
 
 def test_two_fits_at_once_share_the_cores(monkeypatch):

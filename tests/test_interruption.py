@@ -261,3 +261,19 @@ def test_the_process_ends_after_ctrl_c():
         process.kill()
     assert rest == "kept True\n"
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("share", [0, 1, 2])
+def test_a_very_long_step_is_left_between_blocks_of_rows(monkeypatch, share):
+    """No update is made of a part of a batch; without Ctrl-C the step equals the ordinary one."""
+    plain = network("cython").fit(X, y, epochs=3, batch_size=None)
+    monkeypatch.setattr("fastmlp.training.LARGE_STEP_FLOPS", 6e4)
+    blocks = network("cython").fit(X, y, epochs=3, batch_size=None)
+    np.testing.assert_allclose(blocks.parameters, plain.parameters, rtol=1e-4, atol=1e-6)
+    assert blocks.history["loss"] == pytest.approx(plain.history["loss"], rel=1e-5)
+    cut = network("cython").build(4)
+    before = cut.parameters.copy()
+    monkeypatch.setattr("fastmlp.model.Interruption", lambda: AfterReads(1 + share))
+    with pytest.warns(UserWarning, match="interrupted"):
+        cut.fit(X, y, batch_size=None)
+    np.testing.assert_array_equal(cut.parameters, before)
