@@ -103,3 +103,20 @@ def test_a_fit_after_fork(backend):
     expected = fit(3)
     with multiprocessing.get_context("fork").Pool(1) as pool:
         np.testing.assert_array_equal(pool.apply_async(fit, (3,)).get(timeout=60), expected)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_while_the_limit_is_being_set_leaves_the_child_able_to_fit():
+    """The lock may be held by a thread that the child does not have."""
+    import multiprocessing
+
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("this system cannot fork")
+    with ThreadLimit._lock:
+        child = multiprocessing.get_context("fork").Process(target=fit, args=(0, 1))
+        child.start()
+    child.join(30)
+    hangs = child.is_alive()
+    child.kill()
+    assert not hangs
+    assert child.exitcode == 0
