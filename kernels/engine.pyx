@@ -5,6 +5,7 @@ from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, 
 from cython cimport floating
 from libc.math cimport INFINITY, log as c_log, logf, pow as c_pow, powf, rint, rintf, sqrt as c_sqrt, sqrtf
 from libc.stdint cimport int64_t
+from libc.string cimport memcpy
 
 import numpy as np
 
@@ -22,14 +23,10 @@ cdef extern from "primitives.h" nogil:
     int64_t arrivals(int64_t*)
     float power_of_two_float(float)
     double power_of_two_double(double)
-    void row_tile_1_float(float*, int64_t*, float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t)
-    void row_tile_2_float(float*, int64_t*, float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t)
-    void column_tile_1_float(float*, int64_t*, float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t)
-    void column_tile_2_float(float*, int64_t*, float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t)
-    void row_tile_1_double(double*, int64_t*, double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t, double*, Py_ssize_t)
-    void row_tile_2_double(double*, int64_t*, double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t, double*, Py_ssize_t)
-    void column_tile_1_double(double*, int64_t*, double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t, double*, Py_ssize_t)
-    void column_tile_2_double(double*, int64_t*, double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t, double*, Py_ssize_t)
+    float reciprocal_estimate_float(float)
+    double reciprocal_estimate_double(double)
+    void tile_float(Py_ssize_t, bint, float*, int64_t*, float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t)
+    void tile_double(Py_ssize_t, bint, double*, int64_t*, double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t, double*, Py_ssize_t)
     void transpose_square_float(float*, Py_ssize_t, float*, Py_ssize_t)
     void transpose_square_double(double*, Py_ssize_t, double*, Py_ssize_t)
     float largest_float(float*, Py_ssize_t)
@@ -65,11 +62,17 @@ cdef inline int64_t* at_integers(int64_t* pointer, Py_ssize_t offset) noexcept n
 cdef inline double* at_doubles(double* pointer, Py_ssize_t offset) noexcept nogil:
     return pointer + offset
 
+cdef inline void copy(floating* source, Py_ssize_t n, floating* out) noexcept nogil:
+    memcpy(out, source, n * sizeof(floating))
+
 cdef inline floating round_to_integer(floating z) noexcept nogil:
     return rintf(z) if floating is float else rint(z)
 
 cdef inline floating power_of_two(floating n) noexcept nogil:
     return power_of_two_float(n) if floating is float else power_of_two_double(n)
+
+cdef inline floating reciprocal_estimate(floating z) noexcept nogil:
+    return reciprocal_estimate_float(z) if floating is float else reciprocal_estimate_double(z)
 
 cdef inline floating _log(floating z) noexcept nogil:
     return logf(z) if floating is float else c_log(z)
@@ -122,33 +125,13 @@ cdef inline void transpose_square(floating* source, Py_ssize_t stride, floating*
     else:
         transpose_square_double(source, stride, out, out_stride)
 
-cdef inline void row_tile_1(floating* a, int64_t* rows, floating* b, Py_ssize_t b_stride, Py_ssize_t inner, floating* start,
-                            Py_ssize_t start_stride, floating* out, Py_ssize_t out_stride) noexcept nogil:
+cdef inline void tile(Py_ssize_t n_vectors, bint by_column, floating* a, int64_t* rows, floating* b, Py_ssize_t b_stride,
+                      Py_ssize_t inner, floating* start, Py_ssize_t start_stride, floating* out,
+                      Py_ssize_t out_stride) noexcept nogil:
     if floating is float:
-        row_tile_1_float(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+        tile_float(n_vectors, by_column, a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
     else:
-        row_tile_1_double(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
-
-cdef inline void row_tile_2(floating* a, int64_t* rows, floating* b, Py_ssize_t b_stride, Py_ssize_t inner, floating* start,
-                            Py_ssize_t start_stride, floating* out, Py_ssize_t out_stride) noexcept nogil:
-    if floating is float:
-        row_tile_2_float(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
-    else:
-        row_tile_2_double(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
-
-cdef inline void column_tile_1(floating* a, int64_t* rows, floating* b, Py_ssize_t b_stride, Py_ssize_t inner, floating* start,
-                               Py_ssize_t start_stride, floating* out, Py_ssize_t out_stride) noexcept nogil:
-    if floating is float:
-        column_tile_1_float(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
-    else:
-        column_tile_1_double(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
-
-cdef inline void column_tile_2(floating* a, int64_t* rows, floating* b, Py_ssize_t b_stride, Py_ssize_t inner, floating* start,
-                               Py_ssize_t start_stride, floating* out, Py_ssize_t out_stride) noexcept nogil:
-    if floating is float:
-        column_tile_2_float(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
-    else:
-        column_tile_2_double(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+        tile_double(n_vectors, by_column, a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
 
 
 include "_engine.pxi"
@@ -236,7 +219,7 @@ def run_product(
     const floating[:, ::1] A, const int64_t[::1] rows, bint by_column, Py_ssize_t n_rows, Py_ssize_t inner,
     const floating[:, ::1] B, bint transposed, Py_ssize_t n_columns, const floating[::1] bias, floating[:, ::1] out,
 ):
-    scratch = np.zeros(2 * (VECTOR_BYTES // sizeof(floating)) * (DEPTH + 1), np.asarray(A).dtype)
+    scratch = np.zeros(TILE_VECTORS * (VECTOR_BYTES // sizeof(floating)) * (DEPTH + 1), np.asarray(A).dtype)
     cdef floating[::1] panel = scratch
     with nogil:
         product(

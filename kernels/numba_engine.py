@@ -16,7 +16,7 @@ from fastmlp.kernels.network import aligned_zeros
 from fastmlp.kernels.numba_pieces import COMPILE, SOURCE_HASH, call
 from fastmlp.kernels.numba_primitives import at, data_of, lanes
 from fastmlp.kernels.primitives import NO_RULE
-from fastmlp.kernels.products import DEPTH
+from fastmlp.kernels.products import DEPTH, TILE_VECTORS
 
 SOURCES = sharing, products, learning, epochs, online, inference  # each after those it calls
 
@@ -162,7 +162,7 @@ def run_update(code, rate_rule, parameters, gradient, slots, step, learning_rate
 
 @_njit
 def run_product(A, rows, by_column, n_rows, inner, B, transposed, n_columns, bias, out):
-    scratch = np.zeros(2 * lanes(data_of(out)) * (DEPTH + 1), A.dtype)
+    scratch = np.zeros(TILE_VECTORS * lanes(data_of(out)) * (DEPTH + 1), A.dtype)
     product(
         data_of(A), data_of(rows), by_column, 0, n_rows, inner, data_of(B), B.shape[1], transposed, False,
         data_of(rows), 0, n_columns, data_of(bias), True, data_of(out), out.shape[1], data_of(scratch),

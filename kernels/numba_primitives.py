@@ -10,7 +10,14 @@ from numba import float32, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
-from fastmlp.kernels.elementary import is_single, largest, power_of_two, round_to_integer, sum_of
+from fastmlp.kernels.elementary import (
+    is_single,
+    largest,
+    power_of_two,
+    reciprocal_estimate,
+    round_to_integer,
+    sum_of,
+)
 from fastmlp.kernels.primitives import lanes
 
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
@@ -64,6 +71,24 @@ def _two_to(typingctx, n):
         return builder.bitcast(exponent, args[0].type)
 
     return n(n), codegen
+
+
+@overload(reciprocal_estimate)
+def _reciprocal_estimate(z):
+    return lambda z: _turned(z)
+
+
+@intrinsic
+def _turned(typingctx, z):
+    """A difference of bits turns the exponent's sign; the constant gives the mantissa the smallest error."""
+    bits, minuend = (32, 0x7EF311C3) if z == types.float32 else (64, 0x7FDE6238502484BA)
+
+    def codegen(context, builder, signature, args):
+        integer = ir.IntType(bits)
+        difference = builder.sub(ir.Constant(integer, minuend), builder.bitcast(args[0], integer))
+        return builder.bitcast(difference, args[0].type)
+
+    return z(z), codegen
 
 
 def _reduction(combine, start):
@@ -169,7 +194,7 @@ def _splat(builder, scalar, vector):
     return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), zeros)
 
 
-def _tile(n_vectors, by_column, doc):
+def _tile(n_vectors, by_column):
     """C (TILE_ROWS x n_vectors vectors) = start + A B, accumulated in registers over the whole inner dimension.
 
     Row k of B is at b + k b_stride. Element (i, k) of A is at a + rows[i] + k, or by column at a + rows[k] + i.
@@ -231,14 +256,41 @@ def _tile(n_vectors, by_column, doc):
 
         return signature, codegen
 
-    tile.__doc__ = doc
     return intrinsic(tile)
 
 
-row_tile_1 = _tile(1, False, "One vector wide, A by row.")
-row_tile_2 = _tile(2, False, "Two vectors wide, A by row.")
-column_tile_1 = _tile(1, True, "One vector wide, A by column.")
-column_tile_2 = _tile(2, True, "Two vectors wide, A by column.")
+_row_tile_1, _row_tile_2, _row_tile_3 = (_tile(n, False) for n in (1, 2, 3))
+_column_tile_1, _column_tile_2, _column_tile_3 = (_tile(n, True) for n in (1, 2, 3))
+
+
+@register_jitable
+def tile(n_vectors, by_column, a, rows, b, b_stride, inner, start, start_stride, out, out_stride):
+    """See primitives.py."""
+    if by_column:
+        if n_vectors == 1:
+            _column_tile_1(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+        elif n_vectors == 2:
+            _column_tile_2(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+        else:
+            _column_tile_3(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+    elif n_vectors == 1:
+        _row_tile_1(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+    elif n_vectors == 2:
+        _row_tile_2(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+    else:
+        _row_tile_3(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+
+
+@intrinsic
+def copy(typingctx, source, n, out):
+    """See primitives.py."""
+
+    def codegen(context, builder, signature, args):
+        source, n, out = args
+        cgutils.raw_memcpy(builder, out, source, n, context.get_abi_sizeof(source.type.pointee))
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, out), codegen
 
 
 @intrinsic

@@ -44,6 +44,7 @@ static int has_x86_64_v3(void) { return 0; }
 static int has_x86_64_v4(void) { return 0; }
 #endif
 
+#define TILE_VECTORS 3 /* of the widest tile; products.py says the same */
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 
@@ -69,12 +70,14 @@ INLINE int64_t arrivals(int64_t *counter) { return __atomic_load_n(counter, __AT
 #define BITS uint32_t
 #define MANTISSA 23
 #define EXPONENT_BIAS 127
+#define RECIPROCAL_BITS 0x7ef311c3u
 #define NAMED(name) name##_float
 #include "primitives.h"
 #undef REAL
 #undef BITS
 #undef MANTISSA
 #undef EXPONENT_BIAS
+#undef RECIPROCAL_BITS
 #undef NAMED
 #undef REDUCE
 #undef MAXIMUM
@@ -84,6 +87,7 @@ INLINE int64_t arrivals(int64_t *counter) { return __atomic_load_n(counter, __AT
 #define BITS uint64_t
 #define MANTISSA 52
 #define EXPONENT_BIAS 1023
+#define RECIPROCAL_BITS 0x7fde6238502484bau
 #define NAMED(name) name##_double
 #include "primitives.h"
 #undef REAL
@@ -109,12 +113,23 @@ INLINE REAL NAMED(power_of_two)(REAL n) {
     return power;
 }
 
+/* A difference of bits turns the exponent's sign; the constant gives the mantissa the smallest error. */
+INLINE REAL NAMED(reciprocal_estimate)(REAL z) {
+    BITS bits;
+    memcpy(&bits, &z, sizeof bits);
+    bits = RECIPROCAL_BITS - bits;
+    memcpy(&z, &bits, sizeof z);
+    return z;
+}
+
 /* C (TILE_ROWS x n_vectors vectors) = start + A B, accumulated in registers over the whole inner dimension.
    Row k of B is at b + k b_stride. Element (i, k) of A is at a + rows[i] + k, or by column at a + rows[k] + i. */
-INLINE void NAMED(tile)(const int n_vectors, const int by_column, const REAL *a, const int64_t *rows, const REAL *b,
-                        ptrdiff_t b_stride, ptrdiff_t inner, const REAL *start, ptrdiff_t start_stride, REAL *out,
-                        ptrdiff_t out_stride) {
-    NAMED(vector) sums[TILE_ROWS][2];
+#define TILE_ARGUMENTS                                                                                                \
+    const REAL *a, const int64_t *rows, const REAL *b, ptrdiff_t b_stride, ptrdiff_t inner, const REAL *start,        \
+        ptrdiff_t start_stride, REAL *out, ptrdiff_t out_stride
+
+INLINE void NAMED(tile_of)(const int n_vectors, const int by_column, TILE_ARGUMENTS) {
+    NAMED(vector) sums[TILE_ROWS][TILE_VECTORS];
     const REAL *a_rows[TILE_ROWS];
     UNROLL for (int i = 0; i < TILE_ROWS; i++) {
         UNROLL for (int v = 0; v < n_vectors; v++) sums[i][v] = (NAMED(vector)){0};
@@ -122,7 +137,7 @@ INLINE void NAMED(tile)(const int n_vectors, const int by_column, const REAL *a,
     }
     for (ptrdiff_t k = 0; k < inner; k++, b += b_stride) {
         const REAL *column = by_column ? a + rows[k] : a;
-        NAMED(vector) row[2];
+        NAMED(vector) row[TILE_VECTORS];
         UNROLL for (int v = 0; v < n_vectors; v++) row[v] = NAMED(load)(b + v * LANES);
         UNROLL for (int i = 0; i < TILE_ROWS; i++) {
             const REAL value = by_column ? column[i] : a_rows[i][k];
@@ -137,16 +152,25 @@ INLINE void NAMED(tile)(const int n_vectors, const int by_column, const REAL *a,
 }
 
 #define TILE(name, n_vectors, by_column)                                                                             \
-    static __attribute__((noinline)) void NAMED(name)(                                                              \
-        const REAL *a, const int64_t *rows, const REAL *b, ptrdiff_t b_stride, ptrdiff_t inner, const REAL *start,   \
-        ptrdiff_t start_stride, REAL *out, ptrdiff_t out_stride) {                                                   \
-        NAMED(tile)(n_vectors, by_column, a, rows, b, b_stride, inner, start, start_stride, out, out_stride);        \
+    static __attribute__((noinline)) void NAMED(name)(TILE_ARGUMENTS) {                                              \
+        NAMED(tile_of)(n_vectors, by_column, a, rows, b, b_stride, inner, start, start_stride, out, out_stride);     \
     }
 TILE(row_tile_1, 1, 0)
 TILE(row_tile_2, 2, 0)
+TILE(row_tile_3, 3, 0)
 TILE(column_tile_1, 1, 1)
 TILE(column_tile_2, 2, 1)
+TILE(column_tile_3, 3, 1)
 #undef TILE
+
+INLINE void NAMED(tile)(ptrdiff_t n_vectors, int by_column, TILE_ARGUMENTS) {
+    static void (*const tiles[2][TILE_VECTORS])(TILE_ARGUMENTS) = {
+        {NAMED(row_tile_1), NAMED(row_tile_2), NAMED(row_tile_3)},
+        {NAMED(column_tile_1), NAMED(column_tile_2), NAMED(column_tile_3)},
+    };
+    tiles[by_column][n_vectors - 1](a, rows, b, b_stride, inner, start, start_stride, out, out_stride);
+}
+#undef TILE_ARGUMENTS
 
 /* out[j, i] = source[i, j] for a square of as many rows as a vector has lanes. */
 INLINE void NAMED(transpose_square)(const REAL *source, ptrdiff_t source_stride, REAL *out, ptrdiff_t out_stride) {

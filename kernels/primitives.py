@@ -30,23 +30,15 @@ def tile_rows():
     """Rows of a tile."""
 
 
-def row_tile_1(a, rows, b, b_stride, inner, start, start_stride, out, out_stride):
-    """out = start + A B for tile_rows() rows and one vector of columns, summed in registers over ``inner``.
+def tile(n_vectors, by_column, a, rows, b, b_stride, inner, start, start_stride, out, out_stride):
+    """out = start + A B for tile_rows() rows and up to TILE_VECTORS vectors of columns, in registers over ``inner``.
 
-    Row k of B is at b + k b_stride, element (i, k) of A at a + rows[i] + k.
+    Row k of B is at b + k b_stride. Element (i, k) of A is at a + rows[i] + k, or by column at a + rows[k] + i.
     """
 
 
-def row_tile_2(a, rows, b, b_stride, inner, start, start_stride, out, out_stride):
-    """The same for two vectors of columns."""
-
-
-def column_tile_1(a, rows, b, b_stride, inner, start, start_stride, out, out_stride):
-    """The same for one vector of columns with element (i, k) of A at a + rows[k] + i."""
-
-
-def column_tile_2(a, rows, b, b_stride, inner, start, start_stride, out, out_stride):
-    """The same for two."""
+def copy(source, n, out):
+    """n numbers; the two must not overlap."""
 
 
 def transpose_square(source, source_stride, out, out_stride):

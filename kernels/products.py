@@ -15,19 +15,18 @@ from fastmlp.kernels.primitives import (
     at,
     at_integers,
     bint,
-    column_tile_1,
-    column_tile_2,
+    copy,
     derive,
     lanes,
-    row_tile_1,
-    row_tile_2,
+    tile,
     tile_rows,
     transpose_square,
 )
 
+TILE_VECTORS = 3  # of columns in the widest tile
 DEPTH = 1024  # of a product's inner dimension per pass
-PACKED_DEPTH = 256  # the same with packed operands: a panel of B and a strip of A stay in the first cache
-ROWS = 256  # of a product per pass, where operands are too large for the caches
+PACKED_DEPTH = 192  # the same with packed operands: a panel of B and a strip of A stay in the first cache
+ROWS = 512  # of a product per pass, where operands are too large for the caches
 
 
 def pack(b: Vector, stride: int, depth: int, columns: int, width: int, panel: Vector) -> None:
@@ -66,9 +65,7 @@ def pack_columns(a: Vector, rows: Integers, depth: int, n: int, block: Vector) -
     for i in range(0, n, height):
         for k in range(depth):
             source: Vector = at(a, rows[k] + i)
-            packed: Vector = at(block, i * depth + k * height)
-            for r in range(height):
-                packed[r] = source[r]
+            copy(source, height, at(block, i * depth + k * height))
 
 
 def product(
@@ -85,19 +82,21 @@ def product(
     """
     T = type(out[0])
     step = lanes(out)
-    width = 2 * step
     start: Vector = scratch
-    panel: Vector = at(scratch, width)
-    strip: Vector = at(scratch, width * (DEPTH + 1))
+    panel: Vector = at(scratch, TILE_VECTORS * step)
+    strip: Vector = at(scratch, TILE_VECTORS * step * (DEPTH + 1))
     longest = PACKED_DEPTH if packed else DEPTH
     for k in range(0, inner, longest):
         depth = min(longest, inner - k)
         if by_column and packed:
             pack_columns(a, at_integers(rows, k), depth, stop_row, strip)
-        for j in range(first, stop, width):
-            columns = min(width, stop - j)
+        j = first
+        while j < stop:
+            left = (stop - j + step - 1) // step
+            n_vectors = 3 if left == 3 or left > 4 else min(left, 2)  # 4 are 2 + 2
+            columns = min(n_vectors * step, stop - j)
             block: Vector = panel
-            block_stride = width if columns > step else step
+            block_stride = n_vectors * step
             if transposed:
                 pack_transposed(at(b, j * b_stride + k), b_stride, depth, columns, block_stride, panel)
             elif packed or columns % step != 0:
@@ -105,31 +104,20 @@ def product(
             else:
                 block = at(b, k * b_stride + j)
                 block_stride = b_stride
-            for c in range(width):
+            for c in range(n_vectors * step):
                 start[c] = bias[j + c] if biased and c < columns else T(0)
             for i in range(first_row, stop_row, tile_rows()):
                 to: Vector = at(out, i * out_stride + j)
-                origin: Vector = start if k == 0 else to
-                origin_stride = 0 if k == 0 else out_stride
                 column: Vector = at(a, i if by_column else k)
                 offsets: Integers = at_integers(rows, k if by_column else i)
                 if by_column and packed:
                     column = at(strip, i * depth)
                     offsets = strips
-                if by_column:
-                    if columns > step:
-                        column_tile_2(
-                            column, offsets, block, block_stride, depth, origin, origin_stride, to, out_stride
-                        )
-                    else:
-                        column_tile_1(
-                            column, offsets, block, block_stride, depth, origin, origin_stride, to, out_stride
-                        )
-                else:
-                    if columns > step:
-                        row_tile_2(column, offsets, block, block_stride, depth, origin, origin_stride, to, out_stride)
-                    else:
-                        row_tile_1(column, offsets, block, block_stride, depth, origin, origin_stride, to, out_stride)
+                tile(
+                    n_vectors, by_column, column, offsets, block, block_stride, depth, start if k == 0 else to,
+                    0 if k == 0 else out_stride, to, out_stride,
+                )  # fmt: skip
+            j += columns
 
 
 def dense_rows(

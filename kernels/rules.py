@@ -17,7 +17,7 @@ from math import sqrt as _sqrt
 from types import FunctionType
 from typing import NamedTuple
 
-from fastmlp.kernels.elementary import exponential, hyperbolic_tangent, largest, sum_of
+from fastmlp.kernels.elementary import exponential, hyperbolic_tangent, largest, reciprocal, sum_of
 
 
 # Activations: value from the pre-activation z, derivative from the output a.
@@ -166,7 +166,7 @@ def adam(parameter, gradient, mean, square, rate, beta_1, beta_2, epsilon):
     T = type(parameter)
     mean = T(beta_1) * mean + T(1 - beta_1) * gradient
     square = T(beta_2) * square + T(1 - beta_2) * gradient * gradient
-    return parameter - T(rate) * mean / (T(_sqrt(square)) + T(epsilon)), mean, square
+    return parameter - T(rate) * mean * reciprocal(T(_sqrt(square)) + T(epsilon)), mean, square
 
 
 def adam_rate(learning_rate, step, beta_1, beta_2, epsilon):

@@ -1,9 +1,10 @@
-"""The polynomials behind exp and tanh: their errors in units in the last place, and what they do at the edges."""
+"""The polynomials behind exp, tanh and reciprocals: their errors in units in the last place, and the edges."""
 
 import numpy as np
 import pytest
 
 from fastmlp import backends
+from fastmlp.kernels.network import new_slots, optimizer
 from problems import COMPILED
 
 # Largest errors seen over these points, rounded up.
@@ -46,3 +47,16 @@ def test_edges(backend, dtype):
     with np.errstate(over="ignore"):
         np.testing.assert_allclose(activated(backend, "exp", z), np.exp(z), rtol=1e-6)
     np.testing.assert_allclose(activated(backend, "tanh", z), np.tanh(z), rtol=1e-6)
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_adam_divides_by_way_of_a_reciprocal(backend, dtype):
+    # Without memory Adam's step is g / (sqrt(g^2) + epsilon): the error is the reciprocal's and of four roundings.
+    g = np.logspace(-15, 15, 100_001).astype(dtype)
+    w = np.zeros_like(g)
+    rule = optimizer("adam", 1.0, beta_1=0.0, beta_2=0.0, epsilon=1e-8)
+    backends.choose(backend).module.update(rule, w, g, new_slots("adam", g.size, g.dtype), 1)
+    exact = -g.astype(np.longdouble) / (g.astype(np.longdouble) + np.dtype(dtype).type(1e-8))
+    error = np.abs(w - exact) / np.spacing(np.abs(exact).astype(dtype))
+    assert float(error.max()) < 3.0
