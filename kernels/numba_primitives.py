@@ -305,18 +305,14 @@ def transpose_square(typingctx, source, source_stride, out, out_stride):
         load, store = _vector_access(builder, dtype, vector)
         rows = [load(source, builder.mul(_constant(i), source_stride)) for i in range(n)]
         mask = ir.VectorType(INT32, n)
-        step = 1
-        while step < n:  # exchange off-diagonal squares of growing size between pairs of rows
-            news = list(rows)
-            for i in range(n):
-                if i & step:
-                    continue
-                upper, lower = rows[i], rows[i + step]
-                low = [j if not j & step else n + j - step for j in range(n)]
-                high = [j + step if not j & step else n + j for j in range(n)]
-                news[i] = builder.shuffle_vector(upper, lower, ir.Constant(mask, low))
-                news[i + step] = builder.shuffle_vector(upper, lower, ir.Constant(mask, high))
-            rows, step = news, 2 * step
+        low = [j // 2 + j % 2 * n for j in range(n)]
+        halves = [ir.Constant(mask, [j + half for j in low]) for half in (0, n // 2)]
+        size = 1
+        while size < n:  # interleave the rows of the upper half with those of the lower
+            rows = [
+                builder.shuffle_vector(rows[i], rows[i + n // 2], half) for i in range(n // 2) for half in halves
+            ]
+            size *= 2
         for i in range(n):
             store(rows[i], out, builder.mul(_constant(i), out_stride))
         return context.get_dummy_value()

@@ -172,27 +172,26 @@ INLINE void NAMED(tile)(ptrdiff_t n_vectors, int by_column, TILE_ARGUMENTS) {
 }
 #undef TILE_ARGUMENTS
 
-/* out[j, i] = source[i, j] for a square of as many rows as a vector has lanes. */
+/* out[j, i] = source[i, j] for a square of as many rows as a vector has lanes: each round interleaves the rows of the
+   upper half with those of the lower, which shifts the bits of a number's row into those of its column. */
 INLINE void NAMED(transpose_square)(const REAL *source, ptrdiff_t source_stride, REAL *out, ptrdiff_t out_stride) {
 #if defined(__clang__)
     for (int i = 0; i < LANES; i++)
         for (int j = 0; j < LANES; j++) out[j * out_stride + i] = source[i * source_stride + j];
 #else
-    NAMED(vector) rows[LANES];
+    NAMED(vector) rows[LANES], news[LANES];
+    NAMED(mask) low, high;
+    UNROLL for (int j = 0; j < LANES; j++) {
+        low[j] = j / 2 + j % 2 * LANES;
+        high[j] = low[j] + LANES / 2;
+    }
     UNROLL for (int i = 0; i < LANES; i++) rows[i] = NAMED(load)(source + i * source_stride);
-    /* Exchange off-diagonal squares of growing size between pairs of rows. */
-    UNROLL for (int step = 1; step < LANES; step *= 2) {
-        NAMED(mask) low, high;
-        UNROLL for (int j = 0; j < LANES; j++) {
-            low[j] = j & step ? LANES + j - step : j;
-            high[j] = j & step ? LANES + j : j + step;
+    UNROLL for (int size = 1; size < LANES; size *= 2) {
+        UNROLL for (int i = 0; i < LANES / 2; i++) {
+            news[2 * i] = __builtin_shuffle(rows[i], rows[i + LANES / 2], low);
+            news[2 * i + 1] = __builtin_shuffle(rows[i], rows[i + LANES / 2], high);
         }
-        UNROLL for (int i = 0; i < LANES; i++) {
-            if (i & step) continue;
-            NAMED(vector) upper = rows[i], lower = rows[i + step];
-            rows[i] = __builtin_shuffle(upper, lower, low);
-            rows[i + step] = __builtin_shuffle(upper, lower, high);
-        }
+        UNROLL for (int i = 0; i < LANES; i++) rows[i] = news[i];
     }
     UNROLL for (int i = 0; i < LANES; i++) NAMED(store)(out + i * out_stride, rows[i]);
 #endif
