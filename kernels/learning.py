@@ -63,8 +63,12 @@ def learn_weights(
             at(a, i), rows, 1, 0, count, n_rows, delta, delta_stride, 0, packed, strips, 0, stride, delta, 0, g,
             stride, scratch,
         )  # fmt: skip
-        if stride == fan_out:
-            learn(optimizer, parameters, gradient, slots, n_parameters, place, g, count * stride, decay, rate, options)
+        if fan_out < step:  # close the gaps: updates of a few numbers each would cost more
+            for r in range(1, count):
+                for j in range(fan_out):
+                    g[r * fan_out + j] = g[r * stride + j]
+        if stride == fan_out or fan_out < step:
+            learn(optimizer, parameters, gradient, slots, n_parameters, place, g, count * fan_out, decay, rate, options)
         else:
             for r in range(count):
                 learn(

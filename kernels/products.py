@@ -85,6 +85,8 @@ def product(
     start: Vector = scratch
     panel: Vector = at(scratch, TILE_VECTORS * step)
     strip: Vector = at(scratch, TILE_VECTORS * step * (DEPTH + 1))
+    for c in range(TILE_VECTORS * step):
+        start[c] = T(0)
     longest = PACKED_DEPTH if packed else DEPTH
     for k in range(0, inner, longest):
         depth = min(longest, inner - k)
@@ -104,8 +106,9 @@ def product(
             else:
                 block = at(b, k * b_stride + j)
                 block_stride = b_stride
-            for c in range(n_vectors * step):
-                start[c] = bias[j + c] if biased and c < columns else T(0)
+            if biased:
+                for c in range(columns):
+                    start[c] = bias[j + c]
             for i in range(first_row, stop_row, tile_rows()):
                 to: Vector = at(out, i * out_stride + j)
                 column: Vector = at(a, i if by_column else k)
