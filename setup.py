@@ -105,8 +105,10 @@ def activation_loops(table):
     for row in table.values():
         f, d = row.function.__name__, row.derivative.__name__
         if row.rowwise:
-            padding = "for j in range(columns, stride): z[i * stride + j] = -INFINITY"  # whole vectors, nothing changed
-            forward.append([rows, f"    {padding}", f"    {f}(z + i * stride, stride)"])
+            # Padding that changes nothing makes whole vectors. It is written first: a load of what parts were just
+            # stored to waits for the row before.
+            padding = "    for j in range(columns, stride): z[i * stride + j] = -INFINITY"
+            forward.append([rows, padding, rows, f"    {f}(z + i * stride, stride)"])
             backward.append([rows, f"    {d}(a + i * stride, delta + i * stride, columns)"])
         else:
             # Rows without a gap are one long row.

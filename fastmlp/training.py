@@ -113,10 +113,6 @@ def take_rows(X, rows):
     return X[rows].toarray() if issparse(X) else X[rows]
 
 
-def _flops_per_row(network):
-    return 6 * network.n_parameters
-
-
 class Epochs:
     """Runs epochs over fixed data, changing ``state`` in place.
 
@@ -136,7 +132,8 @@ class Epochs:
         self._order = np.arange(X.shape[0])
         if state.order is not None and len(state.order) != X.shape[0]:
             state.drop_epoch_in_progress()
-        self._batches = FIRST_CHUNK_FLOPS // (_flops_per_row(network) * batch_size)
+        self._flops_per_row = 6 * network.n_parameters
+        self._batches = FIRST_CHUNK_FLOPS // (self._flops_per_row * batch_size)
         self._max_batches = math.inf
         if issparse(X):
             self._max_batches = DENSE_BLOCK_BYTES // (X.shape[1] * X.dtype.itemsize * batch_size)
@@ -187,7 +184,7 @@ class Epochs:
         weight = np.ones(len(rows), self.y.dtype) if self.sample_weight is None else self.sample_weight[rows]
         total = float(weight.sum(dtype=np.float64))
         if total > 0:
-            block = max(1, int(LARGE_STEP_FLOPS / 4 / _flops_per_row(network)))
+            block = max(1, int(LARGE_STEP_FLOPS / 4 / self._flops_per_row))
             gradient, data_loss, penalty, alpha = np.zeros_like(state.parameters), 0.0, 0.0, self.alpha
             for start in range(0, len(rows), block):
                 self._stop_if_interrupted()
@@ -216,7 +213,7 @@ class Epochs:
             self.on_rows(len(rows))
 
     def _run_chunk(self):
-        if _flops_per_row(self.network) * self.batch_size > LARGE_STEP_FLOPS:
+        if self._flops_per_row * self.batch_size > LARGE_STEP_FLOPS:
             self._run_large_step()
             return
         state, weight = self.state, self.sample_weight

@@ -94,11 +94,14 @@ def activation(name, dtype):
         return 0.0
 
     def rowwise(z, rows, columns, stride):
+        # Padding that changes nothing makes whole vectors. It is written first: a load of what parts were just stored
+        # to waits for the row before.
         for i in range(rows):
             row = at(z, i * stride)
-            for j in range(columns, stride):  # padding that changes nothing makes whole vectors
+            for j in range(columns, stride):
                 row[j] = -np.inf
-            rule(row, stride)
+        for i in range(rows):
+            rule(at(z, i * stride), stride)
         return 0.0
 
     loop = rowwise if ACTIVATIONS[name].rowwise else elementwise

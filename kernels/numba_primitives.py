@@ -309,9 +309,7 @@ def transpose_square(typingctx, source, source_stride, out, out_stride):
         halves = [ir.Constant(mask, [j + half for j in low]) for half in (0, n // 2)]
         size = 1
         while size < n:  # interleave the rows of the upper half with those of the lower
-            rows = [
-                builder.shuffle_vector(rows[i], rows[i + n // 2], half) for i in range(n // 2) for half in halves
-            ]
+            rows = [builder.shuffle_vector(rows[i], rows[i + n // 2], half) for i in range(n // 2) for half in halves]
             size *= 2
         for i in range(n):
             store(rows[i], out, builder.mul(_constant(i), out_stride))

@@ -49,6 +49,7 @@ class Buffers:
         self.offsets = [np.zeros(plan.batch, np.int64) for _ in range(n_threads)]
         self.losses = np.zeros(plan.batch)
         self.squares = np.zeros(max(plan.n_squares, 1))
+        self.n_bytes = sum(array.nbytes for array in (*self.workspaces, *self.scratch, self.sums))
 
 
 class Plan:
@@ -134,9 +135,7 @@ class Plan:
         return buffers if len(buffers.scratch) >= n_threads else Buffers(self, n_threads)
 
     def give_back(self, buffers):
-        n_threads = len(buffers.scratch)
-        size = self.workspace * self.n_workspaces(n_threads) + self.scratch * n_threads + buffers.sums.size
-        if size * self.dtype.itemsize < KEPT_BYTES and not self._free:
+        if buffers.n_bytes < KEPT_BYTES and not self._free:
             self._free.append(buffers)
 
 
