@@ -19,7 +19,7 @@ from fastmlp.kernels.primitives import (
     sum_of_squares,
     tile_rows,
 )
-from fastmlp.kernels.products import DEPTH, PACKED_DEPTH, TILE_VECTORS, product
+from fastmlp.kernels.products import DEPTH, TILE_VECTORS, product
 from fastmlp.kernels.sharing import DELTAS, FAN_IN, FAN_OUT, FIELDS, INPUTS, PACKED, STRIDE, WEIGHTS, share
 
 SCRATCH_ROWS = 256  # of a gradient that is made before its update, where operands are too large for the caches
@@ -54,7 +54,7 @@ def learn_weights(
     """Gradient A^T delta of a part of a weight matrix, and at once the update of that part."""
     step = lanes(a)
     stride = (fan_out + step - 1) // step * step
-    g: Vector = at(scratch, TILE_VECTORS * step * (DEPTH + 1) + (SCRATCH_ROWS * PACKED_DEPTH if packed else 0))
+    g: Vector = at(scratch, TILE_VECTORS * step * (DEPTH + 1) + (SCRATCH_ROWS * DEPTH if packed else 0))
     height = SCRATCH_ROWS if packed else SCRATCH_TILES * tile_rows()
     for i in range(first_row, stop_row, height):
         count = min(height, stop_row - i)

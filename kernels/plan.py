@@ -9,7 +9,7 @@ import numpy as np
 from fastmlp.kernels import sharing, team
 from fastmlp.kernels.learning import SCRATCH_ROWS, SCRATCH_TILES
 from fastmlp.kernels.network import aligned_zeros
-from fastmlp.kernels.products import DEPTH, PACKED_DEPTH, TILE_VECTORS
+from fastmlp.kernels.products import DEPTH, TILE_VECTORS
 
 TRAINING, GRADIENT, PREDICTION = "training", "gradient", "prediction"
 
@@ -105,7 +105,7 @@ class Plan:
         self.layer_rows = np.multiply.outer([*strides, rows], np.arange(self.batch)).astype(np.int64)
         self.scratch = TILE_VECTORS * lanes * (DEPTH + 1)
         if learning and self.layers[:, sharing.PACKED].any():
-            self.scratch += SCRATCH_ROWS * (PACKED_DEPTH + max(strides))
+            self.scratch += SCRATCH_ROWS * (DEPTH + max(strides))
         elif learning:
             self.scratch += SCRATCH_TILES * rows * max(strides)
         self.learning = learning

@@ -25,7 +25,6 @@ from fastmlp.kernels.primitives import (
 
 TILE_VECTORS = 3  # of columns in the widest tile
 DEPTH = 1024  # of a product's inner dimension per pass
-PACKED_DEPTH = 192  # the same with packed operands: a panel of B and a strip of A stay in the first cache
 ROWS = 512  # of a product per pass, where operands are too large for the caches
 
 
@@ -87,9 +86,8 @@ def product(
     strip: Vector = at(scratch, TILE_VECTORS * step * (DEPTH + 1))
     for c in range(TILE_VECTORS * step):
         start[c] = T(0)
-    longest = PACKED_DEPTH if packed else DEPTH
-    for k in range(0, inner, longest):
-        depth = min(longest, inner - k)
+    for k in range(0, inner, DEPTH):
+        depth = min(DEPTH, inner - k)
         if by_column and packed:
             pack_columns(a, at_integers(rows, k), depth, stop_row, strip)
         j = first
