@@ -53,20 +53,19 @@ def rates_table(runs, keys):
     return table
 
 
-def kernel_table(runs, limit):
-    """Microseconds of each backend, and the best one's rate: operations against the limit, or bytes."""
+def kernel_table(runs):
+    """Microseconds of each backend, and the best compiled one's rate against the machine's."""
     rows = [{**parameters, **info, "us": seconds * 1e6} for parameters, info, seconds in runs]
     frame, keys = pd.DataFrame(rows), ["kernel", "size", "dtype"]
     table = frame.pivot(index=keys, columns="backend", values="us").loc[
         list(dict.fromkeys(frame[keys].itertuples(index=False, name=None)))
     ]
-    best = table[["cython", "numba"]].min(axis=1) / 1e6
+    best = table[["cython", "numba"]].min(axis=1)
     first = frame.drop_duplicates(keys).set_index(keys)
-    table["numpy / best"] = table["numpy"] / best / 1e6
-    table["GFLOP/s"] = first["operations"] / best / 1e9
-    share = [0.5 if dtype == "float64" else 1 for *_, dtype in table.index]  # half the numbers fit into a vector
-    table["% of limit"] = table["GFLOP/s"] * 1e11 / (limit * pd.Series(share, table.index))
-    table["GB/s"] = first["bytes"] / best / 1e9
+    table["numpy / best"] = table["numpy"] / best
+    for unit in ("GFLOP/s", "GB/s"):
+        table[unit] = (first["amount"] / best / 1e3).where(first["unit"] == unit)
+    table["% of limit"] = first["amount"] / best * 1e8 / first["limit"]
     return table
 
 
@@ -141,7 +140,7 @@ def update_readme(readme, text):
 def sections(runs, machine, folder):
     """(the report's text, the README's table), from what was measured."""
     text = [f"# Benchmarks\n\nMeasured by `make bench` on {machine}; medians."]
-    speed, limit = "", None
+    speed = ""
     if "bench_row" in runs:
         training, limit = training_table(runs["bench_row"])
         whole = dict.fromkeys(training.columns, ",.0f") | {
@@ -175,6 +174,15 @@ precision. The limit is the BLAS rate on products of 2048 x 2048 matrices in the
 Seconds: importing, and the first fit of a fresh process (Iris, 150 rows, 4-16-3, 200 epochs).
 
 {markdown(seconds_table(runs), dict.fromkeys(["fastmlp", "scikit-learn", "numba, cold", "numba, warm"], ".3f"))}""")
+    if "bench_fit" in runs:
+        table = pd.DataFrame({parameters["name"]: info["MiB"] for parameters, info, _ in runs["bench_fit"]}).T
+        table.index.name = "MiB"
+        text.append(f"""## Memory
+
+By how much the peak of a process grows in a fit, beside its data. The formula is parameters x (2 + slots of the
+optimizer), and for each thread a gradient and the activations of one batch.
+
+{markdown(table, {})}""")
     if "bench_fashion_mnist" in runs:
         lines = [
             f"- {parameters['learner']}: {', '.join(f'{score:.2%}' for score in info['scores'])}"
@@ -185,13 +193,14 @@ Seconds: importing, and the first fit of a fresh process (Iris, 150 rows, 4-16-3
             + "\n".join(lines)
         )
     if "bench_kernel" in runs:
-        table = kernel_table(runs["bench_kernel"], limit or float("nan"))
         text.append(f"""## Kernels
 
-Microseconds of one call through the contract's pieces, in one thread. Sizes are rows x inputs x outputs of a layer;
-`update` is Adam over inputs x outputs parameters. The limit is that of the table above, for all threads.
+Microseconds of one pass of a hot loop, in one thread. Sizes are rows x inputs x outputs of a layer; `tanh` and its
+derivative are of its outputs, `update` is Adam over inputs x outputs parameters. The limit of a product is the BLAS
+rate on 1024 x 1024 matrices in that dtype, that of the others the bytes that numpy.add moves in arrays of the same
+size: a loop that were not vectorised would be at a few percent.
 
-{markdown(table, {})}""")
+{markdown(kernel_table(runs["bench_kernel"]), {})}""")
     notes = FOLDER / "NOTES.md"
     if notes.exists():
         text.append(notes.read_text().rstrip())

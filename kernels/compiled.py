@@ -7,8 +7,9 @@ import numpy as np
 
 from fastmlp.kernels import team
 from fastmlp.kernels.network import Network, aligned_zeros
-from fastmlp.kernels.plan import GRADIENT, PREDICTION, TRAINING, online_plan, plan_of
+from fastmlp.kernels.plan import GRADIENT, PACK_BYTES, PREDICTION, TRAINING, online_plan, plan_of, row_stride
 from fastmlp.kernels.primitives import NO_RULE
+from fastmlp.kernels.products import DEPTH, TILE_VECTORS
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.sharing import share
 
@@ -150,51 +151,62 @@ def update(engine, optimizer, parameters, gradient, slots, step):
 
 
 def _padded(engine, array):
-    """A copy with rows padded to whole vectors and tiles, and enough of them for whole tiles."""
-    lanes = engine.vector_bytes // array.dtype.itemsize
-    units = engine.tile_rows, max(lanes, engine.tile_rows)
-    rows, columns = (-(-n // unit) * unit for n, unit in zip(array.shape, units))
-    copy = aligned_zeros((rows, columns), array.dtype)
+    """A copy as the engine's buffers are: rows padded to whole vectors and tiles, and enough of them."""
+    height, itemsize = engine.tile_rows, array.dtype.itemsize
+    lanes = engine.vector_bytes // itemsize
+    columns = row_stride(array.shape[1], max(lanes, height), itemsize)
+    copy = aligned_zeros((-(-array.shape[0] // height) * height, columns), array.dtype)
     copy[: array.shape[0], : array.shape[1]] = array
     return copy
 
 
-def _product(engine, A, B, bias, shape, by_column=False, transposed=False):
-    """A B + bias in a padded buffer; A is padded too, by column it is given as its transpose."""
-    out = _padded(engine, np.zeros(shape, A.dtype))
-    inner = B.shape[1] if transposed else B.shape[0]
-    rows = np.arange(len(A)) * A.shape[1]
-    engine.entries.run_product(A, rows, by_column, len(out), inner, B, transposed, shape[1], bias, out)
+def prepared_product(engine, A, B, bias, by_column=False, transposed=False):
+    """(function that makes A B + bias in one thread, the padded buffer that it fills).
+
+    A is given as its transpose with ``by_column``, B as its with ``transposed``.
+    """
+    shape = A.shape[1] if by_column else A.shape[0], B.shape[0] if transposed else B.shape[1]
+    inner = A.shape[0] if by_column else A.shape[1]
+    A, out = _padded(engine, A), _padded(engine, np.zeros(shape, A.dtype))
+    lanes = engine.vector_bytes // A.dtype.itemsize
+    packed = B.nbytes > PACK_BYTES
+    scratch = TILE_VECTORS * lanes * (DEPTH + 1) + (len(out) * DEPTH if packed else 0)
+    arguments = (
+        A, np.arange(len(A)) * A.shape[1], by_column, len(out), inner, B, transposed, packed,
+        np.arange(inner) * engine.tile_rows, shape[1], bias, out, aligned_zeros(scratch, A.dtype),
+    )  # fmt: skip
+    return lambda: engine.entries.run_product(*arguments), out
+
+
+def _product(engine, A, B, bias, **how):
+    run, out = prepared_product(engine, A, B, bias, **how)
+    run()
     return out
 
 
-def _codes(engine, activation, dtype):
+def activation_codes(engine, activation, dtype):
     """(code of the activation, code of its derivative)."""
     (function,), (derivative,), _ = engine.network_codes(Network((1, 1), (activation,), "squared_error"), dtype)
     return function, derivative
 
 
 def dense_forward(engine, activation, X, W, b):
-    out = _product(engine, _padded(engine, X), W, b, (len(X), W.shape[1]))
-    engine.entries.run_activation(_codes(engine, activation, X.dtype)[0], out, len(X), W.shape[1])
+    out = _product(engine, X, W, b)
+    engine.entries.run_activation(activation_codes(engine, activation, X.dtype)[0], out, len(X), W.shape[1])
     return np.ascontiguousarray(out[: len(X), : W.shape[1]])
 
 
 def activation_derivative(engine, activation, output, delta):
     delta = delta.copy()
-    engine.entries.run_derivative(_codes(engine, activation, delta.dtype)[1], output, delta)
+    engine.entries.run_derivative(activation_codes(engine, activation, delta.dtype)[1], output, delta)
     return delta
 
 
 def delta_backpropagation(engine, delta, W):
-    shape = len(delta), len(W)
-    no_bias = np.zeros(len(W), W.dtype)
-    out = _product(engine, _padded(engine, delta), W, no_bias, shape, transposed=True)
-    return np.ascontiguousarray(out[: shape[0], : shape[1]])
+    out = _product(engine, delta, W, np.zeros(len(W), W.dtype), transposed=True)
+    return np.ascontiguousarray(out[: len(delta), : len(W)])
 
 
 def weight_gradient(engine, X, delta):
-    shape = X.shape[1], delta.shape[1]
-    no_bias = np.zeros(shape[1], X.dtype)
-    out = _product(engine, _padded(engine, X), delta, no_bias, shape, by_column=True)
-    return np.ascontiguousarray(out[: shape[0], : shape[1]]), delta.sum(axis=0)
+    out = _product(engine, X, delta, np.zeros(delta.shape[1], X.dtype), by_column=True)
+    return np.ascontiguousarray(out[: X.shape[1], : delta.shape[1]]), delta.sum(axis=0)

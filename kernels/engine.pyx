@@ -217,14 +217,14 @@ def run_update(
 
 def run_product(
     const floating[:, ::1] A, const int64_t[::1] rows, bint by_column, Py_ssize_t n_rows, Py_ssize_t inner,
-    const floating[:, ::1] B, bint transposed, Py_ssize_t n_columns, const floating[::1] bias, floating[:, ::1] out,
+    const floating[:, ::1] B, bint transposed, bint packed, const int64_t[::1] strips, Py_ssize_t n_columns,
+    const floating[::1] bias, floating[:, ::1] out, floating[::1] scratch,
 ):
-    scratch = np.zeros(TILE_VECTORS * (VECTOR_BYTES // sizeof(floating)) * (DEPTH + 1), np.asarray(A).dtype)
-    cdef floating[::1] panel = scratch
     with nogil:
         product(
             <floating*>&A[0, 0], <int64_t*>&rows[0], by_column, 0, n_rows, inner, <floating*>&B[0, 0], B.shape[1],
-            transposed, False, <int64_t*>&rows[0], 0, n_columns, <floating*>&bias[0], True, &out[0, 0], out.shape[1], &panel[0],
+            transposed, packed, <int64_t*>&strips[0], 0, n_columns, <floating*>&bias[0], True, &out[0, 0],
+            out.shape[1], &scratch[0],
         )
 
 

@@ -14,9 +14,8 @@ from numba.extending import register_jitable
 from fastmlp.kernels import epochs, inference, learning, numba_primitives, online, primitives, products, sharing
 from fastmlp.kernels.network import aligned_zeros
 from fastmlp.kernels.numba_pieces import COMPILE, SOURCE_HASH, call
-from fastmlp.kernels.numba_primitives import at, data_of, lanes
+from fastmlp.kernels.numba_primitives import at, data_of
 from fastmlp.kernels.primitives import NO_RULE
-from fastmlp.kernels.products import DEPTH, TILE_VECTORS
 
 SOURCES = sharing, products, learning, epochs, online, inference  # each after those it calls
 
@@ -161,11 +160,12 @@ def run_update(code, rate_rule, parameters, gradient, slots, step, learning_rate
 
 
 @_njit
-def run_product(A, rows, by_column, n_rows, inner, B, transposed, n_columns, bias, out):
-    scratch = np.zeros(TILE_VECTORS * lanes(data_of(out)) * (DEPTH + 1), A.dtype)
+def run_product(
+    A, rows, by_column, n_rows, inner, B, transposed, packed, strips, n_columns, bias, out, scratch
+):  # fmt: skip
     product(
-        data_of(A), data_of(rows), by_column, 0, n_rows, inner, data_of(B), B.shape[1], transposed, False,
-        data_of(rows), 0, n_columns, data_of(bias), True, data_of(out), out.shape[1], data_of(scratch),
+        data_of(A), data_of(rows), by_column, 0, n_rows, inner, data_of(B), B.shape[1], transposed, packed,
+        data_of(strips), 0, n_columns, data_of(bias), True, data_of(out), out.shape[1], data_of(scratch),
     )  # fmt: skip
 
 

@@ -52,6 +52,12 @@ class Buffers:
         self.n_bytes = sum(array.nbytes for array in (*self.workspaces, *self.scratch, self.sums))
 
 
+def row_stride(width, lanes, itemsize):
+    """Padded to whole vectors; not a large power of two, at which rows would meet in the same lines of a cache."""
+    stride = -(-width // lanes) * lanes
+    return stride + lanes if stride * itemsize >= 2048 and stride % 64 == 0 else stride
+
+
 class Plan:
     """A network with a batch size, as one engine sees it, for TRAINING, a GRADIENT or PREDICTION.
 
@@ -87,7 +93,7 @@ class Plan:
         self.n_groups = 0
         if learning and not self.by_columns and GROUP_FACTOR * self.n_parameters < crossing:
             self.n_groups = min(8, max(2, batch_size // 128))
-        strides = [self._stride(n) for n in sizes]
+        strides = [row_stride(n, lanes, dtype.itemsize) for n in sizes]
         self.layers = np.zeros((len(sizes) - 1, sharing.FIELDS), np.int64)
         self.workspace = 0 if self.in_place else self.batch * strides[0]
         self.n_squares = weights = inputs = 0
@@ -110,11 +116,6 @@ class Plan:
             self.scratch += SCRATCH_TILES * rows * max(strides)
         self.learning = learning
         self._free = []
-
-    def _stride(self, width):
-        """Padded to whole vectors; not a large power of two, at which rows would meet in the same lines of a cache."""
-        stride = -(-width // self.lanes) * self.lanes
-        return stride + self.lanes if stride * self.dtype.itemsize >= 2048 and stride % 64 == 0 else stride
 
     def n_threads(self, n_rows):
         """As many threads as there are now and as pay."""

@@ -1,5 +1,7 @@
 """Working memory is bounded by blocks of rows, not by the data."""
 
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -64,3 +66,29 @@ def test_a_memory_mapped_file_is_learned_from(tmp_path, name):
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
     fitted = [MLP([(1, "identity")], random_state=0, backend=name).fit(X, rows[:, 0]) for X in (rows, mapped)]
     np.testing.assert_array_equal(fitted[0].parameters, fitted[1].parameters)
+
+
+LIMITED = """
+import resource
+import numpy as np
+from fastmlp import MLP
+warm = np.zeros((64, 64), "f4")
+def fit(X):
+    MLP([(4, "relu"), (1, "identity")], backend={name!r}).fit(X, np.zeros(len(X), "f4"), epochs=1, batch_size=1000)
+fit(warm)
+with open("/proc/self/status") as status:
+    now = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData"))
+resource.setrlimit(resource.RLIMIT_DATA, (now + 2**27, now + 2**27))
+fit(np.load({path!r}, mmap_mode="r"))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of memory are read from /proc")
+@pytest.mark.parametrize("name", backends.MODULES)
+def test_a_memory_mapped_file_may_be_larger_than_the_memory(tmp_path, name):
+    """384 MiB of rows with 128 MiB to be had: no part of a fit makes a copy of them, or a mask of their size."""
+    path = tmp_path / "X.npy"
+    np.lib.format.open_memmap(path, "w+", "f4", (1_500_000, 64))  # a sparse file: it takes no room on the disk
+    command = [sys.executable, "-c", LIMITED.format(path=str(path), name=name)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
