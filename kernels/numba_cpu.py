@@ -5,7 +5,7 @@ from functools import cache
 import numba
 
 from fastmlp.kernels import compiled, numba_engine, numba_pieces
-from fastmlp.kernels.numba_primitives import TILE_ROWS, VECTOR_BYTES
+from fastmlp.kernels.numba_vectors import TILE_ROWS, VECTOR_BYTES
 from fastmlp.kernels.plan import Engine
 from fastmlp.kernels.primitives import NO_RULE
 from fastmlp.kernels.rules import LOSSES

@@ -11,7 +11,18 @@ import numpy as np
 from numba import types
 from numba.extending import register_jitable
 
-from fastmlp.kernels import epochs, inference, learning, numba_primitives, online, primitives, products, sharing
+from fastmlp.kernels import (
+    epochs,
+    inference,
+    learning,
+    numba_primitives,
+    numba_tiles,
+    numba_vectors,
+    online,
+    primitives,
+    products,
+    sharing,
+)
 from fastmlp.kernels.network import aligned_zeros
 from fastmlp.kernels.numba_pieces import COMPILE, SOURCE_HASH, call
 from fastmlp.kernels.numba_primitives import at, data_of
@@ -56,9 +67,8 @@ give_way = types.ExternalFunction("SwitchToThread" if os.name == "nt" else "sche
 
 def _compiled_sources():
     """The functions of SOURCES, each compiled with this module's primitives in the place of the empty ones."""
-    names = {name: value for name, value in vars(primitives).items() if not name.startswith("_")}
-    for name in names:
-        names[name] = globals().get(name, getattr(numba_primitives, name, names[name]))
+    supplied = vars(numba_vectors) | vars(numba_tiles) | vars(numba_primitives) | globals()
+    names = {name: supplied.get(name, value) for name, value in vars(primitives).items() if not name.startswith("_")}
     compiled = {}
     for source in SOURCES:
         namespace = {**vars(source), **names, **compiled}

@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
-from fastmlp.kernels import elementary, rules
+from fastmlp.kernels import elementary, numba_elementary, rules  # noqa: F401 - the second for what it teaches Numba
 from fastmlp.kernels.numba_primitives import at
 from fastmlp.kernels.primitives import NO_RULE
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS

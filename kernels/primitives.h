@@ -1,5 +1,6 @@
 /* What the engine needs and Cython does not have: register tiles, transposition, sums by lanes, a barrier.
-   The twin of numba_primitives.py: the same names, the same results but for rounding. For GCC and Clang. */
+   The twin of numba_vectors.py, numba_tiles.py, numba_elementary.py and numba_primitives.py: the same names, the same
+   results but for rounding. For GCC and Clang. */
 #ifndef REAL
 
 #ifndef FASTMLP_PRIMITIVES_H

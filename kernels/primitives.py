@@ -1,7 +1,8 @@
 """What the engine is written on: names that each compiler supplies, and the names of its types.
 
-Numba's are in numba_primitives.py and numba_pieces.py; Cython's in primitives.h and engine.pyx, and setup.py writes the
-loops around each rule. Nothing here is ever called: Python only needs the names, readers what they promise.
+Numba's are in numba_vectors.py, numba_tiles.py, numba_primitives.py and numba_pieces.py; Cython's in primitives.h and
+engine.pyx, and setup.py writes the loops around each rule. Nothing here is ever called: Python only needs the names,
+readers what they promise.
 
 ``Vector`` points to numbers of the network's dtype, ``Number`` is one of them, ``Integers`` points to int64,
 ``Doubles`` to float64. Local names without annotation are integers.
