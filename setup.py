@@ -175,7 +175,7 @@ def write_include():
 def extensions():
     """The same source under a name for each level: a module's name is compiled into it."""
     flags = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
-    levels = {"baseline": []}
+    levels, tile_vectors = {"baseline": []}, load("products").TILE_VECTORS
     if platform.machine().lower() in ("x86_64", "amd64"):
         levels |= {"x86_64_v3": ["-march=x86-64-v3"], "x86_64_v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"]}
     for level, more in levels.items():
@@ -183,7 +183,8 @@ def extensions():
         shutil.copyfile(KERNELS / "engine.pyx", copy)
         yield Extension(
             f"fastmlp.kernels.engine_{level}", [str(copy)], include_dirs=[str(KERNELS)],
-            depends=["kernels/primitives.h"], extra_compile_args=flags + more,
+            depends=["kernels/primitives.h"], define_macros=[("TILE_VECTORS", str(tile_vectors))],
+            extra_compile_args=flags + more,
         )  # fmt: skip
 
 

@@ -198,7 +198,7 @@ optimizer), and for each thread a gradient and the activations of one batch.
 Microseconds of one pass of a hot loop, in one thread. Sizes are rows x inputs x outputs of a layer; `tanh` and its
 derivative are of its outputs, `update` is Adam over inputs x outputs parameters. The limit of a product is the BLAS
 rate on 1024 x 1024 matrices in that dtype, that of the others the bytes that numpy.add moves in arrays of the same
-size: a loop that were not vectorised would be at a few percent.
+size: a loop that was not vectorised would be at a few percent.
 
 {markdown(kernel_table(runs["bench_kernel"]), {})}""")
     notes = FOLDER / "NOTES.md"

@@ -170,7 +170,7 @@ def prepared_product(engine, A, B, bias, by_column=False, transposed=False):
     A, out = _padded(engine, A), _padded(engine, np.zeros(shape, A.dtype))
     lanes = engine.vector_bytes // A.dtype.itemsize
     packed = B.nbytes > PACK_BYTES
-    scratch = TILE_VECTORS * lanes * (DEPTH + 1) + (len(out) * DEPTH if packed else 0)
+    scratch = TILE_VECTORS * lanes * (DEPTH + 1) + (len(out) * DEPTH if packed and by_column else 0)
     arguments = (
         A, np.arange(len(A)) * A.shape[1], by_column, len(out), inner, B, transposed, packed,
         np.arange(inner) * engine.tile_rows, shape[1], bias, out, aligned_zeros(scratch, A.dtype),

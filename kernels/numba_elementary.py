@@ -49,11 +49,11 @@ def _two_to(typingctx, n):
 
 @overload(reciprocal_estimate)
 def _reciprocal_estimate(z):
-    return lambda z: _turned(z)
+    return lambda z: _reciprocal_bits(z)
 
 
 @intrinsic
-def _turned(typingctx, z):
+def _reciprocal_bits(typingctx, z):
     """A difference of bits turns the exponent's sign; the constant gives the mantissa the smallest error."""
     bits, minuend = (32, 0x7EF311C3) if z == types.float32 else (64, 0x7FDE6238502484BA)
 

@@ -66,7 +66,7 @@ give_way = types.ExternalFunction("SwitchToThread" if os.name == "nt" else "sche
 
 
 def _compiled_sources():
-    """The functions of SOURCES, each compiled with this module's primitives in the place of the empty ones."""
+    """The functions of SOURCES, each compiled with Numba's primitives in the place of the empty ones."""
     supplied = vars(numba_vectors) | vars(numba_tiles) | vars(numba_primitives) | globals()
     names = {name: supplied.get(name, value) for name, value in vars(primitives).items() if not name.startswith("_")}
     compiled = {}

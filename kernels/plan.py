@@ -13,7 +13,7 @@ from fastmlp.kernels.products import DEPTH, TILE_VECTORS
 
 TRAINING, GRADIENT, PREDICTION = "training", "gradient", "prediction"
 
-KEPT_BYTES = 2**21  # buffers up to this size are kept for the next call
+KEPT_BYTES = 2**23  # buffers up to this size are kept for the next call
 KEPT_ROWS = 2**16  # the same for tables of rows
 PACK_BYTES = 2**19  # weights larger than this are copied by panels before they are multiplied
 GROUP_FACTOR = 2  # how many times the parameters what would go from core to core must be, for groups of rows

@@ -45,7 +45,6 @@ static int has_x86_64_v3(void) { return 0; }
 static int has_x86_64_v4(void) { return 0; }
 #endif
 
-#define TILE_VECTORS 3 /* of the widest tile; products.py says the same */
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 
@@ -129,7 +128,7 @@ INLINE REAL NAMED(reciprocal_estimate)(REAL z) {
     const REAL *a, const int64_t *rows, const REAL *b, ptrdiff_t b_stride, ptrdiff_t inner, const REAL *start,        \
         ptrdiff_t start_stride, REAL *out, ptrdiff_t out_stride
 
-INLINE void NAMED(tile_of)(const int n_vectors, const int by_column, TILE_ARGUMENTS) {
+INLINE void NAMED(tile_body)(const int n_vectors, const int by_column, TILE_ARGUMENTS) {
     NAMED(vector) sums[TILE_ROWS][TILE_VECTORS];
     const REAL *a_rows[TILE_ROWS];
     UNROLL for (int i = 0; i < TILE_ROWS; i++) {
@@ -152,9 +151,10 @@ INLINE void NAMED(tile_of)(const int n_vectors, const int by_column, TILE_ARGUME
     }
 }
 
+_Static_assert(TILE_VECTORS == 3, "tiles are made for 1, 2 and 3 vectors");
 #define TILE(name, n_vectors, by_column)                                                                             \
     static __attribute__((noinline)) void NAMED(name)(TILE_ARGUMENTS) {                                              \
-        NAMED(tile_of)(n_vectors, by_column, a, rows, b, b_stride, inner, start, start_stride, out, out_stride);     \
+        NAMED(tile_body)(n_vectors, by_column, a, rows, b, b_stride, inner, start, start_stride, out, out_stride);     \
     }
 TILE(row_tile_1, 1, 0)
 TILE(row_tile_2, 2, 0)
@@ -180,7 +180,7 @@ INLINE void NAMED(transpose_square)(const REAL *source, ptrdiff_t source_stride,
     for (int i = 0; i < LANES; i++)
         for (int j = 0; j < LANES; j++) out[j * out_stride + i] = source[i * source_stride + j];
 #else
-    NAMED(vector) rows[LANES], news[LANES];
+    NAMED(vector) rows[LANES], interleaved[LANES];
     NAMED(mask) low, high;
     UNROLL for (int j = 0; j < LANES; j++) {
         low[j] = j / 2 + j % 2 * LANES;
@@ -189,10 +189,10 @@ INLINE void NAMED(transpose_square)(const REAL *source, ptrdiff_t source_stride,
     UNROLL for (int i = 0; i < LANES; i++) rows[i] = NAMED(load)(source + i * source_stride);
     UNROLL for (int size = 1; size < LANES; size *= 2) {
         UNROLL for (int i = 0; i < LANES / 2; i++) {
-            news[2 * i] = __builtin_shuffle(rows[i], rows[i + LANES / 2], low);
-            news[2 * i + 1] = __builtin_shuffle(rows[i], rows[i + LANES / 2], high);
+            interleaved[2 * i] = __builtin_shuffle(rows[i], rows[i + LANES / 2], low);
+            interleaved[2 * i + 1] = __builtin_shuffle(rows[i], rows[i + LANES / 2], high);
         }
-        UNROLL for (int i = 0; i < LANES; i++) rows[i] = news[i];
+        UNROLL for (int i = 0; i < LANES; i++) rows[i] = interleaved[i];
     }
     UNROLL for (int i = 0; i < LANES; i++) NAMED(store)(out + i * out_stride, rows[i]);
 #endif

@@ -85,7 +85,7 @@ def product(
     panel: Vector = at(scratch, TILE_VECTORS * step)
     strip: Vector = at(scratch, TILE_VECTORS * step * (DEPTH + 1))
     for c in range(TILE_VECTORS * step):
-        start[c] = T(0)
+        start[c] = T(0)  # and what biases leave behind a narrower panel is in its padding
     for k in range(0, inner, DEPTH):
         depth = min(DEPTH, inner - k)
         if by_column and packed:

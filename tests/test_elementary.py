@@ -60,3 +60,13 @@ def test_adam_divides_by_way_of_a_reciprocal(backend, dtype):
     exact = -g.astype(np.longdouble) / (g.astype(np.longdouble) + np.dtype(dtype).type(1e-8))
     error = np.abs(w - exact) / np.spacing(np.abs(exact).astype(dtype))
     assert float(error.max()) < 3.0
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize(("dtype", "huge"), [("float32", 1e25), ("float64", 1e200)])
+def test_adam_stands_gradients_whose_square_overflows(backend, dtype, huge):
+    g = np.array([huge, -huge, 0, np.nan], dtype)
+    w = np.ones_like(g)
+    with np.errstate(over="ignore"):
+        backends.choose(backend).module.update(optimizer("adam"), w, g, new_slots("adam", g.size, g.dtype), 1)
+    np.testing.assert_array_equal(w, np.array([1, 1, 1, np.nan], dtype))

@@ -86,7 +86,7 @@ fit(np.load({path!r}, mmap_mode="r"))
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of memory are read from /proc")
 @pytest.mark.parametrize("name", backends.MODULES)
 def test_a_memory_mapped_file_may_be_larger_than_the_memory(tmp_path, name):
-    """384 MiB of rows with 128 MiB to be had: no part of a fit makes a copy of them, or a mask of their size."""
+    """366 MiB of rows with 128 MiB to be had: no part of a fit makes a copy of them, or a mask of their size."""
     path = tmp_path / "X.npy"
     np.lib.format.open_memmap(path, "w+", "f4", (1_500_000, 64))  # a sparse file: it takes no room on the disk
     command = [sys.executable, "-c", LIMITED.format(path=str(path), name=name)]
