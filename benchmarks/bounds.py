@@ -1,13 +1,16 @@
-"""What bounds a step beside its arithmetic: python bounds.py. Prints the cost of a barrier, of a cache line that goes
-from one core to another, of an Adam update where its numbers lie, and the rate of tiles, all on this machine.
+"""What bounds a step: python bounds.py. Prints the cost of a barrier, of a cache line that goes from one core to
+another, of an Adam update where its numbers lie, the rate of products, and how many rows a second each work of the
+training table would pass if its hot loops followed each other with all they need at hand. All on this machine.
 """
 
+import math
 import statistics
 import threading
 import time
 
 import numba
 import numpy as np
+from works import WORKS
 
 from fastmlp.kernels import compiled, cython_cpu, numba_engine
 from fastmlp.kernels.network import aligned_zeros, new_slots, optimizer
@@ -57,32 +60,64 @@ def lines(n_floats, rounds=2000):
 
 
 def adam(n):
+    """Seconds a parameter of one thread's update of n, less the way from Python and back."""
+    return (update(n) - update(16)) / n
+
+
+def update(n):
     w, g, slots = aligned_zeros(n, "f4"), aligned_zeros(n, "f4"), new_slots("adam", n, np.dtype("f4"))
     g[:] = 1e-3
-    rule, repeats = optimizer("adam"), max(1, 4_000_000 // n)
+    rule, repeats = optimizer("adam"), max(1, 4_000_000 // (n + 10_000))
 
     def measure():
         start = time.perf_counter()
         for _ in range(repeats):
             cython_cpu.update(rule, w, g, slots, 1)
-        return (time.perf_counter() - start) / repeats / n
+        return (time.perf_counter() - start) / repeats
 
     return median(measure)
 
 
-def tiles(rows, inner, columns):
-    """GFLOP/s of one product in one thread."""
-    A, B = aligned_zeros((rows, inner), "f4"), aligned_zeros((inner, columns), "f4")
-    run, _ = compiled.prepared_product(cython_cpu._engine, A, B, np.zeros(columns, "f4"))
-    repeats = max(1, int(2e8 / (2 * rows * inner * columns)))
+def seconds(run, flops):
+    """Of one call in one thread."""
+    repeats = max(1, min(10_000, int(1e8 / flops)))
 
     def measure():
         start = time.perf_counter()
         for _ in range(repeats):
             run()
-        return 2 * rows * inner * columns * repeats / (time.perf_counter() - start)
+        return (time.perf_counter() - start) / repeats
 
-    return median(measure) / 1e9
+    return median(measure)
+
+
+def product(rows, inner, columns, **how):
+    """Seconds of one product in one thread; ``how``: as in prepared_product."""
+    A = np.ones((inner, rows) if how.get("by_column") else (rows, inner), "f4")
+    B = np.ones((columns, inner) if how.get("transposed") else (inner, columns), "f4")
+    run, _ = compiled.prepared_product(cython_cpu._engine, A, B, np.zeros(columns, "f4"), **how)
+    return seconds(run, 2 * rows * inner * columns)
+
+
+def activation(name, rows, columns):
+    z = aligned_zeros((rows, -(-columns // 16) * 16), "f4")
+    code, _ = compiled.activation_codes(cython_cpu._engine, name, z.dtype)
+    return seconds(lambda: cython_cpu._engine.entries.run_activation(code, z, rows, columns), 100 * rows * columns)
+
+
+def step(work, n_threads):
+    """Seconds of a step of which each thread does its share: products, activations and the update, nothing else."""
+    rows, total = -(-work.batch // n_threads), 0.0
+    call = product(1, 1, 1)  # the way from Python and back
+    for layer, (fan_in, fan_out) in enumerate(zip(work.sizes, work.sizes[1:])):
+        total += product(rows, fan_in, fan_out) - call
+        total += product(-(-fan_in // n_threads), work.batch, fan_out, by_column=True) - call
+        if layer > 0:
+            total += product(rows, fan_out, fan_in, transposed=True) - call
+        if layer < len(work.sizes) - 2:
+            total += activation(work.activation, rows, fan_out) - activation(work.activation, 1, 1)
+    n = sum((fan_in + 1) * fan_out for fan_in, fan_out in zip(work.sizes, work.sizes[1:])) // n_threads
+    return total + n * adam(n)
 
 
 if __name__ == "__main__":
@@ -97,4 +132,8 @@ if __name__ == "__main__":
     for n in (4_737, 101_770, 8_343_528):
         print(f"Adam, {n:,} parameters, one thread: {adam(n) * 1e9:.2f} ns each")
     for shape in ((32, 64, 64), (128, 128, 128), (128, 784, 128), (256, 512, 512)):
-        print(f"tiles, {shape}, one thread: {tiles(*shape):.0f} GFLOP/s")
+        print(f"products, {shape}, one thread: {2 * math.prod(shape) / product(*shape) / 1e9:.0f} GFLOP/s")
+    for name, work in WORKS.items():
+        if work.batch > 1:
+            rates = [work.batch / step(work, n_threads) for n_threads in (1, 2)]
+            print(f"{name}: hot loops alone {rates[0]:,.0f} rows/s in one thread, {rates[1]:,.0f} in two")
