@@ -89,6 +89,6 @@ def test_a_memory_mapped_file_may_be_larger_than_the_memory(tmp_path, name):
     """366 MiB of rows with 128 MiB to be had: no part of a fit makes a copy of them, or a mask of their size."""
     path = tmp_path / "X.npy"
     np.lib.format.open_memmap(path, "w+", "f4", (1_500_000, 64))  # a sparse file: it takes no room on the disk
-    command = [sys.executable, "-c", LIMITED.format(path=str(path), name=name)]
+    command = [sys.executable, "-P", "-c", LIMITED.format(path=str(path), name=name)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
