@@ -121,22 +121,30 @@ def _blocks(matrix, lanes, n_threads):
         start = stop
 
 
-def forward(engine, network, parameters, X):
+def forward(engine, network, parameters, X, only_if_finite):
+    out, total = _outputs_and_sum(engine, network, parameters, X)
+    if only_if_finite and not np.isfinite(total) and not np.isfinite(X).all():  # a sum may overflow
+        return None
+    return out
+
+
+def _outputs_and_sum(engine, network, parameters, X):
+    """(outputs, a sum of X that is finite only if X is)."""
     out = np.empty((len(X), network.sizes[-1]), parameters.dtype)
     plan = plan_of(engine, network, parameters.dtype, min(PREDICT_ROWS, max(len(X), 1)), PREDICTION)
     n_threads = plan.n_threads(len(X))
-    buffers = plan.take_buffers(n_threads)
+    buffers, sums = plan.take_buffers(n_threads), np.zeros(n_threads)
     parameters, X = engine.read_only(parameters), engine.read_only(X)
 
     def arguments_of(thread):
         return (
             thread, n_threads, plan.layers, plan.layer_rows, X, plan.in_place, parameters, out,
-            buffers.workspaces[thread], buffers.offsets[thread], buffers.scratch[thread],
+            buffers.workspaces[thread], buffers.offsets[thread], buffers.scratch[thread], sums,
         )  # fmt: skip
 
     team.run(n_threads, engine.entries.run_predict, arguments_of, buffers.counter)
     plan.give_back(buffers)
-    return out
+    return out, sums.sum()
 
 
 def row_predictor(engine, network, parameters):

@@ -192,13 +192,13 @@ def run_online(
 def run_predict(
     Py_ssize_t thread, Py_ssize_t n_threads, const int64_t[:, ::1] layers, const int64_t[:, ::1] layer_rows,
     const floating[:, ::1] X, bint in_place, const floating[::1] parameters, floating[:, ::1] out,
-    floating[::1] workspace, int64_t[::1] offsets, floating[::1] scratch,
+    floating[::1] workspace, int64_t[::1] offsets, floating[::1] scratch, double[::1] sums,
 ):
     with nogil:
         predict(
             thread, n_threads, <int64_t*>&layers[0, 0], layers.shape[0], <int64_t*>&layer_rows[0, 0],
             layer_rows.shape[1], <floating*>&X[0, 0], X.shape[1], in_place, X.shape[0], <floating*>&parameters[0],
-            &out[0, 0], &workspace[0], &offsets[0], &scratch[0],
+            &out[0, 0], &workspace[0], &offsets[0], &scratch[0], &sums[0],
         )
 
 

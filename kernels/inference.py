@@ -5,7 +5,9 @@ Compiled twice, like products.py.
 
 from __future__ import annotations
 
+from fastmlp.kernels.elementary import sum_of
 from fastmlp.kernels.primitives import (
+    Doubles,
     Integers,
     Number,
     Vector,
@@ -46,10 +48,15 @@ def dense_row(
 def predict(
     thread: int, n_threads: int, layers: Integers, n_layers: int, layer_rows: Integers, batch: int, X: Vector,
     n_inputs: int, in_place: bint, n_rows: int, parameters: Vector, out: Vector, workspace: Vector, offsets: Integers,
-    scratch: Vector,
+    scratch: Vector, sums: Doubles,
 ) -> None:  # fmt: skip
-    """One thread's part of the outputs for the rows of X, ``batch`` rows at a time in a workspace of its own."""
+    """One thread's part of the outputs for the rows of X, ``batch`` rows at a time in a workspace of its own.
+
+    ``sums[thread]`` becomes the sum of the thread's rows: infinity or NaN among them shows in it, at little cost while
+    they are on their way through the caches.
+    """
     denormals = flush_denormals()
+    total: float = 0.0
     last: Integers = at_integers(layers, (n_layers - 1) * FIELDS)
     n_outputs = last[FAN_OUT]
     start, stop = share(n_rows, tile_rows(), thread, n_threads), share(n_rows, tile_rows(), thread + 1, n_threads)
@@ -57,6 +64,7 @@ def predict(
     for begin in range(start, stop, batch):
         rows = min(batch, stop - begin)
         inputs: Vector = at(X, begin * n_inputs)
+        total += float(sum_of(inputs, rows * n_inputs))
         here: Integers = offsets
         if few:
             here = layer_rows
@@ -93,4 +101,5 @@ def predict(
             to = at(out, (begin + r) * n_outputs)
             for j in range(n_outputs):
                 to[j] = source[j]
+    sums[thread] = total
     restore_denormals(denormals)

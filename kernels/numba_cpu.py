@@ -52,8 +52,8 @@ def weight_gradient(X, delta):
     return compiled.weight_gradient(_engine, X, delta)
 
 
-def forward(network, parameters, X):
-    return compiled.forward(_engine, network, parameters, X)
+def forward(network, parameters, X, only_if_finite=False):
+    return compiled.forward(_engine, network, parameters, X, only_if_finite)
 
 
 def row_predictor(network, parameters):

@@ -153,12 +153,12 @@ class RowPredictor:
 
 @_njit
 def run_predict(
-    thread, n_threads, layers, layer_rows, X, in_place, parameters, out, workspace, offsets, scratch
+    thread, n_threads, layers, layer_rows, X, in_place, parameters, out, workspace, offsets, scratch, sums
 ):  # fmt: skip
     predict(
         thread, n_threads, data_of(layers), layers.shape[0], data_of(layer_rows), layer_rows.shape[1], data_of(X),
         X.shape[1], in_place, X.shape[0], data_of(parameters), data_of(out), data_of(workspace), data_of(offsets),
-        data_of(scratch),
+        data_of(scratch), data_of(sums),
     )  # fmt: skip
 
 

@@ -77,8 +77,13 @@ def weight_gradient(X, delta):
     return X.T @ delta, delta.sum(axis=0)
 
 
-def forward(network, parameters, X):
-    """Outputs of the network, shape (rows, outputs), in the dtype of the parameters."""
+def forward(network, parameters, X, only_if_finite=False):
+    """Outputs of the network, shape (rows, outputs), in the dtype of the parameters.
+
+    With ``only_if_finite`` None where X holds infinity or NaN: a backend sees that while it reads X anyway.
+    """
+    if only_if_finite and not np.isfinite(X).all():
+        return None
     for activation, W, b in zip(network.activations, *layer_views(network, parameters)):
         X = dense_forward(activation, X, W, b)
     return X

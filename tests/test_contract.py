@@ -51,6 +51,24 @@ def test_forward_and_gradient_leave_their_arguments_alone(kernels):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.parametrize("rows", [3, 40, 300])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_outputs_only_for_finite_rows(kernels, rows, dtype):
+    """Wherever the number is that is not; a sum that overflows is no reason."""
+    problem = Problem(rows=rows, dtype=dtype)
+    given = problem.network, problem.parameters
+    expected = kernels.forward(*given, problem.X)
+    np.testing.assert_array_equal(kernels.forward(*given, problem.X, True), expected)
+    large = np.full_like(problem.X, np.finfo(dtype).max / 4)
+    with np.errstate(over="ignore"):
+        assert kernels.forward(*given, large, True).shape == expected.shape
+    for row, column, wrong in ((0, 0, np.nan), (rows // 2, 3, np.inf), (rows - 1, 4, -np.inf)):
+        spoiled = problem.X.copy()
+        spoiled[row, column] = wrong
+        with np.errstate(invalid="ignore"):
+            assert kernels.forward(*given, spoiled, True) is None
+
+
 def test_read_only_data_can_be_learned_from(kernels):
     problem = Problem()
     for array in (problem.X, problem.y, problem.weight, problem.order):
