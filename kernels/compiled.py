@@ -1,72 +1,128 @@
 """The contract (numpy_reference.py) over a compiled engine: arrays in, pointers and codes on to its entry points."""
 
 import contextlib
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 
-from fastmlp.kernels import team
-from fastmlp.kernels.network import Network, aligned_zeros
-from fastmlp.kernels.plan import GRADIENT, PACK_BYTES, PREDICTION, TRAINING, online_plan, plan_of, row_stride
+from fastmlp.kernels import sharing, team
+from fastmlp.kernels.network import NO_PENALTY, Network, Optimizer, activation_row, aligned_zeros, loss_row
+from fastmlp.kernels.plan import (
+    GRADIENT,
+    NO_DEMANDS,
+    PACK_BYTES,
+    PREDICTION,
+    TRAINING,
+    Demands,
+    online_plan,
+    plan_of,
+    row_stride,
+)
 from fastmlp.kernels.primitives import NO_RULE
 from fastmlp.kernels.products import DEPTH, TILE_VECTORS
-from fastmlp.kernels.rules import LOSSES
+from fastmlp.kernels.rules import OPTIMIZERS
 from fastmlp.kernels.sharing import share
 
 PREDICT_ROWS = 128  # at a time: a prediction's working memory does not grow with X
 
 
+NO_OPTIMIZER = Optimizer("", 0.0)
+
+
 def train_epoch(
     engine, network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight, alpha, loss_sum,
-    penalty_sum,
+    penalty_sum, penalty, noise, rates,
 ):  # fmt: skip
     results = np.array([loss_sum, penalty_sum, 0.0])
-    codes = engine.optimizer_codes(optimizer.name, parameters.dtype)
-    if batch_size == 1:
-        _train_online(
-            engine, network, codes, optimizer, parameters, slots, step, X, y, order, sample_weight, alpha, results
-        )
-        return float(results[0]), float(results[1]), int(results[2])
-    gradient = np.empty(0, parameters.dtype)
-    _train(
-        engine, network, codes, optimizer.learning_rate, optimizer.options, parameters, slots, gradient, step, X, y,
-        order, batch_size, sample_weight, alpha, results,
+    extras, demands = extras_of(network, optimizer, penalty, noise)
+    train = _train
+    if batch_size == 1 and demands == NO_DEMANDS and is_online(network, optimizer, extras):
+        train = _train_online
+    train(
+        engine, network, optimizer, parameters, slots, np.empty(0, parameters.dtype), step, X, y, order, batch_size,
+        sample_weight, alpha, extras, demands, noise, rates, results,
     )  # fmt: skip
     return float(results[0]), float(results[1]), int(results[2])
 
 
-def loss_and_gradient(engine, network, parameters, X, y, sample_weight, alpha):
+def loss_and_gradient(engine, network, parameters, X, y, sample_weight, alpha, penalty, noise):
     parameters = parameters if parameters.flags.writeable else parameters.copy()
     results, gradient = np.zeros(3), np.empty_like(parameters)
     slots = np.empty((0, parameters.size), parameters.dtype)
+    extras, demands = extras_of(network, NO_OPTIMIZER, penalty, noise)
     _train(
-        engine, network, (NO_RULE, NO_RULE), 0.0, (), parameters, slots, gradient, 0, X, y, np.arange(len(X)), len(X),
-        sample_weight, alpha, results,
+        engine, network, NO_OPTIMIZER, parameters, slots, gradient, 0, X, y, np.arange(len(X)), len(X), sample_weight,
+        alpha, extras, demands, noise, None, results,
     )  # fmt: skip
     return results[0] / len(X), results[1] / len(X), gradient
 
 
+def is_online(network, optimizer, extras):
+    """Whether online.py knows all that is asked for."""
+    if network.skips or optimizer.layer_rates or extras[: sharing.LAYERS].any():
+        return False
+    return not any(activation_row(name).of_input for name in network.activations)
+
+
+def extras_of(network, optimizer, penalty, noise):
+    """(what a run asks for beside its network, as sharing.py lays it out; the Demands on a plan that follow)."""
+    # Neither the rate nor the seed matters, and both change often.
+    return _extras(network, optimizer.name, *optimizer[3:8], penalty, None if noise is None else noise[1:])
+
+
+@lru_cache(maxsize=64)
+def _extras(network, optimizer, weight_decay, clip_norm, clip_value, max_norm, layer_rates, penalty, noise):
+    n_layers = len(network.activations)
+    input_dropout, input_deviation, dropout = (0.0, 0.0, ()) if noise is None else noise
+    decoupled = optimizer in OPTIMIZERS and OPTIMIZERS[optimizer].decoupled
+    extras = np.zeros(sharing.LAYERS + sharing.LAYER_EXTRAS * n_layers)
+    extras[[sharing.LASSO, sharing.ACTIVITY_L1, sharing.ACTIVITY_L2]] = penalty
+    extras[sharing.DECOUPLED_DECAY if decoupled else sharing.COUPLED_DECAY] = weight_decay
+    extras[[sharing.CLIP_NORM, sharing.CLIP_VALUE, sharing.MAX_NORM]] = clip_norm, clip_value, max_norm
+    extras[[sharing.INPUT_DROPOUT, sharing.INPUT_DEVIATION]] = input_dropout, input_deviation
+    by_layer = extras[sharing.LAYERS :].reshape(n_layers, sharing.LAYER_EXTRAS)
+    by_layer[: len(dropout), sharing.DROPOUT] = dropout
+    by_layer[:, sharing.FACTOR] = layer_rates or 1.0
+    demands = Demands(
+        noisy=noise is not None and any(activation_row(name).deviation is not None for name in network.activations),
+        inputs=input_dropout > 0 or input_deviation > 0,
+        dropped=tuple(rate > 0 for rate in dropout) if any(dropout) else (),
+        activity=penalty.activity_l1 > 0 or penalty.activity_l2 > 0,
+        by_matrix=clip_norm > 0 or max_norm > 0,
+    )
+    return extras, demands
+
+
 def _train(
-    engine, network, codes, learning_rate, options, parameters, slots, gradient, step, X, y, order, batch_size,
-    sample_weight, alpha, results,
+    engine, network, optimizer, parameters, slots, gradient, step, X, y, order, batch_size, sample_weight, alpha,
+    extras, demands, noise, rates, results,
 ):  # fmt: skip
     # Only who may change the parameters may rearrange them.
-    work = GRADIENT if codes[0] == NO_RULE else TRAINING
-    plan = plan_of(engine, network, parameters.dtype, batch_size, work)
+    codes, work = (NO_RULE, NO_RULE), GRADIENT
+    if optimizer is not NO_OPTIMIZER:
+        codes, work = engine.optimizer_codes(optimizer.name, parameters.dtype), TRAINING
+    plan = plan_of(engine, network, parameters.dtype, batch_size, work, demands)
     n_threads = plan.n_threads(len(order))
     buffers = plan.take_buffers(n_threads)
     buffers.counter[0] = 0
-    options = np.array(options, np.float64)
+    settings = [np.array((*[0.0] * sharing.OPTIONS, *optimizer.options)) for _ in range(n_threads)]
+    if optimizer.clip_norm > 0:
+        gradient = aligned_zeros(plan.n_parameters, parameters.dtype)
     weight = np.empty(0, parameters.dtype) if sample_weight is None else sample_weight
     X, y, order, weight = map(engine.read_only, (X, y, order, weight))
-    linked = LOSSES[network.loss].link is not None
+    linked = loss_row(network.loss).link is not None
+    loss_options = np.array(network.loss_options, np.float64)
+    given_rates = np.array([optimizer.learning_rate]) if rates is None else rates
+    noisy, seed = noise is not None, 0 if noise is None else noise.seed
 
     def arguments_of(thread):
         return (
             thread, n_threads, buffers.counter, plan.layers, plan.layer_rows, X, plan.in_place, plan.by_columns,
-            plan.n_groups, y, order, batch_size, weight, alpha, plan.loss, linked, *codes, parameters, gradient, slots,
-            step, learning_rate, options, buffers.workspaces[0], buffers.sums, buffers.offsets[thread],
-            buffers.scratch[thread], buffers.losses, buffers.squares, plan.n_squares, results,
+            plan.n_groups, y, order, batch_size, weight, alpha, plan.loss, linked, loss_options, noisy, extras, seed,
+            *codes, parameters, gradient, slots, step, given_rates, rates is not None, settings[thread],
+            buffers.workspaces[0], buffers.sums, buffers.offsets[thread], buffers.scratch[thread], buffers.by_row,
+            buffers.squares, plan.n_squares, results,
         )  # fmt: skip
 
     matrices = []
@@ -79,15 +135,18 @@ def _train(
 
 
 def _train_online(
-    engine, network, codes, optimizer, parameters, slots, step, X, y, order, sample_weight, alpha, results
-):
+    engine, network, optimizer, parameters, slots, gradient, step, X, y, order, batch_size, sample_weight, alpha,
+    extras, demands, noise, rates, results,
+):  # fmt: skip
     plan = online_plan(engine, network, parameters.dtype)
+    codes = engine.optimizer_codes(optimizer.name, parameters.dtype)
     weight = np.empty(0, parameters.dtype) if sample_weight is None else sample_weight
     X, y, order, weight = map(engine.read_only, (X, y, order, weight))
     engine.entries.run_online(
-        plan.layers, X, y, order, weight, alpha, plan.loss, LOSSES[network.loss].link is not None, *codes, parameters,
-        slots, step, optimizer.learning_rate, np.array(optimizer.options, np.float64),
-        aligned_zeros((2 + len(slots), plan.n_local), parameters.dtype),
+        plan.layers, X, y, order, weight, alpha, plan.loss, loss_row(network.loss).link is not None,
+        np.array(network.loss_options, np.float64), *codes, parameters, slots, step,
+        np.array([optimizer.learning_rate]) if rates is None else rates, rates is not None,
+        np.array(optimizer.options, np.float64), aligned_zeros((2 + len(slots), plan.n_local), parameters.dtype),
         aligned_zeros(plan.workspace, parameters.dtype), results,
     )  # fmt: skip
 
@@ -121,25 +180,27 @@ def _blocks(matrix, lanes, n_threads):
         start = stop
 
 
-def forward(engine, network, parameters, X, only_if_finite):
-    out, total = _outputs_and_sum(engine, network, parameters, X)
+def forward(engine, network, parameters, X, only_if_finite, noise):
+    out, total = _outputs_and_sum(engine, network, parameters, X, noise)
     if only_if_finite and not np.isfinite(total) and not np.isfinite(X).all():  # a sum may overflow
         return None
     return out
 
 
-def _outputs_and_sum(engine, network, parameters, X):
+def _outputs_and_sum(engine, network, parameters, X, noise):
     """(outputs, a sum of X that is finite only if X is)."""
     out = np.empty((len(X), network.sizes[-1]), parameters.dtype)
-    plan = plan_of(engine, network, parameters.dtype, min(PREDICT_ROWS, max(len(X), 1)), PREDICTION)
+    extras, demands = extras_of(network, NO_OPTIMIZER, NO_PENALTY, noise)
+    plan = plan_of(engine, network, parameters.dtype, min(PREDICT_ROWS, max(len(X), 1)), PREDICTION, demands)
     n_threads = plan.n_threads(len(X))
     buffers, sums = plan.take_buffers(n_threads), np.zeros(n_threads)
     parameters, X = engine.read_only(parameters), engine.read_only(X)
+    noisy, seed = noise is not None, 0 if noise is None else noise.seed
 
     def arguments_of(thread):
         return (
-            thread, n_threads, plan.layers, plan.layer_rows, X, plan.in_place, parameters, out,
-            buffers.workspaces[thread], buffers.offsets[thread], buffers.scratch[thread], sums,
+            thread, n_threads, plan.layers, plan.layer_rows, X, plan.in_place, plan.special, noisy, extras, seed,
+            parameters, out, buffers.workspaces[thread], buffers.offsets[thread], buffers.scratch[thread], sums,
         )  # fmt: skip
 
     team.run(n_threads, engine.entries.run_predict, arguments_of, buffers.counter)
@@ -148,6 +209,9 @@ def _outputs_and_sum(engine, network, parameters, X):
 
 
 def row_predictor(engine, network, parameters):
+    if network.skips or any(activation_row(name).learned is not None for name in network.activations):
+        parameters = parameters.copy()
+        return lambda x: forward(engine, network, parameters, x.reshape(1, -1), False, None)[0]
     plan = online_plan(engine, network, parameters.dtype)
     return engine.entries.RowPredictor(plan, network.sizes[0], network.sizes[-1], engine.read_only(parameters))
 
@@ -193,9 +257,11 @@ def _product(engine, A, B, bias, **how):
 
 
 def activation_codes(engine, activation, dtype):
-    """(code of the activation, code of its derivative)."""
-    (function,), (derivative,), _ = engine.network_codes(Network((1, 1), (activation,), "squared_error"), dtype)
-    return function, derivative
+    """(code of the activation, code of its derivative); a learned one has no pieces of its own."""
+    if activation_row(activation).learned is not None:
+        raise ValueError(f"activation {activation!r} has a learned slope, and is no function of z alone.")
+    codes = engine.network_codes(Network((1, 1), (activation,), "squared_error"), dtype)
+    return codes.activations[0], codes.derivatives[0]
 
 
 def dense_forward(engine, activation, X, W, b):

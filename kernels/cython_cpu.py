@@ -4,8 +4,10 @@ from functools import cache
 from importlib import import_module
 
 from fastmlp.kernels import compiled
-from fastmlp.kernels.plan import Engine
-from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
+from fastmlp.kernels.network import NO_PENALTY, activation_row
+from fastmlp.kernels.plan import Engine, NetworkCodes
+from fastmlp.kernels.primitives import NO_RULE
+from fastmlp.kernels.rules import LOSSES, OPTIMIZERS
 
 LEVELS = "x86_64_v4", "x86_64_v3"  # of the instruction set, best first
 
@@ -19,26 +21,46 @@ def _best_level():
     return baseline
 
 
-def _number(table, name):
-    return list(table).index(name) + 1
+def _engine_of(entries):
+    """The Engine over one of the compiled modules."""
+    addresses = entries.addresses()
+
+    def code(kind, rule, dtype):
+        """The address of the piece around a rule of the tables; NO_RULE where there is no rule."""
+        return NO_RULE if rule is None else addresses[f"{kind}_{rule.__name__}", str(dtype)]
+
+    def activation_codes(activation, dtype):
+        row = activation_row(activation)
+        if not isinstance(activation, str):
+            return _by_numba("activation", row, dtype), _by_numba("derivative", row, dtype), NO_RULE
+        derivative = row.derivative if row.learned is None else None
+        function, deviation = code("activate", row.function, dtype), code("activate", row.deviation, dtype)
+        return function, code("derive", derivative, dtype), deviation
+
+    @cache
+    def network_codes(network, dtype):
+        by_layer = [activation_codes(activation, dtype) for activation in network.activations]
+        known = isinstance(network.loss, str)
+        loss = code("loss", LOSSES[network.loss].function, dtype) if known else _by_numba("loss", network.loss, dtype)
+        return NetworkCodes(*map(list, zip(*by_layer)), loss)
+
+    @cache
+    def optimizer_codes(name, dtype):
+        row = OPTIMIZERS[name]
+        return code("update", row.update, dtype), code("rate", row.rate, dtype)
+
+    return Engine(
+        entries.vector_bytes, entries.tile_height, network_codes, optimizer_codes, entries, lambda array: array
+    )
 
 
-@cache
-def _network_codes(network, dtype):
-    codes = [_number(ACTIVATIONS, name) for name in network.activations]
-    return codes, codes, _number(LOSSES, network.loss)
+def _by_numba(kind, row, dtype):
+    """The address of the piece that Numba compiles around a user's own rule."""
+    numba, pieces = import_module("numba"), import_module("fastmlp.kernels.numba_pieces")
+    return getattr(pieces, kind)(row, numba.from_dtype(dtype))
 
 
-@cache
-def _optimizer_codes(name, dtype):
-    code = _number(OPTIMIZERS, name)
-    return code, code
-
-
-_entries = _best_level()
-_engine = Engine(
-    _entries.vector_bytes, _entries.tile_height, _network_codes, _optimizer_codes, _entries, lambda array: array
-)
+_engine = _engine_of(_best_level())
 
 
 def dense_forward(activation, X, W, b):
@@ -57,16 +79,18 @@ def weight_gradient(X, delta):
     return compiled.weight_gradient(_engine, X, delta)
 
 
-def forward(network, parameters, X, only_if_finite=False):
-    return compiled.forward(_engine, network, parameters, X, only_if_finite)
+def forward(network, parameters, X, only_if_finite=False, noise=None):
+    return compiled.forward(_engine, network, parameters, X, only_if_finite, noise)
 
 
 def row_predictor(network, parameters):
     return compiled.row_predictor(_engine, network, parameters)
 
 
-def loss_and_gradient(network, parameters, X, y, sample_weight=None, alpha=0.0):
-    return compiled.loss_and_gradient(_engine, network, parameters, X, y, sample_weight, alpha)
+def loss_and_gradient(
+    network, parameters, X, y, sample_weight=None, alpha=0.0, penalty=NO_PENALTY, noise=None
+):  # fmt: skip
+    return compiled.loss_and_gradient(_engine, network, parameters, X, y, sample_weight, alpha, penalty, noise)
 
 
 def update(optimizer, parameters, gradient, slots, step):
@@ -75,9 +99,9 @@ def update(optimizer, parameters, gradient, slots, step):
 
 def train_epoch(
     network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight=None, alpha=0.0, loss_sum=0.0,
-    penalty_sum=0.0,
+    penalty_sum=0.0, penalty=NO_PENALTY, noise=None, rates=None,
 ):  # fmt: skip
     return compiled.train_epoch(
         _engine, network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight, alpha, loss_sum,
-        penalty_sum,
+        penalty_sum, penalty, noise, rates,
     )  # fmt: skip

@@ -5,8 +5,11 @@ Written like the rules (rules.py) and compiled with them. e^z = 2^n e^r with n =
 tests/test_elementary.py. The functions at the top are the only ones that a compiler has to be told about.
 """
 
+from math import atan as _atan
+from math import erfc as _erfc
 from math import isfinite as _isfinite
 from math import ldexp as _ldexp
+from math import log1p as _log1p
 
 import numpy as np
 
@@ -77,16 +80,40 @@ def exponential(z):
     return (T(1) + remainder(reduced(z, n))) * power_of_two(half) * power_of_two(n - half)
 
 
+def exponential_minus_one(z):
+    """e^z - 1, which keeps the digits of a small z; for |z| up to 40 and all z below."""
+    T = type(z)
+    z = T(-40) if z < T(-40) else z
+    n = round_to_integer(z * T(1.4426950408889634))
+    scale = power_of_two(n)
+    return scale * remainder(reduced(z, n)) + (scale - T(1))
+
+
 def hyperbolic_tangent(z):
-    """tanh z = t / (t + 2) with t = e^(2|z|) - 1, which keeps the digits of a small z."""
+    """tanh z = t / (t + 2) with t = e^(2|z|) - 1."""
     T = type(z)
     x = abs(z + z)
-    x = T(40) if x > T(40) else x
-    n = round_to_integer(x * T(1.4426950408889634))
-    scale = power_of_two(n)
-    t = scale * remainder(reduced(x, n)) + (scale - T(1))
+    t = exponential_minus_one(T(40) if x > T(40) else x)
     t = t / (t + T(2))
     return -t if z < T(0) else t
+
+
+def log_one_plus(z):
+    """log(1 + z) for z in [0, 1]."""
+    T = type(z)
+    return T(_log1p(z))
+
+
+def arc_tangent(z):
+    """arctan z."""
+    T = type(z)
+    return T(_atan(z))
+
+
+def normal_tail(z):
+    """Probability that a standard normal number exceeds z >= 0."""
+    T = type(z)
+    return T(0.5) * T(_erfc(z * T(0.7071067811865476)))
 
 
 def halley_step(y, z):
@@ -111,4 +138,7 @@ def reciprocal(z):
     return y + y * (T(1) - z * y)
 
 
-POLYNOMIALS = [remainder, reduced, exponential, hyperbolic_tangent, halley_step, reciprocal]
+POLYNOMIALS = [
+    remainder, reduced, exponential, exponential_minus_one, hyperbolic_tangent, log_one_plus, arc_tangent, normal_tail,
+    halley_step, reciprocal,
+]  # fmt: skip

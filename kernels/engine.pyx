@@ -3,7 +3,10 @@
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer
 from cython cimport floating
-from libc.math cimport INFINITY, log as c_log, logf, pow as c_pow, powf, rint, rintf, sqrt as c_sqrt, sqrtf
+from libc.math cimport (
+    INFINITY, atan, atanf, erfc, erfcf, log as c_log, log1p, log1pf, logf, pow as c_pow, powf, rint, rintf,
+    sqrt as c_sqrt, sqrtf,
+)
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
@@ -21,6 +24,11 @@ cdef extern from "primitives.h" nogil:
     void restore_denormals(int64_t)
     int64_t arrive(int64_t*)
     int64_t arrivals(int64_t*)
+    int64_t random_key(int64_t, int64_t, int64_t)
+    void drop_float(float*, Py_ssize_t, int64_t, int64_t, double)
+    void drop_double(double*, Py_ssize_t, int64_t, int64_t, double)
+    void fill_normal_float(float*, Py_ssize_t, int64_t, int64_t)
+    void fill_normal_double(double*, Py_ssize_t, int64_t, int64_t)
     float power_of_two_float(float)
     double power_of_two_double(double)
     float reciprocal_estimate_float(float)
@@ -83,6 +91,27 @@ cdef inline floating _pow(floating base, floating exponent) noexcept nogil:
 cdef inline floating _sqrt(floating z) noexcept nogil:
     return sqrtf(z) if floating is float else c_sqrt(z)
 
+cdef inline floating _log1p(floating z) noexcept nogil:
+    return log1pf(z) if floating is float else log1p(z)
+
+cdef inline floating _atan(floating z) noexcept nogil:
+    return atanf(z) if floating is float else atan(z)
+
+cdef inline floating _erfc(floating z) noexcept nogil:
+    return erfcf(z) if floating is float else erfc(z)
+
+cdef inline void drop(floating* row, Py_ssize_t n, int64_t key, int64_t first, double rate) noexcept nogil:
+    if floating is float:
+        drop_float(row, n, key, first, rate)
+    else:
+        drop_double(row, n, key, first, rate)
+
+cdef inline void fill_normal(floating* row, Py_ssize_t n, int64_t key, int64_t first) noexcept nogil:
+    if floating is float:
+        fill_normal_float(row, n, key, first)
+    else:
+        fill_normal_double(row, n, key, first)
+
 cdef inline floating largest(floating* row, Py_ssize_t n) noexcept nogil:
     if floating is float:
         return largest_float(row, n)
@@ -134,6 +163,38 @@ cdef inline void tile(Py_ssize_t n_vectors, bint by_column, floating* a, int64_t
         tile_double(n_vectors, by_column, a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
 
 
+# The loops around rules, which go by their addresses: the generated ones, and those that Numba compiles around a user's
+# own rules (numba_pieces.py).
+ctypedef double (*activation_piece)(void*, int64_t, int64_t, int64_t) noexcept nogil
+ctypedef double (*learned_piece)(void*, void*, int64_t, void*, void*, int64_t) noexcept nogil
+ctypedef double (*derivative_piece)(void*, void*, int64_t, int64_t, int64_t) noexcept nogil
+ctypedef double (*loss_piece_float)(float*, float*, float, float*, int64_t, double*) noexcept nogil
+ctypedef double (*loss_piece_double)(double*, double*, double, double*, int64_t, double*) noexcept nogil
+ctypedef double (*update_piece)(void*, void*, void*, int64_t, int64_t, double, double*) noexcept nogil
+ctypedef double (*rate_piece)(double, double, double*) noexcept nogil
+
+cdef inline void activate(Py_ssize_t code, floating* z, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t stride) noexcept nogil:
+    (<activation_piece><void*>code)(z, rows, columns, stride)
+
+cdef inline void activate_learned(Py_ssize_t code, floating* z, floating* own, Py_ssize_t step, floating* slope, floating* bend, Py_ssize_t n) noexcept nogil:
+    (<learned_piece><void*>code)(z, own, step, slope, bend, n)
+
+cdef inline void derive(Py_ssize_t code, floating* a, floating* delta, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t stride) noexcept nogil:
+    (<derivative_piece><void*>code)(a, delta, rows, columns, stride)
+
+cdef inline double weighted_loss(Py_ssize_t code, floating* p, floating* t, floating w, floating* delta, Py_ssize_t n, double* options) noexcept nogil:
+    if floating is float:
+        return (<loss_piece_float><void*>code)(p, t, w, delta, n, options)
+    else:
+        return (<loss_piece_double><void*>code)(p, t, w, delta, n, options)
+
+cdef inline void apply_update(Py_ssize_t code, floating* w, floating* g, floating* slots, Py_ssize_t stride, Py_ssize_t n, double rate, double* options) noexcept nogil:
+    (<update_piece><void*>code)(w, g, slots, stride, n, rate, options)
+
+cdef inline double step_rate(Py_ssize_t code, double learning_rate, double step, double* options) noexcept nogil:
+    return learning_rate if code == 0 else (<rate_piece><void*>code)(learning_rate, step, options)
+
+
 include "_engine.pxi"
 
 
@@ -149,28 +210,30 @@ def run_train(
     Py_ssize_t thread, Py_ssize_t n_threads, int64_t[::1] counter, const int64_t[:, ::1] layers,
     const int64_t[:, ::1] layer_rows, const floating[:, ::1] X, bint in_place, bint by_columns, Py_ssize_t n_groups,
     const floating[:, ::1] y, const int64_t[::1] order, Py_ssize_t batch_size, const floating[::1] sample_weight,
-    double alpha, Py_ssize_t loss, bint linked, Py_ssize_t optimizer, Py_ssize_t rate_rule, floating[::1] parameters,
-    floating[::1] gradient, floating[:, ::1] slots, Py_ssize_t step, double learning_rate, const double[::1] options,
-    floating[::1] workspace, floating[::1] sums, int64_t[::1] offsets, floating[::1] scratch, double[::1] losses,
-    double[::1] squares,
-    Py_ssize_t n_squares, double[::1] results,
+    double alpha, Py_ssize_t loss, bint linked, const double[::1] loss_options, bint noisy, const double[::1] extras,
+    int64_t seed, Py_ssize_t optimizer, Py_ssize_t rate_rule, floating[::1] parameters, floating[::1] gradient,
+    floating[:, ::1] slots, Py_ssize_t step, const double[::1] rates, bint scheduled, double[::1] settings,
+    floating[::1] workspace, floating[::1] sums, int64_t[::1] offsets, floating[::1] scratch, double[:, ::1] by_row,
+    double[::1] squares, Py_ssize_t n_squares, double[::1] results,
 ):
     with nogil:
         train(
             thread, n_threads, &counter[0], <int64_t*>&layers[0, 0], layers.shape[0], <int64_t*>&layer_rows[0, 0],
             layer_rows.shape[1], <floating*>&X[0, 0], X.shape[1], in_place, by_columns, n_groups, <floating*>&y[0, 0],
             <int64_t*>&order[0], order.shape[0], batch_size, <floating*>&sample_weight[0], sample_weight.shape[0] > 0,
-            alpha, loss, linked, optimizer, rate_rule, &parameters[0], &gradient[0], &slots[0, 0], parameters.shape[0],
-            step, learning_rate, <double*>&options[0], &workspace[0], &sums[0], &offsets[0], &scratch[0], &losses[0],
-            &squares[0], n_squares, &results[0],
+            alpha, loss, linked, <double*>&loss_options[0], noisy, <double*>&extras[0], seed, optimizer, rate_rule,
+            &parameters[0], &gradient[0], &slots[0, 0], parameters.shape[0], step, <double*>&rates[0], scheduled,
+            &settings[0], &workspace[0], &sums[0], &offsets[0], &scratch[0], &by_row[0, 0], &by_row[1, 0],
+            &by_row[2, 0], &squares[0], n_squares, &results[0],
         )
 
 
 def run_online(
     const int64_t[:, ::1] layers, const floating[:, ::1] X, const floating[:, ::1] y, const int64_t[::1] order,
-    const floating[::1] sample_weight, double alpha, Py_ssize_t loss, bint linked, Py_ssize_t optimizer,
-    Py_ssize_t rate_rule, floating[::1] parameters, floating[:, ::1] slots, Py_ssize_t step, double learning_rate,
-    const double[::1] options, floating[:, ::1] local, floating[::1] workspace, double[::1] results,
+    const floating[::1] sample_weight, double alpha, Py_ssize_t loss, bint linked, const double[::1] loss_options,
+    Py_ssize_t optimizer, Py_ssize_t rate_rule, floating[::1] parameters, floating[:, ::1] slots, Py_ssize_t step,
+    const double[::1] rates, bint scheduled, const double[::1] options, floating[:, ::1] local,
+    floating[::1] workspace, double[::1] results,
 ):
     cdef Py_ssize_t slot, n_layers = layers.shape[0]
     cdef int64_t* table = <int64_t*>&layers[0, 0]
@@ -180,9 +243,9 @@ def run_online(
             rearrange(table, n_layers, &slots[slot, 0], &local[2 + slot, 0], False)
         train_online(
             table, n_layers, <floating*>&X[0, 0], X.shape[1], <floating*>&y[0, 0], <int64_t*>&order[0], order.shape[0],
-            <floating*>&sample_weight[0], sample_weight.shape[0] > 0, alpha, loss, linked, optimizer, rate_rule,
-            &local[0, 0], &local[1, 0], &local[2, 0], local.shape[1], step, learning_rate, <double*>&options[0],
-            &workspace[0], &results[0],
+            <floating*>&sample_weight[0], sample_weight.shape[0] > 0, alpha, loss, linked, <double*>&loss_options[0],
+            optimizer, rate_rule, &local[0, 0], &local[1, 0], &local[2, 0], local.shape[1], step, <double*>&rates[0],
+            scheduled, <double*>&options[0], &workspace[0], &results[0],
         )
         rearrange(table, n_layers, &parameters[0], &local[0, 0], True)
         for slot in range(slots.shape[0]):
@@ -191,14 +254,16 @@ def run_online(
 
 def run_predict(
     Py_ssize_t thread, Py_ssize_t n_threads, const int64_t[:, ::1] layers, const int64_t[:, ::1] layer_rows,
-    const floating[:, ::1] X, bint in_place, const floating[::1] parameters, floating[:, ::1] out,
-    floating[::1] workspace, int64_t[::1] offsets, floating[::1] scratch, double[::1] sums,
+    const floating[:, ::1] X, bint in_place, bint special, bint noisy, const double[::1] extras, int64_t seed,
+    const floating[::1] parameters, floating[:, ::1] out, floating[::1] workspace, int64_t[::1] offsets,
+    floating[::1] scratch, double[::1] sums,
 ):
     with nogil:
         predict(
             thread, n_threads, <int64_t*>&layers[0, 0], layers.shape[0], <int64_t*>&layer_rows[0, 0],
-            layer_rows.shape[1], <floating*>&X[0, 0], X.shape[1], in_place, X.shape[0], <floating*>&parameters[0],
-            &out[0, 0], &workspace[0], &offsets[0], &scratch[0], &sums[0],
+            layer_rows.shape[1], <floating*>&X[0, 0], X.shape[1], in_place, X.shape[0], special, noisy,
+            <double*>&extras[0], seed, <floating*>&parameters[0], &out[0, 0], &workspace[0], &offsets[0], &scratch[0],
+            &sums[0],
         )
 
 

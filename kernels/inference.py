@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fastmlp.kernels.elementary import sum_of
 from fastmlp.kernels.primitives import (
+    NO_RULE,
     Doubles,
     Integers,
     Number,
@@ -21,7 +22,8 @@ from fastmlp.kernels.primitives import (
     tile_rows,
 )
 from fastmlp.kernels.products import dense_rows
-from fastmlp.kernels.sharing import ACTIVATE, FAN_IN, FAN_OUT, FIELDS, OUTPUTS, PACKED, STRIDE, WEIGHTS, share
+from fastmlp.kernels.sharing import ACTIVATE, FAN_IN, FAN_OUT, FIELDS, OUTPUTS, PACKED, SPECIAL, STRIDE, WEIGHTS, share
+from fastmlp.kernels.special import disturb_inputs, finish_rows
 
 
 def dense_row(
@@ -47,8 +49,8 @@ def dense_row(
 
 def predict(
     thread: int, n_threads: int, layers: Integers, n_layers: int, layer_rows: Integers, batch: int, X: Vector,
-    n_inputs: int, in_place: bint, n_rows: int, parameters: Vector, out: Vector, workspace: Vector, offsets: Integers,
-    scratch: Vector, sums: Doubles,
+    n_inputs: int, in_place: bint, n_rows: int, special: bint, noisy: bint, extras: Doubles, seed: int,
+    parameters: Vector, out: Vector, workspace: Vector, offsets: Integers, scratch: Vector, sums: Doubles,
 ) -> None:  # fmt: skip
     """One thread's part of the outputs for the rows of X, ``batch`` rows at a time in a workspace of its own.
 
@@ -60,7 +62,7 @@ def predict(
     last: Integers = at_integers(layers, (n_layers - 1) * FIELDS)
     n_outputs = last[FAN_OUT]
     start, stop = share(n_rows, tile_rows(), thread, n_threads), share(n_rows, tile_rows(), thread + 1, n_threads)
-    few = n_rows < tile_rows()  # of all rows: an output does not depend on who else makes some
+    few = n_rows < tile_rows() and not special  # of all rows: an output does not depend on who else makes some
     for begin in range(start, stop, batch):
         rows = min(batch, stop - begin)
         inputs: Vector = at(X, begin * n_inputs)
@@ -77,7 +79,11 @@ def predict(
                 to: Vector = at(workspace, layer_rows[r])
                 for j in range(n_inputs):
                     to[j] = source[j]
+                if noisy:
+                    disturb_inputs(to, n_inputs, begin + r, extras, seed, 0, scratch)
             inputs, here = workspace, layer_rows
+        first_inputs: Vector = inputs
+        first_rows: Integers = here
         for level in range(n_layers):
             layer: Integers = at_integers(layers, level * FIELDS)
             fan_in, fan_out, stride = layer[FAN_IN], layer[FAN_OUT], layer[STRIDE]
@@ -92,8 +98,13 @@ def predict(
                     )
             else:
                 dense_rows(
-                    inputs, here, 0, rows, fan_in, fan_out, W, b, layer[PACKED], layer[ACTIVATE], outputs, stride,
-                    scratch,
+                    inputs, here, 0, rows, fan_in, fan_out, W, b, layer[PACKED],
+                    NO_RULE if layer[SPECIAL] else layer[ACTIVATE], outputs, stride, scratch,
+                )  # fmt: skip
+            if layer[SPECIAL]:
+                finish_rows(
+                    level, 0, rows, begin, first_inputs, first_rows, layers, n_layers, layer_rows, batch, parameters,
+                    workspace, noisy, extras, seed, 0, 0, scratch,
                 )  # fmt: skip
             inputs, here = outputs, at_integers(layer_rows, (level + 1) * batch)
         for r in range(rows):

@@ -5,20 +5,21 @@ from functools import cache
 import numba
 
 from fastmlp.kernels import compiled, numba_engine, numba_pieces
+from fastmlp.kernels.network import NO_PENALTY, loss_row
 from fastmlp.kernels.numba_vectors import TILE_ROWS, VECTOR_BYTES
-from fastmlp.kernels.plan import Engine
+from fastmlp.kernels.plan import Engine, NetworkCodes
 from fastmlp.kernels.primitives import NO_RULE
-from fastmlp.kernels.rules import LOSSES
 
 
 @cache
 def _network_codes(network, dtype):
     kind = numba.from_dtype(dtype)
     derivatives = [numba_pieces.derivative(name, kind) for name in network.activations]
-    if LOSSES[network.loss].link is not None:
+    if loss_row(network.loss).link is not None:
         derivatives[-1] = NO_RULE
     activations = [numba_pieces.activation(name, kind) for name in network.activations]
-    return activations, derivatives, numba_pieces.loss(network.loss, kind)
+    deviations = [numba_pieces.deviation(name, kind) for name in network.activations]
+    return NetworkCodes(activations, derivatives, deviations, numba_pieces.loss(network.loss, kind))
 
 
 @cache
@@ -52,16 +53,18 @@ def weight_gradient(X, delta):
     return compiled.weight_gradient(_engine, X, delta)
 
 
-def forward(network, parameters, X, only_if_finite=False):
-    return compiled.forward(_engine, network, parameters, X, only_if_finite)
+def forward(network, parameters, X, only_if_finite=False, noise=None):
+    return compiled.forward(_engine, network, parameters, X, only_if_finite, noise)
 
 
 def row_predictor(network, parameters):
     return compiled.row_predictor(_engine, network, parameters)
 
 
-def loss_and_gradient(network, parameters, X, y, sample_weight=None, alpha=0.0):
-    return compiled.loss_and_gradient(_engine, network, parameters, X, y, sample_weight, alpha)
+def loss_and_gradient(
+    network, parameters, X, y, sample_weight=None, alpha=0.0, penalty=NO_PENALTY, noise=None
+):  # fmt: skip
+    return compiled.loss_and_gradient(_engine, network, parameters, X, y, sample_weight, alpha, penalty, noise)
 
 
 def update(optimizer, parameters, gradient, slots, step):
@@ -70,9 +73,9 @@ def update(optimizer, parameters, gradient, slots, step):
 
 def train_epoch(
     network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight=None, alpha=0.0, loss_sum=0.0,
-    penalty_sum=0.0,
+    penalty_sum=0.0, penalty=NO_PENALTY, noise=None, rates=None,
 ):  # fmt: skip
     return compiled.train_epoch(
         _engine, network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight, alpha, loss_sum,
-        penalty_sum,
+        penalty_sum, penalty, noise, rates,
     )  # fmt: skip

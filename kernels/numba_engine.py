@@ -16,19 +16,21 @@ from fastmlp.kernels import (
     inference,
     learning,
     numba_primitives,
+    numba_random,
     numba_tiles,
     numba_vectors,
     online,
     primitives,
     products,
     sharing,
+    special,
 )
 from fastmlp.kernels.network import aligned_zeros
 from fastmlp.kernels.numba_pieces import COMPILE, SOURCE_HASH, call
 from fastmlp.kernels.numba_primitives import at, data_of
 from fastmlp.kernels.primitives import NO_RULE
 
-SOURCES = sharing, products, learning, epochs, online, inference  # each after those it calls
+SOURCES = sharing, products, special, learning, epochs, online, inference  # each after those it calls
 
 
 def _njit(function):
@@ -48,8 +50,13 @@ def derive(code, a, delta, rows, columns, stride):
 
 
 @register_jitable
-def weighted_loss(code, prediction, target, weight, delta, n):
-    return call(code, (prediction, target, weight, delta, n))
+def activate_learned(code, z, own, step, slope, bend, n):
+    call(code, (z, own, step, slope, bend, n))
+
+
+@register_jitable
+def weighted_loss(code, prediction, target, weight, delta, n, options):
+    return call(code, (prediction, target, weight, delta, n, options))
 
 
 @register_jitable
@@ -67,7 +74,7 @@ give_way = types.ExternalFunction("SwitchToThread" if os.name == "nt" else "sche
 
 def _compiled_sources():
     """The functions of SOURCES, each compiled with Numba's primitives in the place of the empty ones."""
-    supplied = vars(numba_vectors) | vars(numba_tiles) | vars(numba_primitives) | globals()
+    supplied = vars(numba_vectors) | vars(numba_tiles) | vars(numba_primitives) | vars(numba_random) | globals()
     names = {name: supplied.get(name, value) for name, value in vars(primitives).items() if not name.startswith("_")}
     compiled = {}
     for source in SOURCES:
@@ -88,23 +95,25 @@ train, train_online, rearrange, predict_row, predict, product = (_compiled[name]
 @_njit
 def run_train(
     thread, n_threads, counter, layers, layer_rows, X, in_place, by_columns, n_groups, y, order, batch_size,
-    sample_weight, alpha, loss, linked, optimizer, rate_rule, parameters, gradient, slots, step, learning_rate,
-    options, workspace, sums, offsets, scratch, losses, squares, n_squares, results,
+    sample_weight, alpha, loss, linked, loss_options, noisy, extras, seed, optimizer, rate_rule, parameters, gradient,
+    slots, step, rates, scheduled, settings, workspace, sums, offsets, scratch, by_row, squares, n_squares, results,
 ):  # fmt: skip
     train(
         thread, n_threads, data_of(counter), data_of(layers), layers.shape[0], data_of(layer_rows),
         layer_rows.shape[1], data_of(X), X.shape[1], in_place, by_columns, n_groups, data_of(y), data_of(order),
-        order.size, batch_size, data_of(sample_weight), sample_weight.size > 0, alpha, loss, linked, optimizer,
-        rate_rule, data_of(parameters), data_of(gradient), data_of(slots), parameters.size, step, learning_rate,
-        data_of(options), data_of(workspace), data_of(sums), data_of(offsets), data_of(scratch), data_of(losses),
-        data_of(squares), n_squares, data_of(results),
+        order.size, batch_size, data_of(sample_weight), sample_weight.size > 0, alpha, loss, linked,
+        data_of(loss_options), noisy, data_of(extras), seed, optimizer, rate_rule, data_of(parameters),
+        data_of(gradient), data_of(slots), parameters.size, step, data_of(rates), scheduled, data_of(settings),
+        data_of(workspace), data_of(sums), data_of(offsets), data_of(scratch), data_of(by_row),
+        at(data_of(by_row), by_row.shape[1]), at(data_of(by_row), 2 * by_row.shape[1]), data_of(squares), n_squares,
+        data_of(results),
     )  # fmt: skip
 
 
 @_njit
 def run_online(
-    layers, X, y, order, sample_weight, alpha, loss, linked, optimizer, rate_rule, parameters, slots, step,
-    learning_rate, options, local, workspace, results,
+    layers, X, y, order, sample_weight, alpha, loss, linked, loss_options, optimizer, rate_rule, parameters, slots,
+    step, rates, scheduled, options, local, workspace, results,
 ):  # fmt: skip
     table, n_layers, w = data_of(layers), layers.shape[0], data_of(local)
     n = local.shape[1]
@@ -113,8 +122,8 @@ def run_online(
         rearrange(table, n_layers, at(data_of(slots), slot * parameters.size), at(w, (2 + slot) * n), False)
     train_online(
         table, n_layers, data_of(X), X.shape[1], data_of(y), data_of(order), order.size, data_of(sample_weight),
-        sample_weight.size > 0, alpha, loss, linked, optimizer, rate_rule, w, at(w, n), at(w, 2 * n), n, step,
-        learning_rate, data_of(options), data_of(workspace), data_of(results),
+        sample_weight.size > 0, alpha, loss, linked, data_of(loss_options), optimizer, rate_rule, w, at(w, n),
+        at(w, 2 * n), n, step, data_of(rates), scheduled, data_of(options), data_of(workspace), data_of(results),
     )  # fmt: skip
     rearrange(table, n_layers, data_of(parameters), w, True)
     for slot in range(slots.shape[0]):
@@ -153,12 +162,13 @@ class RowPredictor:
 
 @_njit
 def run_predict(
-    thread, n_threads, layers, layer_rows, X, in_place, parameters, out, workspace, offsets, scratch, sums
+    thread, n_threads, layers, layer_rows, X, in_place, special, noisy, extras, seed, parameters, out, workspace,
+    offsets, scratch, sums,
 ):  # fmt: skip
     predict(
         thread, n_threads, data_of(layers), layers.shape[0], data_of(layer_rows), layer_rows.shape[1], data_of(X),
-        X.shape[1], in_place, X.shape[0], data_of(parameters), data_of(out), data_of(workspace), data_of(offsets),
-        data_of(scratch), data_of(sums),
+        X.shape[1], in_place, X.shape[0], special, noisy, data_of(extras), seed, data_of(parameters), data_of(out),
+        data_of(workspace), data_of(offsets), data_of(scratch), data_of(sums),
     )  # fmt: skip
 
 

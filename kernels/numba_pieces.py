@@ -16,9 +16,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
 from fastmlp.kernels import elementary, numba_elementary, rules  # noqa: F401 - the second for what it teaches Numba
+from fastmlp.kernels.network import activation_row, loss_row
 from fastmlp.kernels.numba_primitives import at
 from fastmlp.kernels.primitives import NO_RULE
-from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
+from fastmlp.kernels.rules import OPTIMIZERS
 
 for _rule in (*elementary.POLYNOMIALS, *rules.RULES):
     register_jitable(_rule)
@@ -42,10 +43,24 @@ _SOURCES = sorted(Path(__file__).parent.glob("*.py"))
 SOURCE_HASH = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:12]
 
 
+def _is_own(rule):
+    """Whether a rule is one of rules.py, not a user's."""
+    return rule in rules.RULES
+
+
+def _callable(rule):
+    """A rule as compiled loops can call it."""
+    return rule if _is_own(rule) or hasattr(rule, "py_func") else numba.njit(error_model="numpy")(rule)
+
+
 def _compile(function, rule, *arguments):
-    """The address of ``function`` compiled as a C function returning a double. Keeps the code alive for good."""
+    """The address of ``function`` compiled as a C function returning a double. Keeps the code alive for good.
+
+    Around a user's rule nothing is cached on disk: a name is not enough to know it by.
+    """
     function.__qualname__ = f"{function.__name__}_{rule.__name__}_{SOURCE_HASH}"
-    piece = numba.cfunc(types.float64(*arguments), nopython=True, **COMPILE)(function)
+    how = COMPILE if _is_own(rule) else COMPILE | {"cache": False}
+    piece = numba.cfunc(types.float64(*arguments), nopython=True, **how)(function)
     _keep_alive.append(piece)
     return piece.address
 
@@ -81,8 +96,20 @@ def load_tuple(typingctx, pointer, count):
 
 @cache
 def activation(name, dtype):
-    """piece(z, rows, columns, stride): z <- f(z)."""
-    rule, pointer = ACTIVATIONS[name].function, types.CPointer(dtype)
+    """piece(z, rows, columns, stride): z <- f(z). A learned rule's is as ``activate_learned`` in primitives.py."""
+    row = activation_row(name)
+    return _learned(row, dtype) if row.learned is not None else _function_of_z(row.function, row.rowwise, dtype)
+
+
+@cache
+def deviation(name, dtype):
+    """piece(z, rows, columns, stride): z <- deviation(z); no piece where there is no noise."""
+    rule = activation_row(name).deviation
+    return NO_RULE if rule is None else _function_of_z(rule, False, dtype)
+
+
+def _function_of_z(given, rowwise, dtype):
+    rule, pointer = _callable(given), types.CPointer(dtype)
 
     def elementwise(z, rows, columns, stride):
         if columns == stride:  # rows without a gap are one long row
@@ -93,7 +120,7 @@ def activation(name, dtype):
                 row[j] = rule(row[j])
         return 0.0
 
-    def rowwise(z, rows, columns, stride):
+    def by_row(z, rows, columns, stride):
         # Padding that changes nothing makes whole vectors. It is written first: a load of what parts were just stored
         # to waits for the row before.
         for i in range(rows):
@@ -104,14 +131,30 @@ def activation(name, dtype):
             rule(at(z, i * stride), stride)
         return 0.0
 
-    loop = rowwise if ACTIVATIONS[name].rowwise else elementwise
-    return _compile(loop, rule, pointer, types.int64, types.int64, types.int64)
+    return _compile(by_row if rowwise else elementwise, given, pointer, types.int64, types.int64, types.int64)
+
+
+def _learned(row, dtype):
+    function, derivative, own_derivative = row.function, row.derivative, row.learned
+    pointer = types.CPointer(dtype)
+
+    def bent(z, own, step, slope, bend, n):
+        for j in range(n):
+            bend[j] = own_derivative(z[j])
+            slope[j] = derivative(z[j], own[j * step])
+            z[j] = function(z[j], own[j * step])
+        return 0.0
+
+    return _compile(bent, function, pointer, pointer, types.int64, pointer, pointer, types.int64)
 
 
 @cache
 def derivative(name, dtype):
-    """piece(a, delta, rows, columns, stride): dLoss/da in ``delta`` becomes dLoss/dz."""
-    rule, pointer = ACTIVATIONS[name].derivative, types.CPointer(dtype)
+    """piece(a, delta, rows, columns, stride): dLoss/da in ``delta`` becomes dLoss/dz. None for a learned rule."""
+    row, pointer = activation_row(name), types.CPointer(dtype)
+    if row.learned is not None:
+        return NO_RULE
+    rule = _callable(row.derivative)
 
     def elementwise(a, delta, rows, columns, stride):
         if columns == stride:
@@ -127,23 +170,28 @@ def derivative(name, dtype):
             rule(at(a, i * stride), at(delta, i * stride), columns)
         return 0.0
 
-    loop = rowwise if ACTIVATIONS[name].rowwise else elementwise
-    return _compile(loop, rule, pointer, pointer, types.int64, types.int64, types.int64)
+    loop = rowwise if row.rowwise else elementwise
+    return _compile(loop, row.derivative, pointer, pointer, types.int64, types.int64, types.int64)
 
 
 @cache
 def loss(name, dtype):
-    """piece(p, t, w, delta, n) -> sum of w loss(p_j, t_j); delta_j <- w loss'(p_j, t_j)."""
-    value, slope, pointer = LOSSES[name].function, LOSSES[name].derivative, types.CPointer(dtype)
+    """piece(p, t, w, delta, n, options) -> sum of w loss(p_j, t_j); delta_j <- w loss'(p_j, t_j)."""
+    row, pointer = loss_row(name), types.CPointer(dtype)
+    value, slope, n_options, mean = _callable(row.function), _callable(row.derivative), len(row.options), row.mean
 
-    def weighted_sum(p, t, w, delta, n):
+    def weighted_sum(p, t, w, delta, n, options):
         total = 0.0
+        if mean:
+            w = w / type(w)(n)
+        given = load_tuple(options, n_options)
         for j in range(n):
-            total += w * value(p[j], t[j])
-            delta[j] = w * slope(p[j], t[j])
+            total += w * value(p[j], t[j], *given)
+            delta[j] = w * slope(p[j], t[j], *given)
         return total
 
-    return _compile(weighted_sum, value, pointer, pointer, dtype, pointer, types.int64)
+    numbers = types.int64, types.CPointer(types.float64)
+    return _compile(weighted_sum, row.function, pointer, pointer, dtype, pointer, *numbers)
 
 
 @cache

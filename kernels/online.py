@@ -110,9 +110,9 @@ def predict_row(layers: Integers, n_layers: int, x: Vector, w: Vector, out: Vect
 
 def train_online(
     layers: Integers, n_layers: int, X: Vector, n_inputs: int, y: Vector, order: Integers, n_rows: int,
-    sample_weight: Vector, weighted: bint, alpha: float, loss: int, linked: bint, optimizer: int, rate_rule: int,
-    w: Vector, g: Vector, slots: Vector, n_local: int, step: int, learning_rate: float, options: Doubles,
-    workspace: Vector, results: Doubles,
+    sample_weight: Vector, weighted: bint, alpha: float, loss: int, linked: bint, loss_options: Doubles, optimizer: int,
+    rate_rule: int, w: Vector, g: Vector, slots: Vector, n_local: int, step: int, rates: Doubles, scheduled: bint,
+    options: Doubles, workspace: Vector, results: Doubles,
 ) -> None:  # fmt: skip
     """An epoch of steps of one row each. Parameters w, gradient g and slots are in local layout, ``n_local`` long."""
     T = type(w[0])
@@ -137,7 +137,7 @@ def train_online(
                 n = layer[FAN_OUT] if layer[NARROW] else layer[FAN_IN]
                 penalty += sum_of_squares(at(w, layer[LOCAL]), n * layer[STRIDE])
         forward_row(layers, n_layers, w, inputs, workspace)
-        results[0] += weighted_loss(loss, outputs, at(y, number * n_outputs), T(1), errors, n_outputs)
+        results[0] += weighted_loss(loss, outputs, at(y, number * n_outputs), T(1), errors, n_outputs, loss_options)
         results[1] += penalty * decay / 2
         if not linked:
             derive(last[DERIVE], outputs, errors, 1, n_outputs, last[WIDTH])
@@ -172,7 +172,7 @@ def train_online(
             for j in range(width):
                 biases[j] = delta[j]
         step += 1
-        rate: float = step_rate(rate_rule, learning_rate, float(step), options)
+        rate: float = step_rate(rate_rule, rates[s] if scheduled else rates[0], float(step), options)
         apply_update(optimizer, w, g, slots, n_local, n_local, rate, options)
     results[2] = step - first_step
     restore_denormals(denormals)

@@ -48,6 +48,18 @@ static int has_x86_64_v4(void) { return 0; }
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 
+/* Random numbers by counters: see primitives.py. */
+#define GOLDEN 0x9e3779b97f4a7c15ull
+INLINE uint64_t mix(uint64_t x) {
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+    return x ^ (x >> 31);
+}
+INLINE int64_t random_key(int64_t seed, int64_t step, int64_t stream) {
+    const uint64_t of_step = mix((uint64_t)seed + GOLDEN * (uint64_t)(step + 1));
+    return (int64_t)mix(of_step + GOLDEN * (uint64_t)(stream + 1));
+}
+
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
 INLINE int64_t flush_denormals(void) {
@@ -271,6 +283,23 @@ INLINE void NAMED(outer)(const REAL *column, ptrdiff_t n, const REAL *row, ptrdi
     for (ptrdiff_t i = 0; i < n; i++)
         for (ptrdiff_t j = 0; j < stride; j += LANES)
             NAMED(store)(out + i * stride + j, NAMED(load)(row + j) * column[i]);
+}
+
+INLINE void NAMED(drop)(REAL *row, ptrdiff_t n, int64_t key, int64_t first, double rate) {
+    const uint64_t limit = (uint64_t)ceil(rate * 16777216.0);
+    const REAL scale = (REAL)(1 / (1 - rate));
+    for (ptrdiff_t j = 0; j < n; j++) {
+        const uint64_t bits = mix((uint64_t)key + GOLDEN * (uint64_t)(first + j + 1)) >> 40;
+        row[j] = bits < limit ? 0 : row[j] * scale;
+    }
+}
+
+INLINE void NAMED(fill_normal)(REAL *row, ptrdiff_t n, int64_t key, int64_t first) {
+    for (ptrdiff_t j = 0; j < n; j++) {
+        const uint64_t bits = mix((uint64_t)key + GOLDEN * (uint64_t)(first + j + 1));
+        const double u = (double)((bits >> 40) + 1) / 16777216.0, v = (double)(bits & 0xffffff) / 16777216.0;
+        row[j] = (REAL)(sqrt(-2 * log(u)) * cos(6.283185307179586 * v));
+    }
 }
 
 #undef LANES

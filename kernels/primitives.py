@@ -62,6 +62,24 @@ def outer(column, n, row, stride, out):
     """out = column row^T, for n rows of ``stride`` numbers, which are whole vectors."""
 
 
+def random_key(seed, step, stream):
+    """What picks the random numbers of one purpose in one step: mix(mix(seed + G (step + 1)) + G (stream + 1)).
+
+    With G = 0x9e3779b97f4a7c15, modulo 2^64, and mix the finisher of SplitMix64 (Steele, Lea & Flood 2014).
+    """
+
+
+def drop(row, n, key, first, rate):
+    """row[j] <- 0 where u < rate, else row[j] / (1 - rate), with u = (mix(key + G (first + j + 1)) >> 40) / 2^24."""
+
+
+def fill_normal(row, n, key, first):
+    """row[j] <- sqrt(-2 log u) cos(2 pi v) (Box & Muller 1958), computed in float64.
+
+    With h = mix(key + G (first + j + 1)), u = ((h >> 40) + 1) / 2^24 and v = (h mod 2^24) / 2^24.
+    """
+
+
 def flush_denormals():
     """Let this thread take numbers too small to be normal for 0; returns what it did before.
 
@@ -93,11 +111,15 @@ def activate(code, z, rows, columns, stride):
     """z <- f(z) for rows of ``columns`` numbers, ``stride`` apart."""
 
 
+def activate_learned(code, z, own, step, slope, bend, n):
+    """A row z <- f(z, p) with the parameter p = own[j step]; da/dz goes to slope and da/dp to bend."""
+
+
 def derive(code, a, delta, rows, columns, stride):
     """delta <- delta f'(a), from dLoss/da to dLoss/dz."""
 
 
-def weighted_loss(code, prediction, target, weight, delta, n):
+def weighted_loss(code, prediction, target, weight, delta, n, options):
     """Weighted loss of a row of n outputs, in float64; its derivative goes to delta."""
 
 

@@ -9,6 +9,7 @@ a mask. What lies in the padding is never used.
 from __future__ import annotations
 
 from fastmlp.kernels.primitives import (
+    NO_RULE,
     Integers,
     Vector,
     activate,
@@ -125,19 +126,21 @@ def dense_rows(
     a: Vector, rows: Integers, first_row: int, stop_row: int, fan_in: int, fan_out: int, W: Vector, b: Vector,
     packed: bint, activation: int, out: Vector, stride: int, scratch: Vector,
 ) -> None:  # fmt: skip
-    """A layer's outputs f(A W + b) for some rows."""
+    """A layer's outputs f(A W + b) for some rows, or A W + b where f is NO_RULE."""
     for i in range(first_row, stop_row, ROWS):
         end = min(i + ROWS, stop_row)
         product(a, rows, 0, i, end, fan_in, W, fan_out, 0, packed, rows, 0, fan_out, b, 1, out, stride, scratch)
-        activate(activation, at(out, i * stride), end - i, fan_out, stride)
+        if activation != NO_RULE:
+            activate(activation, at(out, i * stride), end - i, fan_out, stride)
 
 
 def delta_rows(
     delta: Vector, rows: Integers, first_row: int, stop_row: int, fan_in: int, fan_out: int, W: Vector,
     activation: int, a: Vector, out: Vector, stride: int, scratch: Vector,
 ) -> None:  # fmt: skip
-    """dLoss/dz of the layer below, f'(a) * (delta W^T), for some rows."""
+    """dLoss/dz of the layer below, f'(a) * (delta W^T), for some rows, or dLoss/da where f is NO_RULE."""
     for i in range(first_row, stop_row, ROWS):
         end = min(i + ROWS, stop_row)
         product(delta, rows, 0, i, end, fan_out, W, fan_out, 1, 1, rows, 0, fan_in, W, 0, out, stride, scratch)
-        derive(activation, at(a, i * stride), at(out, i * stride), end - i, fan_in, stride)
+        if activation != NO_RULE:
+            derive(activation, at(a, i * stride), at(out, i * stride), end - i, fan_in, stride)

@@ -1,9 +1,12 @@
-"""Small random networks with rows to learn from, over the tables of activations and losses."""
+"""Small random networks with rows to learn from, over the tables of activations, losses and optimizers."""
+
+import random
+from itertools import combinations, product
 
 import numpy as np
 
 from fastmlp.kernels.network import Network, aligned_zeros
-from fastmlp.kernels.rules import ACTIVATIONS, LOSSES
+from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
 
 COMPILED = ("cython", "numba")
 DTYPES = ("float32", "float64")
@@ -17,13 +20,33 @@ OUTPUTS = [
 HIDDEN = [name for name, row in ACTIVATIONS.items() if not row.rowwise]
 
 
+def all_pairs(*factors):
+    """Few combinations of the factors' values that hold every pair of values which any combination holds."""
+    rows = list(product(*factors))
+    flat = [tuple(enumerate(np.concatenate([np.atleast_1d(value) for value in row]).tolist())) for row in rows]
+    random.Random(0).shuffle(flat)
+    chosen, covered = [], set()
+    for least in range(len(list(combinations(flat[0], 2))), 0, -1):
+        for row in flat:
+            fresh = set(combinations(row, 2)) - covered
+            if len(fresh) >= least:
+                chosen.append(tuple(value for _, value in row))
+                covered |= fresh
+    return sorted(chosen)
+
+
+# (hidden activation, loss, output activation, optimizer)
+COMBINATIONS = all_pairs(HIDDEN, OUTPUTS, OPTIMIZERS)
+
+
 class Problem:
     """A network with random weights, and rows it could learn from."""
 
     def __init__(self, loss="squared_error", output="identity", hidden=("tanh",), sizes=(5, 7, 3), rows=40,
-                 dtype="float64", seed=0):  # fmt: skip
+                 dtype="float64", seed=0, skips=()):  # fmt: skip
         rng = np.random.RandomState(seed)
-        self.network = Network(tuple(sizes), (*hidden, output), loss)
+        options = tuple(value for _, value in LOSSES[loss].options) if isinstance(loss, str) else ()
+        self.network = Network(tuple(sizes), (*hidden, output), loss, options, tuple(skips))
         self.parameters = aligned_zeros(self.network.n_parameters, dtype)
         self.parameters[:] = rng.uniform(-0.6, 0.6, self.parameters.size)
         self.X = rng.standard_normal((rows, sizes[0])).astype(dtype)
@@ -36,7 +59,7 @@ def targets(loss, rng, rows, columns):
     """Targets in the loss's own range."""
     if loss == "categorical_cross_entropy":
         return np.eye(columns)[rng.randint(columns, size=rows)]
-    low, high = LOSSES[loss].targets
+    low, high = LOSSES[loss].targets if isinstance(loss, str) else (-np.inf, np.inf)
     if (low, high) == (0, 1):
         return rng.randint(2, size=(rows, columns)).astype(float)
     return np.clip(rng.standard_normal((rows, columns)) * 2, low, high)

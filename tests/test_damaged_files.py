@@ -92,7 +92,7 @@ def unknown_kind(header, tensors):
 
 
 def unknown_activation(header, tensors):
-    header["state"]["dict"]["layers"] = [{"tuple": [6, "gelu"]}, {"tuple": [3, "softmax"]}]
+    header["state"]["dict"]["layers"] = [{"tuple": [6, "swish"]}, {"tuple": [3, "softmax"]}]
 
 
 def fewer_parameters(header, tensors):
@@ -118,7 +118,7 @@ def no_state(header, tensors):
     [
         (newer, "format version 2"),
         (unknown_kind, "holds a os.system, not a known model"),
-        (unknown_activation, "gelu"),
+        (unknown_activation, "swish"),
         (fewer_parameters, "parameters are"),
         (other_dtype, "slots are float64"),
         (lost_entry, "damaged"),

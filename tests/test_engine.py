@@ -14,7 +14,7 @@ import pytest
 from fastmlp import MLP, backends
 from fastmlp.kernels import compiled, cython_cpu, plan, team
 from fastmlp.kernels import numpy_reference as reference
-from fastmlp.kernels.network import new_slots, optimizer
+from fastmlp.kernels.network import NO_PENALTY, new_slots, optimizer
 from fastmlp.kernels.plan import Plan
 from problems import COMPILED, DTYPES, OUTPUTS, Problem, relative_error
 
@@ -94,9 +94,7 @@ def test_every_level_that_runs_here_equals_the_reference(level, dtype):
     if level != "baseline" and not baseline.processor_has(level):
         pytest.skip(f"this processor has no {level}")
     entries = importlib.import_module(f"fastmlp.kernels.engine_{level}")
-    engine = cython_cpu._engine._replace(
-        vector_bytes=entries.vector_bytes, tile_rows=entries.tile_height, entries=entries
-    )
+    engine = cython_cpu._engine_of(entries)
     for sizes, batch in (*SHARED.values(), ((7, 17, 2), 1)):
         runs = []
         for kind in (dtype, "float64"):
@@ -113,7 +111,7 @@ def test_every_level_that_runs_here_equals_the_reference(level, dtype):
                 problem.order,
             )
             if kind == dtype and not runs:
-                compiled.train_epoch(engine, *given, batch, None, 0.1, 0.0, 0.0)
+                compiled.train_epoch(engine, *given, batch, None, 0.1, 0.0, 0.0, NO_PENALTY, None, None)
             else:
                 reference.train_epoch(*given, batch, None, 0.1)
             runs.append(problem.parameters)

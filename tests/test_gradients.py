@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 
-from problems import HIDDEN, OUTPUTS, Problem
+from problems import COMBINATIONS, Problem
 
 STEP = 1e-5
 
 
-@pytest.mark.parametrize("loss, output", OUTPUTS)
-@pytest.mark.parametrize("hidden", HIDDEN)
+# The perceptron's rule descends no loss: it has a test of its own.
+CHECKED = sorted({row[:3] for row in COMBINATIONS if row[1] != "perceptron"})
+
+
+@pytest.mark.parametrize("hidden, loss, output", CHECKED)
 def test_gradient_is_the_slope_of_loss_plus_penalty(kernels, hidden, loss, output):
     problem = Problem(loss, output, (hidden, "tanh"), (4, 5, 4, 3), rows=12, seed=3)
 
