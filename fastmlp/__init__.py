@@ -20,7 +20,16 @@ _HOME = {
     "MLPRegressor": "regressor",
     "MLP": "model",
     "Layer": "layered_network",
-    "make_optimizer": "checks",
+    "make_optimizer": "choices",
+    "make_loss": "choices",
+    "make_schedule": "choices",
+    "check_gradients": "inspection",
+    "dead_units": "inspection",
+    "Perceptron": "classics",
+    "Adaline": "classics",
+    "linear_regression": "classics",
+    "logistic_regression": "classics",
+    "softmax_regression": "classics",
     "load": "saving",
 }
 

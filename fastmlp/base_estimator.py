@@ -13,18 +13,19 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastmlp.kernels.network import Network
+from fastmlp.kernels.network import Noise
+from fastmlp.kernels.rules import ACTIVATIONS
 
 from . import backends, lbfgs
-from .checks import check_weights
+from .architecture import SCIKIT_SCHEDULES, SOLVERS, network_of, noise_of, optimizer_of, penalty_of
+from .checks import check_integer, check_weights
 from .flat_parameters import FlatParameters
-from .initialization import glorot_uniform
+from .initialization import INITIALIZERS, check_init, initial_parameters
 from .interruption import Interruption
-from .prediction import predict_rows
+from .prediction import predict_rows, sample_rows
+from .schedules import SCHEDULES
 from .stochastic_fit import StochasticFit
 from .threads import ThreadLimit
-
-STOCHASTIC_SOLVERS = ("sgd", "adam")
 
 
 @contextmanager
@@ -43,11 +44,11 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
 
     _parameter_constraints: dict = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions({"identity", "logistic", "tanh", "relu"})],
-        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+        "activation": [StrOptions({name for name, row in ACTIVATIONS.items() if not row.rowwise}), tuple, list],
+        "solver": [StrOptions(set(SOLVERS)), tuple],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate": [StrOptions({*SCIKIT_SCHEDULES, *SCHEDULES}), tuple],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "power_t": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -71,6 +72,15 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
             Interval(Integral, None, -1, closed="right"),
             Interval(Integral, 1, None, closed="left"),
         ],
+        "l1": [Interval(Real, 0, None, closed="left")],
+        "activity_l1": [Interval(Real, 0, None, closed="left")],
+        "activity_l2": [Interval(Real, 0, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left"), list],
+        "input_dropout": [Interval(Real, 0, 1, closed="left")],
+        "input_noise": [Interval(Real, 0, None, closed="left")],
+        "init": [StrOptions(set(INITIALIZERS)), tuple, list],
+        "skip": [Options(Integral, {0}), Interval(Integral, 2, None, closed="left")],
+        "skip_weights": ["boolean"],
     }
 
     # What a subclass says about its targets.
@@ -81,11 +91,12 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
 
     @abstractmethod
     def _loss_and_output(self):
-        """(name of the loss, name of the output activation)."""
+        """(loss as check_loss takes it, name of the output activation)."""
 
     def _check_outputs(self):
         """ValueError if network and targets, as they came out of a file, do not belong together."""
-        if self._loss_and_output() != (self._network.loss, self.out_activation_):
+        loss, output = self._loss_and_output()
+        if (loss if isinstance(loss, str) else loss[0], output) != (self._network.loss, self.out_activation_):
             raise ValueError(f"a {type(self).__name__} with {self._network.loss} and {self.out_activation_}")
 
     @abstractmethod
@@ -119,7 +130,7 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
         return self._fit(X, y, sample_weight, incremental=False)
 
     def _check_solver(self):
-        if self.solver not in STOCHASTIC_SOLVERS:
+        if self.solver == "lbfgs":
             raise AttributeError(
                 f"partial_fit is only available for stochastic optimizers. {self.solver} is not stochastic."
             )
@@ -155,7 +166,7 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
         sample_weight = check_weights(sample_weight, X, X.dtype)
         y = y.reshape(-1, 1) if y.ndim == 1 else y
         self._random_state = check_random_state(self.random_state)
-        self._set_network((X.shape[1], *map(int, hidden), y.shape[1]), X.dtype, first_pass)
+        self._set_network(X.shape[1], list(map(int, hidden)), y.shape[1], X.dtype, first_pass)
         self._make_writable()
         dtype = self._parameters.dtype
         X = X.tocsr().astype(dtype, copy=False) if issparse(X) else np.ascontiguousarray(X, dtype)
@@ -165,29 +176,36 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
             raise ValueError(f"y contains values too large for {dtype}: scale it, or pass X in float64.")
         sample_weight = None if sample_weight is None else sample_weight.astype(dtype, copy=False)
         held_out = None
-        if self.early_stopping and self.solver in STOCHASTIC_SOLVERS:
+        if self.early_stopping and self.solver != "lbfgs":
             X, y, sample_weight, held_out = self._hold_out(X, y, sample_weight)
-        if self.solver in STOCHASTIC_SOLVERS and self.batch_size != "auto" and self.batch_size > X.shape[0]:
+        if self.solver != "lbfgs" and self.batch_size != "auto" and self.batch_size > X.shape[0]:
             warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
         return X, y, sample_weight, held_out
 
-    def _set_network(self, sizes, dtype, first_pass):
+    def _set_network(self, n_inputs, hidden, n_outputs, dtype, first_pass):
         """The network that parameters and data ask for, with weights drawn anew or kept."""
-        if not first_pass and sizes != self._network.sizes:
+        network, dropout = network_of(self, n_inputs, hidden, n_outputs)
+        if not first_pass and (network.sizes, network.blocks) != (self._network.sizes, self._network.blocks):
             raise ValueError(
                 f"the fitted network has layers of {self._network.sizes} units, data and hidden_layer_sizes now ask "
-                f"for {sizes}: warm_start and partial_fit cannot change them."
+                f"for {network.sizes}: warm_start and partial_fit cannot change them, nor skips and learned slopes."
             )
-        loss, self.out_activation_ = self._loss_and_output()
-        self._network = Network(sizes, (*(self.activation,) * (len(sizes) - 2), self.out_activation_), loss)
+        penalty_of(self)
+        if self.solver != "lbfgs":
+            optimizer_of(self, network)
+        self._network, self._noise = network, noise_of(self, network, dropout, 0)
+        self.out_activation_ = network.activations[-1]
         if not first_pass:
             return
         self.n_iter_ = self.t_ = 0
-        self.n_outputs_ = sizes[-1]
-        self.n_layers_ = len(sizes)
+        self.n_outputs_ = n_outputs
+        self.n_layers_ = len(network.sizes)
         self._training = self._best_parameters = None
-        self._bind(glorot_uniform(self._network, (self.activation,) * len(sizes), self._random_state, dtype))
-        if self.solver in STOCHASTIC_SOLVERS:
+        # For the gain, scikit-learn takes the output layer to have the hidden activation too.
+        gains = (self.activation,) * len(network.sizes) if isinstance(self.activation, str) else network.activations
+        init = check_init(self.init)
+        self._bind(initial_parameters(network, init, gains, self._random_state, dtype))
+        if self.solver != "lbfgs":
             self._start_curves()
 
     def _fit_lbfgs(self, kernels, X, y, sample_weight, interruption):
@@ -196,8 +214,8 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
                 print(f"Loss = {loss:.8f}")
 
         result = lbfgs.fit_lbfgs(
-            kernels, self._network, self._parameters, X, y, sample_weight, float(self.alpha), max_iter=self.max_iter,
-            max_fun=self.max_fun, tol=self.tol, interruption=interruption, on_iteration=report,
+            kernels, self._network, self._parameters, X, y, sample_weight, float(self.alpha), penalty_of(self),
+            max_iter=self.max_iter, max_fun=self.max_fun, tol=self.tol, interruption=interruption, on_iteration=report,
         )  # fmt: skip
         self.n_iter_ = min(result.nit, self.max_iter)
         self.loss_ = float(result.fun)
@@ -258,6 +276,19 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
         kernels = backends.choose(self.backend).module
         with ThreadLimit(self.n_jobs):
             return predict_rows(kernels, self._network, self._current_parameters(), X)
+
+    def _samples(self, X, mc_samples, transform):
+        """(mean, standard deviation) of ``transform`` of the outputs over random passes."""
+        check_integer("mc_samples", mc_samples, 2)
+        check_is_fitted(self)
+        if self._noise is None:
+            raise ValueError(
+                "mc_samples needs an estimator fitted with dropout or noise: every pass would be the same."
+            )
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
+        kernels, noise = backends.choose(self.backend).module, Noise(*self._noise)._replace(seed=self._training.seed)
+        with ThreadLimit(self.n_jobs):
+            return sample_rows(kernels, self._network, self._current_parameters(), X, noise, mc_samples, transform)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -7,8 +7,8 @@ import numpy as np
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import _check_sample_weight
 
-from fastmlp.kernels.network import Optimizer, optimizer
-from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
+from fastmlp.kernels.network import activation_row, loss_row
+from fastmlp.kernels.rules import ACTIVATIONS, LOSSES
 
 
 def known(kind, name, table):
@@ -36,11 +36,14 @@ def check_real(name, value, low, high=math.inf, *, open_low=False, open_high=Fal
 def check_network(activations, loss, n_outputs):
     """Names known, whole-row activations at the output only, and an output that the loss can use."""
     for name in activations:
-        known("activation", name, ACTIVATIONS)
+        if isinstance(name, str):
+            known("activation", name, ACTIVATIONS)
     for name in activations[:-1]:
-        if ACTIVATIONS[name].rowwise:
+        if activation_row(name).rowwise:
             raise ValueError(f"activation {name!r} is for the output layer only.")
-    link = LOSSES[known("loss", loss, LOSSES)].link
+    if isinstance(loss, str):
+        known("loss", loss, LOSSES)
+    link = loss_row(loss).link
     if link is not None and activations[-1] != link:
         raise ValueError(f"loss {loss!r} needs the output activation {link!r}, got {activations[-1]!r}.")
     if activations[-1] == "softmax" and n_outputs == 1:
@@ -48,8 +51,8 @@ def check_network(activations, loss, n_outputs):
 
 
 def check_layer(layer):
-    """(units, activation) from a Layer or a pair."""
-    if not isinstance(layer, (tuple, list)) or not 1 <= len(layer) <= 2:
+    """The arguments of a Layer, from one or from a pair (units, activation)."""
+    if not isinstance(layer, (tuple, list)) or not 1 <= len(layer) <= 5:
         raise ValueError(f"a layer must be Layer(units, activation) or such a pair, got {layer!r}.")
     check_integer("units of a layer", layer[0], 1)
     return layer
@@ -72,37 +75,13 @@ def check_numeric(y):
         raise ValueError(f"y must be numbers, got {y.dtype}.")
 
 
-def make_optimizer(name, learning_rate=None, **options):
-    """An optimizer for ``MLP``: a name of the table OPTIMIZERS with its learning rate and options.
-
-    Parameters
-    ----------
-    name : {'sgd', 'momentum', 'nesterov', 'adam'}
-    learning_rate : float > 0, default: 0.001 for 'adam', else 0.01
-    **options : float
-        'momentum' and 'nesterov': decay (0.9). 'adam': beta_1 (0.9), beta_2 (0.999), both in [0, 1), and
-        epsilon > 0 (1e-8).
-    """
-    rule = OPTIMIZERS[known("optimizer", name, OPTIMIZERS)]
-    for key, value in options.items():
-        if key not in rule.options:
-            raise ValueError(f"optimizer {name!r} has no option {key!r}. Known: {', '.join(rule.options) or 'none'}.")
-        if key == "epsilon":
-            check_real(key, value, 0, open_low=True)
-        else:
-            check_real(key, value, 0, 1, open_high=True)
-    if learning_rate is not None:
-        check_real("learning_rate", learning_rate, 0, open_low=True)
-    return optimizer(name, learning_rate, **options)
-
-
-def check_optimizer(given):
-    """An Optimizer from one, or from a name. 'lbfgs' stays a name: it is no update rule."""
-    if isinstance(given, Optimizer):
-        rule = OPTIMIZERS[known("optimizer", given.name, OPTIMIZERS)]
-        return make_optimizer(given.name, given.learning_rate, **dict(zip(rule.options, given.options, strict=True)))
-    known("optimizer", given, (*OPTIMIZERS, "lbfgs"))
-    return given if given == "lbfgs" else make_optimizer(given)
+def check_options(kind, name, given, ranges):
+    """Refuse an option that ``ranges`` does not know, or one out of its (low, high, open_low, open_high)."""
+    for key, value in given.items():
+        if key not in ranges:
+            raise ValueError(f"{kind} {name!r} has no option {key!r}. Known: {', '.join(ranges) or 'none'}.")
+        low, high, open_low, open_high = ranges[key]
+        check_real(key, value, low, high, open_low=open_low, open_high=open_high)
 
 
 def check_targets(y, loss, n_outputs, X, dtype):
@@ -110,7 +89,7 @@ def check_targets(y, loss, n_outputs, X, dtype):
     y = check_array(y, dtype=None, ensure_2d=False, input_name="y")
     check_consistent_length(X, y)
     check_numeric(y)
-    if y.ndim == 1 and LOSSES[loss].link == "softmax" and n_outputs > 1:
+    if y.ndim == 1 and loss_row(loss).link == "softmax" and n_outputs > 1:
         labels = y.astype(np.int64)
         if not np.array_equal(labels, y) or labels.min() < 0 or labels.max() >= n_outputs:
             raise ValueError(f"class numbers in y must be the integers 0 to {n_outputs - 1}.")
@@ -120,10 +99,10 @@ def check_targets(y, loss, n_outputs, X, dtype):
     y = y.reshape(len(y), -1)
     if y.shape[1] != n_outputs:
         raise ValueError(f"y has {y.shape[1]} columns, but the network has {n_outputs} outputs.")
-    low, high = LOSSES[loss].targets
+    low, high = loss_row(loss).targets
     if y.min() < low or y.max() > high:
         raise ValueError(f"loss {loss!r} needs targets in [{low:g}, {high:g}]; y has {y.min():g} to {y.max():g}.")
-    if LOSSES[loss].link == "softmax" and not np.allclose(y.sum(axis=1), 1, atol=1e-4):
+    if loss_row(loss).link == "softmax" and not np.allclose(y.sum(axis=1), 1, atol=1e-4):
         raise ValueError(f"loss {loss!r} needs rows of y that sum to 1: the probability of each class.")
     with np.errstate(over="ignore"):
         return check_array(y, dtype=dtype, order="C", input_name="y")

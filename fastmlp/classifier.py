@@ -1,12 +1,18 @@
 """MLPClassifier: scikit-learn's, on compiled loops."""
 
+import math
+
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d, validate_data
+
+from fastmlp.kernels.rules import LOSSES
 
 from .base_estimator import BaseMLP
 
@@ -21,19 +27,24 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     ----------
     hidden_layer_sizes : int or array-like of shape (n_layers - 2,), default=(100,)
         Units of each hidden layer; empty for a linear model.
-    activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
-        Activation of the hidden layers.
-    solver : {'lbfgs', 'sgd', 'adam'}, default='adam'
-        'lbfgs' for small data; 'sgd' with momentum; 'adam' (Kingma & Ba 2014).
+    activation : str, (function, derivative) or list, default='relu'
+        Activation of the hidden layers, or a list with one for each: scikit-learn's 'identity', 'logistic', 'tanh' and
+        'relu', any other name of ``fastmlp.kernels.activations.ACTIVATIONS``, or two plain functions of a number z.
+    solver : str or the result of ``make_optimizer``, default='adam'
+        'lbfgs' for small data; 'sgd' with momentum; 'adam' (Kingma & Ba 2014); any other name of
+        ``fastmlp.kernels.optimizers.OPTIMIZERS``. ``make_optimizer`` has its own rate and options, weight decay and
+        clipping; names take the ones below, as far as they have them.
     alpha : float >= 0, default=1e-4
         L2 penalty on the weights; divided by the number of rows (or the sum of their weights) in the loss.
     batch_size : int or 'auto', default='auto'
         Rows of a step of 'sgd' and 'adam'; 'auto' is min(200, n_samples).
-    learning_rate : {'constant', 'invscaling', 'adaptive'}, default='constant'
-        Schedule of 'sgd'. 'invscaling': learning_rate_init / (rows seen + 1)^power_t. 'adaptive': a fifth each time
-        ``n_iter_no_change`` epochs in a row bring no improvement by ``tol``, down to 1e-6.
+    learning_rate : str or the result of ``make_schedule``, default='constant'
+        Schedule. scikit-learn's own, for every solver but 'adam' and 'lbfgs': 'invscaling': learning_rate_init /
+        (rows seen + 1)^power_t. 'adaptive': a fifth each time ``n_iter_no_change`` epochs in a row bring no improvement
+        by ``tol``, down to 1e-6. For any gradient descent: 'inverse_scaling', 'step', 'exponential', 'cosine' (over
+        ``max_iter`` epochs), see ``make_schedule``.
     learning_rate_init : float > 0, default=1e-3
-        Step size of 'sgd' and 'adam' at the start.
+        Step size at the start. ('adadelta' wants 1.)
     power_t : float >= 0, default=0.5
         Exponent of 'invscaling'.
     max_iter : int, default=200
@@ -69,6 +80,25 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     n_jobs : int or None, default=None
         Threads. None takes the cores that the process may use, and honours OMP_NUM_THREADS, threadpoolctl and joblib's
         limits; -1 takes all cores.
+    l1, activity_l1, activity_l2 : float >= 0, default=0
+        Penalties l1 |W| on the weights (divided like alpha), and |a| and |a|^2 / 2 on outputs of hidden layers.
+    dropout : float in [0, 1), or list, default=0
+        Share of the outputs of each hidden layer that training drops (Srivastava et al. 2014).
+    input_dropout : float in [0, 1), default=0
+        The same for inputs.
+    input_noise : float >= 0, default=0
+        Standard deviation of normal noise on the inputs in training.
+    init : str, (str, scale) or list of (W, b), default='glorot_uniform'
+        Initial weights: a name of ``fastmlp.initialization.INITIALIZERS``, or arrays.
+    skip : int, default=0
+        With k > 1 each layer also takes the outputs of the layer k below it (He et al. 2015).
+    skip_weights : bool, default=True
+        Whether they come through weights of their own; otherwise they are added, where widths are the same.
+    loss : 'cross_entropy', another loss, the result of ``make_loss`` or (function, derivative)
+        With one that is for numbers ('squared_error' ...) the outputs are logistic, one for each class.
+    target_values : (low, high), default=(0, 1)
+        What logistic outputs learn for no and yes where the loss is not 'cross_entropy': (0.1, 0.9) can be reached with
+        finite weights (Mitchell 1997, section 4.7).
 
     Attributes
     ----------
@@ -107,6 +137,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     True
     """
 
+    _parameter_constraints: dict = {
+        **BaseMLP._parameter_constraints,
+        "loss": [StrOptions({"cross_entropy", *(name for name, row in LOSSES.items() if row.link is None)}), tuple],
+        "target_values": [tuple, list],
+    }
+
     def __init__(
         self,
         hidden_layer_sizes=(100,),
@@ -135,6 +171,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         max_fun=15000,
         backend="auto",
         n_jobs=None,
+        l1=0.0,
+        activity_l1=0.0,
+        activity_l2=0.0,
+        dropout=0.0,
+        input_dropout=0.0,
+        input_noise=0.0,
+        init="glorot_uniform",
+        skip=0,
+        skip_weights=True,
+        loss="cross_entropy",
+        target_values=(0.0, 1.0),
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -161,6 +208,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.max_fun = max_fun
         self.backend = backend
         self.n_jobs = n_jobs
+        self.l1 = l1
+        self.activity_l1 = activity_l1
+        self.activity_l2 = activity_l2
+        self.dropout = dropout
+        self.input_dropout = input_dropout
+        self.input_noise = input_noise
+        self.init = init
+        self.skip = skip
+        self.skip_weights = skip_weights
+        self.loss = loss
+        self.target_values = target_values
 
     def _validate_input(self, X, y, incremental, reset, classes):
         if incremental and _check_partial_fit_first_call(self, classes):
@@ -174,7 +232,31 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             self._set_classes(y)
         else:
             self._check_classes(unique_labels(y))
-        return X, self._label_binarizer().transform(y)
+        targets = self._label_binarizer().transform(y)
+        if self.loss == "cross_entropy":
+            return X, targets
+        low, high = self._target_range()
+        return X, low + (high - low) * (targets.toarray() if issparse(targets) else targets)
+
+    def _target_range(self):
+        try:
+            low, high = map(float, self.target_values)
+        except (TypeError, ValueError):
+            low = high = math.nan
+        if not 0 <= low < high <= 1:
+            raise ValueError(f"target_values must be two numbers, 0 <= low < high <= 1, got {self.target_values!r}.")
+        return low, high
+
+    def _confidence(self, output):
+        """Outputs as probabilities: of each label by itself, or adding up to 1 where there are several classes."""
+        if self.loss == "cross_entropy":
+            return output
+        low, high = self._target_range()
+        share = np.clip((output - low) / (high - low), 0, 1)
+        if self._label_type != "multiclass":
+            return share
+        total = share.sum(axis=1, keepdims=True)
+        return np.where(total > 0, share / np.where(total > 0, total, 1), 1 / share.shape[1])
 
     def _set_classes(self, labels):
         binarizer = LabelBinarizer().fit(labels)
@@ -201,6 +283,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
 
     def _loss_and_output(self):
+        if self.loss != "cross_entropy":
+            return self.loss, "logistic"
         if self._label_type == "multiclass":
             return "categorical_cross_entropy", "softmax"
         return "binary_cross_entropy", "logistic"
@@ -212,6 +296,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             raise ValueError(f"{self.n_outputs_} outputs for classes of shape {self.classes_.shape}")
 
     def _decode(self, output):
+        if self._label_type != "multiclass":
+            output = self._confidence(output)
         if self._label_type.startswith("multilabel"):
             return self._label_binarizer().inverse_transform(output)
         number = (output[:, 0] > 0.5).astype(int) if self.n_outputs_ == 1 else output.argmax(axis=1)
@@ -243,9 +329,18 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """Predicted classes, shape (n_samples,), or (n_samples, n_classes) of 0 and 1 for several labels per row."""
         return self._decode(self._output(X))
 
-    def predict_proba(self, X):
-        """Probability of each class, shape (n_samples, n_classes), in the order of ``classes_``."""
-        output = self._output(X)
+    def predict_proba(self, X, mc_samples=None):
+        """Probability of each class, shape (n_samples, n_classes), in the order of ``classes_``.
+
+        With ``mc_samples`` their mean and standard deviation over that many passes with dropout and noise as in
+        training (Gal & Ghahramani 2016).
+        """
+        if mc_samples is not None:
+            return self._samples(X, mc_samples, self._both_classes)
+        return self._both_classes(self._output(X))
+
+    def _both_classes(self, output):
+        output = self._confidence(output)
         return np.hstack([1 - output, output]) if self.n_outputs_ == 1 else output
 
     def predict_log_proba(self, X):

@@ -70,7 +70,7 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
     """
     from sklearn.model_selection import train_test_split
 
-    from .checks import make_optimizer
+    from .choices import make_optimizer
     from .speed import samples_per_second
     from .table_model import TableModel
     from .tables import check_present, drop_incomplete, read_table

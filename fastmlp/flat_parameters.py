@@ -2,9 +2,11 @@
 
 import numpy as np
 
-from fastmlp.kernels.network import Network, aligned_copy, layer_views
+from fastmlp.kernels.network import Network, Noise, Skip, aligned_copy, layer_views
 
-from .checks import check_integer, check_network
+from .architecture import check_skips
+from .checks import check_integer, check_network, check_real
+from .choices import check_loss
 from .saving import Savable
 from .training import TrainingState
 
@@ -12,7 +14,7 @@ from .training import TrainingState
 FITTED = (
     "feature_names_in_", "classes_", "n_iter_", "t_", "loss_", "loss_curve_", "best_loss_", "validation_scores_",
     "best_validation_score_", "backend_", "backend_reason_", "_no_improvement_count", "_best_parameters", "_label_type",
-    "_sparse_labels",
+    "_sparse_labels", "_noise",
 )  # fmt: skip
 
 
@@ -22,10 +24,23 @@ def check_saved_network(network, parameters):
         check_integer("a layer's size", size, 1)
     if not 1 <= len(network.activations) == len(network.sizes) - 1:
         raise ValueError(f"{len(network.activations)} activations for {len(network.sizes)} layers")
+    network = network._replace(skips=tuple(skip and Skip(*skip) for skip in network.skips))
+    check_skips(network)
     check_network(network.activations, network.loss, network.sizes[-1])
+    check_loss((network.loss, network.loss_options))
     if parameters.shape != (network.n_parameters,) or parameters.dtype not in (np.float32, np.float64):
         raise ValueError(f"parameters are {parameters.dtype} of shape {parameters.shape}")
     return network
+
+
+def check_saved_noise(noise, sizes):
+    """The noise of a file, if it is one for a network of these sizes."""
+    for rate in (noise.input_dropout, *noise.dropout):
+        check_real("dropout", rate, 0, 1, open_high=True)
+    check_real("input_deviation", noise.input_deviation, 0)
+    if len(noise.dropout) not in (0, len(sizes) - 1):
+        raise ValueError(f"{len(noise.dropout)} rates of dropout for {len(sizes)} layers")
+    return noise
 
 
 class FlatParameters(Savable):
@@ -99,4 +114,5 @@ class FlatParameters(Savable):
             model.n_features_in_, model.n_outputs_, model.n_layers_ = sizes[0], sizes[-1], len(sizes)
             model.out_activation_ = model._network.activations[-1]
             model._check_outputs()
+            model._noise = model._noise and check_saved_noise(Noise(*model._noise), sizes)
         return model

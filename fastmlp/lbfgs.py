@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
+from fastmlp.kernels.network import NO_PENALTY
+
 from .training import Interrupted, reported_loss, take_rows
 
 INTERRUPTED, DIVERGED = -1, -2  # beside SciPy's 0 (converged), 1 (a limit was reached) and 2 (other)
@@ -10,10 +12,12 @@ INTERRUPTED, DIVERGED = -1, -2  # beside SciPy's 0 (converged), 1 (a limit was r
 BLOCK_BYTES = 2**24  # of activations: the whole set is one batch, but its rows pass through in blocks
 
 
-def loss_and_gradient_in_blocks(backend, network, parameters, X, y, sample_weight, alpha, interruption=None):
+def loss_and_gradient_in_blocks(backend, network, parameters, X, y, sample_weight, alpha, interruption=None,
+                                penalty=NO_PENALTY):  # fmt: skip
     """(reported loss, gradient) of the weighted mean over all rows, with bounded working memory.
 
-    X, y and weights are cast block by block to the dtype of the parameters. The penalty is charged to one block.
+    X, y and weights are cast block by block to the dtype of the parameters. Penalties of weights are charged to one
+    block.
     Raises Interrupted between two blocks after Ctrl-C.
     """
     n_rows, dtype = X.shape[0], parameters.dtype
@@ -29,34 +33,35 @@ def loss_and_gradient_in_blocks(backend, network, parameters, X, y, sample_weigh
         share = float(len(X_block)) if weight is None else float(weight.sum())
         if share == 0:
             continue
-        data_loss, penalty, slope = backend.loss_and_gradient(
-            network, parameters, X_block, y[rows].astype(dtype, copy=False), weight, alpha
+        data_loss, more, slope = backend.loss_and_gradient(
+            network, parameters, X_block, y[rows].astype(dtype, copy=False), weight, alpha, penalty
         )
-        alpha = 0.0
-        loss += reported_loss(network, data_loss, penalty) * share / total
+        alpha, penalty = 0.0, penalty._replace(l1=0.0)
+        loss += reported_loss(network, data_loss, more) * share / total
         gradient += slope * dtype.type(share / total)
     return loss, gradient
 
 
-def fit_lbfgs(backend, network, parameters, X, y, sample_weight, alpha, *, max_iter, max_fun, tol,
+def fit_lbfgs(backend, network, parameters, X, y, sample_weight, alpha, penalty=NO_PENALTY, *, max_iter, max_fun, tol,
               interruption=None, on_iteration=None):  # fmt: skip
     """Minimise in place, in float64 whatever the dtype of the parameters (a line search needs the digits).
 
-    ``on_iteration(loss)`` hears of each iteration. Returns SciPy's OptimizeResult; its ``status`` is INTERRUPTED after
-    Ctrl-C and DIVERGED where the solution is not finite. Then the parameters are those of the last good iteration.
+    ``on_iteration(loss)`` hears of each iteration, and ends the fit if it returns True. Returns SciPy's OptimizeResult;
+    its ``status`` is INTERRUPTED after Ctrl-C and DIVERGED where the solution is not finite. Then the parameters are
+    those of the last good iteration.
     """
     last = OptimizeResult(x=parameters.astype(np.float64), fun=np.inf, nit=0, status=0, message="")
 
     def objective(x):
-        return loss_and_gradient_in_blocks(backend, network, x, X, y, sample_weight, alpha, interruption)
+        return loss_and_gradient_in_blocks(backend, network, x, X, y, sample_weight, alpha, interruption, penalty)
 
     def callback(intermediate_result):
         x, loss = intermediate_result.x, float(intermediate_result.fun)
         if np.isfinite(loss) and np.isfinite(x).all():
             last.update(x=x.copy(), fun=loss, nit=last.nit + 1)
             parameters[...] = x
-        if on_iteration is not None:
-            on_iteration(loss)
+        if on_iteration is not None and on_iteration(loss):
+            raise StopIteration
 
     options = {"maxfun": max_fun, "maxiter": max_iter, "gtol": tol}
     try:

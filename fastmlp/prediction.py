@@ -6,14 +6,32 @@ from scipy.sparse import issparse
 from .training import DENSE_BLOCK_BYTES, take_rows
 
 
-def predict_rows(backend, network, parameters, X):
-    """Network outputs of shape (rows, outputs); X is dense or sparse, of any float dtype."""
+def predict_rows(backend, network, parameters, X, noise=None):
+    """Network outputs of shape (rows, outputs); X is dense or sparse, of any float dtype. ``noise``: a random pass."""
     dtype = parameters.dtype
     if X.shape[1] != network.sizes[0]:  # the kernels would read beyond the rows
         raise ValueError(f"X has {X.shape[1]} columns, but the network has {network.sizes[0]} inputs.")
     if not issparse(X):
-        return backend.forward(network, parameters, np.ascontiguousarray(X, dtype))
+        return backend.forward(network, parameters, np.ascontiguousarray(X, dtype), noise=noise)
     X = X.tocsr().astype(dtype, copy=False)
     block = max(1, DENSE_BLOCK_BYTES // (X.shape[1] * dtype.itemsize))
     blocks = (take_rows(X, slice(start, start + block)) for start in range(0, X.shape[0], block))
-    return np.concatenate([backend.forward(network, parameters, rows) for rows in blocks])
+    return np.concatenate([
+        backend.forward(network, parameters, rows, noise=noise and noise._replace(seed=noise.seed ^ number))
+        for number, rows in enumerate(blocks)
+    ])  # fmt: skip
+
+
+def sample_rows(backend, network, parameters, X, noise, n_samples, transform=lambda output: output):
+    """(mean, standard deviation) of what ``transform`` makes of the outputs of random passes.
+
+    Their seeds follow from that of ``noise``.
+    """
+    seeds = np.random.RandomState(noise.seed % 2**32).randint(2**63 - 1, size=n_samples, dtype=np.int64)
+    mean = squares = 0.0
+    for count, seed in enumerate(seeds, 1):  # Welford's updates: nothing is lost where the spread is small
+        output = transform(predict_rows(backend, network, parameters, X, noise._replace(seed=int(seed))))
+        change = output - mean
+        mean = mean + change / count
+        squares = squares + change * (output - mean)
+    return mean, np.sqrt(squares / n_samples)

@@ -8,6 +8,8 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import column_or_1d, validate_data
 
+from fastmlp.kernels.rules import LOSSES
+
 from .base_estimator import BaseMLP
 from .checks import check_numeric
 
@@ -19,24 +21,30 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     Parameters
     ----------
-    loss : {'squared_error', 'poisson'}, default='squared_error'
-        Half the squared error (mean over outputs), or half the Poisson deviance, which predicts through an
-        exponential and needs y >= 0.
+    loss : str, the result of ``make_loss`` or (function, derivative), default='squared_error'
+        scikit-learn's: half the squared error (mean over outputs), or 'poisson', half the Poisson deviance, which
+        predicts through an exponential and needs y >= 0. Beside them 'mean_squared_error', 'absolute_error', 'huber',
+        'quantile' (``make_loss("quantile", level=0.9)``), or two plain functions of (prediction, target).
     hidden_layer_sizes : int or array-like of shape (n_layers - 2,), default=(100,)
         Units of each hidden layer; empty for a linear model.
-    activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
-        Activation of the hidden layers.
-    solver : {'lbfgs', 'sgd', 'adam'}, default='adam'
-        'lbfgs' for small data; 'sgd' with momentum; 'adam' (Kingma & Ba 2014).
+    activation : str, (function, derivative) or list, default='relu'
+        Activation of the hidden layers, or a list with one for each: scikit-learn's 'identity', 'logistic', 'tanh' and
+        'relu', any other name of ``fastmlp.kernels.activations.ACTIVATIONS``, or two plain functions of a number z.
+    solver : str or the result of ``make_optimizer``, default='adam'
+        'lbfgs' for small data; 'sgd' with momentum; 'adam' (Kingma & Ba 2014); any other name of
+        ``fastmlp.kernels.optimizers.OPTIMIZERS``. ``make_optimizer`` has its own rate and options, weight decay and
+        clipping; names take the ones below, as far as they have them.
     alpha : float >= 0, default=1e-4
         L2 penalty on the weights; divided by the number of rows (or the sum of their weights) in the loss.
     batch_size : int or 'auto', default='auto'
         Rows of a step of 'sgd' and 'adam'; 'auto' is min(200, n_samples).
-    learning_rate : {'constant', 'invscaling', 'adaptive'}, default='constant'
-        Schedule of 'sgd'. 'invscaling': learning_rate_init / (rows seen + 1)^power_t. 'adaptive': a fifth each time
-        ``n_iter_no_change`` epochs in a row bring no improvement by ``tol``, down to 1e-6.
+    learning_rate : str or the result of ``make_schedule``, default='constant'
+        Schedule. scikit-learn's own, for every solver but 'adam' and 'lbfgs': 'invscaling': learning_rate_init /
+        (rows seen + 1)^power_t. 'adaptive': a fifth each time ``n_iter_no_change`` epochs in a row bring no improvement
+        by ``tol``, down to 1e-6. For any gradient descent: 'inverse_scaling', 'step', 'exponential', 'cosine' (over
+        ``max_iter`` epochs), see ``make_schedule``.
     learning_rate_init : float > 0, default=1e-3
-        Step size of 'sgd' and 'adam' at the start.
+        Step size at the start. ('adadelta' wants 1.)
     power_t : float >= 0, default=0.5
         Exponent of 'invscaling'.
     max_iter : int, default=200
@@ -72,6 +80,20 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     n_jobs : int or None, default=None
         Threads. None takes the cores that the process may use, and honours OMP_NUM_THREADS, threadpoolctl and joblib's
         limits; -1 takes all cores.
+    l1, activity_l1, activity_l2 : float >= 0, default=0
+        Penalties l1 |W| on the weights (divided like alpha), and |a| and |a|^2 / 2 on outputs of hidden layers.
+    dropout : float in [0, 1), or list, default=0
+        Share of the outputs of each hidden layer that training drops (Srivastava et al. 2014).
+    input_dropout : float in [0, 1), default=0
+        The same for inputs.
+    input_noise : float >= 0, default=0
+        Standard deviation of normal noise on the inputs in training.
+    init : str, (str, scale) or list of (W, b), default='glorot_uniform'
+        Initial weights: a name of ``fastmlp.initialization.INITIALIZERS``, or arrays.
+    skip : int, default=0
+        With k > 1 each layer also takes the outputs of the layer k below it (He et al. 2015).
+    skip_weights : bool, default=True
+        Whether they come through weights of their own; otherwise they are added, where widths are the same.
 
     Attributes
     ----------
@@ -110,7 +132,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     _parameter_constraints: dict = {
         **BaseMLP._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "poisson"})],
+        "loss": [StrOptions({name for name, row in LOSSES.items() if row.link in (None, "exp")}), tuple],
     }
 
     def __init__(
@@ -142,6 +164,15 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         max_fun=15000,
         backend="auto",
         n_jobs=None,
+        l1=0.0,
+        activity_l1=0.0,
+        activity_l2=0.0,
+        dropout=0.0,
+        input_dropout=0.0,
+        input_noise=0.0,
+        init="glorot_uniform",
+        skip=0,
+        skip_weights=True,
     ):
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -169,6 +200,15 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.max_fun = max_fun
         self.backend = backend
         self.n_jobs = n_jobs
+        self.l1 = l1
+        self.activity_l1 = activity_l1
+        self.activity_l2 = activity_l2
+        self.dropout = dropout
+        self.input_dropout = input_dropout
+        self.input_noise = input_noise
+        self.init = init
+        self.skip = skip
+        self.skip_weights = skip_weights
 
     def _validate_input(self, X, y, incremental, reset, classes):
         X, y = validate_data(
@@ -216,6 +256,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         return self._fit(X, y, sample_weight, incremental=True)
 
-    def predict(self, X):
-        """Predicted values, shape (n_samples,), or (n_samples, n_outputs) where y had several columns."""
+    def predict(self, X, mc_samples=None):
+        """Predicted values, shape (n_samples,), or (n_samples, n_outputs) where y had several columns.
+
+        With ``mc_samples`` their mean and standard deviation over that many passes with dropout and noise as in
+        training (Gal & Ghahramani 2016).
+        """
+        if mc_samples is not None:
+            return self._samples(X, mc_samples, self._decode)
         return self._decode(self._output(X))

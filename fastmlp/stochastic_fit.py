@@ -8,8 +8,7 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
-from fastmlp.kernels.network import optimizer
-
+from .architecture import optimizer_of, penalty_of
 from .training import Diverged, Epochs, Interrupted, TrainingState
 
 DIVERGED = (
@@ -28,24 +27,23 @@ class StochasticFit:
         if self.early_stopping:
             self.best_loss_, self.validation_scores_, self.best_validation_score_ = None, [], -np.inf
 
-    def _optimizer(self):
-        if self.solver == "adam":
-            return optimizer(
-                "adam", self.learning_rate_init, beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon
-            )
-        name = "nesterov" if self.nesterovs_momentum else "momentum"
-        return optimizer(name, self.learning_rate_init, decay=self.momentum)
+    def _follows(self, schedule):
+        """Whether the rate follows one of scikit-learn's schedules: they are not for Adam."""
+        return self.learning_rate == schedule and self.solver != "adam"
 
     def _fit_stochastic(self, kernels, X, y, sample_weight, held_out, incremental, interruption):
         if self._training is None or not incremental:
-            self._training = TrainingState.start(self._parameters, self._optimizer())
+            seed = 0 if self._noise is None else int(self._random_state.randint(2**63 - 1, dtype=np.int64))
+            self._training = TrainingState.start(self._parameters, optimizer_of(self, self._network), seed)
         if not hasattr(self, "loss_curve_") or self.early_stopping != (self.best_loss_ is None):
             self._start_curves()  # an earlier fit had another solver or rule for stopping
         n_rows = X.shape[0]
         batch_size = min(200 if self.batch_size == "auto" else self.batch_size, n_rows)
         epochs = Epochs(
             kernels, self._network, self._training, X, y, sample_weight, batch_size=int(batch_size),
-            alpha=float(self.alpha), shuffle=self._shuffled if self.shuffle else None, interruption=interruption,
+            alpha=float(self.alpha), penalty=penalty_of(self),
+            noise=self._noise and self._noise._replace(seed=self._training.seed),
+            shuffle=self._shuffled if self.shuffle else None, interruption=interruption,
         )  # fmt: skip
         self.n_iter_ = 0
         try:
@@ -58,8 +56,8 @@ class StochasticFit:
                     print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
                 if self._note_progress(held_out):
                     self._best_parameters = self._parameters.copy()
-                if self.solver == "sgd" and self.learning_rate == "invscaling":
-                    self._set_learning_rate(self.learning_rate_init / (self.t_ + 1) ** self.power_t)
+                if self._follows("invscaling"):
+                    self._set_learning_rate(self._first_rate() / (self.t_ + 1) ** self.power_t)
                 if self._no_improvement_count > self.n_iter_no_change and self._is_over():
                     break
             else:
@@ -69,7 +67,7 @@ class StochasticFit:
             if interruption.requested:  # in the last moment
                 raise Interrupted
         except Diverged:
-            message = DIVERGED.format(iteration=self.n_iter_ + 1, kept=self.n_iter_, rate=self.learning_rate_init)
+            message = DIVERGED.format(iteration=self.n_iter_ + 1, kept=self.n_iter_, rate=self._first_rate())
             warnings.warn(message, ConvergenceWarning)
         except (Interrupted, KeyboardInterrupt):
             self._training.drop_epoch_in_progress()
@@ -121,7 +119,7 @@ class StochasticFit:
         what = "Validation score" if self.early_stopping else "Training loss"
         message = f"{what} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} consecutive epochs."
         rate = self._training.optimizer.learning_rate
-        adaptive = self.solver == "sgd" and self.learning_rate == "adaptive"
+        adaptive = self._follows("adaptive")
         stop = not adaptive or rate <= 1e-6
         if stop:
             message += " Learning rate too small. Stopping." if adaptive else " Stopping."
@@ -132,6 +130,9 @@ class StochasticFit:
         if self.verbose:
             print(message)
         return stop
+
+    def _first_rate(self):
+        return optimizer_of(self, self._network).learning_rate
 
     def _set_learning_rate(self, rate):
         self._training.optimizer = self._training.optimizer._replace(learning_rate=rate)

@@ -5,15 +5,26 @@ Python is entered between chunks of about CHUNK_SECONDS, for Ctrl-C and progress
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.sparse import issparse
 
-from fastmlp.kernels.network import Network, Optimizer, aligned_copy, new_slots
-from fastmlp.kernels.rules import LOSSES, OPTIMIZERS
+from fastmlp.kernels.network import (
+    NO_PENALTY,
+    Network,
+    Noise,
+    Optimizer,
+    activation_row,
+    aligned_copy,
+    loss_row,
+    new_slots,
+)
+from fastmlp.kernels.rules import OPTIMIZERS
 
 from .checks import check_integer, check_real
+from .choices import check_schedule
+from .schedules import Plateau, factors
 
 CHUNK_SECONDS = 0.1
 LARGE_STEP_FLOPS = 6e10  # tenths of a second on two cores
@@ -35,7 +46,8 @@ class TrainingState:
 
     ``parameters`` and each row of ``slots`` are flat vectors (kernels/network.py). Within an epoch ``order`` holds its
     rows, of which ``position`` are used; ``loss_sum`` and ``penalty_sum`` belong to those, and ``epoch_start`` holds
-    the parameters before it. Between epochs both are None.
+    the parameters before it. Between epochs both are None. ``seed`` is that of dropout and noise; a schedule counts its
+    epochs from ``schedule_start``.
     """
 
     parameters: np.ndarray
@@ -48,20 +60,26 @@ class TrainingState:
     position: int = 0
     loss_sum: float = 0.0
     penalty_sum: float = 0.0
+    seed: int = 0
+    schedule_start: int = 0
+    plateau: Plateau = field(default_factory=Plateau)
 
     @classmethod
-    def start(cls, parameters, optimizer):
+    def start(cls, parameters, optimizer, seed=0):
         """A run that has not made a step."""
-        return cls(parameters, new_slots(optimizer.name, parameters.size, parameters.dtype), optimizer)
+        return cls(parameters, new_slots(optimizer.name, parameters.size, parameters.dtype), optimizer, seed=seed)
 
     def to_dict(self):
         """For a model file."""
-        return {**vars(self), "optimizer": tuple(self.optimizer)}
+        return vars(self)
 
     @classmethod
     def from_dict(cls, saved, network, dtype):
         """The state that ``to_dict`` gave; ValueError where it does not fit the network."""
-        state = cls(**{**saved, "optimizer": Optimizer(*saved["optimizer"])})
+        optimizer = Optimizer(*saved["optimizer"])
+        if optimizer.schedule is not None:
+            optimizer = optimizer._replace(schedule=check_schedule(optimizer.schedule))
+        state = cls(**{**saved, "optimizer": optimizer, "plateau": Plateau(*saved["plateau"])})
         rule = OPTIMIZERS[state.optimizer.name]
         n = network.n_parameters
         for name, found, shape in (
@@ -78,9 +96,19 @@ class TrainingState:
         check_real("learning_rate", state.optimizer.learning_rate, 0, open_low=True)
         for name, value in zip(rule.options, state.optimizer.options, strict=True):
             check_real(name, value, 0, math.inf if name == "epsilon" else 1)
+        for name in ("weight_decay", "clip_norm", "clip_value", "max_norm"):
+            check_real(name, getattr(optimizer, name), 0)
+        check_layer_rates(optimizer, network.activations)
+        check_real("a plateau's factor", state.plateau.factor, 0, 1)
         for name in ("loss_sum", "penalty_sum"):
             check_real(name, getattr(state, name), -math.inf)
-        for name, most in (("step", 2**53), ("epoch", 2**53), ("position", n_rows)):
+        for name, most in (
+            ("step", 2**53),
+            ("epoch", 2**53),
+            ("schedule_start", state.epoch),
+            ("seed", 2**63 - 1),
+            ("position", n_rows),
+        ):
             if check_integer(name, getattr(state, name), 0) > most:
                 raise ValueError(f"{name} is {getattr(state, name)}, beyond {most}")
         # The kernels read rows by these numbers without looking.
@@ -105,7 +133,7 @@ class TrainingState:
 
 def reported_loss(network, data_loss, penalty):
     """A kernel's data loss (summed over outputs) and penalty as one number, averaged where the loss's row says so."""
-    return data_loss / (network.sizes[-1] if LOSSES[network.loss].averaged else 1) + penalty
+    return data_loss / (network.sizes[-1] if loss_row(network.loss).averaged else 1) + penalty
 
 
 def take_rows(X, rows):
@@ -113,19 +141,34 @@ def take_rows(X, rows):
     return X[rows].toarray() if issparse(X) else X[rows]
 
 
+def check_layer_rates(optimizer, layers):
+    """A rate for each layer of weights, if any."""
+    n_layers = len(layers)
+    if len(optimizer.layer_rates) not in (0, n_layers):
+        raise ValueError(f"layer_rates must be {n_layers} numbers, one for each layer, got {optimizer.layer_rates}.")
+
+
+def noise_for(activations, seed, input_dropout=0.0, input_deviation=0.0, dropout=()):
+    """The Noise of training, or None where nothing is random."""
+    noisy = any(activation_row(activation).deviation is not None for activation in activations)
+    if not (noisy or input_dropout or input_deviation or any(dropout)):
+        return None
+    return Noise(seed, input_dropout, input_deviation, tuple(dropout))
+
+
 class Epochs:
     """Runs epochs over fixed data, changing ``state`` in place.
 
     X is C-contiguous (or CSR) and y is C-contiguous of shape (rows, outputs), both, like ``sample_weight``, in the
-    dtype of the parameters. ``shuffle`` makes an epoch's order of rows from the last one's (None: they stay in order);
-    ``on_rows(n)`` hears of each chunk.
+    dtype of the parameters. ``penalty`` and ``noise`` are as the kernels take them. ``shuffle`` makes an epoch's
+    order of rows from the last one's (None: they stay in order); ``on_rows(n)`` hears of each chunk.
     """
 
     def __init__(self, backend, network: Network, state: TrainingState, X, y, sample_weight, *, batch_size, alpha,
-                 shuffle=None, interruption=None, on_rows=None):  # fmt: skip
+                 penalty=NO_PENALTY, noise=None, shuffle=None, interruption=None, on_rows=None):  # fmt: skip
         self.backend, self.network, self.state = backend, network, state
         self.X, self.y, self.sample_weight = X, y, sample_weight
-        self.batch_size, self.alpha = batch_size, alpha
+        self.batch_size, self.alpha, self.penalty, self.noise = batch_size, alpha, penalty, noise
         self.shuffle, self.interruption, self.on_rows = shuffle, interruption, on_rows
         self.seconds = 0.0  # spent in native calls
         self.rows_done = 0
@@ -159,6 +202,9 @@ class Epochs:
         loss = reported_loss(self.network, state.loss_sum / n_rows, state.penalty_sum / n_rows)
         state.epoch += 1
         state.drop_epoch_in_progress()
+        schedule = state.optimizer.schedule
+        if schedule is not None and schedule.name == "adaptive":
+            state.plateau = state.plateau.after(loss, *schedule.options)
         return loss
 
     def _stop_if_interrupted(self):
@@ -177,6 +223,24 @@ class Epochs:
         state.drop_epoch_in_progress()
         raise Diverged
 
+    def _rates(self, n_rows):
+        """Learning rates of the batches of a chunk, or None where they are the optimizer's."""
+        state = self.state
+        schedule = state.optimizer.schedule
+        if schedule is None:
+            return None
+        starts = np.arange(0, n_rows, self.batch_size)
+        stops = np.minimum(starts + self.batch_size, n_rows)
+        begun, total = state.epoch - state.schedule_start, len(state.order)
+        progress = [begun + (state.position + places) / total for places in (starts, stops)]
+        return state.optimizer.learning_rate * factors(schedule, state.plateau, *progress)
+
+    def _may_split_steps(self):
+        """Whether a step is no more than a gradient and an update."""
+        optimizer = self.state.optimizer
+        bounds = optimizer.weight_decay, optimizer.clip_norm, optimizer.clip_value, optimizer.max_norm
+        return self.noise is None and not any(bounds) and not optimizer.layer_rates
+
     def _run_large_step(self):
         """A step that takes too long for Ctrl-C to wait for: its rows pass in blocks, the update comes at the end."""
         state, network, begun = self.state, self.network, time.perf_counter()
@@ -185,7 +249,8 @@ class Epochs:
         total = float(weight.sum(dtype=np.float64))
         if total > 0:
             block = max(1, int(LARGE_STEP_FLOPS / 4 / self._flops_per_row))
-            gradient, data_loss, penalty, alpha = np.zeros_like(state.parameters), 0.0, 0.0, self.alpha
+            gradient, data_loss, penalty = np.zeros_like(state.parameters), 0.0, 0.0
+            alpha, of_weights = self.alpha, self.penalty
             for start in range(0, len(rows), block):
                 self._stop_if_interrupted()
                 part = rows[start : start + block]
@@ -195,12 +260,15 @@ class Epochs:
                 with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                     loss, more, slope = self.backend.loss_and_gradient(
                         network, state.parameters, take_rows(self.X, part), self.y[part],
-                        weight[start : start + block], alpha,
+                        weight[start : start + block], alpha, of_weights,
                     )  # fmt: skip
                     gradient += slope * gradient.dtype.type(share)
-                data_loss, penalty, alpha = data_loss + share * loss, penalty + share * more, 0.0
+                data_loss, penalty = data_loss + share * loss, penalty + share * more
+                alpha, of_weights = 0.0, of_weights._replace(l1=0.0)  # charged to one block
             state.step += 1
-            self.backend.update(state.optimizer, state.parameters, gradient, state.slots, state.step)
+            rates = self._rates(len(rows))
+            optimizer = state.optimizer if rates is None else state.optimizer._replace(learning_rate=float(rates[0]))
+            self.backend.update(optimizer, state.parameters, gradient, state.slots, state.step)
             state.loss_sum += len(rows) * data_loss
             state.penalty_sum += len(rows) * penalty
         self._note(rows, time.perf_counter() - begun)
@@ -213,7 +281,7 @@ class Epochs:
             self.on_rows(len(rows))
 
     def _run_chunk(self):
-        if self._flops_per_row * self.batch_size > LARGE_STEP_FLOPS:
+        if self._flops_per_row * self.batch_size > LARGE_STEP_FLOPS and self._may_split_steps():
             self._run_large_step()
             return
         state, weight = self.state, self.sample_weight
@@ -227,7 +295,8 @@ class Epochs:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # divergence is reported once, as such
             state.loss_sum, state.penalty_sum, n_steps = self.backend.train_epoch(
                 self.network, state.optimizer, state.parameters, state.slots, state.step,
-                X, y, order, self.batch_size, weight, self.alpha, state.loss_sum, state.penalty_sum,
+                X, y, order, self.batch_size, weight, self.alpha, state.loss_sum, state.penalty_sum, self.penalty,
+                self.noise, self._rates(len(rows)),
             )  # fmt: skip
         seconds = time.perf_counter() - start
         state.step += n_steps

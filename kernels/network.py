@@ -65,6 +65,17 @@ class Network(NamedTuple):
         return start + (fan_in + 1) * fan_out + n_slopes
 
 
+def first_layers(network):
+    """The networks that end with the first layer of weights, the second, ...: their parameters come first too."""
+    return [
+        network._replace(
+            sizes=network.sizes[: n + 1], activations=network.activations[:n], skips=network.skips[:n],
+            loss="squared_error", loss_options=(),
+        )
+        for n in range(1, len(network.sizes))
+    ]  # fmt: skip
+
+
 def activation_row(activation):
     """The row of the table for a name; a row of the user's own as it is."""
     return ACTIVATIONS[activation] if isinstance(activation, str) else activation

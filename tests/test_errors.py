@@ -115,7 +115,7 @@ def test_bad_arguments_of_the_model(call, message):
 @pytest.mark.parametrize(
     "params, message",
     [
-        ({"activation": "gelu"}, "'activation' parameter .*'tanh'"),
+        ({"activation": "swish"}, "'activation' parameter .*'tanh'"),
         ({"solver": "newton"}, "solver"),
         ({"backend": "gpu"}, "'backend' parameter .*'cython'"),
         ({"n_jobs": 0}, "n_jobs"),

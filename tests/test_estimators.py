@@ -33,15 +33,32 @@ def test_parameters_are_scikit_learns_then_ours(kind):
         (p.name, p.default, p.kind) for p in theirs.values()
     ]
     extra = list(ours)[len(theirs) :]
-    assert extra == ["backend", "n_jobs"]
+    both = [
+        "l1",
+        "activity_l1",
+        "activity_l2",
+        "dropout",
+        "input_dropout",
+        "input_noise",
+        "init",
+        "skip",
+        "skip_weights",
+    ]
+    own = {"MLPClassifier": ["loss", "target_values"], "MLPRegressor": []}
+    assert extra == ["backend", "n_jobs", *both, "skip_weights", *own[kind]]
     assert all(ours[name].kind is inspect.Parameter.KEYWORD_ONLY for name in extra)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_parameters_are_constrained_as_scikit_learns(kind):
     ours, theirs = getattr(fastmlp, kind)._parameter_constraints, getattr(neural_network, kind)._parameter_constraints
+    """Those that take more take all that scikit-learn's take."""
+    wider = {"activation", "solver", "learning_rate", "loss"}
     for name in theirs:
-        assert [described(c) for c in ours[name]] == [described(c) for c in theirs[name]], name
+        if name in wider:
+            assert theirs[name][0].options < ours[name][0].options, name
+        else:
+            assert [described(c) for c in ours[name]] == [described(c) for c in theirs[name]], name
 
 
 def described(constraint):
@@ -64,7 +81,7 @@ def test_public_attributes_after_fit_are_scikit_learns_and_ours(kind, solver):
 def test_methods_take_the_same_arguments(kind, method):
     ours = inspect.signature(getattr(getattr(fastmlp, kind)(), method))
     theirs = inspect.signature(getattr(getattr(neural_network, kind)(), method))
-    assert list(ours.parameters.values()) == list(theirs.parameters.values())
+    assert [p for p in ours.parameters.values() if p.name != "mc_samples"] == list(theirs.parameters.values())
 
 
 def test_float32_in_float32_fitted():

@@ -1,0 +1,153 @@
+"""What a network does once it has weights: predict, evaluate, show its layers, go to files and come back."""
+
+import math
+
+import numpy as np
+from sklearn.metrics import r2_score
+
+from fastmlp.kernels.network import Penalty, aligned_copy, first_layers, loss_row
+
+from . import backends, lbfgs
+from .checks import check_integer
+from .layered_network import LayeredNetwork
+from .prediction import predict_rows, sample_rows
+from .saving import Savable
+from .threads import ThreadLimit
+from .training import TrainingState
+
+
+def name_of(choice):
+    """The name of an activation or loss, a user's own included."""
+    return choice if isinstance(choice, str) else choice.function.__name__
+
+
+def check_history(value):
+    """A number of a curve, or one for each layer."""
+    return tuple(map(float, value)) if isinstance(value, tuple) else float(value)
+
+
+class TrainedNetwork(LayeredNetwork, Savable):
+    """Base of MLP, which adds how weights are learned."""
+
+    def _mean_loss(self, X, y, sample_weight):
+        """Loss without penalty."""
+        return lbfgs.loss_and_gradient_in_blocks(
+            self._backend.module, self._network, self._state.parameters, X, y, sample_weight, 0.0
+        )[0]
+
+    def predict(self, X, mc_samples=None):
+        """Outputs of the network, shape (n_samples, n_outputs): probabilities, means or values.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_inputs)
+        mc_samples : int or None, default=None
+            With a number, the mean and the standard deviation over that many passes with dropout and noise as in
+            training (Gal & Ghahramani 2016), a pair of arrays. The same call gives the same numbers.
+        """
+        self._need_weights()
+        X = self._inputs(X)
+        if mc_samples is not None and not self._is_noisy():
+            raise ValueError("mc_samples needs a model with dropout or noise: every pass would give the same.")
+        with ThreadLimit(self.n_jobs):
+            given = self._backend.module, self._network, self._state.parameters, X
+            if mc_samples is None:
+                return predict_rows(*given)
+            return sample_rows(*given, self._noise(self._state.seed), check_integer("mc_samples", mc_samples, 2))
+
+    def layer_outputs(self, X):
+        """Outputs of every layer, hidden ones included: a list of arrays of shape (n_samples, units)."""
+        self._need_weights()
+        X = self._inputs(X)
+        with ThreadLimit(self.n_jobs):
+            return self._layer_outputs(X)
+
+    def _layer_outputs(self, X):
+        """The same for checked inputs."""
+        return [
+            predict_rows(self._backend.module, part, self._state.parameters[: part.n_parameters], X)
+            for part in first_layers(self._network)
+        ]
+
+    def compile_predict(self):
+        """A function for one row at a time, without validation, in less than a microsecond for a small network.
+
+        Returns
+        -------
+        callable
+            From an array of n_inputs numbers in the model's dtype to the outputs, shape (n_outputs,). It knows the
+            weights as they are now and gives the same array each time: copy what you keep, and take one per thread.
+            The GIL is released while it computes.
+        """
+        return self._backend.module.row_predictor(self.network, self.parameters)
+
+    def evaluate(self, X, y, sample_weight=None):
+        """{'loss': without penalty, 'accuracy': share of rows} for cross-entropies, else {'loss', 'r2'}."""
+        self._need_weights()
+        X, y, sample_weight = self._rows(X, y, sample_weight)
+        output = self.predict(X)
+        with ThreadLimit(self.n_jobs):
+            scores = {"loss": self._mean_loss(X, y, sample_weight)}
+        link = loss_row(self.loss).link
+        if link == "softmax":
+            hits = output.argmax(axis=1) == y.argmax(axis=1)
+            scores["accuracy"] = float(np.average(hits, weights=sample_weight))
+        elif link in ("logistic", "step"):
+            hits = ((output > 0.5) == (y > 0.5)).all(axis=1)
+            scores["accuracy"] = float(np.average(hits, weights=sample_weight))
+        else:
+            finite = np.isfinite(output).all()
+            scores["r2"] = float(r2_score(y, output, sample_weight=sample_weight)) if finite else math.nan
+        return scores
+
+    def saved_state(self):
+        """What a model file holds of this model."""
+        return {
+            "layers": [tuple(layer) for layer in self.layers],
+            "loss": (self.loss, self._loss_options),
+            "optimizer": self.optimizer,
+            "alpha": self.alpha,
+            "penalty": self._penalty,
+            "input_dropout": self.input_dropout,
+            "input_noise": self.input_noise,
+            "init": self.init,
+            "dtype": str(self.dtype),
+            "backend": self._asked_backend,
+            "n_jobs": self.n_jobs,
+            "random_state": self._random_state,
+            "history": self.history,
+            "n_inputs": None if self._state is None else self._network.sizes[0],
+            "training": None if self._state is None else self._state.to_dict(),
+        }
+
+    @classmethod
+    def from_saved_state(cls, saved):
+        """The model of ``saved_state``, on another backend where the one asked for does not work on this machine."""
+        same = ("alpha", "input_dropout", "input_noise", "init", "dtype", "n_jobs", "random_state")
+        backend = saved["backend"] if backends.works(saved["backend"]) else "auto"
+        model = cls(
+            saved["layers"], saved["loss"], saved["optimizer"], backend=backend,
+            **Penalty(*saved["penalty"])._asdict(), **{name: saved[name] for name in same},
+        )  # fmt: skip
+        if saved["n_inputs"] is not None:
+            model._network = model._network_for(saved["n_inputs"])
+            model._state = TrainingState.from_dict(saved["training"], model._network, model.dtype)
+        model.history = {"loss": []} | {
+            name: [check_history(value) for value in curve] for name, curve in saved["history"].items()
+        }
+        return model
+
+    def __getstate__(self):
+        """All but the backend's module, which is looked up again where the pickle is read."""
+        return {name: value for name, value in vars(self).items() if name != "_backend"}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self._backend = backends.choose(self._asked_backend if backends.works(self._asked_backend) else "auto")
+        if self._state is not None:
+            self._state.parameters = aligned_copy(self._state.parameters)
+
+    def __repr__(self):
+        layers = ", ".join(f"{layer.units} {name_of(layer.activation)}" for layer in self.layers)
+        name = self.optimizer if self.optimizer == "lbfgs" else self.optimizer.name
+        return f"MLP([{layers}], {name_of(self.loss)!r}, {name!r}, epoch={self.epoch}, backend={self.backend!r})"
