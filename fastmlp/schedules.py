@@ -32,6 +32,11 @@ def cosine(progress, epochs, lowest):
     return lowest + (1 - lowest) * (1 + np.cos(math.pi * np.minimum(progress / epochs, 1))) / 2
 
 
+def adaptive(progress, patience, tolerance, decay):
+    """factor = decay^n after n plateaus of the loss: ``Plateau`` knows n, and nothing else changes the rate."""
+    return np.ones_like(progress)
+
+
 class Range(NamedTuple):
     """A default, and the range of what may be given instead; ends that are ``open`` do not belong to it."""
 
@@ -54,9 +59,8 @@ SCHEDULES = {
     "step": ScheduleRule(step, {"every": Range(10, 0, open_low=True), "decay": Range(0.5, 0, 1, open_low=True)}),
     "exponential": ScheduleRule(exponential, {"decay": Range(0.95, 0, 1, open_low=True)}),
     "cosine": ScheduleRule(cosine, {"epochs": Range(100, 0, open_low=True), "lowest": Range(0.0, 0, 1)}),
-    # The factor of "adaptive" is a matter of the losses so far: Plateau keeps it.
     "adaptive": ScheduleRule(
-        constant,
+        adaptive,
         {"patience": Range(10, 1), "tolerance": Range(1e-4, 0), "decay": Range(0.2, 0, 1, open_low=True)},
     ),
 }

@@ -191,7 +191,7 @@ def gelu_derivative(z):
     """da/dz = Phi(z) + z phi(z)."""
     T = type(z)
     tail = normal_tail(abs(z))
-    slope = z * T(0.3989422804014327) * exponential(T(-0.5) * z * z)
+    slope = z * T(0.3989422804014327) * exponential(T(-0.5) * (z * z))
     return (tail if z < T(0) else T(1) - tail) + slope
 
 

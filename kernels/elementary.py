@@ -1,15 +1,12 @@
-"""Exponential functions as polynomials, so that loops over them vectorise: libm's do not.
+"""Exponential and related functions as polynomials, so that loops over them vectorise: libm's do not.
 
 Written like the rules (rules.py) and compiled with them. e^z = 2^n e^r with n = z / log 2 rounded and |r| <= log(2) / 2
-(Cody & Waite 1980); the polynomials are minimax fits of (e^r - 1 - r) / r^2. Errors found, in units in the last place:
-tests/test_elementary.py. The functions at the top are the only ones that a compiler has to be told about.
+(Cody & Waite 1980); the polynomials are minimax fits, that of e^r of (e^r - 1 - r) / r^2. Errors found, in units in the
+last place: tests/test_elementary.py. The functions at the top are the only ones that a compiler has to be told about.
 """
 
-from math import atan as _atan
-from math import erfc as _erfc
 from math import isfinite as _isfinite
 from math import ldexp as _ldexp
-from math import log1p as _log1p
 
 import numpy as np
 
@@ -99,21 +96,75 @@ def hyperbolic_tangent(z):
 
 
 def log_one_plus(z):
-    """log(1 + z) for z in [0, 1]."""
+    """log(1 + z) = 2 artanh s for z in [0, 1], with s = z / (2 + z)."""
     T = type(z)
-    return T(_log1p(z))
+    s = z / (T(2) + z)
+    r = s * s
+    square = r * r
+    if is_single(z):
+        q = T(0.2801201045513153) * r + T(0.28001800179481506)
+        q = q * square + (T(0.4002152681350708) * r + T(0.666664183139801))
+    else:
+        q = T(0.17739802687590722) * square + (T(0.09902798849216984) * r + T(0.135863188885456))
+        q = q * square + (T(0.15364295003737144) * r + T(0.1818281410622389))
+        q = q * square + (T(0.22222192903403742) * r + T(0.2857142905802162))
+        q = q * square + (T(0.3999999999604951) * r + T(0.666666666666777))
+    return z - s * (z - r * q)
 
 
 def arc_tangent(z):
-    """arctan z."""
+    """arctan z = c + arctan s with |s| <= tan(pi/8): c = pi/4 and s = (|z| - 1) / (|z| + 1), or pi/2 and -1 / |z|."""
     T = type(z)
-    return T(_atan(z))
+    x = abs(z)
+    low = T(0.41421356237309503)  # tan(pi/8)
+    high = T(2.414213562373095)  # tan(3 pi/8)
+    above = T(-1) if x > high else x - T(1)
+    below = x if x > high else x + T(1)
+    s = (above if x > low else x) / (below if x > low else T(1))
+    c = T(1.5707963267948966) if x > high else T(0.7853981633974483)
+    r = s * s
+    square = r * r
+    if is_single(z):
+        q = T(0.0805373266339302) * r - T(0.13877682387828827)
+        q = q * square + (T(0.19977711141109467) * r - T(0.3333294987678528))
+    else:
+        q = T(-0.017905027692948657) * square + (T(0.03806212730733674) * r - T(0.05039189846762109))
+        q = q * square + (T(0.05847859123232321) * r - T(0.06663099179800058))
+        q = q * square + (T(0.07692059715009364) * r - T(0.0909089772509985))
+        q = q * square + (T(0.11111110782149505) * r - T(0.1428571428016647))
+        q = q * square + (T(0.19999999999953247) * r - T(0.333333333333332))
+    a = s + s * (r * q)
+    a = c + a if x > low else a
+    return -a if z < T(0) else a
 
 
 def normal_tail(z):
-    """Probability that a standard normal number exceeds z >= 0."""
+    """Probability that a standard normal number exceeds z >= 0: e^(-z^2 / 2) p(x) / q(x), x = z up to where it is 0.
+
+    The rounding of z^2 costs up to z^2 / 2 units in the last place.
+    """
     T = type(z)
-    return T(0.5) * T(_erfc(z * T(0.7071067811865476)))
+    high = T(15) if is_single(z) else T(39)
+    x = high if z > high else z
+    square = x * x
+    if is_single(z):
+        p = T(0.0041193715296685696) * square + (T(0.040653347969055176) * x + T(0.18329380452632904))
+        p = p * square + (T(0.4383723735809326) * x + T(0.5))
+        q = T(0.010325614362955093) * x + T(0.10190925747156143)
+        q = q * square + (T(0.46962571144104004) * x + T(1.2027440071105957))
+        q = q * square + (T(1.6746296882629395) * x + T(1.0))
+    else:
+        p = T(1.3858812422051648e-06) * x + T(3.725808195226592e-05)
+        p = p * square + (T(0.0004904594888571178) * x + T(0.004089598051263365))
+        p = p * square + (T(0.023623734228418312) * x + T(0.09770353593174302))
+        p = p * square + (T(0.28934174315444655) * x + T(0.5940587144909042))
+        p = p * square + (T(0.7748822888123144) * x + T(0.5))
+        q = T(3.4738891070025054e-06) * square + (T(9.33921616779349e-05) * x + T(0.0012328735116365235))
+        q = q * square + (T(0.010344494257669283) * x + T(0.06043837243873662))
+        q = q * square + (T(0.2549707517681698) * x + T(0.7820642982539305))
+        q = q * square + (T(1.714418570067602) * x + T(2.56127043071557))
+        q = q * square + (T(2.347649138427484) * x + T(1.0))
+    return exponential(T(-0.5) * (z * z)) * (p / q)
 
 
 def halley_step(y, z):

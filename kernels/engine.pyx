@@ -3,10 +3,7 @@
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer
 from cython cimport floating
-from libc.math cimport (
-    INFINITY, atan, atanf, erfc, erfcf, log as c_log, log1p, log1pf, logf, pow as c_pow, powf, rint, rintf,
-    sqrt as c_sqrt, sqrtf,
-)
+from libc.math cimport INFINITY, log as c_log, logf, pow as c_pow, powf, rint, rintf, sqrt as c_sqrt, sqrtf
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
@@ -90,15 +87,6 @@ cdef inline floating _pow(floating base, floating exponent) noexcept nogil:
 
 cdef inline floating _sqrt(floating z) noexcept nogil:
     return sqrtf(z) if floating is float else c_sqrt(z)
-
-cdef inline floating _log1p(floating z) noexcept nogil:
-    return log1pf(z) if floating is float else log1p(z)
-
-cdef inline floating _atan(floating z) noexcept nogil:
-    return atanf(z) if floating is float else atan(z)
-
-cdef inline floating _erfc(floating z) noexcept nogil:
-    return erfcf(z) if floating is float else erfc(z)
 
 cdef inline void drop(floating* row, Py_ssize_t n, int64_t key, int64_t first, double rate) noexcept nogil:
     if floating is float:

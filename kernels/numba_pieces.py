@@ -7,12 +7,14 @@ combination of rules compiles nothing new, and the engine is compiled once per d
 import hashlib
 from functools import cache
 from pathlib import Path
+from types import FunctionType
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import NumbaError
 from numba.extending import intrinsic, register_jitable
 
 from fastmlp.kernels import elementary, numba_elementary, rules  # noqa: F401 - the second for what it teaches Numba
@@ -22,7 +24,7 @@ from fastmlp.kernels.primitives import NO_RULE
 from fastmlp.kernels.rules import OPTIMIZERS
 
 for _rule in (*elementary.POLYNOMIALS, *rules.RULES):
-    register_jitable(_rule)
+    register_jitable(forceinline=True)(_rule)  # a loop around a call stays scalar
 
 
 def _disk_cache_works():
@@ -50,7 +52,7 @@ def _is_own(rule):
 
 def _callable(rule):
     """A rule as compiled loops can call it."""
-    return rule if _is_own(rule) or hasattr(rule, "py_func") else numba.njit(error_model="numpy")(rule)
+    return numba.njit(error_model="numpy")(rule) if isinstance(rule, FunctionType) and not _is_own(rule) else rule
 
 
 def _compile(function, rule, *arguments):
@@ -60,7 +62,13 @@ def _compile(function, rule, *arguments):
     """
     function.__qualname__ = f"{function.__name__}_{rule.__name__}_{SOURCE_HASH}"
     how = COMPILE if _is_own(rule) else COMPILE | {"cache": False}
-    piece = numba.cfunc(types.float64(*arguments), nopython=True, **how)(function)
+    try:
+        piece = numba.cfunc(types.float64(*arguments), nopython=True, **how)(function)
+    except NumbaError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ValueError(
+            f"Numba cannot compile {rule.__name__}: write it with numbers and the functions of math. {reason}"
+        ) from error
     _keep_alive.append(piece)
     return piece.address
 

@@ -1,19 +1,31 @@
-"""The polynomials behind exp, tanh and reciprocals: their errors in units in the last place, and the edges."""
+"""The polynomials behind exp, tanh, softplus, arctan, GELU and reciprocals: errors in units in the last place."""
 
 import numpy as np
 import pytest
+from scipy import special
 
 from fastmlp import backends
+from fastmlp.kernels.elementary import arc_tangent, log_one_plus, normal_tail
 from fastmlp.kernels.network import new_slots, optimizer
 from problems import COMPILED
 
 # Largest errors seen over these points, rounded up.
-ULP = {"exp": {"float32": 1.1, "float64": 1.1}, "tanh": {"float32": 3.0, "float64": 3.0}}
-EXACT = {"exp": np.exp, "tanh": np.tanh}
+ULP = {
+    "exp": {"float32": 1.1, "float64": 1.1},
+    "tanh": {"float32": 3.0, "float64": 3.0},
+    "softplus": {"float32": 2.5, "float64": 2.5},
+    "arctan": {"float32": 3.0, "float64": 2.5},
+}
+EXACT = {"exp": np.exp, "tanh": np.tanh, "softplus": lambda z: np.logaddexp(z, 0), "arctan": np.arctan}
 RANGES = {
     "exp": {"float32": (-87, 88.7), "float64": (-708, 709.7)},
     "tanh": {"float32": (-20, 20), "float64": (-25, 25)},
+    "softplus": {"float32": (-87, 88), "float64": (-708, 709)},
+    "arctan": {"float32": (-10, 10), "float64": (-10, 10)},
 }
+
+# Largest relative errors of the normal tail seen from 0 to each z, rounded up: e^(-z^2 / 2) multiplies that of z^2.
+TAIL_ERRORS = {"float32": {1: 4e-7, 5: 1e-6, 13: 5e-6}, "float64": {1: 1.5e-15, 5: 2.5e-15, 37.5: 7e-14}}
 
 
 def points(name, dtype):
@@ -21,6 +33,12 @@ def points(name, dtype):
     rng = np.random.RandomState(0)
     near = rng.uniform(-1, 1, 200_000), rng.standard_normal(50_000) * 1e-4
     return np.concatenate([rng.uniform(low, high, 200_000), np.linspace(low, high, 100_001), *near]).astype(dtype)
+
+
+def exact_tail(z):
+    """Probability that a standard normal number exceeds z, in long double but for its smooth factor."""
+    z = z.astype(np.longdouble)
+    return special.erfcx((z / np.sqrt(np.longdouble(2))).astype(np.float64)) * np.exp(-z * z / 2) / 2
 
 
 def activated(backend, name, z):
@@ -47,6 +65,56 @@ def test_edges(backend, dtype):
     with np.errstate(over="ignore"):
         np.testing.assert_allclose(activated(backend, "exp", z), np.exp(z), rtol=1e-6)
     np.testing.assert_allclose(activated(backend, "tanh", z), np.tanh(z), rtol=1e-6)
+    np.testing.assert_allclose(activated(backend, "arctan", z), np.arctan(z), rtol=1e-6)
+    np.testing.assert_allclose(activated(backend, "softplus", z[1:]), np.logaddexp(z[1:], 0), rtol=1e-6)
+    assert np.isnan(activated(backend, "softplus", z[:1]))
+    z = z[z != -np.inf]
+    np.testing.assert_array_equal(activated(backend, "gelu", z), np.where(z < 0, 0, z))
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_error_of_the_normal_tail(backend, dtype):
+    for furthest, bound in TAIL_ERRORS[dtype].items():
+        z = np.random.RandomState(0).uniform(0, furthest, 200_000).astype(dtype)
+        exact = z * exact_tail(z)  # -gelu(-z), which has one rounding more
+        assert float(np.abs(activated(backend, "gelu", -z) / -exact - 1).max()) < bound
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_arctan_never_falls(backend, dtype):
+    assert (np.diff(activated(backend, "arctan", np.sort(points("arctan", dtype)))) >= 0).all()
+
+
+@pytest.mark.parametrize("T", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "function, exact, furthest, ulp",
+    [(log_one_plus, np.log1p, 1, 1.8), (arc_tangent, np.arctan, 5, 3.0), (normal_tail, exact_tail, 5, 15.0)],
+)
+def test_functions_as_plain_python(function, exact, furthest, ulp, T):
+    z = np.concatenate([np.logspace(-30, -4, 301), np.linspace(1e-3, furthest, 5_001)]).astype(T)
+    found = np.array([function(x) for x in z])
+    assert found.dtype == T
+    expected = exact(z.astype(np.longdouble))
+    assert float((np.abs(found - expected) / np.spacing(expected.astype(T))).max()) < ulp
+    steps = np.diff(found[301:])
+    assert (steps < 0 if function is normal_tail else steps > 0).all()
+    assert np.isnan(function(T("nan")))
+
+
+@pytest.mark.parametrize("T", [np.float32, np.float64])
+def test_far_ends_as_plain_python(T):
+    with np.errstate(over="ignore"):  # of z^2, on the way to 0
+        for z in (39, 1e3, 1e30, np.inf):
+            assert normal_tail(T(z)) == 0
+            assert type(normal_tail(T(z))) is T
+    for z in (1e30, np.inf):
+        assert arc_tangent(T(z)) == -arc_tangent(T(-z)) == T(np.pi / 2)
+    least = np.finfo(T).smallest_normal
+    assert log_one_plus(least) == arc_tangent(least) == least
+    assert log_one_plus(T(0)) == arc_tangent(T(0)) == 0
+    assert normal_tail(T(0)) == T(0.5)
 
 
 @pytest.mark.parametrize("backend", COMPILED)
