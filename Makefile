@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(wildcard fastmlp/*.py kernels/*.py kernels/engine.pyx kernels/*.h) setup.py pyproject.toml MANIFEST.in README.md LICENSE
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test bench examples lint clean
 
 demo: .venv/installed
 	mkdir -p demo
@@ -12,6 +12,20 @@ demo: .venv/installed
 # On the wheel: tests import what a user would install, never the checkout.
 test: .venv/installed
 	wheel=$$(ls dist/*.whl) && FASTMLP_WHEEL=$$wheel $(BIN)/pytest -n auto --benchmark-disable $(ARGS)
+
+# Figures and numbers. Each of the second list needs the data set after its colon, in the folder that FASTMLP_DATA names.
+EXAMPLES := logic_gates universal_approximation iris wheels vanishing_gradient symmetry overfitting activations
+DATA_EXAMPLES := vowels:vowels_pb52 head_direction:cmu_faces
+
+examples: .venv/installed
+	@for name in $(EXAMPLES); do \
+		echo "== $$name"; $(BIN)/python examples/$$name.py --out examples/figures || exit 1; \
+	done
+	@for pair in $(DATA_EXAMPLES); do \
+		name=$${pair%%:*}; data="$$FASTMLP_DATA/$${pair##*:}"; echo "== $$name"; \
+		if test -d "$$data"; then $(BIN)/python examples/$$name.py --out examples/figures --data "$$data" || exit 1; \
+		else echo "skipped: FASTMLP_DATA names no folder with $${pair##*:}"; fi; \
+	done
 
 # Against the peers of the extra bench; set FASTMLP_DATA for the accuracy on Fashion-MNIST.
 bench: .venv/installed

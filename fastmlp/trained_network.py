@@ -31,9 +31,10 @@ class TrainedNetwork(LayeredNetwork, Savable):
 
     def _mean_loss(self, X, y, sample_weight):
         """Loss without penalty."""
-        return lbfgs.loss_and_gradient_in_blocks(
+        loss, _ = lbfgs.loss_and_gradient_in_blocks(
             self._backend.module, self._network, self._state.parameters, X, y, sample_weight, 0.0
-        )[0]
+        )
+        return float(loss)
 
     def predict(self, X, mc_samples=None):
         """Outputs of the network, shape (n_samples, n_outputs): probabilities, means or values.

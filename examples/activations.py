@@ -1,0 +1,33 @@
+"""Every activation of the table beside its derivative."""
+
+from matplotlib.figure import Figure
+
+from fastmlp.kernels.rules import ACTIVATIONS
+from fastmlp.plots import plot_activation
+
+COLUMNS = 5
+
+
+def main(out, quick=False):
+    """How many were drawn; softmax is not among them, as it has no curve over one z. Nothing to be quicker at."""
+    names = [name for name, row in ACTIVATIONS.items() if not row.rowwise]
+    rows = -(-len(names) // COLUMNS)
+    figure = Figure(figsize=(2.6 * COLUMNS, 2.1 * rows), layout="constrained")
+    places = figure.subplots(rows, COLUMNS, sharex=True).ravel()
+    for axes, name in zip(places, names):
+        plot_activation(name, axes=axes)
+        axes.get_legend().remove()
+        axes.set(title=name, xlabel="")
+    for axes in places[len(names) - COLUMNS : len(names)]:
+        axes.tick_params(labelbottom=True)
+    for axes in places[len(names) :]:
+        axes.set_axis_off()
+    figure.suptitle("activations, and dashed their derivatives")
+    figure.savefig(out / "activations.png", dpi=75)
+    return {"activations": len(names)}
+
+
+if __name__ == "__main__":
+    from command_line import run
+
+    run(main)
