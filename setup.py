@@ -212,4 +212,7 @@ def extensions():
 
 
 write_include()
-setup(ext_modules=cythonize(list(extensions()), language_level=3, build_dir="build/cython", nthreads=os.cpu_count()))
+setup(
+    ext_modules=cythonize(list(extensions()), language_level=3, build_dir="build/cython", nthreads=os.cpu_count()),
+    options={"build_ext": {"parallel": os.cpu_count()}},
+)
