@@ -1,4 +1,8 @@
-"""L-BFGS (Liu & Nocedal 1989) through SciPy, on the loss and gradient of a backend."""
+"""L-BFGS through SciPy, on the loss and gradient of a backend.
+
+w <- w - s H g, with the inverse Hessian H built from the last ten changes of w and g, and s by line search (Liu &
+Nocedal 1989; SciPy's L-BFGS-B: Byrd, Lu, Nocedal & Zhu 1995).
+"""
 
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize

@@ -13,7 +13,7 @@ def constant(progress):
 
 
 def inverse_scaling(progress, power):
-    """factor = 1 / (1 + t)^power (Robbins & Monro 1951: powers in (1/2, 1] converge)."""
+    """factor = 1 / (1 + t)^power, which converges for powers from 1/2 to 1 (Robbins & Monro 1951)."""
     return (1 + progress) ** -power
 
 

