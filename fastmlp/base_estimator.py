@@ -13,7 +13,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastmlp.kernels.network import Noise
 from fastmlp.kernels.rules import ACTIVATIONS
 
 from . import backends, lbfgs
@@ -22,6 +21,7 @@ from .checks import check_integer, check_weights
 from .flat_parameters import FlatParameters
 from .initialization import INITIALIZERS, check_init, initial_parameters
 from .interruption import Interruption
+from .layered_network import try_own_rules
 from .prediction import predict_rows, sample_rows
 from .schedules import SCHEDULES
 from .stochastic_fit import StochasticFit
@@ -93,10 +93,13 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
     def _loss_and_output(self):
         """(loss as check_loss takes it, name of the output activation)."""
 
+    @abstractmethod
+    def _may_have(self, loss, output_activation):
+        """Whether a fitted estimator of this kind can have them."""
+
     def _check_outputs(self):
         """ValueError if network and targets, as they came out of a file, do not belong together."""
-        loss, output = self._loss_and_output()
-        if (loss if isinstance(loss, str) else loss[0], output) != (self._network.loss, self.out_activation_):
+        if not self._may_have(self._network.loss, self.out_activation_):
             raise ValueError(f"a {type(self).__name__} with {self._network.loss} and {self.out_activation_}")
 
     @abstractmethod
@@ -185,17 +188,18 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
     def _set_network(self, n_inputs, hidden, n_outputs, dtype, first_pass):
         """The network that parameters and data ask for, with weights drawn anew or kept."""
         network, dropout = network_of(self, n_inputs, hidden, n_outputs)
-        if not first_pass and (network.sizes, network.blocks) != (self._network.sizes, self._network.blocks):
-            raise ValueError(
-                f"the fitted network has layers of {self._network.sizes} units, data and hidden_layer_sizes now ask "
-                f"for {network.sizes}: warm_start and partial_fit cannot change them, nor skips and learned slopes."
-            )
+        if not first_pass and (network.blocks, network.skips) != (self._network.blocks, self._network.skips):
+            change = f"layers of {self._network.sizes} units, data and hidden_layer_sizes now ask for {network.sizes}"
+            if network.sizes == self._network.sizes:
+                change = "other skips or learned slopes than skip and activation now ask for"
+            raise ValueError(f"the fitted network has {change}: warm_start and partial_fit cannot change them.")
         penalty_of(self)
         if self.solver != "lbfgs":
             optimizer_of(self, network)
         self._network, self._noise = network, noise_of(self, network, dropout, 0)
         self.out_activation_ = network.activations[-1]
         if not first_pass:
+            try_own_rules(backends.choose(self.backend).module, network, self._parameters)
             return
         self.n_iter_ = self.t_ = 0
         self.n_outputs_ = n_outputs
@@ -204,7 +208,9 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
         # For the gain, scikit-learn takes the output layer to have the hidden activation too.
         gains = (self.activation,) * len(network.sizes) if isinstance(self.activation, str) else network.activations
         init = check_init(self.init)
-        self._bind(initial_parameters(network, init, gains, self._random_state, dtype))
+        parameters = initial_parameters(network, init, gains, self._random_state, dtype)
+        try_own_rules(backends.choose(self.backend).module, network, parameters)
+        self._bind(parameters)
         if self.solver != "lbfgs":
             self._start_curves()
 
@@ -266,7 +272,8 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
         -------
         callable
             From an array of n_features_in_ numbers in the dtype of ``coefs_`` to the network's outputs, shape
-            (n_outputs_,): values, or probabilities of classes (of the second one where there are two). It knows the
+            (n_outputs_,): values, or probabilities of classes (of the second one where there are two; what the logistic
+            units say where the loss is not 'cross_entropy'). It knows the
             weights as they are now and gives the same array each time: copy what you keep, and take one per thread.
         """
         check_is_fitted(self)
@@ -286,7 +293,7 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
                 "mc_samples needs an estimator fitted with dropout or noise: every pass would be the same."
             )
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
-        kernels, noise = backends.choose(self.backend).module, Noise(*self._noise)._replace(seed=self._training.seed)
+        kernels, noise = backends.choose(self.backend).module, self._noise._replace(seed=self._training.seed)
         with ThreadLimit(self.n_jobs):
             return sample_rows(kernels, self._network, self._current_parameters(), X, noise, mc_samples, transform)
 

@@ -58,6 +58,8 @@ def make_optimizer(name, learning_rate=None, *, weight_decay=None, clip_norm=0.0
     bounds = {"clip_norm": clip_norm, "clip_value": clip_value, "max_norm": max_norm}
     for key, value in {**bounds, "weight_decay": 0.0 if weight_decay is None else weight_decay}.items():
         check_real(key, value, 0)
+    if isinstance(layer_rates, Real):
+        raise ValueError(f"layer_rates must be a number for each layer, got {layer_rates!r}.")
     layer_rates = [check_real("each of layer_rates", rate, 0, open_low=True) for rate in layer_rates]
     return optimizer(
         name, learning_rate, weight_decay=weight_decay, layer_rates=layer_rates,
@@ -70,7 +72,7 @@ def check_optimizer(given):
     if not isinstance(given, tuple):
         known("optimizer", given, (*OPTIMIZERS, "lbfgs"))
         return given if given == "lbfgs" else make_optimizer(given)
-    given = Optimizer(*given)
+    given = _remade("optimizer", Optimizer, given, OPTIMIZERS)
     rule = OPTIMIZERS[known("optimizer", given.name, OPTIMIZERS)]
     asked = {key: value for key, value in given._asdict().items() if key != "options"}
     return make_optimizer(**asked, **dict(zip(rule.options, given.options, strict=True)))
@@ -104,8 +106,13 @@ def check_loss(given):
         return make_loss(given)
     if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str):
         name = known("loss", given[0], LOSSES)
-        return make_loss(name, **dict(zip(dict(LOSSES[name].options), given[1], strict=True)))
-    row = given if isinstance(given, Loss) else Loss(*_pair("loss", given))
+        options = dict(LOSSES[name].options)
+        if not isinstance(given[1], tuple) or len(given[1]) != len(options):
+            raise ValueError(f"a loss with options is made by make_loss({name!r}, ...), got {given!r}.")
+        return make_loss(name, **dict(zip(options, given[1])))
+    row = Loss(*_pair("loss", given[:2] if isinstance(given, Loss) else given))
+    if isinstance(given, Loss) and given != row:
+        raise ValueError("a row of the table LOSSES goes by its name.")
     _try_rules("loss", row[:2], (0.5, 0.25))
     return row, ()
 
@@ -114,9 +121,23 @@ def check_activation(given):
     """A name of the table, or the row of a user's (function, derivative), both of z."""
     if isinstance(given, str):
         return known("activation", given, ACTIVATIONS)
-    row = given if isinstance(given, Activation) else Activation(*_pair("activation", given), of_input=True)
+    row = Activation(*_pair("activation", given[:2] if isinstance(given, Activation) else given), of_input=True)
+    if isinstance(given, Activation) and given != row:
+        raise ValueError("a row of the table ACTIVATIONS goes by its name.")
     _try_rules("activation", row[:2], (0.5,))
     return row
+
+
+def _remade(kind, made_of, given, table):
+    """The NamedTuple of a plain tuple, as it comes out of a file."""
+    try:
+        made = made_of(*given)
+        n_options = len(table[known(kind, made.name, table)].options)
+        if len(made.options) == n_options:
+            return made
+    except TypeError:
+        pass
+    raise ValueError(f"{kind} must be a name or the result of make_{kind}, got {given!r}.")
 
 
 def _pair(kind, given):
@@ -132,9 +153,16 @@ def _try_rules(kind, rules, arguments):
             value = rule(*arguments)
         except Exception as error:
             given = ", ".join(map(str, arguments))
-            raise ValueError(f"the {kind} function {rule.__name__} fails for {given}: {error!r}") from error
+            raise ValueError(f"the {kind} function {name_of(rule)} fails for {given}: {error!r}") from error
         if not isinstance(value, Real):
-            raise ValueError(f"the {kind} function {rule.__name__} must give a number for numbers, got {value!r}.")
+            raise ValueError(f"the {kind} function {name_of(rule)} must give a number for numbers, got {value!r}.")
+
+
+def name_of(choice):
+    """The name of an activation, a loss or a function, a user's own included."""
+    if isinstance(choice, str):
+        return choice
+    return name_of(choice.function) if isinstance(choice, tuple) else getattr(choice, "__name__", repr(choice))
 
 
 def make_schedule(name, *, warm_up=0.0, **options):
@@ -162,6 +190,6 @@ def check_schedule(given):
     """A Schedule from one, or from a name."""
     if not isinstance(given, tuple):
         return make_schedule(given)
-    given = Schedule(*given)
+    given = _remade("schedule", Schedule, given, SCHEDULES)
     rule = SCHEDULES[known("schedule", given.name, SCHEDULES)]
     return make_schedule(given.name, warm_up=given.warm_up, **dict(zip(rule.options, given.options, strict=True)))

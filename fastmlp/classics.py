@@ -9,6 +9,7 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .base_estimator import restored_on_error
 from .checks import check_integer, check_real
 from .choices import make_optimizer
 from .model import MLP
@@ -106,16 +107,17 @@ class Perceptron(OneLayerClassifier):
 
     def fit(self, X, y):
         """Learn from rows X of shape (n_samples, n_features) and labels y of shape (n_samples,)."""
-        X, targets = self._start(X, y, "step", "perceptron", low=0)
+        with restored_on_error(self, dict(vars(self)), Exception):
+            X, targets = self._start(X, y, "step", "perceptron", low=0)
         self.errors_, self.converged_ = [], False
         while len(self.errors_) < self.max_iter and not self.converged_:
             self.model_.fit(X, targets, epochs=1, batch_size=1, shuffle=self.shuffle)
+            if self.model_.epoch == len(self.errors_):  # interrupted or diverged, and a warning said so
+                break
             self.errors_.append(self.model_.history["loss"][-1] * len(X))
             self.converged_ = self.errors_[-1] == 0
-            if self.model_.interrupted:
-                break
         self.n_iter_ = len(self.errors_)
-        if not self.converged_ and not self.model_.interrupted:
+        if not self.converged_ and self.n_iter_ == self.max_iter:
             warnings.warn(
                 f"the perceptron still makes errors after {self.n_iter_} passes: perhaps no straight line parts the "
                 "classes. A hidden layer can (MLPClassifier); otherwise raise max_iter.",
@@ -161,7 +163,8 @@ class Adaline(OneLayerClassifier):
 
     def fit(self, X, y):
         """Learn from rows X of shape (n_samples, n_features) and labels y of shape (n_samples,)."""
-        X, targets = self._start(X, y, "identity", "squared_error", low=-1)
+        with restored_on_error(self, dict(vars(self)), Exception):
+            X, targets = self._start(X, y, "identity", "squared_error", low=-1)
         self.model_.fit(X, targets, self.max_iter, self.batch_size, shuffle=self.shuffle)
         self.losses_ = self.model_.history["loss"]
         self.n_iter_ = len(self.losses_)

@@ -12,9 +12,11 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d, validate_data
 
+from fastmlp.kernels.network import loss_row
 from fastmlp.kernels.rules import LOSSES
 
 from .base_estimator import BaseMLP
+from .choices import check_loss
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -233,9 +235,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         else:
             self._check_classes(unique_labels(y))
         targets = self._label_binarizer().transform(y)
-        if self.loss == "cross_entropy":
+        self._targets = None if self.loss == "cross_entropy" else self._target_range()
+        if self._targets is None:
             return X, targets
-        low, high = self._target_range()
+        low, high = self._targets
         return X, low + (high - low) * (targets.toarray() if issparse(targets) else targets)
 
     def _target_range(self):
@@ -249,9 +252,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _confidence(self, output):
         """Outputs as probabilities: of each label by itself, or adding up to 1 where there are several classes."""
-        if self.loss == "cross_entropy":
+        if self._targets is None:
             return output
-        low, high = self._target_range()
+        low, high = self._targets
         share = np.clip((output - low) / (high - low), 0, 1)
         if self._label_type != "multiclass":
             return share
@@ -283,13 +286,27 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
 
     def _loss_and_output(self):
-        if self.loss != "cross_entropy":
-            return self.loss, "logistic"
+        if self.loss == "cross_entropy":
+            return self._cross_entropy()
+        if loss_row(check_loss(self.loss)[0]).link is not None:
+            raise ValueError(f"loss must be 'cross_entropy' or for numbers, as 'squared_error', got {self.loss!r}.")
+        return self.loss, "logistic"
+
+    def _cross_entropy(self):
         if self._label_type == "multiclass":
             return "categorical_cross_entropy", "softmax"
         return "binary_cross_entropy", "logistic"
 
+    def _may_have(self, loss, output_activation):
+        if self._targets is None:
+            return (loss, output_activation) == self._cross_entropy()
+        return loss_row(loss).link is None and output_activation == "logistic"
+
     def _check_outputs(self):
+        if self._targets is not None:
+            low, high = map(float, self._targets)
+            if not 0 <= low < high <= 1:
+                raise ValueError(f"targets {self._targets}")
         super()._check_outputs()
         n_outputs = 1 if self._label_type == "binary" else len(self.classes_)
         if self.classes_.ndim != 1 or n_outputs != self.n_outputs_:

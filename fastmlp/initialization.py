@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.utils import check_array
 
 from fastmlp.kernels.network import aligned_zeros, layer_views, slope_views
 
@@ -94,6 +95,8 @@ def check_init(given):
         return name, check_real("scale of init", scale, 0, open_low=True)
     if isinstance(given, str) or not isinstance(given, (tuple, list)):
         return known("init", given, INITIALIZERS)
+    if not given or any(not isinstance(pair, (tuple, list)) or len(pair) != 2 for pair in given):
+        raise ValueError(f"init must be a name, (name, scale), or (W, b) for each layer of weights, got {given!r}.")
     return given
 
 
@@ -126,7 +129,5 @@ def _given(parameters, layers, arrays):
     if found != shapes:
         raise ValueError(f"init must give (W, b) of shapes {shapes}, got {found}.")
     for (W, b), (given_W, given_b) in zip(layers, arrays):
-        W[...], b[...] = given_W, given_b
-    if not np.isfinite(parameters).all():
-        raise ValueError("init holds infinity or NaN.")
+        W[...], b[...] = check_array(given_W, dtype=W.dtype), check_array(given_b, dtype=W.dtype, ensure_2d=False)
     return parameters

@@ -3,7 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
 
+from .checks import check_integer, check_real
 from .lbfgs import loss_and_gradient_in_blocks
 
 
@@ -63,7 +65,7 @@ class GradientCheck(NamedTuple):
     """Largest relative error of a model's gradient, that of each layer, and how many parameters were looked at.
 
     The relative error of a parameter is |g - numeric| / (|g| + |numeric| + the mean size of all): below 1e-6 a gradient
-    is right, above 1e-3 a formula is wrong; in between there may be corners (ReLU) near by.
+    is right, above 1e-3 a formula is wrong; in between there may be corners (ReLU) near by. NaN counts as infinite.
     """
 
     largest: float
@@ -91,7 +93,9 @@ def check_gradients(model, X, y, sample_weight=None, *, step=1e-5, n_parameters=
     -------
     GradientCheck
     """
-    X, y, sample_weight = model._rows(X, y, sample_weight)
+    check_real("step", step, 0, open_low=True)
+    check_integer("n_parameters", n_parameters, 1)
+    X, y, sample_weight = model._rows(X.toarray() if issparse(X) else X, y, sample_weight)
     if model._state is None:
         model.build(X.shape[1])
     network, parameters = model.network, model.parameters.astype(np.float64)
@@ -107,7 +111,7 @@ def check_gradients(model, X, y, sample_weight=None, *, step=1e-5, n_parameters=
 
     gradient = loss_and_gradient(parameters)[1]
     chosen = np.random.RandomState(0).permutation(parameters.size)[:n_parameters]
-    floor = np.abs(gradient).mean() + 1e-12
+    floor = np.abs(gradient[np.isfinite(gradient)]).sum() / gradient.size + 1e-12
     starts = np.array([block.start for block in network.blocks])
     errors = [0.0] * len(starts)
     for i in chosen:
@@ -118,5 +122,5 @@ def check_gradients(model, X, y, sample_weight=None, *, step=1e-5, n_parameters=
         numeric = (upper - loss_and_gradient(shifted)[0]) / (2 * step)
         error = abs(gradient[i] - numeric) / (abs(gradient[i]) + abs(numeric) + floor)
         layer = int(np.searchsorted(starts, i, side="right")) - 1
-        errors[layer] = max(errors[layer], float(error))
+        errors[layer] = max(errors[layer], float(error) if np.isfinite(error) else np.inf)
     return GradientCheck(max(errors), tuple(errors), len(chosen))

@@ -25,7 +25,8 @@ class Layer(NamedTuple):
     units : int
     activation : str or (function, derivative), default='relu'
         A name of the table ACTIVATIONS (``help(fastmlp.kernels.activations)``), or two plain functions of the
-        pre-activation z, a number, which Numba compiles: full speed on the backends 'cython' and 'numba'.
+        pre-activation z, a number, which Numba compiles: full speed on the backends 'cython' and 'numba'. What they
+        capture is as it was when they were first used, and they must not raise.
     dropout : float in [0, 1), default=0
         Share of the outputs that training drops in each step; the others are scaled up by 1 / (1 - dropout), so that
         predictions are made with the expected activations (Srivastava et al. 2014). Not for the last layer.
@@ -58,6 +59,14 @@ def skips_of(layers, n_inputs):
     return tuple(skips) if any(skips) else ()
 
 
+def try_own_rules(backend, network, parameters):
+    """Use a user's own functions once: what cannot be compiled is to be refused before anything is changed."""
+    if all(isinstance(choice, str) for choice in (*network.activations, network.loss)):
+        return
+    row = np.zeros((1, network.sizes[0]), parameters.dtype)
+    backend.loss_and_gradient(network, parameters, row, np.zeros((1, network.sizes[-1]), parameters.dtype))
+
+
 def checked_layers(layers):
     """Layers from what a user gave for them."""
     layers = [Layer(*check_layer(layer)) for layer in layers]
@@ -68,6 +77,8 @@ def checked_layers(layers):
         check_real(f"dropout of layer {number}", layer.dropout, 0, 1, open_high=True)
         if check_integer(f"skip of layer {number}", layer.skip, 0) == 1 or layer.skip > number:
             raise ValueError(f"skip of layer {number} must be 0 or between 2 and {number}, got {layer.skip}.")
+        if not isinstance(layer.skip_weights, (bool, np.bool_)):
+            raise ValueError(f"skip_weights of layer {number} must be True or False, got {layer.skip_weights!r}.")
     if layers[-1].dropout:
         raise ValueError("the last layer can have no dropout: its outputs are the predictions.")
     return layers
@@ -85,8 +96,8 @@ class LayeredNetwork:
         if dtype is None or np.dtype(dtype) not in (np.float32, np.float64):
             raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
         self._state = None
-        self.input_dropout = check_real("input_dropout", input_dropout, 0, 1, open_high=True)
-        self.input_noise = check_real("input_noise", input_noise, 0)
+        self._input_dropout = check_real("input_dropout", input_dropout, 0, 1, open_high=True)
+        self._input_noise = check_real("input_noise", input_noise, 0)
         self.optimizer = optimizer
         self.alpha = check_real("alpha", alpha, 0)
         penalties = {"l1": l1, "activity_l1": activity_l1, "activity_l2": activity_l2}
@@ -111,6 +122,14 @@ class LayeredNetwork:
     @property
     def backend_reason_(self):
         return self._backend.reason
+
+    @property
+    def input_dropout(self):
+        return self._input_dropout
+
+    @property
+    def input_noise(self):
+        return self._input_noise
 
     @property
     def epoch(self):
@@ -181,13 +200,14 @@ class LayeredNetwork:
         """What is random in training, or None."""
         dropout = [layer.dropout for layer in self.layers]
         activations = [layer.activation for layer in self.layers]
-        return noise_for(activations, seed, self.input_dropout, self.input_noise, dropout)
+        return noise_for(activations, seed, self._input_dropout, self._input_noise, dropout)
 
     def build(self, n_inputs):
         """Draw initial weights for inputs of that many columns. ``fit`` does it where it has not been done."""
         network = self._network_for(n_inputs)
         parameters = initial_parameters(network, self.init, network.activations, self._random_state, self.dtype)
         optimizer = check_optimizer("sgd") if self.optimizer == "lbfgs" else self.optimizer
+        try_own_rules(self._backend.module, network, parameters)
         seed = int(self._random_state.randint(2**63 - 1, dtype=np.int64)) if self._is_noisy() else 0
         self._network, self._state = network, TrainingState.start(parameters, optimizer, seed)
         return self

@@ -84,7 +84,7 @@ class MLP(TrainedNetwork):
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_inputs)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            For a softmax output also class numbers 0 to n_outputs - 1.
+            For 'categorical_cross_entropy' also class numbers 0 to n_outputs - 1.
         epochs : int, default=10
             Passes over the rows ('lbfgs': iterations). An epoch that Ctrl-C cut short is finished first and counts.
         batch_size : int or None, default=32
@@ -100,7 +100,8 @@ class MLP(TrainedNetwork):
         monitor : bool, default=False
             Whether to note, after each epoch and for each layer, the norm of the gradient over all rows
             ('gradient_norm' in ``history``), the norm of the epoch's change of weights ('update_norm'), and of hidden
-            layers how many units give 0 for every row ('dead_units'). It costs about half an epoch more.
+            layers how many units give 0 for every row ('dead_units'). It costs a gradient over all rows and a
+            prediction of each layer.
         progress : bool, default=False
             Whether to show a progress bar on stderr.
 
@@ -138,9 +139,11 @@ class MLP(TrainedNetwork):
                 stopping.note(self.history["validation_loss"][-1])
             if watched is not None:
                 watched.note()
-            bar.set_postfix({name: f"{curve[-1]:.4g}" for name, curve in curves(self.history).items()}, refresh=False)
+            if progress:
+                last = {name: f"{curve[-1]:.4g}" for name, curve in curves(self.history).items()}
+                bar.set_postfix(last, refresh=False)
 
-        self.interrupted = False
+        self.interrupted, diverged = False, False
         with bar, ThreadLimit(self.n_jobs), Interruption() as interruption:
             try:
                 if self.optimizer == "lbfgs":
@@ -158,6 +161,7 @@ class MLP(TrainedNetwork):
                 if interruption.requested:  # in the last moment
                     raise Interrupted
             except Diverged:
+                diverged = True
                 self._warn_diverged(f"in epoch {self.epoch + 1}; the weights of the end of epoch {self.epoch}")
             except KeyboardInterrupt:  # a second Ctrl-C, perhaps between a chunk and its bookkeeping
                 self._state.drop_epoch_in_progress()
@@ -165,7 +169,7 @@ class MLP(TrainedNetwork):
             except Interrupted:
                 self.interrupted = True
                 warnings.warn(f"Training interrupted by user in epoch {self.epoch + 1}; the weights so far are kept.")
-        if not self.interrupted:
+        if not (self.interrupted or diverged):
             stopping.restore_best()
         return self
 

@@ -8,10 +8,12 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import column_or_1d, validate_data
 
+from fastmlp.kernels.network import loss_row
 from fastmlp.kernels.rules import LOSSES
 
 from .base_estimator import BaseMLP
 from .checks import check_numeric
+from .choices import check_loss
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -24,7 +26,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     loss : str, the result of ``make_loss`` or (function, derivative), default='squared_error'
         scikit-learn's: half the squared error (mean over outputs), or 'poisson', half the Poisson deviance, which
         predicts through an exponential and needs y >= 0. Beside them 'mean_squared_error', 'absolute_error', 'huber',
-        'quantile' (``make_loss("quantile", level=0.9)``), or two plain functions of (prediction, target).
+        'quantile' (``make_loss("quantile", level=0.9)``), or two plain functions of (prediction, target), summed over
+        outputs.
     hidden_layer_sizes : int or array-like of shape (n_layers - 2,), default=(100,)
         Units of each hidden layer; empty for a linear model.
     activation : str, (function, derivative) or list, default='relu'
@@ -225,12 +228,19 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         check_numeric(y)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if self.loss == "poisson" and y.min() < 0:
+        if self._loss_and_output()[1] == "exp" and y.min() < 0:
             raise ValueError(f"loss='poisson' needs y >= 0, but the smallest y is {y.min():g}.")
         return X, y
 
     def _loss_and_output(self):
-        return self.loss, "exp" if self.loss == "poisson" else "identity"
+        link = loss_row(check_loss(self.loss)[0]).link
+        if link not in (None, "exp"):
+            raise ValueError(f"loss {self.loss!r} is for classes: MLPClassifier has it.")
+        return self.loss, link or "identity"
+
+    def _may_have(self, loss, output_activation):
+        link = loss_row(loss).link
+        return link in (None, "exp") and output_activation == (link or "identity")
 
     def _decode(self, output):
         return output.ravel() if self.n_outputs_ == 1 else output

@@ -29,12 +29,14 @@ class StochasticFit:
 
     def _follows(self, schedule):
         """Whether the rate follows one of scikit-learn's schedules: they are not for Adam."""
-        return self.learning_rate == schedule and self.solver != "adam"
+        solver = self.solver[0] if isinstance(self.solver, tuple) else self.solver
+        return self.learning_rate == schedule and solver != "adam"
 
     def _fit_stochastic(self, kernels, X, y, sample_weight, held_out, incremental, interruption):
         if self._training is None or not incremental:
-            seed = 0 if self._noise is None else int(self._random_state.randint(2**63 - 1, dtype=np.int64))
-            self._training = TrainingState.start(self._parameters, optimizer_of(self, self._network), seed)
+            self._training = TrainingState.start(self._parameters, optimizer_of(self, self._network))
+        if self._noise is not None and not self._training.seed:
+            self._training.seed = int(self._random_state.randint(2**63 - 1, dtype=np.int64))
         if not hasattr(self, "loss_curve_") or self.early_stopping != (self.best_loss_ is None):
             self._start_curves()  # an earlier fit had another solver or rule for stopping
         n_rows = X.shape[0]

@@ -9,16 +9,12 @@ from fastmlp.kernels.network import Penalty, aligned_copy, first_layers, loss_ro
 
 from . import backends, lbfgs
 from .checks import check_integer
+from .choices import name_of
 from .layered_network import LayeredNetwork
 from .prediction import predict_rows, sample_rows
 from .saving import Savable
 from .threads import ThreadLimit
 from .training import TrainingState
-
-
-def name_of(choice):
-    """The name of an activation or loss, a user's own included."""
-    return choice if isinstance(choice, str) else choice.function.__name__
 
 
 def check_history(value):

@@ -35,14 +35,16 @@ def train_epoch(
     penalty_sum, penalty, noise, rates,
 ):  # fmt: skip
     results = np.array([loss_sum, penalty_sum, 0.0])
-    extras, demands = extras_of(network, optimizer, penalty, noise)
-    train = _train
-    if batch_size == 1 and demands == NO_DEMANDS and is_online(network, optimizer, extras):
-        train = _train_online
-    train(
-        engine, network, optimizer, parameters, slots, np.empty(0, parameters.dtype), step, X, y, order, batch_size,
-        sample_weight, alpha, extras, demands, noise, rates, results,
-    )  # fmt: skip
+    extras, demands, plain = extras_of(network, optimizer, penalty, noise)
+    if batch_size == 1 and plain:
+        _train_online(
+            engine, network, optimizer, parameters, slots, step, X, y, order, sample_weight, alpha, rates, results
+        )
+    else:
+        _train(
+            engine, network, optimizer, parameters, slots, np.empty(0, parameters.dtype), step, X, y, order, batch_size,
+            sample_weight, alpha, extras, demands, noise, rates, results,
+        )  # fmt: skip
     return float(results[0]), float(results[1]), int(results[2])
 
 
@@ -50,7 +52,7 @@ def loss_and_gradient(engine, network, parameters, X, y, sample_weight, alpha, p
     parameters = parameters if parameters.flags.writeable else parameters.copy()
     results, gradient = np.zeros(3), np.empty_like(parameters)
     slots = np.empty((0, parameters.size), parameters.dtype)
-    extras, demands = extras_of(network, NO_OPTIMIZER, penalty, noise)
+    extras, demands, _ = extras_of(network, NO_OPTIMIZER, penalty, noise)
     _train(
         engine, network, NO_OPTIMIZER, parameters, slots, gradient, 0, X, y, np.arange(len(X)), len(X), sample_weight,
         alpha, extras, demands, noise, None, results,
@@ -58,17 +60,12 @@ def loss_and_gradient(engine, network, parameters, X, y, sample_weight, alpha, p
     return results[0] / len(X), results[1] / len(X), gradient
 
 
-def is_online(network, optimizer, extras):
-    """Whether online.py knows all that is asked for."""
-    if network.skips or optimizer.layer_rates or extras[: sharing.LAYERS].any():
-        return False
-    return not any(activation_row(name).of_input for name in network.activations)
-
-
 def extras_of(network, optimizer, penalty, noise):
-    """(what a run asks for beside its network, as sharing.py lays it out; the Demands on a plan that follow)."""
+    """(what a run asks for beside its network, as sharing.py lays it out; the Demands on a plan that follow; whether
+    online.py knows all of it)."""
     # Neither the rate nor the seed matters, and both change often.
-    return _extras(network, optimizer.name, *optimizer[3:8], penalty, None if noise is None else noise[1:])
+    asked = optimizer.weight_decay, optimizer.clip_norm, optimizer.clip_value, optimizer.max_norm, optimizer.layer_rates
+    return _extras(network, optimizer.name, *asked, penalty, None if noise is None else noise[1:])
 
 
 @lru_cache(maxsize=64)
@@ -97,7 +94,9 @@ def _extras(network, optimizer, weight_decay, clip_norm, clip_value, max_norm, l
         activity=penalty.activity_l1 > 0 or penalty.activity_l2 > 0,
         by_matrix=clip_norm > 0 or max_norm > 0,
     )
-    return extras, demands
+    plain = demands == NO_DEMANDS and not network.skips and not layer_rates and not extras[: sharing.LAYERS].any()
+    plain = plain and not any(activation_row(name).of_input for name in network.activations)
+    return extras, demands, plain
 
 
 def _train(
@@ -141,9 +140,8 @@ def _train(
 
 
 def _train_online(
-    engine, network, optimizer, parameters, slots, gradient, step, X, y, order, batch_size, sample_weight, alpha,
-    extras, demands, noise, rates, results,
-):  # fmt: skip
+    engine, network, optimizer, parameters, slots, step, X, y, order, sample_weight, alpha, rates, results
+):
     plan = online_plan(engine, network, parameters.dtype)
     codes = engine.optimizer_codes(optimizer.name, parameters.dtype)
     weight = np.empty(0, parameters.dtype) if sample_weight is None else sample_weight
@@ -196,7 +194,7 @@ def forward(engine, network, parameters, X, only_if_finite, noise):
 def _outputs_and_sum(engine, network, parameters, X, noise):
     """(outputs, a sum of X that is finite only if X is)."""
     out = np.empty((len(X), network.sizes[-1]), parameters.dtype)
-    extras, demands = extras_of(network, NO_OPTIMIZER, NO_PENALTY, noise)
+    extras, demands, _ = extras_of(network, NO_OPTIMIZER, NO_PENALTY, noise)
     plan = plan_of(engine, network, parameters.dtype, min(PREDICT_ROWS, max(len(X), 1)), PREDICTION, demands)
     n_threads = plan.n_threads(len(X))
     buffers, sums = plan.take_buffers(n_threads), np.zeros(n_threads)
@@ -216,10 +214,22 @@ def _outputs_and_sum(engine, network, parameters, X, noise):
 
 def row_predictor(engine, network, parameters):
     if network.skips or any(activation_row(name).learned is not None for name in network.activations):
-        parameters = parameters.copy()
-        return lambda x: forward(engine, network, parameters, x.reshape(1, -1), False, None)[0]
+        return _predictor_by_forward(engine, network, parameters.copy())
     plan = online_plan(engine, network, parameters.dtype)
     return engine.entries.RowPredictor(plan, network.sizes[0], network.sizes[-1], engine.read_only(parameters))
+
+
+def _predictor_by_forward(engine, network, parameters):
+    """For what online.py does not know; the same checks and the same array each time as RowPredictor's."""
+    n_inputs, out = network.sizes[0], np.empty(network.sizes[-1], parameters.dtype)
+
+    def predict(x):
+        if x.size != n_inputs or x.dtype != parameters.dtype:
+            raise ValueError(f"the row must be {n_inputs} numbers of the model's dtype.")
+        out[:] = forward(engine, network, parameters, np.ascontiguousarray(x).reshape(1, -1), False, None)[0]
+        return out
+
+    return predict
 
 
 def update(engine, optimizer, parameters, gradient, slots, step):

@@ -248,7 +248,7 @@ def penalties_of(
         for i in range(start, stop, tile_rows()):
             n = min(tile_rows(), stop - i) * fan_out
             part: Vector = at(W, i * fan_out)
-            pieces[i // tile_rows()] = alpha / 2 * sum_of_squares(part, n)
+            pieces[i // tile_rows()] = alpha / 2 * sum_of_squares(part, n) if alpha > 0 else 0.0
             if lasso > 0:
                 total: float = 0.0
                 for j in range(n):

@@ -4,6 +4,7 @@ A piece is compiled once per rule and dtype, cached on disk, and handed to the e
 combination of rules compiles nothing new, and the engine is compiled once per dtype.
 """
 
+import dis
 import hashlib
 from functools import cache
 from pathlib import Path
@@ -50,9 +51,27 @@ def _is_own(rule):
     return rule in rules.RULES
 
 
-def _callable(rule):
-    """A rule as compiled loops can call it."""
-    return numba.njit(error_model="numpy")(rule) if isinstance(rule, FunctionType) and not _is_own(rule) else rule
+def _callable(rule, *kinds):
+    """A rule as compiled loops can call it: a user's must give a number, whatever it is given."""
+    if _is_own(rule) or not isinstance(getattr(rule, "py_func", rule), FunctionType):
+        return rule
+    code = getattr(rule, "py_func", rule).__code__
+    if any(step.opname in ("RAISE_VARARGS", "RERAISE") for step in dis.get_instructions(code)):
+        raise ValueError(f"{name_of(rule)} must not raise: compiled loops cannot stop. Let it return math.nan.")
+    compiled = numba.njit(error_model="numpy")(rule) if isinstance(rule, FunctionType) else rule
+    try:
+        compiled.get_call_template(kinds, {})  # compiles, and knows of defaults
+    except NumbaError as error:
+        raise ValueError(f"Numba cannot compile {name_of(rule)}, of numbers and functions of math: {error}") from error
+    result = compiled.nopython_signatures[-1].return_type
+    if not isinstance(result, (types.Number, types.Boolean)):
+        raise ValueError(f"{name_of(rule)} must give a number whatever it is given; Numba finds {result}.")
+    return compiled
+
+
+def name_of(rule):
+    """What a user would know it by."""
+    return getattr(rule, "__name__", repr(rule))
 
 
 def _compile(function, rule, *arguments):
@@ -60,15 +79,9 @@ def _compile(function, rule, *arguments):
 
     Around a user's rule nothing is cached on disk: a name is not enough to know it by.
     """
-    function.__qualname__ = f"{function.__name__}_{rule.__name__}_{SOURCE_HASH}"
+    function.__qualname__ = f"{function.__name__}_{name_of(rule)}_{SOURCE_HASH}"
     how = COMPILE if _is_own(rule) else COMPILE | {"cache": False}
-    try:
-        piece = numba.cfunc(types.float64(*arguments), nopython=True, **how)(function)
-    except NumbaError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise ValueError(
-            f"Numba cannot compile {rule.__name__}: write it with numbers and the functions of math. {reason}"
-        ) from error
+    piece = numba.cfunc(types.float64(*arguments), nopython=True, **how)(function)
     _keep_alive.append(piece)
     return piece.address
 
@@ -117,7 +130,7 @@ def deviation(name, dtype):
 
 
 def _function_of_z(given, rowwise, dtype):
-    rule, pointer = _callable(given), types.CPointer(dtype)
+    rule, pointer = _callable(given, dtype), types.CPointer(dtype)
 
     def elementwise(z, rows, columns, stride):
         if columns == stride:  # rows without a gap are one long row
@@ -158,11 +171,11 @@ def _learned(row, dtype):
 
 @cache
 def derivative(name, dtype):
-    """piece(a, delta, rows, columns, stride): dLoss/da in ``delta`` becomes dLoss/dz. None for a learned rule."""
+    """piece(a, delta, rows, columns, stride): dLoss/da in ``delta`` becomes dLoss/dz; no piece for a learned rule."""
     row, pointer = activation_row(name), types.CPointer(dtype)
     if row.learned is not None:
         return NO_RULE
-    rule = _callable(row.derivative)
+    rule = _callable(row.derivative, dtype)
 
     def elementwise(a, delta, rows, columns, stride):
         if columns == stride:
@@ -186,7 +199,8 @@ def derivative(name, dtype):
 def loss(name, dtype):
     """piece(p, t, w, delta, n, options) -> sum of w loss(p_j, t_j); delta_j <- w loss'(p_j, t_j)."""
     row, pointer = loss_row(name), types.CPointer(dtype)
-    value, slope, n_options, mean = _callable(row.function), _callable(row.derivative), len(row.options), row.mean
+    value, slope = _callable(row.function, dtype, dtype), _callable(row.derivative, dtype, dtype)
+    n_options, mean = len(row.options), row.mean
 
     def weighted_sum(p, t, w, delta, n, options):
         total = 0.0

@@ -124,24 +124,36 @@ LINKED_DELTAS = {
 }
 
 
+def _one_by_one(function, *arrays):
+    """A user's own function, called number by number; NaN where Python raises and compiled code would not."""
+
+    def value(*numbers):
+        try:
+            return function(*numbers)
+        except (ArithmeticError, ValueError):
+            return np.nan
+
+    return np.vectorize(value, otypes=[arrays[0].dtype])(*arrays)
+
+
 def _activate(activation, z, slope):
-    """f(z); a user's own function is called number by number."""
+    """f(z)."""
     if not isinstance(activation, str):
-        return np.vectorize(activation.function, otypes=[z.dtype])(z)
+        return _one_by_one(activation.function, z)
     return (ACTIVATIONS[activation](z, slope) if slope.size else ACTIVATIONS[activation](z)).astype(z.dtype, copy=False)
 
 
 def _slopes(activation, z, slope):
     """da/dz."""
     if not isinstance(activation, str):
-        return np.vectorize(activation.derivative, otypes=[z.dtype])(z)
+        return _one_by_one(activation.derivative, z)
     return (DERIVATIVES[activation](z, slope) if slope.size else DERIVATIVES[activation](z)).astype(z.dtype, copy=False)
 
 
 def _row_losses(network, p, t):
     if isinstance(network.loss, str):
         return LOSSES[network.loss](p, t, *network.loss_options)
-    return np.vectorize(network.loss.function, otypes=[p.dtype])(p, t).sum(axis=1)
+    return _one_by_one(network.loss.function, p, t).sum(axis=1)
 
 
 def _output_delta(network, z, p, t, slope):
@@ -151,7 +163,7 @@ def _output_delta(network, z, p, t, slope):
     if isinstance(network.loss, str):
         error = LOSS_DERIVATIVES[network.loss](p, t, *network.loss_options)
     else:
-        error = np.vectorize(network.loss.derivative, otypes=[p.dtype])(p, t)
+        error = _one_by_one(network.loss.derivative, p, t)
     if network.activations[-1] == "softmax":
         return p * (error - np.sum(p * error, axis=1, keepdims=True))
     return error * _slopes(network.activations[-1], z, slope)

@@ -106,7 +106,7 @@ def test_given_initial_weights_and_scales():
     assert np.abs(MLP([(50, "tanh")], init=("uniform", 0.5)).build(50).weights[0]).max() == pytest.approx(0.5, rel=0.01)
     with pytest.raises(ValueError, match=r"must give \(W, b\) of shapes .*3, 2.* got .*2, 2"):
         MLP([(2, "identity")], init=[(np.eye(2), np.ones(2))]).build(3)
-    with pytest.raises(ValueError, match="infinity or NaN"):
+    with pytest.raises(ValueError, match="contains NaN"):
         MLP([(1, "identity")], init=[([[np.nan]], [0])]).build(1)
 
 
@@ -355,3 +355,110 @@ def test_defaults_of_a_name_are_those_of_the_table():
         assert made.options == tuple(row.options.values())
         assert make_optimizer(name=name, learning_rate=0.5).learning_rate == 0.5
     assert {name for name in ACTIVATIONS if name not in HIDDEN} == {"softmax"}
+
+
+# What a review of strangers found.
+
+
+def test_a_refused_function_leaves_everything_as_it_was(backend):
+    def text(z):
+        return None if z > 2 else z
+
+    def raising(z):
+        if z > 1:
+            raise ValueError("no")
+        return z
+
+    estimator = MLPRegressor("squared_error", (5,), max_iter=5, random_state=0, backend=backend).fit(X, Y)
+    before = estimator.predict(X)
+    for wrong in (text, raising) if backend != "numpy" else ():
+        with pytest.raises(ValueError, match=r"must give a number|cannot compile|must not raise"):
+            estimator.set_params(activation=(lambda z, wrong=wrong: wrong(0.5), wrong)).partial_fit(X, Y)
+        np.testing.assert_array_equal(estimator.predict(X), before)
+        model = MLP([Layer(3, (lambda z: z, wrong)), Layer(2, "identity")], backend=backend)
+        with pytest.raises(ValueError, match=r"must give a number|cannot compile|must not raise|fails for"):
+            model.fit(X, Y)
+        assert model._state is None
+
+
+def test_arithmetic_that_python_refuses_is_nan_or_infinite_on_every_backend(backend):
+    def mish(z):
+        return z * math.tanh(math.log1p(math.exp(z)))
+
+    model = MLP([Layer(3, (mish, lambda z: 1.0)), Layer(2, "identity")], random_state=0, backend=backend).build(3)
+    assert np.isfinite(model.predict(X)).all()
+    with np.errstate(over="ignore"):
+        assert model.predict(1e5 * X).shape == (60, 2)
+
+
+def test_what_was_fitted_counts_not_what_was_set_later(tmp_path):
+    given = {"loss": "squared_error", "target_values": (0.1, 0.9), "max_iter": 3, "random_state": 0}
+    classifier = MLPClassifier((5,), **given).fit(X, LABELS)
+    before = classifier.predict_proba(X)
+    for change in ({"target_values": (0, 1)}, {"loss": "cross_entropy"}, {"target_values": (3, 1)}):
+        np.testing.assert_array_equal(classifier.set_params(**change).predict_proba(X), before)
+    regressor = MLPRegressor("squared_error", (5,), max_iter=2).fit(X, Y).set_params(loss=make_loss("huber"))
+    for model in (classifier, regressor):
+        model.save(tmp_path / "m")
+        np.testing.assert_array_equal(load(tmp_path / "m").predict(X), model.predict(X))
+
+
+def test_compiled_prediction_of_skips_refuses_rows_that_it_would_misread(backend):
+    model = MLP([Layer(4, "prelu"), Layer(2, "identity", skip=2)], backend=backend).build(3)
+    predict = model.compile_predict()
+    if backend != "numpy":
+        for wrong in (np.zeros(2, "f4"), np.zeros(0, "f4"), np.zeros(4, "f4"), np.zeros(3, "f8")):
+            with pytest.raises(ValueError, match="must be 3 numbers"):
+                predict(wrong)
+        assert predict(np.zeros(3, "f4")) is predict(np.ones(3, "f4"))
+
+
+def test_poisson_with_make_loss_and_losses_for_classes():
+    counts = np.floor(Y)
+    regressor = MLPRegressor(make_loss("poisson"), (5,), max_iter=3, random_state=0).fit(X, counts)
+    assert regressor.out_activation_ == "exp"
+    with pytest.raises(ValueError, match="needs y >= 0"):
+        regressor.fit(X, -counts - 1)
+    with pytest.raises(ValueError, match="is for classes"):
+        MLPRegressor(make_loss("binary_cross_entropy")).fit(X, Y)
+    with pytest.raises(ValueError, match="'cross_entropy' or for numbers"):
+        MLPClassifier(loss=make_loss("categorical_cross_entropy")).fit(X, LABELS)
+
+
+MORE_WRONG = [
+    (
+        lambda: MLP([Layer(3), Layer(2), Layer(1, "identity", skip=2, skip_weights=0.5)]),
+        "skip_weights of layer 3 ",
+    ),
+    (lambda: MLP([(1, "identity")], optimizer=("adam",)), "optimizer must be a name or the result of make_optimizer"),
+    (lambda: make_optimizer("sgd", schedule=("cosine",)), "schedule must be a name or the result of make_schedule"),
+    (lambda: make_optimizer("sgd", layer_rates=3), "layer_rates must be a number for each layer"),
+    (lambda: MLP([(1, "identity")], ("huber", 2.0)), "made by make_loss"),
+    (lambda: MLP([(1, ACTIVATIONS["tanh"])]), "goes by its name"),
+    (lambda: MLP([(1, "identity")], LOSSES["mean_squared_error"]), "goes by its name"),
+    (lambda: MLP([(1, "identity")], init=[]), "init must be a name"),
+    (lambda: MLP([(1, "identity")], init=[1, 2]), "init must be a name"),
+    (lambda: MLP([(1, "identity")], init=[(np.ones((1, 1)) * 1j, [0])]).build(1), "Complex"),
+    (lambda: check_gradients(MLP([(1, "identity")]), X, Y[:, 0], step=0), "step must be"),
+    (lambda: check_gradients(MLP([(1, "identity")]), X, Y[:, 0], n_parameters=0), "n_parameters must be"),
+]
+
+
+@pytest.mark.parametrize("call, message", MORE_WRONG)
+def test_what_strangers_tried_is_named_too(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_check_gradients_does_not_overlook_nan():
+    model = MLP([Layer(4, (lambda z: z, lambda z: math.nan if z < 0 else 5.0)), Layer(2, "identity")], random_state=0)
+    assert check_gradients(model, X, Y).largest == math.inf
+
+
+def test_noise_switched_on_later_has_a_seed_of_its_own():
+    seeds = set()
+    for seed in (1, 2):
+        estimator = MLPRegressor("squared_error", (5,), max_iter=2, random_state=seed).fit(X, Y)
+        seeds.add(estimator.set_params(dropout=0.5).partial_fit(X, Y)._training.seed)
+    assert len(seeds) == 2
+    assert 0 not in seeds

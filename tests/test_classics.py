@@ -105,3 +105,17 @@ def test_regressions_equal_scikit_learns(backend):
     logistic = logistic_regression(alpha=1.0, **given).fit(X, y > 1, 1000)
     theirs = LogisticRegression(C=1.0, tol=1e-8, max_iter=1000).fit(X, y > 1)
     np.testing.assert_allclose(logistic.predict(X)[:, 0], theirs.predict_proba(X)[:, 1], atol=2e-3)
+
+
+def test_a_refused_fit_leaves_the_perceptron_as_it_was():
+    perceptron = Perceptron().fit(GATES, AND)
+    with pytest.raises(ValueError, match="two classes"):
+        perceptron.fit(GATES[:, :1], [1, 1, 1, 1])
+    assert perceptron.predict(GATES).tolist() == AND
+
+
+def test_a_diverging_perceptron_stops_and_says_so():
+    with pytest.warns(ConvergenceWarning, match="diverged"):
+        perceptron = Perceptron(1e308, max_iter=5).fit(1e10 * rng.standard_normal((30, 2)), rng.randint(2, size=30))
+    assert perceptron.n_iter_ < 5
+    assert not perceptron.converged_

@@ -33,17 +33,7 @@ def test_parameters_are_scikit_learns_then_ours(kind):
         (p.name, p.default, p.kind) for p in theirs.values()
     ]
     extra = list(ours)[len(theirs) :]
-    both = [
-        "l1",
-        "activity_l1",
-        "activity_l2",
-        "dropout",
-        "input_dropout",
-        "input_noise",
-        "init",
-        "skip",
-        "skip_weights",
-    ]
+    both = ["l1", "activity_l1", "activity_l2", "dropout", "input_dropout", "input_noise", "init", "skip"]
     own = {"MLPClassifier": ["loss", "target_values"], "MLPRegressor": []}
     assert extra == ["backend", "n_jobs", *both, "skip_weights", *own[kind]]
     assert all(ours[name].kind is inspect.Parameter.KEYWORD_ONLY for name in extra)

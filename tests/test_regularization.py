@@ -9,9 +9,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 import fastmlp
 from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor, dead_units, make_optimizer
+from fastmlp.kernels import plan
 from fastmlp.kernels.network import Noise
-from fastmlp.kernels.plan import THREAD_FLOPS
-from fastmlp.threads import ThreadLimit
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -116,8 +115,11 @@ def test_interrupted_dropout_goes_on_bit_for_bit(tmp_path):
     np.testing.assert_array_equal(MLP.load(tmp_path / "m").fit(X, y, 3).parameters, whole.parameters)
 
 
-def test_same_bits_for_every_number_of_threads():
-    """With all that special layers can do, on work that is worth threads."""
+@pytest.mark.parametrize("batch_size", [48, 256])
+def test_same_bits_for_every_number_of_threads(batch_size, monkeypatch):
+    """With all that special layers can do: rows in groups whose gradients are added up, and parts of every matrix."""
+    monkeypatch.setattr(plan, "CALL_FLOPS", 0)
+    monkeypatch.setattr(plan, "THREAD_FLOPS", 1)
     rows = np.random.RandomState(1).standard_normal((1024, 96)).astype("f4")
     layers = [
         Layer(128, "prelu", dropout=0.2), Layer(128, "gelu", skip=2, dropout=0.1),
@@ -126,11 +128,10 @@ def test_same_bits_for_every_number_of_threads():
     found = []
     for n_threads in (1, 2, 3):
         given = make_optimizer("adamw", 0.01, clip_norm=0.5, max_norm=1.5)
-        model = MLP(layers, "huber", given, l1=0.1, activity_l2=0.01, input_noise=0.1, random_state=0)
-        with ThreadLimit(n_threads):
-            model.fit(rows, rows[:, :3], 2, 256)
-            found.append((model.parameters.copy(), model.history["loss"], model.predict(rows, mc_samples=3)[1]))
-    assert 6 * model.n_parameters * 256 > 3 * THREAD_FLOPS
+        model = MLP(
+            layers, "huber", given, l1=0.1, activity_l2=0.01, input_noise=0.1, random_state=0, n_jobs=n_threads
+        ).fit(rows, rows[:, :3], 2, batch_size)
+        found.append((model.parameters.copy(), model.history["loss"], model.predict(rows, mc_samples=3)[1]))
     for other in found[1:]:
         np.testing.assert_array_equal(found[0][0], other[0])
         assert found[0][1] == other[1]

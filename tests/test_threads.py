@@ -75,7 +75,9 @@ def test_a_prediction_is_limited(monkeypatch):
     from fastmlp.kernels import cython_cpu
 
     original = cython_cpu.forward
-    monkeypatch.setattr(cython_cpu, "forward", lambda *args: (seen.append(blas_threads()), original(*args))[1])
+    monkeypatch.setattr(
+        cython_cpu, "forward", lambda *args, **more: (seen.append(blas_threads()), original(*args, **more))[1]
+    )
     model = MLPClassifier(max_iter=5, n_jobs=1, tol=1e9, n_iter_no_change=1).fit(X, y)
     network = MLP([(1, "identity")], n_jobs=1).fit(X, y)
     with threadpool_limits(2, user_api="blas"):
