@@ -61,7 +61,7 @@ def _callable(rule, *kinds):
     compiled = numba.njit(error_model="numpy")(rule) if isinstance(rule, FunctionType) else rule
     try:
         compiled.get_call_template(kinds, {})  # compiles, and knows of defaults
-    except NumbaError as error:
+    except (NumbaError, TypeError, ValueError) as error:
         raise ValueError(f"Numba cannot compile {name_of(rule)}, of numbers and functions of math: {error}") from error
     result = compiled.nopython_signatures[-1].return_type
     if not isinstance(result, (types.Number, types.Boolean)):
