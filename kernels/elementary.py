@@ -77,20 +77,25 @@ def exponential(z):
     return (T(1) + remainder(reduced(z, n))) * power_of_two(half) * power_of_two(n - half)
 
 
-def exponential_minus_one(z):
-    """e^z - 1, which keeps the digits of a small z; for |z| up to 40 and all z below."""
+def scaled_remainder(z):
+    """e^z - 1, which keeps the digits of a small z; for |z| up to 40."""
     T = type(z)
-    z = T(-40) if z < T(-40) else z
     n = round_to_integer(z * T(1.4426950408889634))
     scale = power_of_two(n)
     return scale * remainder(reduced(z, n)) + (scale - T(1))
+
+
+def exponential_minus_one(z):
+    """The same for all z below 40."""
+    T = type(z)
+    return scaled_remainder(T(-40) if z < T(-40) else z)
 
 
 def hyperbolic_tangent(z):
     """tanh z = t / (t + 2) with t = e^(2|z|) - 1."""
     T = type(z)
     x = abs(z + z)
-    t = exponential_minus_one(T(40) if x > T(40) else x)
+    t = scaled_remainder(T(40) if x > T(40) else x)
     t = t / (t + T(2))
     return -t if z < T(0) else t
 
@@ -190,6 +195,6 @@ def reciprocal(z):
 
 
 POLYNOMIALS = [
-    remainder, reduced, exponential, exponential_minus_one, hyperbolic_tangent, log_one_plus, arc_tangent, normal_tail,
-    halley_step, reciprocal,
+    remainder, reduced, exponential, scaled_remainder, exponential_minus_one, hyperbolic_tangent, log_one_plus,
+    arc_tangent, normal_tail, halley_step, reciprocal,
 ]  # fmt: skip
