@@ -8,7 +8,8 @@ from fastmlp.kernels.rules import OPTIMIZERS
 from .checks import check_network, check_real
 from .choices import check_loss, check_optimizer, check_schedule, make_schedule
 from .layered_network import Layer, checked_layers, skips_of
-from .training import check_layer_rates, noise_for
+from .training import noise_for
+from .training_state import check_layer_rates
 
 SCIKIT_SCHEDULES = "constant", "invscaling", "adaptive"  # which keep scikit-learn's meaning
 SOLVERS = ("lbfgs", *OPTIMIZERS)

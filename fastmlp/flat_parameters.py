@@ -8,7 +8,7 @@ from .architecture import check_skips
 from .checks import check_integer, check_network, check_real
 from .choices import check_loss
 from .saving import Savable
-from .training import TrainingState
+from .training_state import TrainingState
 
 # What fit leaves behind, beside the network and its training state.
 FITTED = (

@@ -14,7 +14,8 @@ from .checks import check_integer, check_layer, check_network, check_real, check
 from .choices import check_activation, check_loss, check_optimizer
 from .initialization import check_init, initial_parameters
 from .schedules import Plateau
-from .training import TrainingState, check_layer_rates, noise_for
+from .training import noise_for
+from .training_state import TrainingState, check_layer_rates
 
 
 class Layer(NamedTuple):

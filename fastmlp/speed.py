@@ -6,7 +6,8 @@ import numpy as np
 
 from . import backends
 from .checks import check_targets
-from .training import Epochs, TrainingState
+from .training import Epochs
+from .training_state import TrainingState
 
 
 def samples_per_second(model, X, y, names, batch_size, rounds=5):

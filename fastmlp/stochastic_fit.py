@@ -9,7 +9,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
 from .architecture import optimizer_of, penalty_of
-from .training import Diverged, Epochs, Interrupted, TrainingState
+from .training import Diverged, Epochs, Interrupted
+from .training_state import TrainingState
 
 DIVERGED = (
     "Training diverged in iteration {iteration}: loss or weights are no longer finite. The weights of the end of "

@@ -14,7 +14,7 @@ from .layered_network import LayeredNetwork
 from .prediction import predict_rows, sample_rows
 from .saving import Savable
 from .threads import ThreadLimit
-from .training import TrainingState
+from .training_state import TrainingState
 
 
 def check_history(value):
