@@ -12,8 +12,12 @@ def predict_rows(backend, network, parameters, X, noise=None):
     if X.shape[1] != network.sizes[0]:  # the kernels would read beyond the rows
         raise ValueError(f"X has {X.shape[1]} columns, but the network has {network.sizes[0]} inputs.")
     if not issparse(X):
-        return backend.forward(network, parameters, np.ascontiguousarray(X, dtype), noise=noise)
-    X = X.tocsr().astype(dtype, copy=False)
+        X = np.ascontiguousarray(X, dtype)
+        if noise is None:
+            return backend.forward(network, parameters, X)
+    else:
+        X = X.tocsr().astype(dtype, copy=False)
+    # Random numbers go by the place in a block: the same blocks, dense or sparse, make the same numbers.
     block = max(1, DENSE_BLOCK_BYTES // (X.shape[1] * dtype.itemsize))
     blocks = (take_rows(X, slice(start, start + block)) for start in range(0, X.shape[0], block))
     return np.concatenate([

@@ -5,10 +5,11 @@ import pickle
 import joblib
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn.exceptions import ConvergenceWarning
 
 import fastmlp
-from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor, dead_units, make_optimizer
+from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor, dead_units, make_optimizer, prediction
 from fastmlp.kernels import plan
 from fastmlp.kernels.network import Noise
 
@@ -54,6 +55,15 @@ def test_predictions_of_a_network_with_dropout_are_quiet_and_those_of_samples_va
     again = model.predict(X, mc_samples=400)
     np.testing.assert_array_equal(mean, again[0])
     np.testing.assert_array_equal(spread, again[1])
+
+
+def test_samples_of_sparse_rows_are_those_of_dense_ones(backend, monkeypatch):
+    monkeypatch.setattr(prediction, "DENSE_BLOCK_BYTES", 30 * X.shape[1] * 4)  # blocks of 30, 30 and 20 rows
+    model = noisy_model(backend=backend).build(4)
+    for dense, sparse in zip(model.predict(X, mc_samples=5), model.predict(csr_array(X), mc_samples=5)):
+        np.testing.assert_allclose(sparse, dense, rtol=1e-6)
+    first, second = model.predict(np.vstack([X[:30]] * 2), mc_samples=5)[0].reshape(2, 30)
+    assert not np.isclose(first, second).any()
 
 
 def test_spread_of_samples_equals_that_of_the_passes(backend):
