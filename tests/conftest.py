@@ -1,12 +1,16 @@
 """Shared by all tests: every backend in turn, and data that a machine may or may not have."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 import fastmlp
 from fastmlp import backends
+
+# A shell that runs the suite in the background makes it ignore the Ctrl-C that tests send to themselves and to others.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header():
