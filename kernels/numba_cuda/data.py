@@ -1,0 +1,74 @@
+"""Rows on their way to the device: those that are there stay, others come in blocks while the last are learned from."""
+
+import numpy as np
+from numba import cuda
+
+from fastmlp.kernels.numba_cuda import devices
+
+STREAMED_BYTES = 2**27  # of rows in a block that comes by itself
+KEPT_FREE = 0.2  # share of free memory that is left to workspaces
+
+
+def is_there(array):
+    """Whether an array lies in the device's memory."""
+    return cuda.is_cuda_array(array)
+
+
+def on_device(array, stream=0):
+    """A device array: a view of the given one, or a copy. Kernels want at least one number."""
+    if is_there(array):
+        return cuda.as_cuda_array(array)
+    return cuda.to_device(array if array.size else np.zeros((1,) * array.ndim, array.dtype), stream)
+
+
+def hold(*arrays):
+    """The arrays (or None) on the device, or as they are where there is no room: then rows come when they are used."""
+    n_bytes = sum(array.nbytes for array in arrays if array is not None and not is_there(array))
+    if n_bytes > (1 - KEPT_FREE) * devices.free_bytes():
+        return arrays
+    return tuple(None if array is None else on_device(array) for array in arrays)
+
+
+class _Slot:
+    """Page-locked room for a block of rows, its place on the device, and how far both have been used."""
+
+    def __init__(self, arrays, height):
+        self.here = [cuda.pinned_array((height, *array.shape[1:]), array.dtype) for array in arrays]
+        self.there = [cuda.device_array(array.shape, array.dtype) for array in self.here]
+        self.copied, self.used = cuda.event(), cuda.event()
+
+    def take(self, arrays, rows, copies, stream):
+        """Queue the copy of some rows of each array; ``stream`` goes on when it is done."""
+        n = len(rows)
+        self.copied.synchronize()
+        for array, here in zip(arrays, self.here):
+            np.take(array, rows, axis=0, out=here[:n], mode="clip")
+        self.used.wait(copies)
+        for here, there in zip(self.here, self.there):
+            there[:n].copy_to_device(here[:n], stream=copies)
+        self.copied.record(copies)
+        self.copied.wait(stream)
+        return [there[:n] for there in self.there]
+
+
+def blocks_of_rows(X, y, sample_weight, order, batch_size, stream):
+    """(X, y, sample_weight, order) on the device, in blocks of whole batches: one block if X is there already.
+
+    What is done with a block is queued on ``stream`` before the next is asked for.
+    """
+    if is_there(X):
+        weight = np.ones(1, y.dtype) if sample_weight is None else sample_weight
+        yield [on_device(array, stream) for array in (X, y, weight, order)]
+        return
+    arrays = [X, y] if sample_weight is None else [X, y, sample_weight]
+    height = max(1, STREAMED_BYTES // (X.shape[1] * X.itemsize * batch_size)) * batch_size
+    height = min(height, len(order))
+    in_turn = on_device(np.arange(height), stream)
+    nothing = on_device(np.ones(1, y.dtype), stream)
+    copies = cuda.stream()
+    slots = [_Slot(arrays, height) for _ in range(1 if height == len(order) else 2)]
+    for number, start in enumerate(range(0, len(order), height)):
+        slot, rows = slots[number % len(slots)], order[start : start + height]
+        X_there, y_there, *weight_there = slot.take(arrays, rows, copies, stream)
+        yield X_there, y_there, weight_there[0] if weight_there else nothing, in_turn[: len(rows)]
+        slot.used.record(stream)

@@ -1,0 +1,35 @@
+"""Sums over a block's threads, in an order that depends on the number of threads alone."""
+
+from numba import cuda
+
+from fastmlp.kernels.numba_cuda.device_rules import device
+
+WARP = 32
+ALL_LANES = 0xFFFFFFFF
+
+
+@device
+def block_sum(value):
+    """The sum of float64 ``value`` over the threads of the block, for all of them; whole warps only."""
+    of_warps = cuda.shared.array(WARP, "float64")
+    distance = WARP // 2
+    while distance > 0:
+        value += cuda.shfl_xor_sync(ALL_LANES, value, distance)
+        distance //= 2
+    if cuda.threadIdx.x % WARP == 0:
+        of_warps[cuda.threadIdx.x // WARP] = value
+    cuda.syncthreads()
+    total = 0.0
+    for warp in range(cuda.blockDim.x // WARP):
+        total += of_warps[warp]
+    cuda.syncthreads()  # before the next sum
+    return total
+
+
+@device
+def sum_over_rows(values, order, begin, rows):
+    """The sum of ``values`` of the rows that ``order`` names."""
+    total = 0.0
+    for r in range(cuda.threadIdx.x, rows, cuda.blockDim.x):
+        total += values[order[begin + r]]
+    return block_sum(total)

@@ -1,0 +1,47 @@
+"""Kernels of the contract's small pieces: an activation's derivative, and one optimizer step."""
+
+from functools import cache
+
+from numba import cuda
+
+from fastmlp.kernels.network import activation_row
+from fastmlp.kernels.numba_cuda.device_learning import learner, rate_correction
+from fastmlp.kernels.numba_cuda.device_rules import device_rule
+
+THREADS = 256
+
+
+@cache
+def derivative_kernel(activation, dtype):
+    """derive(output, delta): delta, dLoss/da of each row, becomes dLoss/dz."""
+    row = activation_row(activation)
+    derivative = device_rule(row.derivative, dtype)
+
+    @cuda.jit(launch_bounds=THREADS)
+    def elementwise(output, delta):
+        columns = delta.shape[1]
+        for item in range(cuda.grid(1), delta.size, cuda.gridsize(1)):
+            i, j = item // columns, item % columns
+            delta[i, j] *= derivative(output[i, j])
+
+    @cuda.jit(launch_bounds=THREADS)
+    def rowwise(output, delta):
+        for i in range(cuda.grid(1), delta.shape[0], cuda.gridsize(1)):
+            derivative(output[i], delta[i], delta.shape[1])
+
+    return rowwise if row.rowwise else elementwise
+
+
+@cache
+def update_kernel(optimizer, dtype):
+    """update(parameters, gradient, slots, rate, step, extras, options): one step of every parameter."""
+    learn, correction_of = learner(optimizer, dtype), rate_correction(optimizer)
+
+    @cuda.jit(launch_bounds=THREADS)
+    def update(parameters, gradient, slots, rate, step, extras, options):
+        correction = correction_of(step, options)
+        n = parameters.size
+        for p in range(cuda.grid(1), n, cuda.gridsize(1)):
+            learn(p, gradient[p], False, 1.0, rate, correction, parameters, slots, n, extras, options)
+
+    return update
