@@ -97,7 +97,7 @@ def loop(backend, kernel, W, delta):
     return runs[kernel], {"tanh": 2, "activation_derivative": 3}[kernel] * z.nbytes
 
 
-@pytest.mark.parametrize("backend", backends.MODULES)
+@pytest.mark.parametrize("backend", backends.ON_CPU)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kernel", PRODUCTS + LOOPS)

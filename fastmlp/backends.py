@@ -4,8 +4,13 @@ from functools import cache
 from importlib import import_module
 from typing import NamedTuple
 
-# In the order in which "auto" tries them.
-MODULES = {"cython": "cython_cpu", "numba": "numba_cpu", "numpy": "numpy_reference"}
+from . import cost_model
+
+# In the order in which "auto" tries them, but for the GPU's, which has to be faster (cost_model.py).
+MODULES = {
+    "cython": "cython_cpu", "numba": "numba_cpu", "numpy": "numpy_reference", "cuda": "numba_cuda.contract",
+}  # fmt: skip
+ON_CPU = ("cython", "numba", "numpy")
 
 NAMES = ("auto", *MODULES)
 
@@ -36,13 +41,20 @@ def why_not(name):
     return None
 
 
+def gpu_name():
+    """What the GPU of backend 'cuda' calls itself."""
+    return import_module("fastmlp.kernels.numba_cuda.devices").current().name
+
+
 def works(name):
     """Whether a backend of that name can be had here."""
     return name == "auto" or (name in MODULES and why_not(name) is None)
 
 
-def choose(name="auto"):
+def choose(name="auto", work=None):
     """The Backend of that name, or the best one that works for "auto".
+
+    ``work``, a cost_model.Work, says what for: without it "auto" stays on the CPU.
 
     Raises
     ------
@@ -55,8 +67,10 @@ def choose(name="auto"):
         raise ValueError(f"backend must be one of {', '.join(map(repr, NAMES))}, got {name!r}.")
     reason = "asked for"
     if name == "auto":
-        name = next(candidate for candidate in MODULES if why_not(candidate) is None)
+        name = next(candidate for candidate in ON_CPU if why_not(candidate) is None)
         reason = REASONS[name]
+        if work is not None and cost_model.gpu_may_be_there():
+            name, reason = cost_model.compare(work, name, reason, why_not("cuda"), gpu_name)
     elif why_not(name) is not None:
         raise ImportError(f"backend {name!r} does not work here: {why_not(name)}. backend='auto' takes one that does.")
     return Backend(name, import_module(f"fastmlp.kernels.{MODULES[name]}"), reason)

@@ -18,6 +18,7 @@ from fastmlp.kernels.rules import ACTIVATIONS
 from . import backends, lbfgs
 from .architecture import SCIKIT_SCHEDULES, SOLVERS, network_of, noise_of, optimizer_of, penalty_of
 from .checks import check_integer, check_weights
+from .device_rows import to_host
 from .flat_parameters import FlatParameters
 from .initialization import INITIALIZERS, check_init, initial_parameters
 from .interruption import Interruption
@@ -165,6 +166,7 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
             raise ValueError(f"hidden_layer_sizes must be > 0 and integers, got {hidden}.")
         self.backend_, _, self.backend_reason_ = backends.choose(self.backend)
         first_pass = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        X, y, sample_weight = map(to_host, (X, y, sample_weight))
         X, y = self._validate_input(X, y, incremental, first_pass, classes)
         sample_weight = check_weights(sample_weight, X, X.dtype)
         y = y.reshape(-1, 1) if y.ndim == 1 else y
@@ -252,8 +254,13 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
             if output is not None:
                 return output
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
+        X = self._checked(X)
         return self._forward(X)
+
+    def _checked(self, X):
+        """Rows to predict from, as scikit-learn wants them."""
+        X = to_host(X)
+        return validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
 
     def _is_plain(self, X):
         """Whether scikit-learn's validation, which takes its time, could find nothing but infinity or NaN."""
@@ -292,7 +299,7 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
             raise ValueError(
                 "mc_samples needs an estimator fitted with dropout or noise: every pass would be the same."
             )
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
+        X = self._checked(X)
         kernels, noise = backends.choose(self.backend).module, self._noise._replace(seed=self._training.seed)
         with ThreadLimit(self.n_jobs):
             return sample_rows(kernels, self._network, self._current_parameters(), X, noise, mc_samples, transform)

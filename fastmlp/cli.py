@@ -11,7 +11,7 @@ import click
 from fastmlp import __version__
 from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
 
-from . import backends
+from . import backends, cost_model
 from .saving import check_destination
 
 HIDDEN_ACTIVATIONS = [name for name, row in ACTIVATIONS.items() if not row.rowwise]
@@ -164,6 +164,19 @@ def info():
     for library in threadpool_info():
         if library["user_api"] == "blas":
             click.echo(f"BLAS {library['internal_api']} {library['version']}: {library['num_threads']} threads")
+
+
+@main.command()
+def measure():
+    """Measure a few networks on CPU and GPU, so that the backend 'auto' knows which to take."""
+    from .speed import measure_gpu
+
+    reason = backends.why_not("cuda")
+    if reason is not None:
+        raise click.ClickException(f"there is no GPU to measure: {reason}")
+    for name, cpu, gpu in measure_gpu():
+        click.echo(f"{name}: {cpu * 1e6:.0f} us a step on the CPU, {gpu * 1e6:.0f} us on the GPU")
+    click.echo(f"kept in {cost_model.FILE}")
 
 
 def check_output(path, *inputs):

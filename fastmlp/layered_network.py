@@ -12,6 +12,7 @@ from fastmlp.kernels.rules import Activation
 from . import backends
 from .checks import check_integer, check_layer, check_network, check_real, check_targets, check_weights
 from .choices import check_activation, check_loss, check_optimizer
+from .device_rows import check_device_rows, is_on_gpu, to_host
 from .initialization import check_init, initial_parameters
 from .schedules import Plateau
 from .training import noise_for
@@ -214,14 +215,22 @@ class LayeredNetwork:
         return self
 
     def _inputs(self, X):
-        with np.errstate(over="ignore"):  # a value too large for float32 is refused as infinite
-            X = check_array(X, accept_sparse="csr", dtype=self.dtype, order="C", input_name="X")
+        X = self._checked_inputs(X)
         if self._state is not None and X.shape[1] != self.network.sizes[0]:
             raise ValueError(f"X has {X.shape[1]} columns, but the network has {self.network.sizes[0]} inputs.")
         return X
 
+    def _checked_inputs(self, X):
+        if is_on_gpu(X) and self.backend == "cuda":
+            from fastmlp.kernels.numba_cuda.pieces import all_finite
+
+            return check_device_rows(X, self.dtype, all_finite)
+        X = to_host(X)
+        with np.errstate(over="ignore"):  # a value too large for float32 is refused as infinite
+            return check_array(X, accept_sparse="csr", dtype=self.dtype, order="C", input_name="X")
+
     def _rows(self, X, y, sample_weight):
         """Checked (X, y, weights) in the model's dtype."""
         X = self._inputs(X)
-        y = check_targets(y, self.loss, self.layers[-1].units, X, self.dtype)
-        return X, y, check_weights(sample_weight, X, self.dtype)
+        y = check_targets(to_host(y), self.loss, self.layers[-1].units, X, self.dtype)
+        return X, y, check_weights(to_host(sample_weight), X, self.dtype)

@@ -32,9 +32,9 @@ def loss_and_gradient_in_blocks(backend, network, parameters, X, y, sample_weigh
         if interruption is not None and interruption.requested:
             raise Interrupted
         rows = slice(start, start + block)
-        X_block = np.ascontiguousarray(take_rows(X, rows), dtype)
+        X_block = take_rows(X, rows, dtype)
         weight = None if sample_weight is None else sample_weight[rows].astype(dtype, copy=False)
-        share = float(len(X_block)) if weight is None else float(weight.sum())
+        share = float(X_block.shape[0]) if weight is None else float(weight.sum())
         if share == 0:
             continue
         data_loss, more, slope = backend.loss_and_gradient(

@@ -5,8 +5,9 @@ import warnings
 from sklearn.exceptions import ConvergenceWarning
 from tqdm import tqdm
 
-from . import lbfgs
+from . import backends, lbfgs
 from .checks import check_integer
+from .cost_model import Work
 from .early_stopping import EarlyStopping
 from .inspection import Monitor, curves
 from .interruption import Interruption
@@ -126,6 +127,9 @@ class MLP(TrainedNetwork):
                 raise ValueError("patience needs validation_data: their loss says when to stop.")
         if self._state is None:
             self.build(X.shape[1])
+        if self._asked_backend == "auto" and self.optimizer != "lbfgs":
+            work = Work(self._network, batch_size, epochs * -(-X.shape[0] // batch_size))
+            self._backend = backends.choose("auto", work)
         total = epochs if self.optimizer == "lbfgs" else epochs * X.shape[0] - self._state.position
         bar = tqdm(total=total, unit=" iterations" if self.optimizer == "lbfgs" else " rows", unit_scale=True,
                    disable=not progress)  # fmt: skip

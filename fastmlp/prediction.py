@@ -12,7 +12,7 @@ def predict_rows(backend, network, parameters, X, noise=None):
     if X.shape[1] != network.sizes[0]:  # the kernels would read beyond the rows
         raise ValueError(f"X has {X.shape[1]} columns, but the network has {network.sizes[0]} inputs.")
     if not issparse(X):
-        X = np.ascontiguousarray(X, dtype)
+        X = take_rows(X, slice(None), dtype)
         if noise is None:
             return backend.forward(network, parameters, X)
     else:

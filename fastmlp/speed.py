@@ -4,7 +4,7 @@ import statistics
 
 import numpy as np
 
-from . import backends
+from . import backends, cost_model
 from .checks import check_targets
 from .training import Epochs
 from .training_state import TrainingState
@@ -32,3 +32,32 @@ def samples_per_second(model, X, y, names, batch_size, rounds=5):
             run.run()
             rates[name].append((run.rows_done - rows) / (run.seconds - seconds))
     return {name: statistics.median(values) for name, values in rates.items()}
+
+
+# Inputs, hidden layers, outputs, rows of a batch and of an epoch: what a cost model is fitted to.
+MEASURED = [
+    (8, (64, 64), 1, 32, 6_400),
+    (32, (128, 128), 2, 256, 51_200),
+    (784, (128,), 10, 128, 12_800),
+    (64, (64,) * 4, 64, 8192, 65_536),
+    (784, (512, 512), 10, 256, 12_800),
+]
+
+
+def measure_gpu():
+    """Fit the cost model of ``backend="auto"`` to steps measured here, on the CPU and on the GPU, and keep it.
+
+    Yields (network as text, seconds of a step on the CPU, on the GPU), row by row.
+    """
+    from .model import MLP
+
+    cpu, rng, rows = backends.choose().name, np.random.RandomState(0), []
+    for n_inputs, hidden, n_outputs, batch_size, n_rows in MEASURED:
+        model = MLP([*((width, "relu") for width in hidden), (n_outputs, "identity")], random_state=0).build(n_inputs)
+        X, y = rng.standard_normal((n_rows, n_inputs)), rng.standard_normal((n_rows, n_outputs))
+        rates = samples_per_second(model, X, y, [cpu, "cuda"], batch_size)
+        work = cost_model.Work(model.network, batch_size, 1)
+        rows.append((work.step_flops, batch_size / rates[cpu], batch_size / rates["cuda"]))
+        yield f"{'-'.join(map(str, model.network.sizes))}, batch {batch_size}", *rows[-1][1:]
+    flops, *seconds = zip(*rows)
+    cost_model.save(backends.gpu_name(), cpu, *(cost_model.fit_speed(flops, column) for column in seconds))

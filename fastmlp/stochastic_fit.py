@@ -8,7 +8,9 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
+from . import backends
 from .architecture import optimizer_of, penalty_of
+from .cost_model import Work
 from .training import Diverged, Epochs, Interrupted
 from .training_state import TrainingState
 
@@ -42,6 +44,10 @@ class StochasticFit:
             self._start_curves()  # an earlier fit had another solver or rule for stopping
         n_rows = X.shape[0]
         batch_size = min(200 if self.batch_size == "auto" else self.batch_size, n_rows)
+        if self.backend == "auto":
+            n_steps = -(-n_rows // batch_size) * (1 if incremental else self.max_iter)
+            work = Work(self._network, int(batch_size), n_steps)
+            self.backend_, kernels, self.backend_reason_ = backends.choose("auto", work)
         epochs = Epochs(
             kernels, self._network, self._training, X, y, sample_weight, batch_size=int(batch_size),
             alpha=float(self.alpha), penalty=penalty_of(self),

@@ -11,6 +11,7 @@ from scipy.sparse import issparse
 
 from fastmlp.kernels.network import NO_PENALTY, Network, Noise, activation_row, loss_row
 
+from .device_rows import is_on_gpu
 from .schedules import factors
 from .training_state import TrainingState
 
@@ -33,9 +34,10 @@ def reported_loss(network, data_loss, penalty):
     return data_loss / (network.sizes[-1] if loss_row(network.loss).averaged else 1) + penalty
 
 
-def take_rows(X, rows):
-    """Rows of a dense or CSR matrix as a dense block in C order."""
-    return X[rows].toarray() if issparse(X) else X[rows]
+def take_rows(X, rows, dtype=None):
+    """Rows of a dense or CSR matrix as a dense block in C order, of ``dtype`` if given. On a GPU they stay there."""
+    block = X[rows].toarray() if issparse(X) else X[rows]
+    return block if dtype is None or is_on_gpu(block) else np.ascontiguousarray(block, dtype)
 
 
 def noise_for(activations, seed, input_dropout=0.0, input_deviation=0.0, dropout=()):
@@ -62,6 +64,7 @@ class Epochs:
         self.shuffle, self.interruption, self.on_rows = shuffle, interruption, on_rows
         self.seconds = 0.0  # spent in native calls
         self.rows_done = 0
+        self._held = None if issparse(X) else backend.hold(X, y, sample_weight)
         self._order = np.arange(X.shape[0])
         if state.order is not None and len(state.order) != X.shape[0]:
             state.drop_epoch_in_progress()
@@ -126,10 +129,11 @@ class Epochs:
         return state.optimizer.learning_rate * factors(schedule, state.plateau, *progress)
 
     def _may_split_steps(self):
-        """Whether a step is no more than a gradient and an update."""
+        """Whether a step is no more than a gradient and an update, and no GPU makes it."""
         optimizer = self.state.optimizer
         bounds = optimizer.weight_decay, optimizer.clip_norm, optimizer.clip_value, optimizer.max_norm
-        return self.noise is None and not any(bounds) and not optimizer.layer_rates
+        on_host = self._held is None or self._held[0] is self.X
+        return on_host and self.noise is None and not any(bounds) and not optimizer.layer_rates
 
     def _run_large_step(self):
         """A step that takes too long for Ctrl-C to wait for: its rows pass in blocks, the update comes at the end."""
@@ -174,13 +178,14 @@ class Epochs:
         if self._flops_per_row * self.batch_size > LARGE_STEP_FLOPS and self._may_split_steps():
             self._run_large_step()
             return
-        state, weight = self.state, self.sample_weight
+        state = self.state
         n_rows = self.batch_size * int(max(1, min(self._batches, self._max_batches, len(state.order))))
         rows = state.order[state.position : state.position + n_rows]
-        X, y, order = self.X, self.y, rows
-        if issparse(X):
-            X, y, order = take_rows(X, rows), y[rows], np.arange(len(rows))
-            weight = None if weight is None else weight[rows]
+        if issparse(self.X):
+            weight = None if self.sample_weight is None else self.sample_weight[rows]
+            X, y, order = take_rows(self.X, rows), self.y[rows], np.arange(len(rows))
+        else:
+            (X, y, weight), order = self._held, rows
         start = time.perf_counter()
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # divergence is reported once, as such
             state.loss_sum, state.penalty_sum, n_steps = self.backend.train_epoch(

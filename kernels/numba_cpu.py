@@ -53,6 +53,10 @@ def weight_gradient(X, delta):
     return compiled.weight_gradient(_engine, X, delta)
 
 
+def hold(X, y, sample_weight=None):
+    return X, y, sample_weight
+
+
 def forward(network, parameters, X, only_if_finite=False, noise=None):
     return compiled.forward(_engine, network, parameters, X, only_if_finite, noise)
 

@@ -26,7 +26,7 @@ def data_folder():
     return Path(folder)
 
 
-@pytest.fixture(params=backends.MODULES)
+@pytest.fixture(params=backends.ON_CPU)
 def backend(request):
     """The name of each backend in turn. All must work where the suite runs."""
     assert backends.why_not(request.param) is None

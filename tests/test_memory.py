@@ -59,7 +59,7 @@ def test_lbfgs_passes_its_rows_in_blocks(monkeypatch):
     assert peak(lambda: network.fit(X, X[:, 0], epochs=2)) < 8 * MIB  # the hidden layer of all rows is 30 MiB
 
 
-@pytest.mark.parametrize("name", backends.MODULES)
+@pytest.mark.parametrize("name", backends.ON_CPU)
 def test_a_memory_mapped_file_is_learned_from(tmp_path, name):
     rows = np.random.RandomState(0).standard_normal((300, 3)).astype("f4")
     np.save(tmp_path / "X.npy", rows)
@@ -84,7 +84,7 @@ fit(np.load({path!r}, mmap_mode="r"))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of memory are read from /proc")
-@pytest.mark.parametrize("name", backends.MODULES)
+@pytest.mark.parametrize("name", backends.ON_CPU)
 def test_a_memory_mapped_file_may_be_larger_than_the_memory(tmp_path, name):
     """366 MiB of rows with 128 MiB to be had: no part of a fit makes a copy of them, or a mask of their size."""
     path = tmp_path / "X.npy"

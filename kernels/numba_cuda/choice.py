@@ -9,6 +9,7 @@ WARP = 32
 NARROW = 128  # the widest layer of networks that go by tiles
 ONE_BLOCK_FLOPS = 1e6  # of a step: a block makes them in the time of a few barriers of the grid
 TILE_HEIGHT = 32  # rows that a block takes through all layers at a time
+LEAST_TILES = 0.25  # tiles for each multiprocessor, below which the whole grid shares each layer
 BLOCK_THREADS, GRID_THREADS, TILE_THREADS = 512, 256, 256  # at most
 STATIC_SHARED = 1024  # bytes that kernels take beside their workspace
 
@@ -58,7 +59,7 @@ def training_launch(network, features, n_slots, dtype, batch_size, device):
         layout = Layout(network, features, batch_size, *tiles)
         size = n * (1 + n_slots) + layout.n_flipped + layout.size
         return _placed(BLOCK, layout, 1, threads, size, dtype, device)
-    if widest <= NARROW and batch_size >= TILE_HEIGHT * device.processors // 4:
+    if widest <= NARROW and batch_size >= LEAST_TILES * TILE_HEIGHT * device.processors:
         layout = Layout(network, features, TILE_HEIGHT, 8, 4)
         blocks = min(device.processors, -(-batch_size // TILE_HEIGHT))
         return _placed(TILES, layout, blocks, TILE_THREADS, layout.size + n, dtype, device)

@@ -8,7 +8,9 @@ from typing import NamedTuple
 from numba import cuda
 
 LEAST_CAPABILITY = (7, 5)
+LEAST_DRIVER = (13, 0)
 INSTALL = "pip install 'fastmlp[cuda]'"
+USUAL_SHARED_BYTES = 48 * 1024  # of a block; for more a kernel needs leave
 
 
 class Device(NamedTuple):
@@ -18,6 +20,14 @@ class Device(NamedTuple):
     capability: tuple[int, int]
     processors: int
     shared_bytes: int
+
+
+class DeviceError(RuntimeError):
+    """The GPU failed; the host's weights are those of before the call."""
+
+
+def _dotted(pair):
+    return ".".join(map(str, pair))
 
 
 @cache
@@ -30,15 +40,30 @@ def current():
         If there is none that works; the message says what is missing and how to get it.
     """
     if find_spec("numba_cuda") is None:
-        raise ImportError(f"the package numba-cuda is not installed: {INSTALL}")
+        raise ImportError(f"it needs the package numba-cuda: {INSTALL}")
     if not cuda.is_available():
-        why = cuda.cuda_error() or "none is visible"
-        raise ImportError(f"no NVIDIA GPU with a driver for CUDA 13 was found: {why}")
-    device = cuda.get_current_device()
+        why = " ".join((cuda.cuda_error() or "none is visible").split()).rstrip(".")
+        raise ImportError(f"no NVIDIA GPU was found ({why}); it needs one, with a driver for CUDA {LEAST_DRIVER[0]}")
+    from numba.cuda.cudadrv.driver import driver
+
+    if driver.get_version() < LEAST_DRIVER:
+        raise ImportError(
+            f"the NVIDIA driver is for CUDA {_dotted(driver.get_version())}, too old: it needs one for CUDA "
+            f"{_dotted(LEAST_DRIVER)} or newer (version 580 or newer)"
+        )
+    try:
+        device = cuda.get_current_device()
+        cuda.current_context()
+    except Exception as error:
+        raise ImportError(
+            f"the NVIDIA GPU cannot be used: {_first_line(error)}. nvidia-smi shows who holds it"
+        ) from error
     name = device.name.decode() if isinstance(device.name, bytes) else device.name
     if device.compute_capability < LEAST_CAPABILITY:
-        found, least = (".".join(map(str, pair)) for pair in (device.compute_capability, LEAST_CAPABILITY))
-        raise ImportError(f"{name} has compute capability {found}, but {least} or newer is needed")
+        raise ImportError(
+            f"{name} has compute capability {_dotted(device.compute_capability)}: it needs "
+            f"{_dotted(LEAST_CAPABILITY)} or newer"
+        )
     return Device(
         name, tuple(device.compute_capability), device.MULTIPROCESSOR_COUNT,
         device.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
@@ -50,6 +75,51 @@ def free_bytes():
     return cuda.current_context().get_memory_info().free
 
 
+def compiled_for(kernel, arguments):
+    """The kernel compiled and loaded for arguments of these types."""
+    return kernel.compile(tuple(kernel.typeof_pyval(argument) for argument in arguments))
+
+
+def allow_shared(kernel, arguments, n_bytes):
+    """Let a kernel have more shared memory than is usual."""
+    from cuda.bindings import driver
+
+    function = compiled_for(kernel, arguments)._codelibrary.get_cufunc()
+    most = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    (status,) = driver.cuKernelSetAttribute(most, n_bytes, function.handle, cuda.get_current_device().id)
+    if status != driver.CUresult.CUDA_SUCCESS:
+        raise DeviceError(f"a kernel cannot have {n_bytes} bytes of shared memory: {status.name}")
+
+
+def most_blocks(kernel, arguments, threads, shared_bytes):
+    """How many blocks can wait for each other."""
+    return compiled_for(kernel, arguments).max_cooperative_grid_blocks(threads, shared_bytes)
+
+
+def _first_line(error):
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def is_of_memory(error):
+    """Whether the device has run out of memory."""
+    return "OUT_OF_MEMORY" in str(error)
+
+
 @contextmanager
 def guarded():
-    yield
+    """Errors of the driver, of which there are two families, come out as one DeviceError that says what to do."""
+    from cuda.core._utils.cuda_utils import CUDAError
+    from numba.cuda.cudadrv.error import CudaDriverError
+
+    try:
+        yield
+    except (CudaDriverError, CUDAError) as error:
+        if is_of_memory(error):
+            raise DeviceError(
+                "the GPU has not enough free memory for this. Take a smaller batch_size or a narrower network, end "
+                "what else uses the GPU (nvidia-smi shows it), or take another backend."
+            ) from error
+        raise DeviceError(
+            f"the GPU failed: {_first_line(error)}. The weights are those of before this call. Save the model; a new "
+            "process can use the GPU again, and other backends work in this one."
+        ) from error

@@ -11,9 +11,9 @@ from numba import cuda
 
 from fastmlp.kernels.numba_cuda import devices
 from fastmlp.kernels.numba_cuda.choice import prediction_launch, training_launch
-from fastmlp.kernels.numba_cuda.launching import launch
+from fastmlp.kernels.numba_cuda.launching import Prepared
 from fastmlp.kernels.numba_cuda.prediction import prediction_kernel
-from fastmlp.kernels.numba_cuda.training_kernel import TILES, training_kernel
+from fastmlp.kernels.numba_cuda.training_kernel import BLOCK, TILES, training_kernel
 from fastmlp.kernels.optimizers import OPTIMIZERS
 
 STEPS_PER_LAUNCH = 4096
@@ -26,7 +26,8 @@ class Trainer:
         self.n_slots = len(OPTIMIZERS[optimizer].slots) if optimizer else 0
         self.how = training_launch(network, features, self.n_slots, dtype, batch_size, devices.current())
         layout, blocks, n = self.how.layout, self.how.blocks, network.n_parameters
-        self.kernel = training_kernel(layout, optimizer, dtype, self.how.way, self.how.on_chip, self.how.threads)
+        kernel = training_kernel(layout, optimizer, dtype, self.how.way, self.how.on_chip, self.how.threads)
+        self.kernel = Prepared(kernel, self.how.threads, self.how.shared_bytes, blocks, self.how.way != BLOCK)
         self.batch_size, self.dtype, self.weighted = batch_size, dtype, features.weighted
         self.lock, self.stream = threading.Lock(), cuda.stream()
         n_work = 0 if self.how.on_chip else (layout.size + n) * blocks if self.how.way == TILES else layout.size
@@ -59,8 +60,7 @@ class Trainer:
                 self._empty((2 * steps + 1) * how.blocks, "float64"),
             )
             for first in range(0, n_batches, steps):
-                launch(
-                    self.kernel, how.blocks, how.threads, stream, how.shared_bytes, X, y, sample_weight,
+                self.kernel(stream, X, y, sample_weight,
                     order[first * batch : (first + steps) * batch], rates_there[first : first + steps], corrections,
                     self.parameters, self.slots, self.gradient, self.transposed, self.work, self.partial, sums,
                     results_there, extras, options, loss_options, float(alpha), seed, step, batch,
@@ -84,7 +84,8 @@ class Predictor:
 
     def __init__(self, network, features, dtype, n_rows):
         self.how = prediction_launch(network, features, dtype, n_rows, devices.current())
-        self.kernel = prediction_kernel(self.how.layout, dtype, self.how.on_chip, self.how.threads)
+        kernel = prediction_kernel(self.how.layout, dtype, self.how.on_chip, self.how.threads)
+        self.kernel = Prepared(kernel, self.how.threads, self.how.shared_bytes, self.how.blocks, False)
         n_work = 1 if self.how.on_chip else self.how.layout.size * self.how.blocks
         self.work, self.nothing = cuda.device_array(n_work, dtype), cuda.to_device(np.zeros(1, np.int64))
         self.lock, self.stream = threading.Lock(), cuda.stream()
@@ -92,8 +93,7 @@ class Predictor:
     def run(self, parameters, X, extras, seed, number):
         """Outputs of device rows, the first of which is row ``number``, on the device."""
         out = cuda.device_array((X.shape[0], self.how.layout.network.sizes[-1]), parameters.dtype)
-        launch(
-            self.kernel, self.how.blocks, self.how.threads, self.stream, self.how.shared_bytes, X, parameters,
+        self.kernel(self.stream, X, parameters,
             self.work, self.nothing, extras, seed, number, out,
         )  # fmt: skip
         return out

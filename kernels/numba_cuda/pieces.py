@@ -1,12 +1,16 @@
 """Kernels of the contract's small pieces: an activation's derivative, and one optimizer step."""
 
 from functools import cache
+from math import isfinite
 
+import numpy as np
 from numba import cuda
 
 from fastmlp.kernels.network import activation_row
+from fastmlp.kernels.numba_cuda import devices
 from fastmlp.kernels.numba_cuda.device_learning import learner, rate_correction
 from fastmlp.kernels.numba_cuda.device_rules import device_rule
+from fastmlp.kernels.numba_cuda.launching import launch
 
 THREADS = 256
 
@@ -45,3 +49,19 @@ def update_kernel(optimizer, dtype):
             learn(p, gradient[p], False, 1.0, rate, correction, parameters, slots, n, extras, options)
 
     return update
+
+
+@cuda.jit(launch_bounds=THREADS)
+def _note_wrong(X, found):
+    columns = X.shape[1]
+    for item in range(cuda.grid(1), X.size, cuda.gridsize(1)):
+        x = X[item // columns, item % columns]
+        if not isfinite(x):
+            found[0] = 1
+
+
+def all_finite(X):
+    """Whether a device array of two dimensions holds no NaN and no infinity."""
+    found = cuda.to_device(np.zeros(1, np.int32))
+    launch(_note_wrong, 4 * devices.current().processors, THREADS, 0, 0, X, found)
+    return found.copy_to_host()[0] == 0
