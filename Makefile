@@ -11,7 +11,8 @@ demo: .venv/installed
 
 # On the wheel: tests import what a user would install, never the checkout.
 test: .venv/installed
-	wheel=$$(ls dist/*.whl) && FASTMLP_WHEEL=$$wheel $(BIN)/pytest -n auto --benchmark-disable $(ARGS)
+	wheel=$$(ls dist/*.whl) && FASTMLP_WHEEL=$$wheel $(BIN)/pytest -n auto --benchmark-disable --ignore=tests/cuda $(ARGS)
+	$(BIN)/pytest -n auto tests/cuda $(ARGS)  # the GPU's kernels, in a simulator
 
 # Figures and numbers. Each of the second list needs the data set after its colon, in the folder that FASTMLP_DATA names.
 EXAMPLES := logic_gates universal_approximation iris wheels vanishing_gradient symmetry overfitting activations

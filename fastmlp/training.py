@@ -195,5 +195,6 @@ class Epochs:
             )  # fmt: skip
         seconds = time.perf_counter() - start
         state.step += n_steps
-        self._batches = CHUNK_SECONDS / max(seconds, 1e-6) * len(rows) / self.batch_size
+        if self.rows_done:  # the first chunk may have waited for a compiler
+            self._batches = CHUNK_SECONDS / max(seconds, 1e-6) * len(rows) / self.batch_size
         self._note(rows, seconds)

@@ -9,6 +9,11 @@ STREAMED_BYTES = 2**27  # of rows in a block that comes by itself
 KEPT_FREE = 0.2  # share of free memory that is left to workspaces
 
 
+def block_rows(X):
+    """How many rows come at a time."""
+    return max(1, STREAMED_BYTES // (X.shape[1] * X.dtype.itemsize))
+
+
 def is_there(array):
     """Whether an array lies in the device's memory."""
     return cuda.is_cuda_array(array)
@@ -61,8 +66,7 @@ def blocks_of_rows(X, y, sample_weight, order, batch_size, stream):
         yield [on_device(array, stream) for array in (X, y, weight, order)]
         return
     arrays = [X, y] if sample_weight is None else [X, y, sample_weight]
-    height = max(1, STREAMED_BYTES // (X.shape[1] * X.itemsize * batch_size)) * batch_size
-    height = min(height, len(order))
+    height = min(max(1, block_rows(X) // batch_size) * batch_size, len(order))
     in_turn = on_device(np.arange(height), stream)
     nothing = on_device(np.ones(1, y.dtype), stream)
     copies = cuda.stream()

@@ -26,6 +26,10 @@ class DeviceError(RuntimeError):
     """The GPU failed; the host's weights are those of before the call."""
 
 
+class OutOfDeviceMemory(DeviceError):
+    """There was too little memory on the GPU."""
+
+
 def _dotted(pair):
     return ".".join(map(str, pair))
 
@@ -100,11 +104,6 @@ def _first_line(error):
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def is_of_memory(error):
-    """Whether the device has run out of memory."""
-    return "OUT_OF_MEMORY" in str(error)
-
-
 @contextmanager
 def guarded():
     """Errors of the driver, of which there are two families, come out as one DeviceError that says what to do."""
@@ -114,8 +113,8 @@ def guarded():
     try:
         yield
     except (CudaDriverError, CUDAError) as error:
-        if is_of_memory(error):
-            raise DeviceError(
+        if "OUT_OF_MEMORY" in str(error):
+            raise OutOfDeviceMemory(
                 "the GPU has not enough free memory for this. Take a smaller batch_size or a narrower network, end "
                 "what else uses the GPU (nvidia-smi shows it), or take another backend."
             ) from error

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numba import cuda
 
-from fastmlp.kernels.numba_cuda import devices
+from fastmlp.kernels.numba_cuda import data, devices
 from fastmlp.kernels.numba_cuda.choice import prediction_launch, training_launch
 from fastmlp.kernels.numba_cuda.launching import Prepared
 from fastmlp.kernels.numba_cuda.prediction import prediction_kernel
@@ -39,41 +39,50 @@ class Trainer:
     def _empty(self, size, dtype=None):
         return cuda.device_array(max(size, 1), dtype or self.dtype)
 
-    def run(self, parameters, slots, step, blocks_of_rows, rates, extras, options, loss_options, alpha, seed, results):
-        """Steps over blocks of (X, y, sample_weight, order), all of which are on the device; ``results`` change."""
+    def run(
+        self, parameters, slots, gradient, step, rows, rates, extras, options, loss_options, alpha, seed, results
+    ):  # fmt: skip
+        """Steps over ``rows``, a tuple (X, y, sample_weight, order); returns ``results`` with what they added.
+
+        Parameters and slots change, or ``gradient`` where that is asked for, all at once in the end.
+        """
+        with self.lock:
+            there = self._queue(
+                parameters, slots, step, rows, rates, extras, options, loss_options, alpha, seed, results
+            )
+            changed = [(self.gradient, gradient)] if gradient is not None else [
+                (self.parameters, parameters), (self.slots, slots)
+            ]  # fmt: skip
+            copies = [source.copy_to_host(stream=self.stream) for source, _ in (*changed, (there, None))]
+            self.stream.synchronize()
+            for copy, (_, to) in zip(copies, changed):
+                to.reshape(-1)[...] = copy[: to.size]
+            return copies[-1]
+
+    def _queue(self, parameters, slots, step, rows, rates, extras, options, loss_options, alpha, seed, results):
+        """Copies and launches, for none of which the host waits; the results on the device."""
         stream, how, batch = self.stream, self.how, self.batch_size
         self.parameters.copy_to_device(parameters, stream)
         if self.n_slots:
             self.slots.copy_to_device(slots.reshape(-1), stream)
-        extras, options, loss_options, results_there = (
-            cuda.to_device(array if array.size else np.zeros(1), stream)
-            for array in (extras, np.array(options), np.array(loss_options), results)
+        extras, options, loss_options, results = (
+            data.on_device(np.array(array, np.float64), stream) for array in (extras, options, loss_options, results)
         )
         done = 0
-        for X, y, sample_weight, order in blocks_of_rows:
+        for X, y, sample_weight, order in data.blocks_of_rows(*rows, batch, stream):
             n_batches = -(-order.size // batch)
             rates_there = cuda.to_device(rates[done : done + n_batches], stream)
             done += n_batches
             steps = min(STEPS_PER_LAUNCH, n_batches)
-            corrections, sums = (
-                self._empty(steps, "float64"),
-                self._empty((2 * steps + 1) * how.blocks, "float64"),
-            )
+            corrections, sums = self._empty(steps, "float64"), self._empty((2 * steps + 1) * how.blocks, "float64")
             for first in range(0, n_batches, steps):
-                self.kernel(stream, X, y, sample_weight,
-                    order[first * batch : (first + steps) * batch], rates_there[first : first + steps], corrections,
-                    self.parameters, self.slots, self.gradient, self.transposed, self.work, self.partial, sums,
-                    results_there, extras, options, loss_options, float(alpha), seed, step, batch,
+                self.kernel(
+                    stream, X, y, sample_weight, order[first * batch : (first + steps) * batch],
+                    rates_there[first : first + steps], corrections, self.parameters, self.slots, self.gradient,
+                    self.transposed, self.work, self.partial, sums, results, extras, options, loss_options, alpha, seed,
+                    step, batch,
                 )  # fmt: skip
-        return results_there
-
-    def bring_back(self, results, *pairs):
-        """Copy device arrays to host arrays, once all of them have arrived; ``results`` come too."""
-        copies = [source.copy_to_host(stream=self.stream) for source, _ in (*pairs, (results, None))]
-        self.stream.synchronize()
-        for copy, (_, to) in zip(copies, pairs):
-            to.reshape(-1)[...] = copy[: to.size]
-        return copies[-1]
+        return results
 
 
 trainer_for = lru_cache(maxsize=16)(Trainer)
@@ -90,13 +99,45 @@ class Predictor:
         self.work, self.nothing = cuda.device_array(n_work, dtype), cuda.to_device(np.zeros(1, np.int64))
         self.lock, self.stream = threading.Lock(), cuda.stream()
 
-    def run(self, parameters, X, extras, seed, number):
-        """Outputs of device rows, the first of which is row ``number``, on the device."""
-        out = cuda.device_array((X.shape[0], self.how.layout.network.sizes[-1]), parameters.dtype)
-        self.kernel(self.stream, X, parameters,
-            self.work, self.nothing, extras, seed, number, out,
-        )  # fmt: skip
+    def run(self, parameters, X, extras, seed):
+        """Outputs of rows, from host or device to the host; ``seed`` is that of a random pass."""
+        out = np.empty((X.shape[0], self.how.layout.network.sizes[-1]), parameters.dtype)
+        height = data.block_rows(X)
+        with self.lock:
+            parameters, extras = cuda.to_device(parameters, self.stream), cuda.to_device(extras, self.stream)
+            for start in range(0, X.shape[0], height):
+                rows = data.on_device(X[start : start + height], self.stream)
+                there = cuda.device_array((rows.shape[0], out.shape[1]), out.dtype)
+                self.kernel(self.stream, rows, parameters, self.work, self.nothing, extras, seed, start, there)
+                out[start : start + height] = there.copy_to_host(stream=self.stream)
+                self.stream.synchronize()
         return out
 
 
 predictor_for = lru_cache(maxsize=16)(Predictor)
+
+
+def attempt(work):
+    """``work()``, once more without the memory that is kept from call to call where there was too little.
+
+    Raises
+    ------
+    DeviceError
+        If the GPU fails.
+    """
+    try:
+        with devices.guarded():
+            return work()
+    except devices.OutOfDeviceMemory:
+        forget()
+        with devices.guarded():
+            return work()
+    except devices.DeviceError:
+        forget()
+        raise
+
+
+def forget():
+    """Give back kernels and working memory."""
+    trainer_for.cache_clear()
+    predictor_for.cache_clear()

@@ -6,6 +6,7 @@ from math import isfinite
 import numpy as np
 from numba import cuda
 
+from fastmlp.kernels import sharing
 from fastmlp.kernels.network import activation_row
 from fastmlp.kernels.numba_cuda import devices
 from fastmlp.kernels.numba_cuda.device_learning import learner, rate_correction
@@ -13,6 +14,11 @@ from fastmlp.kernels.numba_cuda.device_rules import device_rule
 from fastmlp.kernels.numba_cuda.launching import launch
 
 THREADS = 256
+
+
+def blocks(n_items):
+    """How many blocks of THREADS share that many numbers."""
+    return max(1, min(4 * devices.current().processors, -(-n_items // THREADS)))
 
 
 @cache
@@ -63,5 +69,23 @@ def _note_wrong(X, found):
 def all_finite(X):
     """Whether a device array of two dimensions holds no NaN and no infinity."""
     found = cuda.to_device(np.zeros(1, np.int32))
-    launch(_note_wrong, 4 * devices.current().processors, THREADS, 0, 0, X, found)
+    launch(_note_wrong, blocks(X.size), THREADS, 0, 0, X, found)
     return found.copy_to_host()[0] == 0
+
+
+def derive(activation, output, delta):
+    """dLoss/dz from host arrays of outputs and dLoss/da."""
+    there = cuda.to_device(delta)
+    launch(derivative_kernel(activation, delta.dtype), blocks(delta.size), THREADS, 0, 0, cuda.to_device(output), there)
+    return there.copy_to_host()
+
+
+def update(optimizer, parameters, gradient, slots, step):
+    """(parameters, slots) after a step from host arrays, which stay as they are."""
+    n = parameters.size
+    given = parameters, gradient, slots if slots.size else np.zeros(1, parameters.dtype)
+    here, slopes, state = (cuda.to_device(array.reshape(-1)) for array in given)
+    extras, options = cuda.to_device(np.zeros(sharing.LAYERS)), cuda.to_device(np.array([*optimizer.options, 0.0]))
+    kernel = update_kernel(optimizer.name, parameters.dtype)
+    launch(kernel, blocks(n), THREADS, 0, 0, here, slopes, state, optimizer.learning_rate, step, extras, options)
+    return here.copy_to_host(), state.copy_to_host()[: slots.size].reshape(slots.shape)

@@ -1,0 +1,54 @@
+"""Kernels of backend cuda run here: on a GPU where FASTMLP_GPU=1 asks for it, else in the simulator.
+
+A process has one or the other, so these tests are not for the process that runs the rest of the suite.
+"""
+
+import os
+import sys
+from contextlib import nullcontext
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+ON_GPU = os.environ.get("FASTMLP_GPU") == "1"
+if not ON_GPU:
+    os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
+    import cuda_simulator
+
+    cuda_simulator.install(races=True)
+
+    def simulated(name, **contents):
+        """A module of the package that needs the compiler or the driver, replaced."""
+        module = ModuleType(f"fastmlp.kernels.numba_cuda.{name}")
+        vars(module).update(contents)
+        sys.modules[module.__name__] = module
+        return module
+
+    simulated("device_elementary", ELEMENTARY={"float32": {}, "float64": {}})
+    DeviceError = type("DeviceError", (RuntimeError,), {})
+    devices = simulated(
+        "devices", DeviceError=DeviceError, OutOfDeviceMemory=type("OutOfDeviceMemory", (DeviceError,), {}),
+        guarded=nullcontext, USUAL_SHARED_BYTES=10**9, most_blocks=lambda *given: 3, free_bytes=lambda: 2**30,
+    )  # fmt: skip
+
+    from fastmlp.kernels import numba_cuda  # noqa: F401 - the package of the modules above
+
+    class Device:
+        name, capability, processors, shared_bytes = "a simulated GPU", (9, 0), 3, 232448
+
+    devices.current = lambda: Device
+
+
+@pytest.fixture(autouse=True)
+def small_launches(monkeypatch):
+    """Few threads, which the simulator runs one after the other; NumPy's warnings are for people."""
+    if ON_GPU:
+        yield
+        return
+    from fastmlp.kernels.numba_cuda import choice
+
+    for name in ("BLOCK_THREADS", "GRID_THREADS", "TILE_THREADS"):
+        monkeypatch.setattr(choice, name, 32)
+    with np.errstate(all="ignore"):
+        yield

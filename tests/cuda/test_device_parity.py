@@ -1,0 +1,112 @@
+"""Backend cuda against the oracle: the checks of the other backends, in each way in which a step can be made."""
+
+import numpy as np
+import pytest
+import test_special
+from test_parity import test_products_equal_the_reference, test_update_equals_the_reference_step_after_step  # noqa: F401
+from test_special import FEATURES
+
+from fastmlp.kernels import numpy_reference as reference
+from fastmlp.kernels.network import optimizer
+from fastmlp.kernels.numba_cuda import choice, contract, execution
+from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
+from problems import COMBINATIONS, DTYPES, Problem, relative_error
+
+TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
+WAYS = {  # what makes the choice fall on a way, for small networks
+    "block": {"ONE_BLOCK_FLOPS": 1e12},
+    "grid": {"ONE_BLOCK_FLOPS": 0, "NARROW": 0},
+    "tiles": {"ONE_BLOCK_FLOPS": 0, "NARROW": 10**6, "TILE_HEIGHT": 5, "LEAST_TILES": 0},
+}
+
+
+def assert_close(found, expected, tolerance):
+    """Parameters, sums and slots, of which there may be none."""
+    for mine, yours in zip(found, expected, strict=True):
+        assert np.shape(mine) == np.shape(yours)
+        assert np.size(yours) == 0 or relative_error(mine, yours) < tolerance
+
+
+@pytest.fixture
+def ways(monkeypatch):
+    """A function that makes the choice fall on a way, until the end of the test."""
+
+    def take(way):
+        execution.trainer_for.cache_clear()
+        for name, value in WAYS[way].items():
+            monkeypatch.setattr(choice, name, value)
+
+    yield take
+    execution.trainer_for.cache_clear()
+
+
+@pytest.fixture(params=DTYPES)
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture
+def compiled():
+    return contract
+
+
+@pytest.mark.parametrize("hidden, loss, output, name", COMBINATIONS, ids=map("-".join, COMBINATIONS))
+def test_training_equals_the_reference(hidden, loss, output, name):
+    """Every name of the tables, and every pair of names."""
+    found, expected = (
+        test_special.train(kernels, Problem(loss, output, (hidden,), rows=20), optimizer(name), "float64", 8, epochs=1)
+        for kernels in (contract, reference)
+    )
+    assert_close(found, expected, TOLERANCE["float64"])
+
+
+@pytest.mark.parametrize("batch_size", [1, 13, 40])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("feature", FEATURES)
+def test_every_feature_in_every_way(ways, feature, way, batch_size):
+    """Skips, noise, penalties, bounds and rates; several blocks, short last batches and tiles."""
+    ways(way)
+    given, asked, options = FEATURES[feature]
+    rule = optimizer("momentum", 0.002 if batch_size == 1 else 0.02, **options)
+    rows = 6 if batch_size == 1 else 40
+    found, expected = (
+        test_special.train(kernels, Problem(**given, rows=rows), rule, "float64", batch_size, epochs=1, **asked)
+        for kernels in (contract, reference)
+    )
+    assert_close(found, expected, 3 * TOLERANCE["float64"])
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_20_steps_in_single_precision(ways, way, name):
+    """float32 against the float64 reference."""
+    ways(way)
+    runs = [
+        test_special.train(kernels, Problem(dtype="float32", rows=30), optimizer(name, 0.01), kind, 8, epochs=5)
+        for kernels, kind in ((contract, "float32"), (reference, "float64"))
+    ]
+    assert_close(*runs, 3 * TOLERANCE["float32"])
+
+
+@pytest.mark.parametrize("rows", [1, 70])
+@pytest.mark.parametrize("feature", test_special.OF_NETWORKS)
+def test_prediction_equals_the_reference(feature, rows):
+    """Quiet, and in a random pass."""
+    given, asked, _ = FEATURES[feature]
+    problem = Problem(**given, rows=rows)
+    args = problem.network, problem.parameters, problem.X
+    for noise in (None, asked.get("noise")):
+        assert relative_error(contract.forward(*args, noise=noise), reference.forward(*args, noise=noise)) < 1e-10
+
+
+@pytest.mark.parametrize("activation", [name for name, row in ACTIVATIONS.items() if row.learned is None])
+def test_dense_forward_and_activation_derivative_equal_the_reference(activation, dtype):
+    rng = np.random.RandomState(0)
+    X, W, b = (rng.standard_normal(shape).astype(dtype) for shape in ((7, 2), (2, 3), (3,)))
+    found = contract.dense_forward(activation, X, W, b)
+    expected = reference.dense_forward(activation, X, W, b)
+    np.testing.assert_allclose(found, expected, rtol=10 * TOLERANCE[dtype], atol=TOLERANCE[dtype])
+    delta = rng.standard_normal(found.shape).astype(dtype)
+    slope = contract.activation_derivative(activation, found, delta)
+    expected = reference.activation_derivative(activation, found, delta)
+    np.testing.assert_allclose(slope, expected, rtol=10 * TOLERANCE[dtype], atol=TOLERANCE[dtype])
