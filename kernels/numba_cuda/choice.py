@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from fastmlp.kernels.numba_cuda.device_sums import SUM_BYTES
 from fastmlp.kernels.numba_cuda.layout import Layout
 from fastmlp.kernels.numba_cuda.training_kernel import BLOCK, GRID, TILES
 
@@ -11,7 +12,6 @@ ONE_BLOCK_FLOPS = 1e6  # of a step: a block makes them in the time of a few barr
 TILE_HEIGHT = 32  # rows that a block takes through all layers at a time
 LEAST_TILES = 0.25  # tiles for each multiprocessor, below which the whole grid shares each layer
 BLOCK_THREADS, GRID_THREADS, TILE_THREADS = 512, 256, 256  # at most
-STATIC_SHARED = 1024  # bytes that kernels take beside their workspace
 
 
 class Launch(NamedTuple):
@@ -65,14 +65,15 @@ def training_launch(network, features, n_slots, dtype, batch_size, device):
         return _placed(TILES, layout, blocks, TILE_THREADS, layout.size + n, dtype, device)
     n_threads = device.processors * GRID_THREADS
     tiles = _tile(batch_size * max(network.sizes[1:]), n_threads), _tile(n, n_threads)
-    return Launch(GRID, Layout(network, features, batch_size, *tiles), device.processors, GRID_THREADS, False, 0)
+    layout = Layout(network, features, batch_size, *tiles)
+    return Launch(GRID, layout, device.processors, GRID_THREADS, False, SUM_BYTES)
 
 
 def _placed(way, layout, blocks, threads, size, dtype, device):
     """With the workspace on the chip where there is room."""
-    n_bytes = size * dtype.itemsize
-    on_chip = n_bytes + STATIC_SHARED <= device.shared_bytes
-    return Launch(way, layout, blocks, threads, on_chip, n_bytes if on_chip else 0)
+    n_bytes = SUM_BYTES + size * dtype.itemsize
+    on_chip = n_bytes <= device.shared_bytes
+    return Launch(way, layout, blocks, threads, on_chip, n_bytes if on_chip else SUM_BYTES)
 
 
 def prediction_launch(network, features, dtype, n_rows, device):

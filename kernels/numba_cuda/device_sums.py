@@ -1,4 +1,8 @@
-"""Sums over a block's threads, in an order that depends on the number of threads alone."""
+"""Sums over a block's threads, in an order that depends on the number of threads alone.
+
+They meet in the first SUM_BYTES of the dynamic shared memory: Numba cannot link a static array of a device function
+that is called in several places.
+"""
 
 from numba import cuda
 
@@ -6,12 +10,13 @@ from fastmlp.kernels.numba_cuda.device_rules import device
 
 WARP = 32
 ALL_LANES = 0xFFFFFFFF
+SUM_BYTES = 8 * WARP
 
 
 @device
 def block_sum(value):
     """The sum of float64 ``value`` over the threads of the block, for all of them; whole warps only."""
-    of_warps = cuda.shared.array(WARP, "float64")
+    of_warps = cuda.shared.array(0, "float64")
     distance = WARP // 2
     while distance > 0:
         value += cuda.shfl_xor_sync(ALL_LANES, value, distance)

@@ -47,7 +47,7 @@ class Trainer:
         Parameters and slots change, or ``gradient`` where that is asked for, all at once in the end.
         """
         with self.lock:
-            there = self._queue(
+            there = self.queue(
                 parameters, slots, step, rows, rates, extras, options, loss_options, alpha, seed, results
             )
             changed = [(self.gradient, gradient)] if gradient is not None else [
@@ -59,7 +59,7 @@ class Trainer:
                 to.reshape(-1)[...] = copy[: to.size]
             return copies[-1]
 
-    def _queue(self, parameters, slots, step, rows, rates, extras, options, loss_options, alpha, seed, results):
+    def queue(self, parameters, slots, step, rows, rates, extras, options, loss_options, alpha, seed, results):
         """Copies and launches, for none of which the host waits; the results on the device."""
         stream, how, batch = self.stream, self.how, self.batch_size
         self.parameters.copy_to_device(parameters, stream)

@@ -33,6 +33,7 @@ class Layout:
     def __init__(self, network: Network, features: Features, rows: int, tile_rows=1, tile_inputs=1):
         self.network, self.features, self.rows = network, features, rows
         self.tile_rows, self.tile_inputs = tile_rows, tile_inputs
+        self._key = network, features, rows, tile_rows, tile_inputs
         self.blocks = network.blocks
         self.size = 0
         self.inputs = self._take(network.sizes[0], features.inputs)
@@ -46,6 +47,12 @@ class Layout:
             self.n_flipped += block.fan_in * block.fan_out
         self.linked = loss_row(network.loss).link is not None
         self.rowwise = activation_row(network.activations[-1]).rowwise
+
+    def __eq__(self, other):
+        return isinstance(other, Layout) and self._key == other._key
+
+    def __hash__(self):
+        return hash(self._key)
 
     def _take(self, width, wanted=True):
         start = self.size

@@ -1,6 +1,6 @@
 """Outputs for many rows: each block takes tiles of them through all layers by itself."""
 
-from functools import cache
+from functools import lru_cache
 
 from numba import cuda
 
@@ -10,7 +10,7 @@ from fastmlp.kernels.numba_cuda.device_rules import device_rule
 from fastmlp.kernels.numba_cuda.tiled_step import wait_for_block
 
 
-@cache
+@lru_cache(maxsize=64)
 def prediction_kernel(layout, dtype, on_chip, threads):
     """The kernel for a Layout that is not ``learning``, whose workspace is in shared memory if ``on_chip``.
 

@@ -1,6 +1,6 @@
 """Many steps in one launch: no host, and no other kernel, between them."""
 
-from functools import cache
+from functools import lru_cache
 
 from numba import cuda
 
@@ -8,7 +8,7 @@ from fastmlp.kernels.numba_cuda import device_sinks
 from fastmlp.kernels.numba_cuda.device_learning import rate_correction
 from fastmlp.kernels.numba_cuda.device_parameters import flip_weights, limit_norms, update_pass
 from fastmlp.kernels.numba_cuda.device_rules import device
-from fastmlp.kernels.numba_cuda.device_sums import block_sum, sum_over_rows
+from fastmlp.kernels.numba_cuda.device_sums import SUM_BYTES, block_sum, sum_over_rows
 from fastmlp.kernels.numba_cuda.phased_step import phased_step
 from fastmlp.kernels.numba_cuda.tiled_step import tiled_step, wait_for_block
 from fastmlp.kernels.optimizers import OPTIMIZERS
@@ -28,7 +28,7 @@ def copy(t, n, source, to, count):
         to[i] = source[i]
 
 
-@cache
+@lru_cache(maxsize=64)
 def training_kernel(layout, optimizer, dtype, way, on_chip, threads):
     """The kernel for a Layout and a row of OPTIMIZERS by name; "" leaves the last gradient in ``gradient``.
 
@@ -53,8 +53,9 @@ def training_kernel(layout, optimizer, dtype, way, on_chip, threads):
     correction_of, weighted, limited = rate_correction(optimizer), features.weighted, features.limited
     n_parameters, n_slots = layout.network.n_parameters, len(OPTIMIZERS[optimizer].slots) if optimizer else 0
     all_on_chip, work_on_chip, by_tiles = on_chip and way == BLOCK, on_chip, way == TILES
-    slots_at, flipped_at = n_parameters, n_parameters * (1 + n_slots)
-    work_at = flipped_at + layout.n_flipped if way == BLOCK else 0
+    chip_at = SUM_BYTES // dtype.itemsize
+    slots_at, flipped_at = chip_at + n_parameters, chip_at + n_parameters * (1 + n_slots)
+    work_at = flipped_at + layout.n_flipped if way == BLOCK else chip_at
     work_size = layout.size + (n_parameters if by_tiles else 0)
 
     @cuda.jit(launch_bounds=threads)
@@ -68,7 +69,7 @@ def training_kernel(layout, optimizer, dtype, way, on_chip, threads):
             chip = cuda.shared.array(0, kind)
             work = chip[work_at : work_at + work_size]
             if all_on_chip:
-                P, slots, transposed = chip[:slots_at], chip[slots_at:flipped_at], chip[flipped_at:work_at]
+                P, slots, transposed = chip[chip_at:slots_at], chip[slots_at:flipped_at], chip[flipped_at:work_at]
                 copy(t, n, parameters, P, n_parameters)
                 copy(t, n, all_slots, slots, n_slots * n_parameters)
                 cuda.syncthreads()
