@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(wildcard fastmlp/*.py kernels/*.py kernels/numba_cuda/*.py kernels/engine.pyx kernels/*.h) setup.py pyproject.toml MANIFEST.in README.md LICENSE
 
-.PHONY: demo test bench examples lint clean
+.PHONY: demo test bench gpu-check examples lint clean
 
 demo: .venv/installed
 	mkdir -p demo
@@ -35,6 +35,12 @@ bench: .venv/installed
 		--benchmark-json=benchmarks/results.json --benchmark-columns=median,iqr,rounds $(ARGS)
 	$(BIN)/python benchmarks/report.py benchmarks/results.json
 
+# On a machine with a GPU, perhaps without a network: only fastmlp is installed, all else is what PYTHON already has.
+gpu-check:
+	test -x .venv-gpu/bin/python || $(PYTHON) -m venv --system-site-packages .venv-gpu
+	.venv-gpu/bin/python -m pip install --quiet --no-index --no-build-isolation --no-deps --force-reinstall .
+	.venv-gpu/bin/python benchmarks/gpu_check.py $(ARGS)
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,4 +56,4 @@ lint: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv build dist demo *.egg-info kernels/_engine.pxi kernels/engine_*.pyx kernels/*.so
+	rm -rf .venv .venv-gpu build dist demo *.egg-info kernels/_engine.pxi kernels/engine_*.pyx kernels/*.so
