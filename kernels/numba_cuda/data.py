@@ -1,5 +1,7 @@
 """Rows on their way to the device: those that are there stay, others come in blocks while the last are learned from."""
 
+from functools import lru_cache
+
 import numpy as np
 from numba import cuda
 
@@ -24,6 +26,17 @@ def on_device(array, stream=0):
     if is_there(array):
         return cuda.as_cuda_array(array)
     return cuda.to_device(array if array.size else np.zeros((1,) * array.ndim, array.dtype), stream)
+
+
+def constant(array):
+    """A device copy of a few numbers that nobody writes to, from the last copies where they are the same."""
+    array = np.asarray(array, np.float64) if len(array) else np.zeros(1)
+    return constant_of(array.tobytes())
+
+
+@lru_cache(maxsize=256)
+def constant_of(numbers):
+    return cuda.to_device(np.frombuffer(numbers))
 
 
 def hold(*arrays):
@@ -56,23 +69,29 @@ class _Slot:
         return [there[:n] for there in self.there]
 
 
+@lru_cache(maxsize=4)
+def nothing(dtype):
+    """Stands for weights that are not given."""
+    return cuda.to_device(np.ones(1, dtype))
+
+
 def blocks_of_rows(X, y, sample_weight, order, batch_size, stream):
     """(X, y, sample_weight, order) on the device, in blocks of whole batches: one block if X is there already.
 
     What is done with a block is queued on ``stream`` before the next is asked for.
     """
     if is_there(X):
-        weight = np.ones(1, y.dtype) if sample_weight is None else sample_weight
+        weight = nothing(y.dtype) if sample_weight is None else sample_weight
         yield [on_device(array, stream) for array in (X, y, weight, order)]
         return
     arrays = [X, y] if sample_weight is None else [X, y, sample_weight]
     height = min(max(1, block_rows(X) // batch_size) * batch_size, len(order))
     in_turn = on_device(np.arange(height), stream)
-    nothing = on_device(np.ones(1, y.dtype), stream)
+    unweighted = nothing(y.dtype)
     copies = cuda.stream()
     slots = [_Slot(arrays, height) for _ in range(1 if height == len(order) else 2)]
     for number, start in enumerate(range(0, len(order), height)):
         slot, rows = slots[number % len(slots)], order[start : start + height]
         X_there, y_there, *weight_there = slot.take(arrays, rows, copies, stream)
-        yield X_there, y_there, weight_there[0] if weight_there else nothing, in_turn[: len(rows)]
+        yield X_there, y_there, weight_there[0] if weight_there else unweighted, in_turn[: len(rows)]
         slot.used.record(stream)

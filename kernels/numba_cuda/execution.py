@@ -65,23 +65,23 @@ class Trainer:
         self.parameters.copy_to_device(parameters, stream)
         if self.n_slots:
             self.slots.copy_to_device(slots.reshape(-1), stream)
-        extras, options, loss_options, results = (
-            data.on_device(np.array(array, np.float64), stream) for array in (extras, options, loss_options, results)
-        )
+        extras, options, loss_options = map(data.constant, (extras, options, loss_options))
+        results = cuda.to_device(results, stream)
         done = 0
         for X, y, sample_weight, order in data.blocks_of_rows(*rows, batch, stream):
             n_batches = -(-order.size // batch)
-            rates_there = cuda.to_device(rates[done : done + n_batches], stream)
-            done += n_batches
             steps = min(STEPS_PER_LAUNCH, n_batches)
             corrections, sums = self._empty(steps, "float64"), self._empty((2 * steps + 1) * how.blocks, "float64")
             for first in range(0, n_batches, steps):
+                part = slice(first * batch, (first + steps) * batch)
+                here = slice(done + first, done + min(first + steps, n_batches))
                 self.kernel(
-                    stream, X, y, sample_weight, order[first * batch : (first + steps) * batch],
-                    rates_there[first : first + steps], corrections, self.parameters, self.slots, self.gradient,
-                    self.transposed, self.work, self.partial, sums, results, extras, options, loss_options, alpha, seed,
-                    step, batch,
+                    stream, X, y, sample_weight, order if steps == n_batches else order[part],
+                    data.constant(rates[here]), corrections, self.parameters, self.slots, self.gradient,
+                    self.transposed, self.work, self.partial, sums, results, extras, options, loss_options, alpha,
+                    seed, step, batch,
                 )  # fmt: skip
+            done += n_batches
         return results
 
 
@@ -104,7 +104,7 @@ class Predictor:
         out = np.empty((X.shape[0], self.how.layout.network.sizes[-1]), parameters.dtype)
         height = data.block_rows(X)
         with self.lock:
-            parameters, extras = cuda.to_device(parameters, self.stream), cuda.to_device(extras, self.stream)
+            parameters, extras = cuda.to_device(parameters, self.stream), data.constant(extras)
             for start in range(0, X.shape[0], height):
                 rows = data.on_device(X[start : start + height], self.stream)
                 there = cuda.device_array((rows.shape[0], out.shape[1]), out.dtype)
@@ -138,6 +138,6 @@ def attempt(work):
 
 
 def forget():
-    """Give back kernels and working memory."""
-    trainer_for.cache_clear()
-    predictor_for.cache_clear()
+    """Give back all that is kept on the device."""
+    for kept in (trainer_for, predictor_for, data.constant_of, data.nothing):
+        kept.cache_clear()
