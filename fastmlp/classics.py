@@ -75,7 +75,7 @@ class Perceptron(OneLayerClassifier):
     shuffle : bool, default=True
         Whether rows are shuffled before each pass.
     random_state : int, RandomState or None, default=None
-    backend : {'auto', 'cython', 'numba', 'numpy'}, default='auto'
+    backend : {'auto', 'cython', 'numba', 'cuda', 'numpy'}, default='auto'
 
     Attributes
     ----------
@@ -140,7 +140,7 @@ class Adaline(OneLayerClassifier):
         Rows of a step: None takes all of them (gradient descent), 1 is Widrow and Hoff's own rule.
     shuffle : bool, default=True
     random_state : int, RandomState or None, default=None
-    backend : {'auto', 'cython', 'numba', 'numpy'}, default='auto'
+    backend : {'auto', 'cython', 'numba', 'cuda', 'numpy'}, default='auto'
 
     Attributes
     ----------

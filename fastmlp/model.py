@@ -43,7 +43,7 @@ class MLP(TrainedNetwork):
         A name of the table INITIALIZERS (``help(fastmlp.initialization)``), 'uniform' and 'normal' also with a scale,
         or the arrays themselves.
     dtype : {'float32', 'float64'}, default='float32'
-    backend : {'auto', 'cython', 'numba', 'numpy'}, default='auto'
+    backend : {'auto', 'cython', 'numba', 'cuda', 'numpy'}, default='auto'
     n_jobs : int or None, default=None
         Threads; None takes the cores that the process may use, within OMP_NUM_THREADS and the limits of threadpoolctl
         and joblib.

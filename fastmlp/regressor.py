@@ -78,7 +78,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Epochs without improvement before stopping.
     max_fun : int, default=15000
         Evaluations of loss and gradient that 'lbfgs' may use.
-    backend : {'auto', 'cython', 'numba', 'numpy'}, default='auto'
+    backend : {'auto', 'cython', 'numba', 'cuda', 'numpy'}, default='auto'
         Who runs the hot loops.
     n_jobs : int or None, default=None
         Threads. None takes the cores that the process may use, and honours OMP_NUM_THREADS, threadpoolctl and joblib's

@@ -63,7 +63,7 @@ def _note_wrong(X, found):
     for item in range(cuda.grid(1), X.size, cuda.gridsize(1)):
         x = X[item // columns, item % columns]
         if not isfinite(x):
-            found[0] = 1
+            cuda.atomic.add(found, 0, 1)
 
 
 def all_finite(X):

@@ -1,0 +1,135 @@
+"""Whole fits on the device: models and estimators, rows that are there already, rows that do not fit, own functions."""
+
+import math
+
+import numpy as np
+import pytest
+from numba import cuda
+from numpy.testing import assert_allclose, assert_array_equal
+
+from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor, make_optimizer
+from fastmlp.kernels.numba_cuda import choice, data, devices, execution
+
+rng = np.random.RandomState(0)
+X = rng.standard_normal((30, 4)).astype("f4")
+y = np.sin(X[:, :1])
+
+
+def model(backend, **options):
+    layers = [Layer(6, "tanh"), Layer(1, "identity")]
+    return MLP(layers, optimizer=make_optimizer("adam", 0.01), random_state=0, backend=backend, **options)
+
+
+def test_a_model_learns_what_it_learns_elsewhere():
+    fits = [model(name, alpha=0.1).fit(X, y, 3, 8, validation_data=(X[:9], y[:9])) for name in ("cuda", "cython")]
+    assert fits[0].backend == "cuda"
+    for curve in ("loss", "validation_loss"):
+        assert_allclose(fits[0].history[curve], fits[1].history[curve], rtol=1e-4)
+    assert_allclose(fits[0].predict(X), fits[1].predict(X), rtol=1e-3, atol=1e-5)
+    assert_allclose(fits[0].compile_predict()(X[0]), fits[0].predict(X[:1])[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind, target", [(MLPClassifier, (y[:, 0] > 0).astype(int)), (MLPRegressor, y[:, 0])])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_estimators(kind, target):
+    wide = X.astype("f8")
+    fits = [
+        kind(hidden_layer_sizes=(5,), max_iter=3, batch_size=8, random_state=0, backend=name, dropout=0.2).fit(
+            wide, target
+        )
+        for name in ("cuda", "numpy")
+    ]
+    assert_allclose(fits[0].loss_curve_, fits[1].loss_curve_, rtol=1e-9)
+    assert_array_equal(fits[0].predict(wide).shape, fits[1].predict(wide).shape)
+    assert fits[0].backend_ == "cuda"
+
+
+def test_rows_on_the_device_stay_there(monkeypatch):
+    """They are handed to kernels as they are, and what is learned is the same."""
+    there = cuda.to_device(X)
+    copied = []
+    to_device = cuda.to_device
+    monkeypatch.setattr(cuda, "to_device", lambda array, *rest: copied.append(array.shape) or to_device(array, *rest))
+    found = model("cuda").fit(there, y, 2, 8)
+    assert X.shape not in copied
+    assert_array_equal(found.parameters, model("cuda").fit(X, y, 2, 8).parameters)
+    assert X.shape in copied
+    assert_array_equal(found.predict(there), found.predict(X))
+    assert found.evaluate(there, cuda.to_device(y)) == found.evaluate(X, y)
+    assert_array_equal(model("cython").fit(there, y, 1).predict(X), model("cython").fit(X, y, 1).predict(X))
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (X.astype("f8"), "X on the GPU is float64, the model float32: cast it"),
+        (X[:, 0].copy(), "two dimensions"),
+        (np.asfortranarray(X), "C-contiguous"),
+        (np.where(X > 2, np.nan, X), "NaN or infinity"),
+        (X[:, :3].copy(), "3 columns"),
+    ],
+)
+def test_wrong_rows_on_the_device(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        model("cuda").build(4).fit(cuda.to_device(wrong), y)
+
+
+def test_rows_that_do_not_fit_come_in_blocks(monkeypatch):
+    """Blocks of two batches, the next on its way while the last is learned from."""
+    whole = model("cuda").fit(X, y, 2, 5, sample_weight=np.arange(1.0, 31))
+    monkeypatch.setattr(devices, "free_bytes", lambda: 100)
+    monkeypatch.setattr(data, "STREAMED_BYTES", 10 * X.shape[1] * 4)
+    slots = []
+    take = data._Slot.take
+    monkeypatch.setattr(data._Slot, "take", lambda self, *given: slots.append(self) or take(self, *given))
+    streamed = model("cuda").fit(X, y, 2, 5, sample_weight=np.arange(1.0, 31))
+    assert_array_equal(streamed.parameters, whole.parameters)
+    assert streamed.history == whole.history
+    assert len(slots) >= 6
+    assert len(set(map(id, slots[:3]))) == 2
+    assert_array_equal(streamed.predict(X), whole.predict(X))
+
+
+def test_long_epochs_take_several_launches(monkeypatch):
+    once = model("cuda").fit(X, y, 2, 2)
+    monkeypatch.setattr(execution, "STEPS_PER_LAUNCH", 4)
+    assert_array_equal(model("cuda").fit(X, y, 2, 2).parameters, once.parameters)
+
+
+def test_own_functions():
+    def bump(z):
+        return math.exp(-z * z)
+
+    def bump_derivative(z):
+        return -2 * z * math.exp(-z * z)
+
+    def fourth(p, t):
+        return (p - t) ** 4
+
+    def fourth_derivative(p, t):
+        return 4 * (p - t) ** 3
+
+    fits = [
+        MLP(
+            [Layer(5, (bump, bump_derivative)), Layer(1, "identity")], (fourth, fourth_derivative), dtype="float64",
+            random_state=0, backend=name,
+        ).fit(X, y, 2, 8)
+        for name in ("cuda", "numpy")
+    ]  # fmt: skip
+    assert_allclose(fits[0].parameters, fits[1].parameters, rtol=1e-9)
+
+
+def test_the_choice_goes_by_the_shape():
+    from fastmlp.kernels.network import Network
+    from fastmlp.kernels.numba_cuda.layout import Features
+
+    class H200:
+        processors, shared_bytes = 132, 232448
+
+    def way(sizes, batch_size):
+        network = Network(sizes, ("relu",) * (len(sizes) - 2) + ("identity",), "squared_error")
+        return choice.training_launch(network, Features(), 2, np.dtype("f4"), batch_size, H200).way
+
+    assert way((4, 16, 3), 1) == way((8, 64, 64, 1), 8) == "block"
+    assert way((784, 128, 10), 128) == "grid"
+    assert way((64,) * 6, 2**18) == "tiles"
