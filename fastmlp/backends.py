@@ -11,6 +11,7 @@ MODULES = {
     "cython": "cython_cpu", "numba": "numba_cpu", "numpy": "numpy_reference", "cuda": "numba_cuda.contract",
 }  # fmt: skip
 ON_CPU = ("cython", "numba", "numpy")
+WITH_BFLOAT16 = ("cuda", "numpy")
 
 NAMES = ("auto", *MODULES)
 

@@ -95,8 +95,9 @@ class LayeredNetwork:
         self.layers = checked_layers(layers)
         self.loss, self._loss_options = check_loss(loss)
         check_network([layer.activation for layer in self.layers], self.loss, self.layers[-1].units)
-        if dtype is None or np.dtype(dtype) not in (np.float32, np.float64):
-            raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
+        self._bfloat16 = isinstance(dtype, str) and dtype == "bfloat16"
+        if dtype is None or (not self._bfloat16 and np.dtype(dtype) not in (np.float32, np.float64)):
+            raise ValueError(f"dtype must be 'float32', 'float64' or 'bfloat16', got {dtype!r}.")
         self._state = None
         self._input_dropout = check_real("input_dropout", input_dropout, 0, 1, open_high=True)
         self._input_noise = check_real("input_noise", input_noise, 0)
@@ -105,9 +106,11 @@ class LayeredNetwork:
         penalties = {"l1": l1, "activity_l1": activity_l1, "activity_l2": activity_l2}
         self._penalty = Penalty(**{name: check_real(name, value, 0) for name, value in penalties.items()})
         self.init = check_init(init)
-        self.dtype = np.dtype(dtype)
-        self._asked_backend = backend
-        self._backend = backends.choose(backend)
+        self.dtype = np.dtype("float32" if self._bfloat16 else dtype)
+        self._asked_backend = "cuda" if self._bfloat16 and backend == "auto" else backend
+        self._backend = backends.choose(self._asked_backend)
+        if self._bfloat16 and self.backend not in backends.WITH_BFLOAT16:
+            raise ValueError(f"dtype 'bfloat16' is for backend 'cuda' (and 'numpy', slowly), not for {self.backend!r}.")
         if n_jobs is not None and (not isinstance(n_jobs, Integral) or n_jobs == 0):
             raise ValueError(f"n_jobs must be None, a positive integer, or -1 for all cores, got {n_jobs!r}.")
         self.n_jobs = n_jobs
@@ -193,7 +196,8 @@ class LayeredNetwork:
         n_inputs = check_integer("n_inputs", n_inputs, 1)
         sizes = (n_inputs, *(layer.units for layer in self.layers))
         activations = tuple(layer.activation for layer in self.layers)
-        return Network(sizes, activations, self.loss, self._loss_options, skips_of(self.layers, n_inputs))
+        skips = skips_of(self.layers, n_inputs)
+        return Network(sizes, activations, self.loss, self._loss_options, skips, self._bfloat16)
 
     def _is_noisy(self):
         return self._noise(0) is not None

@@ -42,7 +42,9 @@ class MLP(TrainedNetwork):
     init : str, (str, scale) or sequence of (W, b), default='glorot_uniform'
         A name of the table INITIALIZERS (``help(fastmlp.initialization)``), 'uniform' and 'normal' also with a scale,
         or the arrays themselves.
-    dtype : {'float32', 'float64'}, default='float32'
+    dtype : {'float32', 'float64', 'bfloat16'}, default='float32'
+        'bfloat16': on a GPU's tensor cores, products of numbers rounded to bfloat16, with sums, parameters and all else
+        in float32. For backend 'cuda', which it implies, and 'numpy', which shows what it does.
     backend : {'auto', 'cython', 'numba', 'cuda', 'numpy'}, default='auto'
     n_jobs : int or None, default=None
         Threads; None takes the cores that the process may use, within OMP_NUM_THREADS and the limits of threadpoolctl

@@ -108,7 +108,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
             "input_dropout": self.input_dropout,
             "input_noise": self.input_noise,
             "init": self.init,
-            "dtype": str(self.dtype),
+            "dtype": "bfloat16" if self._bfloat16 else str(self.dtype),
             "backend": self._asked_backend,
             "n_jobs": self.n_jobs,
             "random_state": self._random_state,
@@ -120,10 +120,12 @@ class TrainedNetwork(LayeredNetwork, Savable):
     @classmethod
     def from_saved_state(cls, saved):
         """The model of ``saved_state``, on another backend where the one asked for does not work on this machine."""
-        same = ("alpha", "input_dropout", "input_noise", "init", "dtype", "n_jobs", "random_state")
-        backend = saved["backend"] if backends.works(saved["backend"]) else "auto"
+        same = ("alpha", "input_dropout", "input_noise", "init", "n_jobs", "random_state")
+        backend, dtype = saved["backend"], saved["dtype"]
+        if not backends.works(backend):
+            backend, dtype = "auto", "float32" if dtype == "bfloat16" else dtype
         model = cls(
-            saved["layers"], saved["loss"], saved["optimizer"], backend=backend,
+            saved["layers"], saved["loss"], saved["optimizer"], backend=backend, dtype=dtype,
             **Penalty(*saved["penalty"])._asdict(), **{name: saved[name] for name in same},
         )  # fmt: skip
         if saved["n_inputs"] is not None:
@@ -140,7 +142,12 @@ class TrainedNetwork(LayeredNetwork, Savable):
 
     def __setstate__(self, state):
         vars(self).update(state)
-        self._backend = backends.choose(self._asked_backend if backends.works(self._asked_backend) else "auto")
+        works = backends.works(self._asked_backend)
+        self._backend = backends.choose(self._asked_backend if works else "auto")
+        if not works and self._bfloat16:
+            self._bfloat16 = False
+            if self._state is not None:
+                self._network = self._network._replace(bfloat16=False)
         if self._state is not None:
             self._state.parameters = aligned_copy(self._state.parameters)
 

@@ -37,7 +37,8 @@ class Block(NamedTuple):
 class Network(NamedTuple):
     """Sizes (inputs, hidden ..., outputs); for each layer of weights an activation, and a Skip or None; and a loss.
 
-    Activations and the loss are names in the tables of rules.py, or rows like theirs that a user has made.
+    Activations and the loss are names in the tables of rules.py, or rows like theirs that a user has made. With
+    ``bfloat16`` what enters a product is rounded to 8 bits of mantissa; sums and parameters stay float32.
     """
 
     sizes: tuple[int, ...]
@@ -45,6 +46,7 @@ class Network(NamedTuple):
     loss: str | Loss
     loss_options: tuple[float, ...] = ()
     skips: tuple[Skip | None, ...] = ()
+    bfloat16: bool = False
 
     @property
     def blocks(self):

@@ -54,6 +54,15 @@ def _slopes(activation, z, slope):
     return (DERIVATIVES[activation](z, slope) if slope.size else DERIVATIVES[activation](z)).astype(z.dtype, copy=False)
 
 
+def _operand(network, array):
+    """What enters a product: the array, or the nearest numbers of bfloat16, the even one of two."""
+    if not network.bfloat16:
+        return array
+    bits = array.astype(np.float32).view(np.uint32)
+    nearest = bits + (0x7FFF + ((bits >> 16) & 1)).astype(np.uint32) & np.uint32(0xFFFF0000)
+    return np.where(np.isfinite(array), nearest.view(np.float32), array).astype(array.dtype)
+
+
 def _row_losses(network, p, t):
     if isinstance(network.loss, str):
         return LOSSES[network.loss](p, t, *network.loss_options)
@@ -115,7 +124,7 @@ class _Pass:
             below = self.layers[-1]
             if skip is not None and skip.weighted:
                 below = np.hstack([below, self.layers[skip.source]])
-            z = below @ W + b
+            z = _operand(network, below) @ _operand(network, W) + b
             if skip is not None and not skip.weighted:
                 z = z + self.layers[skip.source]
             if noise is not None and activation in DEVIATIONS:
@@ -196,9 +205,10 @@ def _loss_and_gradient(network, parameters, X, y, sample_weight, alpha, penalty,
         if slopes[layer].size:
             bend = error * np.minimum(z, 0)
             slope_gradients[layer][:] = bend.sum(axis=0) if slopes[layer].size > 1 else bend.sum()
-        weight_gradients[layer][:], bias_gradients[layer][:] = weight_gradient(run.inputs[layer], delta)
+        inputs, rounded = _operand(network, run.inputs[layer]), _operand(network, delta)
+        weight_gradients[layer][:], bias_gradients[layer][:] = weight_gradient(inputs, rounded)
         weight_gradients[layer] += (alpha * weights[layer] + penalty.l1 * np.sign(weights[layer])) / total
-        below = delta_backpropagation(delta, weights[layer])
+        below = delta_backpropagation(rounded, _operand(network, weights[layer]))
         width = network.sizes[layer]
         errors[layer] += below[:, :width]
         skip = network.skips[layer] if network.skips else None

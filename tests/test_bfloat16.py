@@ -1,0 +1,61 @@
+"""dtype='bfloat16': what the oracle makes of it, where it may be had, and what becomes of it on other machines."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from fastmlp import MLP, Layer, backends
+from fastmlp.kernels import numpy_reference as reference
+from problems import Problem, relative_error
+
+X = np.random.RandomState(0).standard_normal((40, 3)).astype("f4")
+
+
+def model(**options):
+    return MLP([Layer(8, "tanh"), Layer(1, "identity")], dtype="bfloat16", random_state=0, **options)
+
+
+def test_operands_are_rounded_to_the_nearest_and_ties_to_even():
+    network = Problem().network._replace(bfloat16=True)
+    given = np.array([1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20, -3.0, 0.0, np.inf, -np.inf, 1e-40])
+    expected = np.array([1, 1 + 4 * 2**-8, 1 + 2 * 2**-8, -3.0, 0.0, np.inf, -np.inf])
+    np.testing.assert_array_equal(reference._operand(network, given)[:-1], expected)
+    assert np.isnan(reference._operand(network, np.array([np.nan]))).all()
+
+
+def test_gradients_are_near_those_without_rounding():
+    problem = Problem(sizes=(20, 30, 4))
+    args = problem.parameters, problem.X, problem.y
+    exact = reference.loss_and_gradient(problem.network, *args)
+    rounded = reference.loss_and_gradient(problem.network._replace(bfloat16=True), *args)
+    assert 1e-5 < relative_error(rounded[2], exact[2]) < 2e-2
+
+
+@pytest.mark.parametrize("name", ["cython", "numba"])
+def test_backends_without_it_say_so(name):
+    with pytest.raises(ValueError, match="'bfloat16' is for backend 'cuda'"):
+        model(backend=name)
+
+
+def test_it_asks_for_a_gpu():
+    if backends.why_not("cuda") is None:
+        assert model().backend == "cuda"
+    else:
+        with pytest.raises(ImportError, match="backend 'cuda' does not work here"):
+            model()
+
+
+@pytest.mark.parametrize("through", ["file", "pickle"])
+def test_elsewhere_a_model_goes_on_in_single_precision(tmp_path, monkeypatch, through):
+    trained = model(backend="numpy").fit(X, X[:, :1], 2)
+    monkeypatch.setattr(backends, "works", lambda name: name not in ("cuda", "numpy"))
+    if through == "file":
+        trained.save(tmp_path / "m")
+        again = MLP.load(tmp_path / "m")
+    else:
+        again = pickle.loads(pickle.dumps(trained))
+    assert again.backend == "cython"
+    assert not again.network.bfloat16
+    np.testing.assert_allclose(again.predict(X), trained.predict(X), rtol=0.02, atol=0.02)
+    assert again.fit(X, X[:, :1], 1).epoch == 3
