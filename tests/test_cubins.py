@@ -58,7 +58,7 @@ SHAPES = {  # network, features, optimizer, batch size, dtype, the way it should
 def test_training_kernels(shape, gpu):
     network, features, optimizer, batch_size, code, way = SHAPES[shape]
     dtype = np.dtype(code)
-    how = choice.training_launch(network, features, len(OPTIMIZERS[optimizer].slots), dtype, batch_size, gpu)
+    how = choice.training_launch(network, features, optimizer, dtype, batch_size, gpu)
     assert how.way == way
     assert how.shared_bytes <= gpu.shared_bytes
     kernel = training_kernel(how.layout, optimizer, dtype, how.way, how.on_chip, how.threads)

@@ -2,23 +2,32 @@
 
 from typing import NamedTuple
 
+from fastmlp.kernels.numba_cuda import cublaslt, fused_plan, wide_training
 from fastmlp.kernels.numba_cuda.device_sums import SUM_BYTES
 from fastmlp.kernels.numba_cuda.layout import Layout
 from fastmlp.kernels.numba_cuda.training_kernel import BLOCK, GRID, TILES
+from fastmlp.kernels.numba_cuda.wide_layout import WideLayout
+from fastmlp.kernels.optimizers import OPTIMIZERS
+
+FUSED, WIDE = "fused", "wide"  # beside the ways of training_kernel.py: on tensor cores, and by products of matrices
 
 WARP = 32
 NARROW = 128  # the widest layer of networks that go by tiles
+LEAST_FOR_BFLOAT16 = (8, 0)
 ONE_BLOCK_FLOPS = 1e6  # of a step: a block makes them in the time of a few barriers of the grid
 TILE_HEIGHT = 32  # rows that a block takes through all layers at a time
+WIDE_FLOPS = 5e8  # of a step, above which the layers of a network that is not narrow are products of a library
+WIDE_PREDICTION_ROWS = 16384  # at a time
 LEAST_TILES = 0.25  # tiles for each multiprocessor, below which the whole grid shares each layer
 BLOCK_THREADS, GRID_THREADS, TILE_THREADS = 512, 256, 256  # at most
 
 
 class Launch(NamedTuple):
-    """A way of training or predicting: its Layout, blocks, threads, and bytes of dynamic shared memory."""
+    """A way of training or predicting: blocks, threads, bytes of dynamic shared memory, and its Layout, which is the
+    fused kernels' Plan or a WideLayout where those are taken."""
 
     way: str
-    layout: Layout
+    layout: Layout | WideLayout | fused_plan.Plan
     blocks: int
     threads: int
     on_chip: bool
@@ -31,7 +40,9 @@ class Launch(NamedTuple):
         return {
             BLOCK: f"one block of {self.threads} threads makes whole steps, with everything {where}",
             GRID: f"{self.blocks} blocks share each layer of a step",
-            TILES: f"{self.blocks} blocks take {self.layout.rows} rows at a time through all layers, {where}",
+            TILES: f"{self.blocks} blocks take tiles of rows through all layers, with activations {where}",
+            FUSED: f"{self.blocks} blocks take tiles of rows through all layers, on tensor cores",
+            WIDE: "layers are products by cuBLASLt, in a CUDA graph",
         }[self.way]
 
 
@@ -49,9 +60,20 @@ def step_flops(network, batch_size):
     return 6 * network.n_parameters * batch_size
 
 
-def training_launch(network, features, n_slots, dtype, batch_size, device):
-    """The Launch for steps of ``batch_size`` rows on a Device."""
+def training_launch(network, features, optimizer, dtype, batch_size, device):
+    """The Launch for steps of ``batch_size`` rows on a Device.
+
+    Raises
+    ------
+    ValueError
+        For a network in bfloat16 that cannot be had on this device.
+    """
     n, widest = network.n_parameters, max(network.sizes)
+    n_slots = len(OPTIMIZERS[optimizer].slots) if optimizer else 0
+    if network.bfloat16:
+        return _in_bfloat16(network, features, dtype, batch_size, batch_size, device)
+    if widest > NARROW and step_flops(network, batch_size) >= WIDE_FLOPS and _has_products(network, dtype, device):
+        return Launch(WIDE, WideLayout(network, features, batch_size), 0, 0, False, 0)
     if step_flops(network, batch_size) <= ONE_BLOCK_FLOPS:
         items = max(batch_size * widest, max(block.fan_in * block.fan_out for block in network.blocks))
         threads = _whole_warps(items, BLOCK_THREADS)
@@ -69,6 +91,29 @@ def training_launch(network, features, n_slots, dtype, batch_size, device):
     return Launch(GRID, layout, device.processors, GRID_THREADS, False, SUM_BYTES)
 
 
+def _has_products(network, dtype, device):
+    """Whether the layers can be products of matrices."""
+    try:
+        cublaslt.library()
+    except ImportError:
+        return False
+    return wide_training.refusal(network, dtype, device) is None
+
+
+def _in_bfloat16(network, features, dtype, n_rows, height, device):
+    """By the fused kernels, which want shared memory, or as products, of ``height`` rows at a time."""
+    if fused_plan.refusal(network, features) is None:
+        plan = fused_plan.plan_for(network, features.learning)
+        if plan.shared_bytes <= device.shared_bytes and device.capability >= LEAST_FOR_BFLOAT16:
+            blocks = plan.grid(n_rows, device.processors)
+            return Launch(FUSED, plan, blocks, plan.threads, True, plan.shared_bytes)
+    refused = wide_training.refusal(network, dtype, device)
+    if refused is not None:
+        raise ValueError(f"dtype 'bfloat16' cannot be had here: {refused}.")
+    cublaslt.library()
+    return Launch(WIDE, WideLayout(network, features, height), 0, 0, False, 0)
+
+
 def _placed(way, layout, blocks, threads, size, dtype, device):
     """With the workspace on the chip where there is room."""
     n_bytes = SUM_BYTES + size * dtype.itemsize
@@ -78,6 +123,12 @@ def _placed(way, layout, blocks, threads, size, dtype, device):
 
 def prediction_launch(network, features, dtype, n_rows, device):
     """The Launch for outputs of ``n_rows`` rows."""
+    many = min(n_rows, WIDE_PREDICTION_ROWS)
+    if network.bfloat16:
+        return _in_bfloat16(network, features, dtype, n_rows, max(many, 1), device)
+    large = max(network.sizes) > NARROW and step_flops(network, n_rows) >= WIDE_FLOPS
+    if large and _has_products(network, dtype, device):
+        return Launch(WIDE, WideLayout(network, features, many), 0, 0, False, 0)
     height = min(TILE_HEIGHT, max(n_rows, 1))
     layout = Layout(network, features, height, 8 if height == TILE_HEIGHT else 1)
     blocks = min(4 * device.processors, -(-max(n_rows, 1) // height))

@@ -10,34 +10,25 @@ import numpy as np
 from numba import cuda
 
 from fastmlp.kernels.numba_cuda import data, devices
-from fastmlp.kernels.numba_cuda.choice import prediction_launch, training_launch
-from fastmlp.kernels.numba_cuda.launching import Prepared
-from fastmlp.kernels.numba_cuda.prediction import prediction_kernel
-from fastmlp.kernels.numba_cuda.training_kernel import BLOCK, TILES, training_kernel
+from fastmlp.kernels.numba_cuda.choice import WIDE, prediction_launch, training_launch
+from fastmlp.kernels.numba_cuda.passes import passes_for
+from fastmlp.kernels.numba_cuda.steps import steps_for
 from fastmlp.kernels.optimizers import OPTIMIZERS
-
-STEPS_PER_LAUNCH = 4096
 
 
 class Trainer:
-    """Kernel and working memory for steps of one network, optimizer and batch size. ``optimizer`` "": gradients."""
+    """Steps of one network, optimizer and batch size, and their arrays. ``optimizer`` "": gradients."""
 
     def __init__(self, network, optimizer, features, dtype, batch_size):
+        self.how = training_launch(network, features, optimizer, dtype, batch_size, devices.current())
+        self.batch_size, self.dtype = batch_size, dtype
         self.n_slots = len(OPTIMIZERS[optimizer].slots) if optimizer else 0
-        self.how = training_launch(network, features, self.n_slots, dtype, batch_size, devices.current())
-        layout, blocks, n = self.how.layout, self.how.blocks, network.n_parameters
-        kernel = training_kernel(layout, optimizer, dtype, self.how.way, self.how.on_chip, self.how.threads)
-        self.kernel = Prepared(kernel, self.how.threads, self.how.shared_bytes, blocks, self.how.way != BLOCK)
-        self.batch_size, self.dtype, self.weighted = batch_size, dtype, features.weighted
-        self.lock, self.stream = threading.Lock(), cuda.stream()
-        n_work = 0 if self.how.on_chip else (layout.size + n) * blocks if self.how.way == TILES else layout.size
-        keeps = not optimizer or features.clipped
-        self.parameters, self.slots, self.gradient = (self._empty(k) for k in (n, n * self.n_slots, n * keeps))
-        self.transposed, self.work = self._empty(layout.n_flipped), self._empty(n_work)
-        self.partial = self._empty(n * blocks if self.how.way == TILES else 0)
-
-    def _empty(self, size, dtype=None):
-        return cuda.device_array(max(size, 1), dtype or self.dtype)
+        self.lock, self.stream, n = threading.Lock(), cuda.stream(), network.n_parameters
+        needs_gradient = not optimizer or features.clipped or self.how.way == WIDE
+        self.parameters, self.slots, self.gradient = (
+            cuda.device_array(max(size, 1), dtype) for size in (n, n * self.n_slots, n * needs_gradient)
+        )
+        self.steps = steps_for(self.how, optimizer, features, dtype)
 
     def run(
         self, parameters, slots, gradient, step, rows, rates, extras, options, loss_options, alpha, seed, results
@@ -61,26 +52,19 @@ class Trainer:
 
     def queue(self, parameters, slots, step, rows, rates, extras, options, loss_options, alpha, seed, results):
         """Copies and launches, for none of which the host waits; the results on the device."""
-        stream, how, batch = self.stream, self.how, self.batch_size
+        stream = self.stream
         self.parameters.copy_to_device(parameters, stream)
         if self.n_slots:
             self.slots.copy_to_device(slots.reshape(-1), stream)
         extras, options, loss_options = map(data.constant, (extras, options, loss_options))
         results = cuda.to_device(results, stream)
         done = 0
-        for X, y, sample_weight, order in data.blocks_of_rows(*rows, batch, stream):
-            n_batches = -(-order.size // batch)
-            steps = min(STEPS_PER_LAUNCH, n_batches)
-            corrections, sums = self._empty(steps, "float64"), self._empty((2 * steps + 1) * how.blocks, "float64")
-            for first in range(0, n_batches, steps):
-                part = slice(first * batch, (first + steps) * batch)
-                here = slice(done + first, done + min(first + steps, n_batches))
-                self.kernel(
-                    stream, X, y, sample_weight, order if steps == n_batches else order[part],
-                    data.constant(rates[here]), corrections, self.parameters, self.slots, self.gradient,
-                    self.transposed, self.work, self.partial, sums, results, extras, options, loss_options, alpha,
-                    seed, step, batch,
-                )  # fmt: skip
+        for X, y, sample_weight, order in data.blocks_of_rows(*rows, self.batch_size, stream):
+            n_batches = -(-order.size // self.batch_size)
+            self.steps.queue(
+                stream, X, y, sample_weight, order, rates[done : done + n_batches], self.batch_size, self.parameters,
+                self.slots, self.gradient, results, extras, options, loss_options, alpha, seed, step,
+            )  # fmt: skip
             done += n_batches
         return results
 
@@ -89,15 +73,11 @@ trainer_for = lru_cache(maxsize=16)(Trainer)
 
 
 class Predictor:
-    """Kernel and working memory for outputs of one network."""
+    """Outputs of one network."""
 
     def __init__(self, network, features, dtype, n_rows):
         self.how = prediction_launch(network, features, dtype, n_rows, devices.current())
-        kernel = prediction_kernel(self.how.layout, dtype, self.how.on_chip, self.how.threads)
-        self.kernel = Prepared(kernel, self.how.threads, self.how.shared_bytes, self.how.blocks, False)
-        n_work = 1 if self.how.on_chip else self.how.layout.size * self.how.blocks
-        self.work, self.nothing = cuda.device_array(n_work, dtype), cuda.to_device(np.zeros(1, np.int64))
-        self.lock, self.stream = threading.Lock(), cuda.stream()
+        self.passes, self.lock, self.stream = passes_for(self.how, dtype), threading.Lock(), cuda.stream()
 
     def run(self, parameters, X, extras, seed):
         """Outputs of rows, from host or device to the host; ``seed`` is that of a random pass."""
@@ -108,7 +88,7 @@ class Predictor:
             for start in range(0, X.shape[0], height):
                 rows = data.on_device(X[start : start + height], self.stream)
                 there = cuda.device_array((rows.shape[0], out.shape[1]), out.dtype)
-                self.kernel(self.stream, rows, parameters, self.work, self.nothing, extras, seed, start, there)
+                self.passes.queue(self.stream, rows, parameters, extras, seed, start, there)
                 out[start : start + height] = there.copy_to_host(stream=self.stream)
                 self.stream.synchronize()
         return out

@@ -49,7 +49,7 @@ class Layout:
         self.rowwise = activation_row(network.activations[-1]).rowwise
 
     def __eq__(self, other):
-        return isinstance(other, Layout) and self._key == other._key
+        return type(self) is type(other) and self._key == other._key
 
     def __hash__(self):
         return hash(self._key)

@@ -15,8 +15,10 @@ ON_GPU = os.environ.get("FASTMLP_GPU") == "1"
 if not ON_GPU:
     os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
     import cuda_simulator
+    import cuda_tensor_cores
 
     cuda_simulator.install(races=True)
+    cuda_tensor_cores.install()
 
     def simulated(name, **contents):
         """A module of the package that needs the compiler or the driver, replaced."""
@@ -46,9 +48,14 @@ def small_launches(monkeypatch):
     if ON_GPU:
         yield
         return
-    from fastmlp.kernels.numba_cuda import choice
+    from numpy_products import NumpyProducts
+
+    from fastmlp.kernels.numba_cuda import choice, cublaslt, steps
 
     for name in ("BLOCK_THREADS", "GRID_THREADS", "TILE_THREADS"):
         monkeypatch.setattr(choice, name, 32)
+    monkeypatch.setattr(steps, "make_products", NumpyProducts)
+    monkeypatch.setattr(steps, "GRAPHS", False)
+    monkeypatch.setattr(cublaslt, "library", lambda: None)
     with np.errstate(all="ignore"):
         yield

@@ -8,7 +8,7 @@ from numba import cuda
 from numpy.testing import assert_allclose, assert_array_equal
 
 from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor, make_optimizer
-from fastmlp.kernels.numba_cuda import choice, data, devices, execution
+from fastmlp.kernels.numba_cuda import choice, data, devices, steps
 
 rng = np.random.RandomState(0)
 X = rng.standard_normal((30, 4)).astype("f4")
@@ -92,7 +92,7 @@ def test_rows_that_do_not_fit_come_in_blocks(monkeypatch):
 
 def test_long_epochs_take_several_launches(monkeypatch):
     once = model("cuda").fit(X, y, 2, 2)
-    monkeypatch.setattr(execution, "STEPS_PER_LAUNCH", 4)
+    monkeypatch.setattr(steps, "STEPS_PER_LAUNCH", 4)
     assert_array_equal(model("cuda").fit(X, y, 2, 2).parameters, once.parameters)
 
 
@@ -128,7 +128,7 @@ def test_the_choice_goes_by_the_shape():
 
     def way(sizes, batch_size):
         network = Network(sizes, ("relu",) * (len(sizes) - 2) + ("identity",), "squared_error")
-        return choice.training_launch(network, Features(), 2, np.dtype("f4"), batch_size, H200).way
+        return choice.training_launch(network, Features(), "adam", np.dtype("f4"), batch_size, H200).way
 
     assert way((4, 16, 3), 1) == way((8, 64, 64, 1), 8) == "block"
     assert way((784, 128, 10), 128) == "grid"

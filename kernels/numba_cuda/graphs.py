@@ -1,0 +1,50 @@
+"""Work that is queued on a stream once, captured, and queued again at once: no Python between its launches."""
+
+import sys
+
+from numba import cuda
+
+from fastmlp.kernels.numba_cuda import devices
+
+
+def _checked(returned):
+    from cuda.bindings import driver
+
+    status, *found = returned
+    if status == driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
+        raise devices.OutOfDeviceMemory("the GPU has not enough free memory for a graph of launches.")
+    if status != driver.CUresult.CUDA_SUCCESS:
+        raise devices.DeviceError(f"the GPU failed: {status.name} while launches were captured or repeated.")
+    return found[0] if found else None
+
+
+class Graph:
+    """What ``queue(stream)`` queues. All of it must have run before: loading a kernel is no part of a graph."""
+
+    def __init__(self, stream, queue):
+        from cuda.bindings import driver
+
+        self._driver, self._replay = driver, None
+        handle = driver.CUstream(int(stream))
+        # Relaxed: memory that Python gives back meanwhile must not spoil the capture.
+        mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
+        with cuda.defer_cleanup():
+            _checked(driver.cuStreamBeginCapture(handle, mode))
+            try:
+                queue(stream)
+            except BaseException:
+                _, graph = driver.cuStreamEndCapture(handle)  # the stream must work again
+                driver.cuGraphDestroy(graph)
+                raise
+            graph = _checked(driver.cuStreamEndCapture(handle))
+        try:
+            self._replay = _checked(driver.cuGraphInstantiate(graph, 0))
+        finally:
+            driver.cuGraphDestroy(graph)
+
+    def __call__(self, stream):
+        _checked(self._driver.cuGraphLaunch(self._replay, self._driver.CUstream(int(stream))))
+
+    def __del__(self):
+        if getattr(self, "_replay", None) is not None and not sys.is_finalizing():
+            self._driver.cuGraphExecDestroy(self._replay)

@@ -1,0 +1,203 @@
+"""The fused bf16 kernels against NumPy that rounds to bf16 where they do, and loosely against the oracle."""
+
+import os
+
+import fused_oracle
+import numpy as np
+import pytest
+from numba import cuda
+
+if os.environ.get("FASTMLP_GPU") != "1":
+    import cuda_tensor_cores
+
+    cuda_tensor_cores.install()
+
+from fastmlp.kernels import numpy_reference, sharing
+from fastmlp.kernels.network import NO_PENALTY, Network, Penalty, loss_row, new_slots, optimizer
+from fastmlp.kernels.numba_cuda.fused_plan import Plan, padded, refusal
+from fastmlp.kernels.numba_cuda.fused_prediction import copy_kernel, fused_prediction_kernel
+from fastmlp.kernels.numba_cuda.fused_rows import convert_rows
+from fastmlp.kernels.numba_cuda.fused_training import fused_training_kernel
+from fastmlp.kernels.numba_cuda.layout import Features
+from fastmlp.kernels.optimizers import OPTIMIZERS
+
+SGD = optimizer("sgd", 0.1)
+
+
+def network_of(*sizes, hidden="relu", output="identity", loss="squared_error", options=()):
+    return Network(sizes, (hidden,) * (len(sizes) - 2) + (output,), loss, options)
+
+
+def problem(network, rows, seed=0):
+    """(parameters, X, y) with targets that the loss can have."""
+    rng = np.random.default_rng(seed)
+    parameters = np.concatenate([
+        np.append(rng.standard_normal(b.fan_in * b.fan_out) / b.fan_in**0.5, rng.standard_normal(b.fan_out) / 4)
+        for b in network.blocks
+    ]).astype(np.float32)  # fmt: skip
+    X = rng.standard_normal((rows, network.sizes[0])).astype(np.float32)
+    y = rng.standard_normal((rows, network.sizes[-1])).astype(np.float32)
+    low, high = loss_row(network.loss).targets
+    if network.loss == "categorical_cross_entropy":
+        y = np.eye(network.sizes[-1], dtype=np.float32)[rng.integers(network.sizes[-1], size=rows)]
+    elif (low, high) == (0, 1):
+        y = (y > 0).astype(np.float32)
+    elif low == 0:
+        y = np.floor(np.abs(y) * 2)
+    return parameters, X, y
+
+
+def device_rows(X):
+    """X as the kernels take it: padded bf16, in pairs."""
+    there = cuda.to_device(np.zeros((len(X), padded(X.shape[1])), np.uint16))
+    convert_rows[2, 64](cuda.to_device(X), there)
+    return cuda.to_device(there.copy_to_host().view(np.uint32).reshape(-1))
+
+
+def extras_of(network, optimizer, penalty):
+    extras = np.zeros(sharing.LAYERS + len(network.blocks) * sharing.LAYER_EXTRAS)
+    extras[sharing.LASSO] = penalty.l1
+    if optimizer is not None:
+        coupled = not OPTIMIZERS[optimizer.name].decoupled
+        extras[sharing.COUPLED_DECAY if coupled else sharing.DECOUPLED_DECAY] = optimizer.weight_decay
+        extras[sharing.CLIP_NORM], extras[sharing.CLIP_VALUE] = optimizer.clip_norm, optimizer.clip_value
+    for layer in range(len(network.blocks)):
+        rates = optimizer.layer_rates if optimizer is not None else ()
+        extras[sharing.LAYERS + layer * sharing.LAYER_EXTRAS + sharing.FACTOR] = rates[layer] if rates else 1.0
+    return extras
+
+
+def train(network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight=None, alpha=0.0,
+          penalty=NO_PENALTY, warps=2, blocks=2):  # fmt: skip
+    """(results, gradient); parameters and slots change. ``optimizer`` None: the gradient of the last batch."""
+    plan = Plan(network, True, warps)
+    name, clipped = (optimizer.name, optimizer.clip_norm > 0) if optimizer is not None else ("", False)
+    n_batches, n = -(-len(order) // batch_size), network.n_parameters
+    rates = np.full(n_batches, optimizer.learning_rate if optimizer is not None else 0.0)
+    options = [*optimizer.options, 0.0] if optimizer is not None else [0.0]
+    weights = np.ones(1, np.float32) if sample_weight is None else sample_weight
+    P, state = cuda.to_device(parameters), cuda.to_device(slots.reshape(-1) if slots.size else np.zeros(1, np.float32))
+    results, gradient = cuda.to_device(np.zeros(3)), cuda.to_device(np.full(n, np.nan, np.float32))
+    given = [
+        device_rows(X), *map(cuda.to_device, (y, weights, order, rates, np.full(n_batches, np.nan),
+        np.full(n_batches, np.nan))), P, state, gradient, cuda.to_device(np.full(plan.n_copy, 0x7FC0, np.uint16)),
+        *map(cuda.to_device, (np.full(n * blocks, np.nan, np.float32), np.full((2 * n_batches + 1) * blocks, np.nan))),
+        results, *map(cuda.to_device, (extras_of(network, optimizer, penalty), np.array(options),
+        np.array([*network.loss_options, 0.0]))), float(alpha), step, batch_size,
+    ]  # fmt: skip
+    kernel = fused_training_kernel(plan, name, sample_weight is not None, clipped)
+    kernel[blocks, plan.threads, 0, plan.shared_bytes](*given)
+    parameters[:] = P.copy_to_host()
+    if slots.size:
+        slots[:] = state.copy_to_host().reshape(slots.shape)
+    return results.copy_to_host(), gradient.copy_to_host()
+
+
+def close(found, expected, tolerance):
+    """A number on the edge between two bf16 numbers may go either way: few do, so the mean is close too."""
+    scale = np.abs(expected).max()
+    difference = np.abs(found - expected)
+    assert difference.max() <= tolerance * scale, (difference.max() / scale, np.argmax(difference))
+    assert difference.mean() <= tolerance * scale / 10
+
+
+def check_gradient(network, rows=40, weighted=False, **how):
+    parameters, X, y = problem(network, rows)
+    rng = np.random.default_rng(1)
+    order = rng.permutation(rows)
+    weight = rng.integers(0, 3, rows).astype(np.float32) if weighted else None
+    penalty, nothing = Penalty(l1=0.02), np.empty((0, parameters.size), np.float32)
+    args = nothing, 0, X, y, order, rows, weight, 0.1, penalty
+    results, gradient = train(network, None, parameters, *args, **how)
+    wanted, slopes = fused_oracle.epoch(network, None, parameters, *args)
+    np.testing.assert_allclose(results, wanted, rtol=2e-3)
+    close(gradient, slopes, 2e-3)
+    exact, _, reference = numpy_reference.loss_and_gradient(network, parameters, X, y, weight, 0.1, penalty)
+    np.testing.assert_allclose(results[0] / rows, exact, rtol=0.05)
+    close(gradient, reference, 0.2)
+
+
+@pytest.mark.parametrize("sizes", [(4, 16, 3), (5, 17, 33, 2), (64, 64, 64, 64), (20, 128, 9), (3, 2)])
+def test_gradients(sizes):
+    check_gradient(network_of(*sizes, hidden="tanh"), weighted=sizes[0] == 5, warps=4 if sizes[0] == 64 else 2)
+
+
+HIDDEN = "identity", "piecewise_linear", "logistic", "relu", "leaky_relu", "elu", "selu", "softplus", "exp"
+
+
+@pytest.mark.parametrize("hidden", [*HIDDEN, "arctan", "gelu", "silu"])
+def test_activations(hidden):
+    check_gradient(network_of(6, 17, 3, hidden=hidden), rows=20, warps=1)
+
+
+LOSSES = [
+    ("squared_error", "tanh", ()), ("mean_squared_error", "identity", ()), ("absolute_error", "identity", ()),
+    ("huber", "silu", (0.5,)), ("quantile", "softplus", (0.7,)), ("categorical_cross_entropy", "softmax", ()),
+    ("binary_cross_entropy", "logistic", ()), ("poisson", "exp", ()), ("perceptron", "step", ()),
+    ("squared_error", "softmax", ()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("loss", "output", "options"), LOSSES)
+def test_losses(loss, output, options):
+    check_gradient(network_of(6, 17, 11, output=output, loss=loss, options=options), rows=20, weighted=True, warps=1)
+
+
+OPTIMIZED = [*(optimizer(name, 0.01) for name in OPTIMIZERS), optimizer("adam", 0.01, weight_decay=0.1, clip_norm=0.05)]
+OPTIMIZED += [optimizer("momentum", 0.1, weight_decay=0.1, clip_value=0.01, layer_rates=(1.0, 0.5))]
+
+
+@pytest.mark.parametrize("chosen", OPTIMIZED, ids=lambda o: f"{o.name}-{o.clip_norm:g}")
+def test_epochs(chosen):
+    """Batches of 24 of 62 rows, the last one smaller; one is passed over, as all its rows weigh nothing."""
+    network = network_of(4, 16, 3, hidden="tanh")
+    parameters, X, y = problem(network, 70)
+    order = np.random.default_rng(1).permutation(70)[:62]
+    weight = np.random.default_rng(2).random(70).astype(np.float32)
+    weight[order[24:48]] = 0
+    slots, state = (new_slots(chosen.name, parameters.size, np.float32) for _ in range(2))
+    found, wanted = parameters.copy(), parameters.copy()
+    args = 5, X, y, order, 24, weight, 0.1, Penalty(l1=0.01)
+    results, _ = train(network, chosen, found, slots, *args, warps=1, blocks=2)
+    expected, _ = fused_oracle.epoch(network, chosen, wanted, state, *args)
+    np.testing.assert_allclose(results, expected, rtol=2e-3)
+    np.testing.assert_allclose(results[2], 2)
+    # Where a gradient is next to 0 its sign is anybody's guess, and some rules make a whole step of it.
+    close(found - parameters, wanted - parameters, 0.05)
+    for one, other in zip(slots, state):
+        close(one, other, 0.05)
+
+
+def test_the_same_bits_again_and_whatever_the_padding_holds():
+    network = network_of(4, 16, 3, output="softmax", loss="categorical_cross_entropy")
+    parameters, X, y = problem(network, 50)
+    runs = []
+    for _ in range(2):
+        found, slots = parameters.copy(), new_slots("adam", parameters.size, np.float32)
+        train(network, optimizer("adam"), found, slots, 0, X, y, np.arange(50), 20, warps=1, blocks=3)
+        runs.append(found)
+    np.testing.assert_array_equal(*runs)
+
+
+@pytest.mark.parametrize("network", [
+    network_of(5, 17, 33, 2), network_of(9, 24, 11, output="softmax"), network_of(64, 64, hidden="gelu", output="silu"),
+], ids=["relu", "softmax", "silu"])  # fmt: skip
+def test_predictions(network):
+    parameters, X, _ = problem(network, 75)
+    plan = Plan(network, False, 2)
+    P, copies = cuda.to_device(parameters), cuda.to_device(np.full(plan.n_copy, 0x7FC0, np.uint16))
+    out = cuda.to_device(np.full((75, network.sizes[-1]), np.nan, np.float32))
+    copy_kernel(plan)[2, plan.threads](P, copies)
+    kernel = fused_prediction_kernel(plan)
+    kernel[2, plan.threads, 0, plan.shared_bytes](device_rows(X), cuda.to_device(np.zeros(1, int)), P, copies, out)
+    close(out.copy_to_host(), fused_oracle.prediction(network, parameters, X)[0], 5e-3)
+    close(out.copy_to_host(), numpy_reference.forward(network, parameters, X), 0.1)
+
+
+def test_refusals():
+    assert refusal(network_of(64, 64, 64), Features()) is None
+    assert "wider" in refusal(network_of(64, 129, 64), Features())
+    assert "slopes" in refusal(network_of(4, 4, 4, hidden="prelu"), Features())
+    assert "noise" in refusal(network_of(4, 4, 4, hidden="noisy_relu"), Features(noisy=True))
+    assert "activity" in refusal(network_of(4, 4, 4), Features(activity=True))
+    assert "norms" in refusal(network_of(4, 4, 4), Features(limited=True))
