@@ -35,9 +35,9 @@ def fit(tmp_path, epochs=2, batch_size=16, **steer):
     return fake_driver.run(f"import os; os.chdir({str(tmp_path)!r})\n" + code, **steer)
 
 
-def test_without_a_driver_it_says_what_is_missing():
+def test_without_a_driver_it_says_what_is_missing(tmp_path):
     code = "from fastmlp import MLP; MLP([(1, 'identity')], backend='cuda')"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     if run.returncode == 0:
         pytest.skip("a GPU is here")
     assert re.search("backend 'cuda' does not work here: .*(no NVIDIA GPU was found|numba-cuda)", run.stderr)

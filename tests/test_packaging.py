@@ -36,7 +36,7 @@ def test_wheel_has_all_modules_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     code = {name for name in names if ".dist-info/" not in name}
     expected = {f"fastmlp/{path.name}" for path in (ROOT / "fastmlp").glob("*.py")}
-    expected |= {f"fastmlp/kernels/{path.name}" for path in (ROOT / "kernels").glob("*.py")}
+    expected |= {f"fastmlp/{path.relative_to(ROOT)}" for path in (ROOT / "kernels").rglob("*.py")}
     compiled = {name for name in code if re.fullmatch(r"fastmlp/kernels/engine_\w+\..*\.(so|pyd)", name)}
     levels = {name.split("engine_")[1].split(".")[0] for name in compiled}
     x86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -50,7 +50,7 @@ def test_source_distribution_has_what_a_build_needs_and_nothing_generated(wheel)
     with tarfile.open(archive) as file:
         names = {name.split("/", 1)[1] for name in file.getnames() if "/" in name}
     assert {"setup.py", "pyproject.toml", "LICENSE", "README.md", "kernels/engine.pyx", "kernels/primitives.h"} <= names
-    assert {f"kernels/{path.name}" for path in (ROOT / "kernels").glob("*.py")} <= names
+    assert {str(path.relative_to(ROOT)) for path in (ROOT / "kernels").rglob("*.py")} <= names
     assert not [
         name for name in names if re.search(r"\.(c|cpp|so|pyd|pyc|pxi)$|^(tests|benchmarks|build)/|engine_", name)
     ]
