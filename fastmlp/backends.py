@@ -42,6 +42,14 @@ def why_not(name):
     return None
 
 
+def kernels_of(name, network, optimizer, dtype, batch_size, noise):
+    """How a backend will make steps, where that follows from the shape, as text to put behind its reason."""
+    if name != "cuda":
+        return ""
+    choice, devices = (import_module(f"fastmlp.kernels.numba_cuda.{module}") for module in ("choice", "devices"))
+    return "; " + choice.describe(network, optimizer, dtype, batch_size, noise, devices.current())
+
+
 def gpu_name():
     """What the GPU of backend 'cuda' calls itself."""
     return import_module("fastmlp.kernels.numba_cuda.devices").current().name

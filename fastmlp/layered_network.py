@@ -107,6 +107,7 @@ class LayeredNetwork:
         self._penalty = Penalty(**{name: check_real(name, value, 0) for name, value in penalties.items()})
         self.init = check_init(init)
         self.dtype = np.dtype("float32" if self._bfloat16 else dtype)
+        self._kernels = ""  # how the last fit made its steps, where a backend has several ways
         self._asked_backend = "cuda" if self._bfloat16 and backend == "auto" else backend
         self._backend = backends.choose(self._asked_backend)
         if self._bfloat16 and self.backend not in backends.WITH_BFLOAT16:
@@ -126,7 +127,7 @@ class LayeredNetwork:
 
     @property
     def backend_reason_(self):
-        return self._backend.reason
+        return self._backend.reason + self._kernels
 
     @property
     def input_dropout(self):

@@ -155,6 +155,9 @@ class MLP(TrainedNetwork):
                 if self.optimizer == "lbfgs":
                     self._fit_lbfgs(X, y, sample_weight, epochs, interruption, after_epoch, bar.update, stopping)
                 else:
+                    self._kernels = backends.kernels_of(
+                        self.backend, self._network, self.optimizer.name, self.dtype, batch_size, self._noise(0)
+                    )
                     run = Epochs(
                         self._backend.module, self._network, self._state, X, y, sample_weight, batch_size=batch_size,
                         alpha=self.alpha, penalty=self._penalty, noise=self._noise(self._state.seed),

@@ -48,6 +48,10 @@ class StochasticFit:
             n_steps = -(-n_rows // batch_size) * (1 if incremental else self.max_iter)
             work = Work(self._network, int(batch_size), n_steps)
             self.backend_, kernels, self.backend_reason_ = backends.choose("auto", work)
+        self.backend_reason_ += backends.kernels_of(
+            self.backend_, self._network, self._training.optimizer.name, self._parameters.dtype, int(batch_size),
+            self._noise,
+        )  # fmt: skip
         epochs = Epochs(
             kernels, self._network, self._training, X, y, sample_weight, batch_size=int(batch_size),
             alpha=float(self.alpha), penalty=penalty_of(self),

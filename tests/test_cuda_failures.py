@@ -64,7 +64,7 @@ def test_launches_do_not_grow_with_steps(tmp_path):
     """No host between steps: an epoch is a launch."""
     for batch_size in (16, 1):
         run = fit(tmp_path, batch_size=batch_size, epochs=3)
-        assert run.out.startswith("fitted asked for")
+        assert run.out.startswith("fitted asked for; one block of")
         assert run.kernels() == ["train"] * 3
         assert run.errors() == []
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from fastmlp.kernels.numba_cuda import cublaslt, fused_plan, wide_training
 from fastmlp.kernels.numba_cuda.device_sums import SUM_BYTES
-from fastmlp.kernels.numba_cuda.layout import Layout
+from fastmlp.kernels.numba_cuda.layout import Features, Layout
 from fastmlp.kernels.numba_cuda.training_kernel import BLOCK, GRID, TILES
 from fastmlp.kernels.numba_cuda.wide_layout import WideLayout
 from fastmlp.kernels.optimizers import OPTIMIZERS
@@ -134,3 +134,11 @@ def prediction_launch(network, features, dtype, n_rows, device):
     blocks = min(4 * device.processors, -(-max(n_rows, 1) // height))
     threads = _whole_warps(height * max(network.sizes) // layout.tile_rows, TILE_THREADS)
     return _placed(TILES, layout, blocks, threads, layout.size, dtype, device)
+
+
+def describe(network, optimizer, dtype, batch_size, noise, device):
+    """How steps of plain training will be made, for a user."""
+    dropped = () if noise is None else tuple(rate > 0 for rate in noise.dropout)
+    inputs = noise is not None and (noise.input_dropout > 0 or noise.input_deviation > 0)
+    features = Features(noisy=noise is not None, inputs=inputs, dropped=dropped)
+    return training_launch(network, features, optimizer, dtype, batch_size, device).reason

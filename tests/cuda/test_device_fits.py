@@ -23,6 +23,8 @@ def model(backend, **options):
 def test_a_model_learns_what_it_learns_elsewhere():
     fits = [model(name, alpha=0.1).fit(X, y, 3, 8, validation_data=(X[:9], y[:9])) for name in ("cuda", "cython")]
     assert fits[0].backend == "cuda"
+    assert "one block of 32 threads makes whole steps" in fits[0].backend_reason_
+    assert fits[1].backend_reason_ == "asked for"
     for curve in ("loss", "validation_loss"):
         assert_allclose(fits[0].history[curve], fits[1].history[curve], rtol=1e-4)
     assert_allclose(fits[0].predict(X), fits[1].predict(X), rtol=1e-3, atol=1e-5)
@@ -42,6 +44,7 @@ def test_estimators(kind, target):
     assert_allclose(fits[0].loss_curve_, fits[1].loss_curve_, rtol=1e-9)
     assert_array_equal(fits[0].predict(wide).shape, fits[1].predict(wide).shape)
     assert fits[0].backend_ == "cuda"
+    assert fits[0].backend_reason_.startswith("asked for; one block of 32 threads makes whole steps")
 
 
 def test_rows_on_the_device_stay_there(monkeypatch):
