@@ -1,5 +1,6 @@
 """dtype='bfloat16': what the oracle makes of it, where it may be had, and what becomes of it on other machines."""
 
+import gzip
 import pickle
 
 import numpy as np
@@ -59,3 +60,24 @@ def test_elsewhere_a_model_goes_on_in_single_precision(tmp_path, monkeypatch, th
     assert not again.network.bfloat16
     np.testing.assert_allclose(again.predict(X), trained.predict(X), rtol=0.02, atol=0.02)
     assert again.fit(X, X[:, :1], 1).epoch == 3
+
+
+def test_accuracy_on_real_images(data_folder):
+    """Within half a point of single precision on Fashion-MNIST, by the oracle, which rounds as tensor cores do."""
+    folder = data_folder / "fashion_mnist"
+    if not folder.exists():
+        pytest.skip("needs fashion_mnist in the folder that FASTMLP_DATA names")
+
+    def read(name, offset):
+        return np.frombuffer(gzip.decompress((folder / name).read_bytes()), np.uint8, offset=offset)
+
+    images = read("train-images-idx3-ubyte.gz", 16).reshape(-1, 784) / np.float32(255)
+    labels = read("train-labels-idx1-ubyte.gz", 8).astype(int)
+    new = read("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 784) / np.float32(255)
+    truth = read("t10k-labels-idx1-ubyte.gz", 8)
+    layers, scores = [Layer(128, "relu"), Layer(10, "softmax")], []
+    for dtype, backend in (("bfloat16", "numpy"), ("float32", "cython")):
+        fit = MLP(layers, "categorical_cross_entropy", dtype=dtype, backend=backend, random_state=0)
+        scores.append((fit.fit(images, labels, 4, 128).predict(new).argmax(axis=1) == truth).mean())
+    assert min(scores) > 0.85
+    assert abs(scores[0] - scores[1]) < 0.005
