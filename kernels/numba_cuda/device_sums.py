@@ -38,3 +38,21 @@ def sum_over_rows(values, order, begin, rows):
     for r in range(cuda.threadIdx.x, rows, cuda.blockDim.x):
         total += values[order[begin + r]]
     return block_sum(total)
+
+
+@device
+def add_up_blocks(t, n, sums, n_batches, blocks):
+    """The first of each batch's pairs (loss, penalty), of which each block has left one, becomes the sum of them."""
+    for b in range(t, n_batches, n):
+        for block in range(1, blocks):
+            sums[b * blocks * 2] += sums[(b * blocks + block) * 2]
+            sums[b * blocks * 2 + 1] += sums[(b * blocks + block) * 2 + 1]
+
+
+@device
+def add_up_steps(sums, n_batches, blocks, n_rows, batch_size, results):
+    """Rows x loss and rows x penalty of each batch, in their order: where launches are cut changes nothing."""
+    for b in range(n_batches):
+        rows = min(batch_size, n_rows - b * batch_size)
+        results[0] += rows * sums[b * blocks * 2]
+        results[1] += rows * sums[b * blocks * 2 + 1]

@@ -15,7 +15,7 @@ import numpy as np
 from numba import cuda
 
 from fastmlp.kernels.numba_cuda.device_learning import rate_correction
-from fastmlp.kernels.numba_cuda.device_sums import block_sum, sum_over_rows
+from fastmlp.kernels.numba_cuda.device_sums import add_up_blocks, add_up_steps, block_sum, sum_over_rows
 from fastmlp.kernels.numba_cuda.fused_gradients import gradient_jobs
 from fastmlp.kernels.numba_cuda.fused_layers import hidden_layer, in_turn, layer_errors
 from fastmlp.kernels.numba_cuda.fused_loss import output_layer
@@ -143,16 +143,10 @@ def fused_training_kernel(plan, optimizer, weighted, clipped):
                 cuda.cg.this_grid().sync()
             updates += 1
         cuda.cg.this_grid().sync()
-        for b in range(t, n_batches, n):
-            for block in range(1, blocks):
-                sums[b * blocks * 2] += sums[(b * blocks + block) * 2]
-                sums[b * blocks * 2 + 1] += sums[(b * blocks + block) * 2 + 1]
+        add_up_blocks(t, n, sums, n_batches, blocks)
         cuda.cg.this_grid().sync()
         if t == 0:
-            for b in range(n_batches):
-                rows = min(batch_size, order.size - b * batch_size)
-                results[0] += rows * sums[b * blocks * 2]
-                results[1] += rows * sums[b * blocks * 2 + 1]
+            add_up_steps(sums, n_batches, blocks, order.size, batch_size, results)
             results[2] += updates
 
     return train

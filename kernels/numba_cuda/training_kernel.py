@@ -8,7 +8,7 @@ from fastmlp.kernels.numba_cuda import device_sinks
 from fastmlp.kernels.numba_cuda.device_learning import rate_correction
 from fastmlp.kernels.numba_cuda.device_parameters import flip_weights, limit_norms, update_pass
 from fastmlp.kernels.numba_cuda.device_rules import device
-from fastmlp.kernels.numba_cuda.device_sums import SUM_BYTES, block_sum, sum_over_rows
+from fastmlp.kernels.numba_cuda.device_sums import SUM_BYTES, add_up_blocks, add_up_steps, block_sum, sum_over_rows
 from fastmlp.kernels.numba_cuda.phased_step import phased_step
 from fastmlp.kernels.numba_cuda.tiled_step import tiled_step, wait_for_block
 from fastmlp.kernels.optimizers import OPTIMIZERS
@@ -109,19 +109,13 @@ def training_kernel(layout, optimizer, dtype, way, on_chip, threads):
                 limit(t, n, P, transposed, extras[MAX_NORM])
                 barrier()
             updates += 1
-        for b in range(t, n_batches, n):
-            for block in range(1, blocks):
-                sums[b * blocks * 2] += sums[(b * blocks + block) * 2]
-                sums[b * blocks * 2 + 1] += sums[(b * blocks + block) * 2 + 1]
+        add_up_blocks(t, n, sums, n_batches, blocks)
         if all_on_chip:
             copy(t, n, P, parameters, n_parameters)
             copy(t, n, slots, all_slots, n_slots * n_parameters)
         barrier()
         if t == 0:
-            for b in range(n_batches):
-                rows = min(batch_size, order.size - b * batch_size)
-                results[0] += rows * sums[b * blocks * 2]
-                results[1] += rows * sums[b * blocks * 2 + 1]
+            add_up_steps(sums, n_batches, blocks, order.size, batch_size, results)
             results[2] += updates
 
     return train
