@@ -245,5 +245,5 @@ def install(races=False):
     cuda.threadfence = lambda: None
     cuda.atomic = SimpleNamespace(add=_add)
     cuda.is_cuda_array = lambda array: isinstance(array, FakeCUDAArray)
-    cuda.as_cuda_array = lambda array: array
+    cuda.as_cuda_array = lambda array: FakeCUDAArray(array._ary)  # another object, as on a GPU
     FakeCUDAArray.__cuda_array_interface__ = property(lambda self: self._ary.__array_interface__)

@@ -56,10 +56,6 @@ def ldg_v4u32(array, index):
     return tuple(plain(array, index, 4, False))
 
 
-def stg_v4u32(array, index, four):
-    plain(array, index, 4, True)[:] = four
-
-
 def cp_async16(address, array, index):
     plain(*address, 8, True)[:] = plain(array, index, 8, False)
 
@@ -139,7 +135,7 @@ def install():
     vars(module).update({
         function.__name__: function
         for function in (
-            smem_addr, soff, fresh, ldg_v4u32, stg_v4u32, cp_async16, lds_u32, sts_a32, sts_v4u32, pack_bf16,
+            smem_addr, soff, fresh, ldg_v4u32, cp_async16, lds_u32, sts_a32, sts_v4u32, pack_bf16,
             pack_bf16_relu, unpack_bf16, mask2, mma_bf16,
         )
     })  # fmt: skip

@@ -99,14 +99,39 @@ def test_a_failed_capture_leaves_the_stream_working():
 
         stream, x = cuda.stream(), cuda.device_array(1, np.float32)
         try:
-            Graph(stream, spoiled)
+            Graph(spoiled)
         except KeyboardInterrupt:
-            Graph(stream, lambda stream: double[1, 32, stream](x))(stream)
+            Graph(lambda stream: double[1, 32, stream](x))(stream)
             stream.synchronize()
             print("works")
     """)
     assert done.out == "works\n"
     assert len(done.calls("cuGraphLaunch")) == 1
+
+
+def test_others_may_use_the_default_stream_during_a_capture():
+    """Fits run in threads side by side, and other libraries use that stream too."""
+    done = fake_driver.run("""
+        import numpy as np
+        from numba import cuda
+        from fastmlp.kernels.numba_cuda.graphs import Graph
+
+        @cuda.jit("void(float32[::1])")
+        def double(x):
+            x[0] *= 2
+
+        def queue(stream):
+            double[1, 32, stream](x)
+            cuda.to_device(np.zeros(3))
+            double[1, 32, stream](x)
+
+        stream, x = cuda.stream(), cuda.device_array(1, np.float32)
+        Graph(queue)(stream)
+        stream.synchronize()
+        print("works")
+    """)
+    assert done.out == "works\n"
+    assert [call.kernels for call in done.calls("cuGraphLaunch")] == [2]
 
 
 def test_descriptors():

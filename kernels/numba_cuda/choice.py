@@ -13,7 +13,7 @@ FUSED, WIDE = "fused", "wide"  # beside the ways of training_kernel.py: on tenso
 
 WARP = 32
 NARROW = 128  # the widest layer of networks that go by tiles
-LEAST_FOR_BFLOAT16 = (8, 0)
+LEAST_FOR_FUSED = (9, 0)  # intrinsics.mask2 needs it
 ONE_BLOCK_FLOPS = 1e6  # of a step: a block makes them in the time of a few barriers of the grid
 TILE_HEIGHT = 32  # rows that a block takes through all layers at a time
 WIDE_FLOPS = 5e8  # of a step, above which the layers of a network that is not narrow are products of a library
@@ -104,7 +104,7 @@ def _in_bfloat16(network, features, dtype, n_rows, height, device):
     """By the fused kernels, which want shared memory, or as products, of ``height`` rows at a time."""
     if fused_plan.refusal(network, features) is None:
         plan = fused_plan.plan_for(network, features.learning)
-        if plan.shared_bytes <= device.shared_bytes and device.capability >= LEAST_FOR_BFLOAT16:
+        if plan.shared_bytes <= device.shared_bytes and device.capability >= LEAST_FOR_FUSED:
             blocks = plan.grid(n_rows, device.processors)
             return Launch(FUSED, plan, blocks, plan.threads, True, plan.shared_bytes)
     refused = wide_training.refusal(network, dtype, device)

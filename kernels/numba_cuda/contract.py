@@ -95,7 +95,7 @@ def _run(
     """Steps, or one gradient: (sum of losses, sum of penalties, updates made)."""
     extras, demands, _ = extras_of(network, optimizer, penalty, noise)
     features = _features(demands, noise, weighted=sample_weight is not None, optimizer=optimizer)
-    batch_size = min(batch_size, len(order))
+    batch_size = min(batch_size, max(X.shape[0], len(order)))  # the same kernels for whatever part of an epoch
     n_batches = -(-len(order) // batch_size)
     rates = np.full(n_batches, optimizer.learning_rate) if rates is None else np.asarray(rates, np.float64)
     given = (

@@ -8,7 +8,7 @@ from numba import cuda
 from fastmlp.kernels.numba_cuda import devices
 
 STREAMED_BYTES = 2**27  # of rows in a block that comes by itself
-KEPT_FREE = 0.2  # share of free memory that is left to workspaces
+KEPT_FREE = 0.5  # share of free memory that is left to workspaces, and to rows in bfloat16
 
 
 def block_rows(X):
@@ -24,7 +24,7 @@ def is_there(array):
 def on_device(array, stream=0):
     """A device array: a view of the given one, or a copy. Kernels want at least one number."""
     if is_there(array):
-        return cuda.as_cuda_array(array)
+        return array if hasattr(array, "copy_to_host") else cuda.as_cuda_array(array)
     return cuda.to_device(array if array.size else np.zeros((1,) * array.ndim, array.dtype), stream)
 
 
@@ -40,11 +40,15 @@ def constant_of(numbers):
 
 
 def hold(*arrays):
-    """The arrays (or None) on the device, or as they are where there is no room: then rows come when they are used."""
+    """The arrays (or None) on the device, or as they are where there is no room: then rows come when they are used.
+
+    Each is a new object: one that is the same in the next call has the same contents.
+    """
     n_bytes = sum(array.nbytes for array in arrays if array is not None and not is_there(array))
     if n_bytes > (1 - KEPT_FREE) * devices.free_bytes():
         return arrays
-    return tuple(None if array is None else on_device(array) for array in arrays)
+    views = (cuda.as_cuda_array(array) if array is not None and is_there(array) else array for array in arrays)
+    return tuple(None if array is None else on_device(array) for array in views)
 
 
 class _Slot:
@@ -86,7 +90,8 @@ def blocks_of_rows(X, y, sample_weight, order, batch_size, stream):
         return
     arrays = [X, y] if sample_weight is None else [X, y, sample_weight]
     height = min(max(1, block_rows(X) // batch_size) * batch_size, len(order))
-    in_turn = on_device(np.arange(height), stream)
+    numbers = np.arange(height)  # kept while it is copied
+    in_turn = on_device(numbers, stream)
     unweighted = nothing(y.dtype)
     copies = cuda.stream()
     slots = [_Slot(arrays, height) for _ in range(1 if height == len(order) else 2)]

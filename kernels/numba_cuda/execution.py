@@ -89,8 +89,9 @@ class Predictor:
                 rows = data.on_device(X[start : start + height], self.stream)
                 there = cuda.device_array((rows.shape[0], out.shape[1]), out.dtype)
                 self.passes.queue(self.stream, rows, parameters, extras, seed, start, there)
-                out[start : start + height] = there.copy_to_host(stream=self.stream)
+                copy = there.copy_to_host(stream=self.stream)
                 self.stream.synchronize()
+                out[start : start + height] = copy
         return out
 
 

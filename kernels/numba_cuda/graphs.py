@@ -21,26 +21,36 @@ def _checked(returned):
 class Graph:
     """What ``queue(stream)`` queues. All of it must have run before: loading a kernel is no part of a graph."""
 
-    def __init__(self, stream, queue):
+    def __init__(self, queue):
         from cuda.bindings import driver
 
         self._driver, self._replay = driver, None
-        handle = driver.CUstream(int(stream))
+        # A stream that the default one does not wait for: other threads go on using that meanwhile.
+        handle = _checked(driver.cuStreamCreate(driver.CUstream_flags.CU_STREAM_NON_BLOCKING))
+        try:
+            graph = self._captured(handle, queue)
+        finally:
+            driver.cuStreamDestroy(handle)
+        try:
+            self._replay = _checked(driver.cuGraphInstantiate(graph, 0))
+        finally:
+            driver.cuGraphDestroy(graph)
+
+    @staticmethod
+    def _captured(handle, queue):
+        from cuda.bindings import driver
+
         # Relaxed: memory that Python gives back meanwhile must not spoil the capture.
         mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
         with cuda.defer_cleanup():
             _checked(driver.cuStreamBeginCapture(handle, mode))
             try:
-                queue(stream)
+                queue(cuda.external_stream(int(handle)))
             except BaseException:
-                _, graph = driver.cuStreamEndCapture(handle)  # the stream must work again
+                _, graph = driver.cuStreamEndCapture(handle)
                 driver.cuGraphDestroy(graph)
                 raise
-            graph = _checked(driver.cuStreamEndCapture(handle))
-        try:
-            self._replay = _checked(driver.cuGraphInstantiate(graph, 0))
-        finally:
-            driver.cuGraphDestroy(graph)
+            return _checked(driver.cuStreamEndCapture(handle))
 
     def __call__(self, stream):
         _checked(self._driver.cuGraphLaunch(self._replay, self._driver.CUstream(int(stream))))

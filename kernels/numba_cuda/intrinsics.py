@@ -23,7 +23,9 @@ def _assembly(builder, result, arguments, text, constraints, pure=False):
     """Inline PTX. What touches memory is not ``pure``: it says so, and keeps its place."""
     signature = ir.FunctionType(result, [argument.type for argument in arguments])
     constraints = constraints if pure else f"{constraints},~{{memory}}"
-    return builder.call(ir.InlineAsm(signature, text, constraints.strip(","), side_effect=not pure), arguments)
+    code = ir.InlineAsm(signature, text, constraints.strip(","), side_effect=not pure)
+    together = ("convergent",) if ".aligned" in text else ()  # what a whole warp does must not move into a branch
+    return builder.call(code, arguments, attrs=together)
 
 
 def _several(context, builder, signature, values, count):
@@ -218,20 +220,6 @@ def sts_v4u32(typing, address, four):
         return context.get_dummy_value()
 
     return types.void(uint32, types.UniTuple(uint32, 4)), generate
-
-
-@intrinsic
-def stg_v4u32(typing, array, index, four):
-    """Four numbers to array[index] and on, a multiple of 4."""
-
-    def generate(context, builder, signature, args):
-        pointer = _pointer(context, builder, signature.args[0], args[0], signature.args[1], args[1])
-        parts = cgutils.unpack_tuple(builder, args[2], 4)
-        text = "st.global.v4.u32 [$0], {$1,$2,$3,$4};"
-        _assembly(builder, ir.VoidType(), [pointer, *parts], text, "l,r,r,r,r")
-        return context.get_dummy_value()
-
-    return types.void(array, index, types.UniTuple(uint32, 4)), generate
 
 
 @intrinsic

@@ -3,6 +3,8 @@
 All arrays are the device's but ``rates``, the learning rates of the batches; what they hold, training_kernel.py says.
 """
 
+import weakref
+
 import numpy as np
 from numba import cuda
 
@@ -65,17 +67,22 @@ class PersistentSteps:
 
 
 class BFloat16Rows:
-    """Rows as the fused kernels take them, made once for rows that stay."""
+    """Rows as the fused kernels take them, made once for rows that stay, and no longer kept than those."""
 
     def __init__(self, width):
-        self.width, self.source, self.halves = width, None, None
+        self.width, self.source, self.halves = width, lambda: None, None
 
     def of(self, X, stream):
-        if X is not self.source:
+        if X is not self.source():
+            self.halves = None  # room for the next
             halves = cuda.device_array((X.shape[0], self.width), np.uint16)
             launch(convert_rows, blocks(halves.size), CONVERTING_THREADS, stream, 0, X, halves)
-            self.source, self.halves = X, halves.reshape(halves.size).view(np.uint32)
+            self.halves = halves.reshape(halves.size).view(np.uint32)
+            self.source = weakref.ref(X, self._drop)
         return self.halves
+
+    def _drop(self, source):
+        self.halves = None
 
 
 class FusedSteps:

@@ -109,6 +109,7 @@ def training_kernel(layout, optimizer, dtype, way, on_chip, threads):
                 limit(t, n, P, transposed, extras[MAX_NORM])
                 barrier()
             updates += 1
+        barrier()  # the last batches may have had no weight, and no barrier
         add_up_blocks(t, n, sums, n_batches, blocks)
         if all_on_chip:
             copy(t, n, P, parameters, n_parameters)

@@ -123,7 +123,7 @@ class WideTraining:
         step = self._step(self.layout.rows)
         key = tuple((array.device_ctypes_pointer.value, array.shape) for array in given) if self.graphs else None
         if self._warm and (key in self._replays or (self.graphs and n_to_do >= LEAST_REPEATS)):
-            _keep(self._replays, key, lambda: Graph(stream, lambda s: step(s, *given)))(stream)
+            _keep(self._replays, key, lambda: Graph(lambda s: step(s, *given)))(stream)
         else:
             step(stream, *given)
             self._warm = True

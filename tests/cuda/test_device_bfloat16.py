@@ -109,3 +109,24 @@ def test_a_model_in_bfloat16():
     assert fits[0].network.bfloat16
     assert 1e-5 < relative_error(fits[0].parameters, fits[1].parameters) < 2e-2
     assert relative_error(fits[0].predict(X), fits[1].predict(X)) < 3e-2
+
+
+def test_rows_are_rounded_once_for_a_fit_and_given_back_after_it(monkeypatch):
+    from fastmlp.kernels.numba_cuda import steps
+
+    converted, kept = [], []
+    launch = steps.launch
+    of = steps.BFloat16Rows.of
+    monkeypatch.setattr(steps, "launch", lambda kernel, *rest: converted.append(kernel) or launch(kernel, *rest))
+    monkeypatch.setattr(steps.BFloat16Rows, "of", lambda rows, *given: kept.append(rows) or of(rows, *given))
+    X = np.random.RandomState(0).standard_normal((30, 5)).astype("f4")
+    execution.forget()
+    model = MLP([Layer(17), Layer(1, "identity")], dtype="bfloat16", backend="cuda", random_state=0)
+    model.fit(X, X[:, 0], 3, 13)
+    assert len(kept) >= 3
+    assert len(converted) == 1
+    assert kept[0].halves is None
+    first = model.history["loss"][-1]
+    X *= 0  # the same array with other contents is rounded anew
+    assert model.fit(X, X[:, 0], 1, 13).history["loss"][-1] != first
+    assert len(converted) == 2

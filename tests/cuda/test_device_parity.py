@@ -7,7 +7,7 @@ from test_parity import test_products_equal_the_reference, test_update_equals_th
 from test_special import FEATURES
 
 from fastmlp.kernels import numpy_reference as reference
-from fastmlp.kernels.network import optimizer
+from fastmlp.kernels.network import new_slots, optimizer
 from fastmlp.kernels.numba_cuda import choice, contract, execution
 from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
 from problems import COMBINATIONS, DTYPES, Problem, relative_error
@@ -74,6 +74,23 @@ def test_every_feature_in_every_way(ways, feature, way, batch_size):
         for kernels in (contract, reference)
     )
     assert_close(found, expected, 3 * TOLERANCE["float64"])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_last_batches_without_weight(ways, way):
+    """They make no step, and their sums are added up all the same."""
+    ways(way)
+    problem = Problem(rows=40)
+    weight = np.where(np.arange(40) < 20, 1.0, 0.0)
+    found, expected = [], []
+    for kernels, results in ((contract, found), (reference, expected)):
+        rule, parameters = optimizer("sgd", 0.01), problem.parameters.copy()
+        slots = new_slots("sgd", parameters.size, parameters.dtype)
+        results.extend(kernels.train_epoch(
+            problem.network, rule, parameters, slots, 0, problem.X, problem.y, np.arange(40), 8, weight, 0.1, 0.0, 0.0
+        ))  # fmt: skip
+        results.append(parameters)
+    assert_close(found, expected, TOLERANCE["float64"])
 
 
 @pytest.mark.parametrize("way", WAYS)
