@@ -79,14 +79,15 @@ def nothing(dtype):
     return cuda.to_device(np.ones(1, dtype))
 
 
-def blocks_of_rows(X, y, sample_weight, order, batch_size, stream):
+def blocks_of_rows(X, y, sample_weight, order, batch_size, room, stream):
     """(X, y, sample_weight, order) on the device, in blocks of whole batches: one block if X is there already.
 
-    What is done with a block is queued on ``stream`` before the next is asked for.
+    ``room`` is a Room for the order. What is done with a block is queued on ``stream`` before the next is asked for.
     """
     if is_there(X):
         weight = nothing(y.dtype) if sample_weight is None else sample_weight
-        yield [on_device(array, stream) for array in (X, y, weight, order)]
+        there = order if is_there(order) else room.copy_of(order, stream)
+        yield [*(on_device(array, stream) for array in (X, y, weight)), there]
         return
     arrays = [X, y] if sample_weight is None else [X, y, sample_weight]
     height = min(max(1, block_rows(X) // batch_size) * batch_size, len(order))

@@ -90,9 +90,7 @@ def allow_shared(kernel, arguments, n_bytes):
 
     function = compiled_for(kernel, arguments)._codelibrary.get_cufunc()
     most = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    (status,) = driver.cuKernelSetAttribute(most, n_bytes, function.handle, cuda.get_current_device().id)
-    if status != driver.CUresult.CUDA_SUCCESS:
-        raise DeviceError(f"a kernel cannot have {n_bytes} bytes of shared memory: {status.name}")
+    checked(driver.cuKernelSetAttribute(most, n_bytes, function.handle, cuda.get_current_device().id))
 
 
 def most_blocks(kernel, arguments, threads, shared_bytes):
@@ -104,21 +102,36 @@ def _first_line(error):
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
+def _failure(reason):
+    """The error for what the driver said."""
+    if "OUT_OF_MEMORY" in reason:
+        return OutOfDeviceMemory(
+            "the GPU has not enough free memory for this. Take a smaller batch_size or a narrower network, end "
+            "what else uses the GPU (nvidia-smi shows it), or take another backend."
+        )
+    return DeviceError(
+        f"the GPU failed: {reason}. The weights are those of before this call. Save the model; a new process can "
+        "use the GPU again, and other backends work in this one."
+    )
+
+
+def checked(returned):
+    """What a function of cuda.bindings gave, of which the first is a status."""
+    status, *found = returned
+    if status:
+        raise _failure(status.name)
+    return found[0] if found else None
+
+
 @contextmanager
 def guarded():
-    """Errors of the driver, of which there are two families, come out as one DeviceError that says what to do."""
+    """What happens inside has the device, in any thread; errors of the driver, of which there are two families, come
+    out as one DeviceError that says what to do."""
     from cuda.core._utils.cuda_utils import CUDAError
     from numba.cuda.cudadrv.error import CudaDriverError
 
     try:
+        cuda.current_context()  # makes it this thread's
         yield
     except (CudaDriverError, CUDAError) as error:
-        if "OUT_OF_MEMORY" in str(error):
-            raise OutOfDeviceMemory(
-                "the GPU has not enough free memory for this. Take a smaller batch_size or a narrower network, end "
-                "what else uses the GPU (nvidia-smi shows it), or take another backend."
-            ) from error
-        raise DeviceError(
-            f"the GPU failed: {_first_line(error)}. The weights are those of before this call. Save the model; a new "
-            "process can use the GPU again, and other backends work in this one."
-        ) from error
+        raise _failure(_first_line(error)) from error

@@ -8,11 +8,13 @@ from functools import lru_cache
 
 import numpy as np
 from numba import cuda
+from numba.cuda.cudadrv.driver import device_to_host
 
 from fastmlp.kernels.numba_cuda import data, devices
 from fastmlp.kernels.numba_cuda.choice import WIDE, prediction_launch, training_launch
 from fastmlp.kernels.numba_cuda.passes import passes_for
 from fastmlp.kernels.numba_cuda.steps import steps_for
+from fastmlp.kernels.numba_cuda.transfers import Parcel, Room
 from fastmlp.kernels.optimizers import OPTIMIZERS
 
 
@@ -21,13 +23,14 @@ class Trainer:
 
     def __init__(self, network, optimizer, features, dtype, batch_size):
         self.how = training_launch(network, features, optimizer, dtype, batch_size, devices.current())
-        self.batch_size, self.dtype = batch_size, dtype
-        self.n_slots = len(OPTIMIZERS[optimizer].slots) if optimizer else 0
-        self.lock, self.stream, n = threading.Lock(), cuda.stream(), network.n_parameters
+        self.batch_size, self.lock, self.stream = batch_size, threading.Lock(), cuda.stream()
+        self.n_slots, n = len(OPTIMIZERS[optimizer].slots) if optimizer else 0, network.n_parameters
         needs_gradient = not optimizer or features.clipped or self.how.way == WIDE
-        self.parameters, self.slots, self.gradient = (
-            cuda.device_array(max(size, 1), dtype) for size in (n, n * self.n_slots, n * needs_gradient)
-        )
+        self.parcel = Parcel({
+            "parameters": (n, dtype), "slots": (n * self.n_slots, dtype), "results": (3, np.float64),
+            "gradient": (n * needs_gradient, dtype),
+        })  # fmt: skip
+        self.order = Room(np.int64)
         self.steps = steps_for(self.how, optimizer, features, dtype)
 
     def run(
@@ -38,35 +41,32 @@ class Trainer:
         Parameters and slots change, or ``gradient`` where that is asked for, all at once in the end.
         """
         with self.lock:
-            there = self.queue(
-                parameters, slots, step, rows, rates, extras, options, loss_options, alpha, seed, results
-            )
-            changed = [(self.gradient, gradient)] if gradient is not None else [
-                (self.parameters, parameters), (self.slots, slots)
-            ]  # fmt: skip
-            copies = [source.copy_to_host(stream=self.stream) for source, _ in (*changed, (there, None))]
+            self.queue(parameters, slots, step, rows, rates, extras, options, loss_options, alpha, seed, results)
+            first, last = ("parameters", "results") if gradient is None else ("results", "gradient")
+            self.parcel.fetch(first, last, self.stream)
             self.stream.synchronize()
-            for copy, (_, to) in zip(copies, changed):
-                to.reshape(-1)[...] = copy[: to.size]
-            return copies[-1]
+            here = self.parcel.here
+            if gradient is not None:
+                gradient[:] = here["gradient"]
+            else:
+                parameters[:] = here["parameters"]
+                slots.reshape(-1)[:] = here["slots"][: slots.size]
+            return here["results"].copy()
 
     def queue(self, parameters, slots, step, rows, rates, extras, options, loss_options, alpha, seed, results):
-        """Copies and launches, for none of which the host waits; the results on the device."""
-        stream = self.stream
-        self.parameters.copy_to_device(parameters, stream)
-        if self.n_slots:
-            self.slots.copy_to_device(slots.reshape(-1), stream)
+        """Copies and launches, for none of which the host waits."""
+        here, there, done = self.parcel.here, self.parcel.there, 0
+        here["parameters"][:], here["slots"][: slots.size], here["results"][:] = parameters, slots.reshape(-1), results
+        self.parcel.send("parameters", "results", self.stream)
         extras, options, loss_options = map(data.constant, (extras, options, loss_options))
-        results = cuda.to_device(results, stream)
-        done = 0
-        for X, y, sample_weight, order in data.blocks_of_rows(*rows, self.batch_size, stream):
+        for X, y, sample_weight, order in data.blocks_of_rows(*rows, self.batch_size, self.order, self.stream):
             n_batches = -(-order.size // self.batch_size)
             self.steps.queue(
-                stream, X, y, sample_weight, order, rates[done : done + n_batches], self.batch_size, self.parameters,
-                self.slots, self.gradient, results, extras, options, loss_options, alpha, seed, step,
+                self.stream, X, y, sample_weight, order, rates[done : done + n_batches], self.batch_size,
+                there["parameters"], there["slots"], there["gradient"], there["results"], extras, options,
+                loss_options, alpha, seed, step,
             )  # fmt: skip
             done += n_batches
-        return results
 
 
 trainer_for = lru_cache(maxsize=16)(Trainer)
@@ -77,21 +77,21 @@ class Predictor:
 
     def __init__(self, network, features, dtype, n_rows):
         self.how = prediction_launch(network, features, dtype, n_rows, devices.current())
-        self.passes, self.lock, self.stream = passes_for(self.how, dtype), threading.Lock(), cuda.stream()
+        self.n_outputs, self.lock, self.stream = network.sizes[-1], threading.Lock(), cuda.stream()
+        self.parameters, self.passes = Room(dtype), passes_for(self.how, dtype)
 
     def run(self, parameters, X, extras, seed):
         """Outputs of rows, from host or device to the host; ``seed`` is that of a random pass."""
-        out = np.empty((X.shape[0], self.how.layout.network.sizes[-1]), parameters.dtype)
+        out = np.empty((X.shape[0], self.n_outputs), parameters.dtype)
         height = data.block_rows(X)
         with self.lock:
-            parameters, extras = cuda.to_device(parameters, self.stream), data.constant(extras)
+            parameters, extras = self.parameters.copy_of(parameters, self.stream), data.constant(extras)
             for start in range(0, X.shape[0], height):
-                rows = data.on_device(X[start : start + height], self.stream)
-                there = cuda.device_array((rows.shape[0], out.shape[1]), out.dtype)
+                to, rows = out[start : start + height], data.on_device(X[start : start + height], self.stream)
+                there = cuda.device_array(to.shape, to.dtype)
                 self.passes.queue(self.stream, rows, parameters, extras, seed, start, there)
-                copy = there.copy_to_host(stream=self.stream)
+                device_to_host(to, there, to.nbytes, self.stream)
                 self.stream.synchronize()
-                out[start : start + height] = copy
         return out
 
 

@@ -7,17 +7,6 @@ from numba import cuda
 from fastmlp.kernels.numba_cuda import devices
 
 
-def _checked(returned):
-    from cuda.bindings import driver
-
-    status, *found = returned
-    if status == driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
-        raise devices.OutOfDeviceMemory("the GPU has not enough free memory for a graph of launches.")
-    if status != driver.CUresult.CUDA_SUCCESS:
-        raise devices.DeviceError(f"the GPU failed: {status.name} while launches were captured or repeated.")
-    return found[0] if found else None
-
-
 class Graph:
     """What ``queue(stream)`` queues. All of it must have run before: loading a kernel is no part of a graph."""
 
@@ -26,13 +15,13 @@ class Graph:
 
         self._driver, self._replay = driver, None
         # A stream that the default one does not wait for: other threads go on using that meanwhile.
-        handle = _checked(driver.cuStreamCreate(driver.CUstream_flags.CU_STREAM_NON_BLOCKING))
+        handle = devices.checked(driver.cuStreamCreate(driver.CUstream_flags.CU_STREAM_NON_BLOCKING))
         try:
             graph = self._captured(handle, queue)
         finally:
             driver.cuStreamDestroy(handle)
         try:
-            self._replay = _checked(driver.cuGraphInstantiate(graph, 0))
+            self._replay = devices.checked(driver.cuGraphInstantiate(graph, 0))
         finally:
             driver.cuGraphDestroy(graph)
 
@@ -43,17 +32,17 @@ class Graph:
         # Relaxed: memory that Python gives back meanwhile must not spoil the capture.
         mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
         with cuda.defer_cleanup():
-            _checked(driver.cuStreamBeginCapture(handle, mode))
+            devices.checked(driver.cuStreamBeginCapture(handle, mode))
             try:
                 queue(cuda.external_stream(int(handle)))
             except BaseException:
                 _, graph = driver.cuStreamEndCapture(handle)
                 driver.cuGraphDestroy(graph)
                 raise
-            return _checked(driver.cuStreamEndCapture(handle))
+            return devices.checked(driver.cuStreamEndCapture(handle))
 
     def __call__(self, stream):
-        _checked(self._driver.cuGraphLaunch(self._replay, self._driver.CUstream(int(stream))))
+        devices.checked(self._driver.cuGraphLaunch(self._replay, self._driver.CUstream(int(stream))))
 
     def __del__(self):
         if getattr(self, "_replay", None) is not None and not sys.is_finalizing():

@@ -15,6 +15,7 @@ from fastmlp.kernels.numba_cuda.fused_training import fused_training_kernel
 from fastmlp.kernels.numba_cuda.launching import Prepared, launch
 from fastmlp.kernels.numba_cuda.pieces import blocks
 from fastmlp.kernels.numba_cuda.training_kernel import training_kernel
+from fastmlp.kernels.numba_cuda.transfers import Room
 from fastmlp.kernels.numba_cuda.wide_products import Products
 from fastmlp.kernels.numba_cuda.wide_training import WideTraining
 
@@ -52,13 +53,14 @@ class PersistentSteps:
         n_work = 0 if how.on_chip else (layout.size + n) * how.blocks if how.way == TILES else layout.size
         self.transposed, self.work = empty(layout.n_flipped, dtype), empty(n_work, dtype)
         self.partial, self.blocks = empty(n * how.blocks if how.way == TILES else 0, dtype), how.blocks
+        self.corrections, self.sums = Room(np.float64), Room(np.float64)
 
     def queue(
         self, stream, X, y, sample_weight, order, rates, batch_size, parameters, slots, gradient, results, extras,
         options, loss_options, alpha, seed, step,
     ):  # fmt: skip
         for part, rates_there, n_steps in in_launches(order, rates, batch_size):
-            corrections, sums = empty(n_steps, np.float64), empty((2 * n_steps + 1) * self.blocks, np.float64)
+            corrections, sums = self.corrections.of(n_steps), self.sums.of((2 * n_steps + 1) * self.blocks)
             self.kernel(
                 stream, X, y, sample_weight, part, rates_there, corrections, parameters, slots, gradient,
                 self.transposed, self.work, self.partial, sums, results, extras, options, loss_options, alpha, seed,
@@ -94,6 +96,7 @@ class FusedSteps:
         self.kernel = Prepared(kernel, how.threads, how.shared_bytes, how.blocks, True)
         self.rows, self.copies = BFloat16Rows(plan.widths[0]), empty(plan.n_copy, np.uint16)
         self.partial, self.blocks = empty(n * how.blocks, np.float32), how.blocks
+        self.corrections, self.totals, self.sums = (Room(np.float64) for _ in range(3))
 
     def queue(
         self, stream, X, y, sample_weight, order, rates, batch_size, parameters, slots, gradient, results, extras,
@@ -101,8 +104,8 @@ class FusedSteps:
     ):  # fmt: skip
         X = self.rows.of(X, stream)
         for part, rates_there, n_steps in in_launches(order, rates, batch_size):
-            corrections, totals = empty(n_steps, np.float64), empty(n_steps, np.float64)
-            sums = empty((2 * n_steps + 1) * self.blocks, np.float64)
+            corrections, totals = self.corrections.of(n_steps), self.totals.of(n_steps)
+            sums = self.sums.of((2 * n_steps + 1) * self.blocks)
             self.kernel(
                 stream, X, y, sample_weight, part, rates_there, corrections, totals, parameters, slots, gradient,
                 self.copies, self.partial, sums, results, extras, options, loss_options, alpha, step, batch_size,

@@ -42,6 +42,10 @@ if not ON_GPU:
     devices.current = lambda: Device
 
 
+def simulated_launch(kernel, arguments, blocks, threads, shared_bytes):
+    return lambda stream, *given: kernel[blocks, threads, stream, shared_bytes](*given)
+
+
 @pytest.fixture(autouse=True)
 def small_launches(monkeypatch):
     """Few threads, which the simulator runs one after the other; NumPy's warnings are for people."""
@@ -50,12 +54,13 @@ def small_launches(monkeypatch):
         return
     from numpy_products import NumpyProducts
 
-    from fastmlp.kernels.numba_cuda import choice, cublaslt, steps
+    from fastmlp.kernels.numba_cuda import choice, cublaslt, launching, steps
 
     for name in ("BLOCK_THREADS", "GRID_THREADS", "TILE_THREADS"):
         monkeypatch.setattr(choice, name, 32)
     monkeypatch.setattr(steps, "make_products", NumpyProducts)
     monkeypatch.setattr(steps, "GRAPHS", False)
     monkeypatch.setattr(cublaslt, "library", lambda: None)
+    monkeypatch.setattr(launching, "direct_launch", simulated_launch)
     with np.errstate(all="ignore"):
         yield
