@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -25,48 +26,80 @@ from rows import ROWS, data_of, flops, least_bytes, time_ours  # noqa: E402
 from torch_peer import matrix_rate, memory_rate, time_torch  # noqa: E402
 
 PACKAGES = "fastmlp", "numba", "numba-cuda", "cuda-core", "cuda-bindings", "torch"
+COUNTED = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
+FILE_SECONDS = 1800  # for a file of tests; a kernel that waits for ever must not take the report with it
+SANITIZERS = "memcheck", "racecheck", "synccheck"
+SANITIZED = "test_device_contract.py"  # a part of the suite: a sanitizer slows kernels down by a hundred times
 
 
-def run_tests(*before, more=()):
-    """(whether all passed, pytest's last line) of the parity suite on the GPU."""
-    command = [*before, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(more or [str(TESTS)])]
-    run = subprocess.run(command, env=os.environ | {"FASTMLP_GPU": "1"}, capture_output=True, text=True)
-    lines = [line for line in run.stdout.splitlines() if re.search(r"\d+ (passed|failed|error)", line)]
-    (HERE / "gpu" / "last_run.log").write_text(run.stdout + run.stderr)
-    return run.returncode == 0, lines[-1] if lines else f"exit status {run.returncode}"
+def run_tests(name, files, before=()):
+    """(whether all passed, how many did what) of files of tests on the GPU, each in a process of its own: after an
+    illegal access a process has lost the GPU. What they print goes to logs/<name>.log."""
+    if importlib.util.find_spec("pytest") is None:
+        return False, "not run: this Python has no pytest"
+    counts, all_passed, log = Counter(), True, HERE / "gpu" / "logs" / f"{name}.log"
+    log.parent.mkdir(exist_ok=True)
+    environment = os.environ | {"FASTMLP_GPU": "1", "NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS": "0"}
+    with log.open("w") as out:
+        for file in files:
+            # -P: fastmlp is the installed one, not the folder that this is started from.
+            command = [*before, sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)]
+            try:
+                run = subprocess.run(
+                    command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                    timeout=FILE_SECONDS,
+                )  # fmt: skip
+                said, all_passed = run.stdout, all_passed and run.returncode == 0
+            except subprocess.TimeoutExpired as late:
+                said, all_passed = (late.stdout or b"").decode() + "\n1 failed: it took too long\n", False
+            out.write(said)
+            last = [line for line in said.splitlines() if COUNTED.search(line)][-1:]
+            counts.update({kind: int(number) for line in last for number, kind in COUNTED.findall(line)})
+    return all_passed, ", ".join(f"{number} {kind}" for kind, number in counts.items()) or "no tests: see the log"
 
 
 def sanitize():
-    """{tool: (clean, summary)} for a part of the suite: each tool slows kernels down by a hundred times."""
-    tool = shutil.which("compute-sanitizer")
+    """{tool: (clean, summary)}."""
+    tool = shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path="/usr/local/cuda/bin")
     if tool is None:
         return {}
-    part = [str(TESTS / "test_device_contract.py")]
-    found = {}
-    for name in ("memcheck", "racecheck", "synccheck"):
-        before = [tool, "--tool", name, "--error-exitcode", "9", "--target-processes", "all"]
-        found[name] = run_tests(*before, more=part)
-    return found
+    options = "--error-exitcode", "9", "--target-processes", "all"
+    return {name: run_tests(name, [TESTS / SANITIZED], [tool, "--tool", name, *options]) for name in SANITIZERS}
 
 
-def time_rows():
-    """For each row a dictionary of what was measured; a row that fails says why, and others go on."""
-    with_torch = importlib.util.find_spec("torch") is not None
-    matrices, memory = (matrix_rate(), memory_rate()) if with_torch else (None, None)
-    for name, row in ROWS.items():
+def attempt(found, work):
+    """``work()`` adds to ``found``; what it fails with stands there instead, and others go on."""
+    try:
+        work()
+    except Exception as error:
+        found.setdefault("errors", []).append(f"{type(error).__name__}: {error}")
+
+
+def time_rows(names):
+    """For each row a dictionary of what was measured."""
+    rates, with_torch = {}, importlib.util.find_spec("torch") is not None
+    if with_torch:
+        attempt(rates, lambda: rates.update(flops=matrix_rate(), bytes=memory_rate()))
+    for name in names:
+        row = ROWS[name]
         found = {"name": name, "target": row.target, "sizes": row.sizes, "batch": row.batch}
-        try:
+
+        def ours(row=row, found=found):
             found["seconds"], found["kernels"] = time_ours(row)
             found["samples_per_second"] = row.batch / found["seconds"]
             found["flops_per_second"] = flops(row) / found["seconds"]
-            if with_torch:
-                found["torch_seconds"] = time_torch(row, data_of)
-                found["times_torch"] = found["torch_seconds"] / found["seconds"]
-                found["floor_seconds"] = max(flops(row) / matrices, least_bytes(row) / memory)
+            if "bytes" in rates:
+                found["floor_seconds"] = max(flops(row) / rates["flops"], least_bytes(row) / rates["bytes"])
                 found["times_floor"] = found["seconds"] / found["floor_seconds"]
-        except Exception as error:
-            found["error"] = f"{type(error).__name__}: {error}"
-        click.echo(f"{name}: {found.get('error') or {k: v for k, v in found.items() if isinstance(v, float)}}")
+
+        def theirs(row=row, found=found):
+            found["torch_seconds"] = time_torch(row, data_of)
+            found["times_torch"] = found["torch_seconds"] / found["seconds"]
+
+        attempt(found, ours)
+        if with_torch and "seconds" in found:
+            attempt(found, theirs)
+        click.echo(f"{name}: { ({k: v for k, v in found.items() if isinstance(v, float)}) } {found.get('errors', '')}")
         yield found
 
 
@@ -84,8 +117,8 @@ def markdown(report):
         "| row | seconds of a step | samples/s | x torch | x floor | kernels | hoped for |", "|---" * 7 + "|",
     ]  # fmt: skip
     for row in report["rows"]:
-        if "error" in row:
-            lines.append(f"| {row['name']} | {row['error']} | | | | | {row['target']} |")
+        if "seconds" not in row:
+            lines.append(f"| {row['name']} | {row['errors'][0]} | | | | | {row['target']} |")
             continue
         ratios = [f"{row[name]:.2f}" if name in row else "-" for name in ("times_torch", "times_floor")]
         numbers = f"{row['seconds']:.3g} | {row['samples_per_second']:,.0f}"
@@ -108,31 +141,41 @@ def installed():
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=HERE / "gpu")
-@click.option("--rows-only", is_flag=True, help="Only time the rows.")
-def main(out, rows_only):
+@click.option(
+    "--row", "rows", multiple=True, type=click.Choice(list(ROWS)), help="Only time this row; may be repeated."
+)
+def main(out, rows):
     """Check and time backend 'cuda' on this machine's GPU."""
     from fastmlp import backends
 
-    why_not = backends.why_not("cuda")
-    if why_not is None:
-        from fastmlp.kernels.numba_cuda import devices
-
-        gpu = devices.current()
-        report = {
-            "gpu": gpu.name, "capability": ".".join(map(str, gpu.capability)), "platform": platform.platform(),
-            "versions": dict(installed()), "parity": (None, "not asked for") if rows_only else run_tests(),
-            "sanitizer": {} if rows_only else sanitize(), "rows": list(time_rows()),
-        }  # fmt: skip
-    else:
-        report = {"why_not": why_not}
     out.mkdir(parents=True, exist_ok=True)
+    why_not = backends.why_not("cuda")
+    if why_not is not None:
+        write({"why_not": why_not}, out)
+        raise click.ClickException(f"not run on a GPU: {why_not}")
+    from fastmlp.kernels.numba_cuda import devices
+
+    gpu = devices.current()
+    report = {
+        "gpu": gpu.name, "capability": ".".join(map(str, gpu.capability)), "platform": platform.platform(),
+        "versions": dict(installed()), "parity": (None, "not asked for"), "sanitizer": {}, "rows": [],
+    }  # fmt: skip
+    for row in time_rows(rows or ROWS):
+        report["rows"].append(row)
+        write(report, out)
+    if not rows:
+        report["parity"] = run_tests("parity", sorted(TESTS.glob("test_*.py")))
+        write(report, out)
+        report["sanitizer"] = sanitize()
+        write(report, out)
+        if not (report["parity"][0] and all(clean for clean, _ in report["sanitizer"].values())):
+            raise click.ClickException(f"the kernels are not right on this GPU: see {HERE / 'gpu' / 'logs'}")
+
+
+def write(report, out):
+    """As it is so far."""
     (out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     (out / "REPORT.md").write_text(markdown(report))
-    click.echo(f"{out / 'REPORT.md'}")
-    if why_not is not None:
-        raise click.ClickException(f"not run on a GPU: {why_not}")
-    if not rows_only and not (report["parity"][0] and all(clean for clean, _ in report["sanitizer"].values())):
-        raise click.ClickException("the kernels are not right on this GPU: see gpu/last_run.log")
 
 
 if __name__ == "__main__":

@@ -38,16 +38,19 @@ def why_not(name):
     try:
         import_module(f"fastmlp.kernels.{MODULES[name]}")
     except Exception as error:  # whatever keeps a compiled module from loading, "auto" must go on
-        return f"{type(error).__name__}: {error}"
+        return str(error) if type(error) is ImportError else f"{type(error).__name__}: {error}"
     return None
 
 
-def kernels_of(name, network, optimizer, dtype, batch_size, noise):
-    """How a backend will make steps, where that follows from the shape, as text to put behind its reason."""
+def kernels_of(name, *steps):
+    """How a backend will make steps, where that follows from their shape, as text to put behind its reason.
+
+    ``steps`` are network, optimizer, dtype, batch size, penalty, noise, and whether rows have weights.
+    """
     if name != "cuda":
         return ""
     choice, devices = (import_module(f"fastmlp.kernels.numba_cuda.{module}") for module in ("choice", "devices"))
-    return "; " + choice.describe(network, optimizer, dtype, batch_size, noise, devices.current())
+    return "; " + choice.describe(*steps, devices.current())
 
 
 def gpu_name():

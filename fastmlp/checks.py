@@ -18,6 +18,17 @@ def known(kind, name, table):
     return name
 
 
+def check_dtype(dtype):
+    """np.float32 or np.float64 from one of their names or types."""
+    try:
+        found = None if dtype is None else np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be 'float32', 'float64' or 'bfloat16', got {dtype!r}.")
+    return found
+
+
 def check_integer(name, value, least):
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")

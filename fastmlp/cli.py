@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import click
 
 from fastmlp import __version__
+from fastmlp.kernels.device_errors import DeviceError
 from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
 
 from . import backends, cost_model
@@ -101,7 +102,12 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
         click.echo(f"backend {model.backend}: {model.backend_reason_}")
 
         start = time.perf_counter()
-        model.fit(X, y, epochs, batch_size, validation_data=held_out, progress=not quiet)
+        try:
+            model.fit(X, y, epochs, batch_size, validation_data=held_out, progress=not quiet)
+        except DeviceError:
+            table.save(out)
+            click.echo(f"model of epoch {model.epoch} saved in {out}", err=True)
+            raise
         seconds = time.perf_counter() - start
         table.save(out)  # before the results are printed: the reader of a pipe may be gone
 
@@ -174,8 +180,9 @@ def measure():
     reason = backends.why_not("cuda")
     if reason is not None:
         raise click.ClickException(f"there is no GPU to measure: {reason}")
-    for name, cpu, gpu in measure_gpu():
-        click.echo(f"{name}: {cpu * 1e6:.0f} us a step on the CPU, {gpu * 1e6:.0f} us on the GPU")
+    with plain_messages():
+        for name, cpu, gpu in measure_gpu():
+            click.echo(f"{name}: {cpu * 1e6:.0f} us a step on the CPU, {gpu * 1e6:.0f} us on the GPU")
     click.echo(f"kept in {cost_model.FILE}")
 
 
@@ -194,7 +201,7 @@ def plain_messages():
         warnings.simplefilter("default")
         try:
             yield
-        except (ValueError, TypeError, ImportError, MemoryError, OSError) as error:
+        except (ValueError, TypeError, ImportError, MemoryError, OSError, DeviceError) as error:
             if isinstance(error, BrokenPipeError):
                 raise
             raise click.ClickException(str(error) or type(error).__name__) from error

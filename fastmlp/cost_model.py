@@ -68,9 +68,12 @@ def load():
     """What ``save`` kept, with Speeds, or None."""
     try:
         kept = json.loads(FILE.read_text())
-        return kept | {name: Speed(*map(float, kept[name])) for name in ("cpu_speed", "gpu_speed")}
-    except (OSError, ValueError, KeyError, TypeError):
+        found = {name: str(kept[name]) for name in ("gpu", "cpu")}
+        found |= {name: Speed(*map(float, kept[name])) for name in ("cpu_speed", "gpu_speed")}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    sound = all(0 <= number < np.inf for name in ("cpu_speed", "gpu_speed") for number in found[name])
+    return found if sound else None
 
 
 def compare(work, cpu_backend, cpu_reason, why_no_gpu, gpu_name):

@@ -5,15 +5,17 @@ With backend 'cuda' they stay where they are, and are not copied. Any other back
 
 import numpy as np
 
+from . import backends
+
 CUDA = 2  # the number of NVIDIA's devices in DLPack
 
 
 def is_on_gpu(X):
     """Whether X says that it lies in a GPU's memory."""
-    if hasattr(X, "__cuda_array_interface__"):
+    where = getattr(X, "__dlpack_device__", None)  # which torch gives also where X wants gradients
+    if where is not None and not isinstance(X, np.ndarray) and where()[0] == CUDA:
         return True
-    where = getattr(X, "__dlpack_device__", None)
-    return where is not None and not isinstance(X, np.ndarray) and where()[0] == CUDA
+    return hasattr(X, "__cuda_array_interface__")
 
 
 class _Interface:
@@ -32,11 +34,34 @@ class _Interface:
 
 
 def view_of(X):
-    """Numba's view of an array on the GPU."""
+    """Numba's view of an array on the GPU, which is complete: whoever makes it may use streams of its own."""
     from numba import cuda
 
+    if backends.why_not("cuda") is not None:
+        raise ValueError(f"{type(X).__name__} lies on a GPU, which cannot be used: {backends.why_not('cuda')}.")
+    cuda.synchronize()
     X = X.detach() if hasattr(X, "detach") else X  # torch hands out no view of what wants gradients
-    return cuda.as_cuda_array(X if hasattr(X, "__cuda_array_interface__") else _Interface(X))
+    try:
+        X = cuda.as_cuda_array(X if hasattr(X, "__cuda_array_interface__") else _Interface(X))
+    except Exception as error:
+        what = f"{type(X).__name__} says that it lies on a GPU, but cannot be read"
+        raise ValueError(f"{what}: {type(error).__name__}: {error}") from error
+    check_is_here(X)
+    return X
+
+
+def check_is_here(X):
+    """ValueError if Numba's array X lies on another GPU than the one that models use."""
+    from cuda.bindings import driver
+    from numba import cuda
+
+    from fastmlp.kernels.numba_cuda.devices import checked
+
+    ordinal = driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+    there = checked(driver.cuPointerGetAttribute(ordinal, X.device_ctypes_pointer.value))
+    here = cuda.get_current_device().id
+    if there != here:
+        raise ValueError(f"X lies on GPU {there}, and models use GPU {here}: move it there, or to the host.")
 
 
 def to_host(X):

@@ -98,7 +98,7 @@ def check_gradients(model, X, y, sample_weight=None, *, step=1e-5, n_parameters=
     X, y, sample_weight = model._rows(X.toarray() if issparse(X) else X, y, sample_weight)
     if model._state is None:
         model.build(X.shape[1])
-    network, parameters = model.network, model.parameters.astype(np.float64)
+    network, parameters = model.network._replace(bfloat16=False), model.parameters.astype(np.float64)
     X = X.astype(np.float64)
     y = y.astype(np.float64)
 

@@ -6,12 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import check_array, check_random_state
 
+from fastmlp.kernels.device_errors import DeviceError
 from fastmlp.kernels.network import Network, Penalty, Skip, layer_views, new_slots, slope_views
 from fastmlp.kernels.rules import Activation
 
 from . import backends
-from .checks import check_integer, check_layer, check_network, check_real, check_targets, check_weights
-from .choices import check_activation, check_loss, check_optimizer
+from .checks import check_dtype, check_integer, check_layer, check_network, check_real, check_targets, check_weights
+from .choices import check_activation, check_loss, check_optimizer, name_of
 from .device_rows import check_device_rows, is_on_gpu, to_host
 from .initialization import check_init, initial_parameters
 from .schedules import Plateau
@@ -63,10 +64,33 @@ def skips_of(layers, n_inputs):
 
 def try_own_rules(backend, network, parameters):
     """Use a user's own functions once: what cannot be compiled is to be refused before anything is changed."""
-    if all(isinstance(choice, str) for choice in (*network.activations, network.loss)):
+    own = [choice for choice in (*network.activations, network.loss) if not isinstance(choice, str)]
+    if not own:
         return
     row = np.zeros((1, network.sizes[0]), parameters.dtype)
-    backend.loss_and_gradient(network, parameters, row, np.zeros((1, network.sizes[-1]), parameters.dtype))
+    try:
+        backend.loss_and_gradient(network, parameters, row, np.zeros((1, network.sizes[-1]), parameters.dtype))
+    except (ValueError, DeviceError):
+        raise
+    except Exception as error:  # whatever a compiler says
+        names = ", ".join(dict.fromkeys(map(name_of, own)))
+        why = str(error).strip().splitlines() or [""]
+        raise ValueError(
+            f"Numba cannot compile {names}, of numbers and functions of math: {type(error).__name__}: {why[0]}"
+        ) from error
+
+
+def choose_for(work, parameters):
+    """The Backend that "auto" takes for some Work: no GPU where a user's own functions cannot be compiled for it."""
+    found = backends.choose("auto", work)
+    if found.name in backends.ON_CPU:
+        return found
+    try:
+        try_own_rules(found.module, work.network, parameters)
+    except ValueError as error:
+        found = backends.choose("auto")
+        return found._replace(reason=f"{found.reason}; the GPU cannot be taken: {error}")
+    return found
 
 
 def checked_layers(layers):
@@ -96,8 +120,7 @@ class LayeredNetwork:
         self.loss, self._loss_options = check_loss(loss)
         check_network([layer.activation for layer in self.layers], self.loss, self.layers[-1].units)
         self._bfloat16 = isinstance(dtype, str) and dtype == "bfloat16"
-        if dtype is None or (not self._bfloat16 and np.dtype(dtype) not in (np.float32, np.float64)):
-            raise ValueError(f"dtype must be 'float32', 'float64' or 'bfloat16', got {dtype!r}.")
+        self.dtype = check_dtype("float32" if self._bfloat16 else dtype)
         self._state = None
         self._input_dropout = check_real("input_dropout", input_dropout, 0, 1, open_high=True)
         self._input_noise = check_real("input_noise", input_noise, 0)
@@ -106,12 +129,7 @@ class LayeredNetwork:
         penalties = {"l1": l1, "activity_l1": activity_l1, "activity_l2": activity_l2}
         self._penalty = Penalty(**{name: check_real(name, value, 0) for name, value in penalties.items()})
         self.init = check_init(init)
-        self.dtype = np.dtype("float32" if self._bfloat16 else dtype)
-        self._kernels = ""  # how the last fit made its steps, where a backend has several ways
-        self._asked_backend = "cuda" if self._bfloat16 and backend == "auto" else backend
-        self._backend = backends.choose(self._asked_backend)
-        if self._bfloat16 and self.backend not in backends.WITH_BFLOAT16:
-            raise ValueError(f"dtype 'bfloat16' is for backend 'cuda' (and 'numpy', slowly), not for {self.backend!r}.")
+        self.backend = backend
         if n_jobs is not None and (not isinstance(n_jobs, Integral) or n_jobs == 0):
             raise ValueError(f"n_jobs must be None, a positive integer, or -1 for all cores, got {n_jobs!r}.")
         self.n_jobs = n_jobs
@@ -123,7 +141,25 @@ class LayeredNetwork:
 
     @property
     def backend(self):
+        """Who runs the hot loops. Another name may be set between fits."""
         return self._backend.name
+
+    @backend.setter
+    def backend(self, name):
+        asked = "cuda" if self._bfloat16 and name == "auto" else name
+        try:
+            found = backends.choose(asked)
+        except ImportError as error:
+            if not self._bfloat16:
+                raise
+            why = f"dtype 'bfloat16' is for GPUs: {backends.why_not(asked)}."
+            raise ImportError(f"{why} backend='numpy' computes it slowly; dtype='float32' works everywhere.") from error
+        if self._bfloat16 and found.name not in backends.WITH_BFLOAT16:
+            raise ValueError(f"dtype 'bfloat16' is for backend 'cuda' (and 'numpy', slowly), not for {found.name!r}.")
+        if self._state is not None:
+            try_own_rules(found.module, self._network, self._state.parameters)
+        self._asked_backend, self._backend = asked, found
+        self._kernels = ""  # how the last fit made its steps, where a backend has several ways
 
     @property
     def backend_reason_(self):
@@ -174,6 +210,8 @@ class LayeredNetwork:
         given = check_optimizer(given)
         if given == "lbfgs" and self._is_noisy():
             raise ValueError("'lbfgs' needs the same loss each time: no dropout and no noise.")
+        if given == "lbfgs" and self._bfloat16:
+            raise ValueError("'lbfgs' computes in float64: take dtype='float32', whose weights it rounds at the end.")
         if given != "lbfgs":
             check_layer_rates(given, self.layers)
         if self._state is not None and given != "lbfgs":

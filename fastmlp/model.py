@@ -8,9 +8,11 @@ from tqdm import tqdm
 from . import backends, lbfgs
 from .checks import check_integer
 from .cost_model import Work
+from .device_rows import to_host
 from .early_stopping import EarlyStopping
 from .inspection import Monitor, curves
 from .interruption import Interruption
+from .layered_network import choose_for
 from .threads import ThreadLimit
 from .trained_network import TrainedNetwork
 from .training import Diverged, Epochs, Interrupted
@@ -117,6 +119,7 @@ class MLP(TrainedNetwork):
         check_integer("epochs", epochs, 1)
         X, y, sample_weight = self._rows(X, y, sample_weight)
         batch_size = X.shape[0] if batch_size is None else min(check_integer("batch_size", batch_size, 1), X.shape[0])
+        held_out = None
         if validation_data is not None:
             if len(validation_data) != 2:
                 raise ValueError(f"validation_data must be a pair (X, y), got {len(validation_data)} things.")
@@ -131,7 +134,10 @@ class MLP(TrainedNetwork):
             self.build(X.shape[1])
         if self._asked_backend == "auto" and self.optimizer != "lbfgs":
             work = Work(self._network, batch_size, epochs * -(-X.shape[0] // batch_size))
-            self._backend = backends.choose("auto", work)
+            self._backend = choose_for(work, self._state.parameters)
+            if self.backend != "cuda":
+                X = to_host(X)
+                held_out = held_out and (to_host(held_out[0]), *held_out[1:])
         total = epochs if self.optimizer == "lbfgs" else epochs * X.shape[0] - self._state.position
         bar = tqdm(total=total, unit=" iterations" if self.optimizer == "lbfgs" else " rows", unit_scale=True,
                    disable=not progress)  # fmt: skip
@@ -156,8 +162,9 @@ class MLP(TrainedNetwork):
                     self._fit_lbfgs(X, y, sample_weight, epochs, interruption, after_epoch, bar.update, stopping)
                 else:
                     self._kernels = backends.kernels_of(
-                        self.backend, self._network, self.optimizer.name, self.dtype, batch_size, self._noise(0)
-                    )
+                        self.backend, self._network, self.optimizer, self.dtype, batch_size, self._penalty,
+                        self._noise(0), sample_weight is not None,
+                    )  # fmt: skip
                     run = Epochs(
                         self._backend.module, self._network, self._state, X, y, sample_weight, batch_size=batch_size,
                         alpha=self.alpha, penalty=self._penalty, noise=self._noise(self._state.seed),

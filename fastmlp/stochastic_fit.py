@@ -11,6 +11,7 @@ from sklearn.model_selection import train_test_split
 from . import backends
 from .architecture import optimizer_of, penalty_of
 from .cost_model import Work
+from .layered_network import choose_for
 from .training import Diverged, Epochs, Interrupted
 from .training_state import TrainingState
 
@@ -47,10 +48,10 @@ class StochasticFit:
         if self.backend == "auto":
             n_steps = -(-n_rows // batch_size) * (1 if incremental else self.max_iter)
             work = Work(self._network, int(batch_size), n_steps)
-            self.backend_, kernels, self.backend_reason_ = backends.choose("auto", work)
+            self.backend_, kernels, self.backend_reason_ = choose_for(work, self._parameters)
         self.backend_reason_ += backends.kernels_of(
-            self.backend_, self._network, self._training.optimizer.name, self._parameters.dtype, int(batch_size),
-            self._noise,
+            self.backend_, self._network, self._training.optimizer, self._parameters.dtype, int(batch_size),
+            penalty_of(self), self._noise, sample_weight is not None,
         )  # fmt: skip
         epochs = Epochs(
             kernels, self._network, self._training, X, y, sample_weight, batch_size=int(batch_size),

@@ -143,7 +143,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
     def __setstate__(self, state):
         vars(self).update(state)
         works = backends.works(self._asked_backend)
-        self._backend = backends.choose(self._asked_backend if works else "auto")
+        self._backend, self._kernels = backends.choose(self._asked_backend if works else "auto"), ""
         if not works and self._bfloat16:
             self._bfloat16 = False
             if self._state is not None:

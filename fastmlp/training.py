@@ -1,6 +1,6 @@
 """Epochs of stochastic gradient descent.
 
-Python is entered between chunks of about CHUNK_SECONDS, for Ctrl-C and progress; never between steps.
+Python is entered between chunks (pace.py), for Ctrl-C and progress; never between steps.
 """
 
 import math
@@ -12,10 +12,10 @@ from scipy.sparse import issparse
 from fastmlp.kernels.network import NO_PENALTY, Network, Noise, activation_row, loss_row
 
 from .device_rows import is_on_gpu
+from .pace import Pace
 from .schedules import factors
 from .training_state import TrainingState
 
-CHUNK_SECONDS = 0.1
 LARGE_STEP_FLOPS = 6e10  # tenths of a second on two cores
 FIRST_CHUNK_FLOPS = 1e8  # before a speed is known: tens of milliseconds on any machine
 DENSE_BLOCK_BYTES = 2**25  # sparse rows are made dense in blocks of this size
@@ -69,7 +69,7 @@ class Epochs:
         if state.order is not None and len(state.order) != X.shape[0]:
             state.drop_epoch_in_progress()
         self._flops_per_row = 6 * network.n_parameters
-        self._batches = FIRST_CHUNK_FLOPS // (self._flops_per_row * batch_size)
+        self._pace = Pace(FIRST_CHUNK_FLOPS // (self._flops_per_row * batch_size))
         self._max_batches = math.inf
         if issparse(X):
             self._max_batches = DENSE_BLOCK_BYTES // (X.shape[1] * X.dtype.itemsize * batch_size)
@@ -132,7 +132,7 @@ class Epochs:
         """Whether a step is no more than a gradient and an update, and no GPU makes it."""
         optimizer = self.state.optimizer
         bounds = optimizer.weight_decay, optimizer.clip_norm, optimizer.clip_value, optimizer.max_norm
-        on_host = self._held is None or self._held[0] is self.X
+        on_host = self._held is None or not is_on_gpu(self._held[0])
         return on_host and self.noise is None and not any(bounds) and not optimizer.layer_rates
 
     def _run_large_step(self):
@@ -179,7 +179,7 @@ class Epochs:
             self._run_large_step()
             return
         state = self.state
-        n_rows = self.batch_size * int(max(1, min(self._batches, self._max_batches, len(state.order))))
+        n_rows = self.batch_size * int(max(1, min(self._pace.batches, self._max_batches, len(state.order))))
         rows = state.order[state.position : state.position + n_rows]
         if issparse(self.X):
             weight = None if self.sample_weight is None else self.sample_weight[rows]
@@ -196,5 +196,5 @@ class Epochs:
         seconds = time.perf_counter() - start
         state.step += n_steps
         if self.rows_done:  # the first chunk may have waited for a compiler
-            self._batches = CHUNK_SECONDS / max(seconds, 1e-6) * len(rows) / self.batch_size
+            self._pace.note(len(rows) / self.batch_size, seconds)
         self._note(rows, seconds)

@@ -1,7 +1,7 @@
 """The contract (numpy_reference.py) over a compiled engine: arrays in, pointers and codes on to its entry points."""
 
 import contextlib
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -214,19 +214,20 @@ def _outputs_and_sum(engine, network, parameters, X, noise):
 
 def row_predictor(engine, network, parameters):
     if network.skips or any(activation_row(name).learned is not None for name in network.activations):
-        return _predictor_by_forward(engine, network, parameters.copy())
+        return predictor_by(partial(forward, engine, only_if_finite=False, noise=None), network, parameters.copy())
     plan = online_plan(engine, network, parameters.dtype)
     return engine.entries.RowPredictor(plan, network.sizes[0], network.sizes[-1], engine.read_only(parameters))
 
 
-def _predictor_by_forward(engine, network, parameters):
-    """For what online.py does not know; the same checks and the same array each time as RowPredictor's."""
+def predictor_by(forward, network, parameters):
+    """By forward(network, parameters, X), where no faster way is known; the same checks and the same array each time as
+    RowPredictor's."""
     n_inputs, out = network.sizes[0], np.empty(network.sizes[-1], parameters.dtype)
 
     def predict(x):
         if x.size != n_inputs or x.dtype != parameters.dtype:
             raise ValueError(f"the row must be {n_inputs} numbers of the model's dtype.")
-        out[:] = forward(engine, network, parameters, np.ascontiguousarray(x).reshape(1, -1), False, None)[0]
+        out[:] = forward(network, parameters, np.ascontiguousarray(x).reshape(1, -1))[0]
         return out
 
     return predict

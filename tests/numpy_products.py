@@ -32,7 +32,7 @@ class NumpyProducts:
                 result = result if bias is None else result + values(bias)
                 if mask is not None:
                     bits = np.zeros((len(result), mask_stride(result.shape[1])), bool)
-                    bits[:, : result.shape[1]] = result > 0
+                    bits[:, : result.shape[1]] = result >= 0  # as cuBLASLt has it
                     mask[:] = np.packbits(bits, bitorder="little")
                 result = np.maximum(result, 0)
             if epilogue == "relu derivative":

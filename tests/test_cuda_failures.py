@@ -69,32 +69,6 @@ def test_launches_do_not_grow_with_steps(tmp_path):
         assert run.errors() == []
 
 
-CALLS = """
-import threading
-import numpy as np
-from fastmlp import MLP
-
-X = np.random.RandomState(0).standard_normal((64, 4)).astype("f4")
-model = MLP([(8, "relu"), (1, "identity")], backend="cuda", random_state=0)
-thread = threading.Thread(target=lambda: print(model.fit(X, X[:, :1], 20, batch_size=16).backend_reason_))
-thread.start()
-thread.join()
-"""
-
-
-def test_an_epoch_is_five_requests_to_the_driver():
-    """Two copies there, a launch, a copy back, a wait: what a small fit takes on a GPU. Also in a thread."""
-    run = fake_driver.run(CALLS)
-    assert run.out.startswith("asked for; one block of")
-    launches = [
-        number for number, call in enumerate(run.log) if call.name.startswith("cuLaunch") and call.kernel == "train"
-    ]
-    names = [call.name for call in run.log[launches[-11] : launches[-1]]]
-    assert names == 10 * [
-        "cuLaunchKernel", "cuMemcpyDtoHAsync", "cuStreamSynchronize", "cuMemcpyHtoDAsync", "cuMemcpyHtoDAsync",
-    ]  # fmt: skip
-
-
 @pytest.mark.parametrize(
     "fail, message",
     [

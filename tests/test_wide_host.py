@@ -141,13 +141,18 @@ def test_descriptors():
     except ImportError as error:
         pytest.skip(str(error))
     code = cublaslt.RELU | cublaslt.WITH_BIAS | cublaslt.WITH_MASK
-    found = cublaslt.descriptor(False, 1, 0, code, bias=4096, aux=8192, aux_stride=mask_stride(200))
+    found = cublaslt.descriptor(False, 1, 0, code, (4096, cublaslt.FLOAT32), (8192, mask_stride(200)))
     numbers, addresses = (
         {
             attribute: _attribute(found, attribute, kind) for attribute in attributes
-        } for kind, attributes in ((ctypes.c_int32, (3, 4, 7)), (ctypes.c_uint64, (8, 11, 12)))
+        } for kind, attributes in ((ctypes.c_int32, (3, 4, 7, 26)), (ctypes.c_uint64, (8, 11, 12)))
     )  # fmt: skip
-    assert numbers == {cublaslt.TRANSPOSE_A: 1, cublaslt.TRANSPOSE_B: 0, cublaslt.EPILOGUE: 2 + 4 + 128}
+    assert numbers == {
+        cublaslt.TRANSPOSE_A: 1,
+        cublaslt.TRANSPOSE_B: 0,
+        cublaslt.EPILOGUE: 2 + 4 + 128,
+        26: cublaslt.FLOAT32,
+    }
     assert addresses == {cublaslt.BIAS_POINTER: 4096, cublaslt.AUX_POINTER: 8192, cublaslt.AUX_STRIDE: 256}
     assert _attribute(cublaslt.descriptor(True, 0, 0), 0, ctypes.c_int32) == cublaslt.COMPUTE_FLOAT64
     assert cublaslt.layout(cublaslt.BFLOAT16, 10, 20, 16).value
@@ -176,6 +181,7 @@ def test_constants_are_those_of_the_headers():
         "CUBLASLT_MATMUL_DESC_BIAS_POINTER": cublaslt.BIAS_POINTER,
         "CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER": cublaslt.AUX_POINTER,
         "CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD": cublaslt.AUX_STRIDE,
+        "CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE": cublaslt.BIAS_TYPE,
         "CUBLASLT_EPILOGUE_DEFAULT": cublaslt.PLAIN, "CUBLASLT_EPILOGUE_BGRADA": cublaslt.BIAS_GRADIENT_OF_A,
         "CUBLASLT_EPILOGUE_RELU_BIAS": cublaslt.RELU | cublaslt.WITH_BIAS,
         "CUBLASLT_EPILOGUE_RELU_AUX": cublaslt.RELU | cublaslt.WITH_MASK,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-LEAST_STEPS = 16  # in one go: the way to the GPU and back is not what is timed
+LEAST_STEPS = 256  # in one go: the way to the GPU and back is not what is timed
 
 
 class Row(NamedTuple):
@@ -72,7 +72,8 @@ def time_ours(row, rounds=7):
     """(median seconds of a step or of a batch's prediction on the GPU, which kernels made it)."""
     from numba import cuda
 
-    from fastmlp.kernels.network import optimizer
+    from fastmlp.kernels.compiled import NO_OPTIMIZER, extras_of
+    from fastmlp.kernels.network import NO_PENALTY, optimizer
     from fastmlp.kernels.numba_cuda import data, execution
     from fastmlp.kernels.numba_cuda.layout import Features
 
@@ -82,7 +83,10 @@ def time_ours(row, rounds=7):
     X, y = data.hold(X, y)
     if not row.optimizer:
         runner = execution.predictor_for(network, Features(learning=False), dtype, row.n_rows)
-        there, extras = cuda.to_device(parameters), cuda.to_device(np.zeros(64))
+        there, extras = (
+            cuda.to_device(parameters),
+            cuda.to_device(extras_of(network, NO_OPTIMIZER, NO_PENALTY, None)[0]),
+        )
         out = cuda.device_array((row.n_rows, row.sizes[-1]), dtype)
 
         def run():
@@ -95,8 +99,7 @@ def time_ours(row, rounds=7):
     epochs = max(1, LEAST_STEPS * row.batch // row.n_rows)
     order = np.concatenate([rng.permutation(row.n_rows) for _ in range(epochs)])
     steps = -(-order.size // row.batch)
-    extras = np.zeros(64)
-    extras[11::2] = 1  # the layers' factors of the rate
+    extras, _, _ = extras_of(network, rule, NO_PENALTY, None)
     order, rates = cuda.to_device(order), np.full(steps, rule.learning_rate)
 
     def run():

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from fastmlp.kernels.compiled import extras_of
 from fastmlp.kernels.numba_cuda import cublaslt, fused_plan, wide_training
 from fastmlp.kernels.numba_cuda.device_sums import SUM_BYTES
 from fastmlp.kernels.numba_cuda.layout import Features, Layout
@@ -46,6 +47,11 @@ class Launch(NamedTuple):
         }[self.way]
 
 
+def rounded_up(n):
+    """The next power of two: kernels are compiled for a few numbers of rows, not for each."""
+    return 1 << max(n - 1, 0).bit_length()
+
+
 def _whole_warps(n, most):
     return max(WARP, min(most, -(-n // WARP) * WARP))
 
@@ -68,17 +74,17 @@ def training_launch(network, features, optimizer, dtype, batch_size, device):
     ValueError
         For a network in bfloat16 that cannot be had on this device.
     """
-    n, widest = network.n_parameters, max(network.sizes)
+    n, widest, rows = network.n_parameters, max(network.sizes), rounded_up(batch_size)
     n_slots = len(OPTIMIZERS[optimizer].slots) if optimizer else 0
     if network.bfloat16:
         return _in_bfloat16(network, features, dtype, batch_size, batch_size, device)
     if widest > NARROW and step_flops(network, batch_size) >= WIDE_FLOPS and _has_products(network, dtype, device):
         return Launch(WIDE, WideLayout(network, features, batch_size), 0, 0, False, 0)
     if step_flops(network, batch_size) <= ONE_BLOCK_FLOPS:
-        items = max(batch_size * widest, max(block.fan_in * block.fan_out for block in network.blocks))
+        items = max(rows * widest, max(block.fan_in * block.fan_out for block in network.blocks))
         threads = _whole_warps(items, BLOCK_THREADS)
-        tiles = _tile(batch_size * min(network.sizes[1:]), threads), _tile(n // len(network.blocks), threads)
-        layout = Layout(network, features, batch_size, *tiles)
+        tiles = _tile(rows * min(network.sizes[1:]), threads), _tile(n // len(network.blocks), threads)
+        layout = Layout(network, features, rows, *tiles)
         size = n * (1 + n_slots) + layout.n_flipped + layout.size
         return _placed(BLOCK, layout, 1, threads, size, dtype, device)
     if widest <= NARROW and batch_size >= LEAST_TILES * TILE_HEIGHT * device.processors:
@@ -86,8 +92,8 @@ def training_launch(network, features, optimizer, dtype, batch_size, device):
         blocks = min(device.processors, -(-batch_size // TILE_HEIGHT))
         return _placed(TILES, layout, blocks, TILE_THREADS, layout.size + n, dtype, device)
     n_threads = device.processors * GRID_THREADS
-    tiles = _tile(batch_size * max(network.sizes[1:]), n_threads), _tile(n, n_threads)
-    layout = Layout(network, features, batch_size, *tiles)
+    tiles = _tile(rows * max(network.sizes[1:]), n_threads), _tile(n, n_threads)
+    layout = Layout(network, features, rows, *tiles)
     return Launch(GRID, layout, device.processors, GRID_THREADS, False, SUM_BYTES)
 
 
@@ -123,22 +129,21 @@ def _placed(way, layout, blocks, threads, size, dtype, device):
 
 def prediction_launch(network, features, dtype, n_rows, device):
     """The Launch for outputs of ``n_rows`` rows."""
-    many = min(n_rows, WIDE_PREDICTION_ROWS)
+    many = min(rounded_up(n_rows), WIDE_PREDICTION_ROWS)
     if network.bfloat16:
         return _in_bfloat16(network, features, dtype, n_rows, max(many, 1), device)
     large = max(network.sizes) > NARROW and step_flops(network, n_rows) >= WIDE_FLOPS
     if large and _has_products(network, dtype, device):
         return Launch(WIDE, WideLayout(network, features, many), 0, 0, False, 0)
-    height = min(TILE_HEIGHT, max(n_rows, 1))
+    height = next(height for height in (1, 8, TILE_HEIGHT) if height >= min(n_rows, TILE_HEIGHT))
     layout = Layout(network, features, height, 8 if height == TILE_HEIGHT else 1)
     blocks = min(4 * device.processors, -(-max(n_rows, 1) // height))
     threads = _whole_warps(height * max(network.sizes) // layout.tile_rows, TILE_THREADS)
     return _placed(TILES, layout, blocks, threads, layout.size, dtype, device)
 
 
-def describe(network, optimizer, dtype, batch_size, noise, device):
-    """How steps of plain training will be made, for a user."""
-    dropped = () if noise is None else tuple(rate > 0 for rate in noise.dropout)
-    inputs = noise is not None and (noise.input_dropout > 0 or noise.input_deviation > 0)
-    features = Features(noisy=noise is not None, inputs=inputs, dropped=dropped)
-    return training_launch(network, features, optimizer, dtype, batch_size, device).reason
+def describe(network, optimizer, dtype, batch_size, penalty, noise, weighted, device):
+    """How steps will be made, for a user."""
+    _, demands, _ = extras_of(network, optimizer, penalty, noise)
+    features = Features.of(demands, noise, optimizer, weighted)
+    return training_launch(network, features, optimizer.name, dtype, batch_size, device).reason

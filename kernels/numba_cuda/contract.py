@@ -6,17 +6,25 @@ call has succeeded.
 
 import numpy as np
 
-from fastmlp.kernels.compiled import NO_OPTIMIZER, extras_of
+from fastmlp.kernels.compiled import NO_OPTIMIZER, extras_of, predictor_by
 from fastmlp.kernels.network import NO_PENALTY, Network
 from fastmlp.kernels.numba_cuda import data, devices, pieces
-from fastmlp.kernels.numba_cuda.execution import attempt, predictor_for, trainer_for
+from fastmlp.kernels.numba_cuda.choice import rounded_up
+from fastmlp.kernels.numba_cuda.execution import attempt, forget, predictor_for, trainer_for
 from fastmlp.kernels.numba_cuda.layout import Features
 
 devices.current()  # whoever imports this wants to know at once
 
 
 def hold(X, y, sample_weight=None):
-    return attempt(lambda: data.hold(X, y, sample_weight))
+    arrays = X, y, sample_weight
+
+    def work():
+        if not data.fit(*arrays):
+            forget()
+        return data.hold(*arrays) if data.fit(*arrays) else arrays
+
+    return attempt(work)
 
 
 def dense_forward(activation, X, W, b):
@@ -41,7 +49,7 @@ def forward(network, parameters, X, only_if_finite=False, noise=None):
     if only_if_finite and not np.isfinite(X).all():
         return None
     extras, demands, _ = extras_of(network, NO_OPTIMIZER, NO_PENALTY, noise)
-    features = _features(demands, noise, learning=False)
+    features = Features.of(demands, noise, learning=False)
     return attempt(
         lambda: predictor_for(network, features, parameters.dtype, min(X.shape[0], data.block_rows(X))).run(
             parameters, X, extras, 0 if noise is None else noise.seed
@@ -50,16 +58,16 @@ def forward(network, parameters, X, only_if_finite=False, noise=None):
 
 
 def row_predictor(network, parameters):
-    parameters = parameters.copy()
-    return lambda x: forward(network, parameters, np.ascontiguousarray(x).reshape(1, -1))[0]
+    return predictor_by(forward, network, parameters.copy())
 
 
 def loss_and_gradient(
     network, parameters, X, y, sample_weight=None, alpha=0.0, penalty=NO_PENALTY, noise=None
 ):  # fmt: skip
     gradient, n_rows = np.empty_like(parameters), X.shape[0]
+    batch_size = rounded_up(n_rows)  # the same kernels for many numbers of rows
     loss, more, _ = _run(
-        network, NO_OPTIMIZER, parameters, np.empty((0, parameters.size)), 0, X, y, np.arange(n_rows), n_rows,
+        network, NO_OPTIMIZER, parameters, np.empty((0, parameters.size)), 0, X, y, np.arange(n_rows), batch_size,
         sample_weight, alpha, penalty, noise, None, (0.0, 0.0), gradient,
     )  # fmt: skip
     return loss / n_rows, more / n_rows, gradient
@@ -81,21 +89,13 @@ def train_epoch(
     return float(loss_sum), float(penalty_sum), int(n_updates)
 
 
-def _features(demands, noise, learning=True, weighted=False, optimizer=NO_OPTIMIZER):
-    return Features(
-        learning, noise is not None, demands.inputs, demands.dropped, demands.activity, weighted,
-        optimizer.clip_norm > 0, optimizer.max_norm > 0,
-    )  # fmt: skip
-
-
 def _run(
     network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight, alpha, penalty, noise, rates,
     sums, gradient,
 ):  # fmt: skip
     """Steps, or one gradient: (sum of losses, sum of penalties, updates made)."""
     extras, demands, _ = extras_of(network, optimizer, penalty, noise)
-    features = _features(demands, noise, weighted=sample_weight is not None, optimizer=optimizer)
-    batch_size = min(batch_size, max(X.shape[0], len(order)))  # the same kernels for whatever part of an epoch
+    features = Features.of(demands, noise, optimizer, weighted=sample_weight is not None)
     n_batches = -(-len(order) // batch_size)
     rates = np.full(n_batches, optimizer.learning_rate) if rates is None else np.asarray(rates, np.float64)
     given = (

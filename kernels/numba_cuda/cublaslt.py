@@ -9,16 +9,16 @@ import sys
 from ctypes import POINTER, byref, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint64, c_void_p
 from functools import cache
 
-from fastmlp.kernels.numba_cuda import devices
+from fastmlp.kernels.numba_cuda import INSTALL, devices
 
-NAME = "cublasLt"
+NAME, LEAST_VERSION = "cublasLt", 130000
 SUCCESS, ALLOC_FAILED, INVALID_VALUE, NOT_SUPPORTED = 0, 3, 7, 15  # cublasStatus_t
-NO_TRANSPOSE, TRANSPOSE = 0, 1  # cublasOperation_t
+TRANSPOSE = 1  # cublasOperation_t, of which 0 is none
 FLOAT32, FLOAT64, BFLOAT16 = 0, 1, 14  # cudaDataType_t
 COMPUTE_FLOAT32, COMPUTE_FLOAT64 = 68, 70  # cublasComputeType_t; never the "fast" ones, which round to TF32
 
-# cublasLtMatmulDescAttributes_t, of which those on transposes and the epilogue are 32 bits wide.
-TRANSPOSE_A, TRANSPOSE_B, EPILOGUE, BIAS_POINTER, AUX_POINTER, AUX_STRIDE = 3, 4, 7, 8, 11, 12
+# cublasLtMatmulDescAttributes_t, of which those on transposes, types and the epilogue are 32 bits wide.
+TRANSPOSE_A, TRANSPOSE_B, EPILOGUE, BIAS_POINTER, AUX_POINTER, AUX_STRIDE, BIAS_TYPE = 3, 4, 7, 8, 11, 12, 26
 
 # cublasLtEpilogue_t: DEFAULT; RELU, to which AUX and BIAS may be added; DRELU; BGRADA, sums of A's rows
 PLAIN, RELU, WITH_BIAS, WITH_MASK, RELU_DERIVATIVE, BIAS_GRADIENT_OF_A = 1, 2, 4, 128, 8 | 128, 256
@@ -59,7 +59,6 @@ _PROTOTYPES = {
 }
 
 
-@cache
 def library():
     """The library, loaded.
 
@@ -68,18 +67,29 @@ def library():
     ImportError
         If it is not there; the message says how to get it.
     """
+    found = _found()
+    if isinstance(found, Exception):
+        raise ImportError(f"wide layers need the library {NAME} of CUDA 13: {INSTALL}") from found
+    return found
+
+
+@cache
+def _found():
+    """The library, or why it cannot be loaded: looking for it takes time."""
     try:
         from cuda.pathfinder import load_nvidia_dynamic_lib
 
         path = load_nvidia_dynamic_lib(NAME).abs_path
         found = ctypes.CDLL(path)
+        found.cublasLtGetVersion.restype = c_size_t
+        if found.cublasLtGetVersion() < LEAST_VERSION:
+            return RuntimeError(f"{path} is of version {found.cublasLtGetVersion()}")
     except (ImportError, RuntimeError, OSError) as error:
-        raise ImportError(f"wide layers need the library {NAME} of CUDA 13: {devices.INSTALL}") from error
+        return error
     for name, arguments in _PROTOTYPES.items():
         function = getattr(found, f"cublasLt{name}")
         function.argtypes, function.restype = arguments, c_int
     found.cublasLtGetStatusString.argtypes, found.cublasLtGetStatusString.restype = [c_int], c_char_p
-    found.cublasLtGetVersion.restype = c_size_t
     return found
 
 
@@ -123,15 +133,22 @@ def layout(kind, rows, columns, stride):
     return Handle("MatrixLayout", kind, rows, columns, stride)
 
 
-def descriptor(double, transpose_a, transpose_b, epilogue=PLAIN, bias=None, aux=None, aux_stride=0):
-    """Of a product, in float32 or, if ``double``, in float64; ``bias`` and ``aux`` are addresses on the device."""
+def descriptor(double, transpose_a, transpose_b, epilogue=PLAIN, bias=None, aux=None):
+    """Of a product, in float32 or, if ``double``, in float64.
+
+    ``bias`` is (address on the device, type), ``aux`` (address, numbers from a column to the next).
+    """
     compute, scale = (COMPUTE_FLOAT64, FLOAT64) if double else (COMPUTE_FLOAT32, FLOAT32)
     found = Handle("MatmulDesc", compute, scale)
-    wanted = [(TRANSPOSE_A, c_int32(transpose_a)), (TRANSPOSE_B, c_int32(transpose_b)), (EPILOGUE, c_int32(epilogue))]
+    wanted = [
+        (TRANSPOSE_A, c_int32(TRANSPOSE * transpose_a)),
+        (TRANSPOSE_B, c_int32(TRANSPOSE * transpose_b)),
+        (EPILOGUE, c_int32(epilogue)),
+    ]
     if bias is not None:
-        wanted.append((BIAS_POINTER, c_void_p(bias)))
+        wanted += [(BIAS_POINTER, c_void_p(bias[0])), (BIAS_TYPE, c_int32(bias[1]))]
     if aux is not None:
-        wanted += [(AUX_POINTER, c_void_p(aux)), (AUX_STRIDE, c_int64(aux_stride))]
+        wanted += [(AUX_POINTER, c_void_p(aux[0])), (AUX_STRIDE, c_int64(aux[1]))]
     for attribute, value in wanted:
         call("MatmulDescSetAttribute", found, attribute, byref(value), ctypes.sizeof(value))
     return found

@@ -6,6 +6,7 @@ import numpy as np
 from numba import cuda
 
 from fastmlp.kernels.numba_cuda import devices
+from fastmlp.kernels.numba_cuda.transfers import Room
 
 STREAMED_BYTES = 2**27  # of rows in a block that comes by itself
 KEPT_FREE = 0.5  # share of free memory that is left to workspaces, and to rows in bfloat16
@@ -39,14 +40,17 @@ def constant_of(numbers):
     return cuda.to_device(np.frombuffer(numbers))
 
 
+def fit(*arrays):
+    """Whether there is room for those of the arrays (or None) that are not on the device."""
+    n_bytes = sum(array.nbytes for array in arrays if array is not None and not is_there(array))
+    return n_bytes <= (1 - KEPT_FREE) * devices.free_bytes()
+
+
 def hold(*arrays):
-    """The arrays (or None) on the device, or as they are where there is no room: then rows come when they are used.
+    """The arrays (or None) on the device.
 
     Each is a new object: one that is the same in the next call has the same contents.
     """
-    n_bytes = sum(array.nbytes for array in arrays if array is not None and not is_there(array))
-    if n_bytes > (1 - KEPT_FREE) * devices.free_bytes():
-        return arrays
     views = (cuda.as_cuda_array(array) if array is not None and is_there(array) else array for array in arrays)
     return tuple(None if array is None else on_device(array) for array in views)
 
@@ -79,25 +83,35 @@ def nothing(dtype):
     return cuda.to_device(np.ones(1, dtype))
 
 
-def blocks_of_rows(X, y, sample_weight, order, batch_size, room, stream):
-    """(X, y, sample_weight, order) on the device, in blocks of whole batches: one block if X is there already.
+class Feed:
+    """The way of rows to the device, and the room that it takes, which is kept from call to call."""
 
-    ``room`` is a Room for the order. What is done with a block is queued on ``stream`` before the next is asked for.
-    """
-    if is_there(X):
-        weight = nothing(y.dtype) if sample_weight is None else sample_weight
-        there = order if is_there(order) else room.copy_of(order, stream)
-        yield [*(on_device(array, stream) for array in (X, y, weight)), there]
-        return
-    arrays = [X, y] if sample_weight is None else [X, y, sample_weight]
-    height = min(max(1, block_rows(X) // batch_size) * batch_size, len(order))
-    numbers = np.arange(height)  # kept while it is copied
-    in_turn = on_device(numbers, stream)
-    unweighted = nothing(y.dtype)
-    copies = cuda.stream()
-    slots = [_Slot(arrays, height) for _ in range(1 if height == len(order) else 2)]
-    for number, start in enumerate(range(0, len(order), height)):
-        slot, rows = slots[number % len(slots)], order[start : start + height]
-        X_there, y_there, *weight_there = slot.take(arrays, rows, copies, stream)
-        yield X_there, y_there, weight_there[0] if weight_there else unweighted, in_turn[: len(rows)]
-        slot.used.record(stream)
+    def __init__(self):
+        self._order, self._slots, self._kinds = Room(np.int64), [], None
+
+    def blocks(self, X, y, sample_weight, order, batch_size, stream):
+        """(X, y, sample_weight, order) on the device, in blocks of whole batches: one block if X is there already.
+
+        What is done with a block is queued on ``stream`` before the next is asked for.
+        """
+        if is_there(X):
+            weight = nothing(y.dtype) if sample_weight is None else sample_weight
+            there = order if is_there(order) else self._order.copy_of(order, stream)
+            yield [*(on_device(array, stream) for array in (X, y, weight)), there]
+            return
+        arrays = [X, y] if sample_weight is None else [X, y, sample_weight]
+        height = min(max(1, block_rows(X) // batch_size) * batch_size, len(order))
+        self._make_slots(arrays, height, 1 if height == len(order) else 2)
+        unweighted = nothing(y.dtype)
+        for number, start in enumerate(range(0, len(order), height)):
+            slot, rows = self._slots[number % len(self._slots)], order[start : start + height]
+            X_there, y_there, *weight_there = slot.take(arrays, rows, self._copies, stream)
+            yield X_there, y_there, weight_there[0] if weight_there else unweighted, self._in_turn[: len(rows)]
+            slot.used.record(stream)
+
+    def _make_slots(self, arrays, height, count):
+        kinds = height, *((array.shape[1:], array.dtype) for array in arrays)
+        if kinds != self._kinds:
+            self._slots, self._kinds = [], kinds
+            self._copies, self._in_turn = cuda.stream(), cuda.to_device(np.arange(height))
+        self._slots += [_Slot(arrays, height) for _ in range(count - len(self._slots))]

@@ -67,16 +67,37 @@ def output_errors(layout, dtype):
     return head
 
 
+def settler(layout, level, dtype):
+    """settle(item, e, place, order, sample_weight, total, work, extras) -> the activity penalty of number ``item`` of a
+    hidden layer's outputs, whose dLoss/dz is made of ``e``, its error from the layers above."""
+    T, outputs, deltas = dtype.type, layout.outputs[level + 1], layout.deltas[level]
+    slopes, bends, active = layout.slopes[level], layout.bends[level], layout.features.activity
+    noted, bent = slopes >= 0, bends >= 0
+    derivative = device_rule(activation_row(layout.network.activations[level]).derivative, dtype)
+    sign_of, share = device_rule(sign, dtype), row_share(layout, dtype)
+
+    @device
+    def settle(item, e, place, order, sample_weight, total, work, extras):
+        a, penalty = work[outputs + item], 0.0
+        if active:
+            weight = share(sample_weight, order[place], total)
+            first, second = extras[ACTIVITY_L1], extras[ACTIVITY_L2]
+            penalty = weight * (first * abs(a) + second / 2 * a * a)
+            e += weight * (T(first) * sign_of(a) + T(second) * a)
+        if bent:
+            work[bends + item] *= e
+        work[deltas + item] = e * (work[slopes + item] if noted else derivative(a))
+        return penalty
+
+    return settle
+
+
 def hidden_errors(layout, level, dtype):
     """back(...) -> the activity penalty of the thread's part; dLoss/dz of a hidden layer from the layers above."""
-    T, network = dtype.type, layout.network
+    T = dtype.type
     width, above = layout.blocks[level].fan_out, layout.blocks[level + 1]
-    flipped, deltas_above, deltas = layout.flipped[level + 1], layout.deltas[level + 1], layout.deltas[level]
-    outputs, slopes, bends = layout.outputs[level + 1], layout.slopes[level], layout.bends[level]
-    noted, bent, active = slopes >= 0, bends >= 0, layout.features.activity
-    derivative = device_rule(activation_row(network.activations[level]).derivative, dtype)
-    sign_of, share = device_rule(sign, dtype), row_share(layout, dtype)
-    add_skips = _skipped_errors(layout, level)
+    flipped, deltas_above = layout.flipped[level + 1], layout.deltas[level + 1]
+    settle, add_skips = settler(layout, level, dtype), _skipped_errors(layout, level)
     fan_in, fan_out, TILE = above.fan_in, above.fan_out, layout.tile_rows
 
     @device
@@ -96,16 +117,8 @@ def hidden_errors(layout, level, dtype):
                     error[i] += work[where[i] + j] * weight
             for i in range(TILE):
                 if r + i < rows:
-                    place_of = (r + i) * width + k
-                    a, e = work[outputs + place_of], add_skips(r + i, k, error[i], work, transposed)
-                    if active:
-                        weight = share(sample_weight, order[place + r + i], total)
-                        first, second = extras[ACTIVITY_L1], extras[ACTIVITY_L2]
-                        penalty += weight * (first * abs(a) + second / 2 * a * a)
-                        e += weight * (T(first) * sign_of(a) + T(second) * a)
-                    if bent:
-                        work[bends + place_of] *= e
-                    work[deltas + place_of] = e * (work[slopes + place_of] if noted else derivative(a))
+                    e, item_of = add_skips(r + i, k, error[i], work, transposed), (r + i) * width + k
+                    penalty += settle(item_of, e, place + r + i, order, sample_weight, total, work, extras)
             item += n
         return penalty
 

@@ -4,6 +4,7 @@ The twin of ``learn`` in learning.py, which knows whole rows. ``extras`` is laid
 """
 
 from functools import cache
+from math import sqrt
 
 import numpy as np
 
@@ -84,19 +85,33 @@ def learner(optimizer, dtype):
 
 
 @cache
-def decayer(dtype):
-    """decayed(g, w, l2, l1) -> gradient g of a weight with the pull of l2 w^2 / 2 + l1 |w| added."""
+def penalizer(dtype):
+    """penalized(g, w, l2, l1, decay) -> (l2 w^2 / 2 + l1 |w|, gradient g of a weight with that and coupled decay)."""
     sign_of, T = rules_for(dtype)[sign.__name__], dtype.type
 
     @device
-    def decayed(g, w, l2, l1):
-        if l2 > 0:
-            g += T(l2) * w
+    def penalized(g, w, l2, l1, decay):
+        penalty, pull = l2 / 2 * w * w + l1 * abs(w), l2 + decay
+        if pull > 0:
+            g += T(pull) * w
         if l1 > 0:
             g += T(l1) * sign_of(w)
-        return g
+        return penalty, g
 
-    return decayed
+    return penalized
+
+
+@cache
+def clipper(dtype):
+    """scale(squares, bound): what a gradient with that sum of squares is multiplied by, for a norm of at most bound."""
+    T = dtype.type
+
+    @device
+    def scale(squares, bound):
+        norm = sqrt(squares)
+        return T(bound / norm) if norm > bound else T(1)
+
+    return scale
 
 
 @cache

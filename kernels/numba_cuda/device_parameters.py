@@ -5,6 +5,7 @@ from math import sqrt
 from numba import cuda
 
 from fastmlp.kernels.numba_cuda import device_sinks
+from fastmlp.kernels.numba_cuda.device_learning import clipper
 from fastmlp.kernels.numba_cuda.device_network import total_of
 from fastmlp.kernels.numba_cuda.device_rules import device
 from fastmlp.kernels.numba_cuda.device_sums import block_sum
@@ -69,7 +70,10 @@ def update_pass(layout, optimizer, dtype, barrier):
         return gradient[p] * scale
 
     applies = [device_sinks.apply(layout, level, optimizer, dtype) for level in levels]
-    T, update = dtype.type, total_of([device_sinks.each_parameter(layout, i, fetch, applies[i]) for i in levels])
+    scale_of, update = (
+        clipper(dtype),
+        total_of([device_sinks.each_parameter(layout, i, fetch, applies[i]) for i in levels]),
+    )
 
     @device
     def finish(t, n, sums, gradient, extras, given):
@@ -83,8 +87,6 @@ def update_pass(layout, optimizer, dtype, barrier):
         squares = 0.0
         for block in range(cuda.gridDim.x):
             squares += sums[block]
-        norm = sqrt(squares)
-        scale = T(extras[CLIP_NORM] / norm) if norm > extras[CLIP_NORM] else T(1)
-        update(t, n, (gradient, scale), *given)
+        update(t, n, (gradient, scale_of(squares, extras[CLIP_NORM])), *given)
 
     return finish

@@ -6,7 +6,7 @@ says whether the parameter is a weight, and ``flip`` where it is in ``transposed
 ``learner`` wants them.
 """
 
-from fastmlp.kernels.numba_cuda.device_learning import decayer, learner
+from fastmlp.kernels.numba_cuda.device_learning import learner, penalizer
 from fastmlp.kernels.numba_cuda.device_rules import device
 from fastmlp.kernels.sharing import COUPLED_DECAY, FACTOR, LAYER_EXTRAS, LAYERS
 
@@ -20,12 +20,15 @@ def add_up(p, flip, g, decays, rate, correction, l2, l1, P, slots, gradient, tra
 
 def keep(dtype):
     """A sink for the whole gradient of the loss, penalties and coupled decay included."""
-    decayed = decayer(dtype)
+    penalized = penalizer(dtype)
 
     @device
     def sink(p, flip, g, decays, rate, correction, l2, l1, P, slots, gradient, transposed, extras, options):
-        gradient[p] = decayed(g, P[p], l2 + extras[COUPLED_DECAY], l1) if decays else g
-        return l2 / 2 * P[p] * P[p] + l1 * abs(P[p]) if decays else 0.0
+        penalty = 0.0
+        if decays:
+            penalty, g = penalized(g, P[p], l2, l1, extras[COUPLED_DECAY])
+        gradient[p] = g
+        return penalty
 
     return sink
 
@@ -46,14 +49,13 @@ def apply(layout, level, optimizer, dtype):
 
 def learn_at_once(layout, level, optimizer, dtype):
     """Both in one, without a gradient in memory."""
-    decayed, update = decayer(dtype), apply(layout, level, optimizer, dtype)
+    penalized, update = penalizer(dtype), apply(layout, level, optimizer, dtype)
 
     @device
     def sink(p, flip, g, decays, rate, correction, l2, l1, P, slots, gradient, transposed, extras, options):
         penalty = 0.0
         if decays:
-            penalty = l2 / 2 * P[p] * P[p] + l1 * abs(P[p])
-            g = decayed(g, P[p], l2 + extras[COUPLED_DECAY], l1)
+            penalty, g = penalized(g, P[p], l2, l1, extras[COUPLED_DECAY])
         update(p, flip, g, decays, rate, correction, l2, l1, P, slots, gradient, transposed, extras, options)
         return penalty
 

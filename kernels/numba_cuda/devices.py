@@ -1,16 +1,17 @@
 """The GPU that kernels run on: what it must be, what it has, and one clear error for whatever befalls it."""
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
-from importlib.util import find_spec
 from typing import NamedTuple
 
 from numba import cuda
 
+from fastmlp.kernels.device_errors import DeviceError, OutOfDeviceMemory
+
 LEAST_CAPABILITY = (7, 5)
 LEAST_DRIVER = (13, 0)
-INSTALL = "pip install 'fastmlp[cuda]'"
 USUAL_SHARED_BYTES = 48 * 1024  # of a block; for more a kernel needs leave
+_for_good = ExitStack()  # what lasts to the end of the process
 
 
 class Device(NamedTuple):
@@ -20,14 +21,6 @@ class Device(NamedTuple):
     capability: tuple[int, int]
     processors: int
     shared_bytes: int
-
-
-class DeviceError(RuntimeError):
-    """The GPU failed; the host's weights are those of before the call."""
-
-
-class OutOfDeviceMemory(DeviceError):
-    """There was too little memory on the GPU."""
 
 
 def _dotted(pair):
@@ -43,8 +36,6 @@ def current():
     ImportError
         If there is none that works; the message says what is missing and how to get it.
     """
-    if find_spec("numba_cuda") is None:
-        raise ImportError(f"it needs the package numba-cuda: {INSTALL}")
     if not cuda.is_available():
         why = " ".join((cuda.cuda_error() or "none is visible").split()).rstrip(".")
         raise ImportError(f"no NVIDIA GPU was found ({why}); it needs one, with a driver for CUDA {LEAST_DRIVER[0]}")
@@ -76,7 +67,9 @@ def current():
 
 def free_bytes():
     """Memory of the device that nobody uses."""
-    return cuda.current_context().get_memory_info().free
+    context = cuda.current_context()
+    context.deallocations.clear()
+    return context.get_memory_info().free
 
 
 def compiled_for(kernel, arguments):
@@ -110,8 +103,8 @@ def _failure(reason):
             "what else uses the GPU (nvidia-smi shows it), or take another backend."
         )
     return DeviceError(
-        f"the GPU failed: {reason}. The weights are those of before this call. Save the model; a new process can "
-        "use the GPU again, and other backends work in this one."
+        f"the GPU failed: {reason}. The weights so far are kept: save the model. A new process can use the GPU again; "
+        "in this one take another backend."
     )
 
 
@@ -121,6 +114,14 @@ def checked(returned):
     if status:
         raise _failure(status.name)
     return found[0] if found else None
+
+
+def _leave_if_lost():
+    """After an error that stays, nothing can be given back, and Numba is not to try: it would say so each time."""
+    try:
+        cuda.synchronize()
+    except Exception:
+        _for_good.enter_context(cuda.defer_cleanup())
 
 
 @contextmanager
@@ -133,5 +134,8 @@ def guarded():
     try:
         cuda.current_context()  # makes it this thread's
         yield
-    except (CudaDriverError, CUDAError) as error:
-        raise _failure(_first_line(error)) from error
+    except (CudaDriverError, CUDAError, DeviceError) as error:
+        failure = error if isinstance(error, DeviceError) else _failure(_first_line(error))
+        if not isinstance(failure, OutOfDeviceMemory):
+            _leave_if_lost()
+        raise failure from error

@@ -30,7 +30,7 @@ class Trainer:
             "parameters": (n, dtype), "slots": (n * self.n_slots, dtype), "results": (3, np.float64),
             "gradient": (n * needs_gradient, dtype),
         })  # fmt: skip
-        self.order = Room(np.int64)
+        self.feed = data.Feed()
         self.steps = steps_for(self.how, optimizer, features, dtype)
 
     def run(
@@ -59,7 +59,7 @@ class Trainer:
         here["parameters"][:], here["slots"][: slots.size], here["results"][:] = parameters, slots.reshape(-1), results
         self.parcel.send("parameters", "results", self.stream)
         extras, options, loss_options = map(data.constant, (extras, options, loss_options))
-        for X, y, sample_weight, order in data.blocks_of_rows(*rows, self.batch_size, self.order, self.stream):
+        for X, y, sample_weight, order in self.feed.blocks(*rows, self.batch_size, self.stream):
             n_batches = -(-order.size // self.batch_size)
             self.steps.queue(
                 self.stream, X, y, sample_weight, order, rates[done : done + n_batches], self.batch_size,
@@ -110,12 +110,13 @@ def attempt(work):
         with devices.guarded():
             return work()
     except devices.OutOfDeviceMemory:
-        forget()
-        with devices.guarded():
-            return work()
+        pass  # what the error holds is given back after this
     except devices.DeviceError:
         forget()
         raise
+    forget()
+    with devices.guarded():
+        return work()
 
 
 def forget():

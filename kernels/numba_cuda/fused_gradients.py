@@ -15,11 +15,11 @@ def gradient_jobs(plan):
     ``g`` and ``sums`` are a thread's parts of gradients of weights and biases; in the end they go to ``partial``, laid
     out like the parameters, from ``at`` on.
     """
-    table = np.array(plan.jobs, np.int32).reshape(-1)
+    tables = np.array(plan.jobs, np.int32).reshape(plan.rounds, -1)
     rounds = range(plan.rounds)
     return (
-        in_turn([_adder(plan, table, turn) for turn in rounds]),
-        in_turn([_giver(plan, table, turn) for turn in rounds]),
+        in_turn([_adder(plan, tables[turn], turn) for turn in rounds]),
+        in_turn([_giver(plan, tables[turn], turn) for turn in rounds]),
     )
 
 
@@ -33,15 +33,15 @@ def _adder(plan, table, turn):
 
     @inlined
     def add(g, sums, chip, warp, lane):
-        chip, warp, lane = fresh(chip), fresh(warp), fresh(lane)
-        job = (turn * warps + warp) * fields
-        if table[job] >= 0:
+        chip, warp, lane, jobs = fresh(chip), fresh(warp), fresh(lane), table
+        job = warp * fields
+        if jobs[job] >= 0:
             right = cuda.local.array(n_words, "uint32")
             column = lane // 8 % 2 * 8
-            stride_a, stride_d = table[job + inputs_stride], table[job + deltas_stride]
-            left_at = soff(chip, (lane % 8 + lane // 16 * 8) * stride_a + column + table[job + inputs_at])
-            right_at = soff(chip, lane % 16 * stride_d + lane // 16 * 8 + table[job + deltas_at])
-            biased = table[job + bias_at] >= 0
+            stride_a, stride_d = jobs[job + inputs_stride], jobs[job + deltas_stride]
+            left_at = soff(chip, (lane % 8 + lane // 16 * 8) * stride_a + column + jobs[job + inputs_at])
+            right_at = soff(chip, lane % 16 * stride_d + lane // 16 * 8 + jobs[job + deltas_at])
+            biased = jobs[job + bias_at] >= 0
             for _ in range(warps):
                 for n in range(0, n_tiles, 2):
                     q = n * 2
@@ -63,7 +63,7 @@ def _adder(plan, table, turn):
 
 
 def _giver(plan, table, turn):
-    (m_tiles, n_tiles), fields, first = plan.unit, fused_plan.JOB_FIELDS, turn * plan.warps
+    (m_tiles, n_tiles), fields = plan.unit, fused_plan.JOB_FIELDS
     first_sum, columns_at, column_at, bias_at = (
         turn * n_tiles, fused_plan.FAN_OUT, fused_plan.COLUMN, fused_plan.BIAS,
     )  # fmt: skip
@@ -72,13 +72,13 @@ def _giver(plan, table, turn):
     @inlined
     def give(g, sums, warp, lane, partial, at):
         weights(g, warp, lane, partial, at)
-        warp, lane = fresh(warp), fresh(lane)
-        job = (first + warp) * fields
-        bias = table[job + bias_at]
+        warp, lane, jobs = fresh(warp), fresh(lane), table
+        job = warp * fields
+        bias = jobs[job + bias_at]
         for n in range(n_tiles):
             total = sum_of_quad(sums[first_sum + n])
-            j = table[job + column_at] + n * 8 + lane // 4
-            if bias >= 0 and lane % 4 == 0 and j < table[job + columns_at]:
+            j = jobs[job + column_at] + n * 8 + lane // 4
+            if bias >= 0 and lane % 4 == 0 and j < jobs[job + columns_at]:
                 partial[at + bias + j] = total
 
     return give
@@ -86,7 +86,7 @@ def _giver(plan, table, turn):
 
 def _giver_of_weights(plan, table, turn, m):
     """For one of a unit's m tiles: a loop over all is too long to be unrolled, and ``g`` to stay in registers."""
-    (m_tiles, n_tiles), fields, first = plan.unit, fused_plan.JOB_FIELDS, turn * plan.warps
+    (m_tiles, n_tiles), fields = plan.unit, fused_plan.JOB_FIELDS
     first_g, first_row = (turn * m_tiles + m) * n_tiles * 4, m * 16
     start_at, rows_at, columns_at, row_at, column_at = (
         fused_plan.START, fused_plan.FAN_IN, fused_plan.FAN_OUT, fused_plan.ROW, fused_plan.COLUMN,
@@ -94,12 +94,12 @@ def _giver_of_weights(plan, table, turn, m):
 
     @inlined
     def give(g, warp, lane, partial, at):
-        warp, lane = fresh(warp), fresh(lane)
-        job = (first + warp) * fields
-        if table[job] >= 0:
-            fan_in, fan_out = table[job + rows_at], table[job + columns_at]
-            row, column = table[job + row_at] + first_row + lane // 4, table[job + column_at] + lane % 4 * 2
-            to = at + table[job + start_at]
+        warp, lane, jobs = fresh(warp), fresh(lane), table
+        job = warp * fields
+        if jobs[job] >= 0:
+            fan_in, fan_out = jobs[job + rows_at], jobs[job + columns_at]
+            row, column = jobs[job + row_at] + first_row + lane // 4, jobs[job + column_at] + lane % 4 * 2
+            to = at + jobs[job + start_at]
             for n in range(n_tiles):
                 for i in range(4):
                     r, j = row + i // 2 * 8, column + n * 8 + i % 2

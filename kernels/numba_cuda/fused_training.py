@@ -9,12 +9,11 @@ is the bound: 90 us for 2^18 rows if all else overlaps; with 4 layers 70 us. War
 """
 
 from functools import cache
-from math import sqrt
 
 import numpy as np
 from numba import cuda
 
-from fastmlp.kernels.numba_cuda.device_learning import rate_correction
+from fastmlp.kernels.numba_cuda.device_learning import clipper, rate_correction
 from fastmlp.kernels.numba_cuda.device_sums import add_up_blocks, add_up_steps, block_sum, sum_over_rows
 from fastmlp.kernels.numba_cuda.fused_gradients import gradient_jobs
 from fastmlp.kernels.numba_cuda.fused_layers import hidden_layer, in_turn, layer_errors
@@ -39,7 +38,7 @@ def fused_training_kernel(plan, optimizer, weighted, clipped):
     (float64), alpha, step and batch_size.
     """
     dtype, layers = np.dtype("float32"), range(plan.n_layers)
-    T = dtype.type
+    T, scale_of = dtype.type, clipper(dtype)
     forward = in_turn([hidden_layer(plan, layer, dtype) for layer in layers[:-1]])
     head = output_layer(plan, dtype, weighted)
     backward = in_turn([layer_errors(plan, layer, dtype) for layer in reversed(layers[1:])])
@@ -135,8 +134,7 @@ def fused_training_kernel(plan, optimizer, weighted, clipped):
                 squares = 0.0
                 for block in range(blocks):
                     squares += sums[n_batches * blocks * 2 + block]
-                norm, bound = sqrt(squares), extras[CLIP_NORM]
-                scale = T(bound / norm) if 0 < bound < norm else T(1)
+                scale = scale_of(squares, extras[CLIP_NORM])
                 update_later(
                     t, n, scale, rates[b], corrections[updates], l2, l1, P, slots, gradient, copies, extras, options
                 )

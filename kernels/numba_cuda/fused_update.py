@@ -4,10 +4,11 @@ A parameter's gradient is summed by four lanes, a quarter of the blocks each, an
 same order.
 """
 
+import numpy as np
 from numba import cuda
 
 from fastmlp.kernels.numba_cuda.device_bfloat16 import to_bfloat16
-from fastmlp.kernels.numba_cuda.device_learning import decayer, learner
+from fastmlp.kernels.numba_cuda.device_learning import learner, penalizer
 from fastmlp.kernels.numba_cuda.device_network import total_of
 from fastmlp.kernels.numba_cuda.device_rules import device
 from fastmlp.kernels.numba_cuda.device_sums import ALL_LANES
@@ -20,6 +21,7 @@ PER_WARP = 8  # parameters that a warp sums at a time: 32 bytes of each block's 
 
 def copier(plan):
     """copy(t, n, P, copies): the padded bf16 copies of all weights, zeros included."""
+    zero = np.uint16(0)
 
     def of_layer(layer):
         block, height, width, at = plan.blocks[layer], plan.widths[layer], plan.widths[layer + 1], plan.copies[layer]
@@ -30,7 +32,7 @@ def copier(plan):
             for item in range(t, height * width, n):
                 row, j = item // width, item % width
                 inside = row < fan_in and j < fan_out
-                copies[at + item] = to_bfloat16(P[start + row * fan_out + j]) if inside else to_bfloat16(P[0] * 0)
+                copies[at + item] = to_bfloat16(P[start + row * fan_out + j]) if inside else zero
 
         return copy
 
@@ -61,8 +63,8 @@ def loader(plan, dtype):
 
 
 def gradient_sink(plan, optimizer, dtype, clipped):
-    """sink(layer)(...) -> (penalty, square): what becomes of a parameter's summed gradient."""
-    n_parameters, decayed = plan.n_parameters, decayer(dtype)
+    """finish(...) -> the thread's part of the penalty: what becomes of each parameter's summed gradient."""
+    n_parameters, penalized = plan.n_parameters, penalizer(dtype)
     kept = clipped or not optimizer
 
     def of_layer(layer):
@@ -91,8 +93,8 @@ def gradient_sink(plan, optimizer, dtype, clipped):
                 g += cuda.shfl_xor_sync(ALL_LANES, g, 2 * PER_WARP)
                 if quarter == 0 and i < count:
                     if i < n_weights:
-                        penalty += l2 / 2 * P[p] * P[p] + l1 * abs(P[p])
-                        g = decayed(g, P[p], l2 + extras[COUPLED_DECAY], l1)
+                        more, g = penalized(g, P[p], l2, l1, extras[COUPLED_DECAY])
+                        penalty += more
                     put(i, g, rate, correction, l2, l1, P, slots, gradient, copies, extras, options)
             return penalty
 

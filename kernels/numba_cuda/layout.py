@@ -6,6 +6,7 @@ are the inputs, ``outputs[level + 1]`` what layer ``level`` of weights gives.
 
 from typing import NamedTuple
 
+from fastmlp.kernels.compiled import NO_OPTIMIZER
 from fastmlp.kernels.network import Network, activation_row, loss_row
 
 
@@ -21,6 +22,14 @@ class Features(NamedTuple):
     weighted: bool = False
     clipped: bool = False
     limited: bool = False
+
+    @classmethod
+    def of(cls, demands, noise, optimizer=NO_OPTIMIZER, weighted=False, learning=True):
+        """From what ``extras_of`` found, and how steps are made."""
+        return cls(
+            learning, noise is not None, demands.inputs, demands.dropped, demands.activity, weighted,
+            optimizer.clip_norm > 0, optimizer.max_norm > 0,
+        )  # fmt: skip
 
 
 class Layout:

@@ -9,15 +9,12 @@ from functools import cache
 
 from numba import cuda
 
-from fastmlp.kernels.activations import sign
-from fastmlp.kernels.network import activation_row
-from fastmlp.kernels.numba_cuda.device_backward import row_share
+from fastmlp.kernels.numba_cuda.device_backward import settler
 from fastmlp.kernels.numba_cuda.device_bfloat16 import from_bfloat16, to_bfloat16
 from fastmlp.kernels.numba_cuda.device_forward import disturbed_inputs, finisher
-from fastmlp.kernels.numba_cuda.device_rules import device, device_rule
+from fastmlp.kernels.numba_cuda.device_rules import device
 from fastmlp.kernels.numba_cuda.device_sums import WARP, block_sum
 from fastmlp.kernels.numba_cuda.wide_control import FIRST, NOW, PLACE, SEED, TOTAL
-from fastmlp.kernels.sharing import ACTIVITY_L1, ACTIVITY_L2
 
 THREADS = 256
 COLUMN_THREADS = 1024  # warps share the rows of 32 columns
@@ -71,12 +68,8 @@ def outputs_kernel(layout, level, dtype):
 def errors_kernel(layout, level, dtype):
     """settle(sample_weight, work, halves, order, state, numbers, extras, sums, at, rows): dLoss/dz of a hidden layer,
     in the place of what came down to it through weights. Its activity penalty goes to ``sums`` from ``at`` on."""
-    T, network = dtype.type, layout.network
-    width, outputs, deltas = layout.blocks[level].fan_out, layout.outputs[level + 1], layout.deltas[level]
-    slopes, bends, active = layout.slopes[level], layout.bends[level], layout.features.activity
-    noted, bent = slopes >= 0, bends >= 0
-    derivative = device_rule(activation_row(network.activations[level]).derivative, dtype)
-    sign_of, share = device_rule(sign, dtype), row_share(layout, dtype)
+    width, deltas, active = layout.blocks[level].fan_out, layout.deltas[level], layout.features.activity
+    one = settler(layout, level, dtype)
     half, stride, bfloat16 = layout.half_deltas[level], layout.half_stride(width), layout.bfloat16
     add = device(lambda item, error, work: error)
     for upper, weighted in layout.skips_from(level):
@@ -86,18 +79,10 @@ def errors_kernel(layout, level, dtype):
     def settle(sample_weight, work, halves, order, state, numbers, extras, sums, at, rows):
         penalty, place, total = 0.0, state[PLACE], numbers[TOTAL]
         for item in range(cuda.grid(1), rows * width, cuda.gridsize(1)):
-            a, e = work[outputs + item], add(item, work[deltas + item], work)
-            if active:
-                weight = share(sample_weight, order[place + item // width], total)
-                first, second = extras[ACTIVITY_L1], extras[ACTIVITY_L2]
-                penalty += weight * (first * abs(a) + second / 2 * a * a)
-                e += weight * (T(first) * sign_of(a) + T(second) * a)
-            if bent:
-                work[bends + item] *= e
-            delta = e * (work[slopes + item] if noted else derivative(a))
-            work[deltas + item] = delta
+            e = add(item, work[deltas + item], work)
+            penalty += one(item, e, place + item // width, order, sample_weight, total, work, extras)
             if bfloat16:
-                halves[half + item // width * stride + item % width] = to_bfloat16(delta)
+                halves[half + item // width * stride + item % width] = to_bfloat16(work[deltas + item])
         if active:
             penalty = block_sum(penalty)
             if cuda.threadIdx.x == 0:

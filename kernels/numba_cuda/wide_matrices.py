@@ -119,8 +119,13 @@ class Matrices:
         return products.prepare(x, W, a, epilogue="relu", bias=self.biases(self.P, level), mask=mask)
 
     def fused_backward(self, level, products):
-        """dLoss/dz of a fused layer from that of the layer above, or None."""
+        """dLoss/dz of a fused layer from that of the layer above, or None.
+
+        Where z is 0 the library's mask takes the derivative to be 1, everything else here 0.
+        """
         upper = level + 1
+        if self.layout.blocks[upper].fan_out == 1:  # an inner dimension that the library does not take here
+            return None
         W = self.weights(upper, 0, self.layout.network.sizes[upper])
         return products.prepare(
             self.deltas(upper), W, self.deltas(level), transpose_b=True, epilogue="relu derivative",

@@ -54,20 +54,22 @@ class Products:
         double, code = D.dtype == np.float64, EPILOGUES[epilogue] if epilogue else cublaslt.PLAIN
         if epilogue == "relu":
             code |= (cublaslt.WITH_BIAS if bias is not None else 0) | (cublaslt.WITH_MASK if mask is not None else 0)
-        stride = mask_stride(D.shape[1])
         operation = cublaslt.descriptor(
-            double, int(transpose_b), int(transpose_a), code, None if bias is None else _address(bias),
-            None if mask is None else _address(mask), stride,
+            double, transpose_b, transpose_a, code,
+            None if bias is None else (_address(bias), _KINDS[str(bias.dtype)]),
+            None if mask is None else (_address(mask), mask_stride(D.shape[1])),
         )  # fmt: skip
         shapes = [
             (_KINDS[str(matrix.dtype)], matrix.shape[1], matrix.shape[0], matrix.strides[0] // matrix.dtype.itemsize)
-            for matrix in (B, A, D, D)
+            for matrix in (B, A, D)
         ]
-        layouts = [cublaslt.layout(*shape) for shape in shapes]
+        of_b, of_a, of_d = (cublaslt.layout(*shape) for shape in shapes)
+        layouts = of_b, of_a, of_d, of_d  # what is added to is D itself
         addresses = [_address(matrix) for matrix in (B, A, D, D)]
-        beside = tuple(_alignment(_address(array)) for array in (bias, mask) if array is not None)
-        alignments = *map(_alignment, addresses), *beside
-        key = (*shapes[:3], transpose_a, transpose_b, add, code, alignments)
+        alignments = [_alignment(address) for address in addresses]
+        beside = [_alignment(_address(array)) for array in (bias, mask) if array is not None]
+        alignments[2:] = [min(alignments[3], *beside)] * 2 if beside else alignments[2:]
+        key = (*shapes, transpose_a, transpose_b, add, code, tuple(alignments))
         if key not in self._known:
             preferred = cublaslt.preference(WORKSPACE_BYTES, alignments)
             self._known[key] = cublaslt.suggestion(operation, layouts, preferred)

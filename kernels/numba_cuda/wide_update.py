@@ -1,12 +1,11 @@
 """Kernels over all parameters: from a gradient in memory to new parameters, and to their bfloat16 copies."""
 
 from functools import cache
-from math import sqrt
 
 from numba import cuda
 
 from fastmlp.kernels.numba_cuda.device_bfloat16 import from_bfloat16, to_bfloat16
-from fastmlp.kernels.numba_cuda.device_learning import decayer, learner
+from fastmlp.kernels.numba_cuda.device_learning import clipper, learner, penalizer
 from fastmlp.kernels.numba_cuda.device_parameters import limit_norms
 from fastmlp.kernels.numba_cuda.device_rules import device
 from fastmlp.kernels.numba_cuda.device_sums import block_sum
@@ -72,7 +71,7 @@ def _updater(layout, optimizer, dtype, kept):
     The update of GROUP parameters, ``stride`` apart, all of which are loaded before one is stored. The gradient is
     multiplied by ``factor``; where it was ``kept``, it is complete already.
     """
-    learn, put, where, decayed = learner(optimizer, dtype), rounder(layout), finder(layout), decayer(dtype)
+    learn, put, where, penalized = learner(optimizer, dtype), rounder(layout), finder(layout), penalizer(dtype)
     n, copies = layout.network.n_parameters, layout.bfloat16 and not layout.features.limited
     T, n_slots = dtype.type, len(OPTIMIZERS[optimizer].slots)
     SLOTS = max(n_slots, 1) * GROUP
@@ -86,15 +85,15 @@ def _updater(layout, optimizer, dtype, kept):
                 w[i], g[i] = P[p], gradient[p]
                 for slot in range(n_slots):
                     state[slot * GROUP + i] = slots[slot * n + p]
-        penalty, pull = 0.0, l2 + extras[COUPLED_DECAY]
+        penalty = 0.0
         for i in range(GROUP):
             p = first + i * stride
             if p < n:
                 level, decays = where(p)
                 slope = g[i] * factor
                 if decays and not kept:
-                    penalty += l2 / 2 * w[i] * w[i] + l1 * abs(w[i])
-                    slope = decayed(slope, w[i], pull, l1)
+                    more, slope = penalized(slope, w[i], l2, l1, extras[COUPLED_DECAY])
+                    penalty += more
                 of_layer = extras[LAYERS + level * LAYER_EXTRAS + FACTOR]
                 new = learn(i, slope, decays, of_layer, rate, correction, w, state, GROUP, extras, options)
                 P[p] = new
@@ -130,18 +129,16 @@ def update_kernel(layout, optimizer, dtype):
 
 def _completing_kernel(layout, dtype):
     """The same up to the gradient of the loss, penalties and coupled decay included."""
-    n_parameters, where, decayed = layout.network.n_parameters, finder(layout), decayer(dtype)
+    n_parameters, where, penalized = layout.network.n_parameters, finder(layout), penalizer(dtype)
 
     @cuda.jit(launch_bounds=UPDATE_THREADS)
     def complete(P, slots, gradient, halves, state, numbers, sums, at, extras, options):
         penalty, n = 0.0, n_parameters if state[COUNTS] > 0 else 0
         l2, l1 = numbers[L2], numbers[L1]
-        pull = l2 + extras[COUPLED_DECAY]
         for p in range(cuda.grid(1), n, cuda.gridsize(1)):
             if where(p)[1]:
-                w = P[p]
-                penalty += l2 / 2 * w * w + l1 * abs(w)
-                gradient[p] = decayed(gradient[p], w, pull, l1)
+                more, gradient[p] = penalized(gradient[p], P[p], l2, l1, extras[COUPLED_DECAY])
+                penalty += more
         penalty = block_sum(penalty)
         if cuda.threadIdx.x == 0:
             sums[at + cuda.blockIdx.x] = penalty
@@ -163,15 +160,18 @@ def add_squares(gradient, squares):
 @cache
 def clipped_update_kernel(layout, optimizer, dtype):
     """update(P, slots, gradient, halves, state, numbers, squares, extras, options), with a norm that is bounded."""
-    T, n_parameters, change = dtype.type, layout.network.n_parameters, _updater(layout, optimizer, dtype, True)
+    scale_of, n_parameters, change = (
+        clipper(dtype),
+        layout.network.n_parameters,
+        _updater(layout, optimizer, dtype, True),
+    )
 
     @cuda.jit(launch_bounds=(UPDATE_THREADS, UPDATE_BLOCKS[dtype.itemsize]))
     def update(P, slots, gradient, halves, state, numbers, squares, extras, options):
         total = 0.0
         for block in range(cuda.threadIdx.x, squares.size, cuda.blockDim.x):
             total += squares[block]
-        norm, n = sqrt(block_sum(total)), n_parameters if state[COUNTS] > 0 else 0
-        scale = T(extras[CLIP_NORM] / norm) if norm > extras[CLIP_NORM] else T(1)
+        scale, n = scale_of(block_sum(total), extras[CLIP_NORM]), n_parameters if state[COUNTS] > 0 else 0
         rate, correction, stride = numbers[RATE], numbers[CORRECTION], cuda.gridsize(1)
         for p in range(cuda.grid(1), n, GROUP * stride):
             change(p, stride, P, slots, gradient, halves, scale, 0.0, 0.0, rate, correction, extras, options)

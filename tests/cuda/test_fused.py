@@ -12,16 +12,19 @@ if os.environ.get("FASTMLP_GPU") != "1":
 
     cuda_tensor_cores.install()
 
-from fastmlp.kernels import numpy_reference, sharing
+from fastmlp.kernels import numpy_reference
+from fastmlp.kernels.compiled import NO_OPTIMIZER, extras_of
 from fastmlp.kernels.network import NO_PENALTY, Network, Penalty, loss_row, new_slots, optimizer
 from fastmlp.kernels.numba_cuda.fused_plan import Plan, padded, refusal
 from fastmlp.kernels.numba_cuda.fused_prediction import copy_kernel, fused_prediction_kernel
 from fastmlp.kernels.numba_cuda.fused_rows import convert_rows
 from fastmlp.kernels.numba_cuda.fused_training import fused_training_kernel
+from fastmlp.kernels.numba_cuda.launching import Prepared, launch
 from fastmlp.kernels.numba_cuda.layout import Features
 from fastmlp.kernels.optimizers import OPTIMIZERS
 
-SGD = optimizer("sgd", 0.1)
+# Where the simulator rounds as NumPy does; a GPU sums in another order, and some numbers round to the other side.
+TOLERANCE = 2e-3 if os.environ.get("FASTMLP_GPU") == "1" else 1e-5
 
 
 def network_of(*sizes, hidden="relu", output="identity", loss="squared_error", options=()):
@@ -50,21 +53,8 @@ def problem(network, rows, seed=0):
 def device_rows(X):
     """X as the kernels take it: padded bf16, in pairs."""
     there = cuda.to_device(np.zeros((len(X), padded(X.shape[1])), np.uint16))
-    convert_rows[2, 64](cuda.to_device(X), there)
+    launch(convert_rows, 2, 64, 0, 0, cuda.to_device(X), there)
     return cuda.to_device(there.copy_to_host().view(np.uint32).reshape(-1))
-
-
-def extras_of(network, optimizer, penalty):
-    extras = np.zeros(sharing.LAYERS + len(network.blocks) * sharing.LAYER_EXTRAS)
-    extras[sharing.LASSO] = penalty.l1
-    if optimizer is not None:
-        coupled = not OPTIMIZERS[optimizer.name].decoupled
-        extras[sharing.COUPLED_DECAY if coupled else sharing.DECOUPLED_DECAY] = optimizer.weight_decay
-        extras[sharing.CLIP_NORM], extras[sharing.CLIP_VALUE] = optimizer.clip_norm, optimizer.clip_value
-    for layer in range(len(network.blocks)):
-        rates = optimizer.layer_rates if optimizer is not None else ()
-        extras[sharing.LAYERS + layer * sharing.LAYER_EXTRAS + sharing.FACTOR] = rates[layer] if rates else 1.0
-    return extras
 
 
 def train(network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight=None, alpha=0.0,
@@ -76,17 +66,19 @@ def train(network, optimizer, parameters, slots, step, X, y, order, batch_size, 
     rates = np.full(n_batches, optimizer.learning_rate if optimizer is not None else 0.0)
     options = [*optimizer.options, 0.0] if optimizer is not None else [0.0]
     weights = np.ones(1, np.float32) if sample_weight is None else sample_weight
+    extras, _, _ = extras_of(network, optimizer or NO_OPTIMIZER, penalty, None)
     P, state = cuda.to_device(parameters), cuda.to_device(slots.reshape(-1) if slots.size else np.zeros(1, np.float32))
     results, gradient = cuda.to_device(np.zeros(3)), cuda.to_device(np.full(n, np.nan, np.float32))
     given = [
         device_rows(X), *map(cuda.to_device, (y, weights, order, rates, np.full(n_batches, np.nan),
         np.full(n_batches, np.nan))), P, state, gradient, cuda.to_device(np.full(plan.n_copy, 0x7FC0, np.uint16)),
         *map(cuda.to_device, (np.full(n * blocks, np.nan, np.float32), np.full((2 * n_batches + 1) * blocks, np.nan))),
-        results, *map(cuda.to_device, (extras_of(network, optimizer, penalty), np.array(options),
-        np.array([*network.loss_options, 0.0]))), float(alpha), step, batch_size,
+        results, *map(cuda.to_device, (extras, np.array(options), np.array([*network.loss_options, 0.0]))),
+        float(alpha), step, batch_size,
     ]  # fmt: skip
     kernel = fused_training_kernel(plan, name, sample_weight is not None, clipped)
-    kernel[blocks, plan.threads, 0, plan.shared_bytes](*given)
+    Prepared(kernel, plan.threads, plan.shared_bytes, blocks, True)(cuda.stream(), *given)
+    cuda.synchronize()
     parameters[:] = P.copy_to_host()
     if slots.size:
         slots[:] = state.copy_to_host().reshape(slots.shape)
@@ -110,11 +102,12 @@ def check_gradient(network, rows=40, weighted=False, **how):
     args = nothing, 0, X, y, order, rows, weight, 0.1, penalty
     results, gradient = train(network, None, parameters, *args, **how)
     wanted, slopes = fused_oracle.epoch(network, None, parameters, *args)
-    np.testing.assert_allclose(results, wanted, rtol=2e-3)
-    close(gradient, slopes, 2e-3)
-    exact, _, reference = numpy_reference.loss_and_gradient(network, parameters, X, y, weight, 0.1, penalty)
-    np.testing.assert_allclose(results[0] / rows, exact, rtol=0.05)
-    close(gradient, reference, 0.2)
+    np.testing.assert_allclose(results, wanted, rtol=TOLERANCE)
+    close(gradient, slopes, TOLERANCE)
+    in_bfloat16 = network._replace(bfloat16=True)
+    loss, _, reference = numpy_reference.loss_and_gradient(in_bfloat16, parameters, X, y, weight, 0.1, penalty)
+    np.testing.assert_allclose(results[0] / rows, loss, rtol=1e-2)
+    close(gradient, reference, 1e-2)
 
 
 @pytest.mark.parametrize("sizes", [(4, 16, 3), (5, 17, 33, 2), (64, 64, 64, 64), (20, 128, 9), (3, 2)])
@@ -160,12 +153,12 @@ def test_epochs(chosen):
     args = 5, X, y, order, 24, weight, 0.1, Penalty(l1=0.01)
     results, _ = train(network, chosen, found, slots, *args, warps=1, blocks=2)
     expected, _ = fused_oracle.epoch(network, chosen, wanted, state, *args)
-    np.testing.assert_allclose(results, expected, rtol=2e-3)
-    np.testing.assert_allclose(results[2], 2)
+    np.testing.assert_allclose(results, expected, rtol=TOLERANCE)
+    assert results[2] == 2
     # Where a gradient is next to 0 its sign is anybody's guess, and some rules make a whole step of it.
-    close(found - parameters, wanted - parameters, 0.05)
+    close(found - parameters, wanted - parameters, 25 * TOLERANCE)
     for one, other in zip(slots, state):
-        close(one, other, 0.05)
+        close(one, other, 25 * TOLERANCE)
 
 
 def test_the_same_bits_again_and_whatever_the_padding_holds():
@@ -187,11 +180,11 @@ def test_predictions(network):
     plan = Plan(network, False, 2)
     P, copies = cuda.to_device(parameters), cuda.to_device(np.full(plan.n_copy, 0x7FC0, np.uint16))
     out = cuda.to_device(np.full((75, network.sizes[-1]), np.nan, np.float32))
-    copy_kernel(plan)[2, plan.threads](P, copies)
-    kernel = fused_prediction_kernel(plan)
-    kernel[2, plan.threads, 0, plan.shared_bytes](device_rows(X), cuda.to_device(np.zeros(1, int)), P, copies, out)
-    close(out.copy_to_host(), fused_oracle.prediction(network, parameters, X)[0], 5e-3)
-    close(out.copy_to_host(), numpy_reference.forward(network, parameters, X), 0.1)
+    launch(copy_kernel(plan), 2, plan.threads, 0, 0, P, copies)
+    given = device_rows(X), cuda.to_device(np.zeros(1, int)), P, copies, out
+    Prepared(fused_prediction_kernel(plan), plan.threads, plan.shared_bytes, 2, False)(0, *given)
+    close(out.copy_to_host(), fused_oracle.prediction(network, parameters, X)[0], TOLERANCE)
+    close(out.copy_to_host(), numpy_reference.forward(network._replace(bfloat16=True), parameters, X), 1e-2)
 
 
 def test_refusals():

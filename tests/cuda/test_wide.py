@@ -19,7 +19,7 @@ from fastmlp.kernels import numpy_reference as reference
 from fastmlp.kernels.compiled import NO_OPTIMIZER, extras_of
 from fastmlp.kernels.network import NO_PENALTY, Skip, new_slots, optimizer
 from fastmlp.kernels.numba_cuda import wide_kernels, wide_matrices, wide_step, wide_training, wide_update
-from fastmlp.kernels.numba_cuda.contract import _features
+from fastmlp.kernels.numba_cuda.layout import Features
 from fastmlp.kernels.numba_cuda.wide_layout import WideLayout
 from fastmlp.kernels.numba_cuda.wide_products import EPILOGUES, Products
 from problems import COMBINATIONS, Problem, relative_error
@@ -65,7 +65,7 @@ class Wide:
         loss_sum=0.0, penalty_sum=0.0, penalty=NO_PENALTY, noise=None, rates=None,
     ):  # fmt: skip
         extras, demands, _ = extras_of(network, rule, penalty, noise)
-        features = _features(demands, noise, weighted=sample_weight is not None, optimizer=rule)
+        features = Features.of(demands, noise, rule, weighted=sample_weight is not None)
         layout, dtype = WideLayout(network, features, min(batch_size, len(order))), parameters.dtype
         training = wide_training.WideTraining(layout, rule.name, dtype, self.products, graphs=ON_GPU)
         weight = np.ones(1, dtype) if sample_weight is None else sample_weight
@@ -95,7 +95,7 @@ class Wide:
 
     def forward(self, network, parameters, X, noise=None, rows=16):
         extras, demands, _ = extras_of(network, NO_OPTIMIZER, NO_PENALTY, noise)
-        layout = WideLayout(network, _features(demands, noise, learning=False), rows)
+        layout = WideLayout(network, Features.of(demands, noise, learning=False), rows)
         out = cuda.device_array((len(X), network.sizes[-1]), parameters.dtype)
         prediction = wide_training.WidePrediction(layout, parameters.dtype, self.products)
         seed = 0 if noise is None else noise.seed
