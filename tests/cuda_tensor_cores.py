@@ -57,7 +57,8 @@ def ldg_v4u32(array, index):
 
 
 def cp_async16(address, array, index):
-    plain(*address, 8, True)[:] = plain(array, index, 8, False)
+    count = 16 // array.itemsize
+    plain(*address, 8, True).view(np.uint32)[:] = plain(array, index, count, False).view(np.uint32)
 
 
 def lds_u32(address):
@@ -70,6 +71,14 @@ def sts_a32(address, pair):
 
 def sts_v4u32(address, four):
     plain(*address, 8, True).view(np.uint32)[:] = four
+
+
+def lds_v4u32(address):
+    return tuple(plain(*address, 8, False).view(np.uint32))
+
+
+def stg_v4u32(array, index, four):
+    plain(array, index, 4, True)[:] = four
 
 
 def nothing(*given):
@@ -135,7 +144,7 @@ def install():
     vars(module).update({
         function.__name__: function
         for function in (
-            smem_addr, soff, fresh, ldg_v4u32, cp_async16, lds_u32, sts_a32, sts_v4u32, pack_bf16,
+            smem_addr, soff, fresh, ldg_v4u32, cp_async16, lds_u32, sts_a32, sts_v4u32, lds_v4u32, stg_v4u32, pack_bf16,
             pack_bf16_relu, unpack_bf16, mask2, mma_bf16,
         )
     })  # fmt: skip

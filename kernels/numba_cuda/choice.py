@@ -25,14 +25,19 @@ BLOCK_THREADS, GRID_THREADS, TILE_THREADS = 512, 256, 256  # at most
 
 class Launch(NamedTuple):
     """A way of training or predicting: blocks, threads, bytes of dynamic shared memory, and its Layout, which is the
-    fused kernels' Plan or a WideLayout where those are taken."""
+    fused kernels' Segments or Plan or a WideLayout where those are taken."""
 
     way: str
-    layout: Layout | WideLayout | fused_plan.Plan
+    layout: Layout | WideLayout | fused_plan.Segments | fused_plan.Plan
     blocks: int
     threads: int
     on_chip: bool
     shared_bytes: int
+
+    @property
+    def _cut(self):
+        n = len(getattr(self.layout, "learning", ()))
+        return f", in {n} segments" if n > 1 else ""
 
     @property
     def reason(self):
@@ -42,7 +47,7 @@ class Launch(NamedTuple):
             BLOCK: f"one block of {self.threads} threads makes whole steps, with everything {where}",
             GRID: f"{self.blocks} blocks share each layer of a step",
             TILES: f"{self.blocks} blocks take tiles of rows through all layers, with activations {where}",
-            FUSED: f"{self.blocks} blocks take tiles of rows through all layers, on tensor cores",
+            FUSED: f"{self.blocks} blocks take tiles of rows through all layers, on tensor cores{self._cut}",
             WIDE: "layers are products by cuBLASLt, in a CUDA graph",
         }[self.way]
 
@@ -109,7 +114,7 @@ def _has_products(network, dtype, device):
 def _in_bfloat16(network, features, dtype, n_rows, height, device):
     """By the fused kernels, which want shared memory, or as products, of ``height`` rows at a time."""
     if fused_plan.refusal(network, features) is None:
-        plan = fused_plan.plan_for(network, features.learning)
+        plan = (fused_plan.segments_for if features.learning else fused_plan.plan_for)(network)
         if plan.shared_bytes <= device.shared_bytes and device.capability >= LEAST_FOR_FUSED:
             blocks = plan.grid(n_rows, device.processors)
             return Launch(FUSED, plan, blocks, plan.threads, True, plan.shared_bytes)

@@ -107,12 +107,13 @@ def hidden_layer(plan, layer, dtype):
 
 
 def layer_errors(plan, layer, dtype):
-    """backward(c, chip, warp, lane): the deltas of the layer below from those of ``layer``."""
+    """backward(c, chip, warp, lane): the deltas of the layer below from those of ``layer``; for the first layer of a
+    segment they take the place of its inputs."""
     name, n_tiles = plan.network.activations[layer - 1], plan.widths[layer] // 8
     row, relu, weights_stride = activation_row(name), name in RELU, plan.strides[layer + 1]
     stride, stride_above = plan.tile_strides[layer], plan.tile_strides[layer + 1]
     outputs, deltas, above, weights = (
-        plan.inputs[layer], plan.deltas[layer - 1], plan.deltas[layer], plan.weights[layer],
+        plan.inputs[layer], plan.deltas.get(layer - 1, plan.inputs[layer]), plan.deltas[layer], plan.weights[layer],
     )  # fmt: skip
     multiply = matrix_product(plan.widths[layer + 1] // 16, n_tiles, ldmatrix_x4, 16, 8 * weights_stride)
     noted, derivative = row.of_input, device_rule(row.derivative, dtype)

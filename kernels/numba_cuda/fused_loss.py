@@ -72,7 +72,7 @@ def output_layer(plan, dtype, weighted):
     Leaves dLoss/dz of the last layer in its deltas. ``number`` is, in lane r < 16, that of the warp's row r, of which
     ``rows`` count.
     """
-    network, last = plan.network, plan.n_layers - 1
+    network, last = plan.network, plan.layers[-1]
     row, loss = activation_row(network.activations[-1]), loss_row(network.loss)
     width, n_tiles, stride = network.sizes[-1], plan.widths[-1] // 8, plan.tile_strides[-1]
     deltas, linked, mean, rowwise, of_input = (

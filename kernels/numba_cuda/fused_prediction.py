@@ -7,7 +7,7 @@ from numba import cuda
 
 from fastmlp.kernels.numba_cuda.fused_layers import hidden_layer, in_turn, layer_product
 from fastmlp.kernels.numba_cuda.fused_loss import output_activation
-from fastmlp.kernels.numba_cuda.fused_rows import row_fetcher
+from fastmlp.kernels.numba_cuda.fused_rows import in_batch, row_fetcher
 from fastmlp.kernels.numba_cuda.fused_update import copier, loader
 from fastmlp.kernels.numba_cuda.intrinsics import cp_async_commit, cp_async_wait0, smem_addr
 
@@ -26,19 +26,19 @@ def copy_kernel(plan):
 
 @cache
 def fused_prediction_kernel(plan):
-    """predict(X, order, P, copies, out) for a Plan that is not ``learning``; ``plan.threads``, ``plan.shared_bytes``.
+    """predict(X, P, copies, out) for a Plan that is not ``learning``; ``plan.threads``, ``plan.shared_bytes``.
 
-    X as for training, ``order`` anything of int64, out (rows, outputs).
+    X as for training, out (rows, outputs).
     """
     dtype, layers = np.dtype("float32"), range(plan.n_layers)
     forward = in_turn([hidden_layer(plan, layer, dtype) for layer in layers[:-1]])
     multiply, activate = layer_product(plan, plan.n_layers - 1), output_activation(plan, dtype)
-    find, fetch, put = row_fetcher(plan, gathered=False)
+    fetch, put = row_fetcher(plan)
     load, warps, width, n_tiles = loader(plan, dtype), plan.warps, plan.network.sizes[-1], plan.widths[-1] // 8
     n_c, n_x, threads = max(plan.widths) // 2, plan.widths[0] // 4, plan.threads
 
     @cuda.jit(launch_bounds=threads)
-    def predict(X, order, P, copies, out):
+    def predict(X, P, copies, out):
         thread = cuda.threadIdx.x
         warp, lane = thread >> 5 & 31, thread & 31  # in a way that says how small they are
         chip, biases = smem_addr(cuda.shared.array(0, "uint16", alignment=16), 0), cuda.shared.array(0, "float32")
@@ -48,12 +48,12 @@ def fused_prediction_kernel(plan):
         load(thread, chip, biases, P, copies)
         cp_async_commit()
         first = (cuda.blockIdx.x * warps + warp) * 16
-        fetch(X, find(order, 0, first, rows, lane), lane, x)
+        fetch(X, in_batch(0, first, rows, lane), lane, x)
         cp_async_wait0()
         cuda.syncthreads()
         while first < rows:
             put(chip, warp, lane, x)
-            fetch(X, find(order, 0, first + step, rows, lane), lane, x)
+            fetch(X, in_batch(0, first + step, rows, lane), lane, x)
             forward(c, chip, biases, warp, lane)
             multiply(c, chip, biases, warp, lane)
             activate(c, lane)

@@ -59,7 +59,7 @@ def loader(plan, dtype):
 
         return load
 
-    return in_turn([of_layer(layer) for layer in range(plan.n_layers)])
+    return in_turn([of_layer(layer) for layer in plan.layers])
 
 
 def gradient_sink(plan, optimizer, dtype, clipped):

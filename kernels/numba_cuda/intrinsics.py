@@ -223,6 +223,32 @@ def sts_v4u32(typing, address, four):
 
 
 @intrinsic
+def lds_v4u32(typing, address):
+    """16 bytes from shared memory."""
+
+    def generate(context, builder, signature, args):
+        four = ir.LiteralStructType([WORD] * 4)
+        loaded = _assembly(builder, four, list(args), "ld.shared.v4.u32 {$0,$1,$2,$3}, [$4];", "=r,=r,=r,=r,r")
+        return _several(context, builder, signature, loaded, 4)
+
+    return types.UniTuple(uint32, 4)(uint32), generate
+
+
+@intrinsic
+def stg_v4u32(typing, array, index, four):
+    """Four numbers to array[index] and on, a multiple of 4."""
+
+    def generate(context, builder, signature, args):
+        pointer = _pointer(context, builder, signature.args[0], args[0], signature.args[1], args[1])
+        parts = cgutils.unpack_tuple(builder, args[2], 4)
+        text = "st.global.v4.u32 [$0], {$1,$2,$3,$4};"
+        _assembly(builder, ir.VoidType(), [pointer, *parts], text, "l,r,r,r,r")
+        return context.get_dummy_value()
+
+    return types.void(array, index, types.UniTuple(uint32, 4)), generate
+
+
+@intrinsic
 def prefetch_l2(typing, array, index):
     """Ask for the line of array[index], to be read soon."""
 

@@ -41,12 +41,12 @@ class FusedPasses:
     def __init__(self, how):
         self.plan, self.rows = how.layout, steps.BFloat16Rows(how.layout.widths[0])
         self.kernel = Prepared(fused_prediction_kernel(self.plan), how.threads, how.shared_bytes, how.blocks, False)
-        self.copies, self.no_order = steps.empty(self.plan.n_copy, np.uint16), cuda.to_device(np.zeros(1, np.int64))
+        self.copies = steps.empty(self.plan.n_copy, np.uint16)
 
     def queue(self, stream, X, parameters, extras, seed, number, out):
         plan = self.plan
         launch(copy_kernel(plan), blocks(plan.n_copy), plan.threads, stream, 0, parameters, self.copies)
-        self.kernel(stream, self.rows.of(X, stream), self.no_order, parameters, self.copies, out)
+        self.kernel(stream, self.rows.of(X, stream), parameters, self.copies, out)
 
 
 class WidePasses:

@@ -91,10 +91,11 @@ class FusedSteps:
     """On tensor cores, for narrow networks."""
 
     def __init__(self, how, optimizer, features):
-        plan, n = how.layout, how.layout.network.n_parameters
-        kernel = fused_training_kernel(plan, optimizer, features.weighted, features.clipped)
+        segments, n = how.layout, how.layout.network.n_parameters
+        kernel = fused_training_kernel(segments, optimizer, features.weighted, features.clipped)
         self.kernel = Prepared(kernel, how.threads, how.shared_bytes, how.blocks, True)
-        self.rows, self.copies = BFloat16Rows(plan.widths[0]), empty(plan.n_copy, np.uint16)
+        self.rows, self.copies = BFloat16Rows(segments.widths[0]), empty(segments.n_copy, np.uint16)
+        self.segments, self.between = segments, Room(np.uint32)
         self.partial, self.blocks = empty(n * how.blocks, np.float32), how.blocks
         self.corrections, self.totals, self.sums = (Room(np.float64) for _ in range(3))
 
@@ -103,12 +104,14 @@ class FusedSteps:
         options, loss_options, alpha, seed, step,
     ):  # fmt: skip
         X = self.rows.of(X, stream)
+        between = self.between.of(self.segments.words_between(min(batch_size, order.size)))
         for part, rates_there, n_steps in in_launches(order, rates, batch_size):
             corrections, totals = self.corrections.of(n_steps), self.totals.of(n_steps)
             sums = self.sums.of((2 * n_steps + 1) * self.blocks)
             self.kernel(
                 stream, X, y, sample_weight, part, rates_there, corrections, totals, parameters, slots, gradient,
-                self.copies, self.partial, sums, results, extras, options, loss_options, alpha, step, batch_size,
+                self.copies, between, self.partial, sums, results, extras, options, loss_options, alpha, step,
+                batch_size,
             )  # fmt: skip
 
 

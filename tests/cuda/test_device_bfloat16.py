@@ -76,6 +76,19 @@ def test_which_kernels_make_it(problem):
         choice.training_launch(*given, T4)
 
 
+def test_segments_where_a_block_has_no_room_for_all_layers(monkeypatch):
+    monkeypatch.setattr(fused_plan, "GRADIENT_REGISTERS", 60)
+    fused_plan.segments_for.cache_clear()
+    problem = Problem(sizes=(5, 17, 33, 40, 3), hidden=("relu",) * 3, dtype="float32")
+    problem.network = problem.network._replace(bfloat16=True)
+    assert len(fused_plan.segments_for(problem.network).learning) > 1
+    parameters, sums = train(contract, problem)
+    expected, expected_sums = train(reference, problem)
+    assert relative_error(parameters - problem.parameters, expected - problem.parameters) < 1e-2
+    assert relative_error(sums, expected_sums) < 1e-3
+    fused_plan.segments_for.cache_clear()
+
+
 def test_dropout_goes_by_products():
     problem = Problem(sizes=(5, 17, 3), hidden=("relu",), dtype="float32")
     problem.network = problem.network._replace(bfloat16=True)

@@ -15,7 +15,7 @@ if os.environ.get("FASTMLP_GPU") != "1":
 from fastmlp.kernels import numpy_reference
 from fastmlp.kernels.compiled import NO_OPTIMIZER, extras_of
 from fastmlp.kernels.network import NO_PENALTY, Network, Penalty, loss_row, new_slots, optimizer
-from fastmlp.kernels.numba_cuda.fused_plan import Plan, padded, refusal
+from fastmlp.kernels.numba_cuda.fused_plan import Plan, Segments, padded, refusal, segments_for
 from fastmlp.kernels.numba_cuda.fused_prediction import copy_kernel, fused_prediction_kernel
 from fastmlp.kernels.numba_cuda.fused_rows import convert_rows
 from fastmlp.kernels.numba_cuda.fused_training import fused_training_kernel
@@ -58,9 +58,9 @@ def device_rows(X):
 
 
 def train(network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight=None, alpha=0.0,
-          penalty=NO_PENALTY, warps=2, blocks=2):  # fmt: skip
+          penalty=NO_PENALTY, warps=2, blocks=2, cuts=()):  # fmt: skip
     """(results, gradient); parameters and slots change. ``optimizer`` None: the gradient of the last batch."""
-    plan = Plan(network, True, warps)
+    plan = Segments(network, warps, cuts)
     name, clipped = (optimizer.name, optimizer.clip_norm > 0) if optimizer is not None else ("", False)
     n_batches, n = -(-len(order) // batch_size), network.n_parameters
     rates = np.full(n_batches, optimizer.learning_rate if optimizer is not None else 0.0)
@@ -72,6 +72,7 @@ def train(network, optimizer, parameters, slots, step, X, y, order, batch_size, 
     given = [
         device_rows(X), *map(cuda.to_device, (y, weights, order, rates, np.full(n_batches, np.nan),
         np.full(n_batches, np.nan))), P, state, gradient, cuda.to_device(np.full(plan.n_copy, 0x7FC0, np.uint16)),
+        cuda.to_device(np.full(max(plan.words_between(batch_size), 1), 0x7FC07FC0, np.uint32)),
         *map(cuda.to_device, (np.full(n * blocks, np.nan, np.float32), np.full((2 * n_batches + 1) * blocks, np.nan))),
         results, *map(cuda.to_device, (extras, np.array(options), np.array([*network.loss_options, 0.0]))),
         float(alpha), step, batch_size,
@@ -113,6 +114,21 @@ def check_gradient(network, rows=40, weighted=False, **how):
 @pytest.mark.parametrize("sizes", [(4, 16, 3), (5, 17, 33, 2), (64, 64, 64, 64), (20, 128, 9), (3, 2)])
 def test_gradients(sizes):
     check_gradient(network_of(*sizes, hidden="tanh"), weighted=sizes[0] == 5, warps=4 if sizes[0] == 64 else 2)
+
+
+@pytest.mark.parametrize("hidden", ["relu", "tanh", "identity", "elu"])
+@pytest.mark.parametrize("cuts", [(1,), (2,), (3,), (1, 2), (1, 3), (1, 2, 3)], ids=str)
+def test_segments(cuts, hidden):
+    """Where a block has no room for all layers: the same numbers, whatever the cuts."""
+    network = network_of(5, 17, 33, 16, 3, hidden=hidden, output="softmax", loss="categorical_cross_entropy")
+    check_gradient(network, rows=75, weighted=True, warps=1, cuts=cuts)
+
+
+def test_segments_of_layers_that_need_z_within():
+    network = Network((5, 17, 33, 16, 3), ("gelu", "relu", "silu", "identity"), "squared_error")
+    check_gradient(network, rows=40, warps=2, cuts=(2,))
+    found = segments_for(network._replace(sizes=(128,) * 5))
+    assert found.between == [1]
 
 
 HIDDEN = "identity", "piecewise_linear", "logistic", "relu", "leaky_relu", "elu", "selu", "softplus", "exp"
@@ -181,7 +197,7 @@ def test_predictions(network):
     P, copies = cuda.to_device(parameters), cuda.to_device(np.full(plan.n_copy, 0x7FC0, np.uint16))
     out = cuda.to_device(np.full((75, network.sizes[-1]), np.nan, np.float32))
     launch(copy_kernel(plan), 2, plan.threads, 0, 0, P, copies)
-    given = device_rows(X), cuda.to_device(np.zeros(1, int)), P, copies, out
+    given = device_rows(X), P, copies, out
     Prepared(fused_prediction_kernel(plan), plan.threads, plan.shared_bytes, 2, False)(0, *given)
     close(out.copy_to_host(), fused_oracle.prediction(network, parameters, X)[0], TOLERANCE)
     close(out.copy_to_host(), numpy_reference.forward(network._replace(bfloat16=True), parameters, X), 1e-2)
@@ -189,6 +205,8 @@ def test_predictions(network):
 
 def test_refusals():
     assert refusal(network_of(64, 64, 64), Features()) is None
+    assert refusal(network_of(*[128] * 20), Features()) is None
+    assert "no place to cut" in refusal(network_of(*[128] * 6, hidden="gelu"), Features())
     assert "wider" in refusal(network_of(64, 129, 64), Features())
     assert "slopes" in refusal(network_of(4, 4, 4, hidden="prelu"), Features())
     assert "noise" in refusal(network_of(4, 4, 4, hidden="noisy_relu"), Features(noisy=True))
