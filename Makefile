@@ -35,11 +35,11 @@ bench: .venv/installed
 		--benchmark-json=benchmarks/results.json --benchmark-columns=median,iqr,rounds $(ARGS)
 	$(BIN)/python benchmarks/report.py benchmarks/results.json
 
-# On a machine with a GPU, perhaps without a network: only fastmlp is installed, all else is what PYTHON already has.
+# On a machine with a GPU, perhaps without a network: fastmlp is built and put beside what PYTHON already has, which is
+# Cython, setuptools, a C compiler, what pyproject.toml names as dependencies and the extra cuda, pytest and torch.
 gpu-check:
-	test -x .venv-gpu/bin/python || $(PYTHON) -m venv --system-site-packages .venv-gpu
-	.venv-gpu/bin/python -m pip install --quiet --no-index --no-build-isolation --no-deps --force-reinstall .
-	.venv-gpu/bin/python benchmarks/gpu_check.py $(ARGS)
+	$(PYTHON) -m pip install --quiet --no-index --no-build-isolation --no-deps --upgrade --target .gpu-check .
+	PYTHONPATH=$(CURDIR)/.gpu-check $(PYTHON) benchmarks/gpu_check.py $(ARGS)
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -56,4 +56,4 @@ lint: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-gpu build dist demo *.egg-info kernels/_engine.pxi kernels/engine_*.pyx kernels/*.so
+	rm -rf .venv .gpu-check build dist demo *.egg-info kernels/_engine.pxi kernels/engine_*.pyx kernels/*.so
