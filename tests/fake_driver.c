@@ -12,7 +12,8 @@
 //                             nth each such call fails. With later the call itself succeeds, and the next one that
 //                             waits for the device has the error, as when a kernel fails.
 //
-// A function that is missing here is missing for the caller too: cuda.bindings then says which one.
+// What the tests never ask for is not here. A function that is missing is missing for the caller too: cuda.bindings then
+// says which one. An attribute that is missing is one that this driver does not support.
 #define _GNU_SOURCE
 #include <cuda.h>
 #include <dlfcn.h>
@@ -41,44 +42,16 @@ static const struct {
     CUdevice_attribute attribute;
     int value;
 } ATTRIBUTES[] = {
-    {CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK, 1024},
-    {CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_X, 1024},
-    {CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Y, 1024},
-    {CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Z, 64},
-    {CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X, 2147483647},
-    {CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Y, 65535},
-    {CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z, 65535},
-    {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK, SHARED_DEFAULT},
-    {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, SHARED_OPT_IN},
-    {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR, SHARED_PER_MULTIPROCESSOR},
-    {CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK, SHARED_RESERVED},
-    {CU_DEVICE_ATTRIBUTE_TOTAL_CONSTANT_MEMORY, 65536},
-    {CU_DEVICE_ATTRIBUTE_WARP_SIZE, 32},
-    {CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK, REGISTERS},
-    {CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR, REGISTERS},
-    {CU_DEVICE_ATTRIBUTE_CLOCK_RATE, 1980000},
-    {CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE, 3201000},
-    {CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH, 6144},
-    {CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, 62914560},
     {CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, MULTIPROCESSORS},
-    {CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR, THREADS_PER_MULTIPROCESSOR},
-    {CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR, 32},
+    {CU_DEVICE_ATTRIBUTE_KERNEL_EXEC_TIMEOUT, 0},
+    {CU_DEVICE_ATTRIBUTE_PCI_BUS_ID, 23},
+    {CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID, 0},
+    {CU_DEVICE_ATTRIBUTE_TCC_DRIVER, 0},
     {CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, 9},
     {CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, 0},
     {CU_DEVICE_ATTRIBUTE_SINGLE_TO_DOUBLE_PRECISION_PERF_RATIO, 2},
-    {CU_DEVICE_ATTRIBUTE_PCI_BUS_ID, 23},
-    {CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT, 3},
-    {CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY, 1},
-    {CU_DEVICE_ATTRIBUTE_CONCURRENT_KERNELS, 1},
-    {CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS, 1},
     {CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH, 1},
-    {CU_DEVICE_ATTRIBUTE_ECC_ENABLED, 1},
-    {CU_DEVICE_ATTRIBUTE_GLOBAL_L1_CACHE_SUPPORTED, 1},
-    {CU_DEVICE_ATTRIBUTE_LOCAL_L1_CACHE_SUPPORTED, 1},
-    {CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY, 1},
-    {CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED, 1},
-    {CU_DEVICE_ATTRIBUTE_STREAM_PRIORITIES_SUPPORTED, 1},
-    {CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING, 1},
+    {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, SHARED_OPT_IN},
 };
 
 static const struct {
@@ -90,30 +63,21 @@ static const struct {
     ERROR(CUDA_ERROR_INVALID_VALUE, "invalid argument"),
     ERROR(CUDA_ERROR_OUT_OF_MEMORY, "out of memory"),
     ERROR(CUDA_ERROR_NOT_INITIALIZED, "initialization error"),
-    ERROR(CUDA_ERROR_DEINITIALIZED, "driver shutting down"),
-    ERROR(CUDA_ERROR_STUB_LIBRARY, "CUDA driver is a stub library"),
     ERROR(CUDA_ERROR_DEVICE_UNAVAILABLE, "CUDA-capable device(s) is/are busy or unavailable"),
     ERROR(CUDA_ERROR_NO_DEVICE, "no CUDA-capable device is detected"),
     ERROR(CUDA_ERROR_INVALID_DEVICE, "invalid device ordinal"),
     ERROR(CUDA_ERROR_INVALID_IMAGE, "device kernel image is invalid"),
     ERROR(CUDA_ERROR_INVALID_CONTEXT, "invalid device context"),
-    ERROR(CUDA_ERROR_NO_BINARY_FOR_GPU, "no kernel image is available for execution on the device"),
     ERROR(CUDA_ERROR_ECC_UNCORRECTABLE, "uncorrectable ECC error encountered"),
-    ERROR(CUDA_ERROR_UNSUPPORTED_PTX_VERSION, "the provided PTX was compiled with an unsupported toolchain."),
     ERROR(CUDA_ERROR_INVALID_HANDLE, "invalid resource handle"),
     ERROR(CUDA_ERROR_ILLEGAL_STATE, "the operation cannot be performed in the present state"),
     ERROR(CUDA_ERROR_NOT_FOUND, "named symbol not found"),
-    ERROR(CUDA_ERROR_NOT_READY, "device not ready"),
     ERROR(CUDA_ERROR_ILLEGAL_ADDRESS, "an illegal memory access was encountered"),
     ERROR(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "too many resources requested for launch"),
     ERROR(CUDA_ERROR_LAUNCH_TIMEOUT, "the launch timed out and was terminated"),
-    ERROR(CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED, "part or all of the requested memory range is already mapped"),
-    ERROR(CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED, "pointer does not correspond to a registered memory region"),
     ERROR(CUDA_ERROR_LAUNCH_FAILED, "unspecified launch failure"),
     ERROR(CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE, "too many blocks in cooperative launch"),
     ERROR(CUDA_ERROR_NOT_SUPPORTED, "operation not supported"),
-    ERROR(CUDA_ERROR_SYSTEM_NOT_READY, "system not yet initialized"),
-    ERROR(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, "system has unsupported display driver / cuda driver combination"),
     ERROR(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "operation not permitted when stream is capturing"),
     ERROR(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, "operation failed due to a previous error during capture"),
     ERROR(CUDA_ERROR_STREAM_CAPTURE_UNMATCHED, "capture was not initiated in this stream"),
@@ -135,14 +99,13 @@ struct context {
     int retained;
 };
 
-enum work { LAUNCH, COPY, SET, MARK };
+enum work { LAUNCH, COPY };
 
 struct node {
     enum work work;
     void *to;
     const void *from;
-    size_t bytes; // SET: the number of elements
-    unsigned value, width;
+    size_t bytes;
 };
 
 struct graph {
@@ -155,7 +118,6 @@ struct graph {
 struct stream {
     enum magic magic;
     unsigned flags;
-    int priority;
     struct graph *capture; // what its work goes into, NULL when it does not capture
     int origin;            // it began the capture, others have joined through an event
     struct stream *next;
@@ -172,7 +134,6 @@ struct event {
 struct library {
     enum magic magic;
     char *image;
-    size_t size;
     struct kernel *kernels;
 };
 
@@ -180,7 +141,7 @@ struct kernel {
     enum magic magic;
     char *name;
     struct library *library;
-    int registers, shared, local, parameters, dynamic, carveout;
+    int registers, shared, local, parameters, dynamic;
     int sizes[512];
     struct kernel *next;
 };
@@ -188,10 +149,9 @@ struct kernel {
 struct memory {
     char *start;
     size_t bytes;
-    int kind; // one of CU_MEMORYTYPE_DEVICE, _HOST (allocated here), _UNIFIED (managed), or REGISTERED
+    int kind; // CU_MEMORYTYPE_DEVICE or CU_MEMORYTYPE_HOST
     struct memory *next;
 };
-#define REGISTERED 0
 
 struct rule {
     char call[64];
@@ -210,7 +170,6 @@ static struct rule *rules;
 static int rule_count = -1; // not read yet
 static __thread struct context *stack[64];
 static __thread int depth;
-static __thread CUstreamCaptureMode thread_mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
 
 // ---- Log and planned failures.
 
@@ -358,14 +317,13 @@ static struct stream *own(CUstream handle)
     return (size_t)handle > 2 ? (struct stream *)handle : NULL;
 }
 
-// What the driver refuses while any stream captures, unless that capture or this thread is relaxed: it could wait for
-// work that is only recorded. The capture is lost with it.
+// What the driver refuses while any stream captures, unless that capture is relaxed: it could wait for work that is only
+// recorded. The capture is lost with it.
 static CUresult unsafe_in_capture(void)
 {
     CUresult code = CUDA_SUCCESS;
     for (struct stream *stream = streams; stream; stream = stream->next)
-        if (stream->capture && stream->capture->mode != CU_STREAM_CAPTURE_MODE_RELAXED &&
-            thread_mode != CU_STREAM_CAPTURE_MODE_RELAXED) {
+        if (stream->capture && stream->capture->mode != CU_STREAM_CAPTURE_MODE_RELAXED) {
             stream->capture->invalid = 1;
             code = CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
         }
@@ -393,9 +351,6 @@ static void perform(const struct node *node)
 {
     if (node->work == COPY)
         memmove(node->to, node->from, node->bytes);
-    if (node->work == SET)
-        for (size_t i = 0; i < node->bytes; i++)
-            memcpy((char *)node->to + i * node->width, &node->value, node->width);
 }
 
 static void submit(CUstream handle, struct node node)
@@ -429,7 +384,7 @@ CUresult cuGetProcAddress(const char *symbol, void **function, int version, cuui
                           CUdriverProcAddressQueryResult *status)
 {
     // The newest variant that is written down here.
-    static const char *const SUFFIXES[] = {"_v4", "_v3", "_v2", ""};
+    static const char *const SUFFIXES[] = {"_v2", ""};
     Dl_info self;
     dladdr((void *)fake_cuda_fail, &self);
     void *library = dlopen(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
@@ -453,12 +408,6 @@ CUresult cuGetProcAddress(const char *symbol, void **function, int version, cuui
         return CUDA_SUCCESS;
     *function = NULL;
     return CUDA_ERROR_NOT_FOUND;
-}
-
-#undef cuGetProcAddress
-CUresult cuGetProcAddress(const char *symbol, void **function, int version, cuuint64_t flags)
-{
-    return cuGetProcAddress_v2(symbol, function, version, flags, NULL);
 }
 
 CUresult cuInit(unsigned flags)
@@ -509,15 +458,6 @@ CUresult cuDeviceGetCount(int *count)
     return CUDA_SUCCESS;
 }
 
-CUresult cuDeviceGet(CUdevice *device, int ordinal)
-{
-    ENTER(DRIVER);
-    if (ordinal)
-        FAIL(CUDA_ERROR_INVALID_DEVICE);
-    *device = 0;
-    return CUDA_SUCCESS;
-}
-
 CUresult cuDeviceGetName(char *name, int length, CUdevice device)
 {
     ENTER(DRIVER);
@@ -533,37 +473,17 @@ CUresult cuDeviceGetUuid(CUuuid *uuid, CUdevice device)
     return CUDA_SUCCESS;
 }
 
-CUresult cuDeviceGetPCIBusId(char *id, int length, CUdevice device)
-{
-    ENTER(DRIVER);
-    snprintf(id, length, "0000:17:00.0");
-    return CUDA_SUCCESS;
-}
-
-CUresult cuDeviceTotalMem(size_t *bytes, CUdevice device)
-{
-    ENTER(DRIVER);
-    *bytes = steer("FAKE_CUDA_MEMORY", MEMORY);
-    return CUDA_SUCCESS;
-}
-
 CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice device)
 {
     ENTER(DRIVER);
     if (device)
         FAIL(CUDA_ERROR_INVALID_DEVICE);
-    *value = 0;
     for (size_t i = 0; i < COUNT(ATTRIBUTES); i++)
-        if (ATTRIBUTES[i].attribute == attribute)
+        if (ATTRIBUTES[i].attribute == attribute) {
             *value = ATTRIBUTES[i].value;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuDeviceCanAccessPeer(int *can, CUdevice device, CUdevice peer)
-{
-    ENTER(DRIVER);
-    *can = 0;
-    return CUDA_SUCCESS;
+            return CUDA_SUCCESS;
+        }
+    FAIL(CUDA_ERROR_NOT_SUPPORTED);
 }
 
 // ---- Contexts: the primary one only.
@@ -584,21 +504,6 @@ CUresult cuDevicePrimaryCtxRelease(CUdevice device)
         FAIL(CUDA_ERROR_INVALID_CONTEXT);
     primary.retained--;
     NOTE("done=1");
-    return CUDA_SUCCESS;
-}
-
-CUresult cuDevicePrimaryCtxReset(CUdevice device)
-{
-    ENTER(DRIVER);
-    NOTE("done=1");
-    return CUDA_SUCCESS;
-}
-
-CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned *flags, int *active)
-{
-    ENTER(DRIVER);
-    *flags = 0;
-    *active = primary.retained > 0;
     return CUDA_SUCCESS;
 }
 
@@ -647,56 +552,11 @@ CUresult cuCtxGetDevice(CUdevice *device)
     return CUDA_SUCCESS;
 }
 
-CUresult cuCtxGetId(CUcontext context, unsigned long long *id)
-{
-    ENTER(DRIVER);
-    *id = 1;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuCtxGetApiVersion(CUcontext context, unsigned *version)
-{
-    ENTER(DRIVER);
-    *version = 3020;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest)
-{
-    ENTER(WORKING);
-    *least = 0;
-    *greatest = -5;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuCtxGetLimit(size_t *value, CUlimit limit)
-{
-    ENTER(WORKING);
-    *value = 1024;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuCtxSetLimit(CUlimit limit, size_t value)
-{
-    ENTER(WORKING);
-    return CUDA_SUCCESS;
-}
-
 CUresult cuCtxSynchronize(void)
 {
     ENTER(WAITING);
     TRY(unsafe_in_capture());
     NOTE("done=1");
-    return CUDA_SUCCESS;
-}
-
-CUresult cuProfilerStart(void)
-{
-    return CUDA_SUCCESS;
-}
-
-CUresult cuProfilerStop(void)
-{
     return CUDA_SUCCESS;
 }
 
@@ -720,7 +580,7 @@ static int on_device(const void *pointer, size_t bytes)
 static CUresult allocate(void **pointer, size_t bytes, int kind)
 {
     size_t total = steer("FAKE_CUDA_MEMORY", MEMORY);
-    int counts = kind != CU_MEMORYTYPE_HOST;
+    int counts = kind == CU_MEMORYTYPE_DEVICE;
     if (!bytes)
         return CUDA_ERROR_INVALID_VALUE;
     if (counts && (bytes > total || used > total - bytes))
@@ -743,10 +603,9 @@ static CUresult forget(void *pointer)
         if (memory->start != pointer)
             continue;
         *link = memory->next;
-        if (memory->kind == CU_MEMORYTYPE_DEVICE || memory->kind == CU_MEMORYTYPE_UNIFIED)
+        if (memory->kind == CU_MEMORYTYPE_DEVICE)
             used -= memory->bytes;
-        if (memory->kind != REGISTERED)
-            free(memory->start);
+        free(memory->start);
         free(memory);
         return CUDA_SUCCESS;
     }
@@ -779,15 +638,6 @@ CUresult cuMemFree(CUdeviceptr pointer)
     return CUDA_SUCCESS;
 }
 
-CUresult cuMemAllocManaged(CUdeviceptr *pointer, size_t bytes, unsigned flags)
-{
-    ENTER(WORKING);
-    TRY(unsafe_in_capture());
-    TRY(allocate((void **)pointer, bytes, CU_MEMORYTYPE_UNIFIED));
-    NOTE("bytes=%zu", bytes);
-    return CUDA_SUCCESS;
-}
-
 CUresult cuMemHostAlloc(void **pointer, size_t bytes, unsigned flags)
 {
     ENTER(WORKING);
@@ -795,11 +645,6 @@ CUresult cuMemHostAlloc(void **pointer, size_t bytes, unsigned flags)
     TRY(allocate(pointer, bytes, CU_MEMORYTYPE_HOST));
     NOTE("bytes=%zu flags=%u", bytes, flags);
     return CUDA_SUCCESS;
-}
-
-CUresult cuMemAllocHost(void **pointer, size_t bytes)
-{
-    return cuMemHostAlloc(pointer, bytes, 0);
 }
 
 CUresult cuMemFreeHost(void *pointer)
@@ -811,162 +656,20 @@ CUresult cuMemFreeHost(void *pointer)
     return CUDA_SUCCESS;
 }
 
-CUresult cuMemHostRegister(void *pointer, size_t bytes, unsigned flags)
-{
-    ENTER(WORKING);
-    TRY(unsafe_in_capture());
-    if (memory_at(pointer))
-        FAIL(CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED);
-    struct memory *memory = malloc(sizeof *memory);
-    *memory = (struct memory){pointer, bytes, REGISTERED, memories};
-    memories = memory;
-    NOTE("bytes=%zu", bytes);
-    return CUDA_SUCCESS;
-}
-
-CUresult cuMemHostUnregister(void *pointer)
-{
-    ENTER(HEALTHY);
-    struct memory *memory = memory_at(pointer);
-    if (!memory || memory->kind != REGISTERED)
-        FAIL(CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED);
-    TRY(forget(pointer));
-    NOTE("done=1");
-    return CUDA_SUCCESS;
-}
-
-CUresult cuMemHostGetDevicePointer(CUdeviceptr *pointer, void *host, unsigned flags)
-{
-    ENTER(WORKING);
-    if (!memory_at(host))
-        FAIL(CUDA_ERROR_INVALID_VALUE);
-    *pointer = (CUdeviceptr)host;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuMemGetAddressRange(CUdeviceptr *start, size_t *bytes, CUdeviceptr pointer)
-{
-    ENTER(WORKING);
-    struct memory *memory = memory_at((void *)pointer);
-    if (!memory)
-        FAIL(CUDA_ERROR_NOT_FOUND);
-    if (start)
-        *start = (CUdeviceptr)memory->start;
-    if (bytes)
-        *bytes = memory->bytes;
-    return CUDA_SUCCESS;
-}
-
-static CUresult pointer_attribute(void *data, CUpointer_attribute attribute, CUdeviceptr pointer)
-{
-    struct memory *memory = memory_at((void *)pointer);
-    switch (attribute) {
-    case CU_POINTER_ATTRIBUTE_CONTEXT:
-        *(void **)data = memory ? &primary : NULL;
-        break;
-    case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
-        *(unsigned *)data = !memory                                 ? 0
-                            : memory->kind == CU_MEMORYTYPE_DEVICE  ? CU_MEMORYTYPE_DEVICE
-                            : memory->kind == CU_MEMORYTYPE_UNIFIED ? CU_MEMORYTYPE_DEVICE
-                                                                    : CU_MEMORYTYPE_HOST;
-        break;
-    case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
-    case CU_POINTER_ATTRIBUTE_HOST_POINTER:
-        *(CUdeviceptr *)data = memory ? pointer : 0;
-        break;
-    case CU_POINTER_ATTRIBUTE_IS_MANAGED:
-        *(int *)data = memory && memory->kind == CU_MEMORYTYPE_UNIFIED;
-        break;
-    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
-        *(int *)data = memory ? 0 : -2;
-        break;
-    case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
-        *(void **)data = memory ? memory->start : NULL;
-        break;
-    case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
-        *(size_t *)data = memory ? memory->bytes : 0;
-        break;
-    default:
-        return CUDA_ERROR_NOT_SUPPORTED;
-    }
-    return memory ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
-}
-
 CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr pointer)
 {
     ENTER(WORKING);
-    TRY(pointer_attribute(data, attribute, pointer));
+    if (attribute != CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL)
+        FAIL(CUDA_ERROR_NOT_SUPPORTED);
+    if (!memory_at((void *)pointer))
+        FAIL(CUDA_ERROR_INVALID_VALUE);
+    *(int *)data = 0;
     return CUDA_SUCCESS;
 }
 
-// Of an unknown pointer this one says zeros instead of an error.
-CUresult cuPointerGetAttributes(unsigned count, CUpointer_attribute *attributes, void **data, CUdeviceptr pointer)
-{
-    ENTER(WORKING);
-    for (unsigned i = 0; i < count; i++)
-        if (pointer_attribute(data[i], attributes[i], pointer) == CUDA_ERROR_NOT_SUPPORTED)
-            FAIL(CUDA_ERROR_NOT_SUPPORTED);
-    return CUDA_SUCCESS;
-}
+// ---- Copies. Those without a stream belong to the legacy stream, and wait for it.
 
-// Stream-ordered allocation, from the one pool.
-static int pool;
-
-CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *found, CUdevice device)
-{
-    ENTER(DRIVER);
-    *found = (CUmemoryPool)&pool;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuDeviceGetMemPool(CUmemoryPool *found, CUdevice device)
-{
-    return cuDeviceGetDefaultMemPool(found, device);
-}
-
-CUresult cuMemPoolGetAttribute(CUmemoryPool from, CUmemPool_attribute attribute, void *value)
-{
-    ENTER(DRIVER);
-    *(cuuint64_t *)value = attribute == CU_MEMPOOL_ATTR_USED_MEM_CURRENT ? used : 0;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuMemPoolSetAttribute(CUmemoryPool from, CUmemPool_attribute attribute, void *value)
-{
-    ENTER(DRIVER);
-    return CUDA_SUCCESS;
-}
-
-CUresult cuMemAllocFromPoolAsync(CUdeviceptr *pointer, size_t bytes, CUmemoryPool from, CUstream stream)
-{
-    ENTER(WORKING);
-    TRY(accepts(stream));
-    TRY(allocate((void **)pointer, bytes, CU_MEMORYTYPE_DEVICE));
-    NOTE("bytes=%zu", bytes);
-    return CUDA_SUCCESS;
-}
-
-CUresult cuMemAllocAsync(CUdeviceptr *pointer, size_t bytes, CUstream stream)
-{
-    ENTER(WORKING);
-    TRY(accepts(stream));
-    TRY(allocate((void **)pointer, bytes, CU_MEMORYTYPE_DEVICE));
-    NOTE("bytes=%zu", bytes);
-    return CUDA_SUCCESS;
-}
-
-CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream stream)
-{
-    ENTER(WORKING);
-    TRY(accepts(stream));
-    TRY(forget((void *)pointer));
-    NOTE("done=1");
-    return CUDA_SUCCESS;
-}
-
-// ---- Copies and fills. Those without a stream belong to the legacy stream, and wait for it.
-
-#define TRANSFER(name, declared, node_to, node_from, check)                                                            \
+#define TRANSFER(name, declared, check)                                                                                \
     CUresult name(declared, size_t bytes)                                                                              \
     {                                                                                                                  \
         ENTER(WAITING);                                                                                                \
@@ -974,19 +677,19 @@ CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream stream)
         TRY(unsafe_in_capture());                                                                                      \
         if (!(check))                                                                                                  \
             FAIL(CUDA_ERROR_INVALID_VALUE);                                                                            \
-        perform(&(struct node){COPY, (void *)(node_to), (const void *)(node_from), bytes});                            \
+        perform(&(struct node){COPY, (void *)to, (const void *)from, bytes});                                          \
         NOTE("bytes=%zu", bytes);                                                                                      \
         return CUDA_SUCCESS;                                                                                           \
     }
-#define TRANSFER_ASYNC(name, declared, node_to, node_from, check)                                                      \
+#define TRANSFER_ASYNC(name, declared, check)                                                                          \
     CUresult name(declared, size_t bytes, CUstream stream)                                                             \
     {                                                                                                                  \
         ENTER(WORKING);                                                                                                \
         TRY(accepts(stream));                                                                                          \
         if (!(check))                                                                                                  \
             FAIL(CUDA_ERROR_INVALID_VALUE);                                                                            \
-        submit(stream, (struct node){COPY, (void *)(node_to), (const void *)(node_from), bytes});                      \
-        NOTE("bytes=%zu stream=%#zx captured=%d", bytes, (size_t)stream, captures(stream));                              \
+        submit(stream, (struct node){COPY, (void *)to, (const void *)from, bytes});                                    \
+        NOTE("bytes=%zu stream=%#zx captured=%d", bytes, (size_t)stream, captures(stream));                            \
         return CUDA_SUCCESS;                                                                                           \
     }
 #define TO_DEVICE CUdeviceptr to, const void *from
@@ -994,68 +697,22 @@ CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream stream)
 #define WITHIN CUdeviceptr to, CUdeviceptr from
 #define DEVICE(pointer) on_device((const void *)(pointer), bytes)
 
-TRANSFER(cuMemcpyHtoD, TO_DEVICE, to, from, DEVICE(to))
-TRANSFER(cuMemcpyDtoH, TO_HOST, to, from, DEVICE(from))
-TRANSFER(cuMemcpyDtoD, WITHIN, to, from, DEVICE(to) && DEVICE(from))
-TRANSFER(cuMemcpy, WITHIN, to, from, 1)
-TRANSFER_ASYNC(cuMemcpyHtoDAsync, TO_DEVICE, to, from, DEVICE(to))
-TRANSFER_ASYNC(cuMemcpyDtoHAsync, TO_HOST, to, from, DEVICE(from))
-TRANSFER_ASYNC(cuMemcpyDtoDAsync, WITHIN, to, from, DEVICE(to) && DEVICE(from))
-TRANSFER_ASYNC(cuMemcpyAsync, WITHIN, to, from, 1)
-
-#define FILL(name, type)                                                                                               \
-    CUresult name(CUdeviceptr to, type value, size_t count)                                                            \
-    {                                                                                                                  \
-        ENTER(WORKING);                                                                                                \
-        TRY(accepts(NULL));                                                                                            \
-        TRY(unsafe_in_capture());                                                                                      \
-        if (!on_device((void *)to, count * sizeof value))                                                              \
-            FAIL(CUDA_ERROR_INVALID_VALUE);                                                                            \
-        perform(&(struct node){SET, (void *)to, NULL, count, value, sizeof value});                                    \
-        NOTE("bytes=%zu", count * sizeof value);                                                                       \
-        return CUDA_SUCCESS;                                                                                           \
-    }
-#define FILL_ASYNC(name, type)                                                                                         \
-    CUresult name(CUdeviceptr to, type value, size_t count, CUstream stream)                                           \
-    {                                                                                                                  \
-        ENTER(WORKING);                                                                                                \
-        TRY(accepts(stream));                                                                                          \
-        if (!on_device((void *)to, count * sizeof value))                                                              \
-            FAIL(CUDA_ERROR_INVALID_VALUE);                                                                            \
-        submit(stream, (struct node){SET, (void *)to, NULL, count, value, sizeof value});                              \
-        NOTE("bytes=%zu stream=%#zx captured=%d", count * sizeof value, (size_t)stream, captures(stream));               \
-        return CUDA_SUCCESS;                                                                                           \
-    }
-
-FILL(cuMemsetD8, unsigned char)
-FILL(cuMemsetD16, unsigned short)
-FILL(cuMemsetD32, unsigned)
-FILL_ASYNC(cuMemsetD8Async, unsigned char)
-FILL_ASYNC(cuMemsetD16Async, unsigned short)
-FILL_ASYNC(cuMemsetD32Async, unsigned)
+TRANSFER(cuMemcpyHtoD, TO_DEVICE, DEVICE(to))
+TRANSFER(cuMemcpyDtoH, TO_HOST, DEVICE(from))
+TRANSFER_ASYNC(cuMemcpyHtoDAsync, TO_DEVICE, DEVICE(to))
+TRANSFER_ASYNC(cuMemcpyDtoHAsync, TO_HOST, DEVICE(from))
+TRANSFER_ASYNC(cuMemcpyDtoDAsync, WITHIN, DEVICE(to) && DEVICE(from))
 
 // ---- Streams.
-
-static void make_stream(const char *call, CUstream *handle, unsigned flags, int priority)
-{
-    struct stream *stream = calloc(1, sizeof *stream);
-    *stream = (struct stream){.magic = STREAM, .flags = flags, .priority = priority, .next = streams};
-    streams = stream;
-    *handle = (CUstream)stream;
-    note(call, "flags=%u stream=%#zx", flags, (size_t)stream);
-}
 
 CUresult cuStreamCreate(CUstream *handle, unsigned flags)
 {
     ENTER(WORKING);
-    make_stream(__func__, handle, flags, 0);
-    return CUDA_SUCCESS;
-}
-
-CUresult cuStreamCreateWithPriority(CUstream *handle, unsigned flags, int priority)
-{
-    ENTER(WORKING);
-    make_stream(__func__, handle, flags, priority);
+    struct stream *stream = calloc(1, sizeof *stream);
+    *stream = (struct stream){.magic = STREAM, .flags = flags, .next = streams};
+    streams = stream;
+    *handle = (CUstream)stream;
+    NOTE("flags=%u stream=%#zx", flags, (size_t)stream);
     return CUDA_SUCCESS;
 }
 
@@ -1073,49 +730,18 @@ CUresult cuStreamDestroy(CUstream handle)
     return CUDA_SUCCESS;
 }
 
-static CUresult stream_waits(CUstream handle)
-{
-    if (own(handle) && !is(handle, STREAM))
-        return CUDA_ERROR_INVALID_HANDLE;
-    if (!captures(handle))
-        return own(handle) ? CUDA_SUCCESS : accepts(handle);
-    own(handle)->capture->invalid = 1;
-    return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
-}
-
 CUresult cuStreamSynchronize(CUstream handle)
 {
     ENTER(WAITING);
-    TRY(stream_waits(handle));
+    if (own(handle) && !is(handle, STREAM))
+        FAIL(CUDA_ERROR_INVALID_HANDLE);
+    if (captures(handle)) {
+        own(handle)->capture->invalid = 1;
+        FAIL(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    }
+    if (!own(handle))
+        TRY(accepts(handle));
     NOTE("stream=%#zx", (size_t)handle);
-    return CUDA_SUCCESS;
-}
-
-CUresult cuStreamQuery(CUstream handle)
-{
-    ENTER(WAITING);
-    TRY(stream_waits(handle));
-    return CUDA_SUCCESS;
-}
-
-CUresult cuStreamGetFlags(CUstream handle, unsigned *flags)
-{
-    ENTER(WORKING);
-    *flags = own(handle) ? own(handle)->flags : 0;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuStreamGetPriority(CUstream handle, int *priority)
-{
-    ENTER(WORKING);
-    *priority = own(handle) ? own(handle)->priority : 0;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuStreamGetId(CUstream handle, unsigned long long *id)
-{
-    ENTER(WORKING);
-    *id = (size_t)handle;
     return CUDA_SUCCESS;
 }
 
@@ -1123,34 +749,6 @@ CUresult cuStreamGetCtx(CUstream handle, CUcontext *context)
 {
     ENTER(WORKING);
     *context = (CUcontext)&primary;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuStreamGetDevice(CUstream handle, CUdevice *device)
-{
-    ENTER(WORKING);
-    *device = 0;
-    return CUDA_SUCCESS;
-}
-
-// Host functions run at once: everything before them is done. The lock is not held, as they may call the driver.
-CUresult cuStreamAddCallback(CUstream handle, CUstreamCallback callback, void *data, unsigned flags)
-{
-    callback(handle, CUDA_SUCCESS, data);
-    return CUDA_SUCCESS;
-}
-
-CUresult cuLaunchHostFunc(CUstream handle, CUhostFn callback, void *data)
-{
-    callback(data);
-    return CUDA_SUCCESS;
-}
-
-CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode)
-{
-    CUstreamCaptureMode before = thread_mode;
-    thread_mode = *mode;
-    *mode = before;
     return CUDA_SUCCESS;
 }
 
@@ -1195,34 +793,6 @@ CUresult cuStreamEndCapture(CUstream handle, CUgraph *result)
     return CUDA_SUCCESS;
 }
 
-static CUstreamCaptureStatus capture_status(CUstream handle)
-{
-    return !captures(handle)                ? CU_STREAM_CAPTURE_STATUS_NONE
-           : own(handle)->capture->invalid ? CU_STREAM_CAPTURE_STATUS_INVALIDATED
-                                            : CU_STREAM_CAPTURE_STATUS_ACTIVE;
-}
-
-CUresult cuStreamIsCapturing(CUstream handle, CUstreamCaptureStatus *status)
-{
-    ENTER(WORKING);
-    *status = capture_status(handle);
-    return CUDA_SUCCESS;
-}
-
-CUresult cuStreamGetCaptureInfo(CUstream handle, CUstreamCaptureStatus *status, cuuint64_t *id, CUgraph *graph,
-                                const CUgraphNode **dependencies, const CUgraphEdgeData **edges, size_t *count)
-{
-    ENTER(WORKING);
-    *status = capture_status(handle);
-    if (id)
-        *id = captures(handle) ? (cuuint64_t)own(handle)->capture : 0;
-    if (graph)
-        *graph = captures(handle) ? (CUgraph)own(handle)->capture : NULL;
-    if (count)
-        *count = 0;
-    return CUDA_SUCCESS;
-}
-
 // ---- Events.
 
 CUresult cuEventCreate(CUevent *handle, unsigned flags)
@@ -1260,11 +830,6 @@ CUresult cuEventRecord(CUevent handle, CUstream stream)
     }
     NOTE("stream=%#zx captured=%d", (size_t)stream, event->capture != NULL);
     return CUDA_SUCCESS;
-}
-
-CUresult cuEventRecordWithFlags(CUevent handle, CUstream stream, unsigned flags)
-{
-    return cuEventRecord(handle, stream);
 }
 
 CUresult cuEventSynchronize(CUevent handle)
@@ -1368,11 +933,11 @@ CUresult cuLibraryLoadData(CUlibrary *handle, const void *code, CUjit_option *ji
     // The tables of sections and of segments come last.
     size_t end = header->e_shoff + (size_t)header->e_shnum * header->e_shentsize;
     size_t segments = header->e_phoff + (size_t)header->e_phnum * header->e_phentsize;
-    library->size = end > segments ? end : segments;
-    library->image = malloc(library->size);
-    memcpy(library->image, code, library->size);
+    size_t bytes = end > segments ? end : segments;
+    library->image = malloc(bytes);
+    memcpy(library->image, code, bytes);
     *handle = (CUlibrary)library;
-    NOTE("bytes=%zu", library->size);
+    NOTE("bytes=%zu", bytes);
     return CUDA_SUCCESS;
 }
 
@@ -1415,69 +980,11 @@ CUresult cuLibraryGetKernel(CUkernel *handle, CUlibrary from, const char *name)
         // The section begins with what the system keeps for itself.
         kernel->shared = shared && shared->sh_size > SHARED_RESERVED ? shared->sh_size - SHARED_RESERVED : 0;
         kernel->dynamic = SHARED_DEFAULT - kernel->shared;
-        kernel->carveout = -1;
         kernel->next = library->kernels;
         library->kernels = kernel;
     }
     *handle = (CUkernel)kernel;
     NOTE("kernel=%s", name);
-    return CUDA_SUCCESS;
-}
-
-CUresult cuLibraryGetKernelCount(unsigned *count, CUlibrary from)
-{
-    ENTER(WORKING);
-    *count = 0;
-    const Elf64_Ehdr *header = (const Elf64_Ehdr *)((struct library *)from)->image;
-    const Elf64_Shdr *sections = (const Elf64_Shdr *)((const char *)header + header->e_shoff);
-    const char *names = (const char *)header + sections[header->e_shstrndx].sh_offset;
-    for (int i = 0; i < header->e_shnum; i++)
-        *count += !strncmp(names + sections[i].sh_name, ".text.", 6);
-    return CUDA_SUCCESS;
-}
-
-// A kernel and its function in the only context are one object here.
-CUresult cuKernelGetFunction(CUfunction *function, CUkernel kernel)
-{
-    ENTER(WORKING);
-    if (!is(kernel, KERNEL))
-        FAIL(CUDA_ERROR_INVALID_HANDLE);
-    *function = (CUfunction)kernel;
-    return CUDA_SUCCESS;
-}
-
-// The older interface, over the same.
-CUresult cuModuleLoadData(CUmodule *module, const void *code)
-{
-    return cuLibraryLoadData((CUlibrary *)module, code, NULL, NULL, 0, NULL, NULL, 0);
-}
-
-CUresult cuModuleLoadDataEx(CUmodule *module, const void *code, unsigned count, CUjit_option *options, void **values)
-{
-    return cuModuleLoadData(module, code);
-}
-
-CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *name)
-{
-    return cuLibraryGetKernel((CUkernel *)function, (CUlibrary)module, name);
-}
-
-CUresult cuModuleUnload(CUmodule module)
-{
-    return cuLibraryUnload((CUlibrary)module);
-}
-
-CUresult cuKernelGetName(const char **name, CUkernel kernel)
-{
-    ENTER(WORKING);
-    *name = ((struct kernel *)kernel)->name;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuKernelGetLibrary(CUlibrary *library, CUkernel kernel)
-{
-    ENTER(WORKING);
-    *library = (CUlibrary)((struct kernel *)kernel)->library;
     return CUDA_SUCCESS;
 }
 
@@ -1504,10 +1011,12 @@ static int threads_limit(const struct kernel *kernel)
     return by_registers < 1024 ? by_registers : 1024;
 }
 
-static CUresult get_attribute(int *value, CUfunction_attribute attribute, const struct kernel *kernel)
+CUresult cuKernelGetAttribute(int *value, CUfunction_attribute attribute, CUkernel handle, CUdevice device)
 {
+    ENTER(WORKING);
+    struct kernel *kernel = (struct kernel *)handle;
     if (!is(kernel, KERNEL))
-        return CUDA_ERROR_INVALID_HANDLE;
+        FAIL(CUDA_ERROR_INVALID_HANDLE);
     switch (attribute) {
     case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
         *value = threads_limit(kernel);
@@ -1515,74 +1024,33 @@ static CUresult get_attribute(int *value, CUfunction_attribute attribute, const 
     case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES:
         *value = kernel->shared;
         break;
+    case CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES:
+        *value = 0;
+        break;
     case CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES:
         *value = kernel->local;
         break;
     case CU_FUNC_ATTRIBUTE_NUM_REGS:
         *value = kernel->registers;
         break;
-    case CU_FUNC_ATTRIBUTE_PTX_VERSION:
-    case CU_FUNC_ATTRIBUTE_BINARY_VERSION:
-        *value = 90;
-        break;
-    case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
-        *value = kernel->dynamic;
-        break;
-    case CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
-        *value = kernel->carveout;
-        break;
     default:
-        *value = 0;
+        FAIL(CUDA_ERROR_NOT_SUPPORTED);
     }
     return CUDA_SUCCESS;
 }
 
-static CUresult set_attribute(const char *call, CUfunction_attribute attribute, int value, struct kernel *kernel)
+CUresult cuKernelSetAttribute(CUfunction_attribute attribute, int value, CUkernel handle, CUdevice device)
 {
+    ENTER(WORKING);
+    struct kernel *kernel = (struct kernel *)handle;
     if (!is(kernel, KERNEL))
-        return CUDA_ERROR_INVALID_HANDLE;
-    if (attribute == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES) {
-        if (value < 0 || value + kernel->shared > SHARED_OPT_IN)
-            return CUDA_ERROR_INVALID_VALUE;
-        kernel->dynamic = value;
-    } else if (attribute == CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT) {
-        kernel->carveout = value;
-    }
-    note(call, "kernel=%s attribute=%d value=%d", kernel->name, attribute, value);
-    return CUDA_SUCCESS;
-}
-
-CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attribute, CUfunction function)
-{
-    ENTER(WORKING);
-    TRY(get_attribute(value, attribute, (struct kernel *)function));
-    return CUDA_SUCCESS;
-}
-
-CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attribute, int value)
-{
-    ENTER(WORKING);
-    TRY(set_attribute(__func__, attribute, value, (struct kernel *)function));
-    return CUDA_SUCCESS;
-}
-
-CUresult cuKernelGetAttribute(int *value, CUfunction_attribute attribute, CUkernel kernel, CUdevice device)
-{
-    ENTER(WORKING);
-    TRY(get_attribute(value, attribute, (struct kernel *)kernel));
-    return CUDA_SUCCESS;
-}
-
-CUresult cuKernelSetAttribute(CUfunction_attribute attribute, int value, CUkernel kernel, CUdevice device)
-{
-    ENTER(WORKING);
-    TRY(set_attribute(__func__, attribute, value, (struct kernel *)kernel));
-    return CUDA_SUCCESS;
-}
-
-CUresult cuKernelSetCacheConfig(CUkernel kernel, CUfunc_cache config, CUdevice device)
-{
-    ENTER(WORKING);
+        FAIL(CUDA_ERROR_INVALID_HANDLE);
+    if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES)
+        FAIL(CUDA_ERROR_NOT_SUPPORTED);
+    if (value < 0 || value + kernel->shared > SHARED_OPT_IN)
+        FAIL(CUDA_ERROR_INVALID_VALUE);
+    kernel->dynamic = value;
+    NOTE("kernel=%s attribute=%d value=%d", kernel->name, attribute, value);
     return CUDA_SUCCESS;
 }
 
@@ -1611,12 +1079,6 @@ CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfunction fun
         FAIL(CUDA_ERROR_INVALID_HANDLE);
     *blocks = resident_blocks((struct kernel *)function, threads, dynamic);
     return CUDA_SUCCESS;
-}
-
-CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, CUfunction function, int threads,
-                                                              size_t dynamic, unsigned flags)
-{
-    return cuOccupancyMaxActiveBlocksPerMultiprocessor(blocks, function, threads, dynamic);
 }
 
 // ---- Launches.
@@ -1688,40 +1150,19 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, voi
     return CUDA_SUCCESS;
 }
 
-// ---- Graphs. An instantiated one is a copy.
+// ---- Graphs. An instantiated one is a copy; the nodes, which change no more, are the same.
 
-static struct graph *copy_graph(const struct graph *from, enum magic magic)
+CUresult cuGraphInstantiateWithFlags(CUgraphExec *handle, CUgraph from, unsigned long long flags)
 {
+    ENTER(WORKING);
+    TRY(unsafe_in_capture());
+    if (!is(from, GRAPH))
+        FAIL(CUDA_ERROR_INVALID_VALUE);
     struct graph *graph = calloc(1, sizeof *graph);
-    *graph = *from;
-    graph->magic = magic;
-    graph->nodes = calloc(from->count + 1, sizeof *graph->nodes);
-    graph->capacity = from->count + 1;
-    if (from->count)
-        memcpy(graph->nodes, from->nodes, from->count * sizeof *graph->nodes);
-    return graph;
-}
-
-CUresult cuGraphInstantiateWithFlags(CUgraphExec *handle, CUgraph graph, unsigned long long flags)
-{
-    ENTER(WORKING);
-    TRY(unsafe_in_capture());
-    if (!is(graph, GRAPH))
-        FAIL(CUDA_ERROR_INVALID_VALUE);
-    *handle = (CUgraphExec)copy_graph((struct graph *)graph, EXEC);
-    NOTE("graph=%#zx nodes=%d", (size_t)*handle, ((struct graph *)graph)->count);
-    return CUDA_SUCCESS;
-}
-
-CUresult cuGraphInstantiateWithParams(CUgraphExec *handle, CUgraph graph, CUDA_GRAPH_INSTANTIATE_PARAMS *parameters)
-{
-    ENTER(WORKING);
-    TRY(unsafe_in_capture());
-    if (!is(graph, GRAPH))
-        FAIL(CUDA_ERROR_INVALID_VALUE);
-    *handle = (CUgraphExec)copy_graph((struct graph *)graph, EXEC);
-    parameters->result_out = CUDA_GRAPH_INSTANTIATE_SUCCESS;
-    NOTE("graph=%#zx nodes=%d", (size_t)*handle, ((struct graph *)graph)->count);
+    *graph = *(struct graph *)from;
+    graph->magic = EXEC;
+    *handle = (CUgraphExec)graph;
+    NOTE("graph=%#zx nodes=%d", (size_t)graph, graph->count);
     return CUDA_SUCCESS;
 }
 
@@ -1749,50 +1190,6 @@ CUresult cuGraphLaunch(CUgraphExec handle, CUstream stream)
     }
     NOTE("graph=%#zx nodes=%d kernels=%d stream=%#zx captured=%d", (size_t)graph, graph->count, launches, (size_t)stream,
          captures(stream));
-    return CUDA_SUCCESS;
-}
-
-CUresult cuGraphGetNodes(CUgraph handle, CUgraphNode *nodes, size_t *count)
-{
-    ENTER(WORKING);
-    struct graph *graph = (struct graph *)handle;
-    for (size_t i = 0; nodes && i < *count; i++)
-        nodes[i] = i < (size_t)graph->count ? (CUgraphNode)&graph->nodes[i] : NULL;
-    if (!nodes || *count > (size_t)graph->count)
-        *count = graph->count;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuGraphNodeGetType(CUgraphNode node, CUgraphNodeType *type)
-{
-    ENTER(WORKING);
-    static const CUgraphNodeType TYPES[] = {[LAUNCH] = CU_GRAPH_NODE_TYPE_KERNEL,
-                                            [COPY] = CU_GRAPH_NODE_TYPE_MEMCPY,
-                                            [SET] = CU_GRAPH_NODE_TYPE_MEMSET,
-                                            [MARK] = CU_GRAPH_NODE_TYPE_EMPTY};
-    *type = TYPES[((struct node *)node)->work];
-    return CUDA_SUCCESS;
-}
-
-// What a graph keeps alive. Graphs are never freed here, so neither are the objects that one retains.
-CUresult cuUserObjectCreate(CUuserObject *object, void *data, CUhostFn destroy, unsigned references, unsigned flags)
-{
-    *object = (CUuserObject)malloc(1);
-    return CUDA_SUCCESS;
-}
-
-CUresult cuUserObjectRelease(CUuserObject object, unsigned references)
-{
-    return CUDA_SUCCESS;
-}
-
-CUresult cuGraphRetainUserObject(CUgraph graph, CUuserObject object, unsigned references, unsigned flags)
-{
-    return CUDA_SUCCESS;
-}
-
-CUresult cuGraphReleaseUserObject(CUgraph graph, CUuserObject object, unsigned references)
-{
     return CUDA_SUCCESS;
 }
 
