@@ -31,6 +31,13 @@ _HOME = {
     "logistic_regression": "classics",
     "softmax_regression": "classics",
     "load": "saving",
+    "to_onnx": "export_onnx",
+    "to_c": "export_c",
+    "to_numpy_source": "export_numpy",
+    "from_sklearn": "convert_sklearn",
+    "to_sklearn": "convert_sklearn",
+    "from_torch": "convert_torch",
+    "to_torch": "convert_torch",
 }
 
 __all__ = list(_HOME)

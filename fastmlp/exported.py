@@ -1,0 +1,98 @@
+"""A fitted model as its predictions need it, for what writes it down elsewhere: export_onnx.py and its neighbours."""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from fastmlp.kernels import numpy_reference
+from fastmlp.kernels.network import Network, layer_views, slope_views
+
+from .choices import name_of
+from .flat_parameters import FlatParameters
+from .layered_network import LayeredNetwork
+
+
+class ExportedLayer(NamedTuple):
+    """W of shape (inputs, units), b, and learned slopes (0, 1 or units of them); the name of the activation.
+
+    ``sources`` are the layers whose outputs come in through W, one after the other, 0 being the network's inputs;
+    ``added`` is one whose outputs are added to z, or None.
+    """
+
+    W: np.ndarray
+    b: np.ndarray
+    slopes: np.ndarray
+    activation: str
+    sources: tuple[int, ...]
+    added: int | None
+
+
+class Exported(NamedTuple):
+    """A network, its parameters, and what is made of the last layer's outputs.
+
+    ``kind``: "outputs" as they are, "numbers" of a regressor, or classes: "binary", "multiclass", "multilabel", with
+    ``classes`` and, where the outputs are no probabilities, the ``targets`` (low, high) of their loss.
+    """
+
+    network: Network
+    parameters: np.ndarray
+    kind: str
+    classes: np.ndarray | None = None
+    targets: tuple[float, float] | None = None
+
+    @property
+    def sizes(self):
+        return self.network.sizes
+
+    @property
+    def layers(self):
+        """The ExportedLayers, views of the parameters."""
+        arrays = *layer_views(self.network, self.parameters), slope_views(self.network, self.parameters)
+        return [
+            ExportedLayer(W, b, slopes, activation, *_inputs_of(self.network, number))
+            for number, (W, b, slopes, activation) in enumerate(zip(*arrays, self.network.activations))
+        ]
+
+    def outputs(self, X):
+        """What the last layer gives, computed in float64."""
+        return numpy_reference.forward(self.network, self.parameters.astype(np.float64), np.asarray(X, np.float64))
+
+    def __str__(self):
+        return f"{'-'.join(map(str, self.sizes))} multilayer perceptron"
+
+
+def exported(model):
+    """The Exported of an MLP, MLPClassifier or MLPRegressor. Dropout and noise are for training, and left out.
+
+    Raises
+    ------
+    ValueError
+        If the model has no weights yet, or activations of one's own, which only Python knows.
+    TypeError
+        For anything else.
+    """
+    if isinstance(model, FlatParameters):
+        check_is_fitted(model)
+        network, parameters = model._network, model._current_parameters()
+    elif isinstance(model, LayeredNetwork):
+        network, parameters = model.network, model.parameters
+    else:
+        raise TypeError(
+            f"only fastmlp's MLP, MLPClassifier and MLPRegressor can be exported, not {type(model).__name__}."
+        )
+    own = [activation for activation in network.activations if not isinstance(activation, str)]
+    if own:
+        raise ValueError(f"{name_of(own[0])} is an activation of one's own: it cannot be exported.")
+    network, parameters = network._replace(bfloat16=False), parameters.copy()
+    if not hasattr(model, "classes_"):
+        return Exported(network, parameters, "numbers" if isinstance(model, FlatParameters) else "outputs")
+    kind = "multilabel" if model._label_type.startswith("multilabel") else model._label_type
+    return Exported(network, parameters, kind, model.classes_, model._targets)
+
+
+def _inputs_of(network, number):
+    skip = network.skips[number] if network.skips else None
+    if skip is None:
+        return (number,), None
+    return ((number, skip.source), None) if skip.weighted else ((number,), skip.source)
