@@ -102,7 +102,7 @@ def test_tables_know_every_activation():
 def test_onnx_runtime_gives_the_outputs(name):
     model = model_of(name)
     pytest.importorskip("onnx", reason="needs the package onnx")
-    assert_allclose(run_onnx(to_onnx(model), X)["outputs"], model.predict(X), rtol=1e-5, atol=1e-6)
+    assert_allclose(run_onnx(to_onnx(model), X)["outputs"], model.predict(X), rtol=1e-6, atol=1e-6)
 
 
 def test_onnx_in_double_precision(tmp_path):
@@ -121,14 +121,14 @@ def test_onnx_runtime_gives_labels_and_probabilities(labels, loss):
     model, rows = classifier(labels, loss), iris.data.astype("f4")
     found = run_onnx(to_onnx(model), rows)
     assert_array_equal(found["labels"], model.predict(rows))
-    assert_allclose(found["probabilities"], model.predict_proba(rows), rtol=1e-5, atol=1e-6)
+    assert_allclose(found["probabilities"], model.predict_proba(rows), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("columns", [1, 3])
 def test_onnx_runtime_gives_predictions_of_their_shape(columns):
     pytest.importorskip("onnx", reason="needs the package onnx")
     model = MLPRegressor(hidden_layer_sizes=(7,), max_iter=5, random_state=0).fit(X, X[:, :columns].squeeze())
-    assert_allclose(run_onnx(to_onnx(model), X)["predictions"], model.predict(X), rtol=1e-5, atol=1e-6)
+    assert_allclose(run_onnx(to_onnx(model), X)["predictions"], model.predict(X), rtol=1e-6, atol=1e-6)
 
 
 def compiled(text, folder, name="model", *flags):
@@ -173,7 +173,7 @@ def test_c_gives_what_python_gives(tmp_path):
     subprocess.run([compiler, "-std=c99", str(tmp_path / "main.c"), "-o", str(tmp_path / "main"), "-lm"], check=True)
     out = subprocess.run([tmp_path / "main"], capture_output=True, text=True).stdout
     found = np.array([line.split() for line in out.splitlines()], float)
-    assert_allclose(found[:, :3], model.predict_proba(rows), rtol=1e-5, atol=1e-6)
+    assert_allclose(found[:, :3], model.predict_proba(rows), rtol=1e-6, atol=1e-6)
     assert_array_equal(model.classes_[found[:, 3].astype(int)], model.predict(rows))
 
 

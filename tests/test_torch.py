@@ -27,7 +27,7 @@ def test_to_torch_and_back(name, dtype):
     model = MLP([Layer(6, hidden, 0.2), Layer(4, hidden), Layer(3, last)], loss, dtype=dtype, random_state=0).build(5)
     model.parameters[:] += rng.uniform(-0.3, 0.3, model.n_parameters)
     module, rows = to_torch(model), X.astype(dtype)
-    tolerance = {"rtol": 1e-5, "atol": 1e-6} if dtype == "float32" else {"rtol": 1e-12, "atol": 1e-14}
+    tolerance = {"rtol": 1e-6, "atol": 1e-6} if dtype == "float32" else {"rtol": 1e-12, "atol": 1e-14}
     assert_allclose(outputs(module, rows), model.predict(rows), **tolerance)
     again = from_torch(module)
     assert (again.dtype, again.loss) == (model.dtype, loss)
@@ -44,7 +44,7 @@ def test_from_torch_as_people_write_it():
     assert [layer.activation for layer in model.layers] == ["shared_prelu", "identity", "prelu", "logistic"]
     assert [layer.dropout for layer in model.layers] == [0.3, 0, 0, 0]
     assert (model.loss, model.alpha, model.backend) == ("binary_cross_entropy", 0.1, "numpy")
-    assert_allclose(model.predict(X), outputs(module), rtol=1e-5, atol=1e-6)
+    assert_allclose(model.predict(X), outputs(module), rtol=1e-6, atol=1e-6)
     before = model.parameters.copy()
     assert (model.fit(X, X[:, 0] > 0, 1).parameters != before).any()
 
@@ -60,7 +60,7 @@ def test_classifiers_go_to_torch():
     model = MLPClassifier(hidden_layer_sizes=(6,), max_iter=200, random_state=0, tol=1).fit(
         X, np.where(X[:, 0] > 0, "b", "a")
     )
-    assert_allclose(outputs(to_torch(model))[:, 0], model.predict_proba(X)[:, 1], rtol=1e-5, atol=1e-6)
+    assert_allclose(outputs(to_torch(model))[:, 0], model.predict_proba(X)[:, 1], rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("wrong, message", [
