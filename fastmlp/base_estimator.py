@@ -82,6 +82,8 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
         "init": [StrOptions(set(INITIALIZERS)), tuple, list],
         "skip": [Options(Integral, {0}), Interval(Integral, 2, None, closed="left")],
         "skip_weights": ["boolean"],
+        "n_layers": [Interval(Integral, 0, None, closed="left"), None],
+        "width": [Interval(Integral, 1, None, closed="left"), None],
     }
 
     # What a subclass says about its targets.
@@ -89,6 +91,10 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
     @abstractmethod
     def _validate_input(self, X, y, incremental, reset, classes):
         """(X, y) as given by the user -> (X, y) with y numeric, of one or two dimensions."""
+
+    def _weigh(self, y, sample_weight, incremental):
+        """Weights of rows, where something beside ``sample_weight`` weighs them."""
+        return sample_weight
 
     @abstractmethod
     def _loss_and_output(self):
@@ -131,7 +137,7 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
         self : object
             Ctrl-C ends a fit early with the weights so far, and with a warning.
         """
-        return self._fit(X, y, sample_weight, incremental=False)
+        return self._fit(X, y, sample_weight)
 
     def _check_solver(self):
         if self.solver == "lbfgs":
@@ -140,7 +146,9 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
             )
         return True
 
-    def _fit(self, X, y, sample_weight, incremental, classes=None):
+    def _fit(self, X, y, sample_weight, epochs=None, classes=None):
+        """``epochs``: of partial_fit, else None."""
+        incremental = epochs is not None
         before = dict(vars(self))
         with restored_on_error(self, before, BaseException):
             data = self._prepare(X, y, sample_weight, incremental, classes)
@@ -153,7 +161,7 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
             if self.solver == "lbfgs":
                 self._fit_lbfgs(kernels, *data[:3], interruption)
             else:
-                self._fit_stochastic(kernels, *data, incremental, interruption)
+                self._fit_stochastic(kernels, *data, epochs, interruption)
         return self
 
     def _prepare(self, X, y, sample_weight, incremental, classes):
@@ -161,15 +169,14 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
         self._validate_params()  # scikit-learn's wrapper leaves it out for a later partial_fit
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
-        hidden = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object)).tolist()
-        if any(not isinstance(width, Integral) or width <= 0 for width in hidden):
-            raise ValueError(f"hidden_layer_sizes must be > 0 and integers, got {hidden}.")
+        hidden = self._hidden_widths()
         self.backend_, _, self.backend_reason_ = backends.choose(self.backend)
         first_pass = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         X, y, sample_weight = map(to_host, (X, y, sample_weight))
         X, y = self._validate_input(X, y, incremental, first_pass, classes)
         sample_weight = check_weights(sample_weight, X, X.dtype)
         y = y.reshape(-1, 1) if y.ndim == 1 else y
+        sample_weight = self._weigh(y, sample_weight, incremental)
         self._random_state = check_random_state(self.random_state)
         self._set_network(X.shape[1], list(map(int, hidden)), y.shape[1], X.dtype, first_pass)
         self._make_writable()
@@ -186,6 +193,18 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
         if self.solver != "lbfgs" and self.batch_size != "auto" and self.batch_size > X.shape[0]:
             warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
         return X, y, sample_weight, held_out
+
+    def _hidden_widths(self):
+        """Units of the hidden layers, by whichever parameters say them."""
+        if self.n_layers is not None or self.width is not None:
+            layers, width = (
+                usual if given is None else given for given, usual in ((self.n_layers, 1), (self.width, 100))
+            )
+            return [int(width)] * layers
+        hidden = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object)).tolist()
+        if any(not isinstance(width, Integral) or width <= 0 for width in hidden):
+            raise ValueError(f"hidden_layer_sizes must be > 0 and integers, got {hidden}.")
+        return hidden
 
     def _set_network(self, n_inputs, hidden, n_outputs, dtype, first_pass):
         """The network that parameters and data ask for, with weights drawn anew or kept."""

@@ -16,7 +16,9 @@ from fastmlp.kernels.network import loss_row
 from fastmlp.kernels.rules import LOSSES
 
 from .base_estimator import BaseMLP
+from .checks import check_integer
 from .choices import check_loss
+from .class_weights import BALANCED_IN_PARTS, weigh_classes
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -96,6 +98,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         With k > 1 each layer also takes the outputs of the layer k below it (He et al. 2015).
     skip_weights : bool, default=True
         Whether they come through weights of their own; otherwise they are added, where widths are the same.
+    n_layers, width : int or None, default=None
+        Numbers that searches can vary. Where one is given there are ``n_layers`` hidden layers (1 if None) of ``width``
+        units (100 if None), whatever ``hidden_layer_sizes`` is.
+    class_weight : dict, 'balanced' or None, default=None
+        Weights of the classes, which multiply those of the rows, also where ``early_stopping`` scores them: {class:
+        weight}, 1 for those left out, or 'balanced' for n_rows / (n_classes * rows of the class). For several labels
+        per row a list of dicts {0: weight, 1: weight}, one for each. 'balanced' is not for ``partial_fit``.
     loss : 'cross_entropy', another loss, the result of ``make_loss`` or (function, derivative)
         With one that is for numbers ('squared_error' ...) the outputs are logistic, one for each class.
     target_values : (low, high), default=(0, 1)
@@ -143,6 +152,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         **BaseMLP._parameter_constraints,
         "loss": [StrOptions({"cross_entropy", *(name for name, row in LOSSES.items() if row.link is None)}), tuple],
         "target_values": [tuple, list],
+        "class_weight": [dict, StrOptions({"balanced"}), list, None],
     }
 
     def __init__(
@@ -184,6 +194,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         skip_weights=True,
         loss="cross_entropy",
         target_values=(0.0, 1.0),
+        n_layers=None,
+        width=None,
+        class_weight=None,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -221,6 +234,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.skip_weights = skip_weights
         self.loss = loss
         self.target_values = target_values
+        self.n_layers = n_layers
+        self.width = width
+        self.class_weight = class_weight
 
     def _validate_input(self, X, y, incremental, reset, classes):
         if incremental and _check_partial_fit_first_call(self, classes):
@@ -240,6 +256,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return X, targets
         low, high = self._targets
         return X, low + (high - low) * (targets.toarray() if issparse(targets) else targets)
+
+    def _weigh(self, y, sample_weight, incremental):
+        if self.class_weight is None:
+            return sample_weight
+        if incremental and isinstance(self.class_weight, str):
+            raise ValueError(BALANCED_IN_PARTS)
+        low, high = self._targets or (0, 1)
+        hits = (y.toarray() if issparse(y) else y) > (low + high) / 2
+        one_label = not self._label_type.startswith("multilabel")
+        return weigh_classes(self.class_weight, self.classes_, hits, one_label, sample_weight)
 
     def _target_range(self):
         try:
@@ -325,8 +351,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     @available_if(lambda estimator: estimator._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None, classes=None):
-        """One epoch over the given data, going on from the weights and the optimizer of the last one.
+    def partial_fit(self, X, y, sample_weight=None, classes=None, *, epochs=1):
+        """Some epochs over the given data, going on from the weights and the optimizer of the last call.
 
         Parameters
         ----------
@@ -334,13 +360,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             As in ``fit``.
         classes : array of shape (n_classes,), default=None
             All labels that will ever come. Needed in the first call, optional afterwards.
+        epochs : int, default=1
+            Passes over the rows, each in an order of its own.
 
         Returns
         -------
         self : object
-            Ctrl-C ends the epoch early and raises KeyboardInterrupt; the weights so far are kept.
+            Ctrl-C ends an epoch early and raises KeyboardInterrupt; the weights so far are kept.
         """
-        return self._fit(X, y, sample_weight, incremental=True, classes=classes)
+        return self._fit(X, y, sample_weight, check_integer("epochs", epochs, 1), classes)
 
     def predict(self, X):
         """Predicted classes, shape (n_samples,), or (n_samples, n_classes) of 0 and 1 for several labels per row."""

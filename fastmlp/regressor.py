@@ -12,7 +12,7 @@ from fastmlp.kernels.network import loss_row
 from fastmlp.kernels.rules import LOSSES
 
 from .base_estimator import BaseMLP
-from .checks import check_numeric
+from .checks import check_integer, check_numeric
 from .choices import check_loss
 
 
@@ -97,6 +97,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         With k > 1 each layer also takes the outputs of the layer k below it (He et al. 2015).
     skip_weights : bool, default=True
         Whether they come through weights of their own; otherwise they are added, where widths are the same.
+    n_layers, width : int or None, default=None
+        Numbers that searches can vary. Where one is given there are ``n_layers`` hidden layers (1 if None) of ``width``
+        units (100 if None), whatever ``hidden_layer_sizes`` is.
 
     Attributes
     ----------
@@ -176,6 +179,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         init="glorot_uniform",
         skip=0,
         skip_weights=True,
+        n_layers=None,
+        width=None,
     ):
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -212,6 +217,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.init = init
         self.skip = skip
         self.skip_weights = skip_weights
+        self.n_layers = n_layers
+        self.width = width
 
     def _validate_input(self, X, y, incremental, reset, classes):
         X, y = validate_data(
@@ -251,20 +258,22 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     @available_if(lambda estimator: estimator._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None):
-        """One epoch over the given data, going on from the weights and the optimizer of the last one.
+    def partial_fit(self, X, y, sample_weight=None, *, epochs=1):
+        """Some epochs over the given data, going on from the weights and the optimizer of the last call.
 
         Parameters
         ----------
         X, y, sample_weight
             As in ``fit``.
+        epochs : int, default=1
+            Passes over the rows, each in an order of its own.
 
         Returns
         -------
         self : object
-            Ctrl-C ends the epoch early and raises KeyboardInterrupt; the weights so far are kept.
+            Ctrl-C ends an epoch early and raises KeyboardInterrupt; the weights so far are kept.
         """
-        return self._fit(X, y, sample_weight, incremental=True)
+        return self._fit(X, y, sample_weight, check_integer("epochs", epochs, 1))
 
     def predict(self, X, mc_samples=None):
         """Predicted values, shape (n_samples,), or (n_samples, n_outputs) where y had several columns.

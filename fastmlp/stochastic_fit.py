@@ -36,7 +36,9 @@ class StochasticFit:
         solver = self.solver[0] if isinstance(self.solver, tuple) else self.solver
         return self.learning_rate == schedule and solver != "adam"
 
-    def _fit_stochastic(self, kernels, X, y, sample_weight, held_out, incremental, interruption):
+    def _fit_stochastic(self, kernels, X, y, sample_weight, held_out, epochs, interruption):
+        """``epochs``: of partial_fit, or None for as many as it takes."""
+        incremental = epochs is not None
         if self._training is None or not incremental:
             self._training = TrainingState.start(self._parameters, optimizer_of(self, self._network))
         if self._noise is not None and not self._training.seed:
@@ -46,14 +48,14 @@ class StochasticFit:
         n_rows = X.shape[0]
         batch_size = min(200 if self.batch_size == "auto" else self.batch_size, n_rows)
         if self.backend == "auto":
-            n_steps = -(-n_rows // batch_size) * (1 if incremental else self.max_iter)
+            n_steps = -(-n_rows // batch_size) * (epochs if incremental else self.max_iter)
             work = Work(self._network, int(batch_size), n_steps)
             self.backend_, kernels, self.backend_reason_ = choose_for(work, self._parameters)
         self.backend_reason_ += backends.kernels_of(
             self.backend_, self._network, self._training.optimizer, self._parameters.dtype, int(batch_size),
             penalty_of(self), self._noise, sample_weight is not None,
         )  # fmt: skip
-        epochs = Epochs(
+        run = Epochs(
             kernels, self._network, self._training, X, y, sample_weight, batch_size=int(batch_size),
             alpha=float(self.alpha), penalty=penalty_of(self),
             noise=self._noise and self._noise._replace(seed=self._training.seed),
@@ -61,8 +63,8 @@ class StochasticFit:
         )  # fmt: skip
         self.n_iter_ = 0
         try:
-            for _ in range(1 if incremental else self.max_iter):
-                self.loss_ = epochs.run()
+            for _ in range(epochs if incremental else self.max_iter):
+                self.loss_ = run.run()
                 self.n_iter_ += 1
                 self.t_ += n_rows
                 self.loss_curve_.append(self.loss_)
@@ -72,7 +74,7 @@ class StochasticFit:
                     self._best_parameters = self._parameters.copy()
                 if self._follows("invscaling"):
                     self._set_learning_rate(self._first_rate() / (self.t_ + 1) ** self.power_t)
-                if self._no_improvement_count > self.n_iter_no_change and self._is_over():
+                if self._no_improvement_count > self.n_iter_no_change and self._is_over() and not incremental:
                     break
             else:
                 if not incremental:

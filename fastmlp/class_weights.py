@@ -1,0 +1,45 @@
+"""Weights of rows by their class, as scikit-learn has them."""
+
+import numpy as np
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
+
+BALANCED_IN_PARTS = (
+    "class_weight='balanced' is not for partial_fit, which does not see all labels at once: take a dict, for instance "
+    "dict(zip(classes, sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, y=all_labels)))."
+)
+
+
+def weigh_classes(class_weight, classes, hits, one_label, sample_weight):
+    """Weights of rows times those of their classes.
+
+    Parameters
+    ----------
+    class_weight : dict, 'balanced', or a list of dicts for several labels per row
+        A class that a dict leaves out weighs 1. 'balanced': rows / (classes x rows of the class).
+    classes : ndarray of shape (n_classes,)
+    hits : bool ndarray of shape (n_rows, n_classes), or (n_rows, 1) for two classes
+        Which classes a row has.
+    one_label : bool
+        Whether each row has one of the classes; otherwise the weights of its labels' yes or no are multiplied.
+    sample_weight : ndarray of shape (n_rows,) or None
+
+    Raises
+    ------
+    ValueError
+        For a dict with other classes, and other things that scikit-learn refuses.
+    """
+    if one_label:
+        if isinstance(class_weight, dict) and (unknown := set(class_weight) - set(classes.tolist())):
+            names = ", ".join(map(repr, sorted(unknown, key=str)))
+            raise ValueError(f"class_weight names {names}, not among the classes: {', '.join(map(str, classes))}.")
+        numbers = hits[:, 0].astype(int) if hits.shape[1] == 1 else hits.argmax(axis=1)
+        if isinstance(class_weight, dict):
+            of_class = np.array([class_weight.get(label, 1.0) for label in classes.tolist()], float)
+        else:
+            of_class = compute_class_weight(class_weight, classes=classes, y=classes[numbers])
+        if not (np.isfinite(of_class).all() and (of_class >= 0).all()):
+            raise ValueError(f"weights of classes must be finite and not negative, got {class_weight}.")
+        weights = of_class[numbers]
+    else:
+        weights = compute_sample_weight(class_weight, hits.astype(int))
+    return weights if sample_weight is None else weights * sample_weight

@@ -1,0 +1,128 @@
+"""class_weight of the classifier, epochs of partial_fit, and the parameters that searches vary."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_iris
+from sklearn.model_selection import GridSearchCV
+from sklearn.utils.class_weight import compute_sample_weight
+
+from fastmlp import MLPClassifier, MLPRegressor, load
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+X, numbers = load_iris(return_X_y=True)
+X, numbers = X[20:], numbers[20:]  # 30, 50 and 50
+texts = np.array(["a", "b", "c"])[numbers]
+several = np.column_stack([numbers == 0, numbers > 0, X[:, 0] > 6]).astype(int)
+LABELS = {"numbers": numbers, "texts": texts, "two": texts == "a", "several": several}
+WEIGHTS = {
+    "numbers": {0: 2.0, 2: 0.5}, "texts": {"a": 3, "b": 0}, "two": {True: 5.0, False: 1},
+    "several": [{0: 1, 1: 2}, {0: 1, 1: 1}, {0: 3, 1: 0.5}],
+}  # fmt: skip
+
+
+def model(**params):
+    return MLPClassifier(**{"hidden_layer_sizes": (5,), "max_iter": 5, "random_state": 0} | params)
+
+
+def expected_weights(given, labels):
+    if isinstance(given, dict):
+        return np.array([given.get(label, 1) for label in labels.tolist()], float)
+    return compute_sample_weight(given, labels)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("kind", ["balanced", "given"])
+def test_classes_weigh_as_their_rows_would(labels, kind, solver, loss):
+    y, given = LABELS[labels], "balanced" if kind == "balanced" else WEIGHTS[labels]
+    rows = np.random.RandomState(0).uniform(0.5, 2, len(y))
+    found = model(class_weight=given, solver=solver, loss=loss).fit(X, y, sample_weight=rows)
+    wanted = model(solver=solver, loss=loss).fit(X, y, sample_weight=rows * expected_weights(given, y))
+    assert_array_equal(found.coefs_[0], wanted.coefs_[0])
+    plain = model(solver=solver, loss=loss).fit(X, y, sample_weight=rows)
+    assert not np.array_equal(found.coefs_[0], plain.coefs_[0])
+
+
+def test_they_count_where_early_stopping_scores():
+    options = {"early_stopping": True, "max_iter": 4}
+    found = model(class_weight="balanced", **options).fit(X, texts)
+    wanted = model(**options).fit(X, texts, sample_weight=compute_sample_weight("balanced", texts))
+    assert found.validation_scores_ == wanted.validation_scores_
+
+
+def test_parts_may_lack_classes():
+    given = {"a": 3.0, "c": 0.5}
+    found, wanted = model(class_weight=given), model()
+    for part in (slice(0, 40), slice(30, 130)):
+        found.partial_fit(X[part], texts[part], classes=["a", "b", "c"])
+        weights = expected_weights(given, texts[part])
+        wanted.partial_fit(X[part], texts[part], sample_weight=weights, classes=["a", "b", "c"])
+    assert_array_equal(found.coefs_[0], wanted.coefs_[0])
+
+
+def test_balanced_is_not_for_parts():
+    fresh = model(class_weight="balanced")
+    with pytest.raises(ValueError, match="'balanced' is not for partial_fit"):
+        fresh.partial_fit(X, texts, classes=["a", "b", "c"])
+    assert not hasattr(fresh, "coefs_")
+
+
+@pytest.mark.parametrize("wrong, message", [
+    ({"d": 1.0}, "class_weight names 'd', not among the classes: a, b, c"),
+    ({"a": -1.0}, "must be finite and not negative"), ({"a": np.nan}, "must be finite and not negative"),
+    ("even", "class_weight"), (3, "class_weight"), ([{0: 1}], "class_weight"),
+])  # fmt: skip
+def test_weights_that_are_none(wrong, message):
+    fitted = model().fit(X, texts)
+    before = fitted.coefs_[0].copy()
+    with pytest.raises(ValueError, match=message):
+        fitted.set_params(class_weight=wrong).fit(X, texts)
+    assert_array_equal(fitted.coefs_[0], before)
+
+
+def test_they_are_saved(tmp_path):
+    fitted = model(class_weight={"a": 2.0}).fit(X, texts)
+    fitted.save(tmp_path / "m")
+    again = load(tmp_path / "m")
+    assert again.class_weight == {"a": 2.0}
+    assert_array_equal(again.fit(X, texts).coefs_[0], fitted.coefs_[0])
+
+
+@pytest.mark.parametrize("kind, y, more", [
+    (MLPClassifier, texts, {"classes": ["a", "b", "c"]}), (MLPRegressor, X[:, 0], {}),
+])  # fmt: skip
+def test_epochs_of_a_part(kind, y, more):
+    """As many calls: where rows are shuffled, each epoch has an order of its own."""
+    options = {"hidden_layer_sizes": (5,), "batch_size": 20, "shuffle": False}
+    at_once = kind(**options, random_state=np.random.RandomState(0)).partial_fit(X, y, **more, epochs=3)
+    one_by_one = kind(**options, random_state=np.random.RandomState(0))
+    for _ in range(3):
+        one_by_one.partial_fit(X, y, **more)
+    assert_allclose(at_once.coefs_[0], one_by_one.coefs_[0], rtol=1e-12)
+    assert at_once.t_ == one_by_one.t_ == 3 * len(X)
+    assert len(at_once.loss_curve_) == 3
+    for wrong in (0, 1.5, None, True):
+        with pytest.raises(ValueError, match="epochs must be an integer of at least 1"):
+            at_once.partial_fit(X, y, epochs=wrong)
+
+
+def test_widths_by_numbers():
+    def sizes(**params):
+        return MLPRegressor(hidden_layer_sizes=(3, 4), max_iter=1, **params).fit(X, X[:, 0])._network.sizes
+
+    assert sizes() == (4, 3, 4, 1)
+    assert sizes(n_layers=2, width=7) == (4, 7, 7, 1)
+    assert sizes(width=7) == (4, 7, 1)
+    assert sizes(n_layers=3) == (4, 100, 100, 100, 1)
+    assert sizes(n_layers=0) == (4, 1)
+    for wrong in ({"n_layers": -1}, {"width": 0}, {"width": 2.5}, {"n_layers": "2"}):
+        with pytest.raises(ValueError, match="must be"):
+            sizes(**wrong)
+
+
+def test_a_search_varies_them():
+    search = GridSearchCV(model(), {"n_layers": [1, 2], "width": [3, 6]}, cv=2, n_jobs=2).fit(X, texts)
+    assert search.best_estimator_._network.sizes[1] in (3, 6)
+    assert len(search.cv_results_["params"]) == 4
