@@ -17,8 +17,10 @@ from fastmlp.kernels.rules import ACTIVATIONS
 
 from . import backends, lbfgs
 from .architecture import SCIKIT_SCHEDULES, SOLVERS, network_of, noise_of, optimizer_of, penalty_of
+from .callbacks import NO_CALLBACKS, Callbacks
 from .checks import check_integer, check_weights
 from .device_rows import to_host
+from .evaluation import Evaluation
 from .flat_parameters import FlatParameters
 from .initialization import INITIALIZERS, check_init, initial_parameters
 from .interruption import Interruption
@@ -120,7 +122,7 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
     # Fitting.
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, *, eval_set=None, eval_names=None, eval_metric=None, callbacks=None):
         """Fit the network to X and y.
 
         Parameters
@@ -131,13 +133,29 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows in the loss; a zero weight equals an absent row.
+        eval_set : (X, y), (X, y, sample_weight), or a list of such, default=None
+            Rows to score after each epoch, into ``evals_result_``: {name: {metric: scores}}. With ``early_stopping``
+            the first set is watched, by the first metric, and no rows are held out. Not for 'lbfgs'.
+        eval_names : list of str, default=None
+            Of the sets; None calls them 'validation_0', 'validation_1' ...
+        eval_metric : str, callable or list, default=None
+            Names of scikit-learn's scorers ('accuracy', 'neg_log_loss', 'r2' ...), or functions (estimator, X, y) ->
+            float; more is better. None is what ``score`` gives.
+        callbacks : fastmlp.Callback, function (model, epoch, results), or a list, default=None
+            Called between epochs; what returns a true value ends the fit. Not for 'lbfgs'.
 
         Returns
         -------
         self : object
             Ctrl-C ends a fit early with the weights so far, and with a warning.
         """
-        return self._fit(X, y, sample_weight)
+        callbacks = Callbacks(callbacks, self)
+        if eval_set is None and not (eval_names is None and eval_metric is None):
+            raise ValueError("eval_names and eval_metric need an eval_set.")
+        evaluation = None if eval_set is None else Evaluation(self, eval_set, eval_names, eval_metric)
+        if self.solver == "lbfgs" and (evaluation is not None or callbacks):
+            raise ValueError("eval_set and callbacks are for stochastic solvers: 'lbfgs' has no epochs.")
+        return self._fit(X, y, sample_weight, callbacks=callbacks, evaluation=evaluation)
 
     def _check_solver(self):
         if self.solver == "lbfgs":
@@ -146,25 +164,26 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
             )
         return True
 
-    def _fit(self, X, y, sample_weight, epochs=None, classes=None):
+    def _fit(self, X, y, sample_weight, epochs=None, classes=None, callbacks=NO_CALLBACKS, evaluation=None):
         """``epochs``: of partial_fit, else None."""
         incremental = epochs is not None
         before = dict(vars(self))
         with restored_on_error(self, before, BaseException):
-            data = self._prepare(X, y, sample_weight, incremental, classes)
+            holds_out = self.early_stopping and self.solver != "lbfgs" and evaluation is None
+            data = self._prepare(X, y, sample_weight, incremental, classes, holds_out)
         kernels = backends.choose(self.backend).module
         # Where weights were drawn anew the old ones are still whole, if something fails that is neither divergence nor
         # Ctrl-C: no memory, no stdout to print to.
         drawn_anew = self._parameters is not before.get("_parameters")
         guard = restored_on_error(self, before, Exception) if drawn_anew else nullcontext()
-        with guard, ThreadLimit(self.n_jobs), Interruption() as interruption:
+        with guard, ThreadLimit(self.n_jobs), Interruption() as interruption, callbacks:
             if self.solver == "lbfgs":
                 self._fit_lbfgs(kernels, *data[:3], interruption)
             else:
-                self._fit_stochastic(kernels, *data, epochs, interruption)
+                self._fit_stochastic(kernels, *data, epochs, interruption, callbacks, evaluation)
         return self
 
-    def _prepare(self, X, y, sample_weight, incremental, classes):
+    def _prepare(self, X, y, sample_weight, incremental, classes, holds_out):
         """Check everything and draw initial weights. Returns (X, y, sample_weight, rows held out) for the kernels."""
         self._validate_params()  # scikit-learn's wrapper leaves it out for a later partial_fit
         if self.early_stopping and incremental:
@@ -188,7 +207,7 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
             raise ValueError(f"y contains values too large for {dtype}: scale it, or pass X in float64.")
         sample_weight = None if sample_weight is None else sample_weight.astype(dtype, copy=False)
         held_out = None
-        if self.early_stopping and self.solver != "lbfgs":
+        if holds_out:
             X, y, sample_weight, held_out = self._hold_out(X, y, sample_weight)
         if self.solver != "lbfgs" and self.batch_size != "auto" and self.batch_size > X.shape[0]:
             warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")

@@ -6,6 +6,7 @@ from sklearn.exceptions import ConvergenceWarning
 from tqdm import tqdm
 
 from . import backends, lbfgs
+from .callbacks import Callbacks
 from .checks import check_integer
 from .cost_model import Work
 from .device_rows import to_host
@@ -82,7 +83,7 @@ class MLP(TrainedNetwork):
     """
 
     def fit(self, X, y, epochs=10, batch_size=32, *, shuffle=True, sample_weight=None, validation_data=None,
-            patience=None, monitor=False, progress=False):  # fmt: skip
+            patience=None, monitor=False, progress=False, callbacks=None):  # fmt: skip
         """Train for some more epochs; a later call goes on where this one stopped, optimizer state included.
 
         Parameters
@@ -109,6 +110,8 @@ class MLP(TrainedNetwork):
             prediction of each layer.
         progress : bool, default=False
             Whether to show a progress bar on stderr.
+        callbacks : fastmlp.Callback, function (model, epoch, results), or a list, default=None
+            Called between epochs; what returns a true value ends the fit.
 
         Returns
         -------
@@ -117,6 +120,7 @@ class MLP(TrainedNetwork):
             warning.
         """
         check_integer("epochs", epochs, 1)
+        callbacks = Callbacks(callbacks, self)
         X, y, sample_weight = self._rows(X, y, sample_weight)
         batch_size = X.shape[0] if batch_size is None else min(check_integer("batch_size", batch_size, 1), X.shape[0])
         held_out = None
@@ -151,15 +155,19 @@ class MLP(TrainedNetwork):
                 stopping.note(self.history["validation_loss"][-1])
             if watched is not None:
                 watched.note()
+            callbacks.after_epoch(lambda: {name: curve[-1] for name, curve in curves(self.history).items()})
             if progress:
                 last = {name: f"{curve[-1]:.4g}" for name, curve in curves(self.history).items()}
                 bar.set_postfix(last, refresh=False)
 
         self.interrupted, diverged = False, False
-        with bar, ThreadLimit(self.n_jobs), Interruption() as interruption:
+        with bar, ThreadLimit(self.n_jobs), Interruption() as interruption, callbacks:
             try:
                 if self.optimizer == "lbfgs":
-                    self._fit_lbfgs(X, y, sample_weight, epochs, interruption, after_epoch, bar.update, stopping)
+                    self._fit_lbfgs(
+                        X, y, sample_weight, epochs, interruption, after_epoch, bar.update,
+                        lambda: stopping.is_over or callbacks.stop,
+                    )  # fmt: skip
                 else:
                     self._kernels = backends.kernels_of(
                         self.backend, self._network, self.optimizer, self.dtype, batch_size, self._penalty,
@@ -171,8 +179,9 @@ class MLP(TrainedNetwork):
                         shuffle=self._shuffled if shuffle else None, interruption=interruption, on_rows=bar.update,
                     )  # fmt: skip
                     for _ in range(epochs):
+                        callbacks.before_epoch()
                         after_epoch(run.run())
-                        if stopping.is_over:
+                        if stopping.is_over or callbacks.stop:
                             break
                 if interruption.requested:  # in the last moment
                     raise Interrupted
@@ -199,14 +208,14 @@ class MLP(TrainedNetwork):
             remedy += f", or lower the learning rate (now {self.optimizer.learning_rate:g})"
         warnings.warn(f"Training diverged {where} are kept. {remedy}.", ConvergenceWarning)
 
-    def _fit_lbfgs(self, X, y, sample_weight, max_iter, interruption, after_epoch, update, stopping):
+    def _fit_lbfgs(self, X, y, sample_weight, max_iter, interruption, after_epoch, update, is_over):
         self._state.drop_epoch_in_progress()
 
         def on_iteration(loss):
-            after_epoch(loss)
             self._state.epoch += 1
+            after_epoch(loss)
             update(1)
-            return stopping.is_over
+            return is_over()
 
         result = lbfgs.fit_lbfgs(
             self._backend.module, self._network, self._state.parameters, X, y, sample_weight, self.alpha,

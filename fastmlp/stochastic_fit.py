@@ -36,7 +36,9 @@ class StochasticFit:
         solver = self.solver[0] if isinstance(self.solver, tuple) else self.solver
         return self.learning_rate == schedule and solver != "adam"
 
-    def _fit_stochastic(self, kernels, X, y, sample_weight, held_out, epochs, interruption):
+    def _fit_stochastic(
+        self, kernels, X, y, sample_weight, held_out, epochs, interruption, callbacks, evaluation
+    ):  # fmt: skip
         """``epochs``: of partial_fit, or None for as many as it takes."""
         incremental = epochs is not None
         if self._training is None or not incremental:
@@ -62,18 +64,25 @@ class StochasticFit:
             shuffle=self._shuffled if self.shuffle else None, interruption=interruption,
         )  # fmt: skip
         self.n_iter_ = 0
+        if evaluation is not None:
+            self.evals_result_ = evaluation.results
+        elif not incremental and hasattr(self, "evals_result_"):
+            del self.evals_result_
         try:
             for _ in range(epochs if incremental else self.max_iter):
+                callbacks.before_epoch()
                 self.loss_ = run.run()
                 self.n_iter_ += 1
                 self.t_ += n_rows
                 self.loss_curve_.append(self.loss_)
                 if self.verbose:
                     print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
-                if self._note_progress(held_out):
+                if self._note_progress(self._score_of(held_out, evaluation)):
                     self._best_parameters = self._parameters.copy()
                 if self._follows("invscaling"):
                     self._set_learning_rate(self._first_rate() / (self.t_ + 1) ** self.power_t)
+                if callbacks.after_epoch(lambda: {"loss": self.loss_} | (evaluation.last() if evaluation else {})):
+                    break
                 if self._no_improvement_count > self.n_iter_no_change and self._is_over() and not incremental:
                     break
             else:
@@ -113,14 +122,21 @@ class StochasticFit:
         validation[1] = self._decode(validation[1])
         return X, y, train[2], validation
 
-    def _note_progress(self, held_out):
+    def _score_of(self, held_out, evaluation):
+        """What early stopping watches, or None where it watches the loss."""
+        if evaluation is not None:
+            evaluation.note()
+        if not self.early_stopping:
+            return None
+        return evaluation.watched if held_out is None else self._score(*held_out)
+
+    def _note_progress(self, score):
         """Count epochs without improvement. True where the validation score is the best so far."""
-        if held_out is None:
+        if score is None:
             improved = self.loss_ <= self.best_loss_ - self.tol
             self.best_loss_ = min(self.best_loss_, self.loss_)
             is_best = False
         else:
-            score = self._score(*held_out)
             self.validation_scores_.append(score)
             if self.verbose:
                 print(f"Validation score: {score:f}")

@@ -1,0 +1,116 @@
+"""What a fit calls between epochs: a user's own functions, checkpoints, a progress bar."""
+
+from .checks import check_integer
+from .saving import check_destination
+
+
+class Callback:
+    """Base of callbacks: a subclass overrides what it needs. ``model`` is the one that is being fitted.
+
+    ``epoch`` counts from 1 in each fit ('lbfgs': iterations). ``results`` is what is known after an epoch: 'loss',
+    'validation_loss' of an MLP with validation data, and '<name>-<metric>' of an estimator's ``eval_set``.
+    """
+
+    def before_epoch(self, model, epoch):
+        """Called before each epoch, but not for 'lbfgs'."""
+
+    def after_epoch(self, model, epoch, results):
+        """Called after each epoch; what is true ends the fit."""
+
+    def after_fit(self, model):
+        """Called in the end, however it comes."""
+
+
+class Checkpoint(Callback):
+    """Save the model every few epochs, and in the end; the file is always whole.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file that ``fastmlp.load`` reads. An MLP goes on from it bit for bit.
+    every : int, default=1
+        Epochs from one to the next.
+    """
+
+    def __init__(self, path, every=1):
+        check_destination(path)
+        self.path, self.every = path, check_integer("every", every, 1)
+        self._saved = None
+
+    def after_epoch(self, model, epoch, results):
+        self._saved = epoch
+        if epoch % self.every == 0:
+            model.save(self.path)
+
+    def after_fit(self, model):
+        if self._saved is not None and self._saved % self.every:
+            model.save(self.path)
+
+
+class Progress(Callback):
+    """A progress bar on stderr, of epochs, with the latest results."""
+
+    def __init__(self, epochs=None):
+        self.epochs, self._bar = epochs, None
+
+    def after_epoch(self, model, epoch, results):
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=self.epochs, unit=" epochs")
+        self._bar.set_postfix({name: f"{value:.4g}" for name, value in results.items()}, refresh=False)
+        self._bar.update()
+
+    def after_fit(self, model):
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class _Function(Callback):
+    def __init__(self, function):
+        self.after_epoch = function
+
+
+class Callbacks:
+    """Some Callbacks, or functions that stand for their ``after_epoch``, as one; a context that ends with the fit.
+
+    Raises
+    ------
+    TypeError
+        For anything else.
+    """
+
+    def __init__(self, given, model):
+        given = () if given is None else given if isinstance(given, (list, tuple)) else [given]
+        for one in given:
+            if isinstance(one, type) or not (isinstance(one, Callback) or callable(one)):
+                raise TypeError(f"callbacks must be fastmlp.Callback objects or functions, got {one!r}.")
+        self._all = [one if isinstance(one, Callback) else _Function(one) for one in given]
+        self._model, self._epoch, self.stop = model, 0, False
+
+    def __bool__(self):
+        return bool(self._all)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        for one in self._all:
+            one.after_fit(self._model)
+
+    def before_epoch(self):
+        for one in self._all:
+            one.before_epoch(self._model, self._epoch + 1)
+
+    def after_epoch(self, results):
+        """``results()`` is asked for where somebody is there to hear. Returns whether the fit is to end."""
+        self._epoch += 1
+        if self._all:
+            found = results()
+            wishes = [one.after_epoch(self._model, self._epoch, found) for one in self._all]
+            self.stop = any(wish is not None and bool(wish) for wish in wishes)
+        return self.stop
+
+
+NO_CALLBACKS = Callbacks((), None)

@@ -1,0 +1,209 @@
+"""Callbacks between epochs, and scores of rows that a fit does not learn from."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_iris
+from sklearn.metrics import balanced_accuracy_score, log_loss
+from sklearn.model_selection import train_test_split
+
+from fastmlp import MLP, Callback, Checkpoint, Layer, MLPClassifier, MLPRegressor, Progress, load
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+iris = load_iris()
+X, X_held, y, y_held = train_test_split(iris.data, iris.target, random_state=0)
+LATE = {"max_iter": 6, "n_iter_no_change": np.inf, "random_state": 0}
+
+
+class Diary(Callback):
+    """All that happens."""
+
+    def __init__(self, end=None):
+        self.notes, self.end = [], end
+
+    def before_epoch(self, model, epoch):
+        self.notes.append(("before", epoch))
+
+    def after_epoch(self, model, epoch, results):
+        self.notes.append(("after", epoch, dict(results)))
+        return epoch == self.end
+
+    def after_fit(self, model):
+        self.notes.append("end")
+
+
+def mlp(optimizer="adam"):
+    layers = [Layer(5, "tanh"), Layer(3, "softmax")]
+    return MLP(layers, "categorical_cross_entropy", optimizer, random_state=0, dtype="float64")
+
+
+@pytest.mark.parametrize("end", [None, 2])
+def test_estimators_call_what_they_are_given(end):
+    diary, heard = Diary(end), []
+    model = MLPClassifier(**LATE)
+    model.fit(X, y, callbacks=[diary, lambda model, epoch, results: heard.append((model.n_iter_, epoch))])
+    n = end or 6
+    assert model.n_iter_ == n
+    assert heard == [(epoch, epoch) for epoch in range(1, n + 1)]
+    assert [note[:2] for note in diary.notes[:-1]] == [(w, e) for e in range(1, n + 1) for w in ("before", "after")]
+    assert [note[2] for note in diary.notes[1:-1:2]] == [{"loss": loss} for loss in model.loss_curve_]
+    assert diary.notes[-1] == "end"
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("end", [None, 3])
+def test_an_mlp_calls_what_it_is_given(optimizer, end):
+    diary = Diary(end)
+    model = mlp(optimizer).fit(X, y, 5, callbacks=diary, validation_data=(X_held, y_held))
+    after = [note for note in diary.notes if note[0] == "after"]
+    assert [epoch for _, epoch, _ in after] == list(range(1, (end or 5) + 1))
+    assert [results for *_, results in after] == [
+        {"loss": loss, "validation_loss": held}
+        for loss, held in zip(model.history["loss"], model.history["validation_loss"])
+    ]
+    assert model.epoch == (end or 5)
+    assert [note[1] for note in diary.notes if note[0] == "before"] == (
+        [] if optimizer == "lbfgs" else list(range(1, (end or 5) + 1))
+    )
+    assert diary.notes[-1] == "end"
+
+
+def test_callbacks_change_nothing_by_themselves():
+    plain, heard = MLPClassifier(**LATE).fit(X, y), MLPClassifier(**LATE).fit(X, y, callbacks=Diary())
+    assert_array_equal(plain.coefs_[0], heard.coefs_[0])
+    assert_array_equal(mlp().fit(X, y, 3).parameters, mlp().fit(X, y, 3, callbacks=Diary()).parameters)
+
+
+def test_a_callback_may_set_the_rate():
+    def halve(model, epoch, results):
+        model.optimizer = model.optimizer._replace(learning_rate=model.optimizer.learning_rate / 2)
+
+    model = mlp()
+    rate = model.optimizer.learning_rate
+    assert model.fit(X, y, 3, callbacks=halve).optimizer.learning_rate == rate / 8
+
+
+@pytest.mark.parametrize("kind", ["estimator", "mlp"])
+def test_one_that_raises_ends_the_fit(kind):
+    diary = Diary()
+
+    def fail(model, epoch, results):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        if kind == "mlp":
+            mlp().fit(X, y, 3, callbacks=[diary, fail])
+        else:
+            MLPClassifier(**LATE).fit(X, y, callbacks=[diary, fail])
+    assert diary.notes[-1] == "end"
+
+
+def test_an_mlp_goes_on_from_its_checkpoint_bit_for_bit(tmp_path):
+    """As if the process had died in the fifth epoch."""
+
+    def die(model, epoch, results):
+        if epoch == 5:
+            raise MemoryError
+
+    whole = mlp().fit(X, y, 9)
+    with pytest.raises(MemoryError):
+        mlp().fit(X, y, 9, callbacks=[die, Checkpoint(tmp_path / "m", every=2)])
+    again = load(tmp_path / "m")
+    assert again.epoch == 4
+    assert_array_equal(again.fit(X, y, 5).parameters, whole.parameters)
+    assert again.history == whole.history
+
+
+def test_a_checkpoint_has_the_end_too(tmp_path):
+    model = MLPClassifier(**LATE)
+    saved = []
+    keep = Checkpoint(tmp_path / "m", every=4)
+    model.fit(X, y, callbacks=[keep, lambda model, epoch, results: saved.append((tmp_path / "m").exists())])
+    assert saved == [False, False, False, True, True, True]
+    assert_array_equal(load(tmp_path / "m").coefs_[0], model.coefs_[0])
+    for wrong in (0, 1.5):
+        with pytest.raises(ValueError, match="every must be"):
+            Checkpoint(tmp_path / "m", every=wrong)
+    with pytest.raises(OSError, match="does not exist"):
+        Checkpoint(tmp_path / "none" / "m")
+
+
+def test_a_bar_of_progress(capsys):
+    MLPClassifier(**LATE).fit(X, y, callbacks=Progress(6))
+    shown = capsys.readouterr().err
+    assert "6/6" in shown
+    assert "loss=" in shown
+
+
+@pytest.mark.parametrize("wrong", [3, "loss", [None], Diary, [3, Diary()]])
+def test_callbacks_that_are_none(wrong):
+    for call in (lambda: mlp().fit(X, y, 1, callbacks=wrong), lambda: MLPClassifier().fit(X, y, callbacks=wrong)):
+        with pytest.raises(TypeError, match=r"callbacks must be fastmlp\.Callback objects or functions, got"):
+            call()
+
+
+def test_sets_are_scored_after_each_epoch():
+    def balanced(estimator, X, y, sample_weight=None):
+        return balanced_accuracy_score(y, estimator.predict(X), sample_weight=sample_weight)
+
+    scores = []
+    model = MLPClassifier(**LATE).fit(
+        X, y, eval_set=[(X_held, y_held), (X, y, np.arange(len(y)))], eval_names=["held", "own"],
+        eval_metric=["accuracy", "neg_log_loss", balanced],
+        callbacks=lambda model, epoch, results: scores.append((results, model.score(X_held, y_held))),
+    )  # fmt: skip
+    assert set(model.evals_result_) == {"held", "own"}
+    assert list(model.evals_result_["own"]) == ["accuracy", "neg_log_loss", "balanced"]
+    assert model.evals_result_["held"]["accuracy"] == [score for _, score in scores]
+    assert [results["held-accuracy"] for results, _ in scores] == [score for _, score in scores]
+    last = log_loss(y, model.predict_proba(X), sample_weight=np.arange(len(y)))
+    assert_allclose(model.evals_result_["own"]["neg_log_loss"][-1], -last)
+    assert_array_equal(model.coefs_[0], MLPClassifier(**LATE).fit(X, y).coefs_[0])
+    assert not hasattr(model.fit(X, y), "evals_result_")
+
+
+@pytest.mark.filterwarnings("ignore:.*sample_weight.*")
+@pytest.mark.parametrize("metric", [None, "neg_mean_absolute_error"])
+def test_early_stopping_watches_them_and_restores_the_best(metric, tmp_path):
+    """No rows are held out."""
+    target, held = iris.data[:100, 0], iris.data[100:, 0]
+    options = {"hidden_layer_sizes": (30,), "learning_rate_init": 0.05, "n_iter_no_change": 5, "random_state": 0}
+    best = []
+    model = MLPRegressor(early_stopping=True, max_iter=400, **options).fit(
+        iris.data[:100, 1:], target, eval_set=(iris.data[100:, 1:], held), eval_metric=metric,
+        callbacks=lambda model, epoch, results: best.append(model.coefs_[0].copy()),
+    )  # fmt: skip
+    (curves,) = model.evals_result_.values()
+    (scores,) = curves.values()
+    assert model.validation_scores_ == scores
+    assert len(scores) == model.n_iter_ < 400
+    assert model.best_validation_score_ == max(scores)
+    assert_array_equal(model.coefs_[0], best[int(np.argmax(scores))])
+    plain = MLPRegressor(max_iter=1, **options).fit(iris.data[:100, 1:], target)
+    assert model.loss_curve_[0] == plain.loss_curve_[0]
+    model.save(tmp_path / "m")
+    assert load(tmp_path / "m").evals_result_ == model.evals_result_
+
+
+@pytest.mark.parametrize("wrong, message", [
+    ({"eval_set": X_held}, "eval_set must be"), ({"eval_set": [X_held, y_held]}, "eval_set must be"),
+    ({"eval_set": (X_held,)}, "eval_set must be"), ({"eval_set": (X_held, y)}, "inconsistent numbers"),
+    ({"eval_set": (X_held[:0], y_held[:0])}, "a set without rows"), ({"eval_set": []}, "eval_names must be 0"),
+    ({"eval_set": (X_held, y_held), "eval_names": ["a", "b"]}, "eval_names must be 1"),
+    ({"eval_set": [(X, y)] * 2, "eval_names": ["a", "a"]}, "eval_names must be 2 different"),
+    ({"eval_set": (X_held, y_held), "eval_metric": "goodness"}, "goodness"),
+    ({"eval_set": (X_held, y_held), "eval_metric": 3}, "eval_metric must be"),
+    ({"eval_metric": "accuracy"}, "need an eval_set"), ({"eval_set": (X_held[:, :2], y_held)}, "features"),
+])  # fmt: skip
+def test_sets_that_are_none(wrong, message):
+    model = MLPClassifier(**LATE).fit(X, y)
+    before = model.coefs_[0].copy()
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, y, **wrong)
+    assert_array_equal(model.coefs_[0], before)
+
+
+@pytest.mark.parametrize("given", [{"eval_set": (X_held, y_held)}, {"callbacks": Diary()}])
+def test_lbfgs_has_no_epochs(given):
+    with pytest.raises(ValueError, match="'lbfgs' has no epochs"):
+        MLPClassifier(solver="lbfgs").fit(X, y, **given)
