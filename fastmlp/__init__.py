@@ -25,6 +25,8 @@ _HOME = {
     "make_schedule": "choices",
     "check_gradients": "inspection",
     "dead_units": "inspection",
+    "input_gradient": "input_gradients",
+    "jacobian": "input_gradients",
     "Perceptron": "classics",
     "Adaline": "classics",
     "linear_regression": "classics",

@@ -338,7 +338,8 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
                 "mc_samples needs an estimator fitted with dropout or noise: every pass would be the same."
             )
         X = self._checked(X)
-        kernels, noise = backends.choose(self.backend).module, self._noise._replace(seed=self._training.seed)
+        seed = 0 if self._training is None else self._training.seed
+        kernels, noise = backends.choose(self.backend).module, self._noise._replace(seed=seed)
         with ThreadLimit(self.n_jobs):
             return sample_rows(kernels, self._network, self._current_parameters(), X, noise, mc_samples, transform)
 

@@ -24,8 +24,8 @@ def _torch():
 def to_torch(model):
     """A model as a torch.nn.Sequential of Linear and activations, in eval mode and in the dtype of the weights.
 
-    It gives what the last layer gives, probabilities included. Losses of logits, as torch has them, want the module
-    without its last activation, ``module[:-1]``.
+    It gives what the last layer gives. Losses of logits, as torch has them, want the module without the activation in
+    the end, ``module[:-1]``.
 
     Parameters
     ----------
@@ -65,7 +65,8 @@ def from_torch(module, loss=None, **params):
     Parameters
     ----------
     module : torch.nn.Sequential
-        Of Linear, each perhaps followed by an activation and by Dropout; Flatten may come first.
+        Of Linear, each perhaps followed by an activation and by Dropout; Flatten may come first, and parts may be
+        Sequential themselves. All of torch's own classes, and without hooks.
     loss : str, default=None
         For later training. None: the cross-entropy of a last Softmax or Sigmoid, else 'squared_error'.
     **params
@@ -84,20 +85,20 @@ def from_torch(module, loss=None, **params):
         For anything else in the module; the message names it.
     """
     torch = _torch()
-    if not isinstance(module, torch.nn.Sequential):
+    if type(module) is not torch.nn.Sequential:
         raise ValueError(f"from_torch takes a torch.nn.Sequential, not {type(module).__name__}.")
     layers = []
-    for part in module:
-        if isinstance(part, torch.nn.Linear):
+    for part in _parts(torch, module):
+        if type(part) is torch.nn.Linear:
             if layers and part.in_features != layers[-1]["linear"].out_features:
                 above = layers[-1]["linear"].out_features
                 raise ValueError(f"{part} takes {part.in_features} inputs, but the layer before has {above} outputs.")
             layers.append({"linear": part, "activation": None, "slopes": None, "dropout": 0.0})
-        elif isinstance(part, torch.nn.Flatten) and not layers:
+        elif type(part) is torch.nn.Flatten and not layers and (part.start_dim, part.end_dim) == (1, -1):
             continue
         elif not layers:
             raise ValueError(f"the first layer must be torch.nn.Linear, got {part}.")
-        elif isinstance(part, torch.nn.Dropout) and not layers[-1]["dropout"]:
+        elif type(part) is torch.nn.Dropout and not layers[-1]["dropout"]:
             layers[-1]["dropout"] = part.p
         elif layers[-1]["activation"] is None and not layers[-1]["dropout"]:
             layers[-1]["activation"], layers[-1]["slopes"] = _activation(torch, part, layers[-1]["linear"])
@@ -122,14 +123,31 @@ def from_torch(module, loss=None, **params):
     return model
 
 
+def _parts(torch, module):
+    """Modules in their order; a Sequential in it by its parts, Identity left out."""
+    for part in module:
+        if part._forward_hooks or part._forward_pre_hooks:
+            raise ValueError(
+                f"{part} has hooks, which may change what it gives (remove those of pruning and weight norm)."
+            )
+        if type(part) is torch.nn.Sequential:
+            yield from _parts(torch, part)
+        elif type(part) is not torch.nn.Identity:
+            yield part
+
+
 def _numbers(tensor):
+    if not tensor.is_floating_point():
+        raise ValueError(f"weights must be real numbers, not {tensor.dtype}.")
     return tensor.detach().cpu().double().numpy()
 
 
 def _activation(torch, part, linear):
     """(name, learned slopes or None) of a module."""
-    if isinstance(part, torch.nn.PReLU):
+    if type(part) is torch.nn.PReLU:
         slopes = _numbers(part.weight)
+        if slopes.size not in (1, linear.out_features):
+            raise ValueError(f"{part} has slopes for {slopes.size} units, the layer before has {linear.out_features}.")
         return "shared_prelu" if slopes.size == 1 and linear.out_features > 1 else "prelu", slopes
     for name, (kind, given) in ACTIVATIONS.items():
         if type(part) is getattr(torch.nn, kind):

@@ -1,14 +1,15 @@
 """Models as one file of C99, for machines without Python: no allocation, no library but the C one."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 
+from fastmlp.kernels import numpy_reference
 from fastmlp.kernels.network import layer_views
 
 from . import __version__
 from .exported import exported
+from .saving import write_whole
 
 # Of a name in ACTIVATIONS: an expression of z, a float, and of ``slope`` where one was learned.
 ACTIVATIONS = {
@@ -42,6 +43,8 @@ HEAD = """\
    -D{upper}_SELF_TEST it is a program that checks itself, and exits with 0 where all is right.{int8} */
 #include <math.h>
 #include <stddef.h>
+
+void {name}_predict(const float x[{n_inputs}], float outputs[{n_outputs}]);
 """
 ACCUMULATE = """
 /* y += x W, of {kind} in rows. */
@@ -64,6 +67,7 @@ SOFTMAX = """\
     }}
 """
 CLASS = """
+int {name}_class(const float x[{n_inputs}]);
 int {name}_class(const float x[{n_inputs}])
 {{
     float outputs[{n_outputs}];
@@ -105,7 +109,7 @@ int main(void)
 
 
 def to_c(model, path=None, *, name="model", int8=False, rows=None):
-    """A model as one file of C99, in float32.
+    """A model as one file of C99, which computes in float32, with plain sums.
 
     ``name_predict(x, outputs)`` gives what the network's last layer gives; for a classifier with one label for a row
     ``name_class(x)`` is the number of its class, whose label a comment tells.
@@ -132,21 +136,33 @@ def to_c(model, path=None, *, name="model", int8=False, rows=None):
     Raises
     ------
     ValueError
-        For a name that is none in C, rows of a wrong shape, and as ``exported.exported`` says.
+        For a name that is none in C, rows of a wrong shape, numbers beyond float32, and as ``exported.exported`` says.
     """
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+    if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)):
         raise ValueError(f"name must be a name in C, of letters, digits and underscores, got {name!r}.")
     exact = exported(model)
     rows = _test_rows(rows, exact.sizes[0])
     expected, scales, rounded = exact.outputs(rows), [None] * len(exact.layers), exact.parameters
     if int8:
         scales, rounded = quantized(exact)
-    found = exact._replace(parameters=rounded).outputs(rows)
-    error = float(np.max(np.abs(found - expected) / (1 + np.abs(expected))))
-    text = _text(exact, scales, name, rows, expected, error)
+    with np.errstate(over="ignore", invalid="ignore"):
+        single, shown = exact.parameters.astype(np.float32), expected.astype(np.float32)
+        of_sums = _largest_error(numpy_reference.forward(exact.network, single, rows), expected)
+        of_bits = _largest_error(exact._replace(parameters=rounded).outputs(rows), expected)
+    if not (np.isfinite(single).all() and np.isfinite(shown).all() and np.isfinite(of_sums + of_bits)):
+        raise ValueError(
+            "weights, or outputs for the rows of the self-test, are too large for float32: give other rows."
+        )
+    allowed = 1.01 * of_bits + 10 * of_sums + 2e-6 * (1 + len(exact.layers))
+    text = _text(exact, scales, name, rows, expected, of_bits, allowed)
     if path is not None:
-        Path(path).write_text(text)
+        write_whole(path, text.encode())
     return text
+
+
+def _largest_error(found, expected):
+    """Relative to 1 + |expected|."""
+    return float(np.max(np.abs(found - expected) / (1 + np.abs(expected))))
 
 
 def _test_rows(rows, n_inputs):
@@ -162,9 +178,9 @@ def quantized(model):
     """(the scale of each unit of each layer, parameters with the weights rounded to multiples of it)."""
     rounded, scales = model.parameters.astype(np.float64), []
     for W, _ in zip(*layer_views(model.network, rounded)):
-        scale = np.abs(W).max(axis=0) / 127
-        scales.append(np.where(scale > 0, scale, 1).astype(np.float32))
-        W[:] = np.rint(W / scales[-1]) * scales[-1]
+        scale = (np.abs(W).max(axis=0) / 127).astype(np.float32)
+        scales.append(np.where(scale > np.finfo(np.float32).tiny, scale, np.float32(1)))
+        W[:] = np.clip(np.rint(W / scales[-1]), -127, 127) * scales[-1]
     return scales, rounded
 
 
@@ -183,15 +199,14 @@ def _number(value):
     return f"{text}f"
 
 
-def _text(model, scales, name, rows, expected, error):
+def _text(model, scales, name, rows, expected, error, allowed):
     n_inputs, n_outputs, int8 = model.sizes[0], model.sizes[-1], scales[0] is not None
     names = {"name": name, "upper": name.upper(), "n_inputs": n_inputs, "n_outputs": n_outputs}
     one_label = model.kind in ("binary", "multiclass")
     more = ""
     if one_label:
         more = f"   int {name}_class(const float x[{n_inputs}]);\n"
-        names_of_classes = ", ".join(map(str, model.classes)).replace("*/", "* /").replace("/*", "/ *")
-        more += f"   Classes, from 0 on: {names_of_classes}.\n"
+        more += f"   Classes, from 0 on: {_in_comment(model.classes.tolist())}.\n"
     stated = "\n\n   Weights are rounded to 8 bits. On the rows of the self-test outputs are off by up to"
     stated = f"{stated} {error:.2g} of 1 + |output|." if int8 else ""
     kind = "signed char" if int8 else "float"
@@ -203,12 +218,20 @@ def _text(model, scales, name, rows, expected, error):
     ]
     if one_label:
         choose = LARGEST if model.kind == "multiclass" else f"    return outputs[0] > {_number(_threshold(model))};\n"
+        choose = choose if len(model.classes) > 1 else "    return 0;\n"
         parts.append(CLASS.format(choose=choose.format(**names), **names))
-    allowed = _number(1.01 * error + 2e-6 * (1 + len(model.layers)))
     parts.append(SELF_TEST.format(
-        rows=len(rows), inputs=_array(rows), expected=_array(expected), allowed=allowed, **names
+        rows=len(rows), inputs=_array(rows), expected=_array(expected), allowed=_number(allowed), **names
     ))  # fmt: skip
     return "".join(parts)
+
+
+def _in_comment(labels):
+    """Text that neither ends a comment nor joins its lines."""
+    text = ", ".join(map(ascii, labels))
+    for risky in ("*/", "/*", "??"):
+        text = text.replace(risky, " ".join(risky))
+    return text
 
 
 def _threshold(model):

@@ -1,12 +1,12 @@
 """Models as a Python file that needs NumPy alone."""
 
 import base64
-from pathlib import Path
 
 import numpy as np
 
 from . import __version__
 from .exported import exported
+from .saving import write_whole
 
 # Of a name in ACTIVATIONS: an expression of z, and of ``slope`` where one was learned.
 ACTIVATIONS = {
@@ -67,7 +67,7 @@ def to_numpy_source(model, path=None):
     Parameters
     ----------
     model : MLP, MLPClassifier or MLPRegressor
-        Fitted. Labels must be numbers, booleans or strings.
+        Fitted.
     path : str or Path, default=None
         A file to write to.
 
@@ -79,7 +79,7 @@ def to_numpy_source(model, path=None):
     model = exported(model)
     text = _text(model)
     if path is not None:
-        Path(path).write_text(text)
+        write_whole(path, text.encode())
     return text
 
 
@@ -118,8 +118,10 @@ def _predict(model):
     number = (
         "outputs(X).argmax(axis=1)" if model.kind == "multiclass" else f"(outputs(X)[:, 0] > {threshold!r}).astype(int)"
     )
-    classes = np.resize(model.classes, max(len(model.classes), 2)).tolist()  # there may be but one
-    return f"\n\nclasses = np.array({classes!r})\n\n\ndef predict(X):\n    return classes[{number}]\n"
+    labels = np.resize(model.classes, max(len(model.classes), 2))  # there may be but one
+    kind = "object" if labels.dtype.kind == "O" else labels.dtype.str
+    classes = f"np.array({labels.tolist()!r}, {kind!r})"
+    return f"\n\nclasses = {classes}\n\n\ndef predict(X):\n    return classes[{number}]\n"
 
 
 def _packed(values):

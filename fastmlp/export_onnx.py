@@ -4,9 +4,11 @@ import numpy as np
 
 from . import __version__
 from .exported import exported
+from .saving import write_whole
 
 OPSET, IR_VERSION = 18, 9
-INT64, STRING, BY_KIND = 7, 8, {"b": 9, "f": 11}  # onnx.TensorProto's numbers of types
+INT64, STRING = 7, 8  # onnx.TensorProto's numbers of types
+BY_KIND = {"i": (np.int64, INT64), "u": (np.int64, INT64), "b": (bool, 9), "f": (np.float64, 11)}  # of labels
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
@@ -91,7 +93,7 @@ def to_onnx(model, path=None):
     Parameters
     ----------
     model : MLP, MLPClassifier or MLPRegressor
-        Fitted. Some runtimes have no float64 for some activations: fit on float32 then.
+        Fitted. ONNX Runtime has no 'arctan' and 'gelu' in float64: fit on float32 for these.
     path : str or Path, default=None
         A file to write the graph to.
 
@@ -126,7 +128,7 @@ def to_onnx(model, path=None):
     )  # fmt: skip
     onnx.checker.check_model(onnx_model, full_check=True)
     if path is not None:
-        onnx.save(onnx_model, path)
+        write_whole(path, onnx_model.SerializeToString())
     return onnx_model
 
 
@@ -175,13 +177,13 @@ def _labels(graph, model, numbers):
     """Classes by their numbers, of shape (rows, 1)."""
     classes = np.resize(model.classes, max(len(model.classes), 2))  # there may be but one
     kind = classes.dtype.kind
-    dtype, tensor = (np.int64, INT64) if kind in "iu" else (classes.dtype, BY_KIND.get(kind, STRING))
+    if kind == "u" and classes.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"ONNX has no labels as large as {classes.max()}: take numbers below 2^63, or strings.")
+    dtype, tensor = BY_KIND.get(kind, (object, STRING))
     graph(
-        "Gather",
-        graph.constant(classes, object if tensor == STRING else dtype),
-        graph("Squeeze", numbers, graph.constant([1], np.int64)),
+        "Gather", graph.constant(classes, dtype), graph("Squeeze", numbers, graph.constant([1], np.int64)),
         called="labels",
-    )
+    )  # fmt: skip
     return "labels", tensor
 
 

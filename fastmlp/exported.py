@@ -62,31 +62,48 @@ class Exported(NamedTuple):
         return f"{'-'.join(map(str, self.sizes))} multilayer perceptron"
 
 
-def exported(model):
-    """The Exported of an MLP, MLPClassifier or MLPRegressor. Dropout and noise are for training, and left out.
+def network_and_parameters(model):
+    """Of an MLP, MLPClassifier or MLPRegressor that has weights.
 
     Raises
     ------
     ValueError
-        If the model has no weights yet, or activations of one's own, which only Python knows.
+        If it has none.
     TypeError
         For anything else.
     """
     if isinstance(model, FlatParameters):
         check_is_fitted(model)
-        network, parameters = model._network, model._current_parameters()
-    elif isinstance(model, LayeredNetwork):
-        network, parameters = model.network, model.parameters
-    else:
-        raise TypeError(
-            f"only fastmlp's MLP, MLPClassifier and MLPRegressor can be exported, not {type(model).__name__}."
-        )
+        return model._network, model._current_parameters()
+    if isinstance(model, LayeredNetwork):
+        return model.network, model.parameters
+    raise TypeError(f"this takes fastmlp's MLP, MLPClassifier and MLPRegressor, not {type(model).__name__}.")
+
+
+def exported(model):
+    """The Exported of an MLP, MLPClassifier or MLPRegressor.
+
+    Dropout and noise are for training, and left out; so is the rounding of a model in bfloat16.
+
+    Raises
+    ------
+    ValueError
+        If the model has no weights yet; for weights that are not finite, activations of one's own, which only Python
+        knows, and labels that are neither numbers nor booleans nor strings.
+    TypeError
+        For anything else than such a model.
+    """
+    network, parameters = network_and_parameters(model)
     own = [activation for activation in network.activations if not isinstance(activation, str)]
     if own:
         raise ValueError(f"{name_of(own[0])} is an activation of one's own: it cannot be exported.")
+    if not np.isfinite(parameters).all():
+        raise ValueError("the model has weights that are not finite: there is nothing to export.")
     network, parameters = network._replace(bfloat16=False), parameters.copy()
     if not hasattr(model, "classes_"):
         return Exported(network, parameters, "numbers" if isinstance(model, FlatParameters) else "outputs")
+    if model.classes_.dtype.kind not in "biufU" and not all(isinstance(label, str) for label in model.classes_):
+        raise ValueError(f"labels must be numbers, booleans or strings to be exported, not {model.classes_.dtype}.")
     kind = "multilabel" if model._label_type.startswith("multilabel") else model._label_type
     return Exported(network, parameters, kind, model.classes_, model._targets)
 

@@ -44,7 +44,11 @@ def save(model, path):
         raise TypeError(f"model files hold {', '.join(KINDS)}, not a subclass like {kind}. pickle or joblib can.")
     tensors = {}
     header = {"version": VERSION, "kind": kind, "state": encode(model.saved_state(), tensors)}
-    content = to_bytes(tensors, metadata={"fastmlp": json.dumps(header)})
+    write_whole(path, to_bytes(tensors, metadata={"fastmlp": json.dumps(header)}))
+
+
+def write_whole(path, content):
+    """Write bytes to a file; the old one of that name stays until the new one is complete."""
     path = check_destination(path)
     beside = path.parent / f".fastmlp-{uuid4().hex}"
     try:

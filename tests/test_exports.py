@@ -13,7 +13,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import neural_network
 from sklearn.base import clone
-from sklearn.datasets import load_digits, load_iris
+from sklearn.datasets import load_digits, load_iris, load_wine
 
 from fastmlp import (
     MLP,
@@ -73,8 +73,12 @@ def model_of(name, **options):
 
 iris, digits = load_iris(), load_digits()
 texts = np.array(["setosa", "versicolor", "virginica"])[iris.target]
+SPLICED = chr(92) + chr(10)  # joins the lines of a C comment
+ODD = np.array(["*/ int x; /*", f"*{SPLICED}/ int x; /", 'é "%d" ??/'])
 LABELS = {
-    "text": texts, "numbers": iris.target + 5, "two": iris.target == 2, "two texts": np.where(iris.target, "b", "a"),
+    "text": texts, "odd": ODD[iris.target], "single": (iris.target + 0.5 > 1).astype("f4"),
+    "large": np.array([2**63 - 1, -(2**63), 0])[iris.target], "small": iris.target.astype("i1"),
+    "numbers": iris.target + 5, "two": iris.target == 2, "two texts": np.where(iris.target, "b", "a"),
     "two numbers": iris.target // 2 - 7, "floats": iris.target + 1.0, "one": np.zeros(150, int),
     "several": np.column_stack([iris.target == 0, iris.target > 0]).astype(int),
 }  # fmt: skip
@@ -163,7 +167,7 @@ def test_c_gives_what_python_gives(tmp_path):
     printed = "".join(f"    show((float[]){{{', '.join(f'{x!r}f' for x in map(float, row))}}});\n" for row in rows)
     text = to_c(model, tmp_path / "m.c", name="iris")
     assert text == (tmp_path / "m.c").read_text()
-    assert "Classes, from 0 on: setosa, versicolor, virginica." in text
+    assert "Classes, from 0 on: 'setosa', 'versicolor', 'virginica'." in text
     (tmp_path / "main.c").write_text(
         '#include "m.c"\n#include <stdio.h>\nstatic void show(const float *x)\n{\n    float y[3];\n'
         '    iris_predict(x, y);\n    printf("%.9g %.9g %.9g %d\\n", y[0], y[1], y[2], iris_class(x));\n}\n'
@@ -177,12 +181,69 @@ def test_c_gives_what_python_gives(tmp_path):
     assert_array_equal(model.classes_[found[:, 3].astype(int)], model.predict(rows))
 
 
-@pytest.mark.parametrize("labels", ["two", "floats", "several"])
+@pytest.mark.parametrize("labels", LABELS)
 @pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
 def test_c_of_other_labels(tmp_path, labels, loss):
     text = to_c(classifier(labels, loss))
     assert compiled(text, tmp_path).returncode == 0
     assert ("model_class" in text) == (labels != "several")
+
+
+def test_one_class_is_the_only_one(tmp_path):
+    text = to_c(classifier("one"), tmp_path / "m.c")
+    (tmp_path / "main.c").write_text('#include "m.c"\nint main(void) { return model_class((float[4]){1, 2, 3, 4}); }\n')
+    compiler = shutil.which("cc") or pytest.skip("needs a C compiler")
+    subprocess.run([compiler, "-std=c99", str(tmp_path / "main.c"), "-o", str(tmp_path / "main"), "-lm"], check=True)
+    assert "Classes, from 0 on: 0." in text
+    assert subprocess.run([tmp_path / "main"]).returncode == 0
+
+
+def test_rows_that_are_far_from_normal(tmp_path):
+    """Sums of large numbers that cancel: what float32 makes of them is allowed."""
+    wine = load_wine()
+    model = MLPClassifier((50,), max_iter=50, random_state=0).fit(wine.data, wine.target)
+    done = compiled(to_c(model, rows=wine.data), tmp_path)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-50, 2.4e-43, 1e-30, 1e30])
+def test_eight_bits_of_tiny_and_of_large_weights(tmp_path, size):
+    model = MLP([Layer(2, "identity")], dtype="float64").build(5)
+    model.weights[0][:, 0] = size
+    model.weights[0][:, 1] = 1
+    assert compiled(to_c(model, int8=True), tmp_path).returncode == 0
+
+
+def test_numbers_beyond_float32():
+    model = MLP([Layer(3, "exp")], "poisson", random_state=0).build(5)
+    model.parameters[:] += 60
+    with pytest.raises(ValueError, match="too large for float32: give other rows"):
+        to_c(model)
+    model.parameters[0] = np.nan
+    for function in (to_c, to_numpy_source):
+        with pytest.raises(ValueError, match="weights that are not finite"):
+            function(model)
+
+
+def test_an_old_file_stays_where_the_new_one_cannot_be_written(tmp_path):
+    (tmp_path / "m.c").write_text("old")
+    with pytest.raises(ValueError, match="a name in C"):
+        to_c(mlp("tanh"), tmp_path / "m.c", name=None)
+    assert (tmp_path / "m.c").read_text() == "old"
+    with pytest.raises(OSError, match="does not exist"):
+        to_numpy_source(mlp("tanh"), tmp_path / "none" / "m.py")
+
+
+def test_labels_that_cannot_be_told():
+    dates = np.array(["2026-01-01", "2026-01-02"], "datetime64[D]")[iris.target // 2]
+    model = MLPClassifier(max_iter=2).fit(iris.data, dates)
+    with pytest.raises(ValueError, match="labels must be numbers, booleans or strings"):
+        to_numpy_source(model)
+    large = np.array([2**64 - 1, 7, 8], np.uint64)[iris.target]
+    model = MLPClassifier(max_iter=2).fit(iris.data, large)
+    pytest.importorskip("onnx", reason="needs the package onnx")
+    with pytest.raises(ValueError, match="ONNX has no labels as large as 18446744073709551615"):
+        to_onnx(model)
 
 
 def test_eight_bits_say_how_far_off_they_are(tmp_path):
@@ -234,7 +295,9 @@ def test_numpy_alone_gives_the_labels(tmp_path, labels, loss):
     model, rows = classifier(labels, loss), iris.data.astype("f4")
     text = to_numpy_source(model, tmp_path / "saved.py")
     assert (tmp_path / "saved.py").read_text() == text
-    assert_array_equal(run_source(text, tmp_path, rows)[1], model.predict(rows))
+    found = run_source(text, tmp_path, rows)[1]
+    assert_array_equal(found, model.predict(rows))
+    assert found.dtype == model.predict(rows).dtype
 
 
 CLASSIFIER, REGRESSOR = neural_network.MLPClassifier, neural_network.MLPRegressor
@@ -271,6 +334,61 @@ def test_scikit_learns_estimators_come_and_go(name):
             assert (found.partial_fit(iris.data, target).coefs_[0] != before).any()
 
 
+@pytest.mark.parametrize("early", [False, True])
+def test_nothing_is_shared_and_fits_go_on(early):
+    options = {"max_iter": 4, "warm_start": True, "early_stopping": early, "random_state": np.random.RandomState(0)}
+    ours, theirs = MLPClassifier(**options), CLASSIFIER(**options)
+    for given, convert in ((ours, to_sklearn), (theirs, from_sklearn)):
+        given.fit(iris.data, texts)
+        n, state = len(given.loss_curve_), given.random_state.get_state()[1].copy()
+        made = convert(given)
+        made.fit(iris.data, texts)
+        made.classes_[:] = "x"
+        assert len(given.loss_curve_) == n < len(made.loss_curve_)
+        assert_array_equal(given.random_state.get_state()[1], state)
+        assert given.classes_[0] == "setosa"
+
+
+def test_parameters_that_were_set_after_the_fit():
+    ours = MLPClassifier((4,), "tanh", max_iter=3).fit(iris.data, texts).set_params(activation="relu")
+    with pytest.raises(ValueError, match="set after the fit"):
+        to_sklearn(ours)
+    theirs = REGRESSOR(hidden_layer_sizes=(4,), max_iter=3).fit(iris.data, iris.target).set_params(loss="poisson")
+    with pytest.raises(ValueError, match="set after the fit"):
+        from_sklearn(theirs)
+
+
+@pytest.mark.parametrize("params", [
+    {"activation": "gelu"}, {"loss": "squared_error"}, {"skip": 2}, {"hidden_layer_sizes": (9,)}, {"width": 3},
+])  # fmt: skip
+def test_parameters_besides_that_ask_for_another_network(params):
+    theirs = CLASSIFIER((4, 4), max_iter=3).fit(iris.data, texts)
+    with pytest.raises(ValueError, match="for another network"):
+        from_sklearn(theirs, **params)
+    random = from_sklearn(theirs, dropout=0.5, alpha=0.1)
+    assert random.predict_proba(iris.data, mc_samples=4)[1].max() > 0
+
+
+@pytest.mark.parametrize("params", [
+    {"dropout": 0}, {"dropout": [0.0]}, {"l1": np.float64(0)}, {"skip": np.int64(0)}, {"skip_weights": False},
+    {"target_values": [0.1, 0.9]}, {"n_layers": 1, "width": 7},
+])  # fmt: skip
+def test_what_is_not_used_is_not_missed(params):
+    ours = MLPClassifier(hidden_layer_sizes=(7,), max_iter=3, **params).fit(iris.data, texts)
+    assert_array_equal(to_sklearn(ours).predict(iris.data), ours.predict(iris.data))
+
+
+def test_arrays_that_do_not_fit():
+    theirs = CLASSIFIER((4,), max_iter=3).fit(iris.data, texts)
+    theirs.coefs_[0] = theirs.coefs_[0][:, :1]
+    with pytest.raises(ValueError, match="do not fit together"):
+        from_sklearn(theirs)
+    ours = MLPClassifier((4,), max_iter=3).fit(iris.data, texts)
+    ours.coefs_[0] = np.ones((4, 7))
+    with pytest.raises(ValueError, match="must keep their shapes"):
+        to_sklearn(ours)
+
+
 def test_estimators_that_were_not_fitted():
     theirs = neural_network.MLPClassifier((3, 4), alpha=0.5)
     ours = from_sklearn(theirs)
@@ -290,7 +408,7 @@ def test_what_scikit_learn_lacks_is_named(params, named):
 
 def test_things_that_are_no_models():
     for function in (to_onnx, to_c, to_numpy_source):
-        with pytest.raises(TypeError, match="only fastmlp's MLP, MLPClassifier and MLPRegressor can be exported"):
+        with pytest.raises(TypeError, match="this takes fastmlp's MLP, MLPClassifier and MLPRegressor"):
             function(object())
         with pytest.raises(ValueError, match="no weights yet"):
             function(MLP([Layer(1, "identity")]))

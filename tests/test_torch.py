@@ -37,8 +37,8 @@ def test_to_torch_and_back(name, dtype):
 
 def test_from_torch_as_people_write_it():
     module = nn.Sequential(
-        nn.Flatten(), nn.Linear(5, 8, bias=False), nn.PReLU(), nn.Dropout(0.3), nn.Linear(8, 8), nn.Linear(8, 4),
-        nn.PReLU(4), nn.Linear(4, 1), nn.Sigmoid(),
+        nn.Flatten(), nn.Linear(5, 8, bias=False), nn.PReLU(), nn.Dropout(0.3), nn.Linear(8, 8), nn.Identity(),
+        nn.Sequential(nn.Linear(8, 4), nn.PReLU(4)), nn.Linear(4, 1), nn.Sigmoid(),
     )  # fmt: skip
     model = from_torch(module, alpha=0.1, backend="numpy")
     assert [layer.activation for layer in model.layers] == ["shared_prelu", "identity", "prelu", "logistic"]
@@ -63,10 +63,30 @@ def test_classifiers_go_to_torch():
     assert_allclose(outputs(to_torch(model))[:, 0], model.predict_proba(X)[:, 1], rtol=1e-6, atol=1e-6)
 
 
+class Doubled(nn.Sequential):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class DoubledLayer(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def hooked():
+    layer = nn.Linear(5, 2)
+    layer.register_forward_hook(lambda module, given, result: 2 * result)
+    return nn.Sequential(layer)
+
+
 @pytest.mark.parametrize("wrong, message", [
     (nn.Linear(5, 1), "takes a torch.nn.Sequential, not Linear"),
     (nn.Sequential(nn.ReLU(), nn.Linear(5, 1)), "the first layer must be torch.nn.Linear"),
-    (nn.Sequential(), "holds no torch.nn.Linear"),
+    (nn.Sequential(), "holds no torch.nn.Linear"), (Doubled(), "takes a torch.nn.Sequential, not Doubled"),
+    (nn.Sequential(DoubledLayer(5, 2)), "the first layer must be torch.nn.Linear"),
+    (nn.Sequential(nn.Flatten(0), nn.Linear(5, 3)), "the first layer must be"),
+    (nn.Sequential(nn.Linear(5, 4), nn.PReLU(3)), "has slopes for 3 units, the layer before has 4"),
+    (nn.Sequential(nn.Linear(5, 4, dtype=torch.complex64)), "must be real numbers"), (hooked(), "has hooks"),
     (nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3)), "nothing like BatchNorm1d"),
     (nn.Sequential(nn.Linear(5, 3), nn.LeakyReLU(0.2)), "nothing like LeakyReLU"),
     (nn.Sequential(nn.Linear(5, 3), nn.GELU("tanh")), "nothing like GELU"),
