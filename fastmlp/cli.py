@@ -1,5 +1,6 @@
 """The command ``fastmlp``: train on a table, predict with a saved model, see which backends work."""
 
+import json
 import os
 import sys
 import time
@@ -149,6 +150,62 @@ def predict(model, source, proba, out):
         frame, _ = read_table(source, texts=table.encoder.texts)
         result = table.predict_proba(frame) if proba else pd.DataFrame({table.target: table.predict(frame)})
         result.to_csv(out if out else sys.stdout, index=False)
+
+
+@main.command(epilog="Example: fastmlp evaluate model.fastmlp held_out.csv --json")
+@click.argument("model", type=click.Path(exists=True, dir_okay=False))
+@click.argument("source")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def evaluate(model, source, as_json):
+    """Score a MODEL that 'fastmlp train' saved on the rows of SOURCE, which has the target's column too."""
+    from .table_model import TableModel
+    from .tables import read_table
+
+    with plain_messages():
+        table = TableModel.load(model)
+        frame, _ = read_table(source, table.target, texts=table.encoder.texts)
+        X, y = table.arrays(frame)
+        scores = {"rows": len(X)} | table.model.evaluate(X, y)
+        if as_json:
+            click.echo(json.dumps(scores))
+        else:
+            for name, value in scores.items():
+                click.echo(f"{name} {value:,}" if name == "rows" else f"{name} {value:.4f}")
+
+
+EXPORTS = ".onnx", ".c", ".py"
+
+
+@main.command(epilog="Examples: fastmlp export model.fastmlp model.onnx; fastmlp export model.fastmlp model.c --int8")
+@click.argument("model", type=click.Path(exists=True, dir_okay=False))
+@click.argument("out", type=click.Path(dir_okay=False))
+@click.option("--name", default="model", show_default=True, help="What names in a file of C begin with.")
+@click.option("--int8", is_flag=True, help="Weights of 8 bits in a file of C.")
+def export(model, out, name, int8):
+    """Write a MODEL as an ONNX graph (OUT ends in .onnx), one file of C99 (.c) or a module for NumPy alone (.py).
+
+    Inputs of a model that 'fastmlp train' saved are its columns as they are in the table: the standardisation is in the
+    weights. A column of texts becomes one of 0 and 1 for each of its values.
+    """
+    from .export_c import to_c
+    from .export_numpy import to_numpy_source
+    from .export_onnx import to_onnx
+    from .saving import load
+
+    with plain_messages():
+        check_output(out, model)
+        if not out.endswith(EXPORTS):
+            raise click.UsageError(f"OUT must end in one of {', '.join(EXPORTS)}, got {out!r}.")
+        if int8 and not out.endswith(".c"):
+            raise click.UsageError("--int8 is for files of C.")
+        given = load(model)
+        if out.endswith(".c"):
+            to_c(given, out, name=name, int8=int8)
+        elif out.endswith(".py"):
+            to_numpy_source(given, out)
+        else:
+            to_onnx(given, out)
+    click.echo(f"{out} written")
 
 
 @main.command()

@@ -141,7 +141,7 @@ def to_c(model, path=None, *, name="model", int8=False, rows=None):
     if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)):
         raise ValueError(f"name must be a name in C, of letters, digits and underscores, got {name!r}.")
     exact = exported(model)
-    rows = _test_rows(rows, exact.sizes[0])
+    rows = _test_rows(rows, exact)
     expected, scales, rounded = exact.outputs(rows), [None] * len(exact.layers), exact.parameters
     if int8:
         scales, rounded = quantized(exact)
@@ -165,10 +165,9 @@ def _largest_error(found, expected):
     return float(np.max(np.abs(found - expected) / (1 + np.abs(expected))))
 
 
-def _test_rows(rows, n_inputs):
-    if rows is None:
-        rows = np.random.RandomState(0).standard_normal((TEST_ROWS, n_inputs))
-    rows = np.asarray(rows, np.float32)
+def _test_rows(rows, model):
+    n_inputs = model.sizes[0]
+    rows = np.asarray(model.sample(TEST_ROWS) if rows is None else rows, np.float32)
     if rows.ndim != 2 or rows.shape[1] != n_inputs or not len(rows) or not np.isfinite(rows).all():
         raise ValueError(f"rows must be finite numbers of shape (n_rows, {n_inputs}), got an array of {rows.shape}.")
     return rows
@@ -204,8 +203,10 @@ def _text(model, scales, name, rows, expected, error, allowed):
     names = {"name": name, "upper": name.upper(), "n_inputs": n_inputs, "n_outputs": n_outputs}
     one_label = model.kind in ("binary", "multiclass")
     more = ""
+    if model.inputs is not None:
+        more = f"   Inputs: {_in_comment([name for name, *_ in model.inputs])}.\n"
     if one_label:
-        more = f"   int {name}_class(const float x[{n_inputs}]);\n"
+        more += f"   int {name}_class(const float x[{n_inputs}]);\n"
         more += f"   Classes, from 0 on: {_in_comment(model.classes.tolist())}.\n"
     stated = "\n\n   Weights are rounded to 8 bits. On the rows of the self-test outputs are off by up to"
     stated = f"{stated} {error:.2g} of 1 + |output|." if int8 else ""

@@ -44,7 +44,7 @@ def normal(z):
     return 0.5 * np.frompyfunc(math.erfc, 1, 1)(-z / math.sqrt(2)).astype(z.dtype)
 ''',
 }
-HEAD = '''"""{model}, written by fastmlp {version}. It needs NumPy alone.
+HEAD = '''"""{model}, written by fastmlp {version}. It needs NumPy alone.{inputs}
 
 outputs(X), for X of shape (rows, {n_inputs}), is what the last layer gives, of shape (rows, {n_outputs}); predict(X) is
 what predict of the model was.
@@ -86,7 +86,7 @@ def to_numpy_source(model, path=None):
 def _text(model):
     used = {layer.activation for layer in model.layers}
     head = HEAD.format(
-        model=model, version=__version__, n_inputs=model.sizes[0], n_outputs=model.sizes[-1],
+        model=model, version=__version__, inputs=_told(model), n_inputs=model.sizes[0], n_outputs=model.sizes[-1],
         code=model.parameters.dtype.str[1:], math="\nimport math" if "gelu" in used else "",
     )  # fmt: skip
     arrays, lines = [], []
@@ -105,6 +105,14 @@ def _text(model):
     )
     helpers = [text for name, text in HELPERS.items() if name in used]
     return "".join([head, *arrays, *helpers, outputs, _predict(model)])
+
+
+def _told(model):
+    """The names of a table's columns."""
+    if model.inputs is None:
+        return ""
+    names = ", ".join(ascii(name) for name, *_ in model.inputs)
+    return "\n\nInputs: " + names.replace(chr(92), "/").replace('"', "'") + "."
 
 
 def _predict(model):

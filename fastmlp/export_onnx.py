@@ -120,7 +120,7 @@ def to_onnx(model, path=None):
         graph.nodes, str(model),
         [helper.make_tensor_value_info("X", numbers, ["rows", model.sizes[0]])],
         [helper.make_tensor_value_info(name, kind or numbers, ["rows", *shape]) for name, kind, *shape in outputs],
-        graph.constants,
+        graph.constants, doc_string=None if model.inputs is None else str([name for name, *_ in model.inputs]),
     )  # fmt: skip
     onnx_model = helper.make_model(
         made, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="fastmlp", producer_version=__version__,

@@ -11,6 +11,7 @@ from fastmlp.kernels.network import Network, layer_views, slope_views
 from .choices import name_of
 from .flat_parameters import FlatParameters
 from .layered_network import LayeredNetwork
+from .table_model import TableModel
 
 
 class ExportedLayer(NamedTuple):
@@ -32,7 +33,8 @@ class Exported(NamedTuple):
     """A network, its parameters, and what is made of the last layer's outputs.
 
     ``kind``: "outputs" as they are, "numbers" of a regressor, or classes: "binary", "multiclass", "multilabel", with
-    ``classes`` and, where the outputs are no probabilities, the ``targets`` (low, high) of their loss.
+    ``classes`` and, where the outputs are no probabilities, the ``targets`` (low, high) of their loss. ``inputs`` of
+    the model of a table are (name, mean, deviation) of each.
     """
 
     network: Network
@@ -40,6 +42,7 @@ class Exported(NamedTuple):
     kind: str
     classes: np.ndarray | None = None
     targets: tuple[float, float] | None = None
+    inputs: list[tuple[str, float, float]] | None = None
 
     @property
     def sizes(self):
@@ -61,6 +64,14 @@ class Exported(NamedTuple):
     def __str__(self):
         return f"{'-'.join(map(str, self.sizes))} multilayer perceptron"
 
+    def sample(self, n_rows):
+        """Rows for tests: normal numbers, or such as a table may hold."""
+        rows = np.random.RandomState(0).standard_normal((n_rows, self.sizes[0]))
+        if self.inputs is None:
+            return rows
+        means, deviations = np.array([[mean, deviation] for _, mean, deviation in self.inputs]).T
+        return rows * deviations + means
+
 
 def network_and_parameters(model):
     """Of an MLP, MLPClassifier or MLPRegressor that has weights.
@@ -81,7 +92,7 @@ def network_and_parameters(model):
 
 
 def exported(model):
-    """The Exported of an MLP, MLPClassifier or MLPRegressor.
+    """The Exported of an MLP, MLPClassifier or MLPRegressor, or of the model of a table that the command line has made.
 
     Dropout and noise are for training, and left out; so is the rounding of a model in bfloat16.
 
@@ -93,6 +104,8 @@ def exported(model):
     TypeError
         For anything else than such a model.
     """
+    if isinstance(model, TableModel):
+        return _of_table(model)
     network, parameters = network_and_parameters(model)
     own = [activation for activation in network.activations if not isinstance(activation, str)]
     if own:
@@ -106,6 +119,23 @@ def exported(model):
         raise ValueError(f"labels must be numbers, booleans or strings to be exported, not {model.classes_.dtype}.")
     kind = "multilabel" if model._label_type.startswith("multilabel") else model._label_type
     return Exported(network, parameters, kind, model.classes_, model._targets)
+
+
+def _of_table(table):
+    """With standardisation, of columns and of a number to predict, in the first and last layer's weights."""
+    found = exported(table.model)
+    parameters, inputs = found.parameters.astype(np.float64), table.encoder.outputs
+    weights, biases = layer_views(found.network, parameters)
+    means, deviations = np.array([[mean, deviation] for _, mean, deviation in inputs]).T
+    weights[0] /= deviations[:, None]
+    biases[0] -= means @ weights[0]
+    if table.classes is None:
+        weights[-1] *= table.deviation
+        biases[-1] *= table.deviation
+        biases[-1] += table.mean
+    parameters = parameters.astype(found.parameters.dtype)
+    kind = "numbers" if table.classes is None else "multiclass"
+    return found._replace(parameters=parameters, kind=kind, classes=table.classes, inputs=inputs)
 
 
 def _inputs_of(network, number):

@@ -132,6 +132,17 @@ class ColumnEncoder:
         """Columns that ``transform`` gives."""
         return sum(len(column.get("values", "x")) for column in self.columns)
 
+    @property
+    def outputs(self):
+        """(name, mean, deviation) of each of these columns; one of 0 and 1 is 'column=value', and stays as it is."""
+        found = []
+        for column in self.columns:
+            if "values" in column:
+                found += [(f"{column['name']}={value}", 0.0, 1.0) for value in column["values"]]
+            else:
+                found.append((str(column["name"]), column["mean"], column["deviation"]))
+        return found
+
     def transform(self, frame, dtype):
         """Array of shape (rows, encoded columns)."""
         check_complete(frame, [column["name"] for column in self.columns])

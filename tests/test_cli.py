@@ -1,5 +1,8 @@
 """The command line, as a user types it."""
 
+import json
+import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -250,6 +253,63 @@ def test_the_model_is_saved_when_nobody_reads_the_output(houses):
     line = f"{sys.executable} -m fastmlp train houses.csv --target price --quiet --epochs 300 | head -n 2"
     assert "backend" in subprocess.run(line, shell=True, capture_output=True, text=True).stdout
     assert fastmlp.load("model.fastmlp").model.epoch == 300
+
+
+def table_of(frame, encoder):
+    """Columns as an exported model takes them: numbers as they are, one of 0 and 1 for each text."""
+    return np.column_stack([
+        frame[column["name"]] == value if value is not None else frame[column["name"]]
+        for column in encoder.columns for value in column.get("values", [None])
+    ]).astype("f4")  # fmt: skip
+
+
+@pytest.mark.parametrize("target", ["price", "town"])
+def test_models_leave_with_their_columns(houses, target):
+    """Standardisation is in the weights, of the target too."""
+    run("train", "houses.csv", "--target", target, "--hidden", "16", "--epochs", "30", "--quiet")
+    table, held = fastmlp.load("model.fastmlp"), houses[:40]
+    for out in ("m.onnx", "m.py", "m.c"):
+        assert run("export", "model.fastmlp", out).output == f"{out} written\n"
+    rows, wanted = table_of(held, table.encoder), table.predict(held)
+    m = runpy.run_path("m.py")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the package onnxruntime")
+    found = onnxruntime.InferenceSession("m.onnx", providers=["CPUExecutionProvider"]).run(None, {"X": rows})[0]
+    if target == "price":
+        np.testing.assert_allclose(m["predict"](rows), wanted, rtol=1e-4)
+        np.testing.assert_allclose(found, wanted, rtol=1e-4)
+    else:
+        assert list(m["predict"](rows)) == list(found) == list(wanted)
+    text = Path("m.c").read_text()
+    assert "Inputs: 'area', 'rooms', " in text
+    if shutil.which("cc"):
+        subprocess.run(["cc", "-std=c99", "-DMODEL_SELF_TEST", "m.c", "-o", "m", "-lm"], check=True)
+        assert subprocess.run(["./m"]).returncode == 0
+    run("export", "model.fastmlp", "small.c", "--int8", "--name", "house")
+    assert "house_predict" in Path("small.c").read_text()
+
+
+def test_exports_that_cannot_be(houses):
+    run("train", "iris", "--epochs", "1", "--quiet")
+    assert "must end in one of .onnx, .c, .py" in run("export", "model.fastmlp", "m.txt", code=2).output
+    assert "--int8 is for files of C" in run("export", "model.fastmlp", "m.py", "--int8", code=2).output
+    assert "would be overwritten" in run("export", "model.fastmlp", "model.fastmlp", code=2).output
+    assert "a name in C" in run("export", "model.fastmlp", "m.c", "--name", "2", code=1).output
+    assert "no model file" in run("export", "houses.csv", "m.c", code=1).output
+
+
+def test_evaluate_tells_people_and_machines(houses):
+    houses[:200].to_csv("first.csv", index=False)
+    houses[200:].to_csv("rest.csv", index=False)
+    run("train", "first.csv", "--target", "price", "--hidden", "16", "--epochs", "50", "--quiet")
+    output = run("evaluate", "model.fastmlp", "rest.csv").output
+    found = json.loads(run("evaluate", "model.fastmlp", "rest.csv", "--json").output)
+    assert set(found) == {"rows", "loss", "r2"}
+    assert found["rows"] == 100
+    wanted = r2_score(houses[200:].price, fastmlp.load("model.fastmlp").predict(houses[200:]))
+    assert found["r2"] == pytest.approx(wanted, rel=1e-4)
+    assert value_of("r2", output) == pytest.approx(wanted, abs=1e-4)
+    houses[200:].drop(columns="price").to_csv("bare.csv", index=False)
+    assert "no column 'price'" in run("evaluate", "model.fastmlp", "bare.csv", code=1).output
 
 
 def test_info_lists_every_backend(monkeypatch):

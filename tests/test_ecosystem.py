@@ -89,5 +89,6 @@ def test_ensembles():
         return np.std([member.predict(rows) for member in bag.estimators_], axis=0).mean()
 
     assert spread(np.linspace(2, 3, 20)[:, None]) > 5 * spread(np.linspace(-0.9, 0.9, 20)[:, None])
-    members = [("small", MLPClassifier((4,), max_iter=50)), ("large", MLPClassifier((30,), max_iter=50))]
+    options = {"solver": "lbfgs", "random_state": 0}
+    members = [("small", MLPClassifier((4,), **options)), ("large", MLPClassifier((30,), **options))]
     assert StackingClassifier(members, cv=2).fit(iris.data, texts).score(iris.data, texts) > 0.8
