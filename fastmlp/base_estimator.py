@@ -26,6 +26,7 @@ from .initialization import INITIALIZERS, check_init, initial_parameters
 from .interruption import Interruption
 from .layered_network import try_own_rules
 from .prediction import predict_rows, sample_rows
+from .scaling import folded, scaled, scaling_of
 from .schedules import SCHEDULES
 from .stochastic_fit import StochasticFit
 from .threads import ThreadLimit
@@ -44,6 +45,8 @@ def restored_on_error(estimator, before, kind):
 
 class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
     """Everything but the kinds of targets. Parameters and attributes: see the two estimators."""
+
+    _scaling = None  # (mean, deviation) of inputs, with ``scale``
 
     _parameter_constraints: dict = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -86,6 +89,7 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
         "skip_weights": ["boolean"],
         "n_layers": [Interval(Integral, 0, None, closed="left"), None],
         "width": [Interval(Integral, 1, None, closed="left"), None],
+        "scale": [StrOptions({"standard"}), None],
     }
 
     # What a subclass says about its targets.
@@ -209,6 +213,11 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
         held_out = None
         if holds_out:
             X, y, sample_weight, held_out = self._hold_out(X, y, sample_weight)
+        if first_pass:
+            self._scaling = None if self.scale is None else scaling_of(X)
+        if self._scaling is not None:
+            X = scaled(X, self._scaling)
+            held_out = held_out and [scaled(held_out[0], self._scaling), *held_out[1:]]
         if self.solver != "lbfgs" and self.batch_size != "auto" and self.batch_size > X.shape[0]:
             warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
         return X, y, sample_weight, held_out
@@ -298,7 +307,9 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
     def _checked(self, X):
         """Rows to predict from, as scikit-learn wants them."""
         X = to_host(X)
-        return validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
+        sparse = ["csr", "csc"] if self._scaling is None else False
+        X = validate_data(self, X, accept_sparse=sparse, dtype=(np.float64, np.float32), reset=False)
+        return X if self._scaling is None else scaled(X, self._scaling)
 
     def _is_plain(self, X):
         """Whether scikit-learn's validation, which takes its time, could find nothing but infinity or NaN."""
@@ -308,6 +319,7 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
             and X.shape[1:] == (getattr(self, "n_features_in_", None),)
             and X.size > 0
             and not hasattr(self, "feature_names_in_")
+            and self._scaling is None
         )
 
     def compile_predict(self):
@@ -322,7 +334,14 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
             weights as they are now and gives the same array each time: copy what you keep, and take one per thread.
         """
         check_is_fitted(self)
-        return backends.choose(self.backend).module.row_predictor(self._network, self._current_parameters())
+        return backends.choose(self.backend).module.row_predictor(*self._for_inputs_as_they_are())
+
+    def _for_inputs_as_they_are(self):
+        """(network, parameters) with ``scale`` in the weights."""
+        parameters = self._current_parameters()
+        if self._scaling is not None:
+            parameters = folded(self._network, parameters, self._scaling)
+        return self._network, parameters
 
     def _forward(self, X):
         kernels = backends.choose(self.backend).module

@@ -101,6 +101,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     n_layers, width : int or None, default=None
         Numbers that searches can vary. Where one is given there are ``n_layers`` hidden layers (1 if None) of ``width``
         units (100 if None), whatever ``hidden_layer_sizes`` is.
+    scale : 'standard' or None, default=None
+        Whether each input is brought to mean 0 and deviation 1, by the rows of the first fit, for training and for
+        predictions. Exports and ``compile_predict`` have it in their weights. Not for sparse X.
     class_weight : dict, 'balanced' or None, default=None
         Weights of the classes, which multiply those of the rows, also where ``early_stopping`` scores them: {class:
         weight}, 1 for those left out, or 'balanced' for n_rows / (n_classes * rows of the class). For several labels
@@ -196,6 +199,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         target_values=(0.0, 1.0),
         n_layers=None,
         width=None,
+        scale=None,
         class_weight=None,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -236,6 +240,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.target_values = target_values
         self.n_layers = n_layers
         self.width = width
+        self.scale = scale
         self.class_weight = class_weight
 
     def _validate_input(self, X, y, incremental, reset, classes):

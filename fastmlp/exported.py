@@ -11,6 +11,7 @@ from fastmlp.kernels.network import Network, layer_views, slope_views
 from .choices import name_of
 from .flat_parameters import FlatParameters
 from .layered_network import LayeredNetwork
+from .scaling import folded
 from .table_model import TableModel
 
 
@@ -74,7 +75,7 @@ class Exported(NamedTuple):
 
 
 def network_and_parameters(model):
-    """Of an MLP, MLPClassifier or MLPRegressor that has weights.
+    """Of an MLP, MLPClassifier or MLPRegressor that has weights, for inputs as they are.
 
     Raises
     ------
@@ -85,7 +86,7 @@ def network_and_parameters(model):
     """
     if isinstance(model, FlatParameters):
         check_is_fitted(model)
-        return model._network, model._current_parameters()
+        return model._for_inputs_as_they_are()
     if isinstance(model, LayeredNetwork):
         return model.network, model.parameters
     raise TypeError(f"this takes fastmlp's MLP, MLPClassifier and MLPRegressor, not {type(model).__name__}.")
@@ -124,12 +125,11 @@ def exported(model):
 def _of_table(table):
     """With standardisation, of columns and of a number to predict, in the first and last layer's weights."""
     found = exported(table.model)
-    parameters, inputs = found.parameters.astype(np.float64), table.encoder.outputs
-    weights, biases = layer_views(found.network, parameters)
-    means, deviations = np.array([[mean, deviation] for _, mean, deviation in inputs]).T
-    weights[0] /= deviations[:, None]
-    biases[0] -= means @ weights[0]
+    inputs = table.encoder.outputs
+    scaling = np.array([[mean, deviation] for _, mean, deviation in inputs]).T
+    parameters = folded(found.network, found.parameters.astype(np.float64), scaling)
     if table.classes is None:
+        weights, biases = layer_views(found.network, parameters)
         weights[-1] *= table.deviation
         biases[-1] *= table.deviation
         biases[-1] += table.mean

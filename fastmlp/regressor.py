@@ -100,6 +100,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     n_layers, width : int or None, default=None
         Numbers that searches can vary. Where one is given there are ``n_layers`` hidden layers (1 if None) of ``width``
         units (100 if None), whatever ``hidden_layer_sizes`` is.
+    scale : 'standard' or None, default=None
+        Whether each input is brought to mean 0 and deviation 1, by the rows of the first fit, for training and for
+        predictions. Exports and ``compile_predict`` have it in their weights. Not for sparse X.
 
     Attributes
     ----------
@@ -181,6 +184,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         skip_weights=True,
         n_layers=None,
         width=None,
+        scale=None,
     ):
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -219,6 +223,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.skip_weights = skip_weights
         self.n_layers = n_layers
         self.width = width
+        self.scale = scale
 
     def _validate_input(self, X, y, incremental, reset, classes):
         X, y = validate_data(

@@ -1,0 +1,95 @@
+"""scale='standard' is a StandardScaler before the estimator, and in the weights of what leaves."""
+
+import pickle
+import runpy
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_matrix
+from sklearn.datasets import load_wine
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from fastmlp import MLPClassifier, MLPRegressor, input_gradient, load, to_numpy_source, to_sklearn
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+X, y = load_wine(return_X_y=True)
+X = np.column_stack([X, np.full(len(X), 0.1)])  # and a column that says nothing
+OPTIONS = {"hidden_layer_sizes": (8,), "activation": "tanh", "max_iter": 20, "random_state": 0}
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_it_is_a_standard_scaler(kind, solver):
+    found = kind(scale="standard", solver=solver, **OPTIONS).fit(X, y)
+    wanted = make_pipeline(StandardScaler(), kind(solver=solver, **OPTIONS)).fit(X, y)
+    assert_allclose(found.coefs_[0], wanted[-1].coefs_[0], rtol=1e-6, atol=1e-9)
+    assert_allclose(found.predict(X), wanted.predict(X), rtol=1e-6)
+    assert found.score(X, y) == pytest.approx(wanted.score(X, y))
+    assert found.score(X, y) > kind(solver=solver, **OPTIONS).fit(X, y).score(X, y)
+
+
+def test_what_leaves_takes_inputs_as_they_are(tmp_path):
+    for skip in (0, 2):
+        model = MLPRegressor(scale="standard", skip=skip, **OPTIONS).fit(X, y)
+        predict = model.compile_predict()
+        assert_allclose([predict(row)[0] for row in X], model.predict(X), rtol=1e-9)
+        to_numpy_source(model, tmp_path / "m.py")
+        assert_allclose(runpy.run_path(str(tmp_path / "m.py"))["predict"](X), model.predict(X), rtol=1e-9)
+        step = 1e-4 * X.std(axis=0)[0] * np.eye(X.shape[1])[0]
+        slope = (model.predict(X + step) - model.predict(X - step)) / (2 * step[0])
+        assert_allclose(input_gradient(model, X)[:, 0], slope, rtol=1e-4, atol=1e-8)
+
+
+def test_it_goes_with_the_model(tmp_path):
+    model = MLPClassifier(scale="standard", **OPTIONS).fit(X, y)
+    model.save(tmp_path / "m")
+    for again in (load(tmp_path / "m"), pickle.loads(pickle.dumps(model))):
+        assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    assert_array_equal(model.set_params(scale=None).predict_proba(X), again.predict_proba(X))
+    with pytest.raises(ValueError, match="has no scale"):
+        to_sklearn(MLPClassifier(scale="standard"))
+
+
+def test_later_fits_keep_the_scale_of_the_first():
+    model = MLPClassifier(scale="standard", **OPTIONS)
+    model.partial_fit(X[:100], y[:100], classes=[0, 1, 2])
+    mean = X[:100].mean(axis=0)
+    assert_allclose(model._scaling[0], mean)
+    model.partial_fit(X[100:], y[100:])
+    assert_allclose(model._scaling[0], mean)
+    model.fit(X, y)
+    assert_allclose(model._scaling[0], X.mean(axis=0))
+    model.set_params(scale=None).fit(X, y)
+    assert_array_equal(model.predict(X), MLPClassifier(**OPTIONS).fit(X, y).predict(X))
+
+
+def test_rows_held_out_say_nothing_of_it():
+    """Neither those of early stopping nor those of an eval_set, which come as they are."""
+    model = MLPClassifier(scale="standard", early_stopping=True, **OPTIONS).fit(X, y)
+    assert not np.allclose(model._scaling[0][:-1], X.mean(axis=0)[:-1], rtol=1e-9)
+    assert max(model.validation_scores_) > 0.5
+    model = MLPClassifier(scale="standard", **OPTIONS).fit(X, y, eval_set=(X, y))
+    assert model.evals_result_["validation_0"]["accuracy"][-1] == model.score(X, y)
+
+
+def test_sparse_rows_are_refused():
+    model = MLPClassifier(scale="standard", **OPTIONS).fit(X, y)
+    with pytest.raises(ValueError, match="would make sparse X dense"):
+        model.fit(csr_matrix(X), y)
+    with pytest.raises(TypeError, match=r"[Ss]parse data was passed"):
+        model.predict(csr_matrix(X))
+    assert_array_equal(model.predict(X), MLPClassifier(scale="standard", **OPTIONS).fit(X, y).predict(X))
+    with pytest.raises(ValueError, match="scale"):
+        MLPClassifier(scale="minmax").fit(X, y)
+
+
+def test_inputs_added_without_weights_stay_at_home():
+    model = MLPRegressor(
+        scale="standard", **OPTIONS | {"hidden_layer_sizes": (8, X.shape[1])}, skip=2, skip_weights=False
+    )
+    model.fit(X, y)
+    assert np.isfinite(model.predict(X)).all()
+    with pytest.raises(ValueError, match="added to a layer without weights"):
+        to_numpy_source(model)
