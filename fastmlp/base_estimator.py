@@ -175,12 +175,14 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
         with restored_on_error(self, before, BaseException):
             holds_out = self.early_stopping and self.solver != "lbfgs" and evaluation is None
             data = self._prepare(X, y, sample_weight, incremental, classes, holds_out)
+            if not incremental:
+                vars(self).pop("evals_result_", None)
         kernels = backends.choose(self.backend).module
         # Where weights were drawn anew the old ones are still whole, if something fails that is neither divergence nor
         # Ctrl-C: no memory, no stdout to print to.
         drawn_anew = self._parameters is not before.get("_parameters")
         guard = restored_on_error(self, before, Exception) if drawn_anew else nullcontext()
-        with guard, ThreadLimit(self.n_jobs), Interruption() as interruption, callbacks:
+        with callbacks, guard, ThreadLimit(self.n_jobs), Interruption() as interruption:
             if self.solver == "lbfgs":
                 self._fit_lbfgs(kernels, *data[:3], interruption)
             else:
@@ -214,7 +216,7 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
         if holds_out:
             X, y, sample_weight, held_out = self._hold_out(X, y, sample_weight)
         if first_pass:
-            self._scaling = None if self.scale is None else scaling_of(X)
+            self._scaling = None if self.scale is None else scaling_of(X, sample_weight)
         if self._scaling is not None:
             X = scaled(X, self._scaling)
             held_out = held_out and [scaled(held_out[0], self._scaling), *held_out[1:]]
@@ -364,5 +366,5 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = self.scale is None
         return tags

@@ -1,5 +1,7 @@
 """What a fit calls between epochs: a user's own functions, checkpoints, a progress bar."""
 
+from contextlib import ExitStack
+
 from .checks import check_integer
 from .saving import check_destination
 
@@ -17,12 +19,13 @@ class Callback:
     def after_epoch(self, model, epoch, results):
         """Called after each epoch; what is true ends the fit."""
 
-    def after_fit(self, model):
-        """Called in the end, however it comes."""
+    def after_fit(self, model, error):
+        """Called in the end, however it comes: ``error`` is None, or what ended the fit. The model is as it stays."""
 
 
 class Checkpoint(Callback):
-    """Save the model every few epochs, and in the end; the file is always whole.
+    """Save the model every few epochs, and in the end, with the best weights if these are restored; the file is always
+    whole. Where an error ends the fit it stays as it was.
 
     Parameters
     ----------
@@ -35,15 +38,13 @@ class Checkpoint(Callback):
     def __init__(self, path, every=1):
         check_destination(path)
         self.path, self.every = path, check_integer("every", every, 1)
-        self._saved = None
 
     def after_epoch(self, model, epoch, results):
-        self._saved = epoch
         if epoch % self.every == 0:
             model.save(self.path)
 
-    def after_fit(self, model):
-        if self._saved is not None and self._saved % self.every:
+    def after_fit(self, model, error):
+        if error is None:
             model.save(self.path)
 
 
@@ -61,7 +62,7 @@ class Progress(Callback):
         self._bar.set_postfix({name: f"{value:.4g}" for name, value in results.items()}, refresh=False)
         self._bar.update()
 
-    def after_fit(self, model):
+    def after_fit(self, model, error):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -95,9 +96,10 @@ class Callbacks:
     def __enter__(self):
         return self
 
-    def __exit__(self, *exception):
-        for one in self._all:
-            one.after_fit(self._model)
+    def __exit__(self, kind, error, traceback):
+        with ExitStack() as stack:  # all of them, also where one raises
+            for one in reversed(self._all):
+                stack.callback(one.after_fit, self._model, error)
 
     def before_epoch(self):
         for one in self._all:
@@ -105,11 +107,11 @@ class Callbacks:
 
     def after_epoch(self, results):
         """``results()`` is asked for where somebody is there to hear. Returns whether the fit is to end."""
-        self._epoch += 1
         if self._all:
+            self._epoch += 1
             found = results()
             wishes = [one.after_epoch(self._model, self._epoch, found) for one in self._all]
-            self.stop = any(wish is not None and bool(wish) for wish in wishes)
+            self.stop = any(wishes)
         return self.stop
 
 

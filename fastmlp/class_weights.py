@@ -37,9 +37,16 @@ def weigh_classes(class_weight, classes, hits, one_label, sample_weight):
             of_class = np.array([class_weight.get(label, 1.0) for label in classes.tolist()], float)
         else:
             of_class = compute_class_weight(class_weight, classes=classes, y=classes[numbers])
-        if not (np.isfinite(of_class).all() and (of_class >= 0).all()):
-            raise ValueError(f"weights of classes must be finite and not negative, got {class_weight}.")
         weights = of_class[numbers]
-    else:
+    elif isinstance(class_weight, str):
         weights = compute_sample_weight(class_weight, hits.astype(int))
-    return weights if sample_weight is None else weights * sample_weight
+    else:
+        if not isinstance(class_weight, list) or len(class_weight) != hits.shape[1]:
+            raise ValueError(f"class_weight must be a list of {hits.shape[1]} dicts, one for each label of a row.")
+        weights = np.ones(len(hits))
+        for hit, given in zip(hits.T, class_weight):
+            weights *= np.where(hit, float(given.get(1, 1)), float(given.get(0, 1)))
+    weights = weights if sample_weight is None else weights * sample_weight
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+        raise ValueError(f"weights of classes must be finite, not negative, and not all 0, got {class_weight}.")
+    return weights

@@ -103,9 +103,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         units (100 if None), whatever ``hidden_layer_sizes`` is.
     scale : 'standard' or None, default=None
         Whether each input is brought to mean 0 and deviation 1, by the rows of the first fit, for training and for
-        predictions. Exports and ``compile_predict`` have it in their weights. Not for sparse X.
-    class_weight : dict, 'balanced' or None, default=None
-        Weights of the classes, which multiply those of the rows, also where ``early_stopping`` scores them: {class:
+        predictions; ``coefs_`` are for these. Exports and ``compile_predict`` have it in their weights, where digits
+        are lost if a column's mean is many thousand deviations. Not for sparse X.
+    class_weight : dict, list of dicts, 'balanced' or None, default=None
+        Weights of the classes, which multiply those of the rows, also of rows held out by ``early_stopping``: {class:
         weight}, 1 for those left out, or 'balanced' for n_rows / (n_classes * rows of the class). For several labels
         per row a list of dicts {0: weight, 1: weight}, one for each. 'balanced' is not for ``partial_fit``.
     loss : 'cross_entropy', another loss, the result of ``make_loss`` or (function, derivative)
@@ -127,7 +128,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss_curve_ : list of float
         Training loss of each epoch.
     validation_scores_, best_validation_score_ : list of float and float, or None
-        Accuracy on the rows held out, with early stopping.
+        Accuracy on the rows held out, with early stopping; or what is watched of ``eval_set``.
+    evals_result_ : dict
+        Scores of ``eval_set``, if ``fit`` was given one: {name: {metric: list of float}}.
     n_iter_ : int
         Epochs or iterations of the last fit.
     t_ : int

@@ -1,6 +1,7 @@
-"""The command ``fastmlp``: train on a table, predict with a saved model, see which backends work."""
+"""The command ``fastmlp``: train on a table, predict, score and export with a saved model, see which backends work."""
 
 import json
+import math
 import os
 import sys
 import time
@@ -163,11 +164,13 @@ def evaluate(model, source, as_json):
 
     with plain_messages():
         table = TableModel.load(model)
-        frame, _ = read_table(source, table.target, texts=table.encoder.texts)
-        X, y = table.arrays(frame)
+        labels = table.classes is not None and table.classes.dtype.kind in "UO"
+        texts = [*table.encoder.texts, *([table.target] if labels else [])]
+        X, y = table.arrays(read_table(source, table.target, texts=texts)[0])
         scores = {"rows": len(X)} | table.model.evaluate(X, y)
         if as_json:
-            click.echo(json.dumps(scores))
+            finite = {name: value if math.isfinite(value) else None for name, value in scores.items()}
+            click.echo(json.dumps(finite))
         else:
             for name, value in scores.items():
                 click.echo(f"{name} {value:,}" if name == "rows" else f"{name} {value:.4f}")
@@ -179,7 +182,7 @@ EXPORTS = ".onnx", ".c", ".py"
 @main.command(epilog="Examples: fastmlp export model.fastmlp model.onnx; fastmlp export model.fastmlp model.c --int8")
 @click.argument("model", type=click.Path(exists=True, dir_okay=False))
 @click.argument("out", type=click.Path(dir_okay=False))
-@click.option("--name", default="model", show_default=True, help="What names in a file of C begin with.")
+@click.option("--name", help="What names in a file of C begin with, instead of 'model'.")
 @click.option("--int8", is_flag=True, help="Weights of 8 bits in a file of C.")
 def export(model, out, name, int8):
     """Write a MODEL as an ONNX graph (OUT ends in .onnx), one file of C99 (.c) or a module for NumPy alone (.py).
@@ -196,11 +199,11 @@ def export(model, out, name, int8):
         check_output(out, model)
         if not out.endswith(EXPORTS):
             raise click.UsageError(f"OUT must end in one of {', '.join(EXPORTS)}, got {out!r}.")
-        if int8 and not out.endswith(".c"):
-            raise click.UsageError("--int8 is for files of C.")
+        if (int8 or name) and not out.endswith(".c"):
+            raise click.UsageError("--int8 and --name are for files of C.")
         given = load(model)
         if out.endswith(".c"):
-            to_c(given, out, name=name, int8=int8)
+            to_c(given, out, name=name or "model", int8=int8)
         elif out.endswith(".py"):
             to_numpy_source(given, out)
         else:

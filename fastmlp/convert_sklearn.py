@@ -74,7 +74,8 @@ def _take_weights(made, fitted, plain):
     arrays = [[np.asarray(array) for array in given] for given in (fitted.coefs_, fitted.intercepts_)]
     sizes = [arrays[0][0].shape[0], *(len(b) for b in arrays[1])]
     made._network, dropout = network_of(made, sizes[0], sizes[1:-1], sizes[-1])
-    if made._network != network_of(plain, sizes[0], sizes[1:-1], sizes[-1])[0] or made._hidden_widths() != sizes[1:-1]:
+    asked = network_of(plain, sizes[0], sizes[1:-1], sizes[-1])[0]
+    if made._network != asked or made._hidden_widths() != sizes[1:-1] or made.scale is not None:
         raise ValueError("the parameters given besides are for another network than the one that was fitted: fit anew.")
     if made._network.activations[-1] != fitted.out_activation_:
         raise ValueError(f"loss={fitted.loss!r} was set after the fit, whose output is {fitted.out_activation_!r}.")
@@ -108,11 +109,16 @@ def to_sklearn(estimator):
     shared, lost = _shared(clone(estimator), kind), _beyond(estimator, kind)
     if lost:
         raise ValueError(f"scikit-learn's {kind.__name__} has no {', '.join(lost)}.")
+    if estimator.n_layers is not None or estimator.width is not None:
+        shared["hidden_layer_sizes"] = tuple(estimator._hidden_widths())
     made = kind(**shared)
     made._validate_params()
     if hasattr(estimator, "coefs_"):
         parameters, network = estimator._current_parameters(), estimator._network
-        if network != network_of(estimator, network.sizes[0], list(network.sizes[1:-1]), network.sizes[-1])[0]:
+        if (
+            estimator._scaling is not None
+            or network != network_of(estimator, network.sizes[0], list(network.sizes[1:-1]), network.sizes[-1])[0]
+        ):
             raise ValueError("parameters were set after the fit that ask for another network: fit again first.")
         for name in FITTED:
             if hasattr(estimator, name):
@@ -132,14 +138,11 @@ def to_sklearn(estimator):
 def _beyond(estimator, kind):
     """Parameters that scikit-learn's estimator lacks and that are used."""
     given, usual = (one.get_params(deep=False) for one in (estimator, type(estimator)()))
-    unused = {"backend", "n_jobs"}
+    unused = {"backend", "n_jobs", "n_layers", "width"}
     if not estimator.skip:
         unused.add("skip_weights")
     if given.get("loss") == usual.get("loss"):
         unused.add("target_values")
-    if estimator.n_layers is not None or estimator.width is not None:
-        given["hidden_layer_sizes"] = tuple(estimator._hidden_widths())
-        unused |= {"n_layers", "width"}
     names = [name for name in given if name not in inspect.signature(kind).parameters and name not in unused]
     return [name for name in sorted(names) if not _same(given[name], usual[name])]
 

@@ -4,6 +4,8 @@ from sklearn.base import is_classifier
 from sklearn.metrics import get_scorer
 from sklearn.utils.validation import _num_samples, check_consistent_length
 
+from .device_rows import to_host
+
 
 class Evaluation:
     """Scores of an estimator on sets of rows, epoch by epoch; more is better, as with all of scikit-learn's scorers.
@@ -27,6 +29,7 @@ class Evaluation:
     def __init__(self, estimator, sets, names, metrics):
         self._estimator = estimator
         sets = [sets] if isinstance(sets, tuple) else list(sets)
+        sets = [tuple(map(to_host, one)) if isinstance(one, tuple) else one for one in sets]
         names = [f"validation_{number}" for number in range(len(sets))] if names is None else list(names)
         if not sets or len(names) != len(sets) or len(set(names)) != len(names):
             raise ValueError(f"eval_names must be {len(sets)} different names, one for each set, got {names}.")
@@ -38,8 +41,12 @@ class Evaluation:
                 raise ValueError("eval_set holds a set without rows.")
         if metrics is None:
             metrics = "accuracy" if is_classifier(estimator) else "r2"
-        metrics = metrics if isinstance(metrics, list) else [metrics]
-        self._sets, self._scorers = dict(zip(names, sets)), dict(map(_scorer, metrics))
+        scorers = list(map(_scorer, metrics if isinstance(metrics, list) else [metrics]))
+        if not scorers or len(dict(scorers)) != len(scorers):
+            raise ValueError(
+                f"eval_metric must be different metrics, at least one, got {[name for name, _ in scorers]}."
+            )
+        self._sets, self._scorers = dict(zip(names, sets)), dict(scorers)
         self.results = {name: {metric: [] for metric in self._scorers} for name in self._sets}
 
     def note(self):
@@ -64,7 +71,7 @@ class Evaluation:
 def _scorer(metric):
     """(name, scorer)"""
     if callable(metric):
-        return getattr(metric, "__name__", type(metric).__name__), metric
+        return getattr(getattr(metric, "_score_func", metric), "__name__", type(metric).__name__), metric
     if not isinstance(metric, str):
         raise ValueError(f"eval_metric must be names of scorers or functions (estimator, X, y), got {metric!r}.")
     return metric, get_scorer(metric)

@@ -116,7 +116,7 @@ def to_c(model, path=None, *, name="model", int8=False, rows=None):
 
     Parameters
     ----------
-    model : MLP, MLPClassifier or MLPRegressor
+    model : MLP, MLPClassifier, MLPRegressor, or what ``load`` gives for a model of the command line
         Fitted.
     path : str or Path, default=None
         A file to write to.

@@ -66,7 +66,7 @@ def to_numpy_source(model, path=None):
 
     Parameters
     ----------
-    model : MLP, MLPClassifier or MLPRegressor
+    model : MLP, MLPClassifier, MLPRegressor, or what ``load`` gives for a model of the command line
         Fitted.
     path : str or Path, default=None
         A file to write to.

@@ -92,7 +92,7 @@ def to_onnx(model, path=None):
 
     Parameters
     ----------
-    model : MLP, MLPClassifier or MLPRegressor
+    model : MLP, MLPClassifier, MLPRegressor, or what ``load`` gives for a model of the command line
         Fitted. ONNX Runtime has no 'arctan' and 'gelu' in float64: fit on float32 for these.
     path : str or Path, default=None
         A file to write the graph to.
@@ -106,7 +106,7 @@ def to_onnx(model, path=None):
     ImportError
         Without the package onnx: ``pip install 'fastmlp[onnx]'``.
     ValueError
-        See ``exported.exported``.
+        For labels of 2^63 and more, and as ``exported.exported`` says.
     """
     try:
         import onnx

@@ -8,6 +8,7 @@ from .architecture import check_skips
 from .checks import check_integer, check_network, check_real
 from .choices import check_loss
 from .saving import Savable
+from .scaling import check_saved_scaling
 from .training_state import TrainingState
 
 # What fit leaves behind, beside the network and its training state.
@@ -115,4 +116,5 @@ class FlatParameters(Savable):
             model.out_activation_ = model._network.activations[-1]
             model._check_outputs()
             model._noise = model._noise and check_saved_noise(Noise(*model._noise), sizes)
+            model._scaling = model._scaling and check_saved_scaling(model._scaling, sizes[0])
         return model

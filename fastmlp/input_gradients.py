@@ -30,15 +30,22 @@ def jacobian(model, X):
     ValueError
         For rows of another width, NaN and infinity, and a model without weights.
     """
+    return _derivatives(model, X, None)
+
+
+def _derivatives(model, X, output):
+    """Of one output, or of all."""
     network, parameters = network_and_parameters(model)
     X = check_array(to_host(X), dtype=parameters.dtype, input_name="X")
     if X.shape[1] != network.sizes[0]:
         raise ValueError(f"X has {X.shape[1]} columns, but the network has {network.sizes[0]} inputs.")
     network = network._replace(bfloat16=False)
-    found = np.empty((len(X), network.sizes[-1], X.shape[1]), parameters.dtype)
-    height = max(1, BLOCK_NUMBERS // (network.sizes[-1] * max(network.sizes)))
+    first = np.eye(network.sizes[-1], dtype=parameters.dtype)
+    first = first if output is None else first[output : output + 1]
+    found = np.empty((len(X), len(first), X.shape[1]), parameters.dtype)
+    height = max(1, BLOCK_NUMBERS // (len(first) * max(network.sizes)))
     for start in range(0, len(X), height):
-        found[start : start + height] = _of_rows(network, parameters, X[start : start + height])
+        found[start : start + height] = _of_rows(network, parameters, X[start : start + height], first)
     return found
 
 
@@ -63,17 +70,17 @@ def input_gradient(model, X, output=None):
     number = check_integer("output", 0 if output is None else output, 0)
     if number >= n_outputs:
         raise ValueError(f"output must be below {n_outputs}, the number of outputs, got {output}.")
-    return jacobian(model, X)[:, number]
+    return _derivatives(model, X, number)[:, 0]
 
 
-def _of_rows(network, parameters, X):
+def _of_rows(network, parameters, X, first):
+    """``first``: derivatives of outputs by the last layer's."""
     weights, _ = layer_views(network, parameters)
     slopes = slope_views(network, parameters)
     run = numpy_reference._Pass(network, parameters, X, None, 0)
-    n_outputs = network.sizes[-1]
     # errors[i]: d output / d a of layer i, the inputs being layer 0, of shape (rows, outputs, units)
-    errors = [np.zeros((len(X), n_outputs, size), parameters.dtype) for size in network.sizes]
-    errors[-1] += np.eye(n_outputs, dtype=parameters.dtype)
+    errors = [np.zeros((len(X), len(first), size), parameters.dtype) for size in network.sizes]
+    errors[-1] += first
     for layer in reversed(range(len(weights))):
         error, a = errors[layer + 1], run.layers[layer + 1][:, None, :]
         if network.activations[layer] == "softmax":

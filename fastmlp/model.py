@@ -148,6 +148,8 @@ class MLP(TrainedNetwork):
         stopping = EarlyStopping(self._state.parameters, patience)
         watched = Monitor(self, X, y, sample_weight) if monitor else None
 
+        told = ["loss"] if validation_data is None else ["loss", "validation_loss"]
+
         def after_epoch(loss):
             self.history["loss"].append(loss)
             if validation_data is not None:
@@ -155,7 +157,7 @@ class MLP(TrainedNetwork):
                 stopping.note(self.history["validation_loss"][-1])
             if watched is not None:
                 watched.note()
-            callbacks.after_epoch(lambda: {name: curve[-1] for name, curve in curves(self.history).items()})
+            callbacks.after_epoch(lambda: {name: self.history[name][-1] for name in told})
             if progress:
                 last = {name: f"{curve[-1]:.4g}" for name, curve in curves(self.history).items()}
                 bar.set_postfix(last, refresh=False)
@@ -194,8 +196,8 @@ class MLP(TrainedNetwork):
             except Interrupted:
                 self.interrupted = True
                 warnings.warn(f"Training interrupted by user in epoch {self.epoch + 1}; the weights so far are kept.")
-        if not (self.interrupted or diverged):
-            stopping.restore_best()
+            if not (self.interrupted or diverged):
+                stopping.restore_best()
         return self
 
     def _shuffled(self, order):

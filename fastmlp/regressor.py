@@ -102,7 +102,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         units (100 if None), whatever ``hidden_layer_sizes`` is.
     scale : 'standard' or None, default=None
         Whether each input is brought to mean 0 and deviation 1, by the rows of the first fit, for training and for
-        predictions. Exports and ``compile_predict`` have it in their weights. Not for sparse X.
+        predictions; ``coefs_`` are for these. Exports and ``compile_predict`` have it in their weights, where digits
+        are lost if a column's mean is many thousand deviations. Not for sparse X.
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
 """Model files: safetensors with a small versioned JSON header. Reading one runs no code of the file's.
 
-Values are None, booleans, numbers, strings, lists, tuples, dicts with string keys, NumPy arrays and
+Values are None, booleans, numbers, strings, lists, tuples, dicts, NumPy arrays and
 numpy.random.RandomState; anything else is refused when writing. Arrays of numbers become tensors.
 """
 
@@ -130,6 +130,8 @@ def encode(value, tensors):
         return {"tuple": [encode(item, tensors) for item in value]}
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {"dict": {key: encode(item, tensors) for key, item in value.items()}}
+    if isinstance(value, dict):
+        return {"pairs": [[encode(key, tensors), encode(item, tensors)] for key, item in value.items()]}
     if isinstance(value, np.ndarray):
         if value.dtype.kind in "biuf":
             name = str(len(tensors))
@@ -154,6 +156,8 @@ def decode(value, tensors):
         return tuple(decode(item, tensors) for item in content)
     if tag == "dict":
         return {key: decode(item, tensors) for key, item in content.items()}
+    if tag == "pairs":
+        return {decode(key, tensors): decode(item, tensors) for key, item in content}
     if tag == "tensor":
         return tensors[content]
     if tag == "array":

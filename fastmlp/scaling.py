@@ -2,31 +2,46 @@
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn.preprocessing import StandardScaler
 
 from fastmlp.kernels.network import layer_views
 
 
-def scaling_of(X):
-    """(mean, deviation) of each column in float64; a constant column has deviation 1.
+def scaling_of(X, sample_weight):
+    """(mean, deviation) of each column, rows weighted, in float64; a constant column has deviation 1."""
+    _refuse_sparse(X)
+    scaler = StandardScaler().fit(X, sample_weight=sample_weight)
+    return scaler.mean_.astype(np.float64), scaler.scale_.astype(np.float64)
+
+
+def scaled(X, scaling):
+    """Rows as the network sees them, in their dtype.
 
     Raises
     ------
     ValueError
         For sparse rows, which would not stay so.
     """
+    _refuse_sparse(X)
+    mean, deviation = scaling
+    return np.ascontiguousarray((X - mean) / deviation, X.dtype)
+
+
+def _refuse_sparse(X):
     if issparse(X):
         raise ValueError(
             "scale='standard' would make sparse X dense: scale it with scikit-learn's MaxAbsScaler instead."
         )
-    deviation = X.std(axis=0, dtype=np.float64)
-    constant = (X == X[:1]).all(axis=0)  # not by the computed deviation: rounding makes 1e-17 of it
-    return X.mean(axis=0, dtype=np.float64), np.where(constant | (deviation == 0), 1.0, deviation)
 
 
-def scaled(X, scaling):
-    """Rows as the network sees them, in their dtype."""
+def check_saved_scaling(scaling, n_inputs):
+    """(mean, deviation) of a file, if they are some for that many inputs; else a ValueError."""
     mean, deviation = scaling
-    return np.ascontiguousarray((X - mean) / deviation, X.dtype)
+    if not (mean.shape == deviation.shape == (n_inputs,) and mean.dtype == deviation.dtype == np.float64):
+        raise ValueError(f"a scale of shapes {mean.shape} and {deviation.shape} for {n_inputs} inputs")
+    if not (np.isfinite(mean).all() and np.isfinite(deviation).all() and (deviation > 0).all()):
+        raise ValueError("a scale that is not finite and positive")
+    return mean, deviation
 
 
 def folded(network, parameters, scaling):

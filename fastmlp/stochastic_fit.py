@@ -66,8 +66,8 @@ class StochasticFit:
         self.n_iter_ = 0
         if evaluation is not None:
             self.evals_result_ = evaluation.results
-        elif not incremental and hasattr(self, "evals_result_"):
-            del self.evals_result_
+            if self.early_stopping:  # scores of an earlier fit may be of other rows, or other scores
+                self.best_validation_score_, self._best_parameters, self._no_improvement_count = -np.inf, None, 0
         try:
             for _ in range(epochs if incremental else self.max_iter):
                 callbacks.before_epoch()

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_iris
-from sklearn.metrics import balanced_accuracy_score, log_loss
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss, make_scorer
 from sklearn.model_selection import train_test_split
 
-from fastmlp import MLP, Callback, Checkpoint, Layer, MLPClassifier, MLPRegressor, Progress, load
+from fastmlp import MLP, Callback, Checkpoint, Layer, MLPClassifier, MLPRegressor, Progress, load, make_optimizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 iris = load_iris()
@@ -28,8 +28,8 @@ class Diary(Callback):
         self.notes.append(("after", epoch, dict(results)))
         return epoch == self.end
 
-    def after_fit(self, model):
-        self.notes.append("end")
+    def after_fit(self, model, error):
+        self.notes.append("end" if error is None else type(error))
 
 
 def mlp(optimizer="adam"):
@@ -90,12 +90,11 @@ def test_one_that_raises_ends_the_fit(kind):
     def fail(model, epoch, results):
         raise KeyError("mine")
 
+    model = mlp() if kind == "mlp" else MLPClassifier(**LATE)
     with pytest.raises(KeyError, match="mine"):
-        if kind == "mlp":
-            mlp().fit(X, y, 3, callbacks=[diary, fail])
-        else:
-            MLPClassifier(**LATE).fit(X, y, callbacks=[diary, fail])
-    assert diary.notes[-1] == "end"
+        model.fit(X, y, callbacks=[diary, fail])
+    assert diary.notes[-1] is KeyError
+    assert model.epoch == 1 if kind == "mlp" else not hasattr(model, "coefs_")
 
 
 def test_an_mlp_goes_on_from_its_checkpoint_bit_for_bit(tmp_path):
@@ -126,6 +125,42 @@ def test_a_checkpoint_has_the_end_too(tmp_path):
             Checkpoint(tmp_path / "m", every=wrong)
     with pytest.raises(OSError, match="does not exist"):
         Checkpoint(tmp_path / "none" / "m")
+
+
+@pytest.mark.parametrize("every", [1, 100])
+@pytest.mark.parametrize("kind", ["estimator", "mlp"])
+def test_the_last_checkpoint_has_the_best_weights(tmp_path, kind, every):
+    keep = Checkpoint(tmp_path / "m", every)
+    if kind == "mlp":
+        model = mlp(make_optimizer("adam", 0.1)).fit(
+            X, y, 60, validation_data=(X_held, y_held), patience=4, callbacks=keep
+        )
+        assert_array_equal(load(tmp_path / "m").parameters, model.parameters)
+        assert model.epoch < 60
+    else:
+        model = MLPClassifier(early_stopping=True, learning_rate_init=0.1, random_state=0).fit(X, y, callbacks=keep)
+        assert_array_equal(load(tmp_path / "m").coefs_[0], model.coefs_[0])
+
+
+def test_a_file_outlives_a_fit_that_fails(tmp_path):
+    keep = Checkpoint(tmp_path / "m", every=100)
+    MLPClassifier(**LATE).fit(X, y, callbacks=keep)
+    before = (tmp_path / "m").read_bytes()
+    with pytest.raises(ZeroDivisionError):
+        MLPClassifier(**LATE).fit(X, y, callbacks=[keep, lambda *given: 1 / 0])
+    assert (tmp_path / "m").read_bytes() == before
+
+
+def test_all_hear_of_the_end_and_the_fit_stays():
+    class Full(Callback):
+        def after_fit(self, model, error):
+            raise OSError("the disk is full")
+
+    diary, model = Diary(), MLPClassifier(**LATE)
+    with pytest.raises(OSError, match="full"):
+        model.fit(X, y, callbacks=[Full(), diary, Full()])
+    assert diary.notes[-1] == "end"
+    assert model.n_iter_ == 6
 
 
 def test_a_bar_of_progress(capsys):
@@ -162,6 +197,29 @@ def test_sets_are_scored_after_each_epoch():
     assert not hasattr(model.fit(X, y), "evals_result_")
 
 
+def test_a_warm_start_may_watch_something_else():
+    model = MLPClassifier(early_stopping=True, warm_start=True, **LATE)
+    model.fit(X, y, eval_set=(X_held, y_held))
+    first = model.coefs_[0].copy()
+    model.fit(X, y, eval_set=(X_held, y_held), eval_metric="neg_log_loss")
+    assert model.best_validation_score_ == max(model.evals_result_["validation_0"]["neg_log_loss"])
+    assert not np.array_equal(model.coefs_[0], first)
+    model.set_params(solver="lbfgs", early_stopping=False).fit(X, y)
+    assert not hasattr(model, "evals_result_")
+
+
+def test_scorers_have_names_of_their_own():
+    given = [make_scorer(accuracy_score), make_scorer(balanced_accuracy_score)]
+    model = MLPClassifier(**LATE).fit(X, y, eval_set=(X_held, y_held), eval_metric=given)
+    assert list(model.evals_result_["validation_0"]) == ["accuracy_score", "balanced_accuracy_score"]
+
+
+def test_an_mlp_tells_nothing_of_earlier_fits():
+    model, heard = mlp().fit(X, y, 1, validation_data=(X_held, y_held)), []
+    model.fit(X, y, 1, callbacks=lambda model, epoch, results: heard.append(set(results)))
+    assert heard == [{"loss"}]
+
+
 @pytest.mark.filterwarnings("ignore:.*sample_weight.*")
 @pytest.mark.parametrize("metric", [None, "neg_mean_absolute_error"])
 def test_early_stopping_watches_them_and_restores_the_best(metric, tmp_path):
@@ -193,6 +251,8 @@ def test_early_stopping_watches_them_and_restores_the_best(metric, tmp_path):
     ({"eval_set": [(X, y)] * 2, "eval_names": ["a", "a"]}, "eval_names must be 2 different"),
     ({"eval_set": (X_held, y_held), "eval_metric": "goodness"}, "goodness"),
     ({"eval_set": (X_held, y_held), "eval_metric": 3}, "eval_metric must be"),
+    ({"eval_set": (X_held, y_held), "eval_metric": []}, "different metrics, at least one"),
+    ({"eval_set": (X_held, y_held), "eval_metric": ["accuracy"] * 2}, "different metrics, at least one"),
     ({"eval_metric": "accuracy"}, "need an eval_set"), ({"eval_set": (X_held[:, :2], y_held)}, "features"),
 ])  # fmt: skip
 def test_sets_that_are_none(wrong, message):

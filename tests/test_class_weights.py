@@ -71,7 +71,7 @@ def test_balanced_is_not_for_parts():
 
 @pytest.mark.parametrize("wrong, message", [
     ({"d": 1.0}, "class_weight names 'd', not among the classes: a, b, c"),
-    ({"a": -1.0}, "must be finite and not negative"), ({"a": np.nan}, "must be finite and not negative"),
+    ({"a": -1.0}, "must be finite, not negative"), ({"a": np.nan}, "must be finite, not negative"),
     ("even", "class_weight"), (3, "class_weight"), ([{0: 1}], "class_weight"),
 ])  # fmt: skip
 def test_weights_that_are_none(wrong, message):
@@ -82,12 +82,28 @@ def test_weights_that_are_none(wrong, message):
     assert_array_equal(fitted.coefs_[0], before)
 
 
-def test_they_are_saved(tmp_path):
-    fitted = model(class_weight={"a": 2.0}).fit(X, texts)
+@pytest.mark.parametrize("labels", LABELS)
+def test_they_are_saved(tmp_path, labels):
+    fitted = model(class_weight=WEIGHTS[labels]).fit(X, LABELS[labels])
     fitted.save(tmp_path / "m")
     again = load(tmp_path / "m")
-    assert again.class_weight == {"a": 2.0}
-    assert_array_equal(again.fit(X, texts).coefs_[0], fitted.coefs_[0])
+    assert again.class_weight == WEIGHTS[labels]
+    assert_array_equal(again.fit(X, LABELS[labels]).coefs_[0], fitted.coefs_[0])
+
+
+@pytest.mark.parametrize("wrong", [[{1: -1}, {}, {}], [{1: np.inf}, {}, {}], [{0: 0, 1: 0}, {}, {}], [{}], {0: 1.0}])
+def test_weights_of_several_labels_that_are_none(wrong):
+    with pytest.raises(ValueError, match=r"finite, not negative, and not all 0|a list of 3 dicts"):
+        model(class_weight=wrong).fit(X, several)
+
+
+def test_parts_of_several_labels_may_lack_some():
+    given = [{1: 2.0}, {0: 3.0}, {}]
+    part = several[:, 0] == 0
+    found = model(class_weight=given).partial_fit(X[part], several[part], classes=[0, 1, 2])
+    weights = np.where(several[part][:, 1], 1.0, 3.0)
+    wanted = model().partial_fit(X[part], several[part], sample_weight=weights, classes=[0, 1, 2])
+    assert_array_equal(found.coefs_[0], wanted.coefs_[0])
 
 
 @pytest.mark.parametrize("kind, y, more", [

@@ -291,10 +291,23 @@ def test_models_leave_with_their_columns(houses, target):
 def test_exports_that_cannot_be(houses):
     run("train", "iris", "--epochs", "1", "--quiet")
     assert "must end in one of .onnx, .c, .py" in run("export", "model.fastmlp", "m.txt", code=2).output
-    assert "--int8 is for files of C" in run("export", "model.fastmlp", "m.py", "--int8", code=2).output
+    assert "--int8 and --name are for files of C" in run("export", "model.fastmlp", "m.py", "--int8", code=2).output
     assert "would be overwritten" in run("export", "model.fastmlp", "model.fastmlp", code=2).output
     assert "a name in C" in run("export", "model.fastmlp", "m.c", "--name", "2", code=1).output
     assert "no model file" in run("export", "houses.csv", "m.c", code=1).output
+
+
+def one_row(frame):
+    frame[:1].to_csv("one.csv", index=False)
+    return "one.csv"
+
+
+def test_labels_that_look_like_numbers_are_texts():
+    frame = pd.DataFrame({"x": np.arange(60.0), "label": np.repeat(["a", "1", "2"], 20)})
+    frame.to_csv("mixed.csv", index=False)
+    frame[20:].to_csv("rest.csv", index=False)
+    run("train", "mixed.csv", "--target", "label", "--epochs", "5", "--quiet")
+    assert json.loads(run("evaluate", "model.fastmlp", "rest.csv", "--json").stdout)["rows"] == 40
 
 
 def test_evaluate_tells_people_and_machines(houses):
@@ -308,6 +321,8 @@ def test_evaluate_tells_people_and_machines(houses):
     wanted = r2_score(houses[200:].price, fastmlp.load("model.fastmlp").predict(houses[200:]))
     assert found["r2"] == pytest.approx(wanted, rel=1e-4)
     assert value_of("r2", output) == pytest.approx(wanted, abs=1e-4)
+    one = json.loads(run("evaluate", "model.fastmlp", one_row(houses), "--json").stdout)
+    assert (one["rows"], one["r2"]) == (1, None)
     houses[200:].drop(columns="price").to_csv("bare.csv", index=False)
     assert "no column 'price'" in run("evaluate", "model.fastmlp", "bare.csv", code=1).output
 

@@ -50,6 +50,20 @@ def test_it_goes_with_the_model(tmp_path):
     assert_array_equal(model.set_params(scale=None).predict_proba(X), again.predict_proba(X))
     with pytest.raises(ValueError, match="has no scale"):
         to_sklearn(MLPClassifier(scale="standard"))
+    with pytest.raises(ValueError, match="set after the fit"):
+        to_sklearn(model)
+    model._scaling = model._scaling[0][:3], model._scaling[1]
+    model.save(tmp_path / "m")
+    with pytest.raises(ValueError, match="damaged"):
+        load(tmp_path / "m")
+
+
+def test_weights_of_rows_count():
+    """One that weighs nothing is not there."""
+    rows, weight = np.vstack([X, 1e6 + X[:1]]), np.append(np.arange(len(X)) % 3, 0.0)
+    found = MLPClassifier(scale="standard", **OPTIONS).fit(rows, np.append(y, 0), sample_weight=weight)
+    wanted = StandardScaler().fit(X, sample_weight=weight[:-1])
+    assert_allclose(found._scaling, [wanted.mean_, wanted.scale_], rtol=1e-9)
 
 
 def test_later_fits_keep_the_scale_of_the_first():
@@ -78,6 +92,9 @@ def test_sparse_rows_are_refused():
     model = MLPClassifier(scale="standard", **OPTIONS).fit(X, y)
     with pytest.raises(ValueError, match="would make sparse X dense"):
         model.fit(csr_matrix(X), y)
+    with pytest.raises(ValueError, match="would make sparse X dense"):
+        model.partial_fit(csr_matrix(X), y)
+    model = MLPClassifier(scale="standard", **OPTIONS).fit(X, y)
     with pytest.raises(TypeError, match=r"[Ss]parse data was passed"):
         model.predict(csr_matrix(X))
     assert_array_equal(model.predict(X), MLPClassifier(scale="standard", **OPTIONS).fit(X, y).predict(X))
