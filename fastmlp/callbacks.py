@@ -106,12 +106,10 @@ class Callbacks:
             one.before_epoch(self._model, self._epoch + 1)
 
     def after_epoch(self, results):
-        """``results()`` is asked for where somebody is there to hear. Returns whether the fit is to end."""
-        if self._all:
-            self._epoch += 1
-            found = results()
-            wishes = [one.after_epoch(self._model, self._epoch, found) for one in self._all]
-            self.stop = any(wishes)
+        """Returns whether the fit is to end."""
+        self._epoch += 1
+        wishes = [one.after_epoch(self._model, self._epoch, results) for one in self._all]
+        self.stop = any(wishes)
         return self.stop
 
 

@@ -157,7 +157,8 @@ class MLP(TrainedNetwork):
                 stopping.note(self.history["validation_loss"][-1])
             if watched is not None:
                 watched.note()
-            callbacks.after_epoch(lambda: {name: self.history[name][-1] for name in told})
+            if callbacks:
+                callbacks.after_epoch({name: self.history[name][-1] for name in told})
             if progress:
                 last = {name: f"{curve[-1]:.4g}" for name, curve in curves(self.history).items()}
                 bar.set_postfix(last, refresh=False)

@@ -68,20 +68,22 @@ class StochasticFit:
             self.evals_result_ = evaluation.results
             if self.early_stopping:  # scores of an earlier fit may be of other rows, or other scores
                 self.best_validation_score_, self._best_parameters, self._no_improvement_count = -np.inf, None, 0
+        watches, tells = evaluation is not None or self.early_stopping, bool(callbacks)
         try:
             for _ in range(epochs if incremental else self.max_iter):
-                callbacks.before_epoch()
+                if tells:
+                    callbacks.before_epoch()
                 self.loss_ = run.run()
                 self.n_iter_ += 1
                 self.t_ += n_rows
                 self.loss_curve_.append(self.loss_)
                 if self.verbose:
                     print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
-                if self._note_progress(self._score_of(held_out, evaluation)):
+                if self._note_progress(self._score_of(held_out, evaluation) if watches else None):
                     self._best_parameters = self._parameters.copy()
                 if self._follows("invscaling"):
                     self._set_learning_rate(self._first_rate() / (self.t_ + 1) ** self.power_t)
-                if callbacks.after_epoch(lambda: {"loss": self.loss_} | (evaluation.last() if evaluation else {})):
+                if tells and callbacks.after_epoch({"loss": self.loss_} | (evaluation.last() if evaluation else {})):
                     break
                 if self._no_improvement_count > self.n_iter_no_change and self._is_over() and not incremental:
                     break

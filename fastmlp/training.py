@@ -12,7 +12,7 @@ from scipy.sparse import issparse
 from fastmlp.kernels.network import NO_PENALTY, Network, Noise, activation_row, loss_row
 
 from .device_rows import is_on_gpu
-from .pace import Pace
+from .pace import CHUNK_SECONDS, Pace
 from .schedules import factors
 from .training_state import TrainingState
 
@@ -195,6 +195,7 @@ class Epochs:
             )  # fmt: skip
         seconds = time.perf_counter() - start
         state.step += n_steps
-        if self.rows_done:  # the first chunk may have waited for a compiler
+        # The first chunk may have waited for a compiler; where an epoch is one short chunk there is nothing to learn.
+        if self.rows_done and (len(rows) < len(state.order) or seconds > CHUNK_SECONDS):
             self._pace.note(len(rows) / self.batch_size, seconds)
         self._note(rows, seconds)
