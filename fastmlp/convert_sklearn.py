@@ -61,16 +61,13 @@ def from_sklearn(estimator, **params):
 
 def _take_weights(made, fitted, plain):
     """``plain`` has scikit-learn's parameters alone: those besides must ask for the same network."""
-    for name in FITTED:
-        if hasattr(fitted, name):
-            for estimator in (made, plain):
-                setattr(estimator, name, deepcopy(getattr(fitted, name)))
-    if hasattr(fitted, "classes_"):
-        for estimator in (made, plain):
+    for estimator in (made, plain):
+        for name in filter(vars(fitted).__contains__, FITTED):
+            setattr(estimator, name, deepcopy(getattr(fitted, name)))
+        if hasattr(fitted, "classes_"):
             binarizer = fitted._label_binarizer
-            estimator._label_type, estimator._sparse_labels, estimator._targets = (
-                binarizer.y_type_, binarizer.sparse_input_, None,
-            )  # fmt: skip
+            estimator._label_type, estimator._sparse_labels = binarizer.y_type_, binarizer.sparse_input_
+            estimator._targets = None
     arrays = [[np.asarray(array) for array in given] for given in (fitted.coefs_, fitted.intercepts_)]
     sizes = [arrays[0][0].shape[0], *(len(b) for b in arrays[1])]
     made._network, dropout = network_of(made, sizes[0], sizes[1:-1], sizes[-1])

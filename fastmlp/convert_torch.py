@@ -125,15 +125,15 @@ def from_torch(module, loss=None, **params):
 
 def _parts(torch, module):
     """Modules in their order; a Sequential in it by its parts, Identity left out."""
-    for part in module:
-        if part._forward_hooks or part._forward_pre_hooks:
-            raise ValueError(
-                f"{part} has hooks, which may change what it gives (remove those of pruning and weight norm)."
-            )
-        if type(part) is torch.nn.Sequential:
+    if module._forward_hooks or module._forward_pre_hooks:
+        raise ValueError(
+            f"{module} has hooks, which may change what it gives (remove those of pruning and weight norm)."
+        )
+    if type(module) is torch.nn.Sequential:
+        for part in module:
             yield from _parts(torch, part)
-        elif type(part) is not torch.nn.Identity:
-            yield part
+    elif type(module) is not torch.nn.Identity:
+        yield module
 
 
 def _numbers(tensor):

@@ -73,10 +73,10 @@ class DoubledLayer(nn.Linear):
         return 2 * super().forward(x)
 
 
-def hooked():
-    layer = nn.Linear(5, 2)
-    layer.register_forward_hook(lambda module, given, result: 2 * result)
-    return nn.Sequential(layer)
+def hooked(outside):
+    module = nn.Sequential(nn.Linear(5, 2))
+    (module if outside else module[0]).register_forward_hook(lambda module, given, result: 2 * result)
+    return module
 
 
 @pytest.mark.parametrize("wrong, message", [
@@ -86,7 +86,8 @@ def hooked():
     (nn.Sequential(DoubledLayer(5, 2)), "the first layer must be torch.nn.Linear"),
     (nn.Sequential(nn.Flatten(0), nn.Linear(5, 3)), "the first layer must be"),
     (nn.Sequential(nn.Linear(5, 4), nn.PReLU(3)), "has slopes for 3 units, the layer before has 4"),
-    (nn.Sequential(nn.Linear(5, 4, dtype=torch.complex64)), "must be real numbers"), (hooked(), "has hooks"),
+    (nn.Sequential(nn.Linear(5, 4, dtype=torch.complex64)), "must be real numbers"), (hooked(True), "has hooks"),
+    (hooked(False), "has hooks"),
     (nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3)), "nothing like BatchNorm1d"),
     (nn.Sequential(nn.Linear(5, 3), nn.LeakyReLU(0.2)), "nothing like LeakyReLU"),
     (nn.Sequential(nn.Linear(5, 3), nn.GELU("tanh")), "nothing like GELU"),
