@@ -8,6 +8,7 @@ from numbers import Integral, Real
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, _fit_context
+from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
@@ -28,6 +29,7 @@ from .layered_network import try_own_rules
 from .prediction import predict_rows, sample_rows
 from .scaling import folded, scaled, scaling_of
 from .schedules import SCHEDULES
+from .scikit_callbacks import scikit_callbacks
 from .stochastic_fit import StochasticFit
 from .threads import ThreadLimit
 
@@ -43,7 +45,7 @@ def restored_on_error(estimator, before, kind):
         raise
 
 
-class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
+class BaseMLP(FlatParameters, StochasticFit, CallbackSupportMixin, BaseEstimator, ABC):
     """Everything but the kinds of targets. Parameters and attributes: see the two estimators."""
 
     _scaling = None  # (mean, deviation) of inputs, with ``scale``
@@ -139,26 +141,25 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
             Weights of the rows in the loss; a zero weight equals an absent row.
         eval_set : (X, y), (X, y, sample_weight), or a list of such, default=None
             Rows to score after each epoch, into ``evals_result_``: {name: {metric: scores}}. With ``early_stopping``
-            the first set is watched, by the first metric, and no rows are held out. Not for 'lbfgs'.
+            the first set is watched, by the first metric, and no rows are held out.
         eval_names : list of str, default=None
             Of the sets; None calls them 'validation_0', 'validation_1' ...
         eval_metric : str, callable or list, default=None
             Names of scikit-learn's scorers ('accuracy', 'neg_log_loss', 'r2' ...), or functions (estimator, X, y) ->
             float; more is better. None is what ``score`` gives.
         callbacks : fastmlp.Callback, function (model, epoch, results), or a list, default=None
-            Called between epochs; what returns a true value ends the fit. Not for 'lbfgs'.
+            Called between epochs; what returns a true value ends the fit. ``set_callbacks`` takes those of
+            ``sklearn.callback``.
 
         Returns
         -------
         self : object
             Ctrl-C ends a fit early with the weights so far, and with a warning.
         """
-        callbacks = Callbacks(callbacks, self)
+        callbacks = Callbacks(callbacks, self, *scikit_callbacks(self, X, y, sample_weight))
         if eval_set is None and not (eval_names is None and eval_metric is None):
             raise ValueError("eval_names and eval_metric need an eval_set.")
         evaluation = None if eval_set is None else Evaluation(self, eval_set, eval_names, eval_metric)
-        if self.solver == "lbfgs" and (evaluation is not None or callbacks):
-            raise ValueError("eval_set and callbacks are for stochastic solvers: 'lbfgs' has no epochs.")
         return self._fit(X, y, sample_weight, callbacks=callbacks, evaluation=evaluation)
 
     def _check_solver(self):
@@ -184,7 +185,7 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
         guard = restored_on_error(self, before, Exception) if drawn_anew else nullcontext()
         with callbacks, guard, ThreadLimit(self.n_jobs), Interruption() as interruption:
             if self.solver == "lbfgs":
-                self._fit_lbfgs(kernels, *data[:3], interruption)
+                self._fit_lbfgs(kernels, *data[:3], interruption, callbacks, evaluation)
             else:
                 self._fit_stochastic(kernels, *data, epochs, interruption, callbacks, evaluation)
         return self
@@ -265,14 +266,29 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
         if self.solver != "lbfgs":
             self._start_curves()
 
-    def _fit_lbfgs(self, kernels, X, y, sample_weight, interruption):
-        def report(loss):
+    def _fit_lbfgs(self, kernels, X, y, sample_weight, interruption, callbacks, evaluation):
+        if evaluation is not None:
+            self._start_curves()
+            self._begin_evaluation(evaluation)
+        stopped = False
+
+        def on_iteration(loss):
+            nonlocal stopped
             if self.verbose:
                 print(f"Loss = {loss:.8f}")
+            if evaluation is not None:
+                self.loss_ = loss
+                self.loss_curve_.append(loss)
+                self._watch(None, evaluation)
+                stopped = self.early_stopping and self._no_improvement_count > self.n_iter_no_change
+            if callbacks:
+                stopped |= callbacks.after_epoch({"loss": loss} | (evaluation.last() if evaluation else {}))
+            return stopped
 
         result = lbfgs.fit_lbfgs(
             kernels, self._network, self._parameters, X, y, sample_weight, float(self.alpha), penalty_of(self),
-            max_iter=self.max_iter, max_fun=self.max_fun, tol=self.tol, interruption=interruption, on_iteration=report,
+            max_iter=self.max_iter, max_fun=self.max_fun, tol=self.tol, interruption=interruption,
+            on_iteration=on_iteration,
         )  # fmt: skip
         self.n_iter_ = min(result.nit, self.max_iter)
         self.loss_ = float(result.fun)
@@ -284,13 +300,15 @@ class BaseMLP(FlatParameters, StochasticFit, BaseEstimator, ABC):
                 "and targets (StandardScaler)."
             )
             warnings.warn(message, ConvergenceWarning)
-        elif result.status != 0:
+        elif result.status != 0 and not stopped:
             more = f" Increase max_iter (now {self.max_iter})." if self.n_iter_ == self.max_iter else ""
             message = (
                 f"lbfgs failed to converge after {self.n_iter_} iteration(s) (status={result.status}): "
                 f"{result.message}.{more} You might also want to scale the data (StandardScaler)."
             )
             warnings.warn(message, ConvergenceWarning)
+        if evaluation is not None:
+            self._restore_best()
 
     # Prediction.
 

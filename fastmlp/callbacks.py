@@ -76,18 +76,20 @@ class _Function(Callback):
 class Callbacks:
     """Some Callbacks, or functions that stand for their ``after_epoch``, as one; a context that ends with the fit.
 
+    ``more`` are Callbacks beside those that a user has given.
+
     Raises
     ------
     TypeError
         For anything else.
     """
 
-    def __init__(self, given, model):
+    def __init__(self, given, model, *more):
         given = () if given is None else given if isinstance(given, (list, tuple)) else [given]
         for one in given:
             if isinstance(one, type) or not (isinstance(one, Callback) or callable(one)):
                 raise TypeError(f"callbacks must be fastmlp.Callback objects or functions, got {one!r}.")
-        self._all = [one if isinstance(one, Callback) else _Function(one) for one in given]
+        self._all = [*(one if isinstance(one, Callback) else _Function(one) for one in given), *more]
         self._model, self._epoch, self.stop = model, 0, False
 
     def __bool__(self):

@@ -1,5 +1,7 @@
 """An estimator's parameters: one flat vector seen through coefs_ and intercepts_, in memory, pickles and files."""
 
+from copy import copy
+
 import numpy as np
 
 from fastmlp.kernels.network import Network, Noise, Skip, aligned_copy, layer_views
@@ -83,6 +85,7 @@ class FlatParameters(Savable):
     def __setstate__(self, state):
         super().__setstate__(state)
         if "_parameters" in state:
+            self._training = copy(self._training)  # a shallow copy of the estimator must not share it
             mapped = not self._parameters.flags.writeable  # by joblib, and shared with other processes
             self._bind(self._parameters if mapped else aligned_copy(self._parameters))
 

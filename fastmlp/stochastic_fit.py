@@ -65,10 +65,8 @@ class StochasticFit:
         )  # fmt: skip
         self.n_iter_ = 0
         if evaluation is not None:
-            self.evals_result_ = evaluation.results
-            if self.early_stopping:  # scores of an earlier fit may be of other rows, or other scores
-                self.best_validation_score_, self._best_parameters, self._no_improvement_count = -np.inf, None, 0
-        watches, tells = evaluation is not None or self.early_stopping, bool(callbacks)
+            self._begin_evaluation(evaluation)
+        tells = bool(callbacks)
         try:
             for _ in range(epochs if incremental else self.max_iter):
                 if tells:
@@ -79,8 +77,7 @@ class StochasticFit:
                 self.loss_curve_.append(self.loss_)
                 if self.verbose:
                     print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
-                if self._note_progress(self._score_of(held_out, evaluation) if watches else None):
-                    self._best_parameters = self._parameters.copy()
+                self._watch(held_out, evaluation)
                 if self._follows("invscaling"):
                     self._set_learning_rate(self._first_rate() / (self.t_ + 1) ** self.power_t)
                 if tells and callbacks.after_epoch({"loss": self.loss_} | (evaluation.last() if evaluation else {})):
@@ -101,6 +98,10 @@ class StochasticFit:
             warnings.warn("Training interrupted by user.")
             if incremental:  # a loop of partial_fit must end too
                 raise KeyboardInterrupt from None
+        self._restore_best()
+
+    def _restore_best(self):
+        """Put back the weights that early stopping found the best, if it did."""
         if self.early_stopping and self._best_parameters is not None:
             self._parameters[...] = self._best_parameters
 
@@ -124,13 +125,20 @@ class StochasticFit:
         validation[1] = self._decode(validation[1])
         return X, y, train[2], validation
 
-    def _score_of(self, held_out, evaluation):
-        """What early stopping watches, or None where it watches the loss."""
+    def _begin_evaluation(self, evaluation):
+        self.evals_result_ = evaluation.results
+        if self.early_stopping:  # scores of an earlier fit may be of other rows, or other scores
+            self.best_validation_score_, self._best_parameters, self._no_improvement_count = -np.inf, None, 0
+
+    def _watch(self, held_out, evaluation):
+        """Score the end of an epoch, and keep weights that early stopping finds the best so far."""
         if evaluation is not None:
             evaluation.note()
-        if not self.early_stopping:
-            return None
-        return evaluation.watched if held_out is None else self._score(*held_out)
+        score = None  # early stopping watches the loss where it is off
+        if self.early_stopping:
+            score = evaluation.watched if held_out is None else self._score(*held_out)
+        if self._note_progress(score):
+            self._best_parameters = self._parameters.copy()
 
     def _note_progress(self, score):
         """Count epochs without improvement. True where the validation score is the best so far."""

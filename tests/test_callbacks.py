@@ -263,7 +263,24 @@ def test_sets_that_are_none(wrong, message):
     assert_array_equal(model.coefs_[0], before)
 
 
-@pytest.mark.parametrize("given", [{"eval_set": (X_held, y_held)}, {"callbacks": Diary()}])
-def test_lbfgs_has_no_epochs(given):
-    with pytest.raises(ValueError, match="'lbfgs' has no epochs"):
-        MLPClassifier(solver="lbfgs").fit(X, y, **given)
+def test_lbfgs_is_watched_by_iteration():
+    options = {"solver": "lbfgs", "n_iter_no_change": 3, "random_state": 0}
+    diary, kept = Diary(), []
+    model = MLPClassifier(early_stopping=True, **options).fit(
+        X, y, eval_set=(X_held, y_held), eval_metric="neg_log_loss",
+        callbacks=[diary, lambda model, epoch, results: kept.append(model.coefs_[0].copy())],
+    )  # fmt: skip
+    scores = model.evals_result_["validation_0"]["neg_log_loss"]
+    assert model.n_iter_ == len(scores) == len(model.loss_curve_) == len(kept) < 200
+    assert np.argmax(scores) == len(scores) - 5  # one more than three without improvement
+    assert_array_equal(model.coefs_[0], kept[-5])
+    assert_allclose(-log_loss(y_held, model.predict_proba(X_held)), max(scores))
+    assert [note[1] for note in diary.notes[:-1]] == list(range(1, len(scores) + 1))
+    assert MLPClassifier(**options).fit(X, y, callbacks=Diary(2)).n_iter_ == 2
+
+
+def test_watching_lbfgs_changes_nothing():
+    plain = MLPClassifier(solver="lbfgs", **LATE).fit(X, y)
+    watched = MLPClassifier(solver="lbfgs", **LATE).fit(X, y, eval_set=(X_held, y_held), callbacks=Diary())
+    assert_array_equal(plain.coefs_[0], watched.coefs_[0])
+    assert watched.loss_curve_[-1] == watched.loss_ == plain.loss_
