@@ -9,28 +9,28 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.callback import CallbackSupportMixin
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastmlp.kernels.rules import ACTIVATIONS
 
-from . import backends, lbfgs
+from . import backends
 from .architecture import SCIKIT_SCHEDULES, SOLVERS, network_of, noise_of, optimizer_of, penalty_of
 from .callbacks import NO_CALLBACKS, Callbacks
-from .checks import check_integer, check_weights
+from .checks import check_weights
 from .device_rows import to_host
-from .evaluation import Evaluation
+from .estimator_prediction import EstimatorPrediction
+from .evaluation import evaluation_of
 from .flat_parameters import FlatParameters
 from .initialization import INITIALIZERS, check_init, initial_parameters
 from .interruption import Interruption
 from .layered_network import try_own_rules
-from .prediction import predict_rows, sample_rows
-from .scaling import folded, scaled, scaling_of
+from .lbfgs_fit import LbfgsFit
+from .scaling import scaled, scaling_of
 from .schedules import SCHEDULES
 from .scikit_callbacks import scikit_callbacks
 from .stochastic_fit import StochasticFit
+from .streams import Stream
 from .threads import ThreadLimit
 
 
@@ -45,7 +45,9 @@ def restored_on_error(estimator, before, kind):
         raise
 
 
-class BaseMLP(FlatParameters, StochasticFit, CallbackSupportMixin, BaseEstimator, ABC):
+class BaseMLP(
+    FlatParameters, StochasticFit, LbfgsFit, EstimatorPrediction, CallbackSupportMixin, BaseEstimator, ABC
+):  # fmt: skip
     """Everything but the kinds of targets. Parameters and attributes: see the two estimators."""
 
     _scaling = None  # (mean, deviation) of inputs, with ``scale``
@@ -97,10 +99,10 @@ class BaseMLP(FlatParameters, StochasticFit, CallbackSupportMixin, BaseEstimator
     # What a subclass says about its targets.
 
     @abstractmethod
-    def _validate_input(self, X, y, incremental, reset, classes):
+    def _validate_input(self, X, y, in_parts, reset, classes):
         """(X, y) as given by the user -> (X, y) with y numeric, of one or two dimensions."""
 
-    def _weigh(self, y, sample_weight, incremental):
+    def _weigh(self, y, sample_weight, in_parts):
         """Weights of rows, where something beside ``sample_weight`` weighs them."""
         return sample_weight
 
@@ -124,8 +126,6 @@ class BaseMLP(FlatParameters, StochasticFit, CallbackSupportMixin, BaseEstimator
     @abstractmethod
     def _score(self, X, y, sample_weight):
         """The score that early stopping watches; NaN where predictions are not finite."""
-
-    # Fitting.
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, eval_set=None, eval_names=None, eval_metric=None, callbacks=None):
@@ -157,10 +157,19 @@ class BaseMLP(FlatParameters, StochasticFit, CallbackSupportMixin, BaseEstimator
             Ctrl-C ends a fit early with the weights so far, and with a warning.
         """
         callbacks = Callbacks(callbacks, self, *scikit_callbacks(self, X, y, sample_weight))
-        if eval_set is None and not (eval_names is None and eval_metric is None):
-            raise ValueError("eval_names and eval_metric need an eval_set.")
-        evaluation = None if eval_set is None else Evaluation(self, eval_set, eval_names, eval_metric)
+        evaluation = evaluation_of(self, eval_set, eval_names, eval_metric)
         return self._fit(X, y, sample_weight, callbacks=callbacks, evaluation=evaluation)
+
+    def _fit_stream(self, blocks, n_mixed, n_rows, classes, eval_set, eval_names, eval_metric, callbacks):
+        """The ``fit_stream`` of both estimators; ``classes`` of a classifier."""
+        if self.solver == "lbfgs":
+            raise ValueError("fit_stream is for gradient descent: 'lbfgs' needs all rows at once.")
+        if self.early_stopping and eval_set is None:
+            raise ValueError("early_stopping of fit_stream needs an eval_set: no rows are held out of blocks.")
+        stream = Stream(blocks, n_mixed, n_rows, self.max_iter)
+        callbacks = Callbacks(callbacks, self, *scikit_callbacks(self, None, None, None))
+        evaluation = evaluation_of(self, eval_set, eval_names, eval_metric)
+        return self._fit(*stream.first(), classes=classes, callbacks=callbacks, evaluation=evaluation, stream=stream)
 
     def _check_solver(self):
         if self.solver == "lbfgs":
@@ -169,14 +178,20 @@ class BaseMLP(FlatParameters, StochasticFit, CallbackSupportMixin, BaseEstimator
             )
         return True
 
-    def _fit(self, X, y, sample_weight, epochs=None, classes=None, callbacks=NO_CALLBACKS, evaluation=None):
-        """``epochs``: of partial_fit, else None."""
-        incremental = epochs is not None
+    def _fit(self, X, y, sample_weight, epochs=None, classes=None, callbacks=NO_CALLBACKS, evaluation=None,
+             stream=None):  # fmt: skip
+        """``epochs``: of partial_fit, else None. ``stream``: what X, y and sample_weight are the first block of."""
         before = dict(vars(self))
         with restored_on_error(self, before, BaseException):
+            if self.early_stopping and epochs is not None:
+                raise ValueError("partial_fit does not support early_stopping=True")
+            if stream is not None and not self.warm_start:
+                for name in ("coefs_", "classes_"):  # then it is a first fit
+                    vars(self).pop(name, None)
+            in_parts = epochs is not None or stream is not None
             holds_out = self.early_stopping and self.solver != "lbfgs" and evaluation is None
-            data = self._prepare(X, y, sample_weight, incremental, classes, holds_out)
-            if not incremental:
+            data = self._prepare(X, y, sample_weight, in_parts, classes, holds_out)
+            if epochs is None:
                 vars(self).pop("evals_result_", None)
         kernels = backends.choose(self.backend).module
         # Where weights were drawn anew the old ones are still whole, if something fails that is neither divergence nor
@@ -187,32 +202,20 @@ class BaseMLP(FlatParameters, StochasticFit, CallbackSupportMixin, BaseEstimator
             if self.solver == "lbfgs":
                 self._fit_lbfgs(kernels, *data[:3], interruption, callbacks, evaluation)
             else:
-                self._fit_stochastic(kernels, *data, epochs, interruption, callbacks, evaluation)
+                self._fit_stochastic(kernels, *data, epochs, interruption, callbacks, evaluation, stream)
         return self
 
-    def _prepare(self, X, y, sample_weight, incremental, classes, holds_out):
+    def _prepare(self, X, y, sample_weight, in_parts, classes, holds_out):
         """Check everything and draw initial weights. Returns (X, y, sample_weight, rows held out) for the kernels."""
         self._validate_params()  # scikit-learn's wrapper leaves it out for a later partial_fit
-        if self.early_stopping and incremental:
-            raise ValueError("partial_fit does not support early_stopping=True")
         hidden = self._hidden_widths()
         self.backend_, _, self.backend_reason_ = backends.choose(self.backend)
-        first_pass = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
-        X, y, sample_weight = map(to_host, (X, y, sample_weight))
-        X, y = self._validate_input(X, y, incremental, first_pass, classes)
-        sample_weight = check_weights(sample_weight, X, X.dtype)
-        y = y.reshape(-1, 1) if y.ndim == 1 else y
-        sample_weight = self._weigh(y, sample_weight, incremental)
+        first_pass = not hasattr(self, "coefs_") or not (self.warm_start or in_parts)
+        X, y, sample_weight = self._checked_rows(X, y, sample_weight, in_parts, first_pass, classes)
         self._random_state = check_random_state(self.random_state)
         self._set_network(X.shape[1], list(map(int, hidden)), y.shape[1], X.dtype, first_pass)
         self._make_writable()
-        dtype = self._parameters.dtype
-        X = X.tocsr().astype(dtype, copy=False) if issparse(X) else np.ascontiguousarray(X, dtype)
-        with np.errstate(over="ignore"):
-            y = np.ascontiguousarray(y, dtype)
-        if not np.isfinite(y).all():
-            raise ValueError(f"y contains values too large for {dtype}: scale it, or pass X in float64.")
-        sample_weight = None if sample_weight is None else sample_weight.astype(dtype, copy=False)
+        X, y, sample_weight = self._in_dtype(X, y, sample_weight)
         held_out = None
         if holds_out:
             X, y, sample_weight, held_out = self._hold_out(X, y, sample_weight)
@@ -224,6 +227,28 @@ class BaseMLP(FlatParameters, StochasticFit, CallbackSupportMixin, BaseEstimator
         if self.solver != "lbfgs" and self.batch_size != "auto" and self.batch_size > X.shape[0]:
             warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
         return X, y, sample_weight, held_out
+
+    def _checked_rows(self, X, y, sample_weight, in_parts, reset, classes):
+        X, y, sample_weight = map(to_host, (X, y, sample_weight))
+        X, y = self._validate_input(X, y, in_parts, reset, classes)
+        sample_weight = check_weights(sample_weight, X, X.dtype)
+        y = y.reshape(-1, 1) if y.ndim == 1 else y
+        return X, y, self._weigh(y, sample_weight, in_parts)
+
+    def _in_dtype(self, X, y, sample_weight):
+        """Checked rows in the dtype of the parameters."""
+        dtype = self._parameters.dtype
+        X = X.tocsr().astype(dtype, copy=False) if issparse(X) else np.ascontiguousarray(X, dtype)
+        with np.errstate(over="ignore"):
+            y = np.ascontiguousarray(y, dtype)
+        if not np.isfinite(y).all():
+            raise ValueError(f"y contains values too large for {dtype}: scale it, or pass X in float64.")
+        return X, y, None if sample_weight is None else sample_weight.astype(dtype, copy=False)
+
+    def _checked_block(self, X, y, sample_weight):
+        """A block of a stream for the kernels."""
+        X, y, sample_weight = self._in_dtype(*self._checked_rows(X, y, sample_weight, True, False, None))
+        return X if self._scaling is None else scaled(X, self._scaling), y, sample_weight
 
     def _hidden_widths(self):
         """Units of the hidden layers, by whichever parameters say them."""
@@ -265,122 +290,6 @@ class BaseMLP(FlatParameters, StochasticFit, CallbackSupportMixin, BaseEstimator
         self._bind(parameters)
         if self.solver != "lbfgs":
             self._start_curves()
-
-    def _fit_lbfgs(self, kernels, X, y, sample_weight, interruption, callbacks, evaluation):
-        if evaluation is not None:
-            self._start_curves()
-            self._begin_evaluation(evaluation)
-        stopped = False
-
-        def on_iteration(loss):
-            nonlocal stopped
-            if self.verbose:
-                print(f"Loss = {loss:.8f}")
-            if evaluation is not None:
-                self.loss_ = loss
-                self.loss_curve_.append(loss)
-                self._watch(None, evaluation)
-                stopped = self.early_stopping and self._no_improvement_count > self.n_iter_no_change
-            if callbacks:
-                stopped |= callbacks.after_epoch({"loss": loss} | (evaluation.last() if evaluation else {}))
-            return stopped
-
-        result = lbfgs.fit_lbfgs(
-            kernels, self._network, self._parameters, X, y, sample_weight, float(self.alpha), penalty_of(self),
-            max_iter=self.max_iter, max_fun=self.max_fun, tol=self.tol, interruption=interruption,
-            on_iteration=on_iteration,
-        )  # fmt: skip
-        self.n_iter_ = min(result.nit, self.max_iter)
-        self.loss_ = float(result.fun)
-        if result.status == lbfgs.INTERRUPTED:
-            warnings.warn("Training interrupted by user.")
-        elif result.status == lbfgs.DIVERGED:
-            message = (
-                f"lbfgs diverged after {self.n_iter_} iteration(s); the last finite weights are kept. Scale the inputs "
-                "and targets (StandardScaler)."
-            )
-            warnings.warn(message, ConvergenceWarning)
-        elif result.status != 0 and not stopped:
-            more = f" Increase max_iter (now {self.max_iter})." if self.n_iter_ == self.max_iter else ""
-            message = (
-                f"lbfgs failed to converge after {self.n_iter_} iteration(s) (status={result.status}): "
-                f"{result.message}.{more} You might also want to scale the data (StandardScaler)."
-            )
-            warnings.warn(message, ConvergenceWarning)
-        if evaluation is not None:
-            self._restore_best()
-
-    # Prediction.
-
-    def _output(self, X):
-        """Network outputs of shape (rows, outputs) for input as the user gives it."""
-        if self._is_plain(X):
-            kernels, parameters = backends.choose(self.backend).module, self._current_parameters()
-            with ThreadLimit(self.n_jobs):
-                output = kernels.forward(self._network, parameters, np.ascontiguousarray(X, parameters.dtype), True)
-            if output is not None:
-                return output
-        check_is_fitted(self)
-        X = self._checked(X)
-        return self._forward(X)
-
-    def _checked(self, X):
-        """Rows to predict from, as scikit-learn wants them."""
-        X = to_host(X)
-        sparse = ["csr", "csc"] if self._scaling is None else False
-        X = validate_data(self, X, accept_sparse=sparse, dtype=(np.float64, np.float32), reset=False)
-        return X if self._scaling is None else scaled(X, self._scaling)
-
-    def _is_plain(self, X):
-        """Whether scikit-learn's validation, which takes its time, could find nothing but infinity or NaN."""
-        return (
-            type(X) is np.ndarray
-            and X.dtype in (np.float64, np.float32)
-            and X.shape[1:] == (getattr(self, "n_features_in_", None),)
-            and X.size > 0
-            and not hasattr(self, "feature_names_in_")
-            and self._scaling is None
-        )
-
-    def compile_predict(self):
-        """A function for one row at a time, without validation, in about a microsecond for a small network.
-
-        Returns
-        -------
-        callable
-            From an array of n_features_in_ numbers in the dtype of ``coefs_`` to the network's outputs, shape
-            (n_outputs_,): values, or probabilities of classes (of the second one where there are two; what the logistic
-            units say where the loss is not 'cross_entropy'). It knows the
-            weights as they are now and gives the same array each time: copy what you keep, and take one per thread.
-        """
-        check_is_fitted(self)
-        return backends.choose(self.backend).module.row_predictor(*self._for_inputs_as_they_are())
-
-    def _for_inputs_as_they_are(self):
-        """(network, parameters) with ``scale`` in the weights."""
-        parameters = self._current_parameters()
-        if self._scaling is not None:
-            parameters = folded(self._network, parameters, self._scaling)
-        return self._network, parameters
-
-    def _forward(self, X):
-        kernels = backends.choose(self.backend).module
-        with ThreadLimit(self.n_jobs):
-            return predict_rows(kernels, self._network, self._current_parameters(), X)
-
-    def _samples(self, X, mc_samples, transform):
-        """(mean, standard deviation) of ``transform`` of the outputs over random passes."""
-        check_integer("mc_samples", mc_samples, 2)
-        check_is_fitted(self)
-        if self._noise is None:
-            raise ValueError(
-                "mc_samples needs an estimator fitted with dropout or noise: every pass would be the same."
-            )
-        X = self._checked(X)
-        seed = 0 if self._training is None else self._training.seed
-        kernels, noise = backends.choose(self.backend).module, self._noise._replace(seed=seed)
-        with ThreadLimit(self.n_jobs):
-            return sample_rows(kernels, self._network, self._current_parameters(), X, noise, mc_samples, transform)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

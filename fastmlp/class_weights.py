@@ -4,8 +4,9 @@ import numpy as np
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
 BALANCED_IN_PARTS = (
-    "class_weight='balanced' is not for partial_fit, which does not see all labels at once: take a dict, for instance "
-    "dict(zip(classes, sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, y=all_labels)))."
+    "class_weight='balanced' is not for partial_fit and fit_stream, which do not see all labels at once: take a dict, "
+    "for instance dict(zip(classes, sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, "
+    "y=all_labels)))."
 )
 
 

@@ -246,15 +246,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.scale = scale
         self.class_weight = class_weight
 
-    def _validate_input(self, X, y, incremental, reset, classes):
-        if incremental and _check_partial_fit_first_call(self, classes):
+    def _validate_input(self, X, y, in_parts, reset, classes):
+        if in_parts and _check_partial_fit_first_call(self, classes):
             self._set_classes(y if type_of_target(y).startswith("multilabel") else classes)
         X, y = validate_data(
             self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=(np.float64, np.float32), reset=reset
         )
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+        if not hasattr(self, "classes_") or not (self.warm_start or in_parts):
             self._set_classes(y)
         else:
             self._check_classes(unique_labels(y))
@@ -265,10 +265,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         low, high = self._targets
         return X, low + (high - low) * (targets.toarray() if issparse(targets) else targets)
 
-    def _weigh(self, y, sample_weight, incremental):
+    def _weigh(self, y, sample_weight, in_parts):
         if self.class_weight is None:
             return sample_weight
-        if incremental and isinstance(self.class_weight, str):
+        if in_parts and isinstance(self.class_weight, str):
             raise ValueError(BALANCED_IN_PARTS)
         low, high = self._targets or (0, 1)
         hits = (y.toarray() if issparse(y) else y) > (low + high) / 2
@@ -377,6 +377,36 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             Ctrl-C ends an epoch early and raises KeyboardInterrupt; the weights so far are kept.
         """
         return self._fit(X, y, sample_weight, check_integer("epochs", epochs, 1), classes)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_stream(self, blocks, classes, *, n_mixed=1, n_rows=None, eval_set=None, eval_names=None, eval_metric=None,
+                   callbacks=None):  # fmt: skip
+        """Fit the network to rows that come in blocks, for data that do not fit into memory; otherwise as ``fit``.
+
+        ``max_iter`` says how many times to pass over them. ``scale`` takes means and deviations of the first block.
+
+        Parameters
+        ----------
+        blocks : sequence, function or iterable
+            Gives (X, y) or (X, y, sample_weight), block by block, each as for ``fit``. A sequence (anything with
+            ``len`` and numbers as keys) is taken in a new order in each epoch; a function without arguments is called
+            for an iterator in each epoch; an iterator is for ``max_iter=1``. Batches go across the borders of blocks.
+        classes : array of shape (n_classes,)
+            All labels that will ever come.
+        n_mixed : int, default=1
+            Blocks in memory at once, whose rows are shuffled together: more where neighbours are alike, as in a file
+            that is sorted (Xu et al. 2022).
+        n_rows : int or None, default=None
+            Rows of all blocks together; needed with a schedule of ``make_schedule``.
+        eval_set, eval_names, eval_metric, callbacks
+            As in ``fit``. ``early_stopping`` needs an ``eval_set``.
+
+        Returns
+        -------
+        self : object
+            Ctrl-C ends a fit early with the weights so far, and with a warning.
+        """
+        return self._fit_stream(blocks, n_mixed, n_rows, classes, eval_set, eval_names, eval_metric, callbacks)
 
     def predict(self, X):
         """Predicted classes, shape (n_samples,), or (n_samples, n_classes) of 0 and 1 for several labels per row."""

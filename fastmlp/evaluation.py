@@ -68,6 +68,13 @@ class Evaluation:
         }
 
 
+def evaluation_of(estimator, sets, names, metrics):
+    """The Evaluation, or None where there are no sets."""
+    if sets is None and not (names is None and metrics is None):
+        raise ValueError("eval_names and eval_metric need an eval_set.")
+    return None if sets is None else Evaluation(estimator, sets, names, metrics)
+
+
 def _scorer(metric):
     """(name, scorer)"""
     if callable(metric):

@@ -7,12 +7,13 @@ import numpy as np
 from sklearn.utils import check_array, check_random_state
 
 from fastmlp.kernels.device_errors import DeviceError
-from fastmlp.kernels.network import Network, Penalty, Skip, layer_views, new_slots, slope_views
+from fastmlp.kernels.network import Network, Penalty, Skip, layer_views, loss_row, new_slots, slope_views
 from fastmlp.kernels.rules import Activation
 
 from . import backends
 from .checks import check_dtype, check_integer, check_layer, check_network, check_real, check_targets, check_weights
 from .choices import check_activation, check_loss, check_optimizer, name_of
+from .class_weights import weigh_classes
 from .device_rows import check_device_rows, is_on_gpu, to_host
 from .initialization import check_init, initial_parameters
 from .schedules import Plateau
@@ -272,8 +273,21 @@ class LayeredNetwork:
         with np.errstate(over="ignore"):  # a value too large for float32 is refused as infinite
             return check_array(X, accept_sparse="csr", dtype=self.dtype, order="C", input_name="X")
 
-    def _rows(self, X, y, sample_weight):
+    def _decides(self):
+        """Whether the loss is one of classes."""
+        return loss_row(self.loss).link in ("softmax", "logistic", "step")
+
+    def _rows(self, X, y, sample_weight, class_weight=None):
         """Checked (X, y, weights) in the model's dtype."""
         X = self._inputs(X)
         y = check_targets(to_host(y), self.loss, self.layers[-1].units, X, self.dtype)
-        return X, y, check_weights(to_host(sample_weight), X, self.dtype)
+        sample_weight = check_weights(to_host(sample_weight), X, self.dtype)
+        if class_weight is not None:
+            link, n_outputs = loss_row(self.loss).link, self.layers[-1].units
+            if not self._decides():
+                raise ValueError(f"class_weight is for losses of classes, not for {name_of(self.loss)!r}.")
+            classes = np.arange(max(n_outputs, 2))
+            one_label = link == "softmax" or n_outputs == 1
+            hits = y if link == "softmax" else y > 0.5
+            sample_weight = weigh_classes(class_weight, classes, hits, one_label, sample_weight).astype(self.dtype)
+        return X, y, sample_weight

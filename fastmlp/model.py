@@ -3,17 +3,18 @@
 import warnings
 
 from sklearn.exceptions import ConvergenceWarning
-from tqdm import tqdm
 
 from . import backends, lbfgs
 from .callbacks import Callbacks
 from .checks import check_integer
+from .class_weights import BALANCED_IN_PARTS
 from .cost_model import Work
 from .device_rows import to_host
-from .early_stopping import EarlyStopping
-from .inspection import Monitor, curves
+from .fit_log import FitLog, Validation, check_patience
+from .inspection import Monitor
 from .interruption import Interruption
 from .layered_network import choose_for
+from .streams import Stream, StreamedEpochs
 from .threads import ThreadLimit
 from .trained_network import TrainedNetwork
 from .training import Diverged, Epochs, Interrupted
@@ -82,8 +83,9 @@ class MLP(TrainedNetwork):
     array([0., 1., 1., 0.], dtype=float32)
     """
 
-    def fit(self, X, y, epochs=10, batch_size=32, *, shuffle=True, sample_weight=None, validation_data=None,
-            patience=None, monitor=False, progress=False, callbacks=None):  # fmt: skip
+    def fit(self, X, y, epochs=10, batch_size=32, *, shuffle=True, sample_weight=None, class_weight=None,
+            validation_data=None, metric=None, patience=None, monitor=False, progress=False,
+            callbacks=None):  # fmt: skip
         """Train for some more epochs; a later call goes on where this one stopped, optimizer state included.
 
         Parameters
@@ -98,11 +100,16 @@ class MLP(TrainedNetwork):
         shuffle : bool, default=True
             Whether rows are shuffled before each epoch.
         sample_weight : array-like of shape (n_samples,), default=None
+        class_weight : dict {class number: weight}, 'balanced', or list of dicts, default=None
+            Weights of classes, as those of ``MLPClassifier``, for losses of classes.
         validation_data : (X, y), default=None
             Rows whose loss is noted after each epoch.
+        metric : 'accuracy', 'r2', or function (y, outputs) -> float, default=None
+            A score of the validation data to note beside their loss, more is better: what ``evaluate`` calls so, or a
+            function of their y, as it was given, and the network's outputs.
         patience : int or None, default=None
-            Stop after that many epochs in a row without a better validation loss, and restore the weights of the best
-            epoch of this fit.
+            Stop after that many epochs in a row without a better score by ``metric``, or validation loss where there is
+            none, and restore the weights of the best epoch of this fit.
         monitor : bool, default=False
             Whether to note, after each epoch and for each layer, the norm of the gradient over all rows
             ('gradient_norm' in ``history``), the norm of the epoch's change of weights ('update_norm'), and of hidden
@@ -121,71 +128,135 @@ class MLP(TrainedNetwork):
         """
         check_integer("epochs", epochs, 1)
         callbacks = Callbacks(callbacks, self)
-        X, y, sample_weight = self._rows(X, y, sample_weight)
+        X, y, sample_weight = self._rows(X, y, sample_weight, class_weight)
         batch_size = X.shape[0] if batch_size is None else min(check_integer("batch_size", batch_size, 1), X.shape[0])
-        held_out = None
-        if validation_data is not None:
-            if len(validation_data) != 2:
-                raise ValueError(f"validation_data must be a pair (X, y), got {len(validation_data)} things.")
-            held_out = self._rows(*validation_data, None)
-            if held_out[0].shape[1] != X.shape[1]:
-                raise ValueError(f"validation data have {held_out[0].shape[1]} columns, X has {X.shape[1]}.")
+        validation = self._validation(validation_data, metric, X.shape[1])
         if patience is not None:
-            check_integer("patience", patience, 1)
-            if validation_data is None:
-                raise ValueError("patience needs validation_data: their loss says when to stop.")
+            check_patience(patience, validation)
         if self._state is None:
             self.build(X.shape[1])
         if self._asked_backend == "auto" and self.optimizer != "lbfgs":
-            work = Work(self._network, batch_size, epochs * -(-X.shape[0] // batch_size))
-            self._backend = choose_for(work, self._state.parameters)
+            self._choose_backend(batch_size, epochs * X.shape[0])
             if self.backend != "cuda":
                 X = to_host(X)
-                held_out = held_out and (to_host(held_out[0]), *held_out[1:])
-        total = epochs if self.optimizer == "lbfgs" else epochs * X.shape[0] - self._state.position
-        bar = tqdm(total=total, unit=" iterations" if self.optimizer == "lbfgs" else " rows", unit_scale=True,
-                   disable=not progress)  # fmt: skip
-        stopping = EarlyStopping(self._state.parameters, patience)
-        watched = Monitor(self, X, y, sample_weight) if monitor else None
+                validation and validation.come_to_host()
+        by_lbfgs = self.optimizer == "lbfgs"
+        log = FitLog(
+            self, callbacks, validation, patience, Monitor(self, X, y, sample_weight) if monitor else None,
+            progress=progress, total=epochs if by_lbfgs else epochs * X.shape[0] - self._state.position,
+            unit=" iterations" if by_lbfgs else " rows",
+        )  # fmt: skip
 
-        told = ["loss"] if validation_data is None else ["loss", "validation_loss"]
+        def learn(interruption):
+            if by_lbfgs:
+                self._fit_lbfgs(X, y, sample_weight, epochs, interruption, log)
+                return
+            options = self._learning_options(batch_size, sample_weight is not None, interruption, log)
+            shuffled = self._shuffled if shuffle else None
+            run = Epochs(*self._learner(), X, y, sample_weight, shuffle=shuffled, **options)
+            self._run_epochs(run, epochs, log)
 
-        def after_epoch(loss):
-            self.history["loss"].append(loss)
-            if validation_data is not None:
-                self.history.setdefault("validation_loss", []).append(self._mean_loss(*held_out))
-                stopping.note(self.history["validation_loss"][-1])
-            if watched is not None:
-                watched.note()
-            if callbacks:
-                callbacks.after_epoch({name: self.history[name][-1] for name in told})
-            if progress:
-                last = {name: f"{curve[-1]:.4g}" for name, curve in curves(self.history).items()}
-                bar.set_postfix(last, refresh=False)
+        return self._learn(learn, log)
 
+    def fit_stream(self, blocks, epochs=1, batch_size=32, *, shuffle=True, n_mixed=1, n_rows=None, class_weight=None,
+                   validation_data=None, metric=None, patience=None, progress=False, callbacks=None):  # fmt: skip
+        """Train on rows that come in blocks, for data that do not fit into memory; otherwise as ``fit``.
+
+        Without shuffling the result is that of ``fit`` on all rows, bit for bit, however they are cut into blocks.
+
+        Parameters
+        ----------
+        blocks : sequence, function or iterable
+            Gives (X, y) or (X, y, sample_weight), block by block, each as for ``fit``. A sequence (anything with
+            ``len`` and numbers as keys) is taken in a new order in each epoch; a function without arguments is called
+            for an iterator in each epoch; an iterator is for one epoch.
+        epochs : int, default=1
+        batch_size : int, default=32
+            Batches go across the borders of blocks.
+        shuffle : bool, default=True
+            Whether blocks, where they are a sequence, and rows within those in memory are shuffled.
+        n_mixed : int, default=1
+            Blocks in memory at once, whose rows are shuffled together: more where neighbours are alike, as in a file
+            that is sorted (Xu et al. 2022).
+        n_rows : int or None, default=None
+            Rows of all blocks together: for the progress bar, and needed with a schedule of the learning rate.
+        class_weight : dict or list of dicts, default=None
+        validation_data, metric, patience, progress, callbacks
+            As in ``fit``.
+
+        Returns
+        -------
+        self
+            After Ctrl-C, or an error of ``blocks``, with the weights so far. An epoch cut short does not count.
+        """
+        check_integer("epochs", epochs, 1)
+        check_integer("batch_size", batch_size, 1)
+        if self.optimizer == "lbfgs":
+            raise ValueError("fit_stream is for gradient descent: 'lbfgs' needs all rows at once.")
+        if class_weight == "balanced":
+            raise ValueError(BALANCED_IN_PARTS)
+        callbacks, stream = Callbacks(callbacks, self), Stream(blocks, n_mixed, n_rows, epochs)
+
+        def check(X, y, sample_weight):
+            return self._rows(X, y, sample_weight, class_weight)
+
+        X, _, sample_weight = check(*stream.first())
+        validation = self._validation(validation_data, metric, X.shape[1])
+        if patience is not None:
+            check_patience(patience, validation)
+        if self._state is None:
+            self.build(X.shape[1])
+        if self._asked_backend == "auto":
+            self._choose_backend(batch_size, epochs * (n_rows or X.shape[0]))
+        total = None if n_rows is None else epochs * n_rows
+        log = FitLog(self, callbacks, validation, patience, progress=progress, total=total, unit=" rows")
+
+        def learn(interruption):
+            options = self._learning_options(batch_size, sample_weight is not None, interruption, log)
+            permutation = self._random_state.permutation if shuffle else None
+            run = StreamedEpochs(
+                *self._learner(), lambda: stream.pieces(batch_size, permutation, check), n_rows=n_rows, **options
+            )
+            self._run_epochs(run, epochs, log)
+
+        return self._learn(learn, log)
+
+    def _validation(self, data, metric, n_inputs):
+        if data is None and metric is not None:
+            raise ValueError("metric needs validation_data, whose score it is.")
+        return None if data is None else Validation(self, data, metric, n_inputs)
+
+    def _choose_backend(self, batch_size, n_rows):
+        work = Work(self._network, batch_size, -(-n_rows // batch_size))
+        self._backend = choose_for(work, self._state.parameters)
+
+    def _learner(self):
+        return self._backend.module, self._network, self._state
+
+    def _learning_options(self, batch_size, weighted, interruption, log):
+        """Options of Learning."""
+        self._kernels = backends.kernels_of(
+            self.backend, self._network, self.optimizer, self.dtype, batch_size, self._penalty, self._noise(0), weighted
+        )
+        return {
+            "batch_size": batch_size, "alpha": self.alpha, "penalty": self._penalty,
+            "noise": self._noise(self._state.seed), "interruption": interruption, "on_rows": log.bar.update,
+        }  # fmt: skip
+
+    @staticmethod
+    def _run_epochs(run, epochs, log):
+        for _ in range(epochs):
+            log.callbacks.before_epoch()
+            log.note(run.run())
+            if log.is_over:
+                break
+
+    def _learn(self, learn, log):
+        """``learn(interruption)``, and what has to be done however it ends."""
         self.interrupted, diverged = False, False
-        with bar, ThreadLimit(self.n_jobs), Interruption() as interruption, callbacks:
+        with log.bar, ThreadLimit(self.n_jobs), Interruption() as interruption, log.callbacks:
             try:
-                if self.optimizer == "lbfgs":
-                    self._fit_lbfgs(
-                        X, y, sample_weight, epochs, interruption, after_epoch, bar.update,
-                        lambda: stopping.is_over or callbacks.stop,
-                    )  # fmt: skip
-                else:
-                    self._kernels = backends.kernels_of(
-                        self.backend, self._network, self.optimizer, self.dtype, batch_size, self._penalty,
-                        self._noise(0), sample_weight is not None,
-                    )  # fmt: skip
-                    run = Epochs(
-                        self._backend.module, self._network, self._state, X, y, sample_weight, batch_size=batch_size,
-                        alpha=self.alpha, penalty=self._penalty, noise=self._noise(self._state.seed),
-                        shuffle=self._shuffled if shuffle else None, interruption=interruption, on_rows=bar.update,
-                    )  # fmt: skip
-                    for _ in range(epochs):
-                        callbacks.before_epoch()
-                        after_epoch(run.run())
-                        if stopping.is_over or callbacks.stop:
-                            break
+                learn(interruption)
                 if interruption.requested:  # in the last moment
                     raise Interrupted
             except Diverged:
@@ -198,7 +269,7 @@ class MLP(TrainedNetwork):
                 self.interrupted = True
                 warnings.warn(f"Training interrupted by user in epoch {self.epoch + 1}; the weights so far are kept.")
             if not (self.interrupted or diverged):
-                stopping.restore_best()
+                log.stopping.restore_best()
         return self
 
     def _shuffled(self, order):
@@ -211,14 +282,14 @@ class MLP(TrainedNetwork):
             remedy += f", or lower the learning rate (now {self.optimizer.learning_rate:g})"
         warnings.warn(f"Training diverged {where} are kept. {remedy}.", ConvergenceWarning)
 
-    def _fit_lbfgs(self, X, y, sample_weight, max_iter, interruption, after_epoch, update, is_over):
+    def _fit_lbfgs(self, X, y, sample_weight, max_iter, interruption, log):
         self._state.drop_epoch_in_progress()
 
         def on_iteration(loss):
             self._state.epoch += 1
-            after_epoch(loss)
-            update(1)
-            return is_over()
+            log.note(loss)
+            log.bar.update(1)
+            return log.is_over
 
         result = lbfgs.fit_lbfgs(
             self._backend.module, self._network, self._state.parameters, X, y, sample_weight, self.alpha,

@@ -226,7 +226,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.width = width
         self.scale = scale
 
-    def _validate_input(self, X, y, incremental, reset, classes):
+    def _validate_input(self, X, y, in_parts, reset, classes):
         X, y = validate_data(
             self,
             X,
@@ -280,6 +280,34 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             Ctrl-C ends an epoch early and raises KeyboardInterrupt; the weights so far are kept.
         """
         return self._fit(X, y, sample_weight, check_integer("epochs", epochs, 1))
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_stream(self, blocks, *, n_mixed=1, n_rows=None, eval_set=None, eval_names=None, eval_metric=None,
+                   callbacks=None):  # fmt: skip
+        """Fit the network to rows that come in blocks, for data that do not fit into memory; otherwise as ``fit``.
+
+        ``max_iter`` says how many times to pass over them. ``scale`` takes means and deviations of the first block.
+
+        Parameters
+        ----------
+        blocks : sequence, function or iterable
+            Gives (X, y) or (X, y, sample_weight), block by block, each as for ``fit``. A sequence (anything with
+            ``len`` and numbers as keys) is taken in a new order in each epoch; a function without arguments is called
+            for an iterator in each epoch; an iterator is for ``max_iter=1``. Batches go across the borders of blocks.
+        n_mixed : int, default=1
+            Blocks in memory at once, whose rows are shuffled together: more where neighbours are alike, as in a file
+            that is sorted (Xu et al. 2022).
+        n_rows : int or None, default=None
+            Rows of all blocks together; needed with a schedule of ``make_schedule``.
+        eval_set, eval_names, eval_metric, callbacks
+            As in ``fit``. ``early_stopping`` needs an ``eval_set``.
+
+        Returns
+        -------
+        self : object
+            Ctrl-C ends a fit early with the weights so far, and with a warning.
+        """
+        return self._fit_stream(blocks, n_mixed, n_rows, None, eval_set, eval_names, eval_metric, callbacks)
 
     def predict(self, X, mc_samples=None):
         """Predicted values, shape (n_samples,), or (n_samples, n_outputs) where y had several columns.

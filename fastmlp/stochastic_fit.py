@@ -12,6 +12,7 @@ from . import backends
 from .architecture import optimizer_of, penalty_of
 from .cost_model import Work
 from .layered_network import choose_for
+from .streams import StreamedEpochs
 from .training import Diverged, Epochs, Interrupted
 from .training_state import TrainingState
 
@@ -37,9 +38,9 @@ class StochasticFit:
         return self.learning_rate == schedule and solver != "adam"
 
     def _fit_stochastic(
-        self, kernels, X, y, sample_weight, held_out, epochs, interruption, callbacks, evaluation
+        self, kernels, X, y, sample_weight, held_out, epochs, interruption, callbacks, evaluation, stream
     ):  # fmt: skip
-        """``epochs``: of partial_fit, or None for as many as it takes."""
+        """``epochs``: of partial_fit, or None for as many as it takes. ``stream``: what gives the rows, or None."""
         incremental = epochs is not None
         if self._training is None or not incremental:
             self._training = TrainingState.start(self._parameters, optimizer_of(self, self._network))
@@ -47,8 +48,9 @@ class StochasticFit:
             self._training.seed = int(self._random_state.randint(2**63 - 1, dtype=np.int64))
         if not hasattr(self, "loss_curve_") or self.early_stopping != (self.best_loss_ is None):
             self._start_curves()  # an earlier fit had another solver or rule for stopping
-        n_rows = X.shape[0]
-        batch_size = min(200 if self.batch_size == "auto" else self.batch_size, n_rows)
+        n_rows = X.shape[0] if stream is None else stream.n_rows or X.shape[0]
+        batch_size = 200 if self.batch_size == "auto" else self.batch_size
+        batch_size = min(batch_size, n_rows) if stream is None else batch_size
         if self.backend == "auto":
             n_steps = -(-n_rows // batch_size) * (epochs if incremental else self.max_iter)
             work = Work(self._network, int(batch_size), n_steps)
@@ -57,12 +59,17 @@ class StochasticFit:
             self.backend_, self._network, self._training.optimizer, self._parameters.dtype, int(batch_size),
             penalty_of(self), self._noise, sample_weight is not None,
         )  # fmt: skip
-        run = Epochs(
-            kernels, self._network, self._training, X, y, sample_weight, batch_size=int(batch_size),
-            alpha=float(self.alpha), penalty=penalty_of(self),
-            noise=self._noise and self._noise._replace(seed=self._training.seed),
-            shuffle=self._shuffled if self.shuffle else None, interruption=interruption,
-        )  # fmt: skip
+        learner = kernels, self._network, self._training
+        options = {
+            "batch_size": int(batch_size), "alpha": float(self.alpha), "penalty": penalty_of(self),
+            "noise": self._noise and self._noise._replace(seed=self._training.seed), "interruption": interruption,
+        }  # fmt: skip
+        if stream is None:
+            run = Epochs(*learner, X, y, sample_weight, shuffle=self._shuffled if self.shuffle else None, **options)
+        else:
+            permutation = self._random_state.permutation if self.shuffle else None
+            pieces = lambda: stream.pieces(int(batch_size), permutation, self._checked_block)  # noqa: E731
+            run = StreamedEpochs(*learner, pieces, n_rows=stream.n_rows, **options)
         self.n_iter_ = 0
         if evaluation is not None:
             self._begin_evaluation(evaluation)
@@ -73,7 +80,7 @@ class StochasticFit:
                     callbacks.before_epoch()
                 self.loss_ = run.run()
                 self.n_iter_ += 1
-                self.t_ += n_rows
+                self.t_ += run.rows_of_epoch
                 self.loss_curve_.append(self.loss_)
                 if self.verbose:
                     print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
@@ -85,7 +92,7 @@ class StochasticFit:
                 if self._no_improvement_count > self.n_iter_no_change and self._is_over() and not incremental:
                     break
             else:
-                if not incremental:
+                if not incremental and stream is None:
                     message = f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization"
                     warnings.warn(f"{message} hasn't converged yet.", ConvergenceWarning)
             if interruption.requested:  # in the last moment

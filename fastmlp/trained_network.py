@@ -85,17 +85,18 @@ class TrainedNetwork(LayeredNetwork, Savable):
         output = self.predict(X)
         with ThreadLimit(self.n_jobs):
             scores = {"loss": self._mean_loss(X, y, sample_weight)}
-        link = loss_row(self.loss).link
-        if link == "softmax":
-            hits = output.argmax(axis=1) == y.argmax(axis=1)
-            scores["accuracy"] = float(np.average(hits, weights=sample_weight))
-        elif link in ("logistic", "step"):
-            hits = ((output > 0.5) == (y > 0.5)).all(axis=1)
-            scores["accuracy"] = float(np.average(hits, weights=sample_weight))
-        else:
-            finite = np.isfinite(output).all()
-            scores["r2"] = float(r2_score(y, output, sample_weight=sample_weight)) if finite else math.nan
+        scores["accuracy" if self._decides() else "r2"] = self._accuracy_or_r2(output, y, sample_weight)
         return scores
+
+    def _accuracy_or_r2(self, output, y, sample_weight):
+        if not self._decides():
+            finite = np.isfinite(output).all()
+            return float(r2_score(y, output, sample_weight=sample_weight)) if finite else math.nan
+        if loss_row(self.loss).link == "softmax":
+            hits = output.argmax(axis=1) == y.argmax(axis=1)
+        else:
+            hits = ((output > 0.5) == (y > 0.5)).all(axis=1)
+        return float(np.average(hits, weights=sample_weight))
 
     def saved_state(self):
         """What a model file holds of this model."""

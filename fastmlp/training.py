@@ -48,50 +48,45 @@ def noise_for(activations, seed, input_dropout=0.0, input_deviation=0.0, dropout
     return Noise(seed, input_dropout, input_deviation, tuple(dropout))
 
 
-class Epochs:
-    """Runs epochs over fixed data, changing ``state`` in place.
+class Learning:
+    """Epochs of steps, which change ``state`` in place; a subclass says which rows an epoch has.
 
-    X is C-contiguous (or CSR) and y is C-contiguous of shape (rows, outputs), both, like ``sample_weight``, in the
-    dtype of the parameters. ``penalty`` and ``noise`` are as the kernels take them. ``shuffle`` makes an epoch's
-    order of rows from the last one's (None: they stay in order); ``on_rows(n)`` hears of each chunk.
+    Rows are X, C-contiguous (or CSR), and y, C-contiguous of shape (rows, outputs), both, like ``sample_weight``, in
+    the dtype of the parameters. ``penalty`` and ``noise`` are as the kernels take them; ``on_rows(n)`` hears of each
+    chunk.
     """
 
-    def __init__(self, backend, network: Network, state: TrainingState, X, y, sample_weight, *, batch_size, alpha,
-                 penalty=NO_PENALTY, noise=None, shuffle=None, interruption=None, on_rows=None):  # fmt: skip
+    def __init__(self, backend, network: Network, state: TrainingState, *, batch_size, alpha, penalty=NO_PENALTY,
+                 noise=None, interruption=None, on_rows=None):  # fmt: skip
         self.backend, self.network, self.state = backend, network, state
-        self.X, self.y, self.sample_weight = X, y, sample_weight
         self.batch_size, self.alpha, self.penalty, self.noise = batch_size, alpha, penalty, noise
-        self.shuffle, self.interruption, self.on_rows = shuffle, interruption, on_rows
+        self.interruption, self.on_rows = interruption, on_rows
         self.seconds = 0.0  # spent in native calls
-        self.rows_done = 0
-        self._held = None if issparse(X) else backend.hold(X, y, sample_weight)
-        self._order = np.arange(X.shape[0])
-        if state.order is not None and len(state.order) != X.shape[0]:
-            state.drop_epoch_in_progress()
+        self.rows_done = self.rows_of_epoch = 0
         self._flops_per_row = 6 * network.n_parameters
         self._pace = Pace(FIRST_CHUNK_FLOPS // (self._flops_per_row * batch_size))
+
+    def _take_up(self, X, y, sample_weight):
+        """The rows that ``state.order`` counts."""
+        self.X, self.y, self.sample_weight = X, y, sample_weight
+        self._held = None if issparse(X) else self.backend.hold(X, y, sample_weight)
         self._max_batches = math.inf
         if issparse(X):
-            self._max_batches = DENSE_BLOCK_BYTES // (X.shape[1] * X.dtype.itemsize * batch_size)
+            self._max_batches = DENSE_BLOCK_BYTES // (X.shape[1] * X.dtype.itemsize * self.batch_size)
 
-    def run(self):
-        """One epoch, or the rest of one that was interrupted. Returns its loss.
-
-        Raises
-        ------
-        Interrupted, Diverged
-        """
+    def _learn(self):
+        """Steps over the rows of ``state.order`` that are left."""
         state = self.state
-        self._stop_if_interrupted()  # before the shuffle: it must not be done twice
-        if state.order is None:
-            self._order = self._order if self.shuffle is None else self.shuffle(self._order)
-            state.order, state.epoch_start = self._order, state.parameters.copy()
         self._run_chunk()
         while state.position < len(state.order) and math.isfinite(state.loss_sum + state.penalty_sum):
             self._stop_if_interrupted()
             self._run_chunk()
         self._stop_if_diverged()
-        n_rows = len(state.order)
+
+    def _end_epoch(self, n_rows):
+        """Returns the loss of an epoch with that many rows."""
+        state = self.state
+        self.rows_of_epoch = n_rows
         loss = reported_loss(self.network, state.loss_sum / n_rows, state.penalty_sum / n_rows)
         state.epoch += 1
         state.drop_epoch_in_progress()
@@ -116,6 +111,10 @@ class Epochs:
         state.drop_epoch_in_progress()
         raise Diverged
 
+    def _progress(self):
+        """(rows of this epoch that are done, of how many)"""
+        return self.state.position, len(self.state.order)
+
     def _rates(self, n_rows):
         """Learning rates of the batches of a chunk, or None where they are the optimizer's."""
         state = self.state
@@ -124,8 +123,8 @@ class Epochs:
             return None
         starts = np.arange(0, n_rows, self.batch_size)
         stops = np.minimum(starts + self.batch_size, n_rows)
-        begun, total = state.epoch - state.schedule_start, len(state.order)
-        progress = [begun + (state.position + places) / total for places in (starts, stops)]
+        begun, (done, total) = state.epoch - state.schedule_start, self._progress()
+        progress = [begun + (done + places) / total for places in (starts, stops)]
         return state.optimizer.learning_rate * factors(schedule, state.plateau, *progress)
 
     def _may_split_steps(self):
@@ -199,3 +198,29 @@ class Epochs:
         if self.rows_done and (len(rows) < len(state.order) or seconds > CHUNK_SECONDS):
             self._pace.note(len(rows) / self.batch_size, seconds)
         self._note(rows, seconds)
+
+
+class Epochs(Learning):
+    """Epochs over the same rows. ``shuffle`` makes their order from the last one (None: they stay in order)."""
+
+    def __init__(self, backend, network, state, X, y, sample_weight, *, shuffle=None, **options):
+        super().__init__(backend, network, state, **options)
+        self.shuffle, self._order = shuffle, np.arange(X.shape[0])
+        self._take_up(X, y, sample_weight)
+        if state.order is not None and len(state.order) != X.shape[0]:
+            state.drop_epoch_in_progress()
+
+    def run(self):
+        """One epoch, or the rest of one that was interrupted. Returns its loss.
+
+        Raises
+        ------
+        Interrupted, Diverged
+        """
+        state = self.state
+        self._stop_if_interrupted()  # before the shuffle: it must not be done twice
+        if state.order is None:
+            self._order = self._order if self.shuffle is None else self.shuffle(self._order)
+            state.order, state.epoch_start = self._order, state.parameters.copy()
+        self._learn()
+        return self._end_epoch(len(state.order))

@@ -1,0 +1,95 @@
+"""What a fit of an MLP notes after each epoch, and whom it tells."""
+
+from tqdm import tqdm
+
+from .checks import check_integer
+from .device_rows import to_host
+from .early_stopping import EarlyStopping
+from .inspection import curves
+
+
+def check_patience(patience, validation):
+    """Refuse what is no number of epochs, or has nothing to go by."""
+    check_integer("patience", patience, 1)
+    if validation is None:
+        raise ValueError("patience needs validation_data: their loss says when to stop.")
+
+
+class Validation:
+    """Rows that an MLP does not learn from: after each epoch their loss, and their score by a metric.
+
+    Parameters
+    ----------
+    model : MLP
+    data : (X, y)
+    metric : 'accuracy', 'r2', function (y, outputs) -> float, or None
+        What ``evaluate`` gives, or a function of y as it was given and the outputs; more is better.
+    n_inputs : int
+
+    Raises
+    ------
+    ValueError
+        For what is no such pair, or no such metric.
+    """
+
+    def __init__(self, model, data, metric, n_inputs):
+        if len(data) != 2:
+            raise ValueError(f"validation_data must be a pair (X, y), got {len(data)} things.")
+        self._model, self._metric, self._given_y = model, metric, data[1]
+        self._X, self._y, _ = model._rows(*data, None)
+        if self._X.shape[1] != n_inputs:
+            raise ValueError(f"validation data have {self._X.shape[1]} columns, X has {n_inputs}.")
+        known = "accuracy" if model._decides() else "r2"
+        if metric is not None and not callable(metric) and metric != known:
+            raise ValueError(f"metric must be {known!r} for this loss, or a function (y, outputs), got {metric!r}.")
+        self.names = ["validation_loss"]
+        if metric is not None:
+            self.names.append(f"validation_{getattr(metric, '__name__', 'metric') if callable(metric) else metric}")
+
+    def come_to_host(self):
+        """From a GPU, where the rows may be, as the model will not be there."""
+        self._X = to_host(self._X)
+
+    def scores(self):
+        """A number for each of ``names``."""
+        loss = self._model._mean_loss(self._X, self._y, None)
+        if self._metric is None:
+            return [loss]
+        outputs = self._model.predict(self._X)
+        if callable(self._metric):
+            return [loss, float(self._metric(self._given_y, outputs))]
+        return [loss, self._model._accuracy_or_r2(outputs, self._y, None)]
+
+
+class FitLog:
+    """Curves in a model's ``history``, the best weights for ``patience``, callbacks, and a progress bar; a context.
+
+    ``monitor``: a Monitor or None. ``total`` and ``unit`` are those of the bar, which ``progress`` shows.
+    """
+
+    def __init__(self, model, callbacks, validation=None, patience=None, monitor=None, *, progress, total, unit):
+        self._model, self._validation, self._monitor, self.callbacks = model, validation, monitor, callbacks
+        self.stopping = EarlyStopping(model.parameters, patience)
+        self._told = ["loss", *(() if validation is None else validation.names)]
+        self._progress, self.bar = progress, tqdm(total=total, unit=unit, unit_scale=True, disable=not progress)
+
+    def note(self, loss):
+        """Hear of an epoch that has just ended, and of its loss."""
+        history = self._model.history
+        values = [loss, *(() if self._validation is None else self._validation.scores())]
+        for name, value in zip(self._told, values):
+            history.setdefault(name, []).append(value)
+        if len(values) > 1:
+            self.stopping.note(values[1] if len(values) == 2 else -values[2])
+        if self._monitor is not None:
+            self._monitor.note()
+        if self.callbacks:
+            self.callbacks.after_epoch(dict(zip(self._told, values)))
+        if self._progress:
+            last = {name: f"{curve[-1]:.4g}" for name, curve in curves(history).items()}
+            self.bar.set_postfix(last, refresh=False)
+
+    @property
+    def is_over(self):
+        """Whether early stopping or a callback ends the fit."""
+        return self.stopping.is_over or self.callbacks.stop

@@ -1,0 +1,56 @@
+"""The fit of solver 'lbfgs' with scikit-learn's rules."""
+
+import warnings
+
+from sklearn.exceptions import ConvergenceWarning
+
+from . import lbfgs
+from .architecture import penalty_of
+
+
+class LbfgsFit:
+    """Mixin of the estimators, beside StochasticFit."""
+
+    def _fit_lbfgs(self, kernels, X, y, sample_weight, interruption, callbacks, evaluation):
+        if evaluation is not None:
+            self._start_curves()
+            self._begin_evaluation(evaluation)
+        stopped = False
+
+        def on_iteration(loss):
+            nonlocal stopped
+            if self.verbose:
+                print(f"Loss = {loss:.8f}")
+            if evaluation is not None:
+                self.loss_ = loss
+                self.loss_curve_.append(loss)
+                self._watch(None, evaluation)
+                stopped = self.early_stopping and self._no_improvement_count > self.n_iter_no_change
+            if callbacks:
+                stopped |= callbacks.after_epoch({"loss": loss} | (evaluation.last() if evaluation else {}))
+            return stopped
+
+        result = lbfgs.fit_lbfgs(
+            kernels, self._network, self._parameters, X, y, sample_weight, float(self.alpha), penalty_of(self),
+            max_iter=self.max_iter, max_fun=self.max_fun, tol=self.tol, interruption=interruption,
+            on_iteration=on_iteration,
+        )  # fmt: skip
+        self.n_iter_ = min(result.nit, self.max_iter)
+        self.loss_ = float(result.fun)
+        if result.status == lbfgs.INTERRUPTED:
+            warnings.warn("Training interrupted by user.")
+        elif result.status == lbfgs.DIVERGED:
+            message = (
+                f"lbfgs diverged after {self.n_iter_} iteration(s); the last finite weights are kept. Scale the inputs "
+                "and targets (StandardScaler)."
+            )
+            warnings.warn(message, ConvergenceWarning)
+        elif result.status != 0 and not stopped:
+            more = f" Increase max_iter (now {self.max_iter})." if self.n_iter_ == self.max_iter else ""
+            message = (
+                f"lbfgs failed to converge after {self.n_iter_} iteration(s) (status={result.status}): "
+                f"{result.message}.{more} You might also want to scale the data (StandardScaler)."
+            )
+            warnings.warn(message, ConvergenceWarning)
+        if evaluation is not None:
+            self._restore_best()

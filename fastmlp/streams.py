@@ -1,0 +1,164 @@
+"""Rows that come in blocks: for data that do not fit into memory, or that something else makes.
+
+Blocks are shuffled as a whole where they can be taken in any order, and rows among the few blocks that are in memory at
+once (Xu et al. 2022, "In-Database Machine Learning with CorgiPile"); batches go across the borders of blocks.
+"""
+
+from itertools import chain, islice
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils.validation import _num_samples
+
+from .checks import check_integer
+from .device_rows import to_host
+from .training import Learning
+
+
+class Stream:
+    """What is learned from, epoch by epoch.
+
+    Parameters
+    ----------
+    blocks : sequence, function or iterable
+        Gives (X, y) or (X, y, sample_weight), block by block. A sequence is taken in any order; a function without
+        arguments is called for an iterator in each epoch; an iterator is for one epoch.
+    n_mixed : int
+        Blocks in memory at once, whose rows are shuffled together.
+    n_rows : int or None
+        Rows of all blocks together, if they are known.
+    epochs : int
+        How many will be asked for.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what gives no blocks, or not often enough.
+    """
+
+    def __init__(self, blocks, n_mixed, n_rows, epochs):
+        self._n_mixed = check_integer("n_mixed", n_mixed, 1)
+        self.n_rows = None if n_rows is None else check_integer("n_rows", n_rows, 1)
+        self._blocks, self._begun = blocks, None
+        self._in_any_order = hasattr(blocks, "__len__") and hasattr(blocks, "__getitem__")
+        if not (self._in_any_order or callable(blocks) or hasattr(blocks, "__iter__")):
+            raise TypeError(
+                f"blocks must be a sequence, a function that returns an iterator, or an iterable, got {blocks!r}."
+            )
+        if epochs > 1 and hasattr(blocks, "__next__"):
+            raise ValueError(
+                f"an iterator can be passed over once, not {epochs} times: give a list of blocks, or a function that "
+                "returns an iterator over them."
+            )
+
+    def first(self):
+        """(X, y, sample_weight) of the first block that has rows; the first epoch will see it too."""
+        for block in self._blocks_of_epoch(None):
+            rows = _rows_of(block, 0)
+            if _num_samples(rows[0]):
+                if not self._in_any_order:
+                    self._begun = chain([block], self._begun)
+                return rows
+        raise ValueError("blocks gave no rows.")
+
+    def _blocks_of_epoch(self, permutation):
+        if self._in_any_order:
+            n_blocks = len(self._blocks)
+            order = range(n_blocks) if permutation is None else permutation(n_blocks)
+            return (self._blocks[int(number)] for number in order)
+        if self._begun is None:
+            self._begun = iter(self._blocks() if callable(self._blocks) else self._blocks)
+        return self._begun
+
+    def pieces(self, batch_size, permutation, check):
+        """The rows of an epoch: (X, y, sample_weight, order) again and again, in whole batches but for the last.
+
+        ``permutation(n)`` gives a random order of n things, None leaves them as they are; ``check(X, y,
+        sample_weight)`` makes of a block what the kernels take.
+        """
+        blocks = self._checked(self._blocks_of_epoch(permutation), check)
+        self._begun = None
+        left = []  # rows that do not fill a batch wait for the next blocks
+        while more := list(islice(blocks, self._n_mixed)):
+            X, y, sample_weight = map(_stacked, zip(*left, *more))
+            n_rows = X.shape[0]
+            order = np.arange(n_rows) if permutation is None else permutation(n_rows)
+            whole, rest = np.split(order, [n_rows - n_rows % batch_size])
+            if len(whole):
+                yield X, y, sample_weight, whole
+            left = [(X[rest], y[rest], None if sample_weight is None else sample_weight[rest])] if len(rest) else []
+        for rows in left:
+            yield *rows, np.arange(rows[0].shape[0])
+
+    @staticmethod
+    def _checked(blocks, check):
+        for number, block in enumerate(blocks):
+            rows = _rows_of(block, number)
+            if _num_samples(rows[0]):
+                try:
+                    yield check(*rows)
+                except ValueError as error:
+                    raise ValueError(f"block {number} of the epoch: {error}") from error
+
+
+def _rows_of(block, number):
+    """(X, y, sample_weight) on the host."""
+    if not isinstance(block, (tuple, list)) or len(block) not in (2, 3):
+        raise ValueError(
+            f"block {number} must be (X, y) or (X, y, sample_weight), got {type(block).__name__}"
+            f"{f' of {len(block)}' if isinstance(block, (tuple, list)) else ''}."
+        )
+    X, y, sample_weight = map(to_host, (*block, None)[:3])
+    return X, y, sample_weight
+
+
+def _stacked(parts):
+    """Parts of X, y or sample_weight, one below the other."""
+    if len(parts) == 1 or all(part is None for part in parts):
+        return parts[0]
+    if any(part is None for part in parts):
+        raise ValueError("some blocks have sample weights and others have not: give all of them some, or none.")
+    return sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.concatenate(parts)
+
+
+class StreamedEpochs(Learning):
+    """Epochs over rows that come in pieces: ``pieces()`` gives those of an epoch, as ``Stream.pieces`` does.
+
+    An epoch that ends early cannot go on later: its weights stay, and it does not count. ``n_rows`` is how many an
+    epoch has, for schedules that change within it.
+    """
+
+    def __init__(self, backend, network, state, pieces, *, n_rows=None, **options):
+        schedule = state.optimizer.schedule
+        if n_rows is None and schedule is not None and schedule.name != "adaptive":
+            raise ValueError(f"the schedule {schedule.name!r} needs n_rows: how many rows all blocks have together.")
+        super().__init__(backend, network, state, **options)
+        self._pieces, self._n_rows, self._earlier = pieces, n_rows, 0
+
+    def _progress(self):
+        return self._earlier + self.state.position, self._n_rows or len(self.state.order)
+
+    def run(self):
+        """One epoch. Returns its loss.
+
+        Raises
+        ------
+        Interrupted, Diverged
+        """
+        state, self._earlier = self.state, 0
+        state.drop_epoch_in_progress()
+        try:
+            self._stop_if_interrupted()
+            state.epoch_start = state.parameters.copy()
+            for X, y, sample_weight, order in self._pieces():
+                self._stop_if_interrupted()
+                self._take_up(X, y, sample_weight)
+                state.order, state.position = order, 0
+                self._learn()
+                self._earlier += len(order)
+            if not self._earlier:
+                raise ValueError("blocks gave no rows.")
+            return self._end_epoch(self._earlier)
+        except BaseException:
+            state.drop_epoch_in_progress()
+            raise
