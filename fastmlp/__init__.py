@@ -18,6 +18,8 @@ if find_spec("fastmlp.kernels") is None:
 _HOME = {
     "MLPClassifier": "classifier",
     "MLPRegressor": "regressor",
+    "MLPEnsembleClassifier": "ensemble",
+    "MLPEnsembleRegressor": "ensemble",
     "MLP": "model",
     "Layer": "layered_network",
     "make_optimizer": "choices",

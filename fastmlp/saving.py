@@ -21,6 +21,8 @@ KINDS = {
     "MLP": "model",
     "MLPClassifier": "classifier",
     "MLPRegressor": "regressor",
+    "MLPEnsembleClassifier": "ensemble",
+    "MLPEnsembleRegressor": "ensemble",
     "TableModel": "table_model",
 }
 

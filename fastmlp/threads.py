@@ -34,13 +34,11 @@ class ThreadLimit:
     None honours OMP_NUM_THREADS, threadpoolctl and joblib's inner limits; -1 means all cores, -2 all but one, as
     elsewhere in scikit-learn.
 
-    The limit of BLAS belongs to the process, so fits that overlap in several threads share the one of the fit that came
-    first; the last to leave puts back what was there before.
+    The limit of BLAS belongs to the process, and only the thread that set it can put back what was there before. So
+    where fits overlap in several threads it is the one of the fit that came first, and ends with that.
     """
 
     _lock = threading.Lock()
-    _users = 0
-    _limiter = None
 
     def __init__(self, n_jobs):
         if n_jobs is not None and n_jobs < 0:
@@ -48,27 +46,23 @@ class ThreadLimit:
         self.n_threads = None if n_jobs is None else int(n_jobs)
 
     def __enter__(self):
-        if self.n_threads is not None:
-            with ThreadLimit._lock:
-                if ThreadLimit._users == 0:
-                    ThreadLimit._limiter = _controller().limit(limits=self.n_threads, user_api="blas")
-                ThreadLimit._users += 1
+        self._limiter, self._held = None, ThreadLimit._lock  # another one in the child of a fork
+        if self.n_threads is not None and self._held.acquire(blocking=False):
+            self._limiter = _controller().limit(limits=self.n_threads, user_api="blas")
+            self._limiter.__enter__()
         self._team = team.limited_to(allowed_threads if self.n_threads is None else self.n_threads)
         self._team.__enter__()
 
     def __exit__(self, *exception):
         self._team.__exit__(None, None, None)
-        if self.n_threads is None:
-            return
-        with ThreadLimit._lock:
-            ThreadLimit._users -= 1
-            if ThreadLimit._users == 0:
-                ThreadLimit._limiter.restore_original_limits()
+        if self._limiter is not None:
+            self._limiter.__exit__(*exception)
+            self._held.release()
 
 
 def _forget():
     """In the child of a fork: no fit runs there, and the lock may be held by a thread that is not there."""
-    ThreadLimit._lock, ThreadLimit._users, ThreadLimit._limiter = threading.Lock(), 0, None
+    ThreadLimit._lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

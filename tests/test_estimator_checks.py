@@ -3,7 +3,7 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp import MLPClassifier, MLPEnsembleClassifier, MLPEnsembleRegressor, MLPRegressor
 
 ESTIMATORS = [
     MLPClassifier(),
@@ -12,6 +12,8 @@ ESTIMATORS = [
     MLPRegressor(solver="sgd", learning_rate="adaptive"),
     MLPRegressor(solver="lbfgs", backend="numba"),
     MLPRegressor(backend="numpy", n_jobs=1),
+    MLPEnsembleClassifier(n_members=2),
+    MLPEnsembleRegressor(n_members=2),
 ]
 
 

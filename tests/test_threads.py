@@ -1,5 +1,7 @@
 """The thread limit holds during a fit, and nothing of it is left afterwards."""
 
+import threading
+
 import numpy as np
 import pytest
 from joblib import Parallel, delayed
@@ -32,15 +34,36 @@ def test_the_limit_holds_inside_and_is_undone_after():
 
 
 def test_overlapping_limits_leave_what_was_before():
-    """The first to come is the first to go: restoring what it saw must wait for the second."""
-    with threadpool_limits(2, user_api="blas"):
-        first, second = ThreadLimit(1), ThreadLimit(1)
-        first.__enter__()
-        second.__enter__()
-        first.__exit__()
+    """Two threads: the first to come is the first to go, and OpenBLAS listens to none but the one that limited it."""
+    threadpool_limits(2, user_api="blas").__exit__(None, None, None)  # no thread is in control
+    before, seen = blas_threads(), []
+    first_is_in, second_is_in, first_is_out, second_is_out = (threading.Event() for _ in range(4))
+
+    def first():
+        with ThreadLimit(1):
+            seen.append(blas_threads())
+            first_is_in.set()
+            second_is_in.wait(30)
+        first_is_out.set()
+        second_is_out.wait(30)  # a thread of a pool goes on
+
+    def second():
+        first_is_in.wait(30)
+        with ThreadLimit(1):
+            second_is_in.set()
+            first_is_out.wait(30)
+        second_is_out.set()
+
+    together = [threading.Thread(target=one) for one in (first, second)]
+    for thread in together:
+        thread.start()
+    for thread in together:
+        thread.join()
+    assert seen == [{1}]
+    assert blas_threads() == before
+    with ThreadLimit(1):
         assert blas_threads() == {1}
-        second.__exit__()
-        assert blas_threads() == {2}
+    assert blas_threads() == before
 
 
 def test_the_limit_is_undone_after_an_error():
