@@ -80,7 +80,7 @@ class FitLog:
         for name, value in zip(self._told, values):
             history.setdefault(name, []).append(value)
         if len(values) > 1:
-            self.stopping.note(values[1] if len(values) == 2 else -values[2])
+            self.stopping.note(self._model.epoch, values[1] if len(values) == 2 else -values[2])
         if self._monitor is not None:
             self._monitor.note()
         if self.callbacks:

@@ -138,7 +138,7 @@ class LayeredNetwork:
         seed = np.random.randint(2**31) if random_state is None else random_state
         self._random_state = check_random_state(seed)
         self.history = {"loss": []}
-        self.interrupted = False
+        self.interrupted, self.best_epoch = False, None
 
     @property
     def backend(self):

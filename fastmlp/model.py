@@ -71,6 +71,8 @@ class MLP(TrainedNetwork):
         Epochs finished so far.
     interrupted : bool
         Whether Ctrl-C ended the last fit early.
+    best_epoch : int or None
+        The epoch whose weights the last fit kept, where it had ``patience``.
     backend, backend_reason_ : str
         Who runs the hot loops, and why it was chosen.
 
@@ -253,7 +255,7 @@ class MLP(TrainedNetwork):
 
     def _learn(self, learn, log):
         """``learn(interruption)``, and what has to be done however it ends."""
-        self.interrupted, diverged = False, False
+        self.interrupted, diverged, self.best_epoch = False, False, None
         with log.bar, ThreadLimit(self.n_jobs), Interruption() as interruption, log.callbacks:
             try:
                 learn(interruption)
@@ -269,7 +271,7 @@ class MLP(TrainedNetwork):
                 self.interrupted = True
                 warnings.warn(f"Training interrupted by user in epoch {self.epoch + 1}; the weights so far are kept.")
             if not (self.interrupted or diverged):
-                log.stopping.restore_best()
+                self.best_epoch = log.stopping.restore_best()
         return self
 
     def _shuffled(self, order):

@@ -1,6 +1,7 @@
 """Tables from files and bundled data sets, and the numbers that a network sees in place of their columns."""
 
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ BUNDLED = {
     "diabetes": datasets.load_diabetes,
 }
 
+PARQUET = ".parquet"
 MAX_CATEGORIES = 200  # more distinct texts than this are names or free text, not categories
 
 
@@ -23,9 +25,9 @@ class TableError(ValueError):
 
 
 def read_table(source, target=None, texts=()):
-    """(frame, name of its target column) of a bundled data set's name, a CSV file, or an NPZ file with X and y.
+    """(frame, name of its target column) of a bundled data set's name, a CSV or Parquet file, or an NPZ file with X, y.
 
-    ``target`` is needed for CSV files when training; None leaves the second value None there. Columns named in
+    ``target`` is needed for tables when training; None leaves the second value None there. Columns named in
     ``texts`` are kept as they are written: the category 01 is no number, whatever else the file holds.
     """
     if source in BUNDLED:
@@ -35,6 +37,12 @@ def read_table(source, target=None, texts=()):
         raise TableError(f"{source} is neither a file nor a bundled data set ({', '.join(BUNDLED)}).")
     if path.suffix.lower() == ".npz":
         return _read_npz(path), target or "y"
+    if path.suffix.lower() == PARQUET:
+        try:
+            with _pyarrow():
+                return pd.read_parquet(path).reset_index(drop=True), target
+        except (ValueError, OSError) as error:
+            raise TableError(f"{source} cannot be read as Parquet: {error}") from error
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             header = file.readline()
@@ -42,6 +50,23 @@ def read_table(source, target=None, texts=()):
         return pd.read_csv(path, sep=separator, skipinitialspace=True, dtype=dict.fromkeys(texts, str)), target
     except (ValueError, UnicodeDecodeError) as error:
         raise TableError(f"{source} cannot be read as CSV: {error}") from error
+
+
+def write_table(frame, out):
+    """Write a frame to a file, Parquet by its name or else CSV, or as CSV to a stream."""
+    if not str(out).lower().endswith(PARQUET):
+        frame.to_csv(out, index=False)
+        return
+    with _pyarrow():
+        frame.rename(columns=str).to_parquet(out, index=False)
+
+
+@contextmanager
+def _pyarrow():
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError("Parquet files need pyarrow: pip install 'fastmlp[parquet]'") from error
 
 
 def _read_npz(path):

@@ -60,11 +60,13 @@ def test_a_metric_is_noted_and_patience_goes_by_it(metric, name):
     scores = model.history[f"validation_{name}"]
     best = int(np.argmax(scores))
     assert len(scores) == len(model.history["validation_loss"]) == model.epoch == best + 5
+    assert model.best_epoch == best + 1
     assert_array_equal(model.parameters, kept[best])
     assert [results[f"validation_{name}"] for results in told] == scores
     outputs = model.predict(X_held)
     assert scores[best] == (macro_f1(y_held, outputs) if callable(metric) else model.evaluate(*HELD)["accuracy"])
     assert best != int(np.argmin(model.history["validation_loss"]))
+    assert model.fit(X, y, 1, validation_data=HELD).best_epoch is None
 
 
 def test_a_metric_of_numbers():
