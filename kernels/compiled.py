@@ -108,35 +108,35 @@ def _train(
     if optimizer is not NO_OPTIMIZER:
         codes, work = engine.optimizer_codes(optimizer.name, parameters.dtype), TRAINING
     plan = plan_of(engine, network, parameters.dtype, batch_size, work, demands)
-    n_threads = plan.n_threads(len(order))
-    buffers = plan.take_buffers(n_threads)
-    buffers.counter[0] = 0
-    settings = [np.array((*[0.0] * sharing.OPTIONS, *optimizer.options)) for _ in range(n_threads)]
-    if optimizer.clip_norm > 0:
-        gradient = aligned_zeros(plan.n_parameters, parameters.dtype)
-    weight = np.empty(0, parameters.dtype) if sample_weight is None else sample_weight
-    X, y, order, weight = map(engine.read_only, (X, y, order, weight))
-    linked = loss_row(network.loss).link is not None
-    loss_options = _constants(network.loss_options)
-    given_rates = _constants((optimizer.learning_rate,)) if rates is None else rates
-    noisy, seed = noise is not None, 0 if noise is None else noise.seed
+    with team.taken(plan.wanted_threads(len(order))) as n_threads:
+        buffers = plan.take_buffers(n_threads)
+        buffers.counter[0] = 0
+        settings = [np.array((*[0.0] * sharing.OPTIONS, *optimizer.options)) for _ in range(n_threads)]
+        if optimizer.clip_norm > 0:
+            gradient = aligned_zeros(plan.n_parameters, parameters.dtype)
+        weight = np.empty(0, parameters.dtype) if sample_weight is None else sample_weight
+        X, y, order, weight = map(engine.read_only, (X, y, order, weight))
+        linked = loss_row(network.loss).link is not None
+        loss_options = _constants(network.loss_options)
+        given_rates = _constants((optimizer.learning_rate,)) if rates is None else rates
+        noisy, seed = noise is not None, 0 if noise is None else noise.seed
 
-    def arguments_of(thread):
-        return (
-            thread, n_threads, buffers.counter, plan.layers, plan.layer_rows, X, plan.in_place, plan.by_columns,
-            plan.n_groups, y, order, batch_size, weight, alpha, plan.loss, linked, loss_options, noisy, extras, seed,
-            *codes, parameters, gradient, slots, step, given_rates, rates is not None, settings[thread],
-            buffers.workspaces[0], buffers.sums, buffers.offsets[thread], buffers.scratch[thread], buffers.by_row,
-            buffers.squares, plan.n_squares, results,
-        )  # fmt: skip
+        def arguments_of(thread):
+            return (
+                thread, n_threads, buffers.counter, plan.layers, plan.layer_rows, X, plan.in_place, plan.by_columns,
+                plan.n_groups, y, order, batch_size, weight, alpha, plan.loss, linked, loss_options, noisy, extras,
+                seed, *codes, parameters, gradient, slots, step, given_rates, rates is not None, settings[thread],
+                buffers.workspaces[0], buffers.sums, buffers.offsets[thread], buffers.scratch[thread], buffers.by_row,
+                buffers.squares, plan.n_squares, results,
+            )  # fmt: skip
 
-    matrices = []
-    if plan.by_columns and n_threads > 1:
-        size = network.sizes[0] * network.sizes[1]
-        matrices = [vector[:size].reshape(network.sizes[:2]) for vector in (parameters, *slots)]
-    with columns_by_thread(matrices, plan.lanes, n_threads):
-        team.run(n_threads, engine.entries.run_train, arguments_of, buffers.counter)
-    plan.give_back(buffers)
+        matrices = []
+        if plan.by_columns and n_threads > 1:
+            size = network.sizes[0] * network.sizes[1]
+            matrices = [vector[:size].reshape(network.sizes[:2]) for vector in (parameters, *slots)]
+        with columns_by_thread(matrices, plan.lanes, n_threads):
+            team.run(n_threads, engine.entries.run_train, arguments_of, buffers.counter)
+        plan.give_back(buffers)
 
 
 def _train_online(
@@ -196,19 +196,19 @@ def _outputs_and_sum(engine, network, parameters, X, noise):
     out = np.empty((len(X), network.sizes[-1]), parameters.dtype)
     extras, demands, _ = extras_of(network, NO_OPTIMIZER, NO_PENALTY, noise)
     plan = plan_of(engine, network, parameters.dtype, min(PREDICT_ROWS, max(len(X), 1)), PREDICTION, demands)
-    n_threads = plan.n_threads(len(X))
-    buffers, sums = plan.take_buffers(n_threads), np.zeros(n_threads)
-    parameters, X = engine.read_only(parameters), engine.read_only(X)
-    noisy, seed = noise is not None, 0 if noise is None else noise.seed
+    with team.taken(plan.wanted_threads(len(X))) as n_threads:
+        buffers, sums = plan.take_buffers(n_threads), np.zeros(n_threads)
+        parameters, X = engine.read_only(parameters), engine.read_only(X)
+        noisy, seed = noise is not None, 0 if noise is None else noise.seed
 
-    def arguments_of(thread):
-        return (
-            thread, n_threads, plan.layers, plan.layer_rows, X, plan.in_place, plan.special, noisy, extras, seed,
-            parameters, out, buffers.workspaces[thread], buffers.offsets[thread], buffers.scratch[thread], sums,
-        )  # fmt: skip
+        def arguments_of(thread):
+            return (
+                thread, n_threads, plan.layers, plan.layer_rows, X, plan.in_place, plan.special, noisy, extras, seed,
+                parameters, out, buffers.workspaces[thread], buffers.offsets[thread], buffers.scratch[thread], sums,
+            )  # fmt: skip
 
-    team.run(n_threads, engine.entries.run_predict, arguments_of, buffers.counter)
-    plan.give_back(buffers)
+        team.run(n_threads, engine.entries.run_predict, arguments_of, buffers.counter)
+        plan.give_back(buffers)
     return out, sums.sum()
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastmlp.kernels import sharing, team
+from fastmlp.kernels import sharing
 from fastmlp.kernels.learning import BLOCK, SCRATCH_ROWS, SCRATCH_TILES
 from fastmlp.kernels.network import activation_row, aligned_zeros, loss_row
 from fastmlp.kernels.products import DEPTH, TILE_VECTORS
@@ -181,12 +181,12 @@ class Plan:
         self.learning = learning
         self._free = []
 
-    def n_threads(self, n_rows):
-        """As many threads as there are now and as pay."""
+    def wanted_threads(self, n_rows):
+        """As many threads as pay; 0 where a call is too short to be counted among others."""
         if self.flops * n_rows < CALL_FLOPS:
-            return 1
+            return 0
         work = self.flops * (self.batch if self.learning else n_rows)
-        return max(1, min(team.size(), int(work / THREAD_FLOPS)))
+        return max(1, int(work / THREAD_FLOPS))
 
     def n_workspaces(self, n_threads):
         return 1 if self.learning else n_threads

@@ -13,7 +13,7 @@ import joblib
 _limit = ContextVar("fastmlp_threads", default=None)
 _lock = threading.Lock()
 _idle = []
-_busy = 0  # threads that are at work now, callers included
+_busy = 0  # threads that calls have taken, callers included
 
 
 class _Member(threading.Thread):
@@ -64,14 +64,31 @@ def cores():
     return joblib.cpu_count()
 
 
-def size():
-    """How many threads a call may use now: its limit, as far as other calls leave cores for it; at least one."""
-    wanted = _limit.get()
-    if wanted is None:
-        return 1
-    if callable(wanted):
-        wanted = wanted()
-    return max(1, min(wanted, cores() - _busy))
+class taken:
+    """As many threads as a call wants, within its limit and as far as other calls leave cores, for a ``with`` block.
+
+    It gives their number, at least one. 0 is for a call that is too short to be counted.
+    """
+
+    def __init__(self, wanted):
+        self._wanted, self._taken = wanted, 0
+
+    def __enter__(self):
+        global _busy
+        if not self._wanted:
+            return 1
+        limit = _limit.get() or 1
+        limit = limit() if callable(limit) else limit
+        with _lock:
+            self._taken = max(1, min(self._wanted, limit, cores() - _busy))
+            _busy += self._taken
+        return self._taken
+
+    def __exit__(self, *exception):
+        global _busy
+        if self._taken:
+            with _lock:
+                _busy -= self._taken
 
 
 @contextlib.contextmanager
@@ -95,14 +112,11 @@ def run(n_threads, function, arguments_of, counter):
 
     ``counter`` is the barrier's: an error of one thread opens it, and is raised here when all are done.
     """
-    global _busy
     if n_threads == 1:
         function(*arguments_of(0))
         return
     members, error = [], None
     with _signals_wait():
-        with _lock:
-            _busy += n_threads
         try:
             for thread in range(1, n_threads):
                 arguments = arguments_of(thread)
@@ -117,7 +131,6 @@ def run(n_threads, function, arguments_of, counter):
         for member in members:
             error = member.done.get() or error
         with _lock:
-            _busy -= n_threads
             _idle.extend(members)
     if error is not None:
         raise error

@@ -1,16 +1,21 @@
 """What others bring: frames of polars and Arrow, searches, ensembles."""
 
+import threading
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.datasets import load_iris
 from sklearn.ensemble import BaggingRegressor, StackingClassifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
-from sklearn.model_selection import HalvingGridSearchCV
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor
+from fastmlp.kernels import team
+from fastmlp.kernels.team import cores
+from fastmlp.threads import allowed_threads
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 iris = load_iris()
@@ -75,6 +80,45 @@ def test_halving_searches():
     search.fit(iris.data, texts)
     assert set(search.best_params_) == {"n_layers", "width", "max_iter"}
     assert search.n_iterations_ > 1
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_workers_of_a_search_share_the_cores(n_jobs):
+    """Each has its part of them, and a fit takes no more threads than that."""
+
+    def threads_of_a_fit(estimator, X, y):
+        return float(allowed_threads())
+
+    search = GridSearchCV(MLPClassifier(max_iter=2), {"width": [2, 3]}, cv=2, scoring=threads_of_a_fit, n_jobs=n_jobs)
+    search.fit(iris.data, texts)
+    assert set(search.cv_results_["mean_test_score"]) == {max(1, cores() // n_jobs)}
+
+
+def test_threads_of_a_study_share_the_cores(monkeypatch):
+    """optuna's jobs are threads of one process."""
+    optuna = pytest.importorskip("optuna", reason="needs the package optuna")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    at_work, most, lock, run = [0], [0], threading.Lock(), team.run
+
+    def counted(n_threads, *given):
+        with lock:
+            at_work[0] += n_threads
+            most[0] = max(most[0], at_work[0])
+        try:
+            run(n_threads, *given)
+        finally:
+            with lock:
+                at_work[0] -= n_threads
+
+    monkeypatch.setattr(team, "run", counted)
+    X, y = np.random.RandomState(0).rand(4000, 100), np.arange(4000) % 2
+
+    def objective(trial):
+        width = trial.suggest_int("width", 200, 300)
+        return MLPClassifier((width,), max_iter=2, batch_size=1000, random_state=0).fit(X, y).loss_
+
+    optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).optimize(objective, n_trials=6, n_jobs=2)
+    assert 1 < most[0] <= cores() + 1 or cores() == 1  # who is last takes one thread, its own
 
 
 def test_ensembles():

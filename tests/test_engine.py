@@ -296,27 +296,33 @@ def test_ctrl_c_in_a_team_neither_hangs_nor_leaves_anything_behind():
 
 
 def test_two_fits_at_once_share_the_cores(monkeypatch):
-    """The second one is told that two of the cores are at work."""
+    """The second one gets the core that is left, a third one its own thread, and a short call asks nobody."""
     monkeypatch.setattr(team, "cores", lambda: 3)
-    counter, sizes, first_is_running, go_on = np.zeros(8, np.int64), [], threading.Event(), threading.Event()
+    first_is_running, go_on = threading.Event(), threading.Event()
 
-    def wait(thread):
-        first_is_running.set()
-        go_on.wait(10)
+    def first():
+        with team.limited_to(2), team.taken(5) as n_threads:
+            sizes.append(n_threads)
+            first_is_running.set()
+            go_on.wait(10)
 
-    def second():
-        with team.limited_to(3):
-            sizes.append(team.size())
-
-    first = threading.Thread(target=team.run, args=(2, wait, lambda thread: (thread,), counter))
-    first.start()
+    sizes, other = [], threading.Thread(target=first)
+    other.start()
     first_is_running.wait(10)
     with team.limited_to(3):
-        sizes.append(team.size())
-    go_on.set()
-    first.join()
-    second()
-    assert sizes == [1, 3]
+        with team.taken(3) as second, team.taken(3) as third, team.taken(0) as short:
+            sizes += second, third, short
+        go_on.set()
+        other.join()
+        with team.taken(2) as fewer, team.taken(3) as one:
+            sizes += fewer, one
+        with pytest.raises(KeyError), team.taken(3):
+            raise KeyError
+        with team.taken(3) as alone:
+            sizes.append(alone)
+    with team.taken(3) as without_limit:
+        sizes.append(without_limit)
+    assert sizes == [2, 1, 1, 1, 2, 1, 3, 1]
 
 
 def test_no_thread_works_between_fits(threads_pay):
