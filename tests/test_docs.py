@@ -59,10 +59,10 @@ def run_commands(block):
 
 
 def alike(printed, shown):
-    """The same text, with numbers that differ by a tenth at most: the last digits are the processor's."""
+    """The same text, with numbers that differ by a twentieth at most: the last digits are the processor's."""
     numbers = [[float(number.replace(",", "")) for number in NUMBER.findall(text)] for text in (printed, shown)]
     same = NUMBER.sub("#", printed).split() == NUMBER.sub("#", shown).split()
-    return same and np.allclose(*numbers, rtol=0.1, atol=1e-12)
+    return same and np.allclose(*numbers, rtol=0.05, atol=1e-12)
 
 
 @pytest.fixture
