@@ -20,6 +20,7 @@ smartquotes_action = "D"  # dashes only: 'adam' is to be copied as it stands
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+nitpicky = True
 python_maximum_signature_line_length = 100
 napoleon_google_docstring = False
 napoleon_use_param = napoleon_use_rtype = False
