@@ -15,7 +15,9 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "rule_
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"fastmlp {release}"
-html_copy_source = False
+html_copy_source = html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 smartquotes_action = "D"  # dashes only: 'adam' is to be copied as it stands
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
