@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(wildcard fastmlp/*.py kernels/*.py kernels/numba_cuda/*.py kernels/engine.pyx kernels/*.h) setup.py pyproject.toml MANIFEST.in README.md LICENSE
 
-.PHONY: demo test bench gpu-check examples lint clean
+.PHONY: demo test bench gpu-check examples docs lint clean
 
 demo: .venv/installed
 	mkdir -p demo
@@ -27,6 +27,11 @@ examples: .venv/installed
 		if test -d "$$data"; then $(BIN)/python examples/$$name.py --out examples/figures --data "$$data" || exit 1; \
 		else echo "skipped: FASTMLP_DATA names no folder with $${pair##*:}"; fi; \
 	done
+
+# The site of documentation, from docs/ and the docstrings: docs/_build/html/index.html.
+docs: .venv/installed
+	wheel=$$(ls dist/*.whl) && $(BIN)/pip install --quiet "$$wheel[docs]"
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 # Against the peers of the extra bench; set FASTMLP_DATA for the accuracy on Fashion-MNIST.
 bench: .venv/installed
@@ -56,4 +61,4 @@ lint: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv .gpu-check build dist demo *.egg-info kernels/_engine.pxi kernels/engine_*.pyx kernels/*.so
+	rm -rf .venv .gpu-check build dist demo docs/_build *.egg-info kernels/_engine.pxi kernels/engine_*.pyx kernels/*.so

@@ -116,7 +116,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     loss_curve_ : list of float
         Training loss of each epoch.
     validation_scores_, best_validation_score_ : list of float and float, or None
-        R^2 on the rows held out, with early stopping.
+        R^2 on the rows held out, with early stopping; or what is watched of ``eval_set``.
+    evals_result_ : dict
+        Scores of ``eval_set``, if ``fit`` was given one: {name: {metric: list of float}}.
     n_iter_ : int
         Epochs or iterations of the last fit.
     t_ : int

@@ -1,0 +1,42 @@
+"""How the pages of this folder become a site: ``make docs``."""
+
+import re
+import sys
+from pathlib import Path
+
+import fastmlp
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+project = "fastmlp"
+author = "The fastmlp developers"
+release = fastmlp.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "rule_tables"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"fastmlp {release}"
+html_copy_source = html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
+smartquotes_action = "D"  # dashes only: 'adam' is to be copied as it stands
+myst_heading_anchors = 3
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+nitpicky = True
+python_maximum_signature_line_length = 100
+napoleon_google_docstring = False
+napoleon_use_param = napoleon_use_rtype = False
+napoleon_custom_sections = [("Attributes", "params_style")]  # several names may share an entry
+
+
+def escape_markup(app, what, name, obj, options, lines):
+    """Docstrings are plain text but for ``code``: |a| is no substitution, coefs_ no link."""
+    for number, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            parts = re.split(r"(``.*?``)", line)
+            parts[::2] = [re.sub(r"(\||_(?!\w))", r"\\\1", part) for part in parts[::2]]
+            lines[number] = "".join(parts)
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", escape_markup, priority=400)  # before napoleon
