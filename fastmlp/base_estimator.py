@@ -190,7 +190,13 @@ class BaseMLP(
                     vars(self).pop(name, None)
             in_parts = epochs is not None or stream is not None
             holds_out = self.early_stopping and self.solver != "lbfgs" and evaluation is None
+            is_new = not hasattr(self, "coefs_")
             data = self._prepare(X, y, sample_weight, in_parts, classes, holds_out)
+            if stream is not None and is_new and self.scale is not None and stream.comes_again:
+                blocks = stream.blocks(
+                    None, lambda *rows: self._in_dtype(*self._checked_rows(*rows, True, False, None))
+                )
+                self._scaling = scaling_of((X, sample_weight) for X, _, sample_weight in blocks)
             if epochs is None:
                 vars(self).pop("evals_result_", None)
         kernels = backends.choose(self.backend).module
@@ -220,7 +226,7 @@ class BaseMLP(
         if holds_out:
             X, y, sample_weight, held_out = self._hold_out(X, y, sample_weight)
         if first_pass:
-            self._scaling = None if self.scale is None else scaling_of(X, sample_weight)
+            self._scaling = None if self.scale is None else scaling_of([(X, sample_weight)])
         if self._scaling is not None:
             X = scaled(X, self._scaling)
             held_out = held_out and [scaled(held_out[0], self._scaling), *held_out[1:]]

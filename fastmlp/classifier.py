@@ -257,7 +257,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if not hasattr(self, "classes_") or not (self.warm_start or in_parts):
             self._set_classes(y)
         else:
-            self._check_classes(unique_labels(y))
+            self._check_classes(unique_labels(y), in_parts)
         targets = self._label_binarizer().transform(y)
         self._targets = None if self.loss == "cross_entropy" else self._target_range()
         if self._targets is None:
@@ -307,9 +307,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         binarizer.sparse_input_ = self._sparse_labels
         return binarizer
 
-    def _check_classes(self, classes):
-        """A later fit may not bring new classes; one that is not partial may not lack any either."""
-        if self.warm_start and set(classes) != set(self.classes_):
+    def _check_classes(self, classes, in_parts):
+        """A later fit may not bring new classes; one of all rows may not lack any either."""
+        if not in_parts and set(classes) != set(self.classes_):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
                 f"Previously got {self.classes_}, `y` has {classes}"
@@ -383,7 +383,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                    callbacks=None):  # fmt: skip
         """Fit the network to rows that come in blocks, for data that do not fit into memory; otherwise as ``fit``.
 
-        ``max_iter`` says how many times to pass over them. ``scale`` takes means and deviations of the first block.
+        ``max_iter`` says how many times to pass over them. For ``scale`` they are passed over once more before, or it
+        is that of the first block where they come but once.
 
         Parameters
         ----------

@@ -288,7 +288,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
                    callbacks=None):  # fmt: skip
         """Fit the network to rows that come in blocks, for data that do not fit into memory; otherwise as ``fit``.
 
-        ``max_iter`` says how many times to pass over them. ``scale`` takes means and deviations of the first block.
+        ``max_iter`` says how many times to pass over them. For ``scale`` they are passed over once more before, or it
+        is that of the first block where they come but once.
 
         Parameters
         ----------

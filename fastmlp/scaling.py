@@ -7,10 +7,12 @@ from sklearn.preprocessing import StandardScaler
 from fastmlp.kernels.network import layer_views
 
 
-def scaling_of(X, sample_weight):
-    """(mean, deviation) of each column, rows weighted, in float64; a constant column has deviation 1."""
-    _refuse_sparse(X)
-    scaler = StandardScaler().fit(X, sample_weight=sample_weight)
+def scaling_of(parts):
+    """(mean, deviation) of each column over parts (X, sample_weight), in float64; a constant column has deviation 1."""
+    scaler = StandardScaler()
+    for X, sample_weight in parts:
+        _refuse_sparse(X)
+        scaler.partial_fit(X, sample_weight=sample_weight)
     return scaler.mean_.astype(np.float64), scaler.scale_.astype(np.float64)
 
 

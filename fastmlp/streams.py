@@ -39,13 +39,13 @@ class Stream:
     def __init__(self, blocks, n_mixed, n_rows, epochs):
         self._n_mixed = check_integer("n_mixed", n_mixed, 1)
         self.n_rows = None if n_rows is None else check_integer("n_rows", n_rows, 1)
-        self._blocks, self._begun = blocks, None
+        self._given, self._begun = blocks, None
         self._in_any_order = hasattr(blocks, "__len__") and hasattr(blocks, "__getitem__")
         if not (self._in_any_order or callable(blocks) or hasattr(blocks, "__iter__")):
             raise TypeError(
                 f"blocks must be a sequence, a function that returns an iterator, or an iterable, got {blocks!r}."
             )
-        if epochs > 1 and hasattr(blocks, "__next__"):
+        if epochs > 1 and not self.comes_again:
             raise ValueError(
                 f"an iterator can be passed over once, not {epochs} times: give a list of blocks, or a function that "
                 "returns an iterator over them."
@@ -53,7 +53,7 @@ class Stream:
 
     def first(self):
         """(X, y, sample_weight) of the first block that has rows; the first epoch will see it too."""
-        for block in self._blocks_of_epoch(None):
+        for block in self._blocks_of_pass(None):
             rows = _rows_of(block, 0)
             if _num_samples(rows[0]):
                 if not self._in_any_order:
@@ -61,13 +61,29 @@ class Stream:
                 return rows
         raise ValueError("blocks gave no rows.")
 
-    def _blocks_of_epoch(self, permutation):
+    @property
+    def comes_again(self):
+        """Whether blocks can be passed over more than once."""
+        return not hasattr(self._given, "__next__")
+
+    def blocks(self, permutation, check):
+        """The blocks of a pass as ``check`` makes them, those without rows left out; see ``pieces``."""
+        blocks, self._begun = self._blocks_of_pass(permutation), None
+        for number, block in enumerate(blocks):
+            rows = _rows_of(block, number)
+            if _num_samples(rows[0]):
+                try:
+                    yield check(*rows)
+                except ValueError as error:
+                    raise ValueError(f"block {number} of the pass: {error}") from error
+
+    def _blocks_of_pass(self, permutation):
         if self._in_any_order:
-            n_blocks = len(self._blocks)
+            n_blocks = len(self._given)
             order = range(n_blocks) if permutation is None else permutation(n_blocks)
-            return (self._blocks[int(number)] for number in order)
+            return (self._given[int(number)] for number in order)
         if self._begun is None:
-            self._begun = iter(self._blocks() if callable(self._blocks) else self._blocks)
+            self._begun = iter(self._given() if callable(self._given) else self._given)
         return self._begun
 
     def pieces(self, batch_size, permutation, check):
@@ -76,8 +92,7 @@ class Stream:
         ``permutation(n)`` gives a random order of n things, None leaves them as they are; ``check(X, y,
         sample_weight)`` makes of a block what the kernels take.
         """
-        blocks = self._checked(self._blocks_of_epoch(permutation), check)
-        self._begun = None
+        blocks = self.blocks(permutation, check)
         left = []  # rows that do not fill a batch wait for the next blocks
         while more := list(islice(blocks, self._n_mixed)):
             X, y, sample_weight = map(_stacked, zip(*left, *more))
@@ -89,16 +104,6 @@ class Stream:
             left = [(X[rest], y[rest], None if sample_weight is None else sample_weight[rest])] if len(rest) else []
         for rows in left:
             yield *rows, np.arange(rows[0].shape[0])
-
-    @staticmethod
-    def _checked(blocks, check):
-        for number, block in enumerate(blocks):
-            rows = _rows_of(block, number)
-            if _num_samples(rows[0]):
-                try:
-                    yield check(*rows)
-                except ValueError as error:
-                    raise ValueError(f"block {number} of the epoch: {error}") from error
 
 
 def _rows_of(block, number):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from sklearn.datasets import load_digits
 from sklearn.metrics import log_loss
@@ -104,6 +104,21 @@ def test_each_row_once_in_whole_batches(lengths, batch_size, n_mixed, shuffle, i
     seen = np.concatenate([rows for rows, *_ in (*most, last)])
     assert_array_equal(seen, np.concatenate([targets for _, targets, _ in (*most, last)]))
     assert_array_equal(np.sort(seen) if shuffle else seen, np.arange(sum(lengths)))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_scale_is_that_of_all_rows_where_they_come_again(weighted):
+    arrays = (100 * X + 7, y, np.arange(500.0))[: 3 if weighted else 2]
+    options = {"max_iter": 1, "shuffle": False, "scale": "standard", "random_state": 0}
+    whole = MLPClassifier(**options).fit(*arrays)
+    parts = MLPClassifier(**options).fit_stream(blocks_of(*arrays), range(10))
+    assert_allclose(parts.predict_proba(arrays[0]), whole.predict_proba(arrays[0]), rtol=1e-8)
+    once = MLPClassifier(**options).fit_stream(iter(blocks_of(*arrays)), range(10))
+    assert not np.allclose(once.predict_proba(arrays[0]), whole.predict_proba(arrays[0]), rtol=1e-3)
+    kept = MLPClassifier(warm_start=True, **options).fit_stream(blocks_of(*arrays), range(10))
+    scaling = kept._scaling
+    kept.fit_stream([(X, y)], range(10))
+    assert_array_equal(kept._scaling, scaling)
 
 
 def test_blocks_and_rows_are_shuffled():
@@ -225,10 +240,10 @@ NO_WEIGHTS = "some blocks have sample weights and others have not"
     (3, TypeError, "blocks must be a sequence"), ([], ValueError, "no rows"), (lambda: iter(()), ValueError, "no rows"),
     ([(X[:0], y[:0])], ValueError, "no rows"), ((X, y), ValueError, "block 0 must be"),
     ([(X, y), (X,)], ValueError, r"block 1 must be \(X, y\) or \(X, y, sample_weight\), got tuple of 1"),
-    ([(X, y), (X[:, 1:], y)], ValueError, "block 1 of the epoch: X has 63"),
-    ([(X, y), (X, y + 1)], ValueError, "block 1 of the epoch: .*classes|block 1 of the epoch: class numbers"),
-    ([(X, y), (X, y[1:])], ValueError, "block 1 of the epoch: .*inconsistent"),
-    ([(X, y), (X * np.nan, y)], ValueError, "block 1 of the epoch: .*NaN"),
+    ([(X, y), (X[:, 1:], y)], ValueError, "block 1 of the pass: X has 63"),
+    ([(X, y), (X, y + 1)], ValueError, "block 1 of the pass: .*classes|block 1 of the pass: class numbers"),
+    ([(X, y), (X, y[1:])], ValueError, "block 1 of the pass: .*inconsistent"),
+    ([(X, y), (X * np.nan, y)], ValueError, "block 1 of the pass: .*NaN"),
     ([(X, y, np.ones(500)), (X, y)], ValueError, NO_WEIGHTS),
 ])  # fmt: skip
 def test_blocks_that_are_none(blocks, error, message):
