@@ -1,7 +1,7 @@
 # Everything runs in .venv, which is made on first use. PYTHON picks the interpreter (3.11 or newer).
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := $(wildcard fastmlp/*.py kernels/*.py kernels/numba_cuda/*.py kernels/engine.pyx kernels/*.h) setup.py pyproject.toml MANIFEST.in README.md LICENSE
+SOURCES := $(wildcard fastmlp/*.py fastmlp/*.html kernels/*.py kernels/numba_cuda/*.py kernels/engine.pyx kernels/*.h) setup.py pyproject.toml MANIFEST.in README.md LICENSE
 
 .PHONY: demo test bench gpu-check examples docs lint clean
 

@@ -38,6 +38,7 @@ _HOME = {
     "Callback": "callbacks",
     "Checkpoint": "callbacks",
     "Progress": "callbacks",
+    "training_report": "report",
     "to_onnx": "export_onnx",
     "to_c": "export_c",
     "to_numpy_source": "export_numpy",

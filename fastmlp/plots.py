@@ -43,7 +43,8 @@ def plot_history(history, path=None):
     loss_axes.set_ylabel("loss")
     _log_scale_if_positive(loss_axes, losses.values())
     for axes, name in zip(norm_axes, norms):
-        _plot_layers(axes, np.array(history[name]).T)
+        norms = np.array(history[name]).T
+        _plot_layers(axes, norms, _colormap("viridis")(np.linspace(0, 0.9, len(norms))))
         axes.set_ylabel(LAYER_NORMS[name])
     for axes in (loss_axes, *norm_axes):
         axes.set_xlabel("epoch")
@@ -52,9 +53,8 @@ def plot_history(history, path=None):
     return _saved(figure, path)
 
 
-def _plot_layers(axes, norms):
-    """A line for each layer, dark to light from the inputs up; where there are many, the legend names the outer two."""
-    colours = _colormap("viridis")(np.linspace(0, 0.9, len(norms)))
+def _plot_layers(axes, norms, colours):
+    """A line for each layer, from the inputs up; where there are many, the legend names the outer two."""
     for layer, (curve, colour) in enumerate(zip(norms, colours), 1):
         named = len(norms) <= MANY or layer in (1, len(norms))
         axes.plot(range(1, len(curve) + 1), curve, color=colour, label=f"layer {layer}" if named else None)

@@ -88,6 +88,20 @@ def test_early_stopping_does_not_see_the_rows_of_the_score(cancer):
     assert "the weights are those of epoch" in output
 
 
+def test_a_report_of_a_training(cancer):
+    output = run(
+        "train", "old.csv", "--target", "target", "--eval", "new.csv", "--epochs", 5, "--report", "r.html"
+    ).output
+    page = Path("r.html").read_text()
+    assert "report in r.html" in output
+    assert "target of old.csv" in page
+    assert 'scope="row">malignant</th>' in page
+    assert "norm of an epoch" in page  # monitored
+    assert 'scope="row">numpy</th>' in page  # its speed
+    run("train", "diabetes", "--optimizer", "lbfgs", "--epochs", 5, "--quiet", "--report", "r.html")
+    assert "predicted - true" in Path("r.html").read_text()
+
+
 def test_balanced_classes(cancer):
     few = pd.concat([cancer[cancer.target == "benign"], cancer[cancer.target == "malignant"][:12]])
     few.to_csv("few.csv", index=False)

@@ -1,0 +1,119 @@
+"""The pictures of a report: each one SVG element that takes its colour of text from the page around it."""
+
+import warnings
+from io import StringIO
+from xml.etree import ElementTree
+
+import numpy as np
+
+from .plots import LAYER_NORMS, _colormap, _log_scale_if_positive, _new_figure, _plot_layers
+
+INK = "#101112"  # stands for the page's colour of text
+SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+MOST_POINTS = 2000
+SIZE = 4.6, 3.2
+LINES = ["#3b7dd8", "#e07b39", "#3a9d6e", "#b4508f", "#8c7a3d", "#6c6fc9"]
+
+
+def curves(panel, number):
+    """Curves by epoch."""
+    with _style():
+        figure, axes = _new_picture(panel.title)
+        for name, values in panel.curves.items():
+            axes.plot(range(1, len(values) + 1), values, label=_plain(name), marker="o" if len(values) == 1 else "")
+        if panel.title == "loss":
+            _log_scale_if_positive(axes, panel.curves.values())
+        if panel.best is not None:
+            axes.axvline(panel.best, color=INK, linewidth=1, linestyle=":", label=f"kept: epoch {panel.best}")
+        axes.set_xlabel("epoch")
+        axes.legend()
+        return svg(figure, f"{panel.title} by epoch", f"curves-{number}")
+
+
+def norms(history):
+    """Norms of gradients and of updates by layer and epoch, of a monitored fit: two pictures."""
+    pictures = []
+    for name, label in LAYER_NORMS.items():
+        with _style():
+            figure, axes = _new_picture(label)
+            values = np.array(history[name]).T
+            # Neither the darkest nor the lightest: the page may be light or dark.
+            _plot_layers(axes, values, _colormap("turbo")(np.linspace(0.12, 0.85, len(values))))
+            axes.set_xlabel("epoch")
+            axes.legend()
+            pictures.append(svg(figure, f"{label}, by layer and epoch", name))
+    return pictures
+
+
+def residuals(truth, predicted, name, number):
+    """Predictions against the truth, and how their differences are distributed: two pictures."""
+    shown = slice(None)
+    if len(truth) > MOST_POINTS:
+        shown = np.random.RandomState(0).choice(len(truth), MOST_POINTS, replace=False)
+    with _style():
+        figure, axes = _new_picture(f"{name}, {len(truth[shown]):,} of {len(truth):,} rows")
+        axes.scatter(truth[shown], predicted[shown], s=9, alpha=0.5, linewidth=0)
+        ends = [min(truth.min(), predicted.min()), max(truth.max(), predicted.max())]
+        axes.plot(ends, ends, color=INK, linewidth=1, linestyle=":")
+        axes.set_xlabel("true")
+        axes.set_ylabel("predicted")
+        against = svg(figure, f"{name}: predictions against the truth", f"against-{number}")
+        figure, axes = _new_picture(f"{name}, predicted - true")
+        axes.hist(predicted - truth, bins=min(40, max(5, len(truth) // 5)))
+        axes.axvline(0, color=INK, linewidth=1, linestyle=":")
+        axes.set_xlabel("predicted - true")
+        axes.set_ylabel("rows")
+        return [against, svg(figure, f"{name}: differences of prediction and truth", f"differences-{number}")]
+
+
+def svg(figure, description, prefix):
+    """The figure as an element for a page; ``prefix`` makes its ids ones that no other figure has."""
+    import matplotlib
+
+    file = StringIO()
+    with warnings.catch_warnings(), matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's browser has other fonts
+        figure.savefig(file, format="svg", transparent=True)
+    ElementTree.register_namespace("", SVG)
+    ElementTree.register_namespace("xlink", XLINK)
+    root = ElementTree.fromstring(file.getvalue())
+    for metadata in root.findall(f"{{{SVG}}}metadata"):  # with the date
+        root.remove(metadata)
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            if key == "id":
+                element.set(key, f"{prefix}-{value}")
+            elif key == f"{{{XLINK}}}href":
+                element.set(key, value.replace("#", f"#{prefix}-"))
+            elif key in ("style", "clip-path", "fill", "stroke"):
+                element.set(key, value.replace("url(#", f"url(#{prefix}-").replace(INK, "currentColor"))
+    for size in ("width", "height"):
+        del root.attrib[size]  # the page's
+    root.attrib |= {"role": "img", "aria-label": description}
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _new_picture(title):
+    figure = _new_figure(SIZE)
+    axes = figure.subplots()
+    axes.set_title(_plain(title))
+    return figure, axes
+
+
+def _plain(text):
+    """Text in which matplotlib sees no formula."""
+    return str(text).replace("$", r"\$")
+
+
+def _style():
+    import matplotlib
+    from cycler import cycler
+
+    ink = dict.fromkeys(
+        ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), INK
+    )
+    return matplotlib.rc_context({
+        **ink, "axes.prop_cycle": cycler(color=LINES), "axes.spines.top": False, "axes.spines.right": False,
+        "axes.grid": True, "grid.alpha": 0.2, "grid.color": INK, "font.size": 9, "axes.titlesize": 10,
+        "axes.titlelocation": "left", "legend.frameon": False, "lines.linewidth": 1.6, "axes.axisbelow": True,
+    })  # fmt: skip
