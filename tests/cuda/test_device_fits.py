@@ -66,6 +66,15 @@ def test_rows_on_the_device_stay_there(monkeypatch):
     assert_array_equal(model("cython").fit(there, y, 1).predict(X), model("cython").fit(X, y, 1).predict(X))
 
 
+def test_blocks_of_rows():
+    """Also such as lie on the device, and of lengths that batches do not divide."""
+    blocks = [(X[:11], y[:11]), (cuda.to_device(X[11:13]), y[11:13]), (X[13:], y[13:])]
+    parts = model("cuda").fit_stream(blocks, 2, 8, shuffle=False)
+    whole = model("cuda").fit(X, y, 2, 8, shuffle=False)
+    assert_array_equal(parts.parameters, whole.parameters)
+    assert parts.history == whole.history
+
+
 @pytest.mark.parametrize(
     "wrong, message",
     [
