@@ -1,6 +1,5 @@
 """What MLPClassifier and MLPRegressor share: scikit-learn's semantics around the training engine."""
 
-import warnings
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, nullcontext
 from numbers import Integral, Real
@@ -30,7 +29,7 @@ from .scaling import scaled, scaling_of
 from .schedules import SCHEDULES
 from .scikit_callbacks import scikit_callbacks
 from .stochastic_fit import StochasticFit
-from .streams import Stream
+from .streams import Stream, check_n_rows
 from .threads import ThreadLimit
 
 
@@ -185,38 +184,31 @@ class BaseMLP(
         with restored_on_error(self, before, BaseException):
             if self.early_stopping and epochs is not None:
                 raise ValueError("partial_fit does not support early_stopping=True")
-            if stream is not None and not self.warm_start:
-                for name in ("coefs_", "classes_"):  # then it is a first fit
-                    vars(self).pop(name, None)
+            first_pass = not (hasattr(self, "coefs_") and (self.warm_start or epochs is not None))
+            if first_pass:
+                vars(self).pop("classes_", None)
             in_parts = epochs is not None or stream is not None
             holds_out = self.early_stopping and self.solver != "lbfgs" and evaluation is None
-            is_new = not hasattr(self, "coefs_")
-            data = self._prepare(X, y, sample_weight, in_parts, classes, holds_out)
-            if stream is not None and is_new and self.scale is not None and stream.comes_again:
-                blocks = stream.blocks(
-                    None, lambda *rows: self._in_dtype(*self._checked_rows(*rows, True, False, None))
-                )
-                self._scaling = scaling_of((X, sample_weight) for X, _, sample_weight in blocks)
-            if epochs is None:
-                vars(self).pop("evals_result_", None)
+            data = self._prepare(X, y, sample_weight, in_parts, first_pass, classes, holds_out, stream)
+            if stream is not None:
+                check_n_rows(stream.n_rows, optimizer_of(self, self._network))
         kernels = backends.choose(self.backend).module
         # Where weights were drawn anew the old ones are still whole, if something fails that is neither divergence nor
         # Ctrl-C: no memory, no stdout to print to.
-        drawn_anew = self._parameters is not before.get("_parameters")
-        guard = restored_on_error(self, before, Exception) if drawn_anew else nullcontext()
-        with callbacks, guard, ThreadLimit(self.n_jobs), Interruption() as interruption:
+        guard = restored_on_error(self, before, Exception) if first_pass else nullcontext()
+        limit = ThreadLimit(self.n_jobs, kernels)
+        with Interruption() as interruption, limit, callbacks, guard:
             if self.solver == "lbfgs":
                 self._fit_lbfgs(kernels, *data[:3], interruption, callbacks, evaluation)
             else:
                 self._fit_stochastic(kernels, *data, epochs, interruption, callbacks, evaluation, stream)
         return self
 
-    def _prepare(self, X, y, sample_weight, in_parts, classes, holds_out):
+    def _prepare(self, X, y, sample_weight, in_parts, first_pass, classes, holds_out, stream):
         """Check everything and draw initial weights. Returns (X, y, sample_weight, rows held out) for the kernels."""
         self._validate_params()  # scikit-learn's wrapper leaves it out for a later partial_fit
         hidden = self._hidden_widths()
         self.backend_, _, self.backend_reason_ = backends.choose(self.backend)
-        first_pass = not hasattr(self, "coefs_") or not (self.warm_start or in_parts)
         X, y, sample_weight = self._checked_rows(X, y, sample_weight, in_parts, first_pass, classes)
         self._random_state = check_random_state(self.random_state)
         self._set_network(X.shape[1], list(map(int, hidden)), y.shape[1], X.dtype, first_pass)
@@ -226,18 +218,21 @@ class BaseMLP(
         if holds_out:
             X, y, sample_weight, held_out = self._hold_out(X, y, sample_weight)
         if first_pass:
-            self._scaling = None if self.scale is None else scaling_of([(X, sample_weight)])
+            self._scaling = None
+        if first_pass and self.scale is not None:
+            parts = [(X, y, sample_weight)]
+            if stream is not None and stream.comes_again:
+                parts = stream.blocks(None, self._checked_block)
+            self._scaling = scaling_of((rows, weight) for rows, _, weight in parts)
         if self._scaling is not None:
             X = scaled(X, self._scaling)
             held_out = held_out and [scaled(held_out[0], self._scaling), *held_out[1:]]
-        if self.solver != "lbfgs" and self.batch_size != "auto" and self.batch_size > X.shape[0]:
-            warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
         return X, y, sample_weight, held_out
 
     def _checked_rows(self, X, y, sample_weight, in_parts, reset, classes):
         X, y, sample_weight = map(to_host, (X, y, sample_weight))
         X, y = self._validate_input(X, y, in_parts, reset, classes)
-        sample_weight = check_weights(sample_weight, X, X.dtype)
+        sample_weight = check_weights(sample_weight, X, X.dtype, in_parts)
         y = y.reshape(-1, 1) if y.ndim == 1 else y
         return X, y, self._weigh(y, sample_weight, in_parts)
 
@@ -254,6 +249,8 @@ class BaseMLP(
     def _checked_block(self, X, y, sample_weight):
         """A block of a stream for the kernels."""
         X, y, sample_weight = self._in_dtype(*self._checked_rows(X, y, sample_weight, True, False, None))
+        if y.shape[1] != self.n_outputs_:
+            raise ValueError(f"y makes {y.shape[1]} columns, but the network has {self.n_outputs_} outputs.")
         return X if self._scaling is None else scaled(X, self._scaling), y, sample_weight
 
     def _hidden_widths(self):

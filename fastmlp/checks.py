@@ -69,12 +69,16 @@ def check_layer(layer):
     return layer
 
 
-def check_weights(sample_weight, X, dtype):
-    """Weights of the rows in ``dtype``: not negative, not all zero, with a finite sum. None stays None."""
+def check_weights(sample_weight, X, dtype, in_parts=False):
+    """Weights of the rows in ``dtype``: not negative, with a finite sum, not all zero but where these are not all rows.
+
+    None stays None.
+    """
     if sample_weight is None:
         return None
     with np.errstate(over="ignore"):
-        sample_weight = _check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True)
+        sample_weight = _check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True,
+                                              allow_all_zero_weights=in_parts)  # fmt: skip
         if not np.isfinite(sample_weight.sum()):
             raise ValueError(f"sample_weight is too large: its sum is not finite in {sample_weight.dtype}.")
     return sample_weight

@@ -10,7 +10,7 @@ BALANCED_IN_PARTS = (
 )
 
 
-def weigh_classes(class_weight, classes, hits, one_label, sample_weight):
+def weigh_classes(class_weight, classes, hits, one_label, sample_weight, in_parts=False):
     """Weights of rows times those of their classes.
 
     Parameters
@@ -23,6 +23,8 @@ def weigh_classes(class_weight, classes, hits, one_label, sample_weight):
     one_label : bool
         Whether each row has one of the classes; otherwise the weights of its labels' yes or no are multiplied.
     sample_weight : ndarray of shape (n_rows,) or None
+    in_parts : bool
+        Whether there are other rows, so that the weights of these may all be 0.
 
     Raises
     ------
@@ -37,7 +39,9 @@ def weigh_classes(class_weight, classes, hits, one_label, sample_weight):
         if isinstance(class_weight, dict):
             of_class = np.array([class_weight.get(label, 1.0) for label in classes.tolist()], float)
         else:
-            of_class = compute_class_weight(class_weight, classes=classes, y=classes[numbers])
+            present = np.unique(numbers)
+            of_class = np.ones(len(classes))
+            of_class[present] = compute_class_weight(class_weight, classes=classes[present], y=classes[numbers])
         weights = of_class[numbers]
     elif isinstance(class_weight, str):
         weights = compute_sample_weight(class_weight, hits.astype(int))
@@ -48,6 +52,6 @@ def weigh_classes(class_weight, classes, hits, one_label, sample_weight):
         for hit, given in zip(hits.T, class_weight):
             weights *= np.where(hit, float(given.get(1, 1)), float(given.get(0, 1)))
     weights = weights if sample_weight is None else weights * sample_weight
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and (in_parts or weights.any())):
         raise ValueError(f"weights of classes must be finite, not negative, and not all 0, got {class_weight}.")
     return weights

@@ -273,7 +273,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         low, high = self._targets or (0, 1)
         hits = (y.toarray() if issparse(y) else y) > (low + high) / 2
         one_label = not self._label_type.startswith("multilabel")
-        return weigh_classes(self.class_weight, self.classes_, hits, one_label, sample_weight)
+        return weigh_classes(self.class_weight, self.classes_, hits, one_label, sample_weight, in_parts)
 
     def _target_range(self):
         try:
@@ -347,11 +347,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             raise ValueError(f"{self.n_outputs_} outputs for classes of shape {self.classes_.shape}")
 
     def _decode(self, output):
-        if self._label_type != "multiclass":
-            output = self._confidence(output)
+        return self._labels_of(output if self._label_type == "multiclass" else self._confidence(output))
+
+    def _labels_of(self, confidence):
+        """Labels from what outputs say of them, by itself or as probabilities."""
         if self._label_type.startswith("multilabel"):
-            return self._label_binarizer().inverse_transform(output)
-        number = (output[:, 0] > 0.5).astype(int) if self.n_outputs_ == 1 else output.argmax(axis=1)
+            return self._label_binarizer().inverse_transform(confidence)
+        number = (confidence[:, 0] > 0.5).astype(int) if self.n_outputs_ == 1 else confidence.argmax(axis=1)
         return self.classes_[np.minimum(number, len(self.classes_) - 1)]  # there may be but one class
 
     def _score(self, X, y, sample_weight):
@@ -395,18 +397,21 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         classes : array of shape (n_classes,)
             All labels that will ever come.
         n_mixed : int, default=1
-            Blocks in memory at once, whose rows are shuffled together: more where neighbours are alike, as in a file
-            that is sorted (Xu et al. 2022).
+            Blocks whose rows are shuffled together: more where neighbours are alike, as in a file that is sorted (Xu et
+            al. 2022). While they are put together there is room for about three times as many.
         n_rows : int or None, default=None
             Rows of all blocks together; needed with a schedule of ``make_schedule``.
         eval_set, eval_names, eval_metric, callbacks
-            As in ``fit``. ``early_stopping`` needs an ``eval_set``.
+            As in ``fit``. ``early_stopping`` needs an ``eval_set``; callbacks of ``sklearn.callback`` get no X and y.
 
         Returns
         -------
         self : object
-            Ctrl-C ends a fit early with the weights so far, and with a warning.
+            Ctrl-C ends a fit early with the weights so far, and with a warning. After an error of ``blocks`` all is as
+            it was before, or with ``warm_start`` the weights are those so far.
         """
+        if classes is None:
+            raise ValueError("classes must be given: all labels that will ever come.")
         return self._fit_stream(blocks, n_mixed, n_rows, classes, eval_set, eval_names, eval_metric, callbacks)
 
     def predict(self, X):

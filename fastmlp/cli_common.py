@@ -17,6 +17,21 @@ INTERRUPTED = 130  # the exit status of a command that Ctrl-C ended
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, for machines.")
 
 
+class Widths(click.ParamType):
+    """Comma-separated widths of layers; '' for none."""
+
+    name = "widths"
+
+    def convert(self, value, param, ctx):
+        try:
+            widths = [int(part) for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        except ValueError:
+            self.fail(f"{value!r} is not a list of widths like 100 or 64,32")
+        if any(width < 1 for width in widths):
+            self.fail("widths must be at least 1")
+        return widths
+
+
 def echo_json(found):
     """One line of JSON, which has no word for infinity and NaN: they become null."""
     click.echo(json.dumps(_finite(found)))

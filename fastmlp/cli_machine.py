@@ -3,8 +3,7 @@
 import click
 
 from . import __version__, backends, cost_model
-from .cli_common import as_json, echo_json, plain_messages
-from .cli_train import Widths
+from .cli_common import Widths, as_json, echo_json, plain_messages
 
 
 @click.command()

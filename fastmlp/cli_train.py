@@ -1,5 +1,6 @@
 """``fastmlp train``: a network for a table."""
 
+import os
 import sys
 import time
 
@@ -9,25 +10,10 @@ from fastmlp.kernels.device_errors import DeviceError
 from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
 
 from . import backends
-from .cli_common import INTERRUPTED, as_json, check_output, echo_json, plain_messages
+from .cli_common import INTERRUPTED, Widths, as_json, check_output, echo_json, plain_messages
 
 HIDDEN_ACTIVATIONS = [name for name, row in ACTIVATIONS.items() if not row.rowwise]
 TEST_SHARE, WATCHED_SHARE = 0.2, 0.1
-
-
-class Widths(click.ParamType):
-    """Comma-separated widths of the hidden layers; '' for none."""
-
-    name = "widths"
-
-    def convert(self, value, param, ctx):
-        try:
-            widths = [int(part) for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-        except ValueError:
-            self.fail(f"{value!r} is not a list of widths like 100 or 64,32")
-        if any(width < 1 for width in widths):
-            self.fail("widths must be at least 1")
-        return widths
 
 
 @click.command(
@@ -76,8 +62,19 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
 
     say = (lambda *given: None) if as_json else click.echo
     with plain_messages():
-        for path in filter(None, (out, plot, report)):
+        outputs = [path for path in (out, plot, report) if path]
+        for path in outputs:
             check_output(path, source, *([eval_source] if eval_source else []))
+        if len({os.path.realpath(path) for path in outputs}) < len(outputs):
+            raise click.UsageError("--out, --plot and --report must be different files.")
+        if plot or report:
+            from .plots import new_figure
+
+            new_figure((1, 1))  # an error here rather than after the training
+        if report:
+            from .report import template
+
+            template()
         if metric != "loss" and early_stopping is None:
             raise click.UsageError("--metric is what --early-stopping watches.")
         frame, target = table_of(source, target, ignore, drop_missing)
@@ -121,12 +118,12 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
             "epochs": model.epoch, "best_epoch": model.best_epoch,
             "seconds": seconds, "interrupted": model.interrupted,
             "scores": {name: model.evaluate(*rows) for name, rows in arrays.items()},
-            "samples_per_second": speeds(model, X, y, batch_size) if compare or report else None,
+            "samples_per_second": speeds(model, X, y, batch_size) if compare else None,
         }  # fmt: skip
         if as_json:
             echo_json(found)
         else:
-            tell(found, compare)
+            tell(found)
         if plot and model.history["loss"]:
             from .plots import plot_history
 
@@ -135,17 +132,19 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
         if report:
             from .report import training_report
 
-            rows = parts.get("test", parts.get("eval", parts.get("watched", parts["train"])))
+            part = next(name for name in ("test", "eval", "watched", "train") if name in parts)
+            rows = parts[part]
             training_report(
-                report, model, rows[target].to_numpy(), table.predict(rows), title=f"{target} of {source}",
-                seconds=seconds, speeds=found["samples_per_second"],
+                report, model, rows[target].to_numpy(), table.predict(rows),
+                title=f"{target} of {source}: {len(rows):,} rows {ROWS[part]}", seconds=seconds,
+                speeds=found["samples_per_second"],
             )  # fmt: skip
             say(f"report in {report}")
     if model.interrupted:
         sys.exit(INTERRUPTED)
 
 
-ROWS = {"eval": "to watch", "watched": "to watch", "test": "held out"}  # what rows that are not learned from are for
+ROWS = {"eval": "to watch", "watched": "to watch", "test": "held out", "train": "to train on"}
 
 
 def table_of(source, target, ignore, drop_missing):
@@ -191,7 +190,7 @@ def speeds(model, X, y, batch_size):
     return samples_per_second(model, X, y, list(dict.fromkeys([model.backend, "numpy"])), batch_size)
 
 
-def tell(found, compare):
+def tell(found):
     """What came out, for people."""
     click.echo(f"{found['epochs']} epochs in {found['seconds']:.2f} s")
     if found["best_epoch"] is not None:
@@ -201,7 +200,7 @@ def tell(found, compare):
             click.echo(f"{part} {name} {value:.4f}")
     click.echo(f"model saved in {found['model']}")
     rates = found["samples_per_second"]
-    if compare and rates is not None:
+    if rates is not None:
         own, reference = rates[found["backend"]], rates["numpy"]
         click.echo(
             f"training speed: {own:,.0f} samples/s with {found['backend']}, {reference:,.0f} with the NumPy reference: "

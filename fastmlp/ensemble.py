@@ -14,10 +14,10 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from .classifier import MLPClassifier
-from .interruption import Interruption
+from .interruption import Interruption, passed_on
 from .regressor import MLPRegressor
-from .saving import Savable
-from .threads import ThreadLimit, allowed_threads
+from .saving import Savable, kind_of
+from .threads import allowed_threads, threads_of
 
 FROM_MEMBERS = "n_features_in_", "feature_names_in_", "classes_", "n_outputs_"
 
@@ -56,14 +56,20 @@ class MLPEnsemble(Savable, BaseEstimator):
         n_threads = max(1, self._n_threads() // n_workers)
         # scikit-learn's checks change Python's filters of warnings for a while: in threads they may leave each other's.
         with Interruption() as interruption, warnings.catch_warnings(), ThreadPoolExecutor(n_workers) as pool:
+            warnings.filterwarnings("ignore", "Training interrupted by user")  # once is enough
 
             def fit(member):
                 if interruption.requested:
                     return None
-                return member.set_params(n_jobs=n_threads).fit(
-                    X, y, sample_weight, eval_set=eval_set, eval_names=eval_names, eval_metric=eval_metric,
-                    callbacks=lambda *given: interruption.requested,
-                ).set_params(n_jobs=self.n_jobs)  # fmt: skip
+                try:
+                    with passed_on(interruption):
+                        member.set_params(n_jobs=n_threads).fit(
+                            X, y, sample_weight, eval_set=eval_set, eval_names=eval_names, eval_metric=eval_metric
+                        )
+                except BaseException:
+                    interruption.request()  # the others need not go on
+                    raise
+                return member.set_params(n_jobs=self.n_jobs)
 
             fitted = [member for member in pool.map(fit, members) if member is not None]
         if interruption.requested:
@@ -74,7 +80,7 @@ class MLPEnsemble(Savable, BaseEstimator):
         return self
 
     def _n_threads(self):
-        return allowed_threads() if self.n_jobs is None else ThreadLimit(self.n_jobs).n_threads
+        return threads_of(self.n_jobs) or allowed_threads()
 
     def _estimator(self):
         estimator = self._kind() if self.estimator is None else self.estimator
@@ -103,6 +109,8 @@ class MLPEnsemble(Savable, BaseEstimator):
         """What a model file holds of this ensemble."""
         params = self.get_params(deep=False)
         estimator, members = params.pop("estimator"), getattr(self, "members_", [])
+        for model in filter(None, (estimator, *members)):
+            kind_of(model)
         return {
             "params": params,
             "estimator": None if estimator is None else estimator.saved_state(),
@@ -131,7 +139,7 @@ class MLPEnsembleRegressor(RegressorMixin, MLPEnsemble):
     Parameters
     ----------
     estimator : MLPRegressor or None, default=None
-        What the members are; None is one with default parameters.
+        What the members are, but for ``n_jobs`` and ``random_state``; None is one with default parameters.
     n_members : int, default=5
     n_jobs : int or None, default=None
         Threads; members are fitted side by side. None takes those that the process may use, as elsewhere.
@@ -186,6 +194,9 @@ class MLPEnsembleClassifier(ClassifierMixin, MLPEnsemble):
     def predict(self, X):
         """The most probable class of each row, or for several labels per row those with more than 1/2."""
         probability = self.predict_proba(X)
-        if self.members_[0]._label_type.startswith("multilabel"):
-            return (probability > 0.5).astype(int)
-        return self.classes_[probability.argmax(axis=1)]
+        first = self.members_[0]
+        return first._labels_of(probability[:, 1:] if first.n_outputs_ == 1 else probability)
+
+    def predict_log_proba(self, X):
+        """Logarithm of ``predict_proba(X)``."""
+        return np.log(self.predict_proba(X))

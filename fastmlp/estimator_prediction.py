@@ -18,7 +18,7 @@ class EstimatorPrediction:
         """Network outputs of shape (rows, outputs) for input as the user gives it."""
         if self._is_plain(X):
             kernels, parameters = backends.choose(self.backend).module, self._current_parameters()
-            with ThreadLimit(self.n_jobs):
+            with ThreadLimit(self.n_jobs, kernels):
                 output = kernels.forward(self._network, parameters, np.ascontiguousarray(X, parameters.dtype), True)
             if output is not None:
                 return output
@@ -67,7 +67,7 @@ class EstimatorPrediction:
 
     def _forward(self, X):
         kernels = backends.choose(self.backend).module
-        with ThreadLimit(self.n_jobs):
+        with ThreadLimit(self.n_jobs, kernels):
             return predict_rows(kernels, self._network, self._current_parameters(), X)
 
     def _samples(self, X, mc_samples, transform):
@@ -81,5 +81,5 @@ class EstimatorPrediction:
         X = self._checked(X)
         seed = 0 if self._training is None else self._training.seed
         kernels, noise = backends.choose(self.backend).module, self._noise._replace(seed=seed)
-        with ThreadLimit(self.n_jobs):
+        with ThreadLimit(self.n_jobs, kernels):
             return sample_rows(kernels, self._network, self._current_parameters(), X, noise, mc_samples, transform)

@@ -2,17 +2,10 @@
 
 from tqdm import tqdm
 
-from .checks import check_integer
 from .device_rows import to_host
 from .early_stopping import EarlyStopping
 from .inspection import curves
-
-
-def check_patience(patience, validation):
-    """Refuse what is no number of epochs, or has nothing to go by."""
-    check_integer("patience", patience, 1)
-    if validation is None:
-        raise ValueError("patience needs validation_data: their loss says when to stop.")
+from .prediction import predict_rows
 
 
 class Validation:
@@ -33,8 +26,9 @@ class Validation:
     """
 
     def __init__(self, model, data, metric, n_inputs):
-        if len(data) != 2:
-            raise ValueError(f"validation_data must be a pair (X, y), got {len(data)} things.")
+        if not isinstance(data, (tuple, list)) or len(data) != 2:
+            what = f"{len(data)} things" if isinstance(data, (tuple, list)) else type(data).__name__
+            raise ValueError(f"validation_data must be a pair (X, y), got {what}.")
         self._model, self._metric, self._given_y = model, metric, data[1]
         self._X, self._y, _ = model._rows(*data, None)
         if self._X.shape[1] != n_inputs:
@@ -42,6 +36,8 @@ class Validation:
         known = "accuracy" if model._decides() else "r2"
         if metric is not None and not callable(metric) and metric != known:
             raise ValueError(f"metric must be {known!r} for this loss, or a function (y, outputs), got {metric!r}.")
+        if getattr(metric, "__name__", "") == "loss":
+            raise ValueError("a metric called 'loss' would be taken for the loss: give it another name.")
         self.names = ["validation_loss"]
         if metric is not None:
             self.names.append(f"validation_{getattr(metric, '__name__', 'metric') if callable(metric) else metric}")
@@ -52,17 +48,21 @@ class Validation:
 
     def scores(self):
         """A number for each of ``names``."""
-        loss = self._model._mean_loss(self._X, self._y, None)
+        model, loss = self._model, self._model._mean_loss(self._X, self._y, None)
         if self._metric is None:
             return [loss]
-        outputs = self._model.predict(self._X)
+        outputs = predict_rows(model._backend.module, model.network, model.parameters, self._X)
         if callable(self._metric):
             return [loss, float(self._metric(self._given_y, outputs))]
-        return [loss, self._model._accuracy_or_r2(outputs, self._y, None)]
+        return [loss, model._accuracy_or_r2(outputs, self._y, None)]
+
+    def watched(self, scores):
+        """The one of ``scores`` that patience goes by, so that less is better."""
+        return scores[0] if self._metric is None else -scores[1]
 
 
 class FitLog:
-    """Curves in a model's ``history``, the best weights for ``patience``, callbacks, and a progress bar; a context.
+    """Curves in a model's ``history``, the best weights for ``patience``, callbacks, and a progress bar.
 
     ``monitor``: a Monitor or None. ``total`` and ``unit`` are those of the bar, which ``progress`` shows.
     """
@@ -76,11 +76,12 @@ class FitLog:
     def note(self, loss):
         """Hear of an epoch that has just ended, and of its loss."""
         history = self._model.history
-        values = [loss, *(() if self._validation is None else self._validation.scores())]
+        scores = [] if self._validation is None else self._validation.scores()
+        values = [loss, *scores]
         for name, value in zip(self._told, values):
             history.setdefault(name, []).append(value)
-        if len(values) > 1:
-            self.stopping.note(self._model.epoch, values[1] if len(values) == 2 else -values[2])
+        if scores:
+            self.stopping.note(self._model.epoch, self._validation.watched(scores))
         if self._monitor is not None:
             self._monitor.note()
         if self.callbacks:

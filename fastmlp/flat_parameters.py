@@ -1,6 +1,6 @@
 """An estimator's parameters: one flat vector seen through coefs_ and intercepts_, in memory, pickles and files."""
 
-from copy import copy
+from copy import copy, deepcopy
 
 import numpy as np
 
@@ -19,6 +19,9 @@ FITTED = (
     "best_validation_score_", "backend_", "backend_reason_", "_no_improvement_count", "_best_parameters", "_label_type",
     "_sparse_labels", "_noise", "_targets", "evals_result_", "_scaling",
 )  # fmt: skip
+
+
+NOT_SHARED = {"loss_curve_", "validation_scores_", "evals_result_"}
 
 
 def check_saved_network(network, parameters):
@@ -85,7 +88,9 @@ class FlatParameters(Savable):
     def __setstate__(self, state):
         super().__setstate__(state)
         if "_parameters" in state:
-            self._training = copy(self._training)  # a shallow copy of the estimator must not share it
+            for name in NOT_SHARED & state.keys():  # by a shallow copy, which goes on by itself
+                setattr(self, name, deepcopy(state[name]))
+            self._training = copy(self._training)
             mapped = not self._parameters.flags.writeable  # by joblib, and shared with other processes
             self._bind(self._parameters if mapped else aligned_copy(self._parameters))
 

@@ -277,11 +277,11 @@ class LayeredNetwork:
         """Whether the loss is one of classes."""
         return loss_row(self.loss).link in ("softmax", "logistic", "step")
 
-    def _rows(self, X, y, sample_weight, class_weight=None):
-        """Checked (X, y, weights) in the model's dtype."""
+    def _rows(self, X, y, sample_weight, class_weight=None, in_parts=False):
+        """Checked (X, y, weights) in the model's dtype; ``in_parts``: whether these are not all rows."""
         X = self._inputs(X)
         y = check_targets(to_host(y), self.loss, self.layers[-1].units, X, self.dtype)
-        sample_weight = check_weights(to_host(sample_weight), X, self.dtype)
+        sample_weight = check_weights(to_host(sample_weight), X, self.dtype, in_parts)
         if class_weight is not None:
             link, n_outputs = loss_row(self.loss).link, self.layers[-1].units
             if not self._decides():
@@ -289,5 +289,6 @@ class LayeredNetwork:
             classes = np.arange(max(n_outputs, 2))
             one_label = link == "softmax" or n_outputs == 1
             hits = y if link == "softmax" else y > 0.5
-            sample_weight = weigh_classes(class_weight, classes, hits, one_label, sample_weight).astype(self.dtype)
+            sample_weight = weigh_classes(class_weight, classes, hits, one_label, sample_weight, in_parts)
+            sample_weight = sample_weight.astype(self.dtype)
         return X, y, sample_weight

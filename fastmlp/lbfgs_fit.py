@@ -7,22 +7,27 @@ from sklearn.exceptions import ConvergenceWarning
 from . import lbfgs
 from .architecture import penalty_of
 
+CURVES = "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_"
+
 
 class LbfgsFit:
     """Mixin of the estimators, beside StochasticFit."""
 
     def _fit_lbfgs(self, kernels, X, y, sample_weight, interruption, callbacks, evaluation):
+        for name in CURVES:  # of an earlier fit
+            vars(self).pop(name, None)
         if evaluation is not None:
             self._start_curves()
-            self._begin_evaluation(evaluation)
-        stopped = False
+        self._begin_watching(evaluation)
+        stopped, self.n_iter_ = False, 0
 
         def on_iteration(loss):
             nonlocal stopped
             if self.verbose:
                 print(f"Loss = {loss:.8f}")
+            self.loss_ = loss
+            self.n_iter_ += 1
             if evaluation is not None:
-                self.loss_ = loss
                 self.loss_curve_.append(loss)
                 self._watch(None, evaluation)
                 stopped = self.early_stopping and self._no_improvement_count > self.n_iter_no_change
@@ -35,6 +40,7 @@ class LbfgsFit:
             max_iter=self.max_iter, max_fun=self.max_fun, tol=self.tol, interruption=interruption,
             on_iteration=on_iteration,
         )  # fmt: skip
+        self._bind(self._parameters)  # L-BFGS has its own: what a callback has put into coefs_ is lost
         self.n_iter_ = min(result.nit, self.max_iter)
         self.loss_ = float(result.fun)
         if result.status == lbfgs.INTERRUPTED:

@@ -10,11 +10,11 @@ from .checks import check_integer
 from .class_weights import BALANCED_IN_PARTS
 from .cost_model import Work
 from .device_rows import to_host
-from .fit_log import FitLog, Validation, check_patience
+from .fit_log import FitLog, Validation
 from .inspection import Monitor
 from .interruption import Interruption
 from .layered_network import choose_for
-from .streams import Stream, StreamedEpochs
+from .streams import Stream, StreamedEpochs, check_n_rows
 from .threads import ThreadLimit
 from .trained_network import TrainedNetwork
 from .training import Diverged, Epochs, Interrupted
@@ -132,16 +132,11 @@ class MLP(TrainedNetwork):
         callbacks = Callbacks(callbacks, self)
         X, y, sample_weight = self._rows(X, y, sample_weight, class_weight)
         batch_size = X.shape[0] if batch_size is None else min(check_integer("batch_size", batch_size, 1), X.shape[0])
-        validation = self._validation(validation_data, metric, X.shape[1])
-        if patience is not None:
-            check_patience(patience, validation)
+        validation = self._validation(validation_data, metric, patience, X.shape[1])
         if self._state is None:
             self.build(X.shape[1])
-        if self._asked_backend == "auto" and self.optimizer != "lbfgs":
-            self._choose_backend(batch_size, epochs * X.shape[0])
-            if self.backend != "cuda":
-                X = to_host(X)
-                validation and validation.come_to_host()
+        if self.optimizer != "lbfgs" and self._comes_to_host(batch_size, epochs * X.shape[0], validation):
+            X = to_host(X)
         by_lbfgs = self.optimizer == "lbfgs"
         log = FitLog(
             self, callbacks, validation, patience, Monitor(self, X, y, sample_weight) if monitor else None,
@@ -178,8 +173,8 @@ class MLP(TrainedNetwork):
         shuffle : bool, default=True
             Whether blocks, where they are a sequence, and rows within those in memory are shuffled.
         n_mixed : int, default=1
-            Blocks in memory at once, whose rows are shuffled together: more where neighbours are alike, as in a file
-            that is sorted (Xu et al. 2022).
+            Blocks whose rows are shuffled together: more where neighbours are alike, as in a file that is sorted (Xu et
+            al. 2022). While they are put together there is room for about three times as many.
         n_rows : int or None, default=None
             Rows of all blocks together: for the progress bar, and needed with a schedule of the learning rate.
         class_weight : dict or list of dicts, default=None
@@ -195,21 +190,19 @@ class MLP(TrainedNetwork):
         check_integer("batch_size", batch_size, 1)
         if self.optimizer == "lbfgs":
             raise ValueError("fit_stream is for gradient descent: 'lbfgs' needs all rows at once.")
+        check_n_rows(n_rows, self.optimizer)
         if class_weight == "balanced":
             raise ValueError(BALANCED_IN_PARTS)
         callbacks, stream = Callbacks(callbacks, self), Stream(blocks, n_mixed, n_rows, epochs)
 
         def check(X, y, sample_weight):
-            return self._rows(X, y, sample_weight, class_weight)
+            return self._rows(X, y, sample_weight, class_weight, in_parts=True)
 
         X, _, sample_weight = check(*stream.first())
-        validation = self._validation(validation_data, metric, X.shape[1])
-        if patience is not None:
-            check_patience(patience, validation)
+        validation = self._validation(validation_data, metric, patience, X.shape[1])
         if self._state is None:
             self.build(X.shape[1])
-        if self._asked_backend == "auto":
-            self._choose_backend(batch_size, epochs * (n_rows or X.shape[0]))
+        self._comes_to_host(batch_size, epochs * (n_rows or X.shape[0]), validation)
         total = None if n_rows is None else epochs * n_rows
         log = FitLog(self, callbacks, validation, patience, progress=progress, total=total, unit=" rows")
 
@@ -223,14 +216,27 @@ class MLP(TrainedNetwork):
 
         return self._learn(learn, log)
 
-    def _validation(self, data, metric, n_inputs):
-        if data is None and metric is not None:
-            raise ValueError("metric needs validation_data, whose score it is.")
-        return None if data is None else Validation(self, data, metric, n_inputs)
+    def _validation(self, data, metric, patience, n_inputs):
+        if patience is not None:
+            check_integer("patience", patience, 1)
+        if data is None:
+            for name, given in (("metric", metric), ("patience", patience)):
+                if given is not None:
+                    raise ValueError(f"{name} needs validation_data, which it goes by.")
+            return None
+        return Validation(self, data, metric, n_inputs)
 
-    def _choose_backend(self, batch_size, n_rows):
+    def _comes_to_host(self, batch_size, n_rows, validation):
+        """Let backend 'auto' choose. Returns whether it has left the GPU aside, and rows that are there with it."""
+        if self._asked_backend != "auto":
+            return False
         work = Work(self._network, batch_size, -(-n_rows // batch_size))
         self._backend = choose_for(work, self._state.parameters)
+        if self.backend == "cuda":
+            return False
+        if validation is not None:
+            validation.come_to_host()
+        return True
 
     def _learner(self):
         return self._backend.module, self._network, self._state
@@ -256,7 +262,8 @@ class MLP(TrainedNetwork):
     def _learn(self, learn, log):
         """``learn(interruption)``, and what has to be done however it ends."""
         self.interrupted, diverged, self.best_epoch = False, False, None
-        with log.bar, ThreadLimit(self.n_jobs), Interruption() as interruption, log.callbacks:
+        limit = ThreadLimit(self.n_jobs, self._backend.module)
+        with log.bar, Interruption() as interruption, limit, log.callbacks:
             try:
                 learn(interruption)
                 if interruption.requested:  # in the last moment

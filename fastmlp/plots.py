@@ -36,15 +36,15 @@ def plot_history(history, path=None):
     if not losses:
         raise ValueError("this history has no epoch yet: call fit first.")
     norms = [name for name in LAYER_NORMS if history.get(name)]
-    figure = _new_figure((7 if not norms else 4.5 * (1 + len(norms)), 4.5))
+    figure = new_figure((7 if not norms else 4.5 * (1 + len(norms)), 4.5))
     loss_axes, *norm_axes = figure.subplots(1, 1 + len(norms), squeeze=False)[0]
     for name, curve in losses.items():
         loss_axes.plot(range(1, len(curve) + 1), curve, label=name.replace("_", " "))
     loss_axes.set_ylabel("loss")
-    _log_scale_if_positive(loss_axes, losses.values())
+    log_scale_if_positive(loss_axes, losses.values())
     for axes, name in zip(norm_axes, norms):
-        norms = np.array(history[name]).T
-        _plot_layers(axes, norms, _colormap("viridis")(np.linspace(0, 0.9, len(norms))))
+        by_layer = np.array(history[name]).T
+        plot_layers(axes, by_layer, colormap("viridis")(np.linspace(0, 0.9, len(by_layer))))
         axes.set_ylabel(LAYER_NORMS[name])
     for axes in (loss_axes, *norm_axes):
         axes.set_xlabel("epoch")
@@ -53,12 +53,12 @@ def plot_history(history, path=None):
     return _saved(figure, path)
 
 
-def _plot_layers(axes, norms, colours):
+def plot_layers(axes, norms, colours):
     """A line for each layer, from the inputs up; where there are many, the legend names the outer two."""
     for layer, (curve, colour) in enumerate(zip(norms, colours), 1):
         named = len(norms) <= MANY or layer in (1, len(norms))
         axes.plot(range(1, len(curve) + 1), curve, color=colour, label=f"layer {layer}" if named else None)
-    _log_scale_if_positive(axes, norms)
+    log_scale_if_positive(axes, norms)
 
 
 def plot_decision_boundary(model, X, y, path=None, axes=None):
@@ -139,7 +139,7 @@ def plot_hidden_weights(model, image_shape, path=None, axes=None):
     if axes is None:
         columns = min(n_units, MANY)
         rows = -(-n_units // columns)
-        axes = _new_figure((1.5 * columns, 1.6 * rows)).subplots(rows, columns, squeeze=False).ravel()
+        axes = new_figure((1.5 * columns, 1.6 * rows)).subplots(rows, columns, squeeze=False).ravel()
     if len(axes) < n_units:
         raise ValueError(f"axes must be one for each of {n_units} units, got {len(axes)}.")
     largest = abs(weights).max() or 1.0
@@ -185,7 +185,7 @@ def plot_activation(activation, path=None, axes=None):
     return _saved(axes.figure, path)
 
 
-def _new_figure(size):
+def new_figure(size):
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -194,7 +194,7 @@ def _new_figure(size):
 
 
 def _axes_or_new(axes):
-    return _new_figure((5.5, 4)).subplots() if axes is None else axes
+    return new_figure((5.5, 4)).subplots() if axes is None else axes
 
 
 def _saved(figure, path):
@@ -203,7 +203,7 @@ def _saved(figure, path):
     return figure
 
 
-def _colormap(name):
+def colormap(name):
     from matplotlib import colormaps
 
     return colormaps[name]
@@ -211,9 +211,9 @@ def _colormap(name):
 
 def _class_colours(n):
     """Ten colours that are told apart with ease; more of them around the circle of hues."""
-    return _colormap("tab10")(np.arange(n)) if n <= 10 else _colormap("hsv")(np.linspace(0, 0.95, n))
+    return colormap("tab10")(np.arange(n)) if n <= 10 else colormap("hsv")(np.linspace(0, 0.95, n))
 
 
-def _log_scale_if_positive(axes, lines):
+def log_scale_if_positive(axes, lines):
     if all(np.min(line) > 0 for line in lines):
         axes.set_yscale("log")

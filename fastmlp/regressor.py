@@ -298,17 +298,18 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             ``len`` and numbers as keys) is taken in a new order in each epoch; a function without arguments is called
             for an iterator in each epoch; an iterator is for ``max_iter=1``. Batches go across the borders of blocks.
         n_mixed : int, default=1
-            Blocks in memory at once, whose rows are shuffled together: more where neighbours are alike, as in a file
-            that is sorted (Xu et al. 2022).
+            Blocks whose rows are shuffled together: more where neighbours are alike, as in a file that is sorted (Xu et
+            al. 2022). While they are put together there is room for about three times as many.
         n_rows : int or None, default=None
             Rows of all blocks together; needed with a schedule of ``make_schedule``.
         eval_set, eval_names, eval_metric, callbacks
-            As in ``fit``. ``early_stopping`` needs an ``eval_set``.
+            As in ``fit``. ``early_stopping`` needs an ``eval_set``; callbacks of ``sklearn.callback`` get no X and y.
 
         Returns
         -------
         self : object
-            Ctrl-C ends a fit early with the weights so far, and with a warning.
+            Ctrl-C ends a fit early with the weights so far, and with a warning. After an error of ``blocks`` all is as
+            it was before, or with ``warm_start`` the weights are those so far.
         """
         return self._fit_stream(blocks, n_mixed, n_rows, None, eval_set, eval_names, eval_metric, callbacks)
 

@@ -10,8 +10,8 @@ from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_is_fitted
 
 from . import report_figures
+from .base_estimator import BaseMLP
 from .choices import name_of
-from .flat_parameters import FlatParameters
 from .inspection import layer_norms
 from .model import MLP
 from .saving import check_destination, write_whole
@@ -22,10 +22,11 @@ MOST_OUTPUTS = 4  # with pictures of their own
 
 
 class Panel(NamedTuple):
-    """Curves by epoch that belong together: {name: values}, and the epoch that was kept, or None."""
+    """Curves that belong together: {name: values of the last of n_epochs}; the epoch that was kept, or None."""
 
     title: str
     curves: dict[str, list[float]]
+    n_epochs: int
     best: int | None = None
 
 
@@ -59,7 +60,7 @@ def training_report(path, model, truth, predicted, *, title=None, seconds=None, 
         If the file cannot be written.
     """
     check_destination(path)
-    if not isinstance(model, (MLP, FlatParameters)):
+    if not isinstance(model, (MLP, BaseMLP)):
         raise TypeError(f"model must be an MLP, MLPClassifier or MLPRegressor, got {type(model).__name__}.")
     if isinstance(model, MLP):
         network, parameters = model.network, model.parameters
@@ -74,15 +75,16 @@ def training_report(path, model, truth, predicted, *, title=None, seconds=None, 
     found = _classes(truth, predicted) if decides else _numbers(truth, predicted)
     numbers, facts = _facts(model, network, seconds)
     curves = [report_figures.curves(panel, number) for number, panel in enumerate(_panels(model))]
-    page = _template().render(
+    page = template().render(
         title=title or type(model).__name__, headline=found.pop("headline") + numbers, facts=facts, curves=curves,
         layers=_layers(network, parameters), norms=report_figures.norms(model.history) if _monitored(model) else [],
-        speeds=_speeds(speeds), **{"matrix": None, "confusions": None, "scores": None, "pictures": []} | found,
+        speeds=_speeds(speeds), **found,
     )  # fmt: skip
     write_whole(path, page.encode())
 
 
-def _template():
+def template():
+    """The page's; ImportError without Jinja2."""
     try:
         from jinja2 import Environment, PackageLoader
     except ImportError as error:
@@ -148,7 +150,7 @@ def _panels(model):
         history = {name: values for name, values in model.history.items() if name.startswith("validation_")}
         losses = {"training": model.history["loss"], "validation": history.pop("validation_loss", [])}
         others = {name.removeprefix("validation_"): {"validation": values} for name, values in history.items()}
-        best = model.best_epoch
+        n_epochs, best = model.epoch, model.best_epoch
     else:
         losses, others = {"training": getattr(model, "loss_curve_", [])}, {}
         for name, scores in getattr(model, "evals_result_", {}).items():
@@ -157,10 +159,14 @@ def _panels(model):
         watched = getattr(model, "validation_scores_", None) or []
         if watched and not others:
             others["validation score"] = {"rows held out": watched}
-        best = int(np.nanargmax(watched)) + 1 if len(watched) and np.isfinite(watched).any() else None
+        elif watched:
+            watched = watched[-model.n_iter_ :]  # earlier fits may have watched something else
+        n_epochs, best = len(losses["training"]), None
+        if watched and np.isfinite(watched).any():
+            best = n_epochs - len(watched) + int(np.nanargmax(watched)) + 1
     groups = {"loss": losses, **others}
     kept = {title: {name: values for name, values in curves.items() if values} for title, curves in groups.items()}
-    return [Panel(title, curves, best) for title, curves in kept.items() if curves]
+    return [Panel(title, curves, n_epochs, best) for title, curves in kept.items() if curves]
 
 
 def _classes(truth, predicted):

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from .plots import LAYER_NORMS, _colormap, _log_scale_if_positive, _new_figure, _plot_layers
+from .plots import LAYER_NORMS, colormap, log_scale_if_positive, new_figure, plot_layers
 
 INK = "#101112"  # stands for the page's colour of text
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
@@ -20,9 +20,10 @@ def curves(panel, number):
     with _style():
         figure, axes = _new_picture(panel.title)
         for name, values in panel.curves.items():
-            axes.plot(range(1, len(values) + 1), values, label=_plain(name), marker="o" if len(values) == 1 else "")
+            epochs = range(panel.n_epochs - len(values) + 1, panel.n_epochs + 1)  # the last ones
+            axes.plot(epochs, values, label=_plain(name), marker="o" if len(values) == 1 else "")
         if panel.title == "loss":
-            _log_scale_if_positive(axes, panel.curves.values())
+            log_scale_if_positive(axes, panel.curves.values())
         if panel.best is not None:
             axes.axvline(panel.best, color=INK, linewidth=1, linestyle=":", label=f"kept: epoch {panel.best}")
         axes.set_xlabel("epoch")
@@ -38,7 +39,7 @@ def norms(history):
             figure, axes = _new_picture(label)
             values = np.array(history[name]).T
             # Neither the darkest nor the lightest: the page may be light or dark.
-            _plot_layers(axes, values, _colormap("turbo")(np.linspace(0.12, 0.85, len(values))))
+            plot_layers(axes, values, colormap("turbo")(np.linspace(0.12, 0.85, len(values))))
             axes.set_xlabel("epoch")
             axes.legend()
             pictures.append(svg(figure, f"{label}, by layer and epoch", name))
@@ -94,7 +95,7 @@ def svg(figure, description, prefix):
 
 
 def _new_picture(title):
-    figure = _new_figure(SIZE)
+    figure = new_figure(SIZE)
     axes = figure.subplots()
     axes.set_title(_plain(title))
     return figure, axes

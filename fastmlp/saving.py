@@ -41,12 +41,17 @@ def save(model, path):
     OSError
         If the file cannot be written, or ``path`` is a folder, a device or a pipe.
     """
+    tensors = {}
+    header = {"version": VERSION, "kind": kind_of(model), "state": encode(model.saved_state(), tensors)}
+    write_whole(path, to_bytes(tensors, metadata={"fastmlp": json.dumps(header)}))
+
+
+def kind_of(model):
+    """One of KINDS; TypeError for anything else, subclasses of these too."""
     kind = type(model).__name__
     if type(model).__module__ != f"{__package__}.{KINDS.get(kind)}":
         raise TypeError(f"model files hold {', '.join(KINDS)}, not a subclass like {kind}. pickle or joblib can.")
-    tensors = {}
-    header = {"version": VERSION, "kind": kind, "state": encode(model.saved_state(), tensors)}
-    write_whole(path, to_bytes(tensors, metadata={"fastmlp": json.dumps(header)}))
+    return kind
 
 
 def write_whole(path, content):

@@ -12,7 +12,10 @@ def scaling_of(parts):
     scaler = StandardScaler()
     for X, sample_weight in parts:
         _refuse_sparse(X)
-        scaler.partial_fit(X, sample_weight=sample_weight)
+        if sample_weight is None or sample_weight.any():
+            scaler.partial_fit(X, sample_weight=sample_weight)
+    if not hasattr(scaler, "mean_"):
+        raise ValueError("scale='standard' needs rows that weigh something.")
     return scaler.mean_.astype(np.float64), scaler.scale_.astype(np.float64)
 
 

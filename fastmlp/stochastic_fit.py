@@ -1,6 +1,7 @@
 """Epochs of 'sgd' and 'adam' with scikit-learn's rules: when to stop, what to hold out, how the rate falls."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 from scipy.sparse import issparse
@@ -48,31 +49,10 @@ class StochasticFit:
             self._training.seed = int(self._random_state.randint(2**63 - 1, dtype=np.int64))
         if not hasattr(self, "loss_curve_") or self.early_stopping != (self.best_loss_ is None):
             self._start_curves()  # an earlier fit had another solver or rule for stopping
-        n_rows = X.shape[0] if stream is None else stream.n_rows or X.shape[0]
-        batch_size = 200 if self.batch_size == "auto" else self.batch_size
-        batch_size = min(batch_size, n_rows) if stream is None else batch_size
-        if self.backend == "auto":
-            n_steps = -(-n_rows // batch_size) * (epochs if incremental else self.max_iter)
-            work = Work(self._network, int(batch_size), n_steps)
-            self.backend_, kernels, self.backend_reason_ = choose_for(work, self._parameters)
-        self.backend_reason_ += backends.kernels_of(
-            self.backend_, self._network, self._training.optimizer, self._parameters.dtype, int(batch_size),
-            penalty_of(self), self._noise, sample_weight is not None,
-        )  # fmt: skip
-        learner = kernels, self._network, self._training
-        options = {
-            "batch_size": int(batch_size), "alpha": float(self.alpha), "penalty": penalty_of(self),
-            "noise": self._noise and self._noise._replace(seed=self._training.seed), "interruption": interruption,
-        }  # fmt: skip
-        if stream is None:
-            run = Epochs(*learner, X, y, sample_weight, shuffle=self._shuffled if self.shuffle else None, **options)
-        else:
-            permutation = self._random_state.permutation if self.shuffle else None
-            pieces = lambda: stream.pieces(int(batch_size), permutation, self._checked_block)  # noqa: E731
-            run = StreamedEpochs(*learner, pieces, n_rows=stream.n_rows, **options)
+        run = self._learning(kernels, X, y, sample_weight, epochs or self.max_iter, interruption, stream)
+        if not incremental:
+            self._begin_watching(evaluation)
         self.n_iter_ = 0
-        if evaluation is not None:
-            self._begin_evaluation(evaluation)
         tells = bool(callbacks)
         try:
             for _ in range(epochs if incremental else self.max_iter):
@@ -87,8 +67,11 @@ class StochasticFit:
                 self._watch(held_out, evaluation)
                 if self._follows("invscaling"):
                     self._set_learning_rate(self._first_rate() / (self.t_ + 1) ** self.power_t)
-                if tells and callbacks.after_epoch({"loss": self.loss_} | (evaluation.last() if evaluation else {})):
-                    break
+                if tells:
+                    ends = callbacks.after_epoch({"loss": self.loss_} | (evaluation.last() if evaluation else {}))
+                    self._current_parameters()  # with what they have put into coefs_
+                    if ends:
+                        break
                 if self._no_improvement_count > self.n_iter_no_change and self._is_over() and not incremental:
                     break
             else:
@@ -106,6 +89,33 @@ class StochasticFit:
             if incremental:  # a loop of partial_fit must end too
                 raise KeyboardInterrupt from None
         self._restore_best()
+
+    def _learning(self, kernels, X, y, sample_weight, epochs, interruption, stream):
+        """The Epochs or StreamedEpochs of a fit, on the backend that is chosen for them."""
+        n_rows, batch_size = X.shape[0], 200 if self.batch_size == "auto" else int(self.batch_size)
+        if stream is not None:
+            n_rows = stream.n_rows or n_rows
+        else:
+            if self.batch_size != "auto" and batch_size > n_rows:
+                warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
+            batch_size = min(batch_size, n_rows)
+        if self.backend == "auto":
+            work = Work(self._network, batch_size, -(-n_rows // batch_size) * epochs)
+            self.backend_, kernels, self.backend_reason_ = choose_for(work, self._parameters)
+        self.backend_reason_ += backends.kernels_of(
+            self.backend_, self._network, self._training.optimizer, self._parameters.dtype, batch_size,
+            penalty_of(self), self._noise, sample_weight is not None,
+        )  # fmt: skip
+        learner = kernels, self._network, self._training
+        options = {
+            "batch_size": batch_size, "alpha": float(self.alpha), "penalty": penalty_of(self),
+            "noise": self._noise and self._noise._replace(seed=self._training.seed), "interruption": interruption,
+        }  # fmt: skip
+        if stream is None:
+            return Epochs(*learner, X, y, sample_weight, shuffle=self._shuffled if self.shuffle else None, **options)
+        permutation = self._random_state.permutation if self.shuffle else None
+        pieces = partial(stream.pieces, batch_size, permutation, self._checked_block)
+        return StreamedEpochs(*learner, pieces, n_rows=stream.n_rows, **options)
 
     def _restore_best(self):
         """Put back the weights that early stopping found the best, if it did."""
@@ -132,9 +142,12 @@ class StochasticFit:
         validation[1] = self._decode(validation[1])
         return X, y, train[2], validation
 
-    def _begin_evaluation(self, evaluation):
-        self.evals_result_ = evaluation.results
-        if self.early_stopping:  # scores of an earlier fit may be of other rows, or other scores
+    def _begin_watching(self, evaluation):
+        """Forget the scores of an earlier fit, if they were of other rows, or other scores."""
+        had_set = vars(self).pop("evals_result_", None) is not None
+        if evaluation is not None:
+            self.evals_result_ = evaluation.results
+        if self.early_stopping and (had_set or evaluation is not None):
             self.best_validation_score_, self._best_parameters, self._no_improvement_count = -np.inf, None, 0
 
     def _watch(self, held_out, evaluation):

@@ -4,6 +4,8 @@ Blocks are shuffled as a whole where they can be taken in any order, and rows am
 once (Xu et al. 2022, "In-Database Machine Learning with CorgiPile"); batches go across the borders of blocks.
 """
 
+import sys
+import warnings
 from itertools import chain, islice
 
 import numpy as np
@@ -37,7 +39,7 @@ class Stream:
     """
 
     def __init__(self, blocks, n_mixed, n_rows, epochs):
-        self._n_mixed = check_integer("n_mixed", n_mixed, 1)
+        self._n_mixed = min(check_integer("n_mixed", n_mixed, 1), sys.maxsize)
         self.n_rows = None if n_rows is None else check_integer("n_rows", n_rows, 1)
         self._given, self._begun = blocks, None
         self._in_any_order = hasattr(blocks, "__len__") and hasattr(blocks, "__getitem__")
@@ -53,11 +55,12 @@ class Stream:
 
     def first(self):
         """(X, y, sample_weight) of the first block that has rows; the first epoch will see it too."""
-        for block in self._blocks_of_pass(None):
-            rows = _rows_of(block, 0)
+        for number, block in self._blocks_of_pass(None):
+            rows = _rows_of(block, number)
             if _num_samples(rows[0]):
                 if not self._in_any_order:
-                    self._begun = chain([block], self._begun)
+                    self._begun = chain([(number, block)], self._begun)
+                self._weighted = rows[2] is not None
                 return rows
         raise ValueError("blocks gave no rows.")
 
@@ -69,21 +72,29 @@ class Stream:
     def blocks(self, permutation, check):
         """The blocks of a pass as ``check`` makes them, those without rows left out; see ``pieces``."""
         blocks, self._begun = self._blocks_of_pass(permutation), None
-        for number, block in enumerate(blocks):
+        for number, block in blocks:
             rows = _rows_of(block, number)
-            if _num_samples(rows[0]):
-                try:
-                    yield check(*rows)
-                except ValueError as error:
-                    raise ValueError(f"block {number} of the pass: {error}") from error
+            if not _num_samples(rows[0]):
+                continue
+            if (rows[2] is not None) is not self._weighted:
+                found = "has no" if self._weighted else "has"
+                raise ValueError(f"block {number} {found} sample weights, unlike the first one.")
+            try:
+                yield check(*rows)
+            except ValueError as error:
+                raise ValueError(f"block {number}: {error}") from error
 
     def _blocks_of_pass(self, permutation):
+        """Pairs of a block's number and the block."""
         if self._in_any_order:
             n_blocks = len(self._given)
-            order = range(n_blocks) if permutation is None else permutation(n_blocks)
-            return (self._given[int(number)] for number in order)
+            order = range(n_blocks) if permutation is None else map(int, permutation(n_blocks))
+            return ((number, self._given[number]) for number in order)
         if self._begun is None:
-            self._begun = iter(self._given() if callable(self._given) else self._given)
+            given = self._given() if callable(self._given) else self._given
+            if not hasattr(given, "__iter__"):
+                raise TypeError(f"the function that is to give blocks must return an iterator, got {given!r}.")
+            self._begun = enumerate(given)
         return self._begun
 
     def pieces(self, batch_size, permutation, check):
@@ -99,9 +110,12 @@ class Stream:
             n_rows = X.shape[0]
             order = np.arange(n_rows) if permutation is None else permutation(n_rows)
             whole, rest = np.split(order, [n_rows - n_rows % batch_size])
-            if len(whole):
-                yield X, y, sample_weight, whole
             left = [(X[rest], y[rest], None if sample_weight is None else sample_weight[rest])] if len(rest) else []
+            piece = (X, y, sample_weight, whole) if len(whole) else None
+            del X, y, sample_weight, more  # what is read next needs their room
+            if piece is not None:
+                yield piece
+            del piece
         for rows in left:
             yield *rows, np.arange(rows[0].shape[0])
 
@@ -119,11 +133,16 @@ def _rows_of(block, number):
 
 def _stacked(parts):
     """Parts of X, y or sample_weight, one below the other."""
-    if len(parts) == 1 or all(part is None for part in parts):
+    if len(parts) == 1 or parts[0] is None:
         return parts[0]
-    if any(part is None for part in parts):
-        raise ValueError("some blocks have sample weights and others have not: give all of them some, or none.")
-    return sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.concatenate(parts)
+    return sparse.vstack(parts, format="csr") if any(map(sparse.issparse, parts)) else np.concatenate(parts)
+
+
+def check_n_rows(n_rows, optimizer):
+    """Refuse a schedule that changes within epochs, where nobody knows how long they are."""
+    schedule = optimizer.schedule
+    if n_rows is None and schedule is not None and schedule.name != "adaptive":
+        raise ValueError(f"the schedule {schedule.name!r} needs n_rows: how many rows all blocks have together.")
 
 
 class StreamedEpochs(Learning):
@@ -134,11 +153,8 @@ class StreamedEpochs(Learning):
     """
 
     def __init__(self, backend, network, state, pieces, *, n_rows=None, **options):
-        schedule = state.optimizer.schedule
-        if n_rows is None and schedule is not None and schedule.name != "adaptive":
-            raise ValueError(f"the schedule {schedule.name!r} needs n_rows: how many rows all blocks have together.")
         super().__init__(backend, network, state, **options)
-        self._pieces, self._n_rows, self._earlier = pieces, n_rows, 0
+        self._pieces, self._n_rows, self._earlier, self._asked_size = pieces, n_rows, 0, self.batch_size
 
     def _progress(self):
         return self._earlier + self.state.position, self._n_rows or len(self.state.order)
@@ -155,14 +171,20 @@ class StreamedEpochs(Learning):
         try:
             self._stop_if_interrupted()
             state.epoch_start = state.parameters.copy()
-            for X, y, sample_weight, order in self._pieces():
+            for *rows, order in self._pieces():
                 self._stop_if_interrupted()
-                self._take_up(X, y, sample_weight)
+                if not self._earlier:  # where it does not make a batch it is all there is
+                    self.batch_size = min(self._asked_size, len(order))
+                self._take_up(*rows)
+                del rows
                 state.order, state.position = order, 0
                 self._learn()
+                self._let_go()
                 self._earlier += len(order)
             if not self._earlier:
                 raise ValueError("blocks gave no rows.")
+            if self._n_rows not in (None, self._earlier):
+                warnings.warn(f"blocks gave {self._earlier} rows, and n_rows is {self._n_rows}.")
             return self._end_epoch(self._earlier)
         except BaseException:
             state.drop_epoch_in_progress()

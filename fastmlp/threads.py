@@ -1,13 +1,15 @@
 """How many threads fastmlp may use: its own team (kernels/team.py), and BLAS while fastmlp runs."""
 
 import os
+import signal
 import threading
+from contextlib import ExitStack
 from functools import cache
 
 import joblib
 from threadpoolctl import ThreadpoolController
 
-from fastmlp.kernels import team
+from fastmlp.kernels import numpy_reference, team
 
 
 @cache
@@ -28,11 +30,17 @@ def allowed_threads():
     return max(1, min(limits))
 
 
-class ThreadLimit:
-    """Hold fastmlp and BLAS to ``n_jobs`` threads inside a ``with`` block.
+def threads_of(n_jobs):
+    """How many threads ``n_jobs`` allows: -1 means all cores, -2 all but one, as elsewhere in scikit-learn; or None."""
+    if n_jobs is not None and n_jobs < 0:
+        return max(1, joblib.cpu_count() + 1 + n_jobs)
+    return None if n_jobs is None else int(n_jobs)
 
-    None honours OMP_NUM_THREADS, threadpoolctl and joblib's inner limits; -1 means all cores, -2 all but one, as
-    elsewhere in scikit-learn.
+
+class ThreadLimit:
+    """Hold a backend's module to ``n_jobs`` threads inside a ``with`` block: its team, or BLAS where it uses that.
+
+    None honours OMP_NUM_THREADS, threadpoolctl and joblib's inner limits.
 
     The limit of BLAS belongs to the process, and only the thread that set it can put back what was there before. So
     where fits overlap in several threads it is the one of the fit that came first, and ends with that.
@@ -40,24 +48,31 @@ class ThreadLimit:
 
     _lock = threading.Lock()
 
-    def __init__(self, n_jobs):
-        if n_jobs is not None and n_jobs < 0:
-            n_jobs = max(1, joblib.cpu_count() + 1 + n_jobs)
-        self.n_threads = None if n_jobs is None else int(n_jobs)
+    def __init__(self, n_jobs, kernels):
+        self._n_threads, self._blas = threads_of(n_jobs), None
+        self._limits_blas = self._n_threads is not None and kernels is numpy_reference
 
     def __enter__(self):
-        self._limiter, self._held = None, ThreadLimit._lock  # another one in the child of a fork
-        if self.n_threads is not None and self._held.acquire(blocking=False):
-            self._limiter = _controller().limit(limits=self.n_threads, user_api="blas")
-            self._limiter.__enter__()
-        self._team = team.limited_to(allowed_threads if self.n_threads is None else self.n_threads)
+        if self._limits_blas:
+            self._blas = self._limit_blas()
+        self._team = team.limited_to(allowed_threads if self._n_threads is None else self._n_threads)
         self._team.__enter__()
+
+    def _limit_blas(self):
+        """What ends the limit."""
+        end = ExitStack()
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            end.enter_context(team.signals_wait())  # Ctrl-C in here would leave the limit for ever
+        lock = ThreadLimit._lock  # another one in the child of a fork
+        if lock.acquire(blocking=False):
+            end.callback(lock.release)
+            end.enter_context(_controller().limit(limits=self._n_threads, user_api="blas"))
+        return end
 
     def __exit__(self, *exception):
         self._team.__exit__(None, None, None)
-        if self._limiter is not None:
-            self._limiter.__exit__(*exception)
-            self._held.release()
+        if self._blas is not None:
+            self._blas.close()
 
 
 def _forget():

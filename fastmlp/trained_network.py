@@ -46,7 +46,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
         X = self._inputs(X)
         if mc_samples is not None and not self._is_noisy():
             raise ValueError("mc_samples needs a model with dropout or noise: every pass would give the same.")
-        with ThreadLimit(self.n_jobs):
+        with ThreadLimit(self.n_jobs, self._backend.module):
             given = self._backend.module, self._network, self._state.parameters, X
             if mc_samples is None:
                 return predict_rows(*given)
@@ -56,7 +56,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
         """Outputs of every layer, hidden ones included: a list of arrays of shape (n_samples, units)."""
         self._need_weights()
         X = self._inputs(X)
-        with ThreadLimit(self.n_jobs):
+        with ThreadLimit(self.n_jobs, self._backend.module):
             return self._layer_outputs(X)
 
     def _layer_outputs(self, X):
@@ -83,7 +83,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
         self._need_weights()
         X, y, sample_weight = self._rows(X, y, sample_weight)
         output = self.predict(X)
-        with ThreadLimit(self.n_jobs):
+        with ThreadLimit(self.n_jobs, self._backend.module):
             scores = {"loss": self._mean_loss(X, y, sample_weight)}
         scores["accuracy" if self._decides() else "r2"] = self._accuracy_or_r2(output, y, sample_weight)
         return scores

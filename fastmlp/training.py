@@ -74,6 +74,10 @@ class Learning:
         if issparse(X):
             self._max_batches = DENSE_BLOCK_BYTES // (X.shape[1] * X.dtype.itemsize * self.batch_size)
 
+    def _let_go(self):
+        """Forget them."""
+        self.X = self.y = self.sample_weight = self._held = None
+
     def _learn(self):
         """Steps over the rows of ``state.order`` that are left."""
         state = self.state

@@ -13,7 +13,7 @@ import joblib
 _limit = ContextVar("fastmlp_threads", default=None)
 _lock = threading.Lock()
 _idle = []
-_busy = 0  # threads that calls have taken, callers included
+_taken = {}  # threads of the call that each thread of Python makes
 
 
 class _Member(threading.Thread):
@@ -39,9 +39,10 @@ class _Member(threading.Thread):
 
 def _forget():
     """In the child of a fork: no thread but the caller's is there, and the lock may be held by one that is not."""
-    global _lock, _busy
-    _lock, _busy = threading.Lock(), 0
+    global _lock
+    _lock = threading.Lock()
     _idle.clear()
+    _taken.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -67,32 +68,31 @@ def cores():
 class taken:
     """As many threads as a call wants, within its limit and as far as other calls leave cores, for a ``with`` block.
 
-    It gives their number, at least one. 0 is for a call that is too short to be counted.
+    It gives their number, at least one. 0 is for a call that is too short to be counted. What Ctrl-C has kept a thread
+    from giving back counts until that thread's next call.
     """
 
     def __init__(self, wanted):
-        self._wanted, self._taken = wanted, 0
+        self._wanted = wanted
 
     def __enter__(self):
-        global _busy
         if not self._wanted:
             return 1
-        limit = _limit.get() or 1
+        limit, me = _limit.get() or 1, threading.get_ident()
         limit = limit() if callable(limit) else limit
         with _lock:
-            self._taken = max(1, min(self._wanted, limit, cores() - _busy))
-            _busy += self._taken
-        return self._taken
+            _taken.pop(me, None)
+            _taken[me] = n_threads = max(1, min(self._wanted, limit, cores() - sum(_taken.values())))
+        return n_threads
 
     def __exit__(self, *exception):
-        global _busy
-        if self._taken:
+        if self._wanted:
             with _lock:
-                _busy -= self._taken
+                _taken.pop(threading.get_ident(), None)
 
 
 @contextlib.contextmanager
-def _signals_wait():
+def signals_wait():
     """Ctrl-C is handled after the block: nobody may touch the arrays before all members are done with them."""
     if threading.current_thread() is not threading.main_thread() or not callable(signal.getsignal(signal.SIGINT)):
         yield
@@ -116,7 +116,7 @@ def run(n_threads, function, arguments_of, counter):
         function(*arguments_of(0))
         return
     members, error = [], None
-    with _signals_wait():
+    with signals_wait():
         try:
             for thread in range(1, n_threads):
                 arguments = arguments_of(thread)

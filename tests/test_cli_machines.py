@@ -90,11 +90,11 @@ def test_early_stopping_does_not_see_the_rows_of_the_score(cancer):
 
 def test_a_report_of_a_training(cancer):
     output = run(
-        "train", "old.csv", "--target", "target", "--eval", "new.csv", "--epochs", 5, "--report", "r.html"
+        "train", "old.csv", "--target", "target", "--eval", "new.csv", "--epochs", 5, "--report", "r.html", "--compare"
     ).output
     page = Path("r.html").read_text()
     assert "report in r.html" in output
-    assert "target of old.csv" in page
+    assert "target of old.csv: 169 rows to watch" in page
     assert 'scope="row">malignant</th>' in page
     assert "norm of an epoch" in page  # monitored
     assert 'scope="row">numpy</th>' in page  # its speed
