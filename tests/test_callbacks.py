@@ -208,6 +208,33 @@ def test_a_warm_start_may_watch_something_else():
     assert not hasattr(model, "evals_result_")
 
 
+def test_a_warm_start_without_a_set_forgets_its_scores():
+    def much(estimator, X, y):
+        return 50 + estimator.score(X, y)
+
+    model = MLPClassifier(early_stopping=True, warm_start=True, **LATE)
+    model.fit(X, y, eval_set=(X_held, y_held), eval_metric=much)
+    assert model.fit(X, y).n_iter_ == 6
+    assert model.best_validation_score_ <= 1
+    best = model.best_validation_score_
+    assert model.fit(X, y).best_validation_score_ >= best  # from fit to fit of the same kind they are kept
+
+
+def test_what_a_callback_puts_into_coefs_is_learned_from():
+    def clip(model, epoch, results):
+        model.coefs_ = [np.clip(W, -0.1, 0.1) for W in model.coefs_]
+
+    def clip_in_place(model, epoch, results):
+        for W in model.coefs_:
+            np.clip(W, -0.1, 0.1, out=W)
+
+    new, same = (MLPClassifier(**LATE).fit(X, y, callbacks=each) for each in (clip, clip_in_place))
+    assert new.loss_curve_ == same.loss_curve_ != MLPClassifier(**LATE).fit(X, y).loss_curve_
+    assert_array_equal(new.predict_proba(X), same.predict_proba(X))
+    by_lbfgs = MLPClassifier(solver="lbfgs", **LATE)
+    assert_array_equal(by_lbfgs.fit(X, y, callbacks=clip).coefs_[0], by_lbfgs.fit(X, y).coefs_[0])
+
+
 def test_scorers_have_names_of_their_own():
     given = [make_scorer(accuracy_score), make_scorer(balanced_accuracy_score)]
     model = MLPClassifier(**LATE).fit(X, y, eval_set=(X_held, y_held), eval_metric=given)

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV
@@ -50,11 +51,19 @@ def test_the_mean_of_probabilities(labels):
     assert_array_equal(mean, probabilities.mean(axis=0))
     assert_array_equal(spread, probabilities.std(axis=0))
     predicted = ensemble.predict(X)
+    assert_array_equal(ensemble.predict_log_proba(X), np.log(mean))
     if labels is several:
         assert_array_equal(predicted, mean > 0.5)
     else:
         assert_array_equal(predicted, np.unique(labels)[mean.argmax(axis=1)])
         assert_array_equal(ensemble.classes_, np.unique(labels))
+
+
+def test_one_class_and_sparse_labels():
+    assert set(classifier().fit(X, ["a"] * 150).predict(X)) == {"a"}
+    ensemble = classifier().fit(X, sparse.csr_matrix(several))
+    assert sparse.issparse(ensemble.predict(X))
+    assert_array_equal(ensemble.predict(X).toarray(), classifier().fit(X, several).predict(X))
 
 
 def test_threads_change_nothing():
@@ -126,6 +135,48 @@ def test_ctrl_c_keeps_the_members_that_have_begun(n_jobs):
     assert len(ensemble.members_) == 2
     assert ensemble.members_[1].n_iter_ < 15
     assert ensemble.predict(X).shape == (150,)
+
+
+def test_ctrl_c_is_heard_within_an_epoch():
+    """As by a fit alone: members are in other threads, and hear it from the one that waits for them."""
+    rows = np.random.RandomState(0).standard_normal((1_000_000, 20)).astype("f4")  # seconds an epoch
+    member = MLPRegressor(hidden_layer_sizes=(64, 64), batch_size=1, max_iter=2)
+    main = threading.main_thread().ident
+    timer = threading.Timer(1.0, signal.pthread_kill, (main, signal.SIGINT))
+    timer.start()
+    start = time.perf_counter()
+    with pytest.warns(UserWarning, match="2 of 3 members are kept"):
+        ensemble = MLPEnsembleRegressor(member, n_members=3, n_jobs=2).fit(rows, rows[:, 0])
+    assert time.perf_counter() - start < 5
+    assert [member.n_iter_ for member in ensemble.members_] == [0, 0]
+
+
+def test_one_that_fails_ends_the_others():
+    begun = []
+
+    def fail(estimator, X, y):
+        if estimator not in begun:
+            begun.append(estimator)
+        if len(begun) == 2:
+            raise KeyError("mine")
+        time.sleep(0.01)
+        return 0.0
+
+    start = time.perf_counter()
+    with pytest.raises(KeyError, match="mine"):
+        MLPEnsembleRegressor(MLPRegressor(max_iter=2000, n_iter_no_change=2000), n_jobs=2).fit(
+            X, y, eval_set=(X, y), eval_metric=fail
+        )
+    assert time.perf_counter() - start < 10  # 20 seconds without
+
+
+def test_a_subclass_is_not_saved_as_what_it_is_not(tmp_path):
+    class Own(MLPRegressor):
+        pass
+
+    for members in (MLPEnsembleRegressor(Own()), MLPEnsembleRegressor(Own(max_iter=2), n_members=1).fit(X, y)):
+        with pytest.raises(TypeError, match="not a subclass like Own"):
+            members.save(tmp_path / "e")
 
 
 def test_what_is_no_ensemble():

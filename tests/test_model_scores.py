@@ -69,6 +69,22 @@ def test_a_metric_is_noted_and_patience_goes_by_it(metric, name):
     assert model.fit(X, y, 1, validation_data=HELD).best_epoch is None
 
 
+def test_balanced_classes_that_have_no_rows_weigh_nothing():
+    model = mlp(units=5).fit(X, y, 2, class_weight="balanced")
+    wanted = mlp(units=5).fit(X, y, 2, sample_weight=compute_sample_weight("balanced", y))
+    np.testing.assert_allclose(model.parameters, wanted.parameters, rtol=1e-5, atol=1e-7)
+
+
+def test_a_metric_must_not_be_called_loss():
+    def loss(y, outputs):
+        return 0.0
+
+    with pytest.raises(ValueError, match="give it another name"):
+        mlp().fit(X, y, validation_data=HELD, metric=loss)
+    with pytest.raises(ValueError, match=r"must be a pair \(X, y\), got int"):
+        mlp().fit(X, y, validation_data=3)
+
+
 def test_a_metric_of_numbers():
     model = mlp("identity", 1).fit(X, y, 3, validation_data=HELD, metric="r2")
     assert model.history["validation_r2"][-1] == model.evaluate(*HELD)["r2"]

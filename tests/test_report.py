@@ -11,6 +11,7 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, r2_score, root_mean_squared_error
 
 from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor, training_report
+from fastmlp.report import _panels
 
 pytest.importorskip("matplotlib", reason="needs the extra plot")
 pytest.importorskip("jinja2", reason="needs the extra plot")
@@ -148,6 +149,24 @@ def test_sets_of_an_estimator_and_the_epoch_that_was_kept(path):
     plain = MLPClassifier(early_stopping=True, max_iter=3, random_state=0).fit(X, y)
     training_report(path, plain, truth, plain.predict(held))
     assert "rows held out" in Page(path).pictures[1]
+
+
+def test_curves_of_several_fits_end_together(path):
+    model = MLP([Layer(4), Layer(10, "softmax")], "categorical_cross_entropy", random_state=0).fit(X, y, 5)
+    model.fit(X, y, 4, validation_data=(held, truth), patience=9)
+    (panel,) = _panels(model)
+    assert (panel.n_epochs, len(panel.curves["training"]), len(panel.curves["validation"])) == (9, 9, 4)
+    assert panel.best == 5 + int(np.argmin(model.history["validation_loss"])) + 1
+    estimator = MLPClassifier(max_iter=3, warm_start=True, early_stopping=True, random_state=0)
+    for _ in range(2):
+        estimator.fit(X, y, eval_set=(held, truth))
+    loss, accuracy = _panels(estimator)
+    scores = estimator.evals_result_["validation_0"]["accuracy"]
+    assert (len(loss.curves["training"]), len(scores)) == (6, 3)
+    assert loss.best == accuracy.best == 4 + int(np.argmax(scores))
+    training_report(path, model, truth, model.predict(held).argmax(axis=1))
+    estimator.set_params(solver="lbfgs", early_stopping=False).fit(X, y)
+    assert _panels(estimator) == []
 
 
 def test_many_classes_are_listed_by_what_is_confused(path, network):

@@ -57,6 +57,7 @@ def test_a_fit_is_a_task_and_an_epoch_a_subtask(solver, end):
         assert given_X is X
         assert given_y is y
         assert metadata == {"sample_weight": weights}
+    assert [kept[-1].n_iter_ for kept in diary.kept[:-1]] == list(range(1, (end or 4) + 1))
     *of_epochs, last = (kept[-1].predict_proba(X) for kept in diary.kept)
     assert_array_equal(last, model.predict_proba(X))
     assert len({outputs.tobytes() for outputs in of_epochs}) == len(of_epochs)  # each with the weights of its epoch
@@ -69,6 +70,7 @@ def test_the_estimators_that_are_handed_out_change_nothing():
     other = copy.copy(plain).partial_fit(X, y)
     assert not np.array_equal(plain.coefs_[0], other.coefs_[0])
     assert_array_equal(plain.coefs_[0], heard.coefs_[0])
+    assert len(other.loss_curve_) == len(plain.loss_curve_) + 1
     assert_array_equal(plain.partial_fit(X, y).coefs_[0], other.coefs_[0])
 
 
