@@ -46,9 +46,7 @@ def evaluate(model, source, as_json):
 
     with plain_messages():
         table = TableModel.load(model)
-        labels = table.classes is not None and table.classes.dtype.kind in "UO"
-        texts = [*table.encoder.texts, *([table.target] if labels else [])]
-        X, y = table.arrays(read_table(source, table.target, texts=texts)[0])
+        X, y = table.arrays(read_table(source, table.target, texts=table.texts)[0])
         scores = {"rows": len(X)} | table.model.evaluate(X, y)
         if as_json:
             echo_json(scores)

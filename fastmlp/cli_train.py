@@ -59,6 +59,7 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
     The model is saved with its columns, for 'fastmlp predict'. Ctrl-C ends training early and saves what there is.
     """
     from .table_model import TableModel
+    from .tables import check_present, drop_incomplete, read_table
 
     say = (lambda *given: None) if as_json else click.echo
     with plain_messages():
@@ -70,7 +71,9 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
         if plot or report:
             from .plots import new_figure
 
-            new_figure((1, 1))  # an error here rather than after the training
+            kinds = new_figure((1, 1)).canvas.get_supported_filetypes()  # errors here rather than after the training
+            if plot and os.path.splitext(plot)[1].lower()[1:] not in kinds:
+                raise click.UsageError(f"--plot must end in one of {', '.join(f'.{kind}' for kind in kinds)}.")
         if report:
             from .report import template
 
@@ -78,7 +81,6 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
         if metric != "loss" and early_stopping is None:
             raise click.UsageError("--metric is what --early-stopping watches.")
         frame, target = table_of(source, target, ignore, drop_missing)
-        eval_frame = None if eval_source is None else table_of(eval_source, target, ignore, drop_missing)[0]
         table = TableModel.create(
             frame, target, task=task, hidden=hidden, activation=activation,
             optimizer=chosen_optimizer(optimizer, learning_rate), alpha=alpha, dtype=dtype, backend=backend,
@@ -86,6 +88,12 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
         )  # fmt: skip
         if balanced and table.classes is None:
             raise click.UsageError("--balanced is for classes; the target is a number.")
+        eval_frame = None
+        if eval_source is not None:
+            eval_frame = read_table(eval_source, target, texts=table.texts)[0]
+            check_present(eval_frame, list(frame.columns))
+            eval_frame = eval_frame[list(frame.columns)]
+            eval_frame = drop_incomplete(eval_frame) if drop_missing else eval_frame
         if test_size is None:
             test_size = TEST_SHARE if eval_frame is None else 0
         parts = split(frame, eval_frame, test_size, early_stopping is not None, seed)
@@ -184,10 +192,14 @@ def split(frame, eval_frame, test_size, watches, seed):
 def speeds(model, X, y, batch_size):
     """{backend: rows per second} of the model's and of the NumPy reference, or None where there are none."""
     from .speed import samples_per_second
+    from .training import Diverged
 
     if model.optimizer == "lbfgs" or model.interrupted:
         return None
-    return samples_per_second(model, X, y, list(dict.fromkeys([model.backend, "numpy"])), batch_size)
+    try:
+        return samples_per_second(model, X, y, list(dict.fromkeys([model.backend, "numpy"])), batch_size)
+    except Diverged:
+        return None
 
 
 def tell(found):

@@ -127,7 +127,7 @@ def _of_table(table):
     found = exported(table.model)
     inputs = table.encoder.outputs
     scaling = np.array([[mean, deviation] for _, mean, deviation in inputs]).T
-    parameters = folded(found.network, found.parameters.astype(np.float64), scaling)
+    parameters = folded(found.network, found.parameters, scaling, np.float64)
     if table.classes is None:
         weights, biases = layer_views(found.network, parameters)
         weights[-1] *= table.deviation

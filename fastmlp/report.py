@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn import metrics
 from sklearn.base import is_classifier
 from sklearn.utils import check_consistent_length
@@ -19,6 +20,7 @@ from .saving import check_destination, write_whole
 MOST_CLASSES = 30  # of a matrix that can be read; of more the largest confusions are listed
 CONFUSIONS = 20
 MOST_OUTPUTS = 4  # with pictures of their own
+LARGEST = 1e100  # larger numbers count as infinite: their squares are, and there is no picture of them
 
 
 class Panel(NamedTuple):
@@ -98,13 +100,13 @@ def _number(value):
     """For people: a few digits, thousands apart."""
     if isinstance(value, float) and not np.isfinite(value):
         return "-"
-    if isinstance(value, (int, np.integer)) or abs(value) >= 10_000:
+    if isinstance(value, (int, np.integer)) or 1e4 <= abs(value) < 1e15:
         return f"{value:,.0f}"
     return f"{value:.4g}"
 
 
 def _column_or_matrix(name, given):
-    array = np.asarray(given)
+    array = given.toarray() if issparse(given) else np.asarray(given)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim not in (1, 2):
@@ -212,7 +214,7 @@ def _numbers(truth, predicted):
     rows, pictures = [], []
     for output, (t, p) in enumerate(zip(truth.T, predicted.T)):
         name = f"output {output}" if truth.shape[1] > 1 else "all rows"
-        finite = np.isfinite(t) & np.isfinite(p)
+        finite = (np.abs(t) < LARGEST) & (np.abs(p) < LARGEST)
         t, p, lost = t[finite], p[finite], int((~finite).sum())
         r2 = metrics.r2_score(t, p) if len(t) > 1 else np.nan
         errors = (metrics.root_mean_squared_error(t, p), metrics.mean_absolute_error(t, p)) if len(t) else [np.nan] * 2
@@ -226,5 +228,5 @@ def _numbers(truth, predicted):
 
 def _speeds(speeds):
     """(name, rows per second, share of the largest) of each."""
-    largest = max(speeds.values(), default=0) if speeds else 0
-    return [(name, rate, rate / largest) for name, rate in (speeds or {}).items()] if largest else []
+    known = {name: rate for name, rate in (speeds or {}).items() if np.isfinite(rate) and rate > 0}
+    return [(name, rate, rate / max(known.values())) for name, rate in known.items()]

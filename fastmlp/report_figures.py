@@ -11,6 +11,7 @@ from .plots import LAYER_NORMS, colormap, log_scale_if_positive, new_figure, plo
 INK = "#101112"  # stands for the page's colour of text
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 MOST_POINTS = 2000
+LONGEST = 36  # letters of a name in a picture
 SIZE = 4.6, 3.2
 LINES = ["#3b7dd8", "#e07b39", "#3a9d6e", "#b4508f", "#8c7a3d", "#6c6fc9"]
 
@@ -60,7 +61,9 @@ def residuals(truth, predicted, name, number):
         axes.set_ylabel("predicted")
         against = svg(figure, f"{name}: predictions against the truth", f"against-{number}")
         figure, axes = _new_picture(f"{name}, predicted - true")
-        axes.hist(predicted - truth, bins=min(40, max(5, len(truth) // 5)))
+        differences = predicted - truth
+        if np.ptp(differences) > 1e-9 * max(np.abs(ends)):  # else no bins between them
+            axes.hist(differences, bins=min(40, max(5, len(truth) // 5)))
         axes.axvline(0, color=INK, linewidth=1, linestyle=":")
         axes.set_xlabel("predicted - true")
         axes.set_ylabel("rows")
@@ -102,8 +105,10 @@ def _new_picture(title):
 
 
 def _plain(text):
-    """Text in which matplotlib sees no formula."""
-    return str(text).replace("$", r"\$")
+    """Text in which matplotlib sees no formula and no hint to leave it out, and that leaves room for the picture."""
+    text = str(text)
+    text = text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}...{text[-LONGEST // 3 :]}"
+    return text.replace("$", r"\$") if not text.startswith("_") else f" {text}".replace("$", r"\$")
 
 
 def _style():

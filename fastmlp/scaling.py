@@ -1,10 +1,14 @@
 """Inputs of mean 0 and deviation 1: made before training, or put into the weights for inputs as they are."""
 
+import warnings
+
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.preprocessing import StandardScaler
 
 from fastmlp.kernels.network import layer_views
+
+FOLDED_ERROR = 1e-3  # of a deviation, that rounding may cost without a word
 
 
 def scaling_of(parts):
@@ -49,8 +53,10 @@ def check_saved_scaling(scaling, n_inputs):
     return mean, deviation
 
 
-def folded(network, parameters, scaling):
+def folded(network, parameters, scaling, dtype=None):
     """Parameters of a network that takes inputs as they are and gives what this one gives for scaled ones.
+
+    In ``dtype``, or that of ``parameters``; a warning says where inputs in the dtype of ``parameters`` lose digits.
 
     Raises
     ------
@@ -58,6 +64,12 @@ def folded(network, parameters, scaling):
         Where inputs are added to a layer without weights.
     """
     mean, deviation = scaling
+    lost = np.abs(mean / deviation).max(initial=0) * np.finfo(np.float32).eps
+    if lost > FOLDED_ERROR and parameters.dtype == np.float32:
+        warnings.warn(
+            f"an input whose mean is {lost / np.finfo(np.float32).eps:,.0f} deviations loses digits in float32: "
+            "subtract a constant from that column before training."
+        )
     exact = parameters.astype(np.float64)
     for layer, (W, b) in enumerate(zip(*layer_views(network, exact))):
         skip = network.skips[layer] if network.skips else None
@@ -69,4 +81,4 @@ def folded(network, parameters, scaling):
         for part in from_inputs:
             part /= deviation[:, None]
             b -= mean @ part
-    return exact.astype(parameters.dtype)
+    return exact.astype(dtype or parameters.dtype)

@@ -10,6 +10,7 @@ import numpy as np
 
 from . import backends, cost_model
 from .checks import check_targets
+from .interruption import Interruption
 from .training import Epochs
 from .training_state import TrainingState
 
@@ -83,7 +84,14 @@ def time_network(sizes, batch_size, names, rounds=5):
     model = MLP(layers, random_state=0).build(n_inputs)
     theirs = MLPRegressor(hidden_layer_sizes=hidden, batch_size=batch_size, alpha=0, random_state=0)
     target = y if n_outputs > 1 else y.ravel()
-    others = [("scikit-learn", lambda: theirs.partial_fit(X, target))]
+
+    def their_epoch():
+        with Interruption() as interruption:  # theirs would end the epoch, and say nothing to us
+            theirs.partial_fit(X, target)
+        if interruption.requested:
+            raise KeyboardInterrupt
+
+    others = [("scikit-learn", their_epoch)]
     rates = samples_per_second(model, X, y, names, batch_size, rounds, others)
     of_one_row = {"scikit-learn": lambda: theirs.predict(X[:1])}
     for name in names:

@@ -6,7 +6,7 @@ import pandas as pd
 from .layered_network import Layer
 from .model import MLP
 from .saving import Savable
-from .tables import MAX_CATEGORIES, ColumnEncoder, TableError, check_complete, check_present
+from .tables import MAX_CATEGORIES, ColumnEncoder, TableError, check_complete, check_kinds, check_present, listed
 
 MAX_CLASSES = 20  # whole numbers with more distinct values than this are taken for a quantity
 
@@ -39,6 +39,7 @@ class TableModel(Savable):
             For a missing target column, missing values, or a target with a single value.
         """
         check_present(frame, [target])
+        check_kinds(frame, list(frame.columns))
         check_complete(frame, list(frame.columns))
         values = frame[target]
         encoder = ColumnEncoder.fit(frame.drop(columns=target))
@@ -59,23 +60,33 @@ class TableModel(Savable):
         model = MLP([*hidden, Layer(1, "identity")], "squared_error", dtype=dtype, **options)
         return cls(encoder, model, target, None, float(values.mean()), float(values.std(ddof=0)))
 
+    @property
+    def texts(self):
+        """Names of the columns that hold texts, the target among them if its classes do."""
+        labels = [] if self.classes is None else self.classes.tolist()
+        return [*self.encoder.texts, *([self.target] if any(isinstance(label, str) for label in labels) else [])]
+
     def arrays(self, frame):
         """(X, y) as the network sees them."""
         check_complete(frame, [self.target])
         X = self.encoder.transform(frame, self.model.dtype)
         values = frame[self.target].to_numpy()
         if self.classes is None:
+            if not pd.api.types.is_numeric_dtype(frame[self.target]):
+                raise TableError(f"the target {self.target!r} held numbers in training, and holds others here.")
             return X, (values - self.mean) / self.deviation
         unknown = np.setdiff1d(values, self.classes)
         if len(unknown):
-            raise TableError(f"{self.target!r} has classes that were not there in training: {list(unknown)}.")
+            raise TableError(
+                f"{self.target!r} has classes that were not there in training: {listed(unknown.tolist())}."
+            )
         return X, np.searchsorted(self.classes, values)
 
     def predict(self, frame):
         """Predicted target of each row: a label or a number."""
         output = self.model.predict(self.encoder.transform(frame, self.model.dtype))
         if self.classes is None:
-            return output[:, 0] * self.deviation + self.mean
+            return output[:, 0].astype(np.float64) * self.deviation + self.mean  # float32 has no room for a large mean
         return self.classes[output.argmax(axis=1)]
 
     def predict_proba(self, frame):

@@ -1,8 +1,15 @@
 """Tables from files and bundled data sets, and the numbers that a network sees in place of their columns."""
 
+import math
+import re
 import warnings
+import zlib
 from contextlib import contextmanager
+from decimal import Decimal
+from io import BytesIO
+from numbers import Real
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -44,12 +51,25 @@ def read_table(source, target=None, texts=()):
         except (ValueError, OSError) as error:
             raise TableError(f"{source} cannot be read as Parquet: {error}") from error
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            header = file.readline()
-        separator = next((mark for mark in ",;\t" if mark in header), ",")
-        return pd.read_csv(path, sep=separator, skipinitialspace=True, dtype=dict.fromkeys(texts, str)), target
-    except (ValueError, UnicodeDecodeError) as error:
+        return _read_csv(path, dict.fromkeys(texts, str)), target
+    except (ValueError, pd.errors.ParserWarning) as error:
         raise TableError(f"{source} cannot be read as CSV: {error}") from error
+
+
+def _read_csv(path, dtypes):
+    """With the separator that the header has most of, and decimal commas where fields are not separated by them."""
+    file = path if path.is_file() else BytesIO(path.read_bytes())  # a pipe can be read but once
+    with open(path, "rb") if path.is_file() else file as opened:
+        lines = [opened.readline().decode(errors="replace") for _ in range(20)]
+        separator = max(";\t,", key=lines[0].count) if re.search("[;\t]", lines[0]) else ","
+        decimal = "," if separator != "," and any(re.search(r"\d,\d", line) for line in lines[1:]) else "."
+        opened.seek(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # more fields than the header has
+            return pd.read_csv(
+                opened, sep=separator, decimal=decimal, skipinitialspace=True, dtype=dtypes, low_memory=False,
+                index_col=False,
+            )  # fmt: skip
 
 
 def write_table(frame, out):
@@ -73,8 +93,8 @@ def _read_npz(path):
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
-    except (ValueError, OSError) as error:
-        raise TableError(f"{path} cannot be read as NPZ: {error}") from error
+    except (ValueError, OSError, EOFError, TypeError, BadZipFile, zlib.error) as error:
+        raise TableError(f"{path} cannot be read as NPZ: {error or 'it is empty'}") from error
     X = arrays.get("X")
     if X is None or X.ndim != 2 or X.dtype.kind not in "biuf":
         raise TableError(f"{path} needs a 2-D array X of numbers (and y to train); it has {listed(list(arrays))}.")
@@ -83,7 +103,9 @@ def _read_npz(path):
         y = arrays["y"]
         if y.shape != (len(frame),) or y.dtype.kind not in "biufSU":
             raise TableError(f"{path}: y must be {len(frame)} numbers or texts, got {y.dtype} of shape {y.shape}.")
-        frame["y"] = y.astype({"f": np.float64, "S": str}.get(y.dtype.kind, y.dtype.newbyteorder("=")))
+        if y.dtype.kind == "S":
+            y = np.char.decode(y, "utf-8", "replace")
+        frame["y"] = y.astype(np.float64 if y.dtype.kind == "f" else y.dtype.newbyteorder("="))
     return frame
 
 
@@ -116,6 +138,21 @@ def check_complete(frame, names):
         )
 
 
+def check_kinds(frame, names):
+    """Every column holds numbers, booleans or texts, and no dates, lists or other things."""
+    for name in names:
+        values = frame[name]
+        plain = pd.api.types.is_numeric_dtype(values) or pd.api.types.is_string_dtype(values)
+        if isinstance(values.dtype, pd.CategoricalDtype) or (values.dtype == object and not plain):
+            plain = all(isinstance(value, (str, bool, Real)) for value in values.dropna())
+        if not plain or any(isinstance(value, Decimal) for value in values[:1]):
+            kind = type(values.iloc[0]).__name__
+            raise TableError(
+                f"column {name!r} holds {kind}, neither numbers nor texts: make numbers of it, or leave it out "
+                f"(--ignore {name!r})."
+            )
+
+
 class ColumnEncoder:
     """Columns of a table as numbers: numeric ones standardised, the others one column of 0 and 1 per value.
 
@@ -139,7 +176,9 @@ class ColumnEncoder:
             values = frame[name]
             if pd.api.types.is_numeric_dtype(values):
                 # Not the computed deviation of a constant: rounding makes 1e-17 of it.
-                deviation = float(values.std(ddof=0)) if values.nunique() > 1 else 1.0
+                deviation = (float(values.std(ddof=0)) if values.nunique() > 1 else 0.0) or 1.0
+                if not math.isfinite(deviation) or not math.isfinite(float(values.mean())):
+                    raise TableError(f"column {name!r} has numbers that are too large.")
                 columns.append({"name": name, "mean": float(values.mean()), "deviation": deviation})
             elif values.nunique() > MAX_CATEGORIES:
                 raise TableError(

@@ -188,7 +188,7 @@ def test_several_labels(path):
     assert "rows with all labels right" in page.terms
 
 
-EVIL = '<script>alert("x")</script> & $a_b$ "quoted" {{ 7 * 7 }} 网'
+EVIL = '<script>a("x")</script>& $a_$ {{7}}网'
 
 
 def test_what_a_user_calls_things_is_only_text(path):
@@ -201,6 +201,23 @@ def test_what_a_user_calls_things_is_only_text(path):
     assert page.tables[0] == [["true", EVIL, "b"], [EVIL, "1", "1"], ["b", "0", "1"]]
     assert EVIL in page.tables[-1][1]
     assert EVIL in page.pictures[1]
+
+
+def test_long_names_leave_room_for_the_picture(path):
+    model, long = MLPClassifier(max_iter=3, random_state=0), "a set " * 30 + "of rows"
+    model.fit(X, y, eval_set=[(X, y), (X, y)], eval_names=[long, "_own"])
+    training_report(path, model, truth, model.predict(held))
+    assert {"a set a set a set ... set of rows", "_own"} <= set(Page(path).pictures[1])
+
+
+def test_predictions_beyond_all_bounds(path):
+    model = MLPRegressor(max_iter=2, random_state=0).fit(patients, measured)
+    training_report(path, model, [0.0, 1, 2, 3], [1e20, 1e20 + 20000, 1e20, 1e20])
+    assert Page(path).tables[0][1][-2:] == ["4", "0"]
+    training_report(path, model, [0.0, 1, 2], [1e308, -1e308, 1e217], speeds={"a": np.nan, "b": -1.0, "c": 2.0})
+    page = Page(path)
+    assert page.tables[0][1][-2:] == ["0", "3"]
+    assert [row[0] for row in page.tables[-1][1:]] == ["c"]
 
 
 def test_the_page_needs_nothing_else(path, network):
