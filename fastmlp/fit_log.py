@@ -4,7 +4,7 @@ from tqdm import tqdm
 
 from .device_rows import to_host
 from .early_stopping import EarlyStopping
-from .inspection import curves
+from .inspection import curves, note
 from .prediction import predict_rows
 
 
@@ -79,7 +79,7 @@ class FitLog:
         scores = [] if self._validation is None else self._validation.scores()
         values = [loss, *scores]
         for name, value in zip(self._told, values):
-            history.setdefault(name, []).append(value)
+            note(history, name, value)
         if scores:
             self.stopping.note(self._model.epoch, self._validation.watched(scores))
         if self._monitor is not None:

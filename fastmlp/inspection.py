@@ -1,5 +1,6 @@
 """Looking inside: are the gradients right, which layers learn, which units are dead?"""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -7,6 +8,14 @@ from scipy.sparse import issparse
 
 from .checks import check_integer, check_real
 from .lbfgs import loss_and_gradient_in_blocks
+
+
+def note(history, name, value, missing=math.nan):
+    """Append to a curve what an epoch gave; ``missing`` stands for earlier epochs in which nobody asked for it."""
+    curve = history.setdefault(name, [])
+    if name != "loss":
+        curve += [missing] * (len(history["loss"]) - 1 - len(curve))
+    curve.append(value)
 
 
 def curves(history):
@@ -57,7 +66,7 @@ class Monitor:
             ("update_norm", layer_norms(network, parameters - self._before)),
             ("dead_units", tuple(map(float, _dead_units(model._layer_outputs(X))))),
         ):
-            model.history.setdefault(name, []).append(values)
+            note(model.history, name, values, missing=(math.nan,) * len(values))
         self._before = parameters.copy()
 
 

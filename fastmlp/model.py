@@ -65,8 +65,8 @@ class MLP(TrainedNetwork):
     parameters : ndarray of shape (n_parameters,)
         W1 b1 W2 b2 ... in one vector, slopes after their biases.
     history : dict of lists
-        'loss' of each epoch, penalties included; 'validation_loss', without them, where validation data were given;
-        and what ``monitor`` asked for.
+        'loss' of each epoch, penalties included; 'validation_loss', without them, and 'validation_<metric>', where
+        validation data were given; and what ``monitor`` asked for. Earlier epochs in which nobody asked have NaN.
     epoch : int
         Epochs finished so far.
     interrupted : bool

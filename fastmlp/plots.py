@@ -215,5 +215,5 @@ def _class_colours(n):
 
 
 def log_scale_if_positive(axes, lines):
-    if all(np.min(line) > 0 for line in lines):
+    if all(np.nanmin(line) > 0 for line in lines):
         axes.set_yscale("log")

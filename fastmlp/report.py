@@ -152,7 +152,10 @@ def _panels(model):
         history = {name: values for name, values in model.history.items() if name.startswith("validation_")}
         losses = {"training": model.history["loss"], "validation": history.pop("validation_loss", [])}
         others = {name.removeprefix("validation_"): {"validation": values} for name, values in history.items()}
-        n_epochs, best = model.epoch, model.best_epoch
+        n_epochs, best = len(losses["training"]), model.best_epoch
+        for curve in (losses, *others.values()):  # the last epochs may have been without
+            if curve.get("validation"):
+                curve["validation"] = curve["validation"] + [np.nan] * (n_epochs - len(curve["validation"]))
     else:
         losses, others = {"training": getattr(model, "loss_curve_", [])}, {}
         for name, scores in getattr(model, "evals_result_", {}).items():

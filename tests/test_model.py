@@ -90,6 +90,15 @@ def test_shuffle_and_batch_size():
     assert online._state.step == 150
 
 
+def test_curves_have_an_entry_for_each_epoch():
+    model = classifier().fit(X, y, 2)
+    model.fit(X, y, 3, validation_data=(X[:10], y[:10]), monitor=True).fit(X, y, 1)
+    assert len(model.history["loss"]) == 6
+    for name in ("validation_loss", "gradient_norm", "update_norm", "dead_units"):
+        known = [np.isfinite(values).all() for values in model.history[name]]
+        assert known == [False] * 2 + [True] * 3
+
+
 def test_validation_data_are_noted_and_not_learned():
     plain, watched = classifier().fit(X, y, epochs=4), classifier()
     watched.fit(X, y, epochs=4, validation_data=(X[:10], y[:10]))

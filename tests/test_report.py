@@ -155,8 +155,10 @@ def test_curves_of_several_fits_end_together(path):
     model = MLP([Layer(4), Layer(10, "softmax")], "categorical_cross_entropy", random_state=0).fit(X, y, 5)
     model.fit(X, y, 4, validation_data=(held, truth), patience=9)
     (panel,) = _panels(model)
-    assert (panel.n_epochs, len(panel.curves["training"]), len(panel.curves["validation"])) == (9, 9, 4)
-    assert panel.best == 5 + int(np.argmin(model.history["validation_loss"])) + 1
+    assert (panel.n_epochs, len(panel.curves["training"]), len(panel.curves["validation"])) == (9, 9, 9)
+    assert panel.best == int(np.nanargmin(model.history["validation_loss"])) + 1
+    (panel,) = _panels(model.fit(X, y, 2))
+    np.testing.assert_array_equal(np.isfinite(panel.curves["validation"]), [False] * 5 + [True] * 4 + [False] * 2)
     estimator = MLPClassifier(max_iter=3, warm_start=True, early_stopping=True, random_state=0)
     for _ in range(2):
         estimator.fit(X, y, eval_set=(held, truth))
