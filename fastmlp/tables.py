@@ -91,7 +91,7 @@ def _pyarrow():
 
 def _read_npz(path):
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = dict(file)
     except (ValueError, OSError, EOFError, TypeError, BadZipFile, zlib.error) as error:
         raise TableError(f"{path} cannot be read as NPZ: {error or 'it is empty'}") from error
