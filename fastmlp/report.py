@@ -92,7 +92,7 @@ def template():
     except ImportError as error:
         raise ImportError("reports need Jinja2: pip install 'fastmlp[plot]'") from error
     environment = Environment(loader=PackageLoader("fastmlp", "."), autoescape=True, trim_blocks=True)
-    environment.filters |= {"number": _number}
+    environment.filters |= {"number": _number, "short": report_figures.shortened}
     return environment.get_template("report.html")
 
 

@@ -104,11 +104,16 @@ def _new_picture(title):
     return figure, axes
 
 
-def _plain(text):
-    """Text in which matplotlib sees no formula and no hint to leave it out, and that leaves room for the picture."""
+def shortened(text, most=LONGEST):
+    """Both ends of a long name: where names begin alike they often end otherwise."""
     text = str(text)
-    text = text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}...{text[-LONGEST // 3 :]}"
-    return text.replace("$", r"\$") if not text.startswith("_") else f" {text}".replace("$", r"\$")
+    return text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 3 :]}"
+
+
+def _plain(text):
+    """Text that leaves room for the picture, in which matplotlib sees no formula, and no hint to leave it out."""
+    text = shortened(text).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def _style():

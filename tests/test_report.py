@@ -12,6 +12,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, r
 
 from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor, training_report
 from fastmlp.report import _panels
+from fastmlp.report_figures import shortened
 
 pytest.importorskip("matplotlib", reason="needs the extra plot")
 pytest.importorskip("jinja2", reason="needs the extra plot")
@@ -200,7 +201,8 @@ def test_what_a_user_calls_things_is_only_text(path):
     training_report(path, model, names[[0, 1, 0]], names[[0, 1, 1]], title=EVIL, speeds={EVIL: 3.0})
     page = Page(path)
     assert "<script" not in page.source
-    assert page.tables[0] == [["true", EVIL, "b"], [EVIL, "1", "1"], ["b", "0", "1"]]
+    assert page.tables[0] == [["true", shortened(EVIL, 12), "b"], [shortened(EVIL, 24), "1", "1"], ["b", "0", "1"]]
+    assert sum((name, value) == ("title", EVIL) for _, name, value in page.attributes) == 3  # it is there in full too
     assert EVIL in page.tables[-1][1]
     assert EVIL in page.pictures[1]
 
