@@ -59,25 +59,10 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
     The model is saved with its columns, for 'fastmlp predict'. Ctrl-C ends training early and saves what there is.
     """
     from .table_model import TableModel
-    from .tables import check_present, drop_incomplete, read_table
 
     say = (lambda *given: None) if as_json else click.echo
     with plain_messages():
-        outputs = [path for path in (out, plot, report) if path]
-        for path in outputs:
-            check_output(path, source, *([eval_source] if eval_source else []))
-        if len({os.path.realpath(path) for path in outputs}) < len(outputs):
-            raise click.UsageError("--out, --plot and --report must be different files.")
-        if plot or report:
-            from .plots import new_figure
-
-            kinds = new_figure((1, 1)).canvas.get_supported_filetypes()  # errors here rather than after the training
-            if plot and os.path.splitext(plot)[1].lower()[1:] not in kinds:
-                raise click.UsageError(f"--plot must end in one of {', '.join(f'.{kind}' for kind in kinds)}.")
-        if report:
-            from .report import template
-
-            template()
+        check_outputs(out, plot, report, [path for path in (source, eval_source) if path])
         if metric != "loss" and early_stopping is None:
             raise click.UsageError("--metric is what --early-stopping watches.")
         frame, target = table_of(source, target, ignore, drop_missing)
@@ -90,10 +75,7 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
             raise click.UsageError("--balanced is for classes; the target is a number.")
         eval_frame = None
         if eval_source is not None:
-            eval_frame = read_table(eval_source, target, texts=table.texts)[0]
-            check_present(eval_frame, list(frame.columns))
-            eval_frame = eval_frame[list(frame.columns)]
-            eval_frame = drop_incomplete(eval_frame) if drop_missing else eval_frame
+            eval_frame = rows_to_watch(eval_source, table, list(frame.columns), drop_missing)
         if test_size is None:
             test_size = TEST_SHARE if eval_frame is None else 0
         parts = split(frame, eval_frame, test_size, early_stopping is not None, seed)
@@ -153,6 +135,34 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
 
 
 ROWS = {"eval": "to watch", "watched": "to watch", "test": "held out", "train": "to train on"}
+
+
+def check_outputs(out, plot, report, inputs):
+    """Refuse what cannot be written before the training rather than after it."""
+    outputs = [path for path in (out, plot, report) if path]
+    for path in outputs:
+        check_output(path, *inputs)
+    if len({os.path.realpath(path) for path in outputs}) < len(outputs):
+        raise click.UsageError("--out, --plot and --report must be different files.")
+    if plot or report:
+        from .plots import new_figure
+
+        kinds = new_figure((1, 1)).canvas.get_supported_filetypes()
+        if plot and os.path.splitext(plot)[1].lower()[1:] not in kinds:
+            raise click.UsageError(f"--plot must end in one of {', '.join(f'.{kind}' for kind in kinds)}.")
+    if report:
+        from .report import template
+
+        template()
+
+
+def rows_to_watch(source, table, columns, drop_missing):
+    """The rows of --eval, in the columns that the model of a table was made for."""
+    from .tables import check_present, drop_incomplete, read_table
+
+    frame = read_table(source, table.target, texts=table.texts)[0]
+    check_present(frame, columns)
+    return drop_incomplete(frame[columns]) if drop_missing else frame[columns]
 
 
 def table_of(source, target, ignore, drop_missing):

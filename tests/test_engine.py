@@ -2,8 +2,6 @@
 
 import importlib
 import multiprocessing
-import subprocess
-import sys
 import threading
 import time
 from itertools import pairwise
@@ -16,6 +14,7 @@ from fastmlp.kernels import compiled, cython_cpu, plan, team
 from fastmlp.kernels import numpy_reference as reference
 from fastmlp.kernels.network import NO_PENALTY, new_slots, optimizer
 from fastmlp.kernels.plan import Plan
+from interrupted import interrupted_predictions, needs_signals
 from problems import COMPILED, DTYPES, OUTPUTS, Problem, relative_error
 
 # Rows of the batch beside the widths decide how threads share the work: by row groups whose gradients are added up, by
@@ -257,42 +256,22 @@ def test_where_an_epoch_is_cut_changes_no_bit(name):
     np.testing.assert_array_equal(*runs)
 
 
-CTRL_C = """
-import os, signal, sys, threading, time
-import numpy as np
+@needs_signals
+def test_ctrl_c_in_a_team_neither_hangs_nor_leaves_anything_behind():
+    words = interrupted_predictions(
+        """
 from fastmlp import MLP
 from fastmlp.kernels import plan, team
 plan.CALL_FLOPS, plan.THREAD_FLOPS, team.cores = 0, 1, lambda: 8
 model = MLP([(64, "tanh"), (1, "identity")], n_jobs=3, random_state=0).build(50)
 X = np.zeros((3000, 50), "f4")
-model.predict(X)
-
-def interrupt():
-    while True:
-        time.sleep(0.004)
-        os.kill(os.getpid(), signal.SIGINT)
-
-threading.Thread(target=interrupt, daemon=True).start()
-caught, end = 0, time.monotonic() + 2
-while time.monotonic() < end:
-    try:
-        while time.monotonic() < end:
-            model.predict(X)
-    except KeyboardInterrupt:
-        caught += 1
-signal.signal(signal.SIGINT, signal.SIG_IGN)
+""",
+        """
 finite = bool(np.isfinite(model.predict(X)).all())
 print(caught > 3, len(team._taken), finite)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-def test_ctrl_c_in_a_team_neither_hangs_nor_leaves_anything_behind():
-    for _ in range(3):  # outside the loops of the script a signal may end it: that is no defect
-        result = subprocess.run([sys.executable, "-P", "-c", CTRL_C], capture_output=True, text=True, timeout=60)
-        if result.returncode == 0:
-            break
-    assert result.stdout.split() == ["True", "0", "True"], result.stderr
+""",
+    )
+    assert words == ["True", "0", "True"]
 
 
 def test_two_fits_at_once_share_the_cores(monkeypatch):

@@ -144,30 +144,26 @@ def test_ctrl_c_is_heard_within_an_epoch():
     main = threading.main_thread().ident
     timer = threading.Timer(1.0, signal.pthread_kill, (main, signal.SIGINT))
     timer.start()
-    start = time.perf_counter()
     with pytest.warns(UserWarning, match="2 of 3 members are kept"):
         ensemble = MLPEnsembleRegressor(member, n_members=3, n_jobs=2).fit(rows, rows[:, 0])
-    assert time.perf_counter() - start < 5
     assert [member.n_iter_ for member in ensemble.members_] == [0, 0]
 
 
 def test_one_that_fails_ends_the_others():
-    begun = []
+    scored = []
 
     def fail(estimator, X, y):
-        if estimator not in begun:
-            begun.append(estimator)
-        if len(begun) == 2:
+        scored.append(id(estimator))
+        if len(set(scored)) == 2:
             raise KeyError("mine")
         time.sleep(0.01)
         return 0.0
 
-    start = time.perf_counter()
     with pytest.raises(KeyError, match="mine"):
         MLPEnsembleRegressor(MLPRegressor(max_iter=2000, n_iter_no_change=2000), n_jobs=2).fit(
             X, y, eval_set=(X, y), eval_metric=fail
         )
-    assert time.perf_counter() - start < 10  # 20 seconds without
+    assert len(scored) < 500  # of 2000 epochs
 
 
 def test_a_subclass_is_not_saved_as_what_it_is_not(tmp_path):

@@ -1,7 +1,5 @@
 """The thread limit holds during a fit, and nothing of it is left afterwards."""
 
-import subprocess
-import sys
 import threading
 
 import numpy as np
@@ -12,6 +10,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from fastmlp import MLP, MLPClassifier
 from fastmlp.kernels import cython_cpu, numpy_reference
 from fastmlp.threads import ThreadLimit, threads_of
+from interrupted import interrupted_predictions, needs_signals
 
 rng = np.random.RandomState(0)
 X = rng.standard_normal((300, 8))
@@ -116,9 +115,10 @@ def test_a_prediction_is_limited(monkeypatch, kernels, expected):
     assert seen == [expected, expected]
 
 
-CTRL_C = """
-import os, signal, threading, time
-import numpy as np
+@needs_signals
+def test_ctrl_c_between_predictions_leaves_no_limit_behind():
+    words = interrupted_predictions(
+        """
 from threadpoolctl import threadpool_info
 from fastmlp import MLP
 blas = lambda: [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
@@ -126,32 +126,10 @@ model = MLP([(8, "tanh"), (1, "identity")], n_jobs=1, backend="numpy", random_st
 X = np.zeros((1, 5), "f4")
 model.predict(X)
 before = blas()
-
-def interrupt():
-    while True:
-        time.sleep(0.003)
-        os.kill(os.getpid(), signal.SIGINT)
-
-threading.Thread(target=interrupt, daemon=True).start()
-caught, end = 0, time.monotonic() + 2
-while time.monotonic() < end:
-    try:
-        while time.monotonic() < end:
-            model.predict(X)
-    except KeyboardInterrupt:
-        caught += 1
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-print(caught > 3, blas() == before)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-def test_ctrl_c_between_predictions_leaves_no_limit_behind():
-    for _ in range(3):  # outside the loops of the script a signal may end it: that is no defect
-        result = subprocess.run([sys.executable, "-P", "-c", CTRL_C], capture_output=True, text=True, timeout=60)
-        if result.returncode == 0:
-            break
-    assert result.stdout.split() == ["True", "True"], result.stderr
+""",
+        "print(caught > 3, blas() == before)",
+    )
+    assert words == ["True", "True"]
 
 
 @pytest.mark.parametrize("kind", ["loky", "threading"])
