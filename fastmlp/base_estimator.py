@@ -154,6 +154,12 @@ class BaseMLP(
         -------
         self : object
             Ctrl-C ends a fit early with the weights so far, and with a warning.
+
+        Raises
+        ------
+        ValueError
+            For invalid input; and where the fit diverges. Then the estimator is fitted with the last finite weights. If
+            early stopping has weights to restore there is only a warning.
         """
         callbacks = Callbacks(callbacks, self, *scikit_callbacks(self, X, y, sample_weight))
         evaluation = evaluation_of(self, eval_set, eval_names, eval_metric)
@@ -197,11 +203,14 @@ class BaseMLP(
         # Ctrl-C: no memory, no stdout to print to.
         guard = restored_on_error(self, before, Exception) if first_pass else nullcontext()
         limit = ThreadLimit(self.n_jobs, kernels)
-        with Interruption() as interruption, limit, callbacks, guard:
-            if self.solver == "lbfgs":
-                self._fit_lbfgs(kernels, *data[:3], interruption, callbacks, evaluation)
-            else:
-                self._fit_stochastic(kernels, *data, epochs, interruption, callbacks, evaluation, stream)
+        with Interruption() as interruption, limit, callbacks:
+            with guard:
+                if self.solver == "lbfgs":
+                    error = self._fit_lbfgs(kernels, *data[:3], interruption, callbacks, evaluation)
+                else:
+                    error = self._fit_stochastic(kernels, *data, epochs, interruption, callbacks, evaluation, stream)
+            if error is not None:  # of a fit that diverged, which keeps its last finite weights
+                raise error
         return self
 
     def _prepare(self, X, y, sample_weight, in_parts, first_pass, classes, holds_out, stream):

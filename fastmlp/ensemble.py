@@ -18,6 +18,7 @@ from .interruption import Interruption, passed_on
 from .regressor import MLPRegressor
 from .saving import Savable, kind_of
 from .threads import allowed_threads, threads_of
+from .training import Diverged
 
 FROM_MEMBERS = "n_features_in_", "feature_names_in_", "classes_", "n_outputs_"
 
@@ -55,6 +56,7 @@ class MLPEnsemble(Savable, BaseEstimator):
         n_workers = 1 if estimator.backend == "cuda" else min(self._n_threads(), len(members))
         n_threads = max(1, self._n_threads() // n_workers)
         # scikit-learn's checks change Python's filters of warnings for a while: in threads they may leave each other's.
+        errors = []
         with Interruption() as interruption, warnings.catch_warnings(), ThreadPoolExecutor(n_workers) as pool:
             warnings.filterwarnings("ignore", "Training interrupted by user")  # once is enough
 
@@ -66,6 +68,8 @@ class MLPEnsemble(Savable, BaseEstimator):
                         member.set_params(n_jobs=n_threads).fit(
                             X, y, sample_weight, eval_set=eval_set, eval_names=eval_names, eval_metric=eval_metric
                         )
+                except Diverged as error:  # it is fitted, with its last finite weights
+                    errors.append(error)
                 except BaseException:
                     interruption.request()  # the others need not go on
                     raise
@@ -77,6 +81,8 @@ class MLPEnsemble(Savable, BaseEstimator):
                 raise KeyboardInterrupt
             warnings.warn(f"Training interrupted by user: {len(fitted)} of {len(members)} members are kept.")
         self._take(fitted)
+        if errors:
+            raise Diverged(f"{len(errors)} of {len(members)} members diverged. {errors[0]}")
         return self
 
     def _n_threads(self):

@@ -17,7 +17,7 @@ from .training_state import TrainingState
 FITTED = (
     "feature_names_in_", "classes_", "n_iter_", "t_", "loss_", "loss_curve_", "best_loss_", "validation_scores_",
     "best_validation_score_", "backend_", "backend_reason_", "_no_improvement_count", "_best_parameters", "_label_type",
-    "_sparse_labels", "_noise", "_targets", "evals_result_", "_scaling",
+    "_sparse_labels", "_noise", "_targets", "evals_result_", "_scaling", "_initial_rate",
 )  # fmt: skip
 
 

@@ -138,7 +138,7 @@ class LayeredNetwork:
         seed = np.random.randint(2**31) if random_state is None else random_state
         self._random_state = check_random_state(seed)
         self.history = {"loss": []}
-        self.interrupted, self.best_epoch = False, None
+        self.interrupted, self.diverged, self.best_epoch = False, False, None
 
     @property
     def backend(self):
@@ -161,6 +161,11 @@ class LayeredNetwork:
             try_own_rules(found.module, self._network, self._state.parameters)
         self._asked_backend, self._backend = asked, found
         self._kernels = ""  # how the last fit made its steps, where a backend has several ways
+
+    @property
+    def backend_(self):
+        """The backend in use, as the estimators call it."""
+        return self.backend
 
     @property
     def backend_reason_(self):

@@ -59,9 +59,12 @@ def fit_lbfgs(backend, network, parameters, X, y, sample_weight, alpha, penalty=
     def objective(x):
         return loss_and_gradient_in_blocks(backend, network, x, X, y, sample_weight, alpha, interruption, penalty)
 
+    def is_finite(loss, x):
+        return np.isfinite(loss) and np.isfinite(x.astype(parameters.dtype)).all()
+
     def callback(intermediate_result):
         x, loss = intermediate_result.x, float(intermediate_result.fun)
-        if np.isfinite(loss) and np.isfinite(x).all():
+        if is_finite(loss, x):
             last.update(x=x.copy(), fun=loss, nit=last.nit + 1)
             parameters[...] = x
         if on_iteration is not None and on_iteration(loss):
@@ -71,7 +74,8 @@ def fit_lbfgs(backend, network, parameters, X, y, sample_weight, alpha, penalty=
     try:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # divergence is reported once, as such
             result = minimize(objective, last.x, method="L-BFGS-B", jac=True, options=options, callback=callback)
-        if not (np.isfinite(result.fun) and np.isfinite(result.x).all()):
+            finite = is_finite(result.fun, result.x)
+        if not finite:
             result = OptimizeResult(last, status=DIVERGED)
         if interruption is not None and interruption.requested:
             result.status = INTERRUPTED

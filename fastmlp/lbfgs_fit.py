@@ -6,6 +6,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from . import lbfgs
 from .architecture import penalty_of
+from .stochastic_fit import DIVERGED
+from .training import Diverged
 
 CURVES = "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_"
 
@@ -14,12 +16,13 @@ class LbfgsFit:
     """Mixin of the estimators, beside StochasticFit."""
 
     def _fit_lbfgs(self, kernels, X, y, sample_weight, interruption, callbacks, evaluation):
+        """Returns the error of a fit that diverged, or None."""
         for name in CURVES:  # of an earlier fit
             vars(self).pop(name, None)
         if evaluation is not None:
             self._start_curves()
         self._begin_watching(evaluation)
-        stopped, self.n_iter_ = False, 0
+        stopped, self.n_iter_, error = False, 0, None
 
         def on_iteration(loss):
             nonlocal stopped
@@ -46,11 +49,10 @@ class LbfgsFit:
         if result.status == lbfgs.INTERRUPTED:
             warnings.warn("Training interrupted by user.")
         elif result.status == lbfgs.DIVERGED:
-            message = (
-                f"lbfgs diverged after {self.n_iter_} iteration(s); the last finite weights are kept. Scale the inputs "
-                "and targets (StandardScaler)."
+            kept = f"the end of iteration {self.n_iter_}"
+            error = Diverged(
+                DIVERGED.format(where=f"lbfgs diverged in iteration {self.n_iter_ + 1}", kept=kept, more="")
             )
-            warnings.warn(message, ConvergenceWarning)
         elif result.status != 0 and not stopped:
             more = f" Increase max_iter (now {self.max_iter})." if self.n_iter_ == self.max_iter else ""
             message = (
@@ -60,3 +62,4 @@ class LbfgsFit:
             warnings.warn(message, ConvergenceWarning)
         if evaluation is not None:
             self._restore_best()
+        return error

@@ -71,10 +71,14 @@ class MLP(TrainedNetwork):
         Epochs finished so far.
     interrupted : bool
         Whether Ctrl-C ended the last fit early.
+    diverged : bool
+        Whether the last fit stopped because its loss, weights or outputs were no longer finite.
     best_epoch : int or None
         The epoch whose weights the last fit kept, where it had ``patience``.
-    backend, backend_reason_ : str
-        Who runs the hot loops, and why it was chosen.
+    backend, backend_ : str
+        The compute backend in use; ``backend`` may be set between fits.
+    backend_reason_ : str
+        Why it was chosen.
 
     Examples
     --------
@@ -261,7 +265,7 @@ class MLP(TrainedNetwork):
 
     def _learn(self, learn, log):
         """``learn(interruption)``, and what has to be done however it ends."""
-        self.interrupted, diverged, self.best_epoch = False, False, None
+        self.interrupted, self.diverged, self.best_epoch = False, False, None
         limit = ThreadLimit(self.n_jobs, self._backend.module)
         with log.bar, Interruption() as interruption, limit, log.callbacks:
             try:
@@ -269,7 +273,6 @@ class MLP(TrainedNetwork):
                 if interruption.requested:  # in the last moment
                     raise Interrupted
             except Diverged:
-                diverged = True
                 self._warn_diverged(f"in epoch {self.epoch + 1}; the weights of the end of epoch {self.epoch}")
             except KeyboardInterrupt:  # a second Ctrl-C, perhaps between a chunk and its bookkeeping
                 self._state.drop_epoch_in_progress()
@@ -277,7 +280,7 @@ class MLP(TrainedNetwork):
             except Interrupted:
                 self.interrupted = True
                 warnings.warn(f"Training interrupted by user in epoch {self.epoch + 1}; the weights so far are kept.")
-            if not (self.interrupted or diverged):
+            if not (self.interrupted or self.diverged):
                 self.best_epoch = log.stopping.restore_best()
         return self
 
@@ -286,7 +289,8 @@ class MLP(TrainedNetwork):
         return self._random_state.permutation(len(order))
 
     def _warn_diverged(self, where):
-        remedy = "Scale the inputs to mean 0 and deviation 1"
+        self.diverged = True
+        remedy = "Scale the inputs to mean 0 and standard deviation 1"
         if self.optimizer != "lbfgs":
             remedy += f", or lower the learning rate (now {self.optimizer.learning_rate:g})"
         warnings.warn(f"Training diverged {where} are kept. {remedy}.", ConvergenceWarning)

@@ -262,7 +262,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _score(self, X, y, sample_weight):
         prediction = self._decode(self._forward(X))
-        return r2_score(y, prediction, sample_weight=sample_weight) if np.isfinite(prediction).all() else np.nan
+        if not np.isfinite(prediction).all():
+            return np.nan
+        with np.errstate(over="ignore"):  # of a fit that diverges
+            return r2_score(y, prediction, sample_weight=sample_weight)
 
     @available_if(lambda estimator: estimator._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)

@@ -1,5 +1,6 @@
 """Epochs of 'sgd' and 'adam' with scikit-learn's rules: when to stop, what to hold out, how the rate falls."""
 
+import math
 import warnings
 from functools import partial
 
@@ -13,18 +14,28 @@ from . import backends
 from .architecture import optimizer_of, penalty_of
 from .cost_model import Work
 from .layered_network import choose_for
+from .scikit_optimizer import ScikitOptimizer
 from .streams import StreamedEpochs
 from .training import Diverged, Epochs, Interrupted
 from .training_state import TrainingState
 
+# scikit-learn's message, then what is left and what to do.
 DIVERGED = (
-    "Training diverged in iteration {iteration}: loss or weights are no longer finite. The weights of the end of "
-    "iteration {kept} are kept. Scale the inputs (StandardScaler), or lower learning_rate_init (now {rate:g})."
+    "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
+    "preprocessed. {where}; the estimator is fitted with the weights of {kept}. Scale inputs and targets "
+    "(StandardScaler){more}."
 )
 
 
 class StochasticFit:
     """Mixin of the estimators: the fit of a stochastic solver, and the curves that it leaves behind."""
+
+    @property
+    def _optimizer(self):
+        """The learning rates of the last fit, where scikit-learn's estimators have them."""
+        if getattr(self, "_training", None) is None:
+            raise AttributeError(f"{type(self).__name__} has no '_optimizer' before a fit, or after one by 'lbfgs'.")
+        return ScikitOptimizer(self)
 
     def _start_curves(self):
         self.loss_, self.loss_curve_ = np.inf, []
@@ -41,10 +52,14 @@ class StochasticFit:
     def _fit_stochastic(
         self, kernels, X, y, sample_weight, held_out, epochs, interruption, callbacks, evaluation, stream
     ):  # fmt: skip
-        """``epochs``: of partial_fit, or None for as many as it takes. ``stream``: what gives the rows, or None."""
+        """``epochs``: of partial_fit, or None for as many as it takes. ``stream``: what gives the rows, or None.
+
+        Returns the error of a fit that diverged, or None.
+        """
         incremental = epochs is not None
         if self._training is None or not incremental:
             self._training = TrainingState.start(self._parameters, optimizer_of(self, self._network))
+            self._initial_rate = self._training.optimizer.learning_rate
         if self._noise is not None and not self._training.seed:
             self._training.seed = int(self._random_state.randint(2**63 - 1, dtype=np.int64))
         if not hasattr(self, "loss_curve_") or self.early_stopping != (self.best_loss_ is None):
@@ -52,7 +67,7 @@ class StochasticFit:
         run = self._learning(kernels, X, y, sample_weight, epochs or self.max_iter, interruption, stream)
         if not incremental:
             self._begin_watching(evaluation)
-        self.n_iter_ = 0
+        self.n_iter_, error = 0, None
         tells = bool(callbacks)
         try:
             for _ in range(epochs if incremental else self.max_iter):
@@ -66,7 +81,7 @@ class StochasticFit:
                     print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
                 self._watch(held_out, evaluation)
                 if self._follows("invscaling"):
-                    self._set_learning_rate(self._first_rate() / (self.t_ + 1) ** self.power_t)
+                    self._set_learning_rate(self._initial_rate / (self.t_ + 1) ** self.power_t)
                 if tells:
                     ends = callbacks.after_epoch({"loss": self.loss_} | (evaluation.last() if evaluation else {}))
                     self._current_parameters()  # with what they have put into coefs_
@@ -81,14 +96,31 @@ class StochasticFit:
             if interruption.requested:  # in the last moment
                 raise Interrupted
         except Diverged:
-            message = DIVERGED.format(iteration=self.n_iter_ + 1, kept=self.n_iter_, rate=self._first_rate())
-            warnings.warn(message, ConvergenceWarning)
+            error = self._diverged()
         except (Interrupted, KeyboardInterrupt):
             self._training.drop_epoch_in_progress()
             warnings.warn("Training interrupted by user.")
             if incremental:  # a loop of partial_fit must end too
                 raise KeyboardInterrupt from None
         self._restore_best()
+        return error
+
+    def _diverged(self):
+        """The error of a fit that has just diverged. Where early stopping has weights to restore only a warning."""
+        where, kept = f"Training diverged in iteration {self.n_iter_ + 1}", f"the end of iteration {self.n_iter_}"
+        restores = self.early_stopping and self._best_parameters is not None
+        message = DIVERGED.format(
+            where=where, kept="its best iteration" if restores else kept,
+            more=f", or lower the learning rate (now {self._training.optimizer.learning_rate:g})",
+        )  # fmt: skip
+        if not restores:
+            return Diverged(message)
+        self.n_iter_ += 1  # the best one is before it
+        self.loss_ = math.nan
+        self.loss_curve_.append(math.nan)
+        self.validation_scores_.append(math.nan)
+        warnings.warn(message, ConvergenceWarning)
+        return None
 
     def _learning(self, kernels, X, y, sample_weight, epochs, interruption, stream):
         """The Epochs or StreamedEpochs of a fit, on the backend that is chosen for them."""
@@ -128,11 +160,17 @@ class StochasticFit:
 
     def _hold_out(self, X, y, sample_weight):
         """Split off the validation set, stratified for classes. Returns (X, y, weights, (X, y, weights) held out)."""
-        stratify = y if is_classifier(self) and self.n_outputs_ == 1 else None
+        stratify = y > y.min() if is_classifier(self) and self.n_outputs_ == 1 else None
         arrays = (X, y) if sample_weight is None else (X, y, sample_weight)
-        parts = train_test_split(
-            *arrays, random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
-        )
+        try:
+            parts = train_test_split(
+                *arrays, random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
+            )
+        except ValueError as error:
+            if "'True'" in str(error) or "'False'" in str(error):
+                labels = " and ".join(map(repr, self.classes_.tolist()))
+                raise ValueError(f"{error} (False and True stand for the labels {labels} of y.)") from error
+            raise
         train, validation = [*parts[0::2], None][:3], [*parts[1::2], None][:3]
         if validation[0].shape[0] < 2:
             raise ValueError(
@@ -192,9 +230,6 @@ class StochasticFit:
         if self.verbose:
             print(message)
         return stop
-
-    def _first_rate(self):
-        return optimizer_of(self, self._network).learning_rate
 
     def _set_learning_rate(self, rate):
         self._training.optimizer = self._training.optimizer._replace(learning_rate=rate)

@@ -19,10 +19,12 @@ from .training_state import TrainingState
 LARGE_STEP_FLOPS = 6e10  # tenths of a second on two cores
 FIRST_CHUNK_FLOPS = 1e8  # before a speed is known: tens of milliseconds on any machine
 DENSE_BLOCK_BYTES = 2**25  # sparse rows are made dense in blocks of this size
+LARGE_WEIGHT = 10.0  # outputs are checked for overflow where a parameter is larger
+CHECKED_SAMPLES = 256
 
 
-class Diverged(ArithmeticError):
-    """The loss or a parameter stopped being finite; the parameters are those of the last good epoch."""
+class Diverged(ValueError):
+    """Loss, parameters or outputs stopped being finite; the parameters are those of the last good epoch."""
 
 
 class Interrupted(Exception):
@@ -61,6 +63,8 @@ class Learning:
         self.backend, self.network, self.state = backend, network, state
         self.batch_size, self.alpha, self.penalty, self.noise = batch_size, alpha, penalty, noise
         self.interruption, self.on_rows = interruption, on_rows
+        self.X = None
+        self._may_overflow = any(not isinstance(name, str) or name == "exp" for name in network.activations)
         self.seconds = 0.0  # spent in native calls
         self.rows_done = self.rows_of_epoch = 0
         self._flops_per_row = 6 * network.n_parameters
@@ -105,15 +109,28 @@ class Learning:
             raise Interrupted
 
     def _stop_if_diverged(self):
-        """Go back to the start of an epoch whose loss or weights are no longer finite."""
+        """Go back to the start of an epoch whose loss, weights or outputs are no longer finite."""
         state = self.state
-        if math.isfinite(state.loss_sum + state.penalty_sum) and np.isfinite(state.parameters).all():
+        if math.isfinite(state.loss_sum + state.penalty_sum) and self._outputs_are_finite():
             return
         if state.epoch_start is not None:
             state.parameters[...] = state.epoch_start
         state.reset_optimizer()
         state.drop_epoch_in_progress()
         raise Diverged
+
+    def _outputs_are_finite(self):
+        """Whether parameters are finite and, where some are large, the outputs for the first samples too.
+
+        The loss of a step is that of the weights before it, so the last step of a fit has no loss to tell.
+        """
+        parameters = self.state.parameters
+        largest = max(parameters.max(), -parameters.min())  # NaN if one is
+        if self.X is None or not math.isfinite(largest) or (largest <= LARGE_WEIGHT and not self._may_overflow):
+            return math.isfinite(largest)
+        X = take_rows(self.X, slice(0, CHECKED_SAMPLES), parameters.dtype)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            return bool(np.isfinite(self.backend.forward(self.network, parameters, X)).all())
 
     def _progress(self):
         """(rows of this epoch that are done, of how many)"""

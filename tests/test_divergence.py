@@ -4,30 +4,108 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
+from sklearn.model_selection import GridSearchCV
 
-from fastmlp import MLP, MLPRegressor, make_optimizer
+from fastmlp import MLP, MLPClassifier, MLPEnsembleRegressor, MLPRegressor, make_optimizer
+
+SCIKIT = "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
 
 rng = np.random.RandomState(0)
 X, y = rng.standard_normal((30, 3)), np.arange(30) % 2
+
+
+DIVERGING = {
+    "hidden_layer_sizes": (5,), "activation": "identity", "solver": "sgd", "learning_rate_init": 1e-4, "batch_size": 10,
+}  # fmt: skip
 
 
 def diverging_rows():
     return X * 1e3, X @ np.ones(3) * 1e3
 
 
-def test_a_diverging_estimator_keeps_the_last_finite_weights(backend):
+def fit(model):
+    return model.fit(*diverging_rows())
+
+
+def partial_fit(model):
+    for _ in range(20):
+        model.partial_fit(*diverging_rows())
+
+
+def fit_stream(model):
     data, target = diverging_rows()
-    model = MLPRegressor(
-        hidden_layer_sizes=(5,), activation="identity", solver="sgd", learning_rate_init=1e-4, backend=backend,
-        random_state=0, batch_size=10,
-    )  # fmt: skip
-    with pytest.warns(ConvergenceWarning, match="diverged in iteration [0-9]+.*lower learning_rate_init"):
-        model.fit(data, target)
+    model.fit_stream([(data[:15], target[:15]), (data[15:], target[15:])])
+
+
+@pytest.mark.parametrize("learn", [fit, partial_fit, fit_stream])
+def test_a_diverging_estimator_raises_and_keeps_the_last_finite_weights(learn, backend):
+    model = MLPRegressor(**DIVERGING, backend=backend, random_state=0)
+    with pytest.raises(ValueError, match=f"{SCIKIT}.*diverged in iteration [0-9]+.*lower the learning rate"):
+        learn(model)
     assert all(np.isfinite(array).all() for array in model.coefs_ + model.intercepts_)
-    assert len(model.loss_curve_) == model.n_iter_
+    if learn is not partial_fit:
+        assert len(model.loss_curve_) == model.n_iter_
     assert np.isfinite(model.loss_curve_).all()
+    assert np.isfinite(model.predict(diverging_rows()[0])).all()
+
+
+def test_a_diverging_ensemble_raises_and_keeps_its_members():
+    members = MLPRegressor(**DIVERGING)
+    ensemble = MLPEnsembleRegressor(members, n_members=3, random_state=0)
+    with pytest.raises(ValueError, match=f"^3 of 3 members diverged. {SCIKIT}"):
+        ensemble.fit(*diverging_rows())
+    assert len(ensemble.members_) == 3
+    assert np.isfinite(ensemble.predict(diverging_rows()[0])).all()
+
+
+def test_a_search_passes_over_what_diverges():
+    data, target = diverging_rows()
+    model = MLPRegressor(**DIVERGING, max_iter=20)
+    search = GridSearchCV(model, {"learning_rate_init": [1e-4, 1e-12]}, cv=2, error_score=-1e9)
+    with pytest.warns(FitFailedWarning, match="diverged"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        search.fit(data, target)
+    assert search.best_params_ == {"learning_rate_init": 1e-12}
+    assert search.cv_results_["mean_test_score"][0] == -1e9
+
+
+def test_early_stopping_restores_its_best_weights_instead_of_raising():
+    data, target = diverging_rows()
+    model = MLPRegressor(**DIVERGING, early_stopping=True, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="fitted with the weights of its best iteration"):
+        model.fit(data, target)
     assert np.isfinite(model.predict(data)).all()
+    assert len(model.loss_curve_) == len(model.validation_scores_) == model.n_iter_
+    assert np.isnan(model.loss_)
+
+
+@pytest.mark.parametrize("kind", ["classifier", "regressor", "MLP", "partial_fit", "fit_stream", "poisson"])
+def test_outputs_that_overflow_after_the_last_step_are_noticed(kind, backend):
+    """Weights of 1e38 are finite, the outputs that they give are not."""
+    data, options = X.astype(np.float32), {"learning_rate_init": 1e38, "max_iter": 1, "backend": backend}
+    if kind == "MLP":
+        adam = make_optimizer("adam", 1e38)
+        model = MLP([(9, "relu"), (2, "softmax")], "categorical_cross_entropy", adam, backend=backend, random_state=0)
+        with pytest.warns(ConvergenceWarning, match="diverged in epoch 1; the weights of the end of epoch 0"):
+            model.fit(data, y, epochs=1)
+        assert model.diverged
+        assert np.isfinite(model.predict(data)).all()
+        return
+    model = (MLPClassifier if kind == "classifier" else MLPRegressor)(random_state=0, **options)
+    if kind == "poisson":  # whose exponential overflows where weights are small
+        data = np.abs(data)
+        model.set_params(loss="poisson", learning_rate_init=500.0, hidden_layer_sizes=())
+    target = 1000 * y + 1000 if kind == "poisson" else y
+    with pytest.raises(ValueError, match=r"diverged in iteration 1; .* the end of iteration 0"):
+        if kind == "fit_stream":
+            model.fit_stream([(data, target)])
+        elif kind == "partial_fit":
+            model.partial_fit(data, target)
+        else:
+            model.fit(data, target)
+    assert np.isfinite(model.predict(data)).all()
+    assert (model.n_iter_, model.loss_curve_) == (0, [])
 
 
 def test_a_diverging_model_keeps_the_weights_of_the_last_good_epoch(backend):
@@ -49,14 +127,15 @@ def test_a_diverging_poisson_mean_is_not_taken_for_a_fit(backend):
     model = MLPRegressor(
         loss="poisson", hidden_layer_sizes=(), solver="sgd", momentum=0, random_state=3, max_iter=5, backend=backend
     )
-    with pytest.warns(ConvergenceWarning, match="diverged in iteration"):
+    with pytest.raises(ValueError, match="diverged in iteration"):
         model.fit(data, np.abs(data[:, 0]).round())
     assert np.isfinite(model._parameters).all()
 
 
 def test_an_estimator_that_diverges_at_once_has_its_attributes():
-    with pytest.warns(ConvergenceWarning, match="iteration 1.*end of iteration 0"):
-        model = MLPRegressor().fit(X * 1e200, y)
+    model = MLPRegressor()
+    with pytest.raises(ValueError, match=r"iteration 1.*end of iteration 0"):
+        model.fit(X * 1e200, y)
     assert (model.loss_, model.n_iter_, model.loss_curve_) == (np.inf, 0, [])
 
 
@@ -92,8 +171,14 @@ def test_weights_that_overflow_in_the_last_step_are_noticed(backend):
     assert model.history["loss"] == []
 
 
-def test_diverging_lbfgs_warns_and_stays_finite():
+def test_diverging_lbfgs_stays_finite():
     data, target = X * 1e200, X @ np.ones(3)
-    with pytest.warns(ConvergenceWarning), np.errstate(all="ignore"):
-        model = MLPRegressor(solver="lbfgs", activation="identity", max_iter=50).fit(data, target)
+    model = MLPRegressor(solver="lbfgs", activation="identity", max_iter=50)
+    with pytest.raises(ValueError, match=f"{SCIKIT}.*lbfgs diverged"), np.errstate(all="ignore"):
+        model.fit(data, target)
     assert np.isfinite(model._parameters).all()
+    own = MLP([(1, "identity")], optimizer="lbfgs", dtype="float64")
+    with pytest.warns(ConvergenceWarning, match="diverged after 0 iterations"):
+        own.fit(data, target)
+    assert own.diverged
+    assert not own.fit(X, target).diverged

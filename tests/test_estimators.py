@@ -3,6 +3,7 @@
 import inspect
 import io
 import pickle
+import re
 
 import joblib
 import numpy as np
@@ -204,3 +205,36 @@ def test_a_single_class_is_all_that_is_predicted():
         with pytest.warns(Warning, match="Maximum iterations"):
             model.fit(X, ["only"] * 30)
         assert set(model.predict(X)) == {"only"}
+
+
+def test_learning_rates_can_be_changed_between_calls_of_partial_fit():
+    """Under scikit-learn's names: its users lower the rates of ``_optimizer``."""
+    for solver, name in (("sgd", "learning_rate"), ("adam", "learning_rate_init"), ("adam", "learning_rate")):
+        lowered, constant = (MLPClassifier(solver=solver, random_state=0, learning_rate_init=0.1) for _ in range(2))
+        for model in (lowered, constant):
+            model.partial_fit(X, y, classes=np.unique(y))
+        assert (lowered._optimizer.learning_rate, lowered._optimizer.learning_rate_init) == (0.1, 0.1)
+        setattr(lowered._optimizer, name, 1e-12)
+        assert lowered._optimizer.learning_rate == 1e-12
+        before = lowered.coefs_[0].copy()
+        for model in (lowered, constant):
+            model.partial_fit(X, y)
+        # Momentum goes on with what the rate of before has given it.
+        assert abs(lowered.coefs_[0] - before).max() < (1e-9 if solver == "adam" else np.inf)
+        assert abs(lowered.coefs_[0] - before).max() < abs(constant.coefs_[0] - before).max()
+        with pytest.raises(ValueError, match=r"learning_rate.* must be a number in"):
+            setattr(lowered._optimizer, name, -1)
+    falling = MLPRegressor(solver="sgd", learning_rate="invscaling", max_iter=2).fit(X, y)
+    falling._optimizer.learning_rate_init = 0.5
+    assert falling.partial_fit(X, y)._optimizer.learning_rate == 0.5 / (3 * len(X) + 1) ** 0.5
+    assert pickle.loads(pickle.dumps(falling))._optimizer.learning_rate_init == 0.5
+    assert not hasattr(MLPClassifier(solver="lbfgs").fit(X, y), "_optimizer")
+    assert not hasattr(MLPClassifier(), "_optimizer")
+
+
+@pytest.mark.parametrize("labels", [["ham", "spam"], [7, 3]])
+def test_an_error_about_classes_shows_the_labels_of_the_user(labels):
+    with pytest.raises(
+        ValueError, match=re.escape(f"stand for the labels {' and '.join(map(repr, sorted(labels)))} of y")
+    ):
+        MLPClassifier(early_stopping=True).fit(X[:10], [labels[0]] * 9 + [labels[1]])
