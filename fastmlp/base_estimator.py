@@ -24,6 +24,7 @@ from .flat_parameters import FlatParameters
 from .initialization import INITIALIZERS, check_init, initial_parameters
 from .interruption import Interruption
 from .layered_network import try_own_rules
+from .lbfgs import loss_and_gradient_in_blocks
 from .lbfgs_fit import LbfgsFit
 from .scaling import scaled, scaling_of
 from .schedules import SCHEDULES
@@ -97,6 +98,8 @@ class BaseMLP(
 
     # What a subclass says about its targets.
 
+    _scikit_losses = ()  # names of the losses that scikit-learn's estimator has
+
     @abstractmethod
     def _validate_input(self, X, y, in_parts, reset, classes):
         """(X, y) as given by the user -> (X, y) with y numeric, of one or two dimensions."""
@@ -127,7 +130,8 @@ class BaseMLP(
         """The score that early stopping watches; NaN where predictions are not finite."""
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, eval_set=None, eval_names=None, eval_metric=None, callbacks=None):
+    def fit(self, X, y, sample_weight=None, *, eval_set=None, eval_X=None, eval_y=None, eval_names=None,
+            eval_metric=None, callbacks=None):  # fmt: skip
         """Fit the network to X and y.
 
         Parameters
@@ -141,11 +145,15 @@ class BaseMLP(
         eval_set : (X, y), (X, y, sample_weight), or a list of such, default=None
             Rows to score after each epoch, into ``evals_result_``: {name: {metric: scores}}. With ``early_stopping``
             the first set is watched, by the first metric, and no rows are held out.
+        eval_X, eval_y : array-like, or tuple of such, default=None
+            The same sets as two arguments, so that a pipeline can transform them: ``Pipeline(...,
+            transform_input=["eval_X"])`` with scikit-learn's metadata routing.
         eval_names : list of str, default=None
             Of the sets; None calls them 'validation_0', 'validation_1' ...
         eval_metric : str, callable or list, default=None
-            Names of scikit-learn's scorers ('accuracy', 'neg_log_loss', 'r2' ...), or functions (estimator, X, y) ->
-            float; more is better. None is what ``score`` gives.
+            Names of scikit-learn's scorers ('accuracy', 'neg_log_loss', 'r2' ...), 'neg_loss' for minus the loss
+            without penalties, or functions (estimator, X, y) -> float; more is better. None is what ``score`` gives,
+            and 'neg_loss' with a loss that scikit-learn does not have.
         callbacks : fastmlp.Callback, function (model, epoch, results), or a list, default=None
             Called between epochs; what returns a true value ends the fit. ``set_callbacks`` takes those of
             ``sklearn.callback``.
@@ -162,18 +170,17 @@ class BaseMLP(
             early stopping has weights to restore there is only a warning.
         """
         callbacks = Callbacks(callbacks, self, *scikit_callbacks(self, X, y, sample_weight))
-        evaluation = evaluation_of(self, eval_set, eval_names, eval_metric)
+        evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)
         return self._fit(X, y, sample_weight, callbacks=callbacks, evaluation=evaluation)
 
-    def _fit_stream(self, blocks, n_mixed, n_rows, classes, eval_set, eval_names, eval_metric, callbacks):
+    def _fit_stream(self, blocks, n_mixed, n_rows, classes, evaluation, callbacks):
         """The ``fit_stream`` of both estimators; ``classes`` of a classifier."""
         if self.solver == "lbfgs":
             raise ValueError("fit_stream is for gradient descent: 'lbfgs' needs all rows at once.")
-        if self.early_stopping and eval_set is None:
+        if self.early_stopping and evaluation is None:
             raise ValueError("early_stopping of fit_stream needs an eval_set: no rows are held out of blocks.")
         stream = Stream(blocks, n_mixed, n_rows, self.max_iter)
         callbacks = Callbacks(callbacks, self, *scikit_callbacks(self, None, None, None))
-        evaluation = evaluation_of(self, eval_set, eval_names, eval_metric)
         return self._fit(*stream.first(), classes=classes, callbacks=callbacks, evaluation=evaluation, stream=stream)
 
     def _check_solver(self):
@@ -238,11 +245,14 @@ class BaseMLP(
             held_out = held_out and [scaled(held_out[0], self._scaling), *held_out[1:]]
         return X, y, sample_weight, held_out
 
-    def _checked_rows(self, X, y, sample_weight, in_parts, reset, classes):
+    def _validated_rows(self, X, y, sample_weight, in_parts, reset, classes):
         X, y, sample_weight = map(to_host, (X, y, sample_weight))
         X, y = self._validate_input(X, y, in_parts, reset, classes)
         sample_weight = check_weights(sample_weight, X, X.dtype, in_parts)
-        y = y.reshape(-1, 1) if y.ndim == 1 else y
+        return X, y.reshape(-1, 1) if y.ndim == 1 else y, sample_weight
+
+    def _checked_rows(self, X, y, sample_weight, in_parts, reset, classes):
+        X, y, sample_weight = self._validated_rows(X, y, sample_weight, in_parts, reset, classes)
         return X, y, self._weigh(y, sample_weight, in_parts)
 
     def _in_dtype(self, X, y, sample_weight):
@@ -254,6 +264,23 @@ class BaseMLP(
         if not np.isfinite(y).all():
             raise ValueError(f"y contains values too large for {dtype}: scale it, or pass X in float64.")
         return X, y, None if sample_weight is None else sample_weight.astype(dtype, copy=False)
+
+    def _watches_loss(self):
+        """Whether early stopping watches the loss; for scikit-learn's losses it watches what scikit-learn does."""
+        return (self.loss[0] if isinstance(self.loss, tuple) else self.loss) not in self._scikit_losses
+
+    def _mean_loss(self, X, y, sample_weight):
+        """Loss without penalties, of rows that are ready for the kernels."""
+        kernels = backends.choose(self.backend).module
+        with ThreadLimit(self.n_jobs, kernels):
+            given = kernels, self._network, self._current_parameters(), X, y, sample_weight
+            return float(loss_and_gradient_in_blocks(*given, 0.0)[0])
+
+    def _loss_of(self, X, y, sample_weight):
+        """The same of rows as a user gives them; weights of classes do not count."""
+        rows = self._validated_rows(X, y, sample_weight, True, False, None)
+        X, y, sample_weight = self._in_dtype(*rows)
+        return self._mean_loss(X if self._scaling is None else scaled(X, self._scaling), y, sample_weight)
 
     def _checked_block(self, X, y, sample_weight):
         """A block of a stream for the kernels."""

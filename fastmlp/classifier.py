@@ -19,6 +19,7 @@ from .base_estimator import BaseMLP
 from .checks import check_integer
 from .choices import check_loss
 from .class_weights import BALANCED_IN_PARTS, weigh_classes
+from .evaluation import evaluation_of
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -153,6 +154,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     >>> MLPClassifier(random_state=0).fit(X_train, y_train).score(X_test, y_test) > 0.97
     True
     """
+
+    _scikit_losses = ("cross_entropy",)
 
     _parameter_constraints: dict = {
         **BaseMLP._parameter_constraints,
@@ -381,8 +384,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return self._fit(X, y, sample_weight, check_integer("epochs", epochs, 1), classes)
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit_stream(self, blocks, classes, *, n_mixed=1, n_rows=None, eval_set=None, eval_names=None, eval_metric=None,
-                   callbacks=None):  # fmt: skip
+    def fit_stream(self, blocks, classes, *, n_mixed=1, n_rows=None, eval_set=None, eval_X=None, eval_y=None,
+                   eval_names=None, eval_metric=None, callbacks=None):  # fmt: skip
         """Fit the network to rows that come in blocks, for data that do not fit into memory; otherwise as ``fit``.
 
         ``max_iter`` says how many times to pass over them. For ``scale`` they are passed over once more before, or it
@@ -401,7 +404,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             al. 2022). While they are put together there is room for about three times as many.
         n_rows : int or None, default=None
             Rows of all blocks together; needed with a schedule of ``make_schedule``.
-        eval_set, eval_names, eval_metric, callbacks
+        eval_set, eval_X, eval_y, eval_names, eval_metric, callbacks
             As in ``fit``. ``early_stopping`` needs an ``eval_set``; callbacks of ``sklearn.callback`` get no X and y.
 
         Returns
@@ -412,7 +415,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         if classes is None:
             raise ValueError("classes must be given: all labels that will ever come.")
-        return self._fit_stream(blocks, n_mixed, n_rows, classes, eval_set, eval_names, eval_metric, callbacks)
+        evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)
+        return self._fit_stream(blocks, n_mixed, n_rows, classes, evaluation, callbacks)
 
     def predict(self, X):
         """Predicted classes, shape (n_samples,), or (n_samples, n_classes) of 0 and 1 for several labels per row."""
@@ -430,6 +434,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _both_classes(self, output):
         output = self._confidence(output)
+        if len(self.classes_) == 1:
+            return np.ones_like(output)
         return np.hstack([1 - output, output]) if self.n_outputs_ == 1 else output
 
     def predict_log_proba(self, X):

@@ -39,7 +39,8 @@ class MLPEnsemble(Savable, BaseEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None, *, eval_set=None, eval_names=None, eval_metric=None):
+    def fit(self, X, y, sample_weight=None, *, eval_set=None, eval_X=None, eval_y=None, eval_names=None,
+            eval_metric=None):  # fmt: skip
         """Fit the members to all rows; arguments are those of the estimator's ``fit``.
 
         Returns
@@ -66,7 +67,14 @@ class MLPEnsemble(Savable, BaseEstimator):
                 try:
                     with passed_on(interruption):
                         member.set_params(n_jobs=n_threads).fit(
-                            X, y, sample_weight, eval_set=eval_set, eval_names=eval_names, eval_metric=eval_metric
+                            X,
+                            y,
+                            sample_weight,
+                            eval_set=eval_set,
+                            eval_X=eval_X,
+                            eval_y=eval_y,
+                            eval_names=eval_names,
+                            eval_metric=eval_metric,
                         )
                 except Diverged as error:  # it is fitted, with its last finite weights
                     errors.append(error)
@@ -201,7 +209,7 @@ class MLPEnsembleClassifier(ClassifierMixin, MLPEnsemble):
         """The most probable class of each row, or for several labels per row those with more than 1/2."""
         probability = self.predict_proba(X)
         first = self.members_[0]
-        return first._labels_of(probability[:, 1:] if first.n_outputs_ == 1 else probability)
+        return first._labels_of(probability[:, -1:] if first.n_outputs_ == 1 else probability)
 
     def predict_log_proba(self, X):
         """Logarithm of ``predict_proba(X)``."""

@@ -1,7 +1,13 @@
-"""What a fit of an estimator scores after each epoch: rows that it does not learn from, by scikit-learn's scorers."""
+"""Scores of evaluation sets after each epoch of an estimator's fit, by scikit-learn's scorers."""
+
+import inspect
+import math
+import warnings
 
 from sklearn.base import is_classifier
-from sklearn.metrics import get_scorer
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import get_scorer, make_scorer
+from sklearn.metrics._scorer import _BaseScorer
 from sklearn.utils.validation import _num_samples, check_consistent_length
 
 from .device_rows import to_host
@@ -18,7 +24,8 @@ class Evaluation:
         Of the sets; None calls them 'validation_0', 'validation_1' ...
     metrics : str, callable or list of them, or None
         Names of scorers ('accuracy', 'neg_log_loss', 'r2' ...), or functions (estimator, X, y) -> float, which take
-        ``sample_weight`` too where sets have it. None is what ``score`` gives: 'accuracy' or 'r2'.
+        ``sample_weight`` too where sets have it. 'neg_loss' is minus the loss that is trained, without penalties. None
+        is what early stopping watches: 'accuracy' or 'r2' for scikit-learn's losses, else 'neg_loss'.
 
     Raises
     ------
@@ -41,6 +48,8 @@ class Evaluation:
                 raise ValueError("eval_set holds a set without rows.")
         if metrics is None:
             metrics = "accuracy" if is_classifier(estimator) else "r2"
+            if estimator._watches_loss():
+                metrics = NEG_LOSS
         scorers = list(map(_scorer, metrics if isinstance(metrics, list) else [metrics]))
         if not scorers or len(dict(scorers)) != len(scorers):
             raise ValueError(
@@ -49,12 +58,41 @@ class Evaluation:
         self._sets, self._scorers = dict(zip(names, sets)), dict(scorers)
         self.results = {name: {metric: [] for metric in self._scorers} for name in self._sets}
 
-    def note(self):
-        """Score all, and keep it."""
-        for name, (X, y, *weight) in self._sets.items():
+    def begin(self):
+        """Prepare for the classes of the estimator, which has its initial weights.
+
+        Raises
+        ------
+        ValueError
+            For a scorer of classes that cannot score one of the sets, for instance because a class is not in it.
+        """
+        if not is_classifier(self._estimator):
+            return
+        self._scorers = {name: _knowing_classes(scorer, self._estimator) for name, scorer in self._scorers.items()}
+        for name, one in self._sets.items():
             for metric, scorer in self._scorers.items():
-                given = {"sample_weight": weight[0]} if weight and weight[0] is not None else {}
-                self.results[name][metric].append(float(scorer(self._estimator, X, y, **given)))
+                if not isinstance(scorer, _BaseScorer):
+                    continue
+                why = "the score is NaN, as where a class has no samples."
+                try:
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore", UndefinedMetricWarning)
+                        score = self._score(scorer, one)
+                except ValueError as error:
+                    score, why = math.nan, str(error)
+                if math.isnan(score):
+                    raise ValueError(f"{metric!r} cannot be computed for the evaluation set {name!r}: {why}")
+
+    def note(self):
+        """Score all sets."""
+        for name, one in self._sets.items():
+            for metric, scorer in self._scorers.items():
+                self.results[name][metric].append(self._score(scorer, one))
+
+    def _score(self, scorer, one):
+        X, y, *weight = one
+        given = {"sample_weight": weight[0]} if weight and weight[0] is not None else {}
+        return float(scorer(self._estimator, X, y, **given))
 
     @property
     def watched(self):
@@ -68,11 +106,29 @@ class Evaluation:
         }
 
 
-def evaluation_of(estimator, sets, names, metrics):
-    """The Evaluation, or None where there are no sets."""
+NEG_LOSS = "neg_loss"
+
+
+def evaluation_of(estimator, sets, eval_X, eval_y, names, metrics):
+    """The Evaluation of the arguments of ``fit``, or None where there are no sets."""
+    if eval_X is not None or eval_y is not None:
+        if sets is not None:
+            raise ValueError("pass either eval_set, or eval_X and eval_y, not both.")
+        sets = _paired(eval_X, eval_y)
     if sets is None and not (names is None and metrics is None):
-        raise ValueError("eval_names and eval_metric need an eval_set.")
+        raise ValueError("eval_names and eval_metric need an eval_set, or eval_X and eval_y.")
     return None if sets is None else Evaluation(estimator, sets, names, metrics)
+
+
+def _paired(eval_X, eval_y):
+    """The sets of (X, y) and of (tuple of X, tuple of y)."""
+    if eval_X is None or eval_y is None:
+        raise ValueError("eval_X and eval_y must be passed together.")
+    if not isinstance(eval_X, tuple):
+        return [(eval_X, eval_y)]
+    if not isinstance(eval_y, tuple) or len(eval_y) != len(eval_X):
+        raise ValueError(f"eval_X is a tuple of {len(eval_X)} sets: eval_y must be a tuple of as many.")
+    return list(zip(eval_X, eval_y))
 
 
 def _scorer(metric):
@@ -81,4 +137,20 @@ def _scorer(metric):
         return getattr(getattr(metric, "_score_func", metric), "__name__", type(metric).__name__), metric
     if not isinstance(metric, str):
         raise ValueError(f"eval_metric must be names of scorers or functions (estimator, X, y), got {metric!r}.")
-    return metric, get_scorer(metric)
+    return metric, _neg_loss if metric == NEG_LOSS else get_scorer(metric)
+
+
+def _neg_loss(estimator, X, y, sample_weight=None):
+    return -estimator._loss_of(X, y, sample_weight)
+
+
+def _knowing_classes(scorer, estimator):
+    """A scorer of probabilities that is told all classes, so that a set may lack some."""
+    one_label = not estimator._label_type.startswith("multilabel")
+    of_labels = isinstance(scorer, _BaseScorer) and scorer._response_method != "predict" and one_label
+    if not of_labels or "labels" not in inspect.signature(scorer._score_func).parameters:
+        return scorer
+    return make_scorer(
+        scorer._score_func, response_method=scorer._response_method, greater_is_better=scorer._sign > 0,
+        **{"labels": estimator.classes_} | scorer._kwargs,
+    )  # fmt: skip

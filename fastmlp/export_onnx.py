@@ -159,8 +159,11 @@ def _outputs(graph, model, last):
         return [("predictions", None, n_outputs)]
     confidence = _confidence(graph, model, last)
     if model.kind == "binary":
-        graph("Concat", graph("Sub", 1, confidence), confidence, axis=1, called="probabilities")
-        return [_labels(graph, model, _is_likely(graph, confidence)), ("probabilities", None, 2)]
+        if len(model.classes) == 1:
+            graph("Clip", confidence, 1, 1, called="probabilities")
+        else:
+            graph("Concat", graph("Sub", 1, confidence), confidence, axis=1, called="probabilities")
+        return [_labels(graph, model, _is_likely(graph, confidence)), ("probabilities", None, len(model.classes))]
     graph("Identity", confidence, called="probabilities")
     if model.kind == "multilabel":
         graph("Identity", _is_likely(graph, confidence), called="labels")

@@ -14,6 +14,7 @@ from fastmlp.kernels.rules import LOSSES
 from .base_estimator import BaseMLP
 from .checks import check_integer, check_numeric
 from .choices import check_loss
+from .evaluation import evaluation_of
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -141,6 +142,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     >>> MLPRegressor(activation="tanh", solver="lbfgs", max_iter=2000, random_state=0).fit(X, y).score(X, y) > 0.99
     True
     """
+
+    _scikit_losses = ("squared_error", "poisson")
 
     _parameter_constraints: dict = {
         **BaseMLP._parameter_constraints,
@@ -287,8 +290,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._fit(X, y, sample_weight, check_integer("epochs", epochs, 1))
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit_stream(self, blocks, *, n_mixed=1, n_rows=None, eval_set=None, eval_names=None, eval_metric=None,
-                   callbacks=None):  # fmt: skip
+    def fit_stream(self, blocks, *, n_mixed=1, n_rows=None, eval_set=None, eval_X=None, eval_y=None, eval_names=None,
+                   eval_metric=None, callbacks=None):  # fmt: skip
         """Fit the network to rows that come in blocks, for data that do not fit into memory; otherwise as ``fit``.
 
         ``max_iter`` says how many times to pass over them. For ``scale`` they are passed over once more before, or it
@@ -305,7 +308,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             al. 2022). While they are put together there is room for about three times as many.
         n_rows : int or None, default=None
             Rows of all blocks together; needed with a schedule of ``make_schedule``.
-        eval_set, eval_names, eval_metric, callbacks
+        eval_set, eval_X, eval_y, eval_names, eval_metric, callbacks
             As in ``fit``. ``early_stopping`` needs an ``eval_set``; callbacks of ``sklearn.callback`` get no X and y.
 
         Returns
@@ -314,7 +317,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             Ctrl-C ends a fit early with the weights so far, and with a warning. After an error of ``blocks`` all is as
             it was before, or with ``warm_start`` the weights are those so far.
         """
-        return self._fit_stream(blocks, n_mixed, n_rows, None, eval_set, eval_names, eval_metric, callbacks)
+        evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)
+        return self._fit_stream(blocks, n_mixed, n_rows, None, evaluation, callbacks)
 
     def predict(self, X, mc_samples=None):
         """Predicted values, shape (n_samples,), or (n_samples, n_outputs) where y had several columns.

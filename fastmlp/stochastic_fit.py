@@ -25,6 +25,10 @@ DIVERGED = (
     "preprocessed. {where}; the estimator is fitted with the weights of {kept}. Scale inputs and targets "
     "(StandardScaler){more}."
 )
+NOTHING_WATCHED = (
+    "The score that early stopping watches was NaN after every epoch: nothing was watched, and the weights are those "
+    "of the last epoch. Check the evaluation set and the metric."
+)
 
 
 class StochasticFit:
@@ -151,8 +155,12 @@ class StochasticFit:
 
     def _restore_best(self):
         """Put back the weights that early stopping found the best, if it did."""
-        if self.early_stopping and self._best_parameters is not None:
+        if not self.early_stopping:
+            return
+        if self._best_parameters is not None:
             self._parameters[...] = self._best_parameters
+        elif self.n_iter_ and np.isnan(self.validation_scores_[-self.n_iter_ :]).all():
+            warnings.warn(NOTHING_WATCHED)
 
     def _shuffled(self, order):
         """scikit-learn's: each epoch permutes the order of the last."""
@@ -177,7 +185,8 @@ class StochasticFit:
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
             )
         X, y = (train[0] if issparse(X) else np.ascontiguousarray(train[0])), np.ascontiguousarray(train[1])
-        validation[1] = self._decode(validation[1])
+        if not self._watches_loss():
+            validation[1] = self._decode(validation[1])
         return X, y, train[2], validation
 
     def _begin_watching(self, evaluation):
@@ -185,6 +194,7 @@ class StochasticFit:
         had_set = vars(self).pop("evals_result_", None) is not None
         if evaluation is not None:
             self.evals_result_ = evaluation.results
+            evaluation.begin()
         if self.early_stopping and (had_set or evaluation is not None):
             self.best_validation_score_, self._best_parameters, self._no_improvement_count = -np.inf, None, 0
 
@@ -194,9 +204,12 @@ class StochasticFit:
             evaluation.note()
         score = None  # early stopping watches the loss where it is off
         if self.early_stopping:
-            score = evaluation.watched if held_out is None else self._score(*held_out)
+            score = evaluation.watched if held_out is None else self._score_of_held_out(*held_out)
         if self._note_progress(score):
             self._best_parameters = self._parameters.copy()
+
+    def _score_of_held_out(self, X, y, sample_weight):
+        return -self._mean_loss(X, y, sample_weight) if self._watches_loss() else self._score(X, y, sample_weight)
 
     def _note_progress(self, score):
         """Count epochs without improvement. True where the validation score is the best so far."""
