@@ -16,7 +16,7 @@ from fastmlp.kernels.rules import ACTIVATIONS
 from . import backends
 from .architecture import SCIKIT_SCHEDULES, SOLVERS, network_of, noise_of, optimizer_of, penalty_of
 from .callbacks import NO_CALLBACKS, Callbacks
-from .checks import check_weights
+from .checks import check_sum_of_weights, check_weights
 from .device_rows import to_host
 from .estimator_prediction import EstimatorPrediction
 from .evaluation import evaluation_of
@@ -26,7 +26,7 @@ from .interruption import Interruption
 from .layered_network import try_own_rules
 from .lbfgs import loss_and_gradient_in_blocks
 from .lbfgs_fit import LbfgsFit
-from .scaling import scaled, scaling_of
+from .scaling import scaled, scalings_of
 from .schedules import SCHEDULES
 from .scikit_callbacks import scikit_callbacks
 from .stochastic_fit import StochasticFit
@@ -50,7 +50,8 @@ class BaseMLP(
 ):  # fmt: skip
     """Everything but the kinds of targets. Parameters and attributes: see the two estimators."""
 
-    _scaling = None  # (mean, deviation) of inputs, with ``scale``
+    # (mean, standard deviation) of inputs and of targets, with ``scale``
+    _scaling = _target_scaling = None
 
     _parameter_constraints: dict = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -229,21 +230,39 @@ class BaseMLP(
         self._random_state = check_random_state(self.random_state)
         self._set_network(X.shape[1], list(map(int, hidden)), y.shape[1], X.dtype, first_pass)
         self._make_writable()
-        X, y, sample_weight = self._in_dtype(X, y, sample_weight)
+        X, y, sample_weight = self._in_dtype(X, y, sample_weight, in_parts)
         held_out = None
         if holds_out:
             X, y, sample_weight, held_out = self._hold_out(X, y, sample_weight)
         if first_pass:
-            self._scaling = None
+            self._scaling = self._target_scaling = None
         if first_pass and self.scale is not None:
             parts = [(X, y, sample_weight)]
             if stream is not None and stream.comes_again:
-                parts = stream.blocks(None, self._checked_block)
-            self._scaling = scaling_of((rows, weight) for rows, _, weight in parts)
-        if self._scaling is not None:
-            X = scaled(X, self._scaling)
-            held_out = held_out and [scaled(held_out[0], self._scaling), *held_out[1:]]
+                parts = stream.blocks(None, self._block_in_dtype)
+            which = self.scale != "targets", self._scales_targets()
+            self._scaling, self._target_scaling = scalings_of(parts, *which)
+        X, y = self._scaled(X, y)
+        if held_out is not None:
+            held_out[:2] = self._scaled(*held_out[:2])
+            if not self._watches_loss():
+                held_out[1] = self._decode(held_out[1])
+        if first_pass:
+            self._warn_of_targets(y)
         return X, y, sample_weight, held_out
+
+    def _scales_targets(self):
+        """Whether ``scale`` asks for standardised targets."""
+        return False
+
+    def _warn_of_targets(self, y):
+        """Warn of targets that are hard to learn."""
+
+    def _scaled(self, X, y):
+        """Inputs and targets as the network sees them."""
+        X = X if self._scaling is None else scaled(X, self._scaling)
+        y = y if self._target_scaling is None else scaled(y, self._target_scaling)
+        return X, np.ascontiguousarray(y, self._parameters.dtype)
 
     def _validated_rows(self, X, y, sample_weight, in_parts, reset, classes):
         X, y, sample_weight = map(to_host, (X, y, sample_weight))
@@ -255,15 +274,18 @@ class BaseMLP(
         X, y, sample_weight = self._validated_rows(X, y, sample_weight, in_parts, reset, classes)
         return X, y, self._weigh(y, sample_weight, in_parts)
 
-    def _in_dtype(self, X, y, sample_weight):
-        """Checked rows in the dtype of the parameters."""
+    def _in_dtype(self, X, y, sample_weight, in_parts):
+        """Checked rows in the dtype of the parameters; targets that are to be scaled in float64."""
         dtype = self._parameters.dtype
         X = X.tocsr().astype(dtype, copy=False) if issparse(X) else np.ascontiguousarray(X, dtype)
         with np.errstate(over="ignore"):
-            y = np.ascontiguousarray(y, dtype)
+            y = np.ascontiguousarray(y, np.float64 if self._scales_targets() else dtype)
         if not np.isfinite(y).all():
             raise ValueError(f"y contains values too large for {dtype}: scale it, or pass X in float64.")
-        return X, y, None if sample_weight is None else sample_weight.astype(dtype, copy=False)
+        if sample_weight is not None:
+            sample_weight = sample_weight.astype(dtype, copy=False)
+            check_sum_of_weights(sample_weight, in_parts)
+        return X, y, sample_weight
 
     def _watches_loss(self):
         """Whether early stopping watches the loss; for scikit-learn's losses it watches what scikit-learn does."""
@@ -278,16 +300,19 @@ class BaseMLP(
 
     def _loss_of(self, X, y, sample_weight):
         """The same of rows as a user gives them; weights of classes do not count."""
-        rows = self._validated_rows(X, y, sample_weight, True, False, None)
-        X, y, sample_weight = self._in_dtype(*rows)
-        return self._mean_loss(X if self._scaling is None else scaled(X, self._scaling), y, sample_weight)
+        X, y, sample_weight = self._in_dtype(*self._validated_rows(X, y, sample_weight, True, False, None), True)
+        return self._mean_loss(*self._scaled(X, y), sample_weight)
+
+    def _block_in_dtype(self, X, y, sample_weight):
+        X, y, sample_weight = self._in_dtype(*self._checked_rows(X, y, sample_weight, True, False, None), True)
+        if y.shape[1] != self.n_outputs_:
+            raise ValueError(f"y makes {y.shape[1]} columns, but the network has {self.n_outputs_} outputs.")
+        return X, y, sample_weight
 
     def _checked_block(self, X, y, sample_weight):
         """A block of a stream for the kernels."""
-        X, y, sample_weight = self._in_dtype(*self._checked_rows(X, y, sample_weight, True, False, None))
-        if y.shape[1] != self.n_outputs_:
-            raise ValueError(f"y makes {y.shape[1]} columns, but the network has {self.n_outputs_} outputs.")
-        return X if self._scaling is None else scaled(X, self._scaling), y, sample_weight
+        X, y, sample_weight = self._block_in_dtype(X, y, sample_weight)
+        return *self._scaled(X, y), sample_weight
 
     def _hidden_widths(self):
         """Units of the hidden layers, by whichever parameters say them."""
@@ -332,5 +357,5 @@ class BaseMLP(
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = self.scale is None
+        tags.input_tags.sparse = self.scale in (None, "targets")
         return tags

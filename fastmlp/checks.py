@@ -81,7 +81,21 @@ def check_weights(sample_weight, X, dtype, in_parts=False):
                                               allow_all_zero_weights=in_parts)  # fmt: skip
         if not np.isfinite(sample_weight.sum()):
             raise ValueError(f"sample_weight is too large: its sum is not finite in {sample_weight.dtype}.")
+    check_sum_of_weights(sample_weight, in_parts)
     return sample_weight
+
+
+def check_sum_of_weights(sample_weight, in_parts=False):
+    """Refuse weights whose sum is zero, or too small to divide by; those of a part of the samples may all be zero.
+
+    Denormal weights count as zero, as in the compiled backends.
+    """
+    tiny = np.finfo(sample_weight.dtype).tiny
+    if not (sample_weight >= tiny).any() and not (in_parts and not sample_weight.any()):
+        raise ValueError(
+            f"sample weights, times those of their classes, are too small: none is a normal number in "
+            f"{sample_weight.dtype} (at least {tiny:.3g}). Multiply them by a constant."
+        )
 
 
 def check_numeric(y):

@@ -103,9 +103,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Numbers that searches can vary. Where one is given there are ``n_layers`` hidden layers (1 if None) of ``width``
         units (100 if None), whatever ``hidden_layer_sizes`` is.
     scale : 'standard' or None, default=None
-        Whether each input is brought to mean 0 and deviation 1, by the rows of the first fit, for training and for
-        predictions; ``coefs_`` are for these. Exports and ``compile_predict`` have it in their weights, where digits
-        are lost if a column's mean is many thousand deviations. Not for sparse X.
+        Standardise each input to mean 0 and standard deviation 1, by the samples of the first fit, in training and
+        prediction. ``coefs_`` are for scaled numbers. Exports and ``compile_predict`` have the scaling
+        in their weights, where digits are lost if a column's mean is many thousand standard deviations. Sparse X cannot
+        be centred.
     class_weight : dict, list of dicts, 'balanced' or None, default=None
         Weights of the classes, which multiply those of the rows, also of rows held out by ``early_stopping``: {class:
         weight}, 1 for those left out, or 'balanced' for n_rows / (n_classes * rows of the class). For several labels
@@ -129,7 +130,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss_curve_ : list of float
         Training loss of each epoch.
     validation_scores_, best_validation_score_ : list of float and float, or None
-        Accuracy on the rows held out, with early stopping; or what is watched of ``eval_set``.
+        Accuracy on the rows held out, with early stopping (minus their loss, with a ``loss`` other than
+        'cross_entropy'); or what is watched of ``eval_set``.
     evals_result_ : dict
         Scores of ``eval_set``, if ``fit`` was given one: {name: {metric: list of float}}.
     n_iter_ : int

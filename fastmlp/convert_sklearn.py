@@ -114,6 +114,7 @@ def to_sklearn(estimator):
         parameters, network = estimator._current_parameters(), estimator._network
         if (
             estimator._scaling is not None
+            or estimator._target_scaling is not None
             or network != network_of(estimator, network.sizes[0], list(network.sizes[1:-1]), network.sizes[-1])[0]
         ):
             raise ValueError("parameters were set after the fit that ask for another network: fit again first.")

@@ -56,13 +56,13 @@ class EstimatorPrediction:
             weights as they are now and gives the same array each time: copy what you keep, and take one per thread.
         """
         check_is_fitted(self)
-        return backends.choose(self.backend).module.row_predictor(*self._for_inputs_as_they_are())
+        return backends.choose(self.backend).module.row_predictor(*self._with_scale_in_weights())
 
-    def _for_inputs_as_they_are(self):
-        """(network, parameters) with ``scale`` in the weights."""
+    def _with_scale_in_weights(self):
+        """(network, parameters) for inputs and outputs in the units of the user."""
         parameters = self._current_parameters()
-        if self._scaling is not None:
-            parameters = folded(self._network, parameters, self._scaling)
+        if self._scaling is not None or self._target_scaling is not None:
+            parameters = folded(self._network, parameters, self._scaling, self._target_scaling)
         return self._network, parameters
 
     def _forward(self, X):

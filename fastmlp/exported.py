@@ -86,7 +86,7 @@ def network_and_parameters(model):
     """
     if isinstance(model, FlatParameters):
         check_is_fitted(model)
-        return model._for_inputs_as_they_are()
+        return model._with_scale_in_weights()
     if isinstance(model, LayeredNetwork):
         return model.network, model.parameters
     raise TypeError(f"this takes fastmlp's MLP, MLPClassifier and MLPRegressor, not {type(model).__name__}.")
@@ -127,13 +127,8 @@ def _of_table(table):
     found = exported(table.model)
     inputs = table.encoder.outputs
     scaling = np.array([[mean, deviation] for _, mean, deviation in inputs]).T
-    parameters = folded(found.network, found.parameters, scaling, np.float64)
-    if table.classes is None:
-        weights, biases = layer_views(found.network, parameters)
-        weights[-1] *= table.deviation
-        biases[-1] *= table.deviation
-        biases[-1] += table.mean
-    parameters = parameters.astype(found.parameters.dtype)
+    targets = None if table.classes is not None else (np.array([table.mean]), np.array([table.deviation]))
+    parameters = folded(found.network, found.parameters, scaling, targets)
     kind = "numbers" if table.classes is None else "multiclass"
     return found._replace(parameters=parameters, kind=kind, classes=table.classes, inputs=inputs)
 

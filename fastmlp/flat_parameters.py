@@ -17,7 +17,8 @@ from .training_state import TrainingState
 FITTED = (
     "feature_names_in_", "classes_", "n_iter_", "t_", "loss_", "loss_curve_", "best_loss_", "validation_scores_",
     "best_validation_score_", "backend_", "backend_reason_", "_no_improvement_count", "_best_parameters", "_label_type",
-    "_sparse_labels", "_noise", "_targets", "evals_result_", "_scaling", "_initial_rate",
+    "_sparse_labels", "_noise", "_targets", "evals_result_", "_scaling", "_target_scaling",
+    "_initial_rate",
 )  # fmt: skip
 
 
@@ -125,4 +126,6 @@ class FlatParameters(Savable):
             model._check_outputs()
             model._noise = model._noise and check_saved_noise(Noise(*model._noise), sizes)
             model._scaling = model._scaling and check_saved_scaling(model._scaling, sizes[0])
+            targets = model._target_scaling
+            model._target_scaling = targets and check_saved_scaling(targets, sizes[-1])
         return model

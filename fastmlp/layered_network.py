@@ -11,7 +11,16 @@ from fastmlp.kernels.network import Network, Penalty, Skip, layer_views, loss_ro
 from fastmlp.kernels.rules import Activation
 
 from . import backends
-from .checks import check_dtype, check_integer, check_layer, check_network, check_real, check_targets, check_weights
+from .checks import (
+    check_dtype,
+    check_integer,
+    check_layer,
+    check_network,
+    check_real,
+    check_sum_of_weights,
+    check_targets,
+    check_weights,
+)
 from .choices import check_activation, check_loss, check_optimizer, name_of
 from .class_weights import weigh_classes
 from .device_rows import check_device_rows, is_on_gpu, to_host
@@ -296,4 +305,5 @@ class LayeredNetwork:
             hits = y if link == "softmax" else y > 0.5
             sample_weight = weigh_classes(class_weight, classes, hits, one_label, sample_weight, in_parts)
             sample_weight = sample_weight.astype(self.dtype)
+            check_sum_of_weights(sample_weight, in_parts)
         return X, y, sample_weight

@@ -14,6 +14,7 @@ from .fit_log import FitLog, Validation
 from .inspection import Monitor
 from .interruption import Interruption
 from .layered_network import choose_for
+from .scaling import warn_of_far_targets
 from .streams import Stream, StreamedEpochs, check_n_rows
 from .threads import ThreadLimit
 from .trained_network import TrainedNetwork
@@ -139,6 +140,7 @@ class MLP(TrainedNetwork):
         validation = self._validation(validation_data, metric, patience, X.shape[1])
         if self._state is None:
             self.build(X.shape[1])
+            self._warn_of_targets(y)
         if self.optimizer != "lbfgs" and self._comes_to_host(batch_size, epochs * X.shape[0], validation):
             X = to_host(X)
         by_lbfgs = self.optimizer == "lbfgs"
@@ -202,10 +204,11 @@ class MLP(TrainedNetwork):
         def check(X, y, sample_weight):
             return self._rows(X, y, sample_weight, class_weight, in_parts=True)
 
-        X, _, sample_weight = check(*stream.first())
+        X, y, sample_weight = check(*stream.first())
         validation = self._validation(validation_data, metric, patience, X.shape[1])
         if self._state is None:
             self.build(X.shape[1])
+            self._warn_of_targets(y)
         self._comes_to_host(batch_size, epochs * (n_rows or X.shape[0]), validation)
         total = None if n_rows is None else epochs * n_rows
         log = FitLog(self, callbacks, validation, patience, progress=progress, total=total, unit=" rows")
@@ -229,6 +232,10 @@ class MLP(TrainedNetwork):
                     raise ValueError(f"{name} needs validation_data, which it goes by.")
             return None
         return Validation(self, data, metric, n_inputs)
+
+    def _warn_of_targets(self, y):
+        if self.optimizer != "lbfgs" and self.layers[-1].activation == "identity":
+            warn_of_far_targets(y, "Scale y to mean 0 and standard deviation 1.")
 
     def _comes_to_host(self, batch_size, n_rows, validation):
         """Let backend 'auto' choose. Returns whether it has left the GPU aside, and rows that are there with it."""

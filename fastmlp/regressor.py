@@ -15,6 +15,7 @@ from .base_estimator import BaseMLP
 from .checks import check_integer, check_numeric
 from .choices import check_loss
 from .evaluation import evaluation_of
+from .scaling import warn_of_far_targets
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -101,10 +102,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     n_layers, width : int or None, default=None
         Numbers that searches can vary. Where one is given there are ``n_layers`` hidden layers (1 if None) of ``width``
         units (100 if None), whatever ``hidden_layer_sizes`` is.
-    scale : 'standard' or None, default=None
-        Whether each input is brought to mean 0 and deviation 1, by the rows of the first fit, for training and for
-        predictions; ``coefs_`` are for these. Exports and ``compile_predict`` have it in their weights, where digits
-        are lost if a column's mean is many thousand deviations. Not for sparse X.
+    scale : 'standard', 'inputs', 'targets' or None, default=None
+        Standardise each input and each target to mean 0 and standard deviation 1, by the samples of the first fit, in
+        training and prediction; or only one of both. Losses and the options of ``loss`` are then in scaled units,
+        predictions are in those of y and in float64. Targets of loss 'poisson' are not scaled.
+        ``coefs_`` are for scaled numbers. Exports and ``compile_predict`` have the scaling
+        in their weights, where digits are lost if a column's mean is many thousand standard deviations. Sparse X cannot
+        be centred.
 
     Attributes
     ----------
@@ -117,7 +121,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     loss_curve_ : list of float
         Training loss of each epoch.
     validation_scores_, best_validation_score_ : list of float and float, or None
-        R^2 on the rows held out, with early stopping; or what is watched of ``eval_set``.
+        R^2 on the rows held out, with early stopping (minus their loss, with a ``loss`` other than 'squared_error' and
+        'poisson'); or what is watched of ``eval_set``.
     evals_result_ : dict
         Scores of ``eval_set``, if ``fit`` was given one: {name: {metric: list of float}}.
     n_iter_ : int
@@ -148,6 +153,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     _parameter_constraints: dict = {
         **BaseMLP._parameter_constraints,
         "loss": [StrOptions({name for name, row in LOSSES.items() if row.link in (None, "exp")}), tuple],
+        "scale": [StrOptions({"standard", "inputs", "targets"}), None],
     }
 
     def __init__(
@@ -260,7 +266,19 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         link = loss_row(loss).link
         return link in (None, "exp") and output_activation == (link or "identity")
 
+    def _scales_targets(self):
+        if self.scale == "targets" and self._loss_and_output()[1] == "exp":
+            raise ValueError(f"scale='targets' is not for loss={self.loss!r}, whose targets must stay positive.")
+        return self.scale in ("standard", "targets") and self._loss_and_output()[1] != "exp"
+
+    def _warn_of_targets(self, y):
+        if self.solver != "lbfgs" and self._loss_and_output()[1] != "exp":
+            warn_of_far_targets(y, "Pass scale='standard', or scale y to mean 0 and standard deviation 1.")
+
     def _decode(self, output):
+        if self._target_scaling is not None:
+            mean, deviation = self._target_scaling
+            output = output.astype(np.float64) * deviation + mean  # float32 has no digits for a large mean
         return output.ravel() if self.n_outputs_ == 1 else output
 
     def _score(self, X, y, sample_weight):

@@ -1,4 +1,4 @@
-"""Inputs of mean 0 and deviation 1: made before training, or put into the weights for inputs as they are."""
+"""Standardise inputs and targets before training, or fold the scaling into the weights of the first and last layer."""
 
 import warnings
 
@@ -8,77 +8,108 @@ from sklearn.preprocessing import StandardScaler
 
 from fastmlp.kernels.network import layer_views
 
-FOLDED_ERROR = 1e-3  # of a deviation, that rounding may cost without a word
+FOLDED_ERROR = 1e-3  # of a standard deviation: a larger rounding error is warned of
+FAR_TARGETS = 1000.0  # root mean square
 
 
-def scaling_of(parts):
-    """(mean, deviation) of each column over parts (X, sample_weight), in float64; a constant column has deviation 1."""
-    scaler = StandardScaler()
-    for X, sample_weight in parts:
-        _refuse_sparse(X)
-        if sample_weight is None or sample_weight.any():
-            scaler.partial_fit(X, sample_weight=sample_weight)
-    if not hasattr(scaler, "mean_"):
-        raise ValueError("scale='standard' needs rows that weigh something.")
-    return scaler.mean_.astype(np.float64), scaler.scale_.astype(np.float64)
+def scalings_of(parts, inputs, targets):
+    """Scalings of the columns of X and of y over parts (X, y, sample_weight), in float64.
+
+    ``inputs`` and ``targets`` say which are wanted; the other is None. A scaling is (mean, standard deviation); a
+    constant column has the standard deviation 1.
+    """
+    scalers = [StandardScaler() if wanted else None for wanted in (inputs, targets)]
+    for *arrays, sample_weight in parts:
+        if inputs:
+            refuse_sparse(arrays[0])
+        for scaler, array in zip(scalers, arrays):
+            if scaler is not None and (sample_weight is None or sample_weight.any()):
+                scaler.partial_fit(array, sample_weight=sample_weight)
+    if any(scaler is not None and not hasattr(scaler, "mean_") for scaler in scalers):
+        raise ValueError("scale needs samples whose weight is not zero.")
+    return [scaler and (scaler.mean_.astype(np.float64), scaler.scale_.astype(np.float64)) for scaler in scalers]
+
+
+def warn_of_far_targets(y, remedy):
+    """Warn of targets that gradient descent from small weights takes long to reach."""
+    size = float(np.sqrt(np.mean(np.square(y, dtype=np.float64))))
+    if size > FAR_TARGETS:
+        warnings.warn(
+            f"y is far from 0 (its root mean square is {size:.3g}), and gradient descent starts there: training will "
+            f"be slow or diverge. {remedy}"
+        )
 
 
 def scaled(X, scaling):
-    """Rows as the network sees them, in their dtype.
+    """Inputs or targets as the network sees them, in their dtype.
 
     Raises
     ------
     ValueError
-        For sparse rows, which would not stay so.
+        For sparse input, which centring would make dense.
     """
-    _refuse_sparse(X)
+    refuse_sparse(X)
     mean, deviation = scaling
     return np.ascontiguousarray((X - mean) / deviation, X.dtype)
 
 
-def _refuse_sparse(X):
+def refuse_sparse(X):
     if issparse(X):
         raise ValueError(
-            "scale='standard' would make sparse X dense: scale it with scikit-learn's MaxAbsScaler instead."
+            "scaling the inputs would make sparse X dense: scale it with scikit-learn's MaxAbsScaler instead."
         )
 
 
-def check_saved_scaling(scaling, n_inputs):
-    """(mean, deviation) of a file, if they are some for that many inputs; else a ValueError."""
+def check_saved_scaling(scaling, n_columns):
+    """A scaling of a file, if it is one for that many columns; else a ValueError."""
     mean, deviation = scaling
-    if not (mean.shape == deviation.shape == (n_inputs,) and mean.dtype == deviation.dtype == np.float64):
-        raise ValueError(f"a scale of shapes {mean.shape} and {deviation.shape} for {n_inputs} inputs")
+    if not (mean.shape == deviation.shape == (n_columns,) and mean.dtype == deviation.dtype == np.float64):
+        raise ValueError(f"a scale of shapes {mean.shape} and {deviation.shape} for {n_columns} columns")
     if not (np.isfinite(mean).all() and np.isfinite(deviation).all() and (deviation > 0).all()):
         raise ValueError("a scale that is not finite and positive")
     return mean, deviation
 
 
-def folded(network, parameters, scaling, dtype=None):
-    """Parameters of a network that takes inputs as they are and gives what this one gives for scaled ones.
+def folded(network, parameters, inputs=None, targets=None, dtype=None):
+    """Parameters of a network that takes inputs, and gives outputs, in the units of the user.
 
-    In ``dtype``, or that of ``parameters``; a warning says where inputs in the dtype of ``parameters`` lose digits.
+    ``inputs`` and ``targets`` are scalings or None. In ``dtype``, or that of ``parameters``; a warning says where
+    numbers in the dtype of ``parameters`` lose digits.
 
     Raises
     ------
     ValueError
-        Where inputs are added to a layer without weights.
+        Where the inputs are added to a layer without weights, or a layer's outputs so to the last one.
     """
-    mean, deviation = scaling
-    lost = np.abs(mean / deviation).max(initial=0) * np.finfo(np.float32).eps
-    if lost > FOLDED_ERROR and parameters.dtype == np.float32:
-        warnings.warn(
-            f"an input whose mean is {lost / np.finfo(np.float32).eps:,.0f} deviations loses digits in float32: "
-            "subtract a constant from that column before training."
-        )
     exact = parameters.astype(np.float64)
-    for layer, (W, b) in enumerate(zip(*layer_views(network, exact))):
-        skip = network.skips[layer] if network.skips else None
-        from_inputs = [W[: network.sizes[0]]] if layer == 0 else []
-        if skip is not None and skip.source == 0:
-            if not skip.weighted:
-                raise ValueError("inputs that are added to a layer without weights cannot be scaled by weights.")
-            from_inputs.append(W[network.sizes[layer] :])
-        for part in from_inputs:
-            part /= deviation[:, None]
-            b -= mean @ part
+    layers = list(zip(*layer_views(network, exact), network.skips or (None,) * len(network.activations)))
+    if inputs is not None:
+        _warn_of_lost_digits("an input", *inputs, parameters.dtype)
+        mean, deviation = inputs
+        for number, (W, b, skip) in enumerate(layers):
+            from_inputs = [W[: network.sizes[0]]] if number == 0 else []
+            if skip is not None and skip.source == 0:
+                if not skip.weighted:
+                    raise ValueError("inputs that are added to a layer without weights cannot be scaled by weights.")
+                from_inputs.append(W[network.sizes[number] :])
+            for part in from_inputs:
+                part /= deviation[:, None]
+                b -= mean @ part
+    if targets is not None:
+        _warn_of_lost_digits("a target", *targets, parameters.dtype)
+        (mean, deviation), (W, b, skip) = targets, layers[-1]
+        if skip is not None and not skip.weighted:
+            raise ValueError("outputs of a layer that are added to the last one cannot be scaled by weights.")
+        W *= deviation
+        b *= deviation
+        b += mean
     return exact.astype(dtype or parameters.dtype)
+
+
+def _warn_of_lost_digits(what, mean, deviation, dtype):
+    far = np.abs(mean / deviation).max(initial=0)
+    if far * np.finfo(np.float32).eps > FOLDED_ERROR and dtype == np.float32:
+        warnings.warn(
+            f"{what} whose mean is {far:,.0f} standard deviations loses digits in float32: subtract a constant from "
+            "that column before training."
+        )

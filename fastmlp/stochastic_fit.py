@@ -185,8 +185,6 @@ class StochasticFit:
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
             )
         X, y = (train[0] if issparse(X) else np.ascontiguousarray(train[0])), np.ascontiguousarray(train[1])
-        if not self._watches_loss():
-            validation[1] = self._decode(validation[1])
         return X, y, train[2], validation
 
     def _begin_watching(self, evaluation):

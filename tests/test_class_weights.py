@@ -7,7 +7,7 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.class_weight import compute_sample_weight
 
-from fastmlp import MLPClassifier, MLPRegressor, load
+from fastmlp import MLP, MLPClassifier, MLPEnsembleClassifier, MLPRegressor, load
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 X, numbers = load_iris(return_X_y=True)
@@ -142,3 +142,34 @@ def test_a_search_varies_them():
     search = GridSearchCV(model(), {"n_layers": [1, 2], "width": [3, 6]}, cv=2, n_jobs=2).fit(X, texts)
     assert search.best_estimator_._network.sizes[1] in (3, 6)
     assert len(search.cv_results_["params"]) == 4
+
+
+TOO_SMALL = {"denormal": 1e-320, "of float32": 1e-42}
+
+
+@pytest.mark.parametrize("size", TOO_SMALL.values(), ids=TOO_SMALL)
+def test_weights_too_small_to_divide_by_are_refused(size, backend):
+    """The compiled backends count denormal numbers as 0, and a sum of 0 is divided by."""
+    data, labels = X.astype(np.float32 if size == 1e-42 else np.float64), numbers
+    weight, classes = np.full(len(X), size), {0: size, 1: size, 2: size}
+    blocks = [(data, labels, weight)]
+    classifier = MLPClassifier(max_iter=2, backend=backend)
+    own = MLP([(3, "softmax")], "categorical_cross_entropy", backend=backend, dtype=data.dtype)
+    for learn in (
+        lambda: classifier.fit(data, labels, weight),
+        lambda: classifier.partial_fit(data, labels, weight, classes=[0, 1, 2]),
+        lambda: classifier.fit_stream(blocks, [0, 1, 2]),
+        lambda: MLPClassifier(class_weight=classes, max_iter=2, backend=backend).fit(data, labels),
+        lambda: MLPClassifier(solver="lbfgs", backend=backend).fit(data, labels, weight),
+        lambda: MLPRegressor(max_iter=2, backend=backend).fit(data, labels, weight),
+        lambda: MLPEnsembleClassifier(classifier, n_members=2).fit(data, labels, weight),
+        lambda: own.fit(data, labels, sample_weight=weight, epochs=1),
+        lambda: own.fit(data, labels, class_weight=classes, epochs=1),
+        lambda: own.fit_stream(blocks),
+        lambda: own.build(4).evaluate(data, labels, sample_weight=weight),
+    ):
+        with pytest.raises(ValueError, match=r"none is a normal number in float(32|64) .*Multiply them by a constant"):
+            learn()
+    assert not hasattr(classifier, "coefs_")
+    large = classifier.set_params(random_state=0).fit(data, labels, weight * 0 + 1e-30)  # which is a normal number
+    assert np.isfinite(large.loss_)

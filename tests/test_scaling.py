@@ -7,11 +7,21 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_wine
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from fastmlp import MLPClassifier, MLPRegressor, input_gradient, load, to_numpy_source, to_sklearn
+from fastmlp import (
+    MLP,
+    MLPClassifier,
+    MLPEnsembleRegressor,
+    MLPRegressor,
+    input_gradient,
+    load,
+    to_numpy_source,
+    to_sklearn,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 X, y = load_wine(return_X_y=True)
@@ -22,7 +32,7 @@ OPTIONS = {"hidden_layer_sizes": (8,), "activation": "tanh", "max_iter": 20, "ra
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
 def test_it_is_a_standard_scaler(kind, solver):
-    found = kind(scale="standard", solver=solver, **OPTIONS).fit(X, y)
+    found = kind(scale="standard" if kind is MLPClassifier else "inputs", solver=solver, **OPTIONS).fit(X, y)
     wanted = make_pipeline(StandardScaler(), kind(solver=solver, **OPTIONS)).fit(X, y)
     assert_allclose(found.coefs_[0], wanted[-1].coefs_[0], rtol=1e-6, atol=1e-9)
     assert_allclose(found.predict(X), wanted.predict(X), rtol=1e-6)
@@ -30,9 +40,66 @@ def test_it_is_a_standard_scaler(kind, solver):
     assert found.score(X, y) > kind(solver=solver, **OPTIONS).fit(X, y).score(X, y)
 
 
+PRICES = 200_000 + 30_000 * StandardScaler().fit_transform(X[:, :2])
+LONGER = OPTIONS | {"max_iter": 300, "learning_rate_init": 0.01}
+
+
+@pytest.mark.parametrize("target", [PRICES[:, 0], PRICES], ids=["one", "two"])
+@pytest.mark.parametrize("scale", ["standard", "targets"])
+def test_targets_are_scaled_like_those_of_a_transformed_target_regressor(scale, target, backend):
+    inputs = StandardScaler() if scale == "standard" else FunctionTransformer()
+    pipeline = make_pipeline(inputs, MLPRegressor(backend=backend, **OPTIONS))
+    wanted = TransformedTargetRegressor(pipeline, transformer=StandardScaler()).fit(X, target)
+    found = MLPRegressor(scale=scale, backend=backend, **OPTIONS).fit(X, target)
+    assert_allclose(found.predict(X), wanted.predict(X), rtol=1e-9)
+    assert found.loss_ == pytest.approx(wanted.regressor_[-1].loss_, rel=1e-9)
+
+
+def test_targets_far_from_zero_are_learned(tmp_path):
+    """As prices are: without ``scale`` R^2 is below -10."""
+    price = PRICES[:, 0]
+    with pytest.warns(UserWarning, match=r"y is far from 0 .*Pass scale='standard'"):
+        plain = MLPRegressor(**LONGER).fit(X, price)
+    assert plain.score(X, price) < -10
+    with pytest.warns(UserWarning, match=r"y is far from 0 .*Scale y to mean 0"):
+        MLP([(1, "identity")]).fit(X, price, epochs=1)
+    blocks = [(X[start::3], price[start::3]) for start in range(3)]
+    held_out = {"early_stopping": True, "n_iter_no_change": 50}
+    for name, model in {
+        "fit": MLPRegressor(scale="standard", **LONGER).fit(X, price),
+        "held out": MLPRegressor(scale="standard", **LONGER | held_out).fit(X, price),
+        "stream": MLPRegressor(scale="standard", **LONGER).fit_stream(blocks),
+        "float32": MLPRegressor(scale="standard", **LONGER).fit(X.astype("f4"), price),
+        "ensemble": MLPEnsembleRegressor(MLPRegressor(scale="standard", **LONGER), n_members=2).fit(X, price),
+    }.items():
+        assert model.score(X, price) > 0.9, name
+    model.save(tmp_path / "m")
+    assert_array_equal(load(tmp_path / "m").predict(X), model.predict(X))
+    seconds = 1.7e9 + price / 1000  # float32 has no digits for these
+    late = MLPRegressor(scale="standard", **LONGER).fit(X.astype("f4"), seconds)
+    assert late.score(X.astype("f4"), seconds) > 0.9
+
+
+def test_which_targets_are_scaled():
+    counts = np.abs(y - 1)
+    model = MLPRegressor("poisson", scale="standard", **OPTIONS).fit(X, counts)
+    assert model._target_scaling is None
+    with pytest.raises(ValueError, match="scale='targets' is not for loss='poisson'"):
+        MLPRegressor("poisson", scale="targets", **OPTIONS).fit(X, counts)
+    with pytest.raises(ValueError, match="'scale' parameter of MLPClassifier"):
+        MLPClassifier(scale="targets").fit(X, y)
+    MLPRegressor(scale="targets", **OPTIONS).fit(csr_matrix(X), y)
+    mean, spread = MLPRegressor(scale="standard", dropout=0.1, **OPTIONS).fit(X, PRICES[:, 0]).predict(X, mc_samples=9)
+    assert 50_000 < mean.min() < mean.max() < 400_000
+    assert (spread > 10).all()
+    added = {"hidden_layer_sizes": (1, 8), "skip": 2, "skip_weights": False}
+    with pytest.raises(ValueError, match="added to the last one cannot be scaled"):
+        to_numpy_source(MLPRegressor(scale="targets", **OPTIONS | added).fit(X[:, :1], PRICES[:, 0]))
+
+
 def test_what_leaves_takes_inputs_as_they_are(tmp_path):
     for skip in (0, 2):
-        model = MLPRegressor(scale="standard", skip=skip, **OPTIONS).fit(X, y)
+        model = MLPRegressor(scale="standard", skip=skip, **OPTIONS).fit(X, 50 + 20 * y)
         predict = model.compile_predict()
         assert_allclose([predict(row)[0] for row in X], model.predict(X), rtol=1e-9)
         to_numpy_source(model, tmp_path / "m.py")
