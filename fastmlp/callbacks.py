@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 
 from .checks import check_integer
-from .saving import check_destination
+from .whole_files import check_destination
 
 
 class Callback:

@@ -10,7 +10,7 @@ import click
 
 from fastmlp.kernels.device_errors import DeviceError
 
-from .saving import check_destination
+from .whole_files import check_destination
 
 INTERRUPTED = 130  # the exit status of a command that Ctrl-C ended
 

@@ -9,7 +9,7 @@ from fastmlp.kernels.network import layer_views
 
 from . import __version__
 from .exported import exported
-from .saving import write_whole
+from .whole_files import write_whole
 
 # Of a name in ACTIVATIONS: an expression of z, a float, and of ``slope`` where one was learned.
 ACTIVATIONS = {

@@ -6,7 +6,7 @@ import numpy as np
 
 from . import __version__
 from .exported import exported
-from .saving import write_whole
+from .whole_files import write_whole
 
 # Of a name in ACTIVATIONS: an expression of z, and of ``slope`` where one was learned.
 ACTIVATIONS = {

@@ -4,7 +4,7 @@ import numpy as np
 
 from . import __version__
 from .exported import exported
-from .saving import write_whole
+from .whole_files import write_whole
 
 OPSET, IR_VERSION = 18, 9
 INT64, STRING = 7, 8  # onnx.TensorProto's numbers of types

@@ -11,7 +11,7 @@ from .checks import check_integer, check_network, check_real
 from .choices import check_loss
 from .saving import Savable
 from .scaling import check_saved_scaling
-from .training_state import TrainingState
+from .training_state import TrainingState, check_finite
 
 # What fit leaves behind, beside the network and its training state.
 FITTED = (
@@ -37,6 +37,7 @@ def check_saved_network(network, parameters):
     check_loss((network.loss, network.loss_options))
     if parameters.shape != (network.n_parameters,) or parameters.dtype not in (np.float32, np.float64):
         raise ValueError(f"parameters are {parameters.dtype} of shape {parameters.shape}")
+    check_finite(parameters)
     return network
 
 
@@ -102,7 +103,7 @@ class FlatParameters(Savable):
             saved |= {
                 "fitted": {name: getattr(self, name) for name in FITTED if hasattr(self, name)},
                 "network": tuple(self._network),
-                "parameters": self._current_parameters(),
+                "parameters": check_finite(self._current_parameters()),
                 "training": None if self._training is None else self._training.to_dict(),
             }
         return saved

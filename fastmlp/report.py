@@ -15,7 +15,7 @@ from .base_estimator import BaseMLP
 from .choices import name_of
 from .inspection import layer_norms
 from .model import MLP
-from .saving import check_destination, write_whole
+from .whole_files import check_destination, write_whole
 
 MOST_CLASSES = 30  # of a matrix that can be read; of more the largest confusions are listed
 CONFUSIONS = 20

@@ -4,17 +4,15 @@ Values are None, booleans, numbers, strings, lists, tuples, dicts, NumPy arrays 
 numpy.random.RandomState; anything else is refused when writing. Arrays of numbers become tensors.
 """
 
-import errno
 import json
-import os
-from contextlib import suppress
+import zlib
 from importlib import import_module
-from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
+
+from .whole_files import write_whole
 
 VERSION = 1
 KINDS = {
@@ -38,12 +36,28 @@ def save(model, path):
     ------
     TypeError
         For a subclass, or a parameter that a file cannot hold; pickle can.
+    ValueError
+        If weights are NaN or infinite: ``load`` refuses such a file.
     OSError
         If the file cannot be written, or ``path`` is a folder, a device or a pipe.
     """
     tensors = {}
     header = {"version": VERSION, "kind": kind_of(model), "state": encode(model.saved_state(), tensors)}
-    write_whole(path, to_bytes(tensors, metadata={"fastmlp": json.dumps(header)}))
+    text = json.dumps(header)
+    write_whole(path, to_bytes(tensors, metadata={"fastmlp": text, "crc32": checksum(text, tensors)}))
+
+
+def checksum(header, tensors):
+    """CRC-32 of the header and of the tensors, their names, dtypes and shapes.
+
+    It is to find damage, not forgery. SHA-256 would nearly double the time that loading takes, BLAKE2 more than that.
+    """
+    crc = zlib.crc32(header.encode())
+    for name, tensor in sorted(tensors.items()):
+        little_endian = np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<"))  # as in the file
+        crc = zlib.crc32(f"{name} {tensor.dtype.name} {tensor.shape}".encode(), crc)
+        crc = zlib.crc32(little_endian.reshape(-1).view(np.uint8), crc)
+    return f"{crc:08x}"
 
 
 def kind_of(model):
@@ -52,34 +66,6 @@ def kind_of(model):
     if type(model).__module__ != f"{__package__}.{KINDS.get(kind)}":
         raise TypeError(f"model files hold {', '.join(KINDS)}, not a subclass like {kind}. pickle or joblib can.")
     return kind
-
-
-def write_whole(path, content):
-    """Write bytes to a file; the old one of that name stays until the new one is complete."""
-    path = check_destination(path)
-    beside = path.parent / f".fastmlp-{uuid4().hex}"
-    try:
-        with open(beside, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            os.chmod(beside, path.stat().st_mode)
-        os.replace(beside, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(beside)
-        raise
-
-
-def check_destination(path):
-    """Where a file of that name would go, links followed; OSError if nothing can be written there."""
-    path = Path(os.path.realpath(path))
-    if not path.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "the folder does not exist", str(path.parent))
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "a folder, device or pipe is there, not a file", str(path))
-    return path
 
 
 def load(path, kind=None):
@@ -94,7 +80,8 @@ def load(path, kind=None):
     Raises
     ------
     ModelFileError
-        If the file is foreign, cut off, damaged, of another kind, or written by a newer version.
+        If the file is foreign, cut off, damaged, of another kind, or written by a newer version, or if its weights are
+        NaN or infinite.
     OSError
         If it cannot be read at all.
     """
@@ -108,6 +95,9 @@ def load(path, kind=None):
         raise ModelFileError(f"{path} is no model file of fastmlp, or it is cut off: {error}") from error
     if "fastmlp" not in metadata:
         raise ModelFileError(f"{path} is a safetensors file, but not one that fastmlp wrote.")
+    expected = metadata.get("crc32")  # files of early versions have none
+    if expected is not None and expected != checksum(metadata["fastmlp"], tensors):
+        raise ModelFileError(f"{path} is damaged: its content does not match its checksum. Use another copy.")
     try:
         header = json.loads(metadata["fastmlp"])
         version, found = header["version"], header["kind"]

@@ -43,7 +43,8 @@ class TrainingState:
         return cls(parameters, new_slots(optimizer.name, parameters.size, parameters.dtype), optimizer, seed=seed)
 
     def to_dict(self):
-        """For a model file."""
+        """For a model file; ValueError where the parameters are not finite."""
+        check_finite(self.parameters)
         return vars(self)
 
     @classmethod
@@ -61,6 +62,7 @@ class TrainingState:
         ):
             if found.shape != shape or found.dtype != dtype:
                 raise ValueError(f"{name} are {found.dtype} of shape {found.shape}, not {dtype} of shape {shape}")
+        check_finite(state.parameters)
         n_rows = 0
         if state.order is not None:
             n_rows = len(state.order)
@@ -102,6 +104,17 @@ class TrainingState:
     def drop_epoch_in_progress(self):
         self.order = self.epoch_start = None
         self.position, self.loss_sum, self.penalty_sum = 0, 0.0, 0.0
+
+
+def check_finite(parameters):
+    """Refuse weights that no model file may hold."""
+    n_bad = parameters.size - np.count_nonzero(np.isfinite(parameters))
+    if n_bad:
+        raise ValueError(
+            f"{n_bad} of {parameters.size} parameters are NaN or infinite: a model file must hold finite ones only. "
+            "pickle or joblib can keep the model as it is."
+        )
+    return parameters
 
 
 def check_layer_rates(optimizer, layers):

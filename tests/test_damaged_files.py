@@ -5,13 +5,15 @@ import os
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save_file
 from sklearn.datasets import load_iris
 
 import fastmlp
-from fastmlp import MLP, MLPClassifier, saving
-from fastmlp.saving import ModelFileError
+from fastmlp import MLP, MLPClassifier, MLPEnsembleRegressor, MLPRegressor, saving
+from fastmlp.saving import ModelFileError, encode
+from fastmlp.table_model import TableModel
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -239,3 +241,83 @@ def test_a_header_nested_without_end_is_refused(saved):
 def test_another_kind_is_refused(saved):
     with pytest.raises(ModelFileError, match="holds a MLP, not a MLPClassifier"):
         MLPClassifier.load(saved)
+
+
+def content(model):
+    """All that a file of the model holds, to compare."""
+    tensors = {}
+    state = encode(model.saved_state(), tensors)
+    return json.dumps(state), {name: (tensor.dtype.str, tensor.tobytes()) for name, tensor in tensors.items()}
+
+
+@pytest.mark.parametrize("kind", ["saved", "saved_estimator"])
+def test_no_changed_byte_loads_as_another_model(kind, request):
+    path = request.getfixturevalue(kind)
+    whole, expected = path.read_bytes(), content(fastmlp.load(path))
+    random_state = np.random.RandomState(0)
+    refused = 0
+    for position in random_state.permutation(len(whole))[:300]:
+        damaged = bytearray(whole)
+        damaged[position] ^= random_state.randint(1, 256)
+        path.write_bytes(damaged)
+        try:
+            found = fastmlp.load(path)
+        except ModelFileError:
+            refused += 1
+        else:
+            assert content(found) == expected
+    assert refused > 290
+
+
+def test_a_damaged_weight_is_told_as_such(saved):
+    damaged = bytearray(saved.read_bytes())
+    damaged[-1] ^= 1
+    saved.write_bytes(damaged)
+    with pytest.raises(ModelFileError, match="is damaged: its content does not match its checksum"):
+        fastmlp.load(saved)
+
+
+def test_a_file_without_a_checksum_loads(saved):
+    expected = content(fastmlp.load(saved))
+    rewrite(saved, lambda header, tensors: None)
+    with saving.safe_open(saved, framework="numpy") as file:
+        assert file.metadata().keys() == {"fastmlp"}
+    assert content(fastmlp.load(saved)) == expected
+
+
+def test_the_checksum_is_that_of_the_file(tmp_path):
+    """Whatever order of bytes an array in memory has."""
+    estimator = MLPRegressor(hidden_layer_sizes=np.array([3], ">i8"), max_iter=1).fit(X, y)
+    estimator.save(tmp_path / "e")
+    np.testing.assert_array_equal(fastmlp.load(tmp_path / "e").hidden_layer_sizes, [3])
+
+
+def fitted_models():
+    table = TableModel.create(pd.DataFrame(X).rename(columns=str), "0", random_state=0)
+    table.model.build(3)
+    yield table, table.model.parameters
+    network = MLP([(3, "softmax")], "categorical_cross_entropy").build(4)
+    yield network, network.parameters
+    for solver in ("adam", "lbfgs"):
+        estimator = MLPRegressor(hidden_layer_sizes=(3,), solver=solver, max_iter=1).fit(X, y)
+        yield estimator, estimator.coefs_[1]
+    ensemble = MLPEnsembleRegressor(MLPRegressor(hidden_layer_sizes=(3,), max_iter=1), n_members=2).fit(X, y)
+    yield ensemble, ensemble.members_[1].intercepts_[0]
+
+
+@pytest.mark.parametrize("number", [np.nan, -np.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path, monkeypatch, number):
+    for model, weights in fitted_models():
+        path = tmp_path / "model"
+        model.save(path)
+        whole = path.read_bytes()
+        weights.ravel()[1] = number
+        with pytest.raises(ValueError, match=r"1 of \d+ parameters are NaN or infinite"):
+            model.save(path)
+        assert path.read_bytes() == whole
+        with monkeypatch.context() as patch:  # as a file of an earlier version
+            for module in ("training_state", "flat_parameters"):
+                patch.setattr(f"fastmlp.{module}.check_finite", lambda parameters: parameters)
+            model.save(path)
+        with pytest.raises(ModelFileError, match="parameters are NaN or infinite"):
+            fastmlp.load(path)

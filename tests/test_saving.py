@@ -11,7 +11,7 @@ import pytest
 from sklearn.datasets import load_iris
 
 import fastmlp
-from fastmlp import MLP, MLPClassifier, MLPRegressor, backends, saving
+from fastmlp import MLP, MLPClassifier, MLPRegressor, backends
 from fastmlp.kernels.rules import OPTIMIZERS
 from fastmlp.table_model import TableModel
 
@@ -171,7 +171,7 @@ def test_a_save_that_fails_leaves_the_old_file(saved, monkeypatch):
     def disk_full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saving.os, "fsync", disk_full)
+    monkeypatch.setattr(os, "fsync", disk_full)
     with pytest.raises(OSError, match="No space left"):
         model().fit(X, y, epochs=1).save(saved)
     assert saved.read_bytes() == before
