@@ -1,31 +1,27 @@
 """When to stop by the validation loss, and which weights to keep."""
 
 import math
+from typing import NamedTuple
+
+import numpy as np
 
 
-class EarlyStopping:
-    """Keeps a copy of the best ``parameters``, which are changed in place; ``patience`` None does nothing."""
+class EarlyStopping(NamedTuple):
+    """How a fit with ``patience`` stands. A training state holds it from the first epoch until the fit has ended.
 
-    def __init__(self, parameters, patience):
-        self._parameters, self._patience = parameters, patience
-        self._best, self._best_loss, self._stalled = None, math.inf, 0
-        self._best_epoch = None
+    ``watched`` and ``n_rows`` are the name of the score and the number of validation rows: what a later fit must have
+    in common to go on from here. A score is better if it is lower.
+    """
 
-    def note(self, epoch, loss):
-        """Hear of the validation loss, or another number that should be low, after that epoch."""
-        if self._patience is None:
-            return
-        self._stalled += 1
-        if loss < self._best_loss:
-            self._best, self._best_loss, self._stalled = self._parameters.copy(), loss, 0
-            self._best_epoch = epoch
+    watched: str
+    n_rows: int
+    best_score: float = math.inf
+    best_parameters: np.ndarray | None = None
+    best_epoch: int | None = None
+    stalled: int = 0
 
-    @property
-    def is_over(self):
-        return self._patience is not None and self._stalled >= self._patience
-
-    def restore_best(self):
-        """Put the best weights back, if there are any. Returns their epoch, or None."""
-        if self._best is not None:
-            self._parameters[...] = self._best
-        return self._best_epoch
+    def after(self, epoch, score, parameters):
+        """The state after that epoch; ``parameters`` are copied where they are the best so far."""
+        if score < self.best_score:
+            return self._replace(best_score=score, best_parameters=parameters.copy(), best_epoch=epoch, stalled=0)
+        return self._replace(stalled=self.stalled + 1)

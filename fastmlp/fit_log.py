@@ -38,6 +38,7 @@ class Validation:
             raise ValueError(f"metric must be {known!r} for this loss, or a function (y, outputs), got {metric!r}.")
         if getattr(metric, "__name__", "") == "loss":
             raise ValueError("a metric called 'loss' would be taken for the loss: give it another name.")
+        self.n_rows = self._X.shape[0]
         self.names = ["validation_loss"]
         if metric is not None:
             self.names.append(f"validation_{getattr(metric, '__name__', 'metric') if callable(metric) else metric}")
@@ -69,28 +70,51 @@ class FitLog:
 
     def __init__(self, model, callbacks, validation=None, patience=None, monitor=None, *, progress, total, unit):
         self._model, self._validation, self._monitor, self.callbacks = model, validation, monitor, callbacks
-        self.stopping = EarlyStopping(model.parameters, patience)
+        self._patience = patience
         self._told = ["loss", *(() if validation is None else validation.names)]
         self._progress, self.bar = progress, tqdm(total=total, unit=unit, unit_scale=True, disable=not progress)
 
+    def begin(self):
+        """Go on with the early stopping of a fit that has not ended, where it watched the same; else begin anew."""
+        state = self._model._state
+        if self._patience is None:
+            state.stopping = None
+            return
+        new = EarlyStopping(self._validation.names[-1], self._validation.n_rows)
+        unfinished = state.stopping
+        if unfinished is None or (unfinished.watched, unfinished.n_rows) != (new.watched, new.n_rows):
+            state.stopping = new
+
+    def end(self):
+        """Put back the weights that early stopping found the best. Returns their epoch, or None."""
+        state = self._model._state
+        stopping, state.stopping = state.stopping, None
+        if stopping is None or stopping.best_parameters is None:
+            return None
+        state.parameters[...] = stopping.best_parameters
+        return stopping.best_epoch
+
     def note(self, loss):
         """Hear of an epoch that has just ended, and of its loss."""
-        history = self._model.history
+        model = self._model
+        note(model.history, "loss", loss)
         scores = [] if self._validation is None else self._validation.scores()
         values = [loss, *scores]
-        for name, value in zip(self._told, values):
-            note(history, name, value)
-        if scores:
-            self.stopping.note(self._model.epoch, self._validation.watched(scores))
+        for name, value in zip(self._told[1:], scores):
+            note(model.history, name, value)
+        if self._patience is not None:
+            state = model._state
+            state.stopping = state.stopping.after(state.epoch, self._validation.watched(scores), state.parameters)
         if self._monitor is not None:
             self._monitor.note()
         if self.callbacks:
             self.callbacks.after_epoch(dict(zip(self._told, values)))
         if self._progress:
-            last = {name: f"{curve[-1]:.4g}" for name, curve in curves(history).items()}
+            last = {name: f"{curve[-1]:.4g}" for name, curve in curves(model.history).items()}
             self.bar.set_postfix(last, refresh=False)
 
     @property
     def is_over(self):
         """Whether early stopping or a callback ends the fit."""
-        return self.stopping.is_over or self.callbacks.stop
+        stalled = self._patience is not None and self._model._state.stopping.stalled >= self._patience
+        return stalled or self.callbacks.stop

@@ -53,7 +53,9 @@ class Monitor:
 
     def __init__(self, model, X, y, sample_weight):
         self._model, self._data = model, (X, y, sample_weight)
-        self._before = model.parameters.copy()
+        state = model._state
+        goes_on = state.order is not None and len(state.order) == X.shape[0] and model.optimizer != "lbfgs"
+        self._before = (state.epoch_start if goes_on else state.parameters).copy()
 
     def note(self):
         model, (X, y, sample_weight) = self._model, self._data

@@ -116,7 +116,9 @@ class MLP(TrainedNetwork):
             function of their y, as it was given, and the network's outputs.
         patience : int or None, default=None
             Stop after that many epochs in a row without a better score by ``metric``, or validation loss where there is
-            none, and restore the weights of the best epoch of this fit.
+            none, and restore the weights of the best epoch of this fit. A fit that Ctrl-C, an error or the end of the
+            process has cut short goes on here, also from the file of a ``Checkpoint``, where metric and number of
+            validation samples are the same: the best weights and the count of epochs are those of both calls.
         monitor : bool, default=False
             Whether to note, after each epoch and for each layer, the norm of the gradient over all rows
             ('gradient_norm' in ``history``), the norm of the epoch's change of weights ('update_norm'), and of hidden
@@ -265,14 +267,15 @@ class MLP(TrainedNetwork):
     @staticmethod
     def _run_epochs(run, epochs, log):
         for _ in range(epochs):
-            log.callbacks.before_epoch()
-            log.note(run.run())
             if log.is_over:
                 break
+            log.callbacks.before_epoch()
+            log.note(run.run())
 
     def _learn(self, learn, log):
         """``learn(interruption)``, and what has to be done however it ends."""
         self.interrupted, self.diverged, self.best_epoch = False, False, None
+        log.begin()
         limit = ThreadLimit(self.n_jobs, self._backend.module)
         with log.bar, Interruption() as interruption, limit, log.callbacks:
             try:
@@ -287,8 +290,10 @@ class MLP(TrainedNetwork):
             except Interrupted:
                 self.interrupted = True
                 warnings.warn(f"Training interrupted by user in epoch {self.epoch + 1}; the weights so far are kept.")
-            if not (self.interrupted or self.diverged):
-                self.best_epoch = log.stopping.restore_best()
+            if self.diverged:
+                self._state.stopping = None
+            elif not self.interrupted:
+                self.best_epoch = log.end()
         return self
 
     def _shuffled(self, order):
@@ -304,6 +309,8 @@ class MLP(TrainedNetwork):
 
     def _fit_lbfgs(self, X, y, sample_weight, max_iter, interruption, log):
         self._state.drop_epoch_in_progress()
+        if log.is_over:
+            return
 
         def on_iteration(loss):
             self._state.epoch += 1

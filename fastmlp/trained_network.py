@@ -114,6 +114,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
             "n_jobs": self.n_jobs,
             "random_state": self._random_state,
             "history": self.history,
+            "best_epoch": self.best_epoch,
             "n_inputs": None if self._state is None else self._network.sizes[0],
             "training": None if self._state is None else self._state.to_dict(),
         }
@@ -135,6 +136,8 @@ class TrainedNetwork(LayeredNetwork, Savable):
         model.history = {"loss": []} | {
             name: [check_history(value) for value in curve] for name, curve in saved["history"].items()
         }
+        if saved.get("best_epoch") is not None:
+            model.best_epoch = check_integer("best_epoch", saved["best_epoch"], 1)
         return model
 
     def __getstate__(self):

@@ -10,6 +10,7 @@ from fastmlp.kernels.rules import OPTIMIZERS
 
 from .checks import check_integer, check_real
 from .choices import check_schedule
+from .early_stopping import EarlyStopping
 from .schedules import Plateau
 
 
@@ -20,7 +21,8 @@ class TrainingState:
     ``parameters`` and each row of ``slots`` are flat vectors (kernels/network.py). Within an epoch ``order`` holds its
     rows, of which ``position`` are used; ``loss_sum`` and ``penalty_sum`` belong to those, and ``epoch_start`` holds
     the parameters before it. Between epochs both are None. ``seed`` is that of dropout and noise; a schedule counts its
-    epochs from ``schedule_start``.
+    epochs from ``schedule_start``. ``stopping`` is there while a fit with ``patience`` has not ended: between its
+    epochs, and after Ctrl-C or an error.
     """
 
     parameters: np.ndarray
@@ -36,6 +38,7 @@ class TrainingState:
     seed: int = 0
     schedule_start: int = 0
     plateau: Plateau = field(default_factory=Plateau)
+    stopping: EarlyStopping | None = None
 
     @classmethod
     def start(cls, parameters, optimizer, seed=0):
@@ -54,7 +57,13 @@ class TrainingState:
         if optimizer.schedule is not None:
             optimizer = optimizer._replace(schedule=check_schedule(optimizer.schedule))
         rule = OPTIMIZERS[optimizer.name]
-        state = cls(**{**saved, "optimizer": optimizer, "plateau": Plateau(*saved["plateau"])})
+        stopping = saved.get("stopping")
+        read = {
+            "optimizer": optimizer,
+            "plateau": Plateau(*saved["plateau"]),
+            "stopping": stopping and EarlyStopping(*stopping),
+        }
+        state = cls(**{**saved, **read})
         n = network.n_parameters
         for name, found, shape in (
             ("parameters", state.parameters, (n,)),
@@ -68,6 +77,9 @@ class TrainingState:
             n_rows = len(state.order)
             if state.epoch_start.shape != (n,) or state.epoch_start.dtype != dtype:
                 raise ValueError(f"epoch_start is {state.epoch_start.dtype} of shape {state.epoch_start.shape}")
+        best = None if state.stopping is None else state.stopping.best_parameters
+        if best is not None and (best.shape != (n,) or best.dtype != dtype):
+            raise ValueError(f"the best parameters are {best.dtype} of shape {best.shape}")
         check_real("learning_rate", optimizer.learning_rate, 0, open_low=True)
         for name, value in zip(rule.options, optimizer.options, strict=True):
             check_real(name, value, 0, math.inf if name == "epsilon" else 1)  # scikit-learn allows a momentum of 1
