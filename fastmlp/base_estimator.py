@@ -1,7 +1,7 @@
 """What MLPClassifier and MLPRegressor share: scikit-learn's semantics around the training engine."""
 
 from abc import ABC, abstractmethod
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from numbers import Integral, Real
 
 import numpy as np
@@ -40,8 +40,26 @@ def restored_on_error(estimator, before, kind):
     try:
         yield
     except kind:
-        vars(estimator).clear()
-        vars(estimator).update(before)
+        restore(estimator, before)
+        raise
+
+
+def restore(estimator, before):
+    vars(estimator).clear()
+    vars(estimator).update(before)
+
+
+@contextmanager
+def kept_on_error(estimator, before, first_pass, *user_code):
+    """An error of the user's code after an epoch leaves the weights so far, and so does any where they were not drawn
+    anew. After others the old weights are still whole, with the attributes of ``before``: no memory, no stdout."""
+    try:
+        yield
+    except Exception:
+        if first_pass and not (estimator.n_iter_ and any(code.failed for code in user_code)):
+            restore(estimator, before)
+        else:
+            estimator._keep_weights()
         raise
 
 
@@ -162,7 +180,8 @@ class BaseMLP(
         Returns
         -------
         self : object
-            Ctrl-C ends a fit early with the weights so far, and with a warning.
+            Ctrl-C ends a fit early with the weights so far, and with a warning. An error of a callback or a metric is
+            raised; after at least one epoch the weights so far are kept, or with ``early_stopping`` the best ones.
 
         Raises
         ------
@@ -206,10 +225,11 @@ class BaseMLP(
             data = self._prepare(X, y, sample_weight, in_parts, first_pass, classes, holds_out, stream)
             if stream is not None:
                 check_n_rows(stream.n_rows, optimizer_of(self, self._network))
+            if evaluation is not None:
+                evaluation.begin()
         kernels = backends.choose(self.backend).module
-        # Where weights were drawn anew the old ones are still whole, if something fails that is neither divergence nor
-        # Ctrl-C: no memory, no stdout to print to.
-        guard = restored_on_error(self, before, Exception) if first_pass else nullcontext()
+        user_code = [callbacks.user_code] if stream is None else [callbacks.user_code, stream.user_code]
+        guard = kept_on_error(self, before, first_pass, *user_code)
         limit = ThreadLimit(self.n_jobs, kernels)
         with Interruption() as interruption, limit, callbacks:
             with guard:

@@ -412,8 +412,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         self : object
-            Ctrl-C ends a fit early with the weights so far, and with a warning. After an error of ``blocks`` all is as
-            it was before, or with ``warm_start`` the weights are those so far.
+            Ctrl-C ends a fit early with the weights so far, and with a warning. An error of ``blocks``, a callback or a
+            metric is raised; the weights so far are kept, but after an error in the first epoch the estimator is as it
+            was before, unless ``warm_start`` is set.
         """
         if classes is None:
             raise ValueError("classes must be given: all labels that will ever come.")

@@ -5,6 +5,7 @@ Lakshminarayanan, Pritzel & Blundell 2017, "Simple and scalable predictive uncer
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from numbers import Integral
 
 import numpy as np
@@ -46,27 +47,33 @@ class MLPEnsemble(Savable, BaseEstimator):
         Returns
         -------
         self : object
-            After Ctrl-C with the members that have begun, and with a warning.
+            After Ctrl-C with the members that have begun, and with a warning. An error of a metric is raised, and the
+            members that have made an epoch by then are kept.
         """
         estimator = self._estimator()
         random_state = check_random_state(self.random_state)
-        members = [
-            clone(estimator).set_params(random_state=random_state.randint(np.iinfo(np.int32).max))
-            for _ in range(self.n_members)
-        ]
+        members = [clone(estimator) for _ in range(self.n_members)]
+        for member in members:  # as an attribute: the __init__ of a subclass may not have the parameter
+            member.random_state = random_state.randint(np.iinfo(np.int32).max)
         n_workers = 1 if estimator.backend == "cuda" else min(self._n_threads(), len(members))
         n_threads = max(1, self._n_threads() // n_workers)
         # scikit-learn's checks change Python's filters of warnings for a while: in threads they may leave each other's.
-        errors = []
-        with Interruption() as interruption, warnings.catch_warnings(), ThreadPoolExecutor(n_workers) as pool:
+        errors, failed = [], []
+        with (
+            self._kept_on_error(members, failed),
+            Interruption() as interruption,
+            warnings.catch_warnings(),
+            ThreadPoolExecutor(n_workers) as pool,
+        ):
             warnings.filterwarnings("ignore", "Training interrupted by user")  # once is enough
 
             def fit(member):
                 if interruption.requested:
                     return None
+                member.n_jobs = n_threads
                 try:
                     with passed_on(interruption):
-                        member.set_params(n_jobs=n_threads).fit(
+                        member.fit(
                             X,
                             y,
                             sample_weight,
@@ -79,9 +86,12 @@ class MLPEnsemble(Savable, BaseEstimator):
                 except Diverged as error:  # it is fitted, with its last finite weights
                     errors.append(error)
                 except BaseException:
+                    failed.append(member)
                     interruption.request()  # the others need not go on
                     raise
-                return member.set_params(n_jobs=self.n_jobs)
+                finally:
+                    member.n_jobs = self.n_jobs
+                return member
 
             fitted = [member for member in pool.map(fit, members) if member is not None]
         if interruption.requested:
@@ -101,6 +111,17 @@ class MLPEnsemble(Savable, BaseEstimator):
         if not isinstance(estimator, self._kind):
             raise TypeError(f"estimator must be a fastmlp.{self._kind.__name__}, got {estimator!r}.")
         return estimator
+
+    @contextmanager
+    def _kept_on_error(self, members, failed):
+        """Keep the members with weights where those that ``failed`` have some too: the error was in a user's metric."""
+        try:
+            yield
+        except Exception:
+            with_epochs = [member for member in members if getattr(member, "n_iter_", 0) > 0]
+            if failed and all(member in with_epochs for member in failed):
+                self._take(with_epochs)
+            raise
 
     def _take(self, members):
         self.members_ = members

@@ -56,6 +56,7 @@ class Evaluation:
                 f"eval_metric must be different metrics, at least one, got {[name for name, _ in scorers]}."
             )
         self._sets, self._scorers = dict(zip(names, sets)), dict(scorers)
+        self._predicts = not all(map(callable, metrics)) if isinstance(metrics, list) else not callable(metrics)
         self.results = {name: {metric: [] for metric in self._scorers} for name in self._sets}
 
     def begin(self):
@@ -64,8 +65,12 @@ class Evaluation:
         Raises
         ------
         ValueError
-            For a scorer of classes that cannot score one of the sets, for instance because a class is not in it.
+            For rows that the estimator cannot predict from, and for a scorer of classes that cannot score one of the
+            sets, for instance because a class is not in it.
         """
+        if self._predicts:
+            for X, *_ in self._sets.values():
+                self._estimator._checked(X)
         if not is_classifier(self._estimator):
             return
         self._scorers = {name: _knowing_classes(scorer, self._estimator) for name, scorer in self._scorers.items()}
@@ -84,10 +89,14 @@ class Evaluation:
                     raise ValueError(f"{metric!r} cannot be computed for the evaluation set {name!r}: {why}")
 
     def note(self):
-        """Score all sets."""
-        for name, one in self._sets.items():
-            for metric, scorer in self._scorers.items():
-                self.results[name][metric].append(self._score(scorer, one))
+        """Score all sets; where one fails no score is kept."""
+        found = [
+            (self.results[name][metric], self._score(scorer, one))
+            for name, one in self._sets.items()
+            for metric, scorer in self._scorers.items()
+        ]
+        for scores, score in found:
+            scores.append(score)
 
     def _score(self, scorer, one):
         X, y, *weight = one

@@ -19,6 +19,7 @@ class LbfgsFit:
         """Returns the error of a fit that diverged, or None."""
         for name in CURVES:  # of an earlier fit
             vars(self).pop(name, None)
+        self._best_parameters = None
         if evaluation is not None:
             self._start_curves()
         self._begin_watching(evaluation)
@@ -32,10 +33,13 @@ class LbfgsFit:
             self.n_iter_ += 1
             if evaluation is not None:
                 self.loss_curve_.append(loss)
+                with callbacks.user_code:
+                    evaluation.note()
                 self._watch(None, evaluation)
                 stopped = self.early_stopping and self._no_improvement_count > self.n_iter_no_change
             if callbacks:
-                stopped |= callbacks.after_epoch({"loss": loss} | (evaluation.last() if evaluation else {}))
+                with callbacks.user_code:
+                    stopped |= callbacks.after_epoch({"loss": loss} | (evaluation.last() if evaluation else {}))
             return stopped
 
         result = lbfgs.fit_lbfgs(

@@ -290,9 +290,7 @@ class MLP(TrainedNetwork):
             except Interrupted:
                 self.interrupted = True
                 warnings.warn(f"Training interrupted by user in epoch {self.epoch + 1}; the weights so far are kept.")
-            if self.diverged:
-                self._state.stopping = None
-            elif not self.interrupted:
+            if not (self.interrupted or self.diverged):
                 self.best_epoch = log.end()
         return self
 
@@ -301,7 +299,7 @@ class MLP(TrainedNetwork):
         return self._random_state.permutation(len(order))
 
     def _warn_diverged(self, where):
-        self.diverged = True
+        self.diverged, self._state.stopping = True, None
         remedy = "Scale the inputs to mean 0 and standard deviation 1"
         if self.optimizer != "lbfgs":
             remedy += f", or lower the learning rate (now {self.optimizer.learning_rate:g})"

@@ -332,8 +332,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Returns
         -------
         self : object
-            Ctrl-C ends a fit early with the weights so far, and with a warning. After an error of ``blocks`` all is as
-            it was before, or with ``warm_start`` the weights are those so far.
+            Ctrl-C ends a fit early with the weights so far, and with a warning. An error of ``blocks``, a callback or a
+            metric is raised; the weights so far are kept, but after an error in the first epoch the estimator is as it
+            was before, unless ``warm_start`` is set.
         """
         evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)
         return self._fit_stream(blocks, n_mixed, n_rows, None, evaluation, callbacks)

@@ -76,19 +76,24 @@ class StochasticFit:
         try:
             for _ in range(epochs if incremental else self.max_iter):
                 if tells:
-                    callbacks.before_epoch()
+                    with callbacks.user_code:
+                        callbacks.before_epoch()
                 self.loss_ = run.run()
                 self.n_iter_ += 1
                 self.t_ += run.rows_of_epoch
                 self.loss_curve_.append(self.loss_)
                 if self.verbose:
                     print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
+                if evaluation is not None:
+                    with callbacks.user_code:
+                        evaluation.note()
                 self._watch(held_out, evaluation)
                 if self._follows("invscaling"):
                     self._set_learning_rate(self._initial_rate / (self.t_ + 1) ** self.power_t)
                 if tells:
-                    ends = callbacks.after_epoch({"loss": self.loss_} | (evaluation.last() if evaluation else {}))
-                    self._current_parameters()  # with what they have put into coefs_
+                    with callbacks.user_code:
+                        ends = callbacks.after_epoch({"loss": self.loss_} | (evaluation.last() if evaluation else {}))
+                        self._current_parameters()  # with what they have put into coefs_
                     if ends:
                         break
                 if self._no_improvement_count > self.n_iter_no_change and self._is_over() and not incremental:
@@ -162,6 +167,17 @@ class StochasticFit:
         elif self.n_iter_ and np.isnan(self.validation_scores_[-self.n_iter_ :]).all():
             warnings.warn(NOTHING_WATCHED)
 
+    def _keep_weights(self):
+        """End a fit that an error cuts short with the weights so far, or the best ones."""
+        if self._training is not None:
+            self._training.drop_epoch_in_progress()
+        try:
+            self._current_parameters()
+        except Exception:  # a callback has put something else into coefs_
+            self._bind(self._parameters)
+        if self.early_stopping and self._best_parameters is not None:
+            self._parameters[...] = self._best_parameters
+
     def _shuffled(self, order):
         """scikit-learn's: each epoch permutes the order of the last."""
         return order[self._random_state.permutation(len(order))]
@@ -192,14 +208,11 @@ class StochasticFit:
         had_set = vars(self).pop("evals_result_", None) is not None
         if evaluation is not None:
             self.evals_result_ = evaluation.results
-            evaluation.begin()
         if self.early_stopping and (had_set or evaluation is not None):
             self.best_validation_score_, self._best_parameters, self._no_improvement_count = -np.inf, None, 0
 
     def _watch(self, held_out, evaluation):
-        """Score the end of an epoch, and keep weights that early stopping finds the best so far."""
-        if evaluation is not None:
-            evaluation.note()
+        """Keep weights that early stopping finds the best so far."""
         score = None  # early stopping watches the loss where it is off
         if self.early_stopping:
             score = evaluation.watched if held_out is None else self._score_of_held_out(*held_out)

@@ -175,6 +175,40 @@ def test_a_subclass_is_not_saved_as_what_it_is_not(tmp_path):
             members.save(tmp_path / "e")
 
 
+class FewParameters(MLPRegressor):
+    """Its ``__init__`` has two of our parameters, and neither n_jobs nor random_state."""
+
+    def __init__(self, units=8, max_iter=5):
+        self.units = units
+        super().__init__(hidden_layer_sizes=(units,), max_iter=max_iter, random_state=0)
+
+
+class FewOfClassifier(MLPClassifier):
+    def __init__(self, units=8, random_state=None):
+        self.units = units
+        super().__init__(hidden_layer_sizes=(units,), max_iter=5, random_state=random_state)
+
+
+@pytest.mark.parametrize("kind, members", [
+    (MLPEnsembleRegressor, FewParameters(units=6)), (MLPEnsembleClassifier, FewOfClassifier(units=6)),
+])  # fmt: skip
+def test_a_subclass_need_not_have_all_parameters(tmp_path, kind, members):
+    """The members differ in their random numbers all the same, and share the threads."""
+    fits = [kind(members, n_members=2, n_jobs=n_jobs, random_state=0).fit(X, y) for n_jobs in (1, 2)]
+    ensemble = fits[0]
+    first, second = ensemble.members_
+    assert first.get_params().keys() == members.get_params().keys()
+    assert first.coefs_[0].shape == (4, 6)
+    assert not np.array_equal(first.coefs_[0], second.coefs_[0])
+    assert [member.n_jobs for fit in fits for member in fit.members_] == [1, 1, 2, 2]
+    assert_array_equal(fits[1].predict(X), ensemble.predict(X))
+    assert_array_equal(clone(ensemble).fit(X, y).predict(X), ensemble.predict(X))
+    assert_array_equal(pickle.loads(pickle.dumps(ensemble)).predict(X), ensemble.predict(X))
+    with pytest.raises(TypeError, match=f"not a subclass like {type(members).__name__}"):
+        ensemble.save(tmp_path / "e")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_no_ensemble():
     with pytest.raises(TypeError, match=r"estimator must be a fastmlp\.MLPRegressor, got MLPClassifier"):
         MLPEnsembleRegressor(MLPClassifier()).fit(X, y)
