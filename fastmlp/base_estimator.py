@@ -50,13 +50,15 @@ def restore(estimator, before):
 
 
 @contextmanager
-def kept_on_error(estimator, before, first_pass, *user_code):
-    """An error of the user's code after an epoch leaves the weights so far, and so does any where they were not drawn
-    anew. After others the old weights are still whole, with the attributes of ``before``: no memory, no stdout."""
+def kept_on_error(estimator, before, first_pass):
+    """Keep the weights so far after an error, such as one of a callback.
+
+    Where new weights were drawn and no epoch has ended, restore the attributes of ``before`` instead.
+    """
     try:
         yield
     except Exception:
-        if first_pass and not (estimator.n_iter_ and any(code.failed for code in user_code)):
+        if first_pass and not estimator.n_iter_:
             restore(estimator, before)
         else:
             estimator._keep_weights()
@@ -228,8 +230,7 @@ class BaseMLP(
             if evaluation is not None:
                 evaluation.begin()
         kernels = backends.choose(self.backend).module
-        user_code = [callbacks.user_code] if stream is None else [callbacks.user_code, stream.user_code]
-        guard = kept_on_error(self, before, first_pass, *user_code)
+        guard = kept_on_error(self, before, first_pass)
         limit = ThreadLimit(self.n_jobs, kernels)
         with Interruption() as interruption, limit, callbacks:
             with guard:

@@ -73,19 +73,6 @@ class _Function(Callback):
         self.after_epoch = function
 
 
-class UserCode:
-    """A context for what calls code of the user: ``failed`` says whether there was an error."""
-
-    def __init__(self):
-        self.failed = False
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        self.failed |= kind is not None and issubclass(kind, Exception)
-
-
 class Callbacks:
     """Some Callbacks, or functions that stand for their ``after_epoch``, as one; a context that ends with the fit.
 
@@ -104,7 +91,6 @@ class Callbacks:
                 raise TypeError(f"callbacks must be fastmlp.Callback objects or functions, got {one!r}.")
         self._all = [*(one if isinstance(one, Callback) else _Function(one) for one in given), *more]
         self._model, self._epoch, self.stop = model, 0, False
-        self.user_code = UserCode()
 
     def __bool__(self):
         return bool(self._all)

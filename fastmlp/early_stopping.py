@@ -5,6 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+NOTHING_WATCHED = (
+    "The score that early stopping watches was NaN after every epoch: nothing was watched, and the weights are those "
+    "of the last epoch. Check the evaluation set and the metric."
+)
+
 
 class EarlyStopping(NamedTuple):
     """How a fit with ``patience`` stands. A training state holds it from the first epoch until the fit has ended.

@@ -1,9 +1,12 @@
 """What a fit of an MLP notes after each epoch, and whom it tells."""
 
+import math
+import warnings
+
 from tqdm import tqdm
 
 from .device_rows import to_host
-from .early_stopping import EarlyStopping
+from .early_stopping import NOTHING_WATCHED, EarlyStopping
 from .inspection import curves, note
 from .prediction import predict_rows
 
@@ -90,6 +93,8 @@ class FitLog:
         state = self._model._state
         stopping, state.stopping = state.stopping, None
         if stopping is None or stopping.best_parameters is None:
+            if stopping is not None and math.isnan(self._model.history[stopping.watched][-1]):
+                warnings.warn(NOTHING_WATCHED)
             return None
         state.parameters[...] = stopping.best_parameters
         return stopping.best_epoch

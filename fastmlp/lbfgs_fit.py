@@ -33,13 +33,11 @@ class LbfgsFit:
             self.n_iter_ += 1
             if evaluation is not None:
                 self.loss_curve_.append(loss)
-                with callbacks.user_code:
-                    evaluation.note()
+                evaluation.note()
                 self._watch(None, evaluation)
                 stopped = self.early_stopping and self._no_improvement_count > self.n_iter_no_change
             if callbacks:
-                with callbacks.user_code:
-                    stopped |= callbacks.after_epoch({"loss": loss} | (evaluation.last() if evaluation else {}))
+                stopped |= callbacks.after_epoch({"loss": loss} | (evaluation.last() if evaluation else {}))
             return stopped
 
         result = lbfgs.fit_lbfgs(

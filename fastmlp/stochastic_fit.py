@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 from . import backends
 from .architecture import optimizer_of, penalty_of
 from .cost_model import Work
+from .early_stopping import NOTHING_WATCHED
 from .layered_network import choose_for
 from .scikit_optimizer import ScikitOptimizer
 from .streams import StreamedEpochs
@@ -24,10 +25,6 @@ DIVERGED = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
     "preprocessed. {where}; the estimator is fitted with the weights of {kept}. Scale inputs and targets "
     "(StandardScaler){more}."
-)
-NOTHING_WATCHED = (
-    "The score that early stopping watches was NaN after every epoch: nothing was watched, and the weights are those "
-    "of the last epoch. Check the evaluation set and the metric."
 )
 
 
@@ -76,8 +73,7 @@ class StochasticFit:
         try:
             for _ in range(epochs if incremental else self.max_iter):
                 if tells:
-                    with callbacks.user_code:
-                        callbacks.before_epoch()
+                    callbacks.before_epoch()
                 self.loss_ = run.run()
                 self.n_iter_ += 1
                 self.t_ += run.rows_of_epoch
@@ -85,15 +81,13 @@ class StochasticFit:
                 if self.verbose:
                     print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
                 if evaluation is not None:
-                    with callbacks.user_code:
-                        evaluation.note()
+                    evaluation.note()
                 self._watch(held_out, evaluation)
                 if self._follows("invscaling"):
                     self._set_learning_rate(self._initial_rate / (self.t_ + 1) ** self.power_t)
                 if tells:
-                    with callbacks.user_code:
-                        ends = callbacks.after_epoch({"loss": self.loss_} | (evaluation.last() if evaluation else {}))
-                        self._current_parameters()  # with what they have put into coefs_
+                    ends = callbacks.after_epoch({"loss": self.loss_} | (evaluation.last() if evaluation else {}))
+                    self._current_parameters()  # with what they have put into coefs_
                     if ends:
                         break
                 if self._no_improvement_count > self.n_iter_no_change and self._is_over() and not incremental:

@@ -12,7 +12,6 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import _num_samples
 
-from .callbacks import UserCode
 from .checks import check_integer
 from .device_rows import to_host
 from .training import Learning
@@ -42,7 +41,7 @@ class Stream:
     def __init__(self, blocks, n_mixed, n_rows, epochs):
         self._n_mixed = min(check_integer("n_mixed", n_mixed, 1), sys.maxsize)
         self.n_rows = None if n_rows is None else check_integer("n_rows", n_rows, 1)
-        self._given, self._begun, self.user_code = blocks, None, UserCode()
+        self._given, self._begun = blocks, None
         self._in_any_order = hasattr(blocks, "__len__") and hasattr(blocks, "__getitem__")
         if not (self._in_any_order or callable(blocks) or hasattr(blocks, "__iter__")):
             raise TypeError(
@@ -98,10 +97,6 @@ class Stream:
             self._begun = enumerate(given)
         return self._begun
 
-    def _next(self, blocks):
-        with self.user_code:
-            return list(islice(blocks, self._n_mixed))
-
     def pieces(self, batch_size, permutation, check):
         """The rows of an epoch: (X, y, sample_weight, order) again and again, in whole batches but for the last.
 
@@ -110,7 +105,7 @@ class Stream:
         """
         blocks = self.blocks(permutation, check)
         left = []  # rows that do not fill a batch wait for the next blocks
-        while more := self._next(blocks):
+        while more := list(islice(blocks, self._n_mixed)):
             X, y, sample_weight = map(_stacked, zip(*left, *more))
             n_rows = X.shape[0]
             order = np.arange(n_rows) if permutation is None else permutation(n_rows)

@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 import fastmlp
 from fastmlp import (
+    MLP,
     MLPClassifier,
     MLPEnsembleClassifier,
     MLPEnsembleRegressor,
@@ -153,6 +154,10 @@ def test_a_watched_score_that_is_always_nan_is_told_once(solver, recwarn):
     told = [str(warning.message) for warning in recwarn if "nothing was watched" in str(warning.message)]
     assert len(told) == 1
     assert np.isnan(model.validation_scores_).all()
+    network = MLP([(3, "softmax")], "categorical_cross_entropy", solver)
+    network.fit(X, y, 4, validation_data=(X, y), metric=lambda y, outputs: np.nan, patience=2)
+    assert network.epoch == 2
+    assert len([1 for warning in recwarn if "nothing was watched" in str(warning.message)]) == 2
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
