@@ -1,5 +1,9 @@
 """The command ``fastmlp``: train on a table, predict, score and export with a saved model, time what works here."""
 
+import os
+import sys
+from contextlib import suppress
+
 import click
 
 from . import __version__
@@ -10,11 +14,25 @@ from .cli_train import train
 
 
 class Commands(click.Group):
-    """Ctrl-C and what cannot be written end every command as they end a fit."""
+    """Commands that end alike on Ctrl-C, on files that cannot be written, and on output that cannot be written."""
+
+    def main(self, *args, **kwargs):
+        """Run a command and flush its output; a reader that has left (``| head``) is no error to report."""
+        try:
+            super().main(*args, **kwargs)
+        except OSError as error:  # from --help or --version, which are written before a command is invoked
+            with suppress(OSError):
+                click.ClickException(str(error)).show()
+            sys.exit(1)
+        finally:
+            _discard_unwritten(sys.__stdout__)
+            _discard_unwritten(sys.__stderr__)
 
     def invoke(self, ctx):
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            click.echo(nl=False)  # flushes
+            return result
         except (KeyboardInterrupt, click.Abort):
             click.echo("Interrupted.", err=True)
             ctx.exit(INTERRUPTED)
@@ -22,6 +40,15 @@ class Commands(click.Group):
             if isinstance(error, BrokenPipeError):
                 raise
             raise click.ClickException(str(error)) from error
+
+
+def _discard_unwritten(stream):
+    """Drop what a stream could not write: the interpreter would try again at exit, and end with status 120."""
+    try:
+        if stream is not None:  # closed before the start
+            stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @click.group(

@@ -365,14 +365,6 @@ def test_ctrl_c_saves_what_there_is_and_says_so():
     assert fastmlp.load("cut.fastmlp").model.epoch > 0
 
 
-def test_a_closed_pipe_is_no_error_of_ours(houses):
-    run("train", "houses.csv", "--target", "price", "--quiet", "--epochs", 1)
-    line = f"{sys.executable} -m fastmlp predict model.fastmlp houses.csv | head -n 1"
-    result = subprocess.run(line, shell=True, capture_output=True, text=True)
-    assert result.stdout == "price\n"
-    assert "Traceback" not in result.stderr
-
-
 # Real tables.
 
 

@@ -132,12 +132,3 @@ def test_ctrl_c_ends_every_command_alike(monkeypatch):
 
     monkeypatch.setattr(speed, "time_network", interrupted)
     assert "Interrupted." in run("bench", code=130).stderr
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
-def test_a_full_disk_is_told():
-    line = f"{sys.executable} -m fastmlp info > /dev/full"
-    done = subprocess.run(line, shell=True, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert "No space left" in done.stderr
