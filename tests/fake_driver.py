@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from patience import PATIENCE
+
 SOURCE = Path(__file__).with_name("fake_driver.c")
 TUPLES = ("grid", "block", "args")
 # What a run must not have from outside: other steering, or Numba's ways to do without a driver.
@@ -85,7 +87,7 @@ def library():
     return folder.name
 
 
-def run(code, *, check=True, timeout=300, env=None, **steer):
+def run(code, *, check=True, env=None, **steer):
     """Run the code in a process of its own. run(code, driver_version=12020) sets FAKE_CUDA_DRIVER_VERSION to 12020."""
     with tempfile.TemporaryDirectory() as folder:
         script, log = Path(folder) / "script.py", Path(folder) / "log"
@@ -95,7 +97,7 @@ def run(code, *, check=True, timeout=300, env=None, **steer):
         variables |= {"FAKE_CUDA_LOG": str(log), "NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS": "0"}
         variables["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [library(), os.environ.get("LD_LIBRARY_PATH")]))
         done = subprocess.run(
-            [sys.executable, str(script)], env=variables | (env or {}), capture_output=True, text=True, timeout=timeout
+            [sys.executable, str(script)], env=variables | (env or {}), capture_output=True, text=True, timeout=PATIENCE
         )
         lines = log.read_text().splitlines() if log.exists() else []
     if check and done.returncode:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from fastmlp import backends
 from fastmlp.cli import main
 from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
 from fastmlp.tables import ColumnEncoder
+from patience import PATIENCE
 
 
 @pytest.fixture(autouse=True)
@@ -352,11 +352,10 @@ def test_ctrl_c_saves_what_there_is_and_says_so():
     command = [sys.executable, "-m", "fastmlp", "train", "digits", "--epochs", "1000000", "--out", "cut.fastmlp"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        while "backend" not in process.stdout.readline():
+        while "loss=" not in process.stderr.readline():  # of the progress bar: an epoch has ended
             pass
-        threading.Event().wait(0.7)
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 130

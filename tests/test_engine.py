@@ -15,6 +15,7 @@ from fastmlp.kernels import numpy_reference as reference
 from fastmlp.kernels.network import NO_PENALTY, new_slots, optimizer
 from fastmlp.kernels.plan import Plan
 from interrupted import interrupted_predictions, needs_signals
+from patience import PATIENCE
 from problems import COMPILED, DTYPES, OUTPUTS, Problem, relative_error
 
 # Rows of the batch beside the widths decide how threads share the work: by row groups whose gradients are added up, by
@@ -217,7 +218,7 @@ def test_a_child_of_a_fork_starts_a_team_of_its_own():
     team.run(*work)
     child = multiprocessing.get_context("fork").Process(target=team.run, args=work)
     child.start()
-    child.join(30)
+    child.join(PATIENCE)
     hangs = child.is_alive()
     child.kill()
     assert not hangs
@@ -268,10 +269,10 @@ X = np.zeros((3000, 50), "f4")
 """,
         """
 finite = bool(np.isfinite(model.predict(X)).all())
-print(caught > 3, len(team._taken), finite)
+print(len(team._taken), finite)
 """,
     )
-    assert words == ["True", "0", "True"]
+    assert words == ["0", "True"]
 
 
 def test_two_fits_at_once_share_the_cores(monkeypatch):
@@ -283,11 +284,11 @@ def test_two_fits_at_once_share_the_cores(monkeypatch):
         with team.limited_to(2), team.taken(5) as n_threads:
             sizes.append(n_threads)
             first_is_running.set()
-            go_on.wait(10)
+            go_on.wait(PATIENCE)
 
     sizes, other = [], threading.Thread(target=first)
     other.start()
-    first_is_running.wait(10)
+    first_is_running.wait(PATIENCE)
     with team.limited_to(3):
         with team.taken(3) as second:
             sizes.append(second)
@@ -318,7 +319,9 @@ def test_no_thread_works_between_fits(threads_pay):
     model = MLP([(64, "tanh"), (1, "identity")], n_jobs=2, random_state=0)
     X = np.random.RandomState(0).standard_normal((2000, 16)).astype("f4")
     model.fit(X, X[:, 0], epochs=3)
-    time.sleep(0.3)
-    before = time.process_time()
-    time.sleep(0.5)
-    assert time.process_time() - before < 0.05
+    for _ in range(100):  # threads look for more work for a moment before they sleep
+        before = time.process_time()
+        time.sleep(0.05)
+        if time.process_time() - before < 0.005:
+            return
+    pytest.fail("threads go on after the fit")

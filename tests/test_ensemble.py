@@ -3,7 +3,6 @@
 import pickle
 import signal
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -14,6 +13,8 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV
 
 from fastmlp import MLPClassifier, MLPEnsembleClassifier, MLPEnsembleRegressor, MLPRegressor, load
+from fastmlp.interruption import Interruption
+from patience import PATIENCE
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 X, y = load_iris(return_X_y=True)
@@ -118,34 +119,57 @@ def test_members_watch_a_set():
         assert len(scores) == member.n_iter_ < 200
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_ctrl_c_keeps_the_members_that_have_begun(n_jobs):
-    fits = []
+@pytest.fixture
+def ctrl_c(monkeypatch):
+    """Sends Ctrl-C to the main thread, and returns when an ensemble's fit has heard it."""
+    heard = threading.Event()
+
+    class Heard(Interruption):
+        def _handle(self, *given):
+            super()._handle(*given)
+            heard.set()
+
+    def send():
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        assert heard.wait(PATIENCE)
+
+    monkeypatch.setattr("fastmlp.ensemble.Interruption", Heard)
+    return send
+
+
+@pytest.mark.parametrize("n_jobs, max_iter", [(1, 15), (2, 10**7)])  # one after the other; both until they are told
+def test_ctrl_c_keeps_the_members_that_have_begun(ctrl_c, n_jobs, max_iter):
+    scored = []
 
     def scorer(estimator, X, y):
-        fits.append(estimator)
-        if len(set(map(id, fits))) == 2:
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        time.sleep(0.02)
+        scored.append(estimator)
+        if estimator is not scored[0] and scored.count(estimator) == 1:
+            ctrl_c()
         return 0.0
 
-    ensemble = regressor(n_members=6, n_jobs=n_jobs)
+    member = MLPRegressor(hidden_layer_sizes=(8,), max_iter=max_iter, n_iter_no_change=max_iter)
+    ensemble = MLPEnsembleRegressor(member, n_members=6, n_jobs=n_jobs, random_state=0)
     with pytest.warns(UserWarning, match="of 6 members are kept"):
         ensemble.fit(X, y, eval_set=(X, y), eval_metric=scorer)
     assert len(ensemble.members_) == 2
-    assert ensemble.members_[1].n_iter_ < 15
+    assert ensemble.members_[1].n_iter_ < max_iter
     assert ensemble.predict(X).shape == (150,)
 
 
-def test_ctrl_c_is_heard_within_an_epoch():
+def test_ctrl_c_is_heard_within_an_epoch(monkeypatch, ctrl_c):
     """As by a fit alone: members are in other threads, and hear it from the one that waits for them."""
-    rows = np.random.RandomState(0).standard_normal((1_000_000, 20)).astype("f4")  # seconds an epoch
-    member = MLPRegressor(hidden_layer_sizes=(64, 64), batch_size=1, max_iter=2)
-    main = threading.main_thread().ident
-    timer = threading.Timer(1.0, signal.pthread_kill, (main, signal.SIGINT))
-    timer.start()
+    both, started = threading.Barrier(2, action=ctrl_c, timeout=PATIENCE), set()
+
+    def note(pace, *call):
+        """Hear of a part of an epoch, the first batch."""
+        if threading.get_ident() not in started:
+            started.add(threading.get_ident())
+            both.wait()
+
+    monkeypatch.setattr("fastmlp.training.FIRST_CHUNK_FLOPS", 0)
+    monkeypatch.setattr("fastmlp.training.Pace.note", note)
     with pytest.warns(UserWarning, match="2 of 3 members are kept"):
-        ensemble = MLPEnsembleRegressor(member, n_members=3, n_jobs=2).fit(rows, rows[:, 0])
+        ensemble = MLPEnsembleRegressor(MLPRegressor(batch_size=32, max_iter=2), n_members=3, n_jobs=2).fit(X, y)
     assert [member.n_iter_ for member in ensemble.members_] == [0, 0]
 
 
@@ -156,14 +180,13 @@ def test_one_that_fails_ends_the_others():
         scored.append(id(estimator))
         if len(set(scored)) == 2:
             raise KeyError("mine")
-        time.sleep(0.01)
         return 0.0
 
     with pytest.raises(KeyError, match="mine"):
-        MLPEnsembleRegressor(MLPRegressor(max_iter=2000, n_iter_no_change=2000), n_jobs=2).fit(
-            X, y, eval_set=(X, y), eval_metric=fail
-        )
-    assert len(scored) < 500  # of 2000 epochs
+        MLPEnsembleRegressor(
+            MLPRegressor(hidden_layer_sizes=(8,), max_iter=50_000, n_iter_no_change=50_000), n_jobs=2
+        ).fit(X, y, eval_set=(X, y), eval_metric=fail)
+    assert len(scored) < 50_000  # the other one did not go on to its last epoch
 
 
 def test_a_subclass_is_not_saved_as_what_it_is_not(tmp_path):

@@ -13,6 +13,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, r
 from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor, training_report
 from fastmlp.report import _panels
 from fastmlp.report_figures import shortened
+from patience import PATIENCE
 
 pytest.importorskip("matplotlib", reason="needs the extra plot")
 pytest.importorskip("jinja2", reason="needs the extra plot")
@@ -266,7 +267,7 @@ def test_a_browser_shows_it(path, network, width, tmp_path):
     picture = tmp_path / "picture.png"
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr"]
     options = [f"--window-size={width},1500", f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={picture}"]
-    done = subprocess.run([*command, *options, path.as_uri()], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, *options, path.as_uri()], capture_output=True, text=True, timeout=PATIENCE)
     assert "CONSOLE" not in done.stderr
     pixels = imread(picture)
     assert pixels.shape[:2] == (1500, width)

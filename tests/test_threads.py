@@ -11,6 +11,7 @@ from fastmlp import MLP, MLPClassifier
 from fastmlp.kernels import cython_cpu, numpy_reference
 from fastmlp.threads import ThreadLimit, threads_of
 from interrupted import interrupted_predictions, needs_signals
+from patience import PATIENCE
 
 rng = np.random.RandomState(0)
 X = rng.standard_normal((300, 8))
@@ -46,15 +47,15 @@ def test_overlapping_limits_leave_what_was_before():
         with ThreadLimit(1, numpy_reference):
             seen.append(blas_threads())
             first_is_in.set()
-            second_is_in.wait(30)
+            second_is_in.wait(PATIENCE)
         first_is_out.set()
-        second_is_out.wait(30)  # a thread of a pool goes on
+        second_is_out.wait(PATIENCE)  # a thread of a pool goes on
 
     def second():
-        first_is_in.wait(30)
+        first_is_in.wait(PATIENCE)
         with ThreadLimit(1, numpy_reference):
             second_is_in.set()
-            first_is_out.wait(30)
+            first_is_out.wait(PATIENCE)
         second_is_out.set()
 
     together = [threading.Thread(target=one) for one in (first, second)]
@@ -127,9 +128,9 @@ X = np.zeros((1, 5), "f4")
 model.predict(X)
 before = blas()
 """,
-        "print(caught > 3, blas() == before)",
+        "print(blas() == before)",
     )
-    assert words == ["True", "True"]
+    assert words == ["True"]
 
 
 @pytest.mark.parametrize("kind", ["loky", "threading"])
@@ -150,7 +151,7 @@ def test_a_fit_after_fork(backend):
         pytest.skip("this system cannot fork")
     expected = fit(3)
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        np.testing.assert_array_equal(pool.apply_async(fit, (3,)).get(timeout=60), expected)
+        np.testing.assert_array_equal(pool.apply_async(fit, (3,)).get(timeout=PATIENCE), expected)
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -163,7 +164,7 @@ def test_a_fork_while_the_limit_is_being_set_leaves_the_child_able_to_fit():
     with ThreadLimit._lock:
         child = multiprocessing.get_context("fork").Process(target=fit, args=(0, 1))
         child.start()
-    child.join(30)
+    child.join(PATIENCE)
     hangs = child.is_alive()
     child.kill()
     assert not hangs
