@@ -1,9 +1,10 @@
 # Everything runs in .venv, which is made on first use. PYTHON picks the interpreter (3.11 or newer).
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/pytest -n auto --benchmark-disable
 SOURCES := $(wildcard fastmlp/*.py fastmlp/*.html kernels/*.py kernels/numba_cuda/*.py kernels/engine.pyx kernels/*.h) setup.py pyproject.toml MANIFEST.in README.md LICENSE
 
-.PHONY: demo test bench gpu-check examples docs lint clean
+.PHONY: demo test test-all bench gpu-check examples docs lint clean
 
 demo: .venv/installed
 	mkdir -p demo
@@ -11,8 +12,13 @@ demo: .venv/installed
 
 # On the wheel: tests import what a user would install, never the checkout.
 test: .venv/installed
-	wheel=$$(ls dist/*.whl) && FASTMLP_WHEEL=$$wheel $(BIN)/pytest -n auto --benchmark-disable --ignore=tests/cuda $(ARGS)
-	$(BIN)/pytest -n auto tests/cuda $(ARGS)  # the GPU's kernels, in a simulator
+	wheel=$$(ls dist/*.whl) && FASTMLP_WHEEL=$$wheel $(PYTEST) --ignore=tests/cuda -m "not exhaustive" $(ARGS)
+
+# What 'make test' leaves out: whole grids, and code for GPUs against a simulated driver; then the kernels of GPUs in a
+# simulator, which needs processes of its own.
+test-all: .venv/installed
+	$(PYTEST) --ignore=tests/cuda -m exhaustive $(ARGS)
+	$(PYTEST) tests/cuda $(ARGS)
 
 # Figures and numbers. Each of the second list needs the data set after its colon, in the folder that FASTMLP_DATA names.
 EXAMPLES := logic_gates universal_approximation iris wheels vanishing_gradient symmetry overfitting activations

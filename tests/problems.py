@@ -1,9 +1,11 @@
 """Small random networks with rows to learn from, over the tables of activations, losses and optimizers."""
 
+import math
 import random
 from itertools import combinations, product
 
 import numpy as np
+import pytest
 
 from fastmlp.kernels.network import Network, aligned_zeros
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
@@ -20,23 +22,37 @@ OUTPUTS = [
 HIDDEN = [name for name, row in ACTIVATIONS.items() if not row.rowwise]
 
 
-def all_pairs(*factors):
-    """Few combinations of the factors' values that hold every pair of values which any combination holds."""
-    rows = list(product(*factors))
-    flat = [tuple(enumerate(np.concatenate([np.atleast_1d(value) for value in row]).tolist())) for row in rows]
+def covering(rows, n):
+    """Few of the rows that hold every n values, of any columns, that some row holds; sorted."""
+    flat = [tuple(enumerate(row)) for row in rows]
     random.Random(0).shuffle(flat)
     chosen, covered = [], set()
-    for least in range(len(list(combinations(flat[0], 2))), 0, -1):
+    for least in range(math.comb(len(flat[0]), n), 0, -1):
         for row in flat:
-            fresh = set(combinations(row, 2)) - covered
+            fresh = set(combinations(row, n)) - covered
             if len(fresh) >= least:
                 chosen.append(tuple(value for _, value in row))
                 covered |= fresh
     return sorted(chosen)
 
 
-# (hidden activation, loss, output activation, optimizer)
-COMBINATIONS = all_pairs(HIDDEN, OUTPUTS, OPTIMIZERS)
+def grid(*factors, n=1):
+    """Parameters for every row of a grid, all but a covering few of them marked exhaustive.
+
+    ``factors``: one list of rows, or lists of values for each of which the grid has a column.
+    """
+    rows = list(factors[0] if len(factors) == 1 else product(*factors))
+    quick = set(covering(rows, n))
+    return [pytest.param(*row, marks=() if row in quick else pytest.mark.exhaustive) for row in rows]
+
+
+def quick_first(values, n=1):
+    """Parameters, all but the first n of which are marked exhaustive."""
+    return [pytest.param(value, marks=pytest.mark.exhaustive if i >= n else ()) for i, value in enumerate(values)]
+
+
+# (hidden activation, loss, output activation, optimizer): every pair of names that can go together.
+COMBINATIONS = covering([(h, *output, o) for h, output, o in product(HIDDEN, OUTPUTS, OPTIMIZERS)], 2)
 
 
 class Problem:

@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import fake_driver
+import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
+@pytest.mark.exhaustive
 def test_benchmarks_run_and_are_reported(tmp_path):
     command = [sys.executable, "-m", "pytest", BENCHMARKS, "-o", "python_files=bench_*.py", "-o"]
     command += ["python_functions=bench_*", f"--benchmark-json={tmp_path}/results.json", "-q", "-p", "no:xdist"]
@@ -41,6 +43,7 @@ def test_benchmarks_run_and_are_reported(tmp_path):
     assert readme.read_text().endswith("\nafter\n")
 
 
+@pytest.mark.exhaustive
 def test_the_check_of_a_gpu_writes_its_report(tmp_path):
     """Against a driver that makes no numbers: what is timed is nothing, but it is timed, told and kept."""
     done = fake_driver.run(f"""

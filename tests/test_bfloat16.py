@@ -62,6 +62,7 @@ def test_elsewhere_a_model_goes_on_in_single_precision(tmp_path, monkeypatch, th
     assert again.fit(X, X[:, :1], 1).epoch == 3
 
 
+@pytest.mark.exhaustive
 def test_accuracy_on_real_images(data_folder):
     """Within half a point of single precision on Fashion-MNIST, by the oracle, which rounds as tensor cores do."""
     folder = data_folder / "fashion_mnist"

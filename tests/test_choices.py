@@ -21,7 +21,7 @@ from fastmlp import (
 from fastmlp.initialization import INITIALIZERS
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
 from fastmlp.schedules import SCHEDULES
-from problems import HIDDEN, OUTPUTS
+from problems import HIDDEN, OUTPUTS, grid
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -40,7 +40,7 @@ def targets_for(loss):
 # Every name through the model API, with parity of backends.
 
 
-@pytest.mark.parametrize("loss, output", OUTPUTS)
+@pytest.mark.parametrize("loss, output", grid(OUTPUTS))
 def test_every_loss_and_output_of_a_model(backend, loss, output):
     y = targets_for(loss)
     layers = [Layer(4, "tanh"), Layer(y.shape[1], output)]

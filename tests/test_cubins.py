@@ -14,6 +14,7 @@ from fastmlp.kernels.numba_cuda.layout import Features
 from fastmlp.kernels.numba_cuda.prediction import prediction_kernel
 from fastmlp.kernels.numba_cuda.training_kernel import training_kernel
 from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
+from problems import quick_first
 
 REGISTERS = 65536  # of a multiprocessor
 SPILLED = {("odd, on the grid", "T4"): 64}
@@ -53,6 +54,7 @@ SHAPES = {  # network, features, optimizer, batch size, dtype, the way it should
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("gpu", [H200, T4])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_training_kernels(shape, gpu):
@@ -68,7 +70,7 @@ def test_training_kernels(shape, gpu):
     assert found.shared == 0  # all of it is dynamic, and counted by choice.py
 
 
-@pytest.mark.parametrize("network", [IRIS, NARROW, ODD])
+@pytest.mark.parametrize("network", quick_first([IRIS, NARROW, ODD]))
 def test_prediction_kernels(network):
     how = choice.prediction_launch(network, Features(learning=False), np.dtype("f4"), 2**20, H200)
     kernel = prediction_kernel(how.layout, np.dtype("f4"), how.on_chip, how.threads)
@@ -79,6 +81,7 @@ def test_prediction_kernels(network):
     assert found.registers * how.threads <= REGISTERS / 2  # blocks wait for memory in turn
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("code", ["f4", "f8"])
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_derivatives(name, code):
@@ -87,7 +90,7 @@ def test_derivatives(name, code):
         assert found.spilled == 0
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", quick_first(OPTIMIZERS))
 def test_updates(name):
     kernel = pieces.update_kernel(name, np.dtype("f4"))
     found = resources(kernel, [*[array("f4")] * 3, types.float64, types.int64, array("f8"), array("f8")])

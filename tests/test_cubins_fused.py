@@ -39,6 +39,7 @@ def network_of(sizes, hidden="relu", output="identity", loss="squared_error"):
     return Network(sizes, (hidden,) * (len(sizes) - 2) + (output,), loss, options)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("shape", SHAPES)
 def test_training(shape):
     sizes, hidden, output, loss, optimizer, weighted, clipped = SHAPES[shape]
@@ -50,6 +51,7 @@ def test_training(shape):
     assert found.shared + plan.shared_bytes <= SHARED_BYTES
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("sizes", [WIDE_64, WIDE_128, (4, 16, 3)], ids=str)
 def test_prediction(sizes):
     plan = plan_for(network_of(sizes, "tanh", "softmax"))

@@ -43,6 +43,7 @@ def case(request):
     return WideLayout(network, features, 1024), code, np.dtype(code)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_inputs_and_outputs(case, capability):
     layout, code, dtype = case
@@ -57,6 +58,7 @@ def test_inputs_and_outputs(case, capability):
         check(kernel, [vector, vector, *rest], HEAVY if disturbed else STREAMING, capability)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_errors(case, capability):
     layout, code, dtype = case
@@ -81,6 +83,7 @@ def test_control(capability):
     check(wide_update.add_squares, [array("f4"), DOUBLES], STREAMING, capability)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_updates(name):
     for network in (DEEP, DEEP._replace(bfloat16=True)):
@@ -89,12 +92,14 @@ def test_updates(name):
         check(wide_update.update_kernel(layout, name, np.dtype("f4")), arguments, UPDATING)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["", "amsgrad", "nadam"])
 def test_updates_in_double_precision(name):
     arguments = [*[array("f8")] * 3, HALVES, STATE, DOUBLES, DOUBLES, INTEGER, DOUBLES, DOUBLES]
     check(wide_update.update_kernel(WideLayout(DEEP, PLAIN, 1024), name, np.dtype("f8")), arguments, HEAVY)
 
 
+@pytest.mark.exhaustive
 def test_bounded_updates():
     layout, vector = WideLayout(ODD._replace(bfloat16=True), EVERYTHING, 1024), array("f4")
     arguments = [*[vector] * 3, HALVES, STATE, DOUBLES, DOUBLES, DOUBLES, DOUBLES]

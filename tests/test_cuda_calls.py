@@ -6,6 +6,8 @@ Everything but the driver is real (fake_driver.py).
 import fake_driver
 import pytest
 
+pytestmark = pytest.mark.exhaustive
+
 SMALL = """
 import threading
 import numpy as np

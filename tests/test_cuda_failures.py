@@ -12,6 +12,11 @@ import pytest
 
 from fastmlp import backends
 
+
+def exhaustively(*values):
+    return pytest.param(*values, marks=pytest.mark.exhaustive)
+
+
 FIT = """
 import numpy as np
 from fastmlp import MLP
@@ -49,9 +54,11 @@ def test_without_a_driver_it_says_what_is_missing(tmp_path):
     "steer, message",
     [
         ({"devices": 0}, "no NVIDIA GPU was found .*CUDA_ERROR_NO_DEVICE.*; it needs one"),
-        ({"driver_version": 12020}, r"driver is for CUDA 12\.2, too old: it needs one for CUDA 13\.0 or newer"),
-        ({"fail": "cuDevicePrimaryCtxRetain:46"}, "cannot be used: .*DEVICE_UNAVAILABLE.*nvidia-smi"),
-        ({"fail": "cuInit:999"}, "no NVIDIA GPU was found .*CUDA_ERROR_UNKNOWN"),
+        exhaustively(
+            {"driver_version": 12020}, r"driver is for CUDA 12\.2, too old: it needs one for CUDA 13\.0 or newer"
+        ),
+        exhaustively({"fail": "cuDevicePrimaryCtxRetain:46"}, "cannot be used: .*DEVICE_UNAVAILABLE.*nvidia-smi"),
+        exhaustively({"fail": "cuInit:999"}, "no NVIDIA GPU was found .*CUDA_ERROR_UNKNOWN"),
     ],
 )
 def test_asking_for_a_gpu_that_cannot_be_had(tmp_path, steer, message):
@@ -60,6 +67,7 @@ def test_asking_for_a_gpu_that_cannot_be_had(tmp_path, steer, message):
     assert re.search(message, run.err)
 
 
+@pytest.mark.exhaustive
 def test_launches_do_not_grow_with_steps(tmp_path):
     """No host between steps: an epoch is a launch."""
     for batch_size in (16, 1):
@@ -73,10 +81,10 @@ def test_launches_do_not_grow_with_steps(tmp_path):
     "fail, message",
     [
         ("cuMemAlloc*:2", "OutOfDeviceMemory the GPU has not enough free memory for this. Take a smaller batch_size"),
-        ("cuLaunchKernel*:700:1:later", "DeviceError the GPU failed: .*CUDA_ERROR_ILLEGAL_ADDRESS"),
-        ("cuLaunchKernel*:719:1", "DeviceError the GPU failed: .*CUDA_ERROR_LAUNCH_FAILED"),
-        ("cuLaunchKernel*:214:2:later", "DeviceError the GPU failed: .*CUDA_ERROR_ECC_UNCORRECTABLE"),
-        ("cuMemcpyDtoH*:999:1", "DeviceError the GPU failed: .*CUDA_ERROR_UNKNOWN"),
+        exhaustively("cuLaunchKernel*:700:1:later", "DeviceError the GPU failed: .*CUDA_ERROR_ILLEGAL_ADDRESS"),
+        exhaustively("cuLaunchKernel*:719:1", "DeviceError the GPU failed: .*CUDA_ERROR_LAUNCH_FAILED"),
+        exhaustively("cuLaunchKernel*:214:2:later", "DeviceError the GPU failed: .*CUDA_ERROR_ECC_UNCORRECTABLE"),
+        exhaustively("cuMemcpyDtoH*:999:1", "DeviceError the GPU failed: .*CUDA_ERROR_UNKNOWN"),
     ],
 )
 def test_a_failure_is_told_once_and_leaves_the_weights_alone(tmp_path, fail, message):
@@ -86,6 +94,7 @@ def test_a_failure_is_told_once_and_leaves_the_weights_alone(tmp_path, fail, mes
     assert run.out.splitlines()[1] == "kept True"
 
 
+@pytest.mark.exhaustive
 def test_memory_kept_from_other_fits_is_given_back_first(tmp_path):
     run = fit(tmp_path, fail="cuMemAlloc*:2:9")
     assert run.out.startswith("fitted")

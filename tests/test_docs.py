@@ -22,6 +22,7 @@ from click.testing import CliRunner
 import fastmlp
 from fastmlp import backends
 from fastmlp.cli import main
+from problems import quick_first
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -78,7 +79,7 @@ def tables(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", quick_first(PAGES), ids=lambda page: str(page.relative_to(ROOT)))
 def test_pages_run(page, tmp_path, monkeypatch, request):
     """From top to bottom in one namespace and one folder; a block of text is what the one before it prints."""
     if page.name == "README.md":
@@ -100,6 +101,7 @@ def test_pages_run(page, tmp_path, monkeypatch, request):
             printed = out.getvalue()
 
 
+@pytest.mark.exhaustive
 def test_the_site_builds_and_has_every_public_name(tmp_path):
     pytest.importorskip("sphinx", reason="needs the extra docs")
     pytest.importorskip("myst_parser", reason="needs the extra docs")

@@ -16,7 +16,7 @@ from fastmlp.kernels.network import NO_PENALTY, new_slots, optimizer
 from fastmlp.kernels.plan import Plan
 from interrupted import interrupted_predictions, needs_signals
 from patience import PATIENCE
-from problems import COMPILED, DTYPES, OUTPUTS, Problem, relative_error
+from problems import COMPILED, DTYPES, OUTPUTS, Problem, grid, relative_error
 
 # Rows of the batch beside the widths decide how threads share the work: by row groups whose gradients are added up, by
 # columns of the first matrix, or by rows and weights; the last one is large enough to be packed.
@@ -120,7 +120,7 @@ def test_every_level_that_runs_here_equals_the_reference(level, dtype):
 
 @pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("loss, output", OUTPUTS)
+@pytest.mark.parametrize("loss, output", grid(OUTPUTS))
 def test_batches_of_one_row_equal_the_reference(name, dtype, loss, output):
     for sizes, hidden in (((4, 16, 3), ("tanh",)), ((5, 37, 20, 2), ("logistic", "relu")), ((20, 3, 30), ("exp",))):
         runs = []

@@ -5,19 +5,23 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastmlp import MLPClassifier, MLPEnsembleClassifier, MLPEnsembleRegressor, MLPRegressor
 
-ESTIMATORS = [
-    MLPClassifier(),
-    MLPRegressor(),
+ESTIMATORS = [MLPClassifier(), MLPRegressor(), MLPEnsembleClassifier(n_members=2), MLPEnsembleRegressor(n_members=2)]
+OTHERS = [
     MLPClassifier(solver="sgd", backend="numba"),
     MLPRegressor(solver="sgd", learning_rate="adaptive"),
     MLPRegressor(solver="lbfgs", backend="numba"),
     MLPRegressor(backend="numpy", n_jobs=1),
-    MLPEnsembleClassifier(n_members=2),
-    MLPEnsembleRegressor(n_members=2),
 ]
 
 
 @pytest.mark.filterwarnings("ignore")
 @parametrize_with_checks(ESTIMATORS)
 def test_scikit_learn_conformance(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.filterwarnings("ignore")
+@parametrize_with_checks(OTHERS)
+def test_scikit_learn_conformance_of_other_solvers_and_backends(estimator, check):
     check(estimator)

@@ -40,6 +40,7 @@ def test_logic_gates(run):
     assert numbers["XOR, MLP, 2 tanh units"] == 1
 
 
+@pytest.mark.exhaustive
 def test_universal_approximation(run):
     numbers = run("universal_approximation")
     assert numbers["x²"] < 0.005
@@ -119,6 +120,7 @@ def command(*arguments):
     return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True)
 
 
+@pytest.mark.exhaustive
 def test_command_line(tmp_path):
     done = command(EXAMPLES / "wheels.py", "--quick", "--out", tmp_path / "new")
     assert done.returncode == 0, done.stderr
@@ -126,6 +128,7 @@ def test_command_line(tmp_path):
     assert (tmp_path / "new" / "wheels.png").exists()
 
 
+@pytest.mark.exhaustive
 def test_command_line_without_data(tmp_path):
     done = command(EXAMPLES / "vowels.py", "--out", tmp_path)
     assert done.returncode == 2

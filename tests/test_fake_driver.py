@@ -7,6 +7,7 @@ import textwrap
 import fake_driver
 import pytest
 
+pytestmark = pytest.mark.exhaustive
 PREAMBLE = """
 import ctypes
 import numpy as np

@@ -44,6 +44,7 @@ def run(code, **how):
     return fake_driver.run(START + code, **how).out
 
 
+@pytest.mark.exhaustive
 def test_auto_takes_a_gpu_that_is_faster(fast_gpu):
     out = run("""
 print(MLP([Layer(5), Layer(1, "identity")]).fit(X, Y, 10, 16).backend_reason_)
@@ -52,6 +53,7 @@ print(MLPRegressor(hidden_layer_sizes=(5,), max_iter=20).fit(X, Y[:, 0]).backend
     assert out.count("operations take about 1e-06 s on the NVIDIA H200 and 3.6e+03 s with 'cython'; one block of") == 2
 
 
+@pytest.mark.exhaustive
 def test_auto_does_not_take_a_gpu_for_functions_that_it_cannot_run(fast_gpu):
     out = run("""
 own = (lambda z: np.abs(z), lambda z: np.sign(z))
@@ -67,6 +69,7 @@ attempt(lambda: MLP([Layer(5, own), Layer(1, "identity")], backend="cuda").build
     assert third.startswith("ValueError Numba cannot compile <lambda>")
 
 
+@pytest.mark.exhaustive
 def test_rows_on_a_gpu_come_back_where_the_cpu_is_taken(fast_gpu):
     out = run("""
 model, there = MLP([Layer(5), Layer(1, "identity")]), cuda.to_device(X)
@@ -92,6 +95,7 @@ def test_damaged_speeds_are_none(monkeypatch, tmp_path, damage):
     assert cost_model.load() is None
 
 
+@pytest.mark.exhaustive
 def test_after_a_failure_a_model_goes_on_elsewhere(tmp_path):
     out = run(f"""
 model = MLP([Layer(5), Layer(1, "identity")], backend="cuda", random_state=0)
@@ -106,6 +110,7 @@ for again in (model, load({str(tmp_path / "m")!r})):
     assert others == ["(64, 1) 5 asked for"] * 2
 
 
+@pytest.mark.exhaustive
 def test_the_command_line_saves_what_there_is_when_a_gpu_fails(tmp_path):
     done = fake_driver.run(f"""
 import os
@@ -131,6 +136,7 @@ class Tensor:
 """
 
 
+@pytest.mark.exhaustive
 def test_rows_of_other_libraries():
     out = run(OF_TORCH + """
 from fastmlp import device_rows
@@ -160,18 +166,26 @@ def test_rows_on_a_gpu_without_a_driver():
         MLP([Layer(1, "identity")]).fit(Tensor(), X[:, :1])
 
 
-@pytest.mark.parametrize("package", ["numba_cuda", "cuda.core", "cuda.bindings", "cuda.pathfinder"])
-def test_a_missing_package_is_named_with_its_remedy(package, tmp_path):
-    code = f"""
+def test_a_missing_package_is_named_with_its_remedy(tmp_path):
+    """In a process of its own: here they may have been imported."""
+    code = """
 import importlib.util
+from fastmlp import MLP, backends
+
 real = importlib.util.find_spec
-importlib.util.find_spec = lambda name, *rest: None if name == {package!r} else real(name, *rest)
-from fastmlp import MLP
-MLP([(1, "identity")], backend="cuda")
+for package in ("numba_cuda", "cuda.core", "cuda.bindings", "cuda.pathfinder"):
+    importlib.util.find_spec = lambda name, *rest: None if name == package else real(name, *rest)
+    backends.why_not.cache_clear()
+    try:
+        MLP([(1, "identity")], backend="cuda")
+    except ImportError as error:
+        print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    name = package.replace(".", "-").replace("_", "-")
-    assert f"does not work here: it needs the package {name}: pip install 'fastmlp[cuda]'" in done.stderr
+    told = done.stdout.splitlines()
+    assert len(told) == 4, done.stderr
+    for message, name in zip(told, ("numba-cuda", "cuda-core", "cuda-bindings", "cuda-pathfinder")):
+        assert f"does not work here: it needs the package {name}: pip install 'fastmlp[cuda]'" in message
 
 
 def test_gradients_of_a_model_in_bfloat16_are_checked_without_rounding():

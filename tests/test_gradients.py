@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from problems import COMBINATIONS, Problem
+from problems import COMBINATIONS, Problem, grid
 
 STEP = 1e-5
 
@@ -12,7 +12,7 @@ STEP = 1e-5
 CHECKED = sorted({row[:3] for row in COMBINATIONS if row[1] != "perceptron"})
 
 
-@pytest.mark.parametrize("hidden, loss, output", CHECKED)
+@pytest.mark.parametrize("hidden, loss, output", grid(CHECKED))
 def test_gradient_is_the_slope_of_loss_plus_penalty(kernels, hidden, loss, output):
     problem = Problem(loss, output, (hidden, "tanh"), (4, 5, 4, 3), rows=12, seed=3)
 

@@ -106,6 +106,7 @@ def test_everything_announced_can_be_imported():
         fastmlp.MLPclassifier  # noqa: B018
 
 
+@pytest.mark.exhaustive  # it compiles all of the engine
 def test_numba_without_a_writable_cache_still_works(tmp_path):
     """As in a container with a read-only file system."""
     script = (

@@ -9,7 +9,7 @@ from fastmlp import backends
 from fastmlp.kernels import numpy_reference as reference
 from fastmlp.kernels.network import Noise, Penalty, Skip, new_slots, optimizer
 from fastmlp.kernels.rules import OPTIMIZERS
-from problems import COMPILED, DTYPES, Problem, relative_error
+from problems import COMPILED, DTYPES, Problem, grid, relative_error
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 DEEP = {"sizes": (5, 6, 6, 6, 6, 3)}
@@ -72,9 +72,7 @@ def train(kernels, problem, rule, dtype, batch_size, epochs=2, **asked):
     return parameters, sums, slots
 
 
-@pytest.mark.parametrize("batch_size", [1, 13, 40])
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize("feature, dtype, batch_size", grid(FEATURES, DTYPES, [1, 13, 40], n=2))
 def test_training_equals_the_reference(compiled, feature, dtype, batch_size):
     """Whatever else is asked for, alone and together; the reference computes in float64."""
     given, asked, options = FEATURES[feature]
@@ -123,9 +121,7 @@ def test_gradient_is_the_slope_with_the_random_numbers_held(kernels, feature):
     np.testing.assert_allclose(gradient, numeric, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("rows", [1, 3, 300])
-@pytest.mark.parametrize("feature", OF_NETWORKS)
+@pytest.mark.parametrize("feature, dtype, rows", grid(OF_NETWORKS, DTYPES, [1, 3, 300]))
 def test_prediction_equals_the_reference(compiled, feature, rows, dtype):
     """Quiet, in a random pass, and for one row at a time."""
     given, asked, _ = FEATURES[feature]

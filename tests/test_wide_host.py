@@ -58,6 +58,7 @@ def run(rows, hidden="relu", bfloat16=False):
     return eager, done.calls("cuStreamBeginCapture"), done.calls("cuGraphLaunch")
 
 
+@pytest.mark.exhaustive
 def test_launches_do_not_grow_with_steps():
     """The first step is queued launch by launch, the second captured; all others are repeats of it."""
     few, captures, repeats = run([64])
@@ -67,6 +68,7 @@ def test_launches_do_not_grow_with_steps():
     assert (len(repeats), len(repeats_of_more)) == (3, 9)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("hidden", ["relu", "gelu"])
 @pytest.mark.parametrize("bfloat16", [False, True])
 def test_a_graph_is_used_in_the_next_epoch_too(hidden, bfloat16):
@@ -83,6 +85,7 @@ def test_a_graph_is_used_in_the_next_epoch_too(hidden, bfloat16):
     assert all(repeat.kernels == first.kernels for repeat in others)
 
 
+@pytest.mark.exhaustive
 def test_a_failed_capture_leaves_the_stream_working():
     done = fake_driver.run("""
         import numpy as np
@@ -109,6 +112,7 @@ def test_a_failed_capture_leaves_the_stream_working():
     assert len(done.calls("cuGraphLaunch")) == 1
 
 
+@pytest.mark.exhaustive
 def test_others_may_use_the_default_stream_during_a_capture():
     """Fits run in threads side by side, and other libraries use that stream too."""
     done = fake_driver.run("""
