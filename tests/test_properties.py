@@ -11,7 +11,8 @@ from fastmlp.kernels.network import layer_views, new_slots, optimizer, slope_vie
 from fastmlp.saving import decode, encode
 from problems import HIDDEN, OUTPUTS, Problem
 
-QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+UNTIMED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+QUICK = settings(max_examples=40, deadline=None, suppress_health_check=UNTIMED)
 MODULES = st.sampled_from([backends.choose(name).module for name in backends.ON_CPU])
 
 BOUNDED = [name for name in HIDDEN if name != "exp"]  # e^e^z leaves the range of numbers

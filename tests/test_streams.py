@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
@@ -87,6 +87,7 @@ def test_a_regressor_and_a_warm_start():
     assert model.loss_curve_[3] < losses[1]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.integers(0, 40), min_size=1, max_size=8), st.integers(1, 25), st.integers(1, 4), st.booleans(),
     st.booleans(),
