@@ -14,11 +14,11 @@ from fastmlp.whole_files import write_whole
 pytestmark = pytest.mark.skipif(whole_files.fcntl is None, reason="nothing is removed without fcntl")
 
 WRITER = """
-import os, sys, time
+import os, sys
 from fastmlp.whole_files import write_whole
 def stop(file):
     print("written", flush=True)
-    time.sleep(60)
+    sys.stdin.read()  # until the test ends
 os.fsync = stop
 write_whole(sys.argv[1], b"never finished")
 """
@@ -26,7 +26,8 @@ write_whole(sys.argv[1], b"never finished")
 
 def begun(path):
     """A process that has written its temporary file, and waits before it renames it."""
-    process = subprocess.Popen([sys.executable, "-P", "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-P", "-c", WRITER, str(path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "written\n"
     return process
 
