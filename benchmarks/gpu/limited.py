@@ -1,6 +1,7 @@
 """Commands with a time limit, and the values that they report."""
 
 import contextlib
+import faulthandler
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import time
 
 REAP_SECONDS = 2  # a process stuck inside the driver may survive SIGKILL: nobody waits longer than this for it
 POLL_SECONDS = 0.1
+TRACE_SECONDS = 20
 MARK = "RESULT "
 
 
@@ -69,6 +71,11 @@ def _kill(child):
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(REAP_SECONDS)
     return child.returncode is not None
+
+
+def trace():
+    """Inside a command, print every 20 seconds which line it has reached, so that the log shows where it hung."""
+    faulthandler.dump_traceback_later(TRACE_SECONDS, repeat=True)
 
 
 def tell(**values):

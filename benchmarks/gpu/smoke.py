@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from limited import tell
+from limited import tell, trace
 
 TESTS = Path(__file__).parents[2] / "tests"
 TOLERANCE = 3e-5
@@ -35,6 +35,7 @@ def difference():
 
 
 if __name__ == "__main__":
+    trace()
     why_not = reason_not_to_run()
     if why_not is not None:
         tell(why_not=why_not)

@@ -6,7 +6,7 @@
 import statistics
 import sys
 
-from limited import tell
+from limited import tell, trace
 from rows import ROWS, data_of
 
 
@@ -109,6 +109,7 @@ def memory_rate(n_bytes=2**33):
 
 
 if __name__ == "__main__":
+    trace()
     if sys.argv[1:]:
         tell(torch_seconds=time_torch(ROWS[sys.argv[1]]))
     else:
