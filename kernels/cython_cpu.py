@@ -2,6 +2,7 @@
 
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 
 from fastmlp.kernels import compiled
 from fastmlp.kernels.network import NO_PENALTY, activation_row
@@ -13,7 +14,9 @@ LEVELS = "x86_64_v4", "x86_64_v3"  # of the instruction set, best first
 
 
 def _best_level():
-    """The engine compiled for the best level of instructions that this processor has."""
+    """The engine compiled for the best level of instructions that this processor has; one for itself comes first."""
+    if find_spec("fastmlp.kernels.engine_native"):
+        return import_module("fastmlp.kernels.engine_native")
     baseline = import_module("fastmlp.kernels.engine_baseline")
     for level in LEVELS:
         if baseline.processor_has(level):

@@ -10,7 +10,8 @@
 //   FAKE_CUDA_MEMORY          the device's memory in bytes
 //   FAKE_CUDA_FAIL            rules "call:code[:nth[:later]]" between commas. The call is a glob ("cuLaunch*"); without
 //                             nth each such call fails. With later the call itself succeeds, and the next one that
-//                             waits for the device has the error, as when a kernel fails.
+//                             waits for the device has the error, as when a kernel fails. The code -1 is that of a
+//                             call, or with later of a kernel, that never returns, also not for SIGTERM.
 //
 // What the tests never ask for is not here. A function that is missing is missing for the caller too: cuda.bindings then
 // says which one. An attribute that is missing is one that this driver does not support.
@@ -20,11 +21,13 @@
 #include <elf.h>
 #include <fnmatch.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -165,7 +168,7 @@ static struct stream *streams;
 static struct memory *memories;
 static size_t used;
 static CUresult broken;  // after this error nothing works any more
-static CUresult pending; // of work already accepted, found at the next wait
+static CUresult pending; // of work already accepted, found at the next wait; NEVER for a kernel that never ends
 static struct rule *rules;
 static int rule_count = -1; // not read yet
 static __thread struct context *stack[64];
@@ -232,6 +235,16 @@ void fake_cuda_fail(const char *text)
     pthread_mutex_unlock(&mutex);
 }
 
+enum { NEVER = -1 };
+
+static void never_return(const char *function)
+{
+    signal(SIGTERM, SIG_IGN);
+    note(function, "never=1");
+    for (;;)
+        pause();
+}
+
 static int sticky(CUresult code)
 {
     return (code >= CUDA_ERROR_ILLEGAL_INSTRUCTION && code <= CUDA_ERROR_LAUNCH_FAILED) || code == CUDA_ERROR_ASSERT ||
@@ -252,6 +265,8 @@ static CUresult planned(const char *function)
             pending = rule->code;
             continue;
         }
+        if (rule->code == NEVER)
+            never_return(function);
         if (sticky(rule->code))
             broken = rule->code;
         return rule->code;
@@ -264,9 +279,11 @@ static void unlock(pthread_mutex_t **held)
     pthread_mutex_unlock(*held);
 }
 
-static CUresult wait_for_device(void)
+static CUresult wait_for_device(const char *function)
 {
     CUresult found = pending;
+    if ((int)found == NEVER)
+        never_return(function);
     pending = CUDA_SUCCESS;
     if (sticky(found))
         broken = found;
@@ -287,7 +304,7 @@ static CUresult enter(const char *function, enum needs needs)
     if (code == CUDA_SUCCESS && needs >= WORKING && !depth)
         code = CUDA_ERROR_INVALID_CONTEXT;
     if (code == CUDA_SUCCESS && needs == WAITING)
-        code = wait_for_device();
+        code = wait_for_device(function);
     return code;
 }
 

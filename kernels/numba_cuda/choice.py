@@ -36,7 +36,7 @@ class Launch(NamedTuple):
 
     @property
     def _cut(self):
-        n = len(getattr(self.layout, "learning", ()))
+        n = len(self.layout.learning) if isinstance(self.layout, fused_plan.Segments) else 1
         return f", in {n} segments" if n > 1 else ""
 
     @property

@@ -43,6 +43,34 @@ if not ON_GPU:
     devices.current = lambda: Device
 
 
+def gpu_is_lost():
+    from numba import cuda
+
+    try:
+        cuda.synchronize()
+    except Exception:
+        return True
+    return False
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report):
+    """Print a failure at once, as a run on a GPU may be killed before its end.
+
+    After an error that stays, such as an illegal access, all later tests of the process would fail: pytest-xdist starts
+    another process, or the run ends.
+    """
+    if not ON_GPU or not report.failed:
+        return
+    worker = "PYTEST_XDIST_WORKER" in os.environ
+    if not worker:
+        print(f"\n{report.longreprtext}", flush=True)
+    if not hasattr(report, "node") and gpu_is_lost():  # "node": from a worker, which has seen to it
+        if worker:
+            os._exit(1)
+        pytest.exit("this process has lost the GPU", 1)
+
+
 def simulated_launch(kernel, arguments, blocks, threads, shared_bytes):
     return lambda stream, *given: kernel[blocks, threads, stream, shared_bytes](*given)
 

@@ -71,7 +71,11 @@ def test_which_kernels_make_it(problem):
         name, capability = "T4", (7, 5)
 
     given = problem.network, Features(), "adam", np.dtype("f4"), 64
-    assert choice.training_launch(*given, H200).way == problem.way
+    training = choice.training_launch(*given, H200)
+    prediction = choice.prediction_launch(problem.network, Features(learning=False), np.dtype("f4"), 64, H200)
+    assert training.way == prediction.way == problem.way
+    for launch in (training, prediction):
+        assert {"fused": "on tensor cores", "wide": "by cuBLASLt"}[problem.way] in launch.reason
     with pytest.raises(ValueError, match="'bfloat16' cannot be had here: T4"):
         choice.training_launch(*given, T4)
 

@@ -1,9 +1,16 @@
-"""The same rows in torch, as fast as its own manual says: fused Adam, CUDA graphs or torch.compile, bf16 weights."""
+"""The same rows in torch, as fast as its own manual says: fused Adam, CUDA graphs or torch.compile, bf16 weights.
+
+``python time_torch.py "narrow 64"`` times a row; without a name it measures the rates of products and of copies.
+"""
 
 import statistics
+import sys
+
+from limited import tell, trace
+from rows import ROWS, data_of
 
 
-def time_torch(row, data_of, rounds=7):
+def time_torch(row, rounds=7):
     """Median seconds of a step, or of a batch's prediction, by the GPU's clock."""
     import torch
 
@@ -99,3 +106,12 @@ def memory_rate(n_bytes=2**33):
     a = torch.empty(n_bytes // 4, device="cuda")
     b = torch.empty_like(a)
     return 2 * n_bytes / _median_seconds(torch, lambda: b.copy_(a), 5, 5)
+
+
+if __name__ == "__main__":
+    trace()
+    if sys.argv[1:]:
+        tell(torch_seconds=time_torch(ROWS[sys.argv[1]]))
+    else:
+        tell(flops_rate=matrix_rate())
+        tell(bytes_rate=memory_rate())

@@ -1,0 +1,93 @@
+"""Commands with a time limit, and the values that they report."""
+
+import contextlib
+import faulthandler
+import json
+import os
+import signal
+import subprocess
+import time
+
+REAP_SECONDS = 2  # a process stuck inside the driver may survive SIGKILL: nobody waits longer than this for it
+POLL_SECONDS = 0.1
+TRACE_SECONDS = 20
+MARK = "RESULT "
+
+
+class Stop:
+    """Remembers SIGTERM or SIGINT, so that a report can be finished before the program exits."""
+
+    def __init__(self):
+        self.signal = None
+
+    def listen(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._remember)
+
+    def _remember(self, number, frame):
+        self.signal = self.signal or number
+
+
+def run(command, log, seconds, environment, stop, folder=None):
+    """Run a command until it ends, the time is up or a signal arrives; then kill whatever is left of it.
+
+    The output goes to a file: a grandchild that keeps a pipe open would keep the reader of the pipe waiting. The
+    command has a process group of its own, so that one SIGKILL reaches all its processes.
+
+    Returns
+    -------
+    state : str
+        "passed", "failed", "timed out" or "stopped".
+    gone : bool
+        Whether the process has really ended.
+    """
+    with log.open("wb") as out:
+        try:
+            child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=environment, cwd=folder,
+                process_group=0,
+            )  # fmt: skip
+        except OSError as error:
+            out.write(f"{error}\n".encode())
+            return "failed", True
+        try:
+            state = _state_of(child, time.monotonic() + seconds, stop)
+        finally:
+            gone = _kill(child)
+    return state, gone
+
+
+def _state_of(child, end, stop):
+    while stop.signal is None and (left := end - time.monotonic()) > 0:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return "failed" if child.wait(min(left, POLL_SECONDS)) else "passed"
+    return "timed out" if stop.signal is None else "stopped"
+
+
+def _kill(child):
+    """SIGKILL to the whole process group, also when its leader has ended. Returns whether the leader is gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(REAP_SECONDS)
+    return child.returncode is not None
+
+
+def trace():
+    """Inside a command, print every 20 seconds which line it has reached, so that the log shows where it hung."""
+    faulthandler.dump_traceback_later(TRACE_SECONDS, repeat=True)
+
+
+def tell(**values):
+    """Report values from inside a command; they are kept even if the command hangs afterwards."""
+    print(MARK + json.dumps(values), flush=True)
+
+
+def told(text):
+    """The values that a command reported in its output, all in one dictionary."""
+    values = {}
+    for line in text.splitlines():
+        if line.startswith(MARK):
+            with contextlib.suppress(ValueError):  # cut off in the middle
+                values.update(json.loads(line.removeprefix(MARK)))
+    return values

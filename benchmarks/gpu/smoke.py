@@ -1,0 +1,50 @@
+"""Name this machine's GPU, or say why there is none; then compile one kernel, run it and compare it with NumPy."""
+
+import sys
+from pathlib import Path
+
+from limited import tell, trace
+
+TESTS = Path(__file__).parents[2] / "tests"
+TOLERANCE = 3e-5
+
+
+def reason_not_to_run():
+    try:
+        from fastmlp import backends
+    except ImportError as error:
+        return str(error)
+    return backends.why_not("cuda")
+
+
+def difference():
+    """Relative difference of parameters after an epoch of float32 training from NumPy's in float64."""
+    sys.path.append(str(TESTS))
+    from fastmlp.kernels import numpy_reference
+    from fastmlp.kernels.network import new_slots, optimizer
+    from fastmlp.kernels.numba_cuda import contract
+    from problems import Problem, relative_error
+
+    problem, trained = Problem(dtype="float32"), []
+    for kernels, dtype in ((contract, "float32"), (numpy_reference, "float64")):
+        parameters, X, y = (array.astype(dtype) for array in (problem.parameters, problem.X, problem.y))
+        slots = new_slots("adam", parameters.size, dtype)
+        kernels.train_epoch(problem.network, optimizer("adam", 0.01), parameters, slots, 0, X, y, problem.order, 8)
+        trained.append(parameters)
+    return relative_error(*trained)
+
+
+if __name__ == "__main__":
+    trace()
+    why_not = reason_not_to_run()
+    if why_not is not None:
+        tell(why_not=why_not)
+        sys.exit(f"not run on a GPU: {why_not}")
+    from fastmlp.kernels.numba_cuda import devices
+
+    gpu = devices.current()
+    tell(gpu=gpu.name, capability=".".join(map(str, gpu.capability)))
+    found = difference()
+    tell(relative_difference=float(found))
+    if not found < TOLERANCE:
+        sys.exit(f"a small training differs from the reference by {found:.1g}, more than {TOLERANCE:g}")
