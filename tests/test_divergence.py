@@ -11,6 +11,7 @@ from fastmlp import MLP, MLPClassifier, MLPEnsembleRegressor, MLPRegressor, make
 
 SCIKIT = "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
 
+pytestmark = pytest.mark.filterwarnings("ignore:y is far from 0")
 rng = np.random.RandomState(0)
 X, y = rng.standard_normal((30, 3)), np.arange(30) % 2
 

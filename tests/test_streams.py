@@ -297,7 +297,7 @@ def test_a_block_without_weight_is_no_block():
     none = {0: 0.0}
     MLPClassifier(class_weight=none, **options).fit_stream(sorted_rows, range(10))
     mlp().fit_stream(sorted_rows, class_weight=none)
-    with pytest.raises(ValueError, match="rows that weigh something"):
+    with pytest.raises(ValueError, match="samples whose weight is not zero"):
         MLPClassifier(scale="standard", **(options | {"max_iter": 1})).fit_stream(
             iter(blocks_of(X, y, weights)), range(10)
         )
