@@ -117,7 +117,7 @@ def test_a_diverging_model_keeps_the_weights_of_the_last_good_epoch(backend):
         model.fit(data, target, epochs=300)
     assert 0 < model.epoch < 300
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", ConvergenceWarning)
         twin = MLP([(5, "identity"), (1, "identity")], **options).fit(data, target, epochs=model.epoch)
     np.testing.assert_array_equal(model.parameters, twin.parameters)
 
