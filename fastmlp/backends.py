@@ -75,7 +75,7 @@ def choose(name="auto", work=None):
     ImportError
         If the backend asked for does not work here; the message says why.
     """
-    if name not in NAMES:
+    if not isinstance(name, str) or name not in NAMES:
         raise ValueError(f"backend must be one of {', '.join(map(repr, NAMES))}, got {name!r}.")
     reason = "asked for"
     if name == "auto":

@@ -16,12 +16,12 @@ from fastmlp.kernels.rules import ACTIVATIONS
 from . import backends
 from .architecture import SCIKIT_SCHEDULES, SOLVERS, network_of, noise_of, optimizer_of, penalty_of
 from .callbacks import NO_CALLBACKS, Callbacks
-from .checks import check_sum_of_weights, check_weights
-from .device_rows import to_host
+from .checks import check_memory, check_sum_of_weights, check_weights
 from .estimator_prediction import EstimatorPrediction
 from .evaluation import evaluation_of
 from .flat_parameters import FlatParameters
 from .initialization import INITIALIZERS, check_init, initial_parameters
+from .input_data import as_labels, as_numbers
 from .interruption import Interruption
 from .layered_network import try_own_rules
 from .lbfgs import loss_and_gradient_in_blocks
@@ -286,7 +286,7 @@ class BaseMLP(
         return X, np.ascontiguousarray(y, self._parameters.dtype)
 
     def _validated_rows(self, X, y, sample_weight, in_parts, reset, classes):
-        X, y, sample_weight = map(to_host, (X, y, sample_weight))
+        X, y = as_numbers(X, "X"), as_labels(y, "y")
         X, y = self._validate_input(X, y, in_parts, reset, classes)
         sample_weight = check_weights(sample_weight, X, X.dtype, in_parts)
         return X, y.reshape(-1, 1) if y.ndim == 1 else y, sample_weight
@@ -341,7 +341,9 @@ class BaseMLP(
             layers, width = (
                 usual if given is None else given for given, usual in ((self.n_layers, 1), (self.width, 100))
             )
-            return [int(width)] * layers
+            layers, width = int(layers), int(width)
+            check_memory((layers - 1) * width * (width + 1), np.float32)  # before there is a list of that length
+            return [width] * layers
         hidden = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object)).tolist()
         if any(not isinstance(width, Integral) or width <= 0 for width in hidden):
             raise ValueError(f"hidden_layer_sizes must be > 0 and integers, got {hidden}.")

@@ -52,7 +52,7 @@ class Progress(Callback):
     """A progress bar on stderr, of epochs, with the latest results."""
 
     def __init__(self, epochs=None):
-        self.epochs, self._bar = epochs, None
+        self.epochs, self._bar = None if epochs is None else check_integer("epochs", epochs, 1), None
 
     def after_epoch(self, model, epoch, results):
         if self._bar is None:

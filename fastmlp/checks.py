@@ -1,6 +1,8 @@
 """Checks on what a network is asked to be and to learn: one clear error, before anything is changed."""
 
 import math
+import os
+from contextlib import suppress
 from numbers import Integral, Real
 
 import numpy as np
@@ -9,6 +11,10 @@ from sklearn.utils.validation import _check_sample_weight
 
 from fastmlp.kernels.network import activation_row, loss_row
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES
+
+from .input_data import NUMBERS, as_numbers
+
+LARGEST = float(np.finfo(np.float64).max)  # comparing with it is false for NaN, and works for any integer
 
 
 def known(kind, name, table):
@@ -35,9 +41,17 @@ def check_integer(name, value, least):
     return int(value)
 
 
+def check_flags(**flags):
+    """Each as True or False; 1 and 0 count as such."""
+    for name, value in flags.items():
+        if not isinstance(value, (Integral, np.bool_)) or value not in (0, 1):
+            raise ValueError(f"{name} must be True or False, got {value!r}.")
+    return map(bool, flags.values())
+
+
 def check_real(name, value, low, high=math.inf, *, open_low=False, open_high=False):
     """A finite number in the range, ends included unless said otherwise."""
-    good = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    good = isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= LARGEST
     if not good or not low <= value <= high or (open_low and value == low) or (open_high and value == high):
         ends = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or high == math.inf else ']'}"
         raise ValueError(f"{name} must be a number in {ends}, got {value!r}.")
@@ -61,6 +75,19 @@ def check_network(activations, loss, n_outputs):
         raise ValueError("a softmax of one unit is always 1: use 'logistic' with 'binary_cross_entropy', or two units.")
 
 
+def check_memory(n_parameters, dtype):
+    """Refuse a network whose parameters alone do not fit into the memory of this machine."""
+    memory = 2**47  # what a process can address
+    with suppress(AttributeError, ValueError, OSError):  # not every system tells
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    needed = n_parameters * np.dtype(dtype).itemsize
+    if needed > memory:
+        raise ValueError(
+            f"this network would have {n_parameters:,} parameters, {needed // 10**9:,} GB in {np.dtype(dtype)}, and "
+            f"this machine has {memory // 10**9:,} GB of memory: take fewer or narrower layers."
+        )
+
+
 def check_layer(layer):
     """The arguments of a Layer, from one or from a pair (units, activation)."""
     if not isinstance(layer, (tuple, list)) or not 1 <= len(layer) <= 5:
@@ -72,10 +99,19 @@ def check_layer(layer):
 def check_weights(sample_weight, X, dtype, in_parts=False):
     """Weights of the rows in ``dtype``: not negative, with a finite sum, not all zero but where these are not all rows.
 
-    None stays None.
+    One number stands for all of them; None stays None.
     """
     if sample_weight is None:
         return None
+    if isinstance(sample_weight, (str, dict)):
+        raise ValueError(
+            f"sample_weight must be a number for each sample, got {sample_weight!r}. Weights of classes are for "
+            "class_weight."
+        )
+    if isinstance(sample_weight, Real):
+        check_real("sample_weight", sample_weight, 0)
+    else:
+        sample_weight = as_numbers(sample_weight, "sample_weight")
     with np.errstate(over="ignore"):
         sample_weight = _check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True,
                                               allow_all_zero_weights=in_parts)  # fmt: skip
@@ -99,8 +135,8 @@ def check_sum_of_weights(sample_weight, in_parts=False):
 
 
 def check_numeric(y):
-    """Refuse texts, dates and objects, which NumPy would turn into numbers or a puzzling error."""
-    if y.dtype.kind not in "biuf":
+    """Refuse texts and objects, which NumPy would turn into numbers or a puzzling error."""
+    if y.dtype.kind not in NUMBERS:
         raise ValueError(f"y must be numbers, got {y.dtype}.")
 
 
@@ -115,7 +151,7 @@ def check_options(kind, name, given, ranges):
 
 def check_targets(y, loss, n_outputs, X, dtype):
     """Targets of shape (rows, n_outputs), C-contiguous; class numbers for a softmax become rows of 0 and 1."""
-    y = check_array(y, dtype=None, ensure_2d=False, input_name="y")
+    y = check_array(as_numbers(y, "y"), dtype=None, ensure_2d=False, input_name="y")
     check_consistent_length(X, y)
     check_numeric(y)
     if y.ndim == 1 and loss_row(loss).link == "softmax" and n_outputs > 1:

@@ -6,6 +6,7 @@ from fastmlp.kernels.network import Optimizer, optimizer
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS, Activation, Loss
 
 from .checks import check_options, check_real, known
+from .input_data import is_listing
 from .schedules import SCHEDULES, Schedule
 
 # Ranges of options, for every table that has one of that name: (low, high, whether low and high are left out).
@@ -58,7 +59,7 @@ def make_optimizer(name, learning_rate=None, *, weight_decay=None, clip_norm=0.0
     bounds = {"clip_norm": clip_norm, "clip_value": clip_value, "max_norm": max_norm}
     for key, value in {**bounds, "weight_decay": 0.0 if weight_decay is None else weight_decay}.items():
         check_real(key, value, 0)
-    if isinstance(layer_rates, Real):
+    if not is_listing(layer_rates):
         raise ValueError(f"layer_rates must be a number for each layer, got {layer_rates!r}.")
     layer_rates = [check_real("each of layer_rates", rate, 0, open_low=True) for rate in layer_rates]
     return optimizer(

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .base_estimator import restored_on_error
 from .checks import check_integer, check_real
 from .choices import make_optimizer
+from .input_data import as_numbers
 from .model import MLP
 
 
@@ -22,7 +23,7 @@ class OneLayerClassifier(ClassifierMixin, BaseEstimator):
         """(checked X, targets ``low`` and 1, an MLP of one layer with weights 0)."""
         check_real("learning_rate", self.learning_rate, 0, open_low=True)
         check_integer("max_iter", self.max_iter, 1)
-        X, y = validate_data(self, X, y, dtype=np.float64)
+        X, y = validate_data(self, as_numbers(X, "X"), y, dtype=np.float64)
         check_classification_targets(y)
         binarizer = LabelBinarizer(neg_label=low).fit(y)
         self.classes_ = binarizer.classes_
@@ -50,7 +51,7 @@ class OneLayerClassifier(ClassifierMixin, BaseEstimator):
     def decision_function(self, X):
         """Pre-activations, shape (n_samples,) for two classes, else (n_samples, n_classes)."""
         check_is_fitted(self, "model_")
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = validate_data(self, as_numbers(X, "X"), dtype=np.float64, reset=False)
         z = X @ self.coef_.T + self.intercept_
         return z[:, 0] if z.shape[1] == 1 else z
 

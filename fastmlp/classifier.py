@@ -20,6 +20,20 @@ from .checks import check_integer
 from .choices import check_loss
 from .class_weights import BALANCED_IN_PARTS, weigh_classes
 from .evaluation import evaluation_of
+from .input_data import floats_of, is_listing
+
+
+def check_listed_classes(classes):
+    """Refuse what is no list of labels; None is allowed."""
+    kinds = "all labels that will come, numbers or texts but not both"
+    if classes is None:
+        return
+    try:
+        good = is_listing(classes) and np.unique(np.asarray(classes)).size > 0
+    except TypeError:  # labels that cannot be put in order
+        good = False
+    if not good:
+        raise ValueError(f"classes must be a list of {kinds}, got {classes!r}.")
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -252,10 +266,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.class_weight = class_weight
 
     def _validate_input(self, X, y, in_parts, reset, classes):
+        if in_parts:
+            check_listed_classes(classes)
         if in_parts and _check_partial_fit_first_call(self, classes):
             self._set_classes(y if type_of_target(y).startswith("multilabel") else classes)
         X, y = validate_data(
-            self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=(np.float64, np.float32), reset=reset
+            self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=floats_of(X), reset=reset
         )
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)

@@ -5,8 +5,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import backends
 from .checks import check_integer
-from .device_rows import to_host
-from .prediction import predict_rows, sample_rows
+from .input_data import as_numbers, floats_of
+from .prediction import layer_outputs, predict_rows, sample_rows
 from .scaling import folded, scaled
 from .threads import ThreadLimit
 
@@ -28,9 +28,9 @@ class EstimatorPrediction:
 
     def _checked(self, X):
         """Rows to predict from, as scikit-learn wants them."""
-        X = to_host(X)
+        X = as_numbers(X, "X")
         sparse = ["csr", "csc"] if self._scaling is None else False
-        X = validate_data(self, X, accept_sparse=sparse, dtype=(np.float64, np.float32), reset=False)
+        X = validate_data(self, X, accept_sparse=sparse, dtype=floats_of(X), reset=False)
         return X if self._scaling is None else scaled(X, self._scaling)
 
     def _is_plain(self, X):
@@ -69,6 +69,13 @@ class EstimatorPrediction:
         kernels = backends.choose(self.backend).module
         with ThreadLimit(self.n_jobs, kernels):
             return predict_rows(kernels, self._network, self._current_parameters(), X)
+
+    def _layer_outputs(self, X):
+        """Outputs of every layer, hidden ones included, for input as the user gives it."""
+        check_is_fitted(self)
+        X, kernels = self._checked(X), backends.choose(self.backend).module
+        with ThreadLimit(self.n_jobs, kernels):
+            return layer_outputs(kernels, self._network, self._current_parameters(), X)
 
     def _samples(self, X, mc_samples, transform):
         """(mean, standard deviation) of ``transform`` of the outputs over random passes."""

@@ -11,6 +11,7 @@ from sklearn.metrics._scorer import _BaseScorer
 from sklearn.utils.validation import _num_samples, check_consistent_length
 
 from .device_rows import to_host
+from .input_data import as_numbers, is_listing
 
 
 class Evaluation:
@@ -35,6 +36,9 @@ class Evaluation:
 
     def __init__(self, estimator, sets, names, metrics):
         self._estimator = estimator
+        for name, given in (("eval_set", sets), ("eval_names", [] if names is None else names)):
+            if not is_listing(given):
+                raise ValueError(f"{name} must be a list, with one entry for each set, got {given!r}.")
         sets = [sets] if isinstance(sets, tuple) else list(sets)
         sets = [tuple(map(to_host, one)) if isinstance(one, tuple) else one for one in sets]
         names = [f"validation_{number}" for number in range(len(sets))] if names is None else list(names)
@@ -68,9 +72,13 @@ class Evaluation:
             For rows that the estimator cannot predict from, and for a scorer of classes that cannot score one of the
             sets, for instance because a class is not in it.
         """
-        if self._predicts:
-            for X, *_ in self._sets.values():
+        for name, (X, y, *_) in self._sets.items() if self._predicts else ():
+            try:
                 self._estimator._checked(X)
+                if not is_classifier(self._estimator):
+                    as_numbers(y, "y")
+            except ValueError as error:
+                raise ValueError(f"the evaluation set {name!r}: {error}") from error
         if not is_classifier(self._estimator):
             return
         self._scorers = {name: _knowing_classes(scorer, self._estimator) for name, scorer in self._scorers.items()}

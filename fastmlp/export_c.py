@@ -3,12 +3,15 @@
 import re
 
 import numpy as np
+from scipy.sparse import issparse
 
 from fastmlp.kernels import numpy_reference
 from fastmlp.kernels.network import layer_views
 
 from . import __version__
-from .exported import exported
+from .checks import check_flags
+from .exported import check_names, exported
+from .input_data import as_numbers
 from .whole_files import write_whole
 
 # Of a name in ACTIVATIONS: an expression of z, a float, and of ``slope`` where one was learned.
@@ -140,8 +143,9 @@ def to_c(model, path=None, *, name="model", int8=False, rows=None):
     """
     if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)):
         raise ValueError(f"name must be a name in C, of letters, digits and underscores, got {name!r}.")
+    (int8,) = check_flags(int8=int8)
     exact = exported(model)
-    rows = _test_rows(rows, exact)
+    rows = _test_rows(rows, model, exact)
     expected, scales, rounded = exact.outputs(rows), [None] * len(exact.layers), exact.parameters
     if int8:
         scales, rounded = quantized(exact)
@@ -165,9 +169,14 @@ def _largest_error(found, expected):
     return float(np.max(np.abs(found - expected) / (1 + np.abs(expected))))
 
 
-def _test_rows(rows, model):
-    n_inputs = model.sizes[0]
-    rows = np.asarray(model.sample(TEST_ROWS) if rows is None else rows, np.float32)
+def _test_rows(rows, model, exact):
+    n_inputs = exact.sizes[0]
+    if rows is None:
+        rows = exact.sample(TEST_ROWS)
+    else:
+        check_names(model, rows)
+        rows = as_numbers(rows, "rows")
+    rows = np.asarray(rows.toarray() if issparse(rows) else rows, np.float32)
     if rows.ndim != 2 or rows.shape[1] != n_inputs or not len(rows) or not np.isfinite(rows).all():
         raise ValueError(f"rows must be finite numbers of shape (n_rows, {n_inputs}), got an array of {rows.shape}.")
     return rows

@@ -1,9 +1,10 @@
 """A fitted model as its predictions need it, for what writes it down elsewhere: export_onnx.py and its neighbours."""
 
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_feature_names, _get_feature_names, check_is_fitted
 
 from fastmlp.kernels import numpy_reference
 from fastmlp.kernels.network import Network, layer_views, slope_views
@@ -90,6 +91,17 @@ def network_and_parameters(model):
     if isinstance(model, LayeredNetwork):
         return model.network, model.parameters
     raise TypeError(f"this takes fastmlp's MLP, MLPClassifier and MLPRegressor, not {type(model).__name__}.")
+
+
+def check_names(model, X):
+    """scikit-learn's error, or warning, where X has columns of other names than the model's inputs."""
+    if isinstance(model, LayeredNetwork):
+        model._check_names(X)
+    elif isinstance(model, FlatParameters):
+        _check_feature_names(model, X, reset=False)
+    elif isinstance(model, TableModel) and _get_feature_names(X) is not None:
+        names = np.array([name for name, *_ in model.encoder.outputs], object)
+        _check_feature_names(SimpleNamespace(feature_names_in_=names), X, reset=False)
 
 
 def exported(model):

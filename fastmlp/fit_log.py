@@ -33,11 +33,14 @@ class Validation:
             what = f"{len(data)} things" if isinstance(data, (tuple, list)) else type(data).__name__
             raise ValueError(f"validation_data must be a pair (X, y), got {what}.")
         self._model, self._metric, self._given_y = model, metric, data[1]
-        self._X, self._y, _ = model._rows(*data, None)
+        try:
+            self._X, self._y, _ = model._rows(*data, None)
+        except ValueError as error:
+            raise ValueError(f"validation_data: {error}") from error
         if self._X.shape[1] != n_inputs:
             raise ValueError(f"validation data have {self._X.shape[1]} columns, X has {n_inputs}.")
         known = "accuracy" if model._decides() else "r2"
-        if metric is not None and not callable(metric) and metric != known:
+        if metric is not None and not callable(metric) and not (isinstance(metric, str) and metric == known):
             raise ValueError(f"metric must be {known!r} for this loss, or a function (y, outputs), got {metric!r}.")
         if getattr(metric, "__name__", "") == "loss":
             raise ValueError("a metric called 'loss' would be taken for the loss: give it another name.")
@@ -52,12 +55,17 @@ class Validation:
 
     def scores(self):
         """A number for each of ``names``."""
-        model, loss = self._model, self._model._mean_loss(self._X, self._y, None)
+        model = self._model
+        loss = model._mean_loss(model.parameters, self._X, self._y, None)
         if self._metric is None:
             return [loss]
         outputs = predict_rows(model._backend.module, model.network, model.parameters, self._X)
         if callable(self._metric):
-            return [loss, float(self._metric(self._given_y, outputs))]
+            score = self._metric(self._given_y, outputs)
+            try:
+                return [loss, float(score)]
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"metric must return a number, got {score!r}.") from error
         return [loss, model._accuracy_or_r2(outputs, self._y, None)]
 
     def watched(self, scores):

@@ -9,9 +9,10 @@ from sklearn.utils import check_array
 
 from fastmlp.kernels.network import aligned_zeros, layer_views, slope_views
 
-from .checks import check_real, known
+from .checks import check_memory, check_real, known
 
 SMALL = 0.05  # half of the range, and the deviation, where a fixed one is asked for
+LARGEST_SCALE = 1e30  # float32 weights stay finite
 PRELU_SLOPE = 0.25  # He et al. 2015
 
 
@@ -92,7 +93,7 @@ def check_init(given):
         if not INITIALIZERS[known("init", name, INITIALIZERS)].scaled:
             scaled = [key for key, row in INITIALIZERS.items() if row.scaled]
             raise ValueError(f"init {name!r} takes no scale; {' and '.join(scaled)} do.")
-        return name, check_real("scale of init", scale, 0, open_low=True)
+        return name, check_real("scale of init", scale, 0, LARGEST_SCALE, open_low=True)
     if isinstance(given, str) or not isinstance(given, (tuple, list)):
         return known("init", given, INITIALIZERS)
     if not given or any(not isinstance(pair, (tuple, list)) or len(pair) != 2 for pair in given):
@@ -106,6 +107,7 @@ def initial_parameters(network, init, activations, random_state, dtype):
     Drawn layer by layer, weights before biases, in float64: for 'glorot_uniform' the numbers that scikit-learn would
     draw from the same numpy.random.RandomState.
     """
+    check_memory(network.n_parameters, dtype)
     parameters = aligned_zeros(network.n_parameters, dtype)
     for slopes in slope_views(network, parameters):
         slopes[:] = PRELU_SLOPE

@@ -7,8 +7,8 @@ from fastmlp.kernels import numpy_reference
 from fastmlp.kernels.network import layer_views, slope_views
 
 from .checks import check_integer
-from .device_rows import to_host
-from .exported import network_and_parameters
+from .exported import check_names, network_and_parameters
+from .input_data import as_numbers
 
 BLOCK_NUMBERS = 2**22  # of derivatives at a time
 
@@ -36,7 +36,8 @@ def jacobian(model, X):
 def _derivatives(model, X, output):
     """Of one output, or of all."""
     network, parameters = network_and_parameters(model)
-    X = check_array(to_host(X), dtype=parameters.dtype, input_name="X")
+    check_names(model, X)
+    X = check_array(as_numbers(X, "X"), dtype=parameters.dtype, input_name="X")
     if X.shape[1] != network.sizes[0]:
         raise ValueError(f"X has {X.shape[1]} columns, but the network has {network.sizes[0]} inputs.")
     network = network._replace(bfloat16=False)

@@ -1,12 +1,18 @@
 """Looking inside: are the gradients right, which layers learn, which units are dead?"""
 
 import math
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn.utils.validation import check_is_fitted
 
+from . import backends
+from .architecture import penalty_of
 from .checks import check_integer, check_real
+from .flat_parameters import FlatParameters
+from .layered_network import LayeredNetwork
 from .lbfgs import loss_and_gradient_in_blocks
 
 
@@ -34,14 +40,21 @@ def dead_units(model, X):
 
     Parameters
     ----------
-    model : MLP with weights
-    X : array-like of shape (n_samples, n_inputs)
+    model : MLP, MLPClassifier or MLPRegressor
+        With weights.
+    X : array-like or sparse matrix of shape (n_samples, n_inputs)
 
     Returns
     -------
     tuple of int
     """
-    return _dead_units(model.layer_outputs(X))
+    _check_kind(model)
+    return _dead_units(model._layer_outputs(X) if isinstance(model, FlatParameters) else model.layer_outputs(X))
+
+
+def _check_kind(model):
+    if not isinstance(model, (FlatParameters, LayeredNetwork)):
+        raise TypeError(f"model must be an MLP, MLPClassifier or MLPRegressor, got {type(model).__name__}.")
 
 
 def _dead_units(outputs):
@@ -91,8 +104,9 @@ def check_gradients(model, X, y, sample_weight=None, *, step=1e-5, n_parameters=
 
     Parameters
     ----------
-    model : MLP
-        Its weights are drawn if it has none.
+    model : MLP, MLPClassifier or MLPRegressor
+        Weights of an MLP are drawn if it has none; an estimator must be fitted. Its inputs are scaled and its labels
+        encoded as in ``fit``; weights of classes do not count.
     X, y, sample_weight
         Some rows, as for ``fit``.
     step : float > 0, default=1e-5
@@ -106,18 +120,15 @@ def check_gradients(model, X, y, sample_weight=None, *, step=1e-5, n_parameters=
     """
     check_real("step", step, 0, open_low=True)
     check_integer("n_parameters", n_parameters, 1)
-    X, y, sample_weight = model._rows(X.toarray() if issparse(X) else X, y, sample_weight)
-    if model._state is None:
-        model.build(X.shape[1])
-    network, parameters = model.network._replace(bfloat16=False), model.parameters.astype(np.float64)
-    X = X.astype(np.float64)
-    y = y.astype(np.float64)
+    _check_kind(model)
+    of_kind = _of_estimator if isinstance(model, FlatParameters) else _of_mlp
+    kernels, network, parameters, (X, y, sample_weight), penalties = of_kind(model, X, y, sample_weight)
+    network, parameters = network._replace(bfloat16=False), parameters.astype(np.float64)
+    X, y = (X.toarray() if issparse(X) else X).astype(np.float64), y.astype(np.float64)
+    sample_weight = None if sample_weight is None else sample_weight.astype(np.float64)
 
     def loss_and_gradient(at):
-        data_loss, penalty, gradient = model._backend.module.loss_and_gradient(
-            network, at, X, y, None if sample_weight is None else sample_weight.astype(np.float64), model.alpha,
-            model._penalty,
-        )  # fmt: skip
+        data_loss, penalty, gradient = kernels.loss_and_gradient(network, at, X, y, sample_weight, *penalties)
         return data_loss + penalty, gradient
 
     gradient = loss_and_gradient(parameters)[1]
@@ -135,3 +146,20 @@ def check_gradients(model, X, y, sample_weight=None, *, step=1e-5, n_parameters=
         layer = int(np.searchsorted(starts, i, side="right")) - 1
         errors[layer] = max(errors[layer], float(error) if np.isfinite(error) else np.inf)
     return GradientCheck(max(errors), tuple(errors), len(chosen))
+
+
+def _of_mlp(model, X, y, sample_weight):
+    """(kernels, network, parameters, checked rows, penalties)."""
+    rows = model._rows(X, y, sample_weight)
+    if model._state is None:
+        model.build(rows[0].shape[1])
+    return model._backend.module, model.network, model.parameters, rows, (model.alpha, model._penalty)
+
+
+def _of_estimator(model, X, y, sample_weight):
+    check_is_fitted(model)
+    model = copy(model)  # which notes what the rows mean
+    X, y, sample_weight = model._in_dtype(*model._validated_rows(X, y, sample_weight, True, False, None), True)
+    rows = *model._scaled(X, y), sample_weight
+    kernels, penalties = backends.choose(model.backend).module, (float(model.alpha), penalty_of(model))
+    return kernels, model._network, model._current_parameters(), rows, penalties

@@ -1,10 +1,12 @@
 """What an MLP is: layers, loss and optimizer, and the weights and training state that belong to them."""
 
+from contextlib import contextmanager
 from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import _check_feature_names
 
 from fastmlp.kernels.device_errors import DeviceError
 from fastmlp.kernels.network import Network, Penalty, Skip, layer_views, loss_row, new_slots, slope_views
@@ -23,8 +25,9 @@ from .checks import (
 )
 from .choices import check_activation, check_loss, check_optimizer, name_of
 from .class_weights import weigh_classes
-from .device_rows import check_device_rows, is_on_gpu, to_host
+from .device_rows import check_device_rows, is_on_gpu
 from .initialization import check_init, initial_parameters
+from .input_data import as_numbers, is_listing
 from .schedules import Plateau
 from .training import noise_for
 from .training_state import TrainingState, check_layer_rates
@@ -105,10 +108,12 @@ def choose_for(work, parameters):
 
 def checked_layers(layers):
     """Layers from what a user gave for them."""
+    if not is_listing(layers) or isinstance(layers, Layer):
+        raise ValueError(f"layers must be a list of Layer(units, activation) or such pairs, got {layers!r}.")
     layers = [Layer(*check_layer(layer)) for layer in layers]
     if not layers:
         raise ValueError("layers must hold at least the output layer.")
-    layers = [layer._replace(activation=check_activation(layer.activation)) for layer in layers]
+    layers = [layer._replace(units=int(layer.units), activation=check_activation(layer.activation)) for layer in layers]
     for number, layer in enumerate(layers, 1):
         check_real(f"dropout of layer {number}", layer.dropout, 0, 1, open_high=True)
         if check_integer(f"skip of layer {number}", layer.skip, 0) == 1 or layer.skip > number:
@@ -278,12 +283,35 @@ class LayeredNetwork:
             raise ValueError(f"X has {X.shape[1]} columns, but the network has {self.network.sizes[0]} inputs.")
         return X
 
+    @contextmanager
+    def _names_from(self, X):
+        """Inputs get the names of X's columns, unless the model has been trained; after an error they have none."""
+        fresh = not (self._is_trained() or hasattr(self, "feature_names_in_"))
+        if fresh:
+            _check_feature_names(self, X, reset=True)
+        try:
+            yield
+        except BaseException:
+            if fresh:
+                vars(self).pop("feature_names_in_", None)
+            raise
+
+    def _check_names(self, X):
+        """scikit-learn's error or warning where X has other names than the inputs; arrays of NumPy have none."""
+        named = hasattr(self, "feature_names_in_")
+        if named or (type(X) is not np.ndarray and self._is_trained()):
+            _check_feature_names(self, X, reset=False)
+
+    def _is_trained(self):
+        return self._state is not None and (self._state.epoch > 0 or self._state.order is not None)
+
     def _checked_inputs(self, X):
+        self._check_names(X)
         if is_on_gpu(X) and self.backend == "cuda":
             from fastmlp.kernels.numba_cuda.pieces import all_finite
 
             return check_device_rows(X, self.dtype, all_finite)
-        X = to_host(X)
+        X = as_numbers(X, "X")
         with np.errstate(over="ignore"):  # a value too large for float32 is refused as infinite
             return check_array(X, accept_sparse="csr", dtype=self.dtype, order="C", input_name="X")
 
@@ -294,8 +322,8 @@ class LayeredNetwork:
     def _rows(self, X, y, sample_weight, class_weight=None, in_parts=False):
         """Checked (X, y, weights) in the model's dtype; ``in_parts``: whether these are not all rows."""
         X = self._inputs(X)
-        y = check_targets(to_host(y), self.loss, self.layers[-1].units, X, self.dtype)
-        sample_weight = check_weights(to_host(sample_weight), X, self.dtype, in_parts)
+        y = check_targets(y, self.loss, self.layers[-1].units, X, self.dtype)
+        sample_weight = check_weights(sample_weight, X, self.dtype, in_parts)
         if class_weight is not None:
             link, n_outputs = loss_row(self.loss).link, self.layers[-1].units
             if not self._decides():

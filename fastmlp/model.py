@@ -1,12 +1,15 @@
 """MLP: the small model API. Layers with their own activations, a loss, an optimizer."""
 
+import sys
+import threading
 import warnings
+from functools import wraps
 
 from sklearn.exceptions import ConvergenceWarning
 
 from . import backends, lbfgs
 from .callbacks import Callbacks
-from .checks import check_integer
+from .checks import check_flags, check_integer
 from .class_weights import BALANCED_IN_PARTS
 from .cost_model import Work
 from .device_rows import to_host
@@ -19,6 +22,32 @@ from .streams import Stream, StreamedEpochs, check_n_rows
 from .threads import ThreadLimit
 from .trained_network import TrainedNetwork
 from .training import Diverged, Epochs, Interrupted
+
+
+class RunningFit:
+    """Marks a model as being fitted, by this thread."""
+
+    def __init__(self):
+        self.thread = threading.get_ident()
+
+
+def one_at_a_time(fit):
+    """A method of MLP that refuses to begin while the model is being fitted: both would change the same weights."""
+
+    @wraps(fit)
+    def alone(self, *given, **named):
+        own = RunningFit()
+        if vars(self).setdefault("_running_fit", own) is not own:  # in one step for all threads
+            raise RuntimeError(
+                "this MLP is being fitted already, by another thread or by the fit that called this callback: wait "
+                "until that has ended, or fit a copy.deepcopy of it."
+            )
+        try:
+            return fit(self, *given, **named)
+        finally:
+            del self._running_fit
+
+    return alone
 
 
 class MLP(TrainedNetwork):
@@ -76,6 +105,8 @@ class MLP(TrainedNetwork):
         Whether the last fit stopped because its loss, weights or outputs were no longer finite.
     best_epoch : int or None
         The epoch whose weights the last fit kept, where it had ``patience``.
+    feature_names_in_ : ndarray of str
+        Names of the columns of X in the first fit, where it had any: later frames must have the same, in that order.
     backend, backend_ : str
         The compute backend in use; ``backend`` may be set between fits.
     backend_reason_ : str
@@ -90,6 +121,7 @@ class MLP(TrainedNetwork):
     array([0., 1., 1., 0.], dtype=float32)
     """
 
+    @one_at_a_time
     def fit(self, X, y, epochs=10, batch_size=32, *, shuffle=True, sample_weight=None, class_weight=None,
             validation_data=None, metric=None, patience=None, monitor=False, progress=False,
             callbacks=None):  # fmt: skip
@@ -136,13 +168,16 @@ class MLP(TrainedNetwork):
             warning.
         """
         check_integer("epochs", epochs, 1)
+        shuffle, monitor, progress = check_flags(shuffle=shuffle, monitor=monitor, progress=progress)
         callbacks = Callbacks(callbacks, self)
-        X, y, sample_weight = self._rows(X, y, sample_weight, class_weight)
-        batch_size = X.shape[0] if batch_size is None else min(check_integer("batch_size", batch_size, 1), X.shape[0])
-        validation = self._validation(validation_data, metric, patience, X.shape[1])
-        if self._state is None:
-            self.build(X.shape[1])
-            self._warn_of_targets(y)
+        with self._names_from(X):
+            X, y, sample_weight = self._rows(X, y, sample_weight, class_weight)
+            n_rows = X.shape[0]
+            batch_size = n_rows if batch_size is None else min(check_integer("batch_size", batch_size, 1), n_rows)
+            validation = self._validation(validation_data, metric, patience, X.shape[1])
+            if self._state is None:
+                self.build(X.shape[1])
+                self._warn_of_targets(y)
         if self.optimizer != "lbfgs" and self._comes_to_host(batch_size, epochs * X.shape[0], validation):
             X = to_host(X)
         by_lbfgs = self.optimizer == "lbfgs"
@@ -163,6 +198,7 @@ class MLP(TrainedNetwork):
 
         return self._learn(learn, log)
 
+    @one_at_a_time
     def fit_stream(self, blocks, epochs=1, batch_size=32, *, shuffle=True, n_mixed=1, n_rows=None, class_weight=None,
                    validation_data=None, metric=None, patience=None, progress=False, callbacks=None):  # fmt: skip
         """Train on rows that come in blocks, for data that do not fit into memory; otherwise as ``fit``.
@@ -195,22 +231,26 @@ class MLP(TrainedNetwork):
             After Ctrl-C, or an error of ``blocks``, with the weights so far. An epoch cut short does not count.
         """
         check_integer("epochs", epochs, 1)
-        check_integer("batch_size", batch_size, 1)
+        batch_size = min(check_integer("batch_size", batch_size, 1), sys.maxsize)
+        shuffle, progress = check_flags(shuffle=shuffle, progress=progress)
         if self.optimizer == "lbfgs":
             raise ValueError("fit_stream is for gradient descent: 'lbfgs' needs all rows at once.")
         check_n_rows(n_rows, self.optimizer)
-        if class_weight == "balanced":
+        if isinstance(class_weight, str) and class_weight == "balanced":
             raise ValueError(BALANCED_IN_PARTS)
         callbacks, stream = Callbacks(callbacks, self), Stream(blocks, n_mixed, n_rows, epochs)
 
         def check(X, y, sample_weight):
             return self._rows(X, y, sample_weight, class_weight, in_parts=True)
 
-        X, y, sample_weight = check(*stream.first())
-        validation = self._validation(validation_data, metric, patience, X.shape[1])
-        if self._state is None:
-            self.build(X.shape[1])
-            self._warn_of_targets(y)
+        first = stream.first()
+        with self._names_from(first[0]):
+            X, y, sample_weight = check(*first)
+            validation = self._validation(validation_data, metric, patience, X.shape[1])
+            if self._state is None:
+                self.build(X.shape[1])
+                self._warn_of_targets(y)
+        del first
         self._comes_to_host(batch_size, epochs * (n_rows or X.shape[0]), validation)
         total = None if n_rows is None else epochs * n_rows
         log = FitLog(self, callbacks, validation, patience, progress=progress, total=total, unit=" rows")

@@ -4,11 +4,18 @@ Each function saves the picture if it is given a ``path``, and returns the matpl
 the ``axes`` it is told to draw into.
 """
 
+import os
+from numbers import Integral
+
 import numpy as np
+import pandas as pd
+from sklearn.utils.validation import _get_feature_names
 
 from fastmlp.kernels.rules import ACTIVATIONS
 
 from .choices import check_activation
+from .flat_parameters import FlatParameters
+from .input_data import as_labels, as_numbers, is_listing
 from .inspection import curves
 from .model import MLP
 
@@ -32,6 +39,8 @@ def plot_history(history, path=None):
     -------
     matplotlib.figure.Figure
     """
+    if not isinstance(history, dict):
+        raise TypeError(f"history must be a dict of lists like MLP.history, got {type(history).__name__}.")
     losses = curves(history)
     if not losses:
         raise ValueError("this history has no epoch yet: call fit first.")
@@ -78,20 +87,24 @@ def plot_decision_boundary(model, X, y, path=None, axes=None):
     -------
     matplotlib.figure.Figure
     """
-    X, y = np.asarray(X, dtype=float), np.asarray(y)
+    if not hasattr(model, "predict"):
+        raise TypeError(f"model must be an MLP or another classifier, got {type(model).__name__}.")
+    names = _get_feature_names(X)
+    X, y = np.asarray(as_numbers(X, "X"), dtype=float), np.asarray(as_labels(y, "y"))
     if X.ndim != 2 or X.shape[1] != 2:
         raise ValueError(
             f"a decision boundary lies in the plane of two inputs: X must be (n_samples, 2), got {X.shape}."
         )
-    if len(y) != len(X):
-        raise ValueError(f"X has {len(X)} rows, y has {len(y)}.")
+    if y.ndim == 0 or len(y) != len(X):
+        raise ValueError(f"X has {len(X)} rows, y has {len(y) if y.ndim else 'none'}.")
     y = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.ravel()
+    axes = _axes_or_new(axes)
     margin = 0.1 * np.ptp(X, axis=0) + 1e-9
     (left, bottom), (right, top) = X.min(axis=0) - margin, X.max(axis=0) + margin
     columns = np.meshgrid(np.linspace(left, right, GRID), np.linspace(bottom, top, GRID))
-    seen = _labels(model, np.column_stack([column.ravel() for column in columns]), y)
+    grid = np.column_stack([column.ravel() for column in columns])
+    seen = _labels(model, grid if names is None else pd.DataFrame(grid, columns=names), y)
     labels, numbers = np.unique(np.concatenate([seen, y]), return_inverse=True)
-    axes = _axes_or_new(axes)
     colours = _class_colours(len(labels))
     regions = colours[numbers[: len(seen)]].reshape(GRID, GRID, -1)
     axes.imshow(regions, extent=(left, right, bottom, top), origin="lower", aspect="auto", alpha=0.35)
@@ -129,9 +142,15 @@ def plot_hidden_weights(model, image_shape, path=None, axes=None):
     -------
     matplotlib.figure.Figure
     """
+    if not isinstance(model, (MLP, FlatParameters)):
+        raise TypeError(f"model must be an MLP, MLPClassifier or MLPRegressor, got {type(model).__name__}.")
     weights = np.asarray(model.weights[0] if isinstance(model, MLP) else model.coefs_[0])
     n_inputs, n_units = weights.shape
-    if len(image_shape) != 2 or np.prod(image_shape) != n_inputs:
+    if (
+        not is_listing(image_shape)
+        or [n for n in image_shape if not isinstance(n, Integral)]
+        or (len(image_shape) != 2 or np.prod(image_shape) != n_inputs)
+    ):
         raise ValueError(
             f"image_shape must be (height, width) with height x width = {n_inputs}, the number of inputs, "
             f"got {image_shape}."
@@ -140,6 +159,8 @@ def plot_hidden_weights(model, image_shape, path=None, axes=None):
         columns = min(n_units, MANY)
         rows = -(-n_units // columns)
         axes = new_figure((1.5 * columns, 1.6 * rows)).subplots(rows, columns, squeeze=False).ravel()
+    if not is_listing(axes) or not all(hasattr(each, "imshow") for each in axes):
+        raise TypeError(f"axes must be a list of Axes of matplotlib, got {axes!r}.")
     if len(axes) < n_units:
         raise ValueError(f"axes must be one for each of {n_units} units, got {len(axes)}.")
     largest = abs(weights).max() or 1.0
@@ -194,12 +215,16 @@ def new_figure(size):
 
 
 def _axes_or_new(axes):
-    return new_figure((5.5, 4)).subplots() if axes is None else axes
+    if axes is None:
+        return new_figure((5.5, 4)).subplots()
+    if not hasattr(axes, "imshow"):
+        raise TypeError(f"axes must be Axes of matplotlib, got {type(axes).__name__}.")
+    return axes
 
 
 def _saved(figure, path):
     if path is not None:
-        figure.savefig(path, dpi=120)
+        figure.savefig(path if hasattr(path, "write") else os.fsdecode(path), dpi=120)
     return figure
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.sparse import issparse
 
+from fastmlp.kernels.network import first_layers
+
 from .training import DENSE_BLOCK_BYTES, take_rows
 
 
@@ -24,6 +26,11 @@ def predict_rows(backend, network, parameters, X, noise=None):
         backend.forward(network, parameters, rows, noise=noise and noise._replace(seed=noise.seed ^ number))
         for number, rows in enumerate(blocks)
     ])  # fmt: skip
+
+
+def layer_outputs(backend, network, parameters, X):
+    """Outputs of every layer, hidden ones included."""
+    return [predict_rows(backend, part, parameters[: part.n_parameters], X) for part in first_layers(network)]
 
 
 def sample_rows(backend, network, parameters, X, noise, n_samples, transform=lambda output: output):

@@ -15,6 +15,7 @@ from .base_estimator import BaseMLP
 from .checks import check_integer, check_numeric
 from .choices import check_loss
 from .evaluation import evaluation_of
+from .input_data import as_numbers, floats_of
 from .scaling import warn_of_far_targets
 
 
@@ -241,11 +242,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         X, y = validate_data(
             self,
             X,
-            y,
+            None if y is None else as_numbers(y, "y"),
             accept_sparse=["csr", "csc"],
             multi_output=True,
             y_numeric=True,
-            dtype=(np.float64, np.float32),
+            dtype=floats_of(X),
             reset=reset,
         )
         y = y.toarray() if issparse(y) else y

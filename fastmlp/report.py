@@ -1,5 +1,6 @@
 """A page about a training, all in one HTML file. Needs the extra ``plot``."""
 
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import report_figures
 from .base_estimator import BaseMLP
+from .checks import check_real
 from .choices import name_of
 from .inspection import layer_norms
 from .model import MLP
@@ -70,6 +72,11 @@ def training_report(path, model, truth, predicted, *, title=None, seconds=None, 
         check_is_fitted(model)
         network, parameters = model._network, model._current_parameters()
     truth, predicted = (_column_or_matrix(name, given) for name, given in (("truth", truth), ("predicted", predicted)))
+    seconds = None if seconds is None else check_real("seconds", seconds, 0)
+    speeds = {} if speeds is None else speeds
+    if not isinstance(speeds, dict) or not all(isinstance(rate, Real) for rate in speeds.values()):
+        raise TypeError(f"speeds must be a dict of numbers, got {speeds!r}.")
+    title = type(model).__name__ if title is None else str(title)
     check_consistent_length(truth, predicted)
     if truth.shape != predicted.shape or not len(truth):
         raise ValueError(f"truth and predicted must be rows of one shape, got {truth.shape} and {predicted.shape}.")
@@ -78,7 +85,7 @@ def training_report(path, model, truth, predicted, *, title=None, seconds=None, 
     numbers, facts = _facts(model, network, seconds)
     curves = [report_figures.curves(panel, number) for number, panel in enumerate(_panels(model))]
     page = template().render(
-        title=title or type(model).__name__, headline=found.pop("headline") + numbers, facts=facts, curves=curves,
+        title=title, headline=found.pop("headline") + numbers, facts=facts, curves=curves,
         layers=_layers(network, parameters), norms=report_figures.norms(model.history) if _monitored(model) else [],
         speeds=_speeds(speeds), **found,
     )  # fmt: skip
@@ -231,5 +238,5 @@ def _numbers(truth, predicted):
 
 def _speeds(speeds):
     """(name, rows per second, share of the largest) of each."""
-    known = {name: rate for name, rate in (speeds or {}).items() if np.isfinite(rate) and rate > 0}
+    known = {name: rate for name, rate in speeds.items() if np.isfinite(rate) and rate > 0}
     return [(name, rate, rate / max(known.values())) for name, rate in known.items()]

@@ -5,6 +5,7 @@ numpy.random.RandomState; anything else is refused when writing. Arrays of numbe
 """
 
 import json
+import os
 import zlib
 from importlib import import_module
 
@@ -85,6 +86,7 @@ def load(path, kind=None):
     OSError
         If it cannot be read at all.
     """
+    path = os.fsdecode(path)  # TypeError for a number, which open takes for a file that is open already
     with open(path, "rb"):
         pass  # a missing file or one without permission is the system's error, not a damaged model
     try:

@@ -6,14 +6,17 @@ once (Xu et al. 2022, "In-Database Machine Learning with CorgiPile"); batches go
 
 import sys
 import warnings
+from collections.abc import Mapping
 from itertools import chain, islice
+from numbers import Number
 
 import numpy as np
-from scipy import sparse
+from scipy.sparse import issparse, vstack
 from sklearn.utils.validation import _num_samples
 
 from .checks import check_integer
 from .device_rows import to_host
+from .input_data import is_frame
 from .training import Learning
 
 
@@ -43,9 +46,12 @@ class Stream:
         self.n_rows = None if n_rows is None else check_integer("n_rows", n_rows, 1)
         self._given, self._begun = blocks, None
         self._in_any_order = hasattr(blocks, "__len__") and hasattr(blocks, "__getitem__")
-        if not (self._in_any_order or callable(blocks) or hasattr(blocks, "__iter__")):
+        of_blocks = self._in_any_order or callable(blocks) or hasattr(blocks, "__iter__")
+        of_numbers = isinstance(blocks, (str, bytes, Mapping, np.ndarray)) or issparse(blocks) or is_frame(blocks)
+        if not of_blocks or of_numbers:
             raise TypeError(
-                f"blocks must be a sequence, a function that returns an iterator, or an iterable, got {blocks!r}."
+                "blocks must be a sequence of blocks (X, y), a function that returns an iterator over them, or an "
+                f"iterable, got {type(blocks).__name__}."
             )
         if epochs > 1 and not self.comes_again:
             raise ValueError(
@@ -128,14 +134,30 @@ def _rows_of(block, number):
             f"{f' of {len(block)}' if isinstance(block, (tuple, list)) else ''}."
         )
     X, y, sample_weight = map(to_host, (*block, None)[:3])
+    if _dimensions(X) < 2 or _dimensions(y) < 1:
+        raise ValueError(
+            f"block {number} is a single sample, and a block must be (X, y) of many, with X of shape (n_samples, "
+            "n_features). For a Dataset of torch give DataLoader(dataset, batch_size=...), or its whole arrays to fit: "
+            "fit(*dataset.tensors)."
+        )
     return X, y, sample_weight
+
+
+def _dimensions(given):
+    """How many, where that can be seen; 2 for others, and for what holds nothing."""
+    if isinstance(given, Number):
+        return 0
+    if isinstance(given, (list, tuple)):
+        return 1 + _dimensions(given[0]) if given else 2
+    shape = getattr(given, "shape", (0, 0))
+    return 2 if 0 in shape else len(shape)
 
 
 def _stacked(parts):
     """Parts of X, y or sample_weight, one below the other."""
     if len(parts) == 1 or parts[0] is None:
         return parts[0]
-    return sparse.vstack(parts, format="csr") if any(map(sparse.issparse, parts)) else np.concatenate(parts)
+    return vstack(parts, format="csr") if any(map(issparse, parts)) else np.concatenate(parts)
 
 
 def check_n_rows(n_rows, optimizer):

@@ -1,17 +1,18 @@
 """What a network does once it has weights: predict, evaluate, show its layers, go to files and come back."""
 
 import math
+import threading
 
 import numpy as np
 from sklearn.metrics import r2_score
 
-from fastmlp.kernels.network import Penalty, aligned_copy, first_layers, loss_row
+from fastmlp.kernels.network import Penalty, aligned_copy, loss_row
 
 from . import backends, lbfgs
 from .checks import check_integer
 from .choices import name_of
 from .layered_network import LayeredNetwork
-from .prediction import predict_rows, sample_rows
+from .prediction import layer_outputs, predict_rows, sample_rows
 from .saving import Savable
 from .threads import ThreadLimit
 from .training_state import TrainingState
@@ -22,13 +23,32 @@ def check_history(value):
     return tuple(map(float, value)) if isinstance(value, tuple) else float(value)
 
 
+def check_names(names, n_inputs):
+    """The names of a file, if they are texts, one for each input; else a ValueError."""
+    if names.shape != (n_inputs,) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"names of inputs are {names!r} for {n_inputs} inputs")
+    return names
+
+
 class TrainedNetwork(LayeredNetwork, Savable):
     """Base of MLP, which adds how weights are learned."""
 
-    def _mean_loss(self, X, y, sample_weight):
+    def _weights_to_read(self):
+        """The parameters; while another thread fits the model those that its epoch began with, which do not change."""
+        state, fit = self._state, vars(self).get("_running_fit")
+        if fit is None or fit.thread == threading.get_ident():
+            return state.parameters
+        while True:
+            if (start := state.epoch_start) is not None:
+                return start
+            epoch, between = state.epoch, state.parameters.copy()
+            if state.epoch_start is None and state.epoch == epoch:  # no step was made meanwhile
+                return between
+
+    def _mean_loss(self, parameters, X, y, sample_weight):
         """Loss without penalty."""
         loss, _ = lbfgs.loss_and_gradient_in_blocks(
-            self._backend.module, self._network, self._state.parameters, X, y, sample_weight, 0.0
+            self._backend.module, self._network, parameters, X, y, sample_weight, 0.0
         )
         return float(loss)
 
@@ -47,7 +67,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
         if mc_samples is not None and not self._is_noisy():
             raise ValueError("mc_samples needs a model with dropout or noise: every pass would give the same.")
         with ThreadLimit(self.n_jobs, self._backend.module):
-            given = self._backend.module, self._network, self._state.parameters, X
+            given = self._backend.module, self._network, self._weights_to_read(), X
             if mc_samples is None:
                 return predict_rows(*given)
             return sample_rows(*given, self._noise(self._state.seed), check_integer("mc_samples", mc_samples, 2))
@@ -61,10 +81,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
 
     def _layer_outputs(self, X):
         """The same for checked inputs."""
-        return [
-            predict_rows(self._backend.module, part, self._state.parameters[: part.n_parameters], X)
-            for part in first_layers(self._network)
-        ]
+        return layer_outputs(self._backend.module, self._network, self._weights_to_read(), X)
 
     def compile_predict(self):
         """A function for one row at a time, without validation, in less than a microsecond for a small network.
@@ -76,15 +93,17 @@ class TrainedNetwork(LayeredNetwork, Savable):
             weights as they are now and gives the same array each time: copy what you keep, and take one per thread.
             The GIL is released while it computes.
         """
-        return self._backend.module.row_predictor(self.network, self.parameters)
+        self._need_weights()
+        return self._backend.module.row_predictor(self._network, self._weights_to_read())
 
     def evaluate(self, X, y, sample_weight=None):
         """{'loss': without penalty, 'accuracy': share of rows} for cross-entropies, else {'loss', 'r2'}."""
         self._need_weights()
         X, y, sample_weight = self._rows(X, y, sample_weight)
-        output = self.predict(X)
+        parameters = self._weights_to_read()
         with ThreadLimit(self.n_jobs, self._backend.module):
-            scores = {"loss": self._mean_loss(X, y, sample_weight)}
+            output = predict_rows(self._backend.module, self._network, parameters, X)
+            scores = {"loss": self._mean_loss(parameters, X, y, sample_weight)}
         scores["accuracy" if self._decides() else "r2"] = self._accuracy_or_r2(output, y, sample_weight)
         return scores
 
@@ -115,6 +134,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
             "random_state": self._random_state,
             "history": self.history,
             "best_epoch": self.best_epoch,
+            "feature_names_in_": getattr(self, "feature_names_in_", None),
             "n_inputs": None if self._state is None else self._network.sizes[0],
             "training": None if self._state is None else self._state.to_dict(),
         }
@@ -133,6 +153,9 @@ class TrainedNetwork(LayeredNetwork, Savable):
         if saved["n_inputs"] is not None:
             model._network = model._network_for(saved["n_inputs"])
             model._state = TrainingState.from_dict(saved["training"], model._network, model.dtype)
+        names = saved.get("feature_names_in_")  # files of earlier versions have none
+        if names is not None:
+            model.feature_names_in_ = check_names(names, saved["n_inputs"])
         model.history = {"loss": []} | {
             name: [check_history(value) for value in curve] for name, curve in saved["history"].items()
         }
@@ -141,8 +164,8 @@ class TrainedNetwork(LayeredNetwork, Savable):
         return model
 
     def __getstate__(self):
-        """All but the backend's module, which is looked up again where the pickle is read."""
-        return {name: value for name, value in vars(self).items() if name != "_backend"}
+        """All but the backend's module, which is looked up again where the pickle is read, and the fit under way."""
+        return {name: value for name, value in vars(self).items() if name not in ("_backend", "_running_fit")}
 
     def __setstate__(self, state):
         vars(self).update(state)

@@ -48,7 +48,7 @@ def write_whole(path, content):
 
 def check_destination(path):
     """Where a file of that name would go, links followed; OSError if nothing can be written there."""
-    path = Path(os.path.realpath(path))
+    path = Path(os.path.realpath(os.fsdecode(path)))
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "the folder does not exist", str(path.parent))
     if path.exists() and not path.is_file():

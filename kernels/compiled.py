@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from fastmlp.kernels import sharing, team
-from fastmlp.kernels.network import NO_PENALTY, Network, Optimizer, activation_row, aligned_zeros, loss_row
+from fastmlp.kernels.network import NO_PENALTY, Network, Optimizer, activation_row, aligned_zeros, loss_row, wrong_row
 from fastmlp.kernels.plan import (
     GRADIENT,
     NO_DEMANDS,
@@ -225,8 +225,8 @@ def predictor_by(forward, network, parameters):
     n_inputs, out = network.sizes[0], np.empty(network.sizes[-1], parameters.dtype)
 
     def predict(x):
-        if x.size != n_inputs or x.dtype != parameters.dtype:
-            raise ValueError(f"the row must be {n_inputs} numbers of the model's dtype.")
+        if not isinstance(x, np.ndarray) or x.size != n_inputs or x.dtype != parameters.dtype:
+            raise wrong_row(n_inputs, x)
         out[:] = forward(network, parameters, np.ascontiguousarray(x).reshape(1, -1))[0]
         return out
 

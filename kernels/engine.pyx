@@ -1,7 +1,7 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The engine compiled ahead of time: setup.py types its sources and the rules into _engine.pxi; here are its entry points."""
 
-from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cython cimport floating
 from libc.math cimport INFINITY, log as c_log, logf, pow as c_pow, powf, rint, rintf, sqrt as c_sqrt, sqrtf
 from libc.stdint cimport int64_t
@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 
 import numpy as np
 
-from fastmlp.kernels.network import aligned_zeros
+from fastmlp.kernels.network import aligned_zeros, wrong_row
 
 cdef extern from "primitives.h" nogil:
     int VECTOR_BYTES
@@ -317,10 +317,12 @@ cdef class RowPredictor:
 
     def __call__(self, x):
         cdef Py_buffer view
+        if not PyObject_CheckBuffer(x):
+            raise wrong_row(self.n_bytes // self.itemsize, x)
         PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
         try:
             if view.format[0] != self.kind or view.len != self.n_bytes:
-                raise ValueError(f"the row must be {self.n_bytes // self.itemsize} numbers of the model's dtype.")
+                raise wrong_row(self.n_bytes // self.itemsize, x)
             with nogil:
                 if self.itemsize == sizeof(float):
                     predict_row(self.layers, self.n_layers, <float*>view.buf, <float*>self.local, <float*>self.outputs,

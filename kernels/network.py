@@ -186,3 +186,9 @@ def slope_views(network, vector):
     """Views of the learned slopes of each layer, of shape (n_slopes,), which is (0,) for most activations."""
     ends = [start + (fan_in + 1) * fan_out for start, fan_in, fan_out, _ in network.blocks]
     return [vector[end : end + block.n_slopes] for end, block in zip(ends, network.blocks)]
+
+
+def wrong_row(n_inputs, given):
+    """The error of a function from one row to its outputs, for what is no such row."""
+    what = f"{given.dtype} of shape {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
+    return ValueError(f"the row must be {n_inputs} numbers of the model's dtype, as an array of NumPy, got {what}.")

@@ -25,7 +25,7 @@ from fastmlp.kernels import (
     sharing,
     special,
 )
-from fastmlp.kernels.network import aligned_zeros
+from fastmlp.kernels.network import aligned_zeros, wrong_row
 from fastmlp.kernels.numba_pieces import COMPILE, SOURCE_HASH, call
 from fastmlp.kernels.numba_primitives import at, data_of
 from fastmlp.kernels.primitives import NO_RULE
@@ -154,8 +154,8 @@ class RowPredictor:
         self._layers = plan.layers
 
     def __call__(self, x):
-        if x.size != self._n_inputs or x.dtype != self._dtype:
-            raise ValueError(f"the row must be {self._n_inputs} numbers of the model's dtype.")
+        if not isinstance(x, np.ndarray) or x.size != self._n_inputs or x.dtype != self._dtype:
+            raise wrong_row(self._n_inputs, x)
         run_predict_row(self._layers, x.ravel(), *self._arguments)
         return self._arguments[1]
 

@@ -11,7 +11,7 @@ delta = dLoss/dz; rows are samples.
 
 import numpy as np
 
-from fastmlp.kernels.network import NO_PENALTY, layer_views, slope_views
+from fastmlp.kernels.network import NO_PENALTY, layer_views, slope_views, wrong_row
 from fastmlp.kernels.numpy_random import dropout_mask, normal
 from fastmlp.kernels.numpy_rules import (
     ACTIVATIONS,
@@ -160,8 +160,14 @@ def row_predictor(network, parameters):
 
     It knows the parameters as they are now, and may give the same array again and again.
     """
-    parameters = parameters.copy()
-    return lambda x: forward(network, parameters, x.reshape(1, -1))[0]
+    parameters, n_inputs = parameters.copy(), network.sizes[0]
+
+    def predict(x):
+        if not isinstance(x, np.ndarray) or x.size != n_inputs or x.dtype != parameters.dtype:
+            raise wrong_row(n_inputs, x)
+        return forward(network, parameters, x.reshape(1, -1))[0]
+
+    return predict
 
 
 def loss_and_gradient(network, parameters, X, y, sample_weight=None, alpha=0.0, penalty=NO_PENALTY, noise=None):

@@ -5,7 +5,9 @@ import pickle
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
 from fastmlp import (
     MLP,
@@ -251,6 +253,32 @@ def test_check_gradients_finds_a_wrong_derivative():
     model = MLP([Layer(3, (wave, math.cos)), Layer(2, "identity")], random_state=0)
     check = check_gradients(model, X, Y)
     assert check.by_layer[0] > 1e-3 > 1e-6 > check.by_layer[1]
+
+
+def test_check_gradients_of_estimators(backend):
+    """Labels are encoded and inputs scaled as in fit; the estimator stays as it was."""
+    options = {"solver": "lbfgs", "max_iter": 3, "alpha": 0.1, "l1": 0.01, "random_state": 0, "backend": backend}
+    hidden = [(wave, wave_derivative)]
+    words, weights = np.array(["no", "yes", "perhaps"])[LABELS], np.linspace(0, 1, len(X))
+    for model, y in (
+        (MLPRegressor("squared_error", (4,), hidden, scale="standard", **options), 1000 + Y),
+        (MLPRegressor("poisson", (4,), hidden, **options), Y),
+        (MLPClassifier((4,), hidden, class_weight="balanced", **options), words),
+        (MLPClassifier((4,), hidden, loss="squared_error", target_values=(0.1, 0.9), **options), LABELS == 1),
+        (MLPClassifier((4,), hidden, **options), np.column_stack([LABELS == 0, LABELS > 1])),
+    ):
+        rows = csr_matrix(X) if model.scale is None else X
+        before = dict(vars(model.fit(rows, y)))
+        for given in (None, weights):
+            check = check_gradients(model, rows, y, given)
+            assert check.largest < 1e-6
+            assert check.n_checked == model._parameters.size
+        assert vars(model) == before
+    wrong = MLPClassifier((4,), [(wave, math.cos)], **options).fit(X, words)
+    assert check_gradients(wrong, X, words).by_layer[0] > 1e-3
+    for unfitted in (MLPClassifier(), MLPRegressor()):
+        with pytest.raises(NotFittedError):
+            check_gradients(unfitted, X, LABELS)
 
 
 def test_an_activation_for_each_layer():

@@ -164,7 +164,8 @@ def test_ignored_columns_are_not_needed(houses):
         (["train", "dates.csv", "--target", "d"], "300 different values, too many for classes"),
         (["train", "complex.npz"], "2-D array X of numbers"),
         (["train", "wide.npz"], "y must be 3 numbers or texts, got float64 of shape (3, 2)"),
-        (["train", "houses.csv", "--target", "price", "--hidden", "1000000000000", "--quiet"], "allocate"),
+        (["train", "houses.csv", "--target", "price", "--hidden", "1000000000000"], "GB in float32"),
+        (["train", "houses.csv", "--target", "price", "--hidden", f"{2**62},{2**62}"], "GB in float32, and this"),
         (
             ["train", "houses.csv", "--target", "price", "--quiet", "--epochs", "1", "--out", "no/m"],
             "the folder does not exist",
@@ -186,7 +187,7 @@ def test_mistakes_get_one_line(houses, arguments, message):
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code in (1, 2)
     assert message in result.output.replace("\n", " ")
-    assert "rows to train on" not in result.output or "allocate" in message  # before the work, not after it
+    assert "rows to train on" not in result.output or "GB in" in message  # before the work, not after it
     assert isinstance(result.exception, SystemExit)
 
 

@@ -104,6 +104,21 @@ def test_bad_rows(data, target, message):
         (lambda: network().fit(X, y, epochs=1).predict(X[:, :2]), "X has 2 columns, but the network has 3 inputs"),
         (lambda: network().fit(X, y, epochs=1).fit(X[:, :2], y), "X has 2 columns"),
         (lambda: network().build(0), "n_inputs"),
+        (lambda: network().fit(None, y), "X must be an array, a frame or a list of numbers, got NoneType"),
+        (lambda: network().fit({"a": [1]}, y), "X must be an array, a frame or a list of numbers, got dict"),
+        (lambda: network().fit([[1, 2], [3]], y), "X must be an array, a frame or a list of numbers: .*inhomogeneous"),
+        (lambda: network().fit(X, 1.0), "y must be an array, a frame or a list of numbers, got float"),
+        (lambda: network().fit(X, y, sample_weight={0: 1}), "a number for each sample, got {0: 1}.* class_weight"),
+        (lambda: network().fit(X, y, sample_weight="balanced"), "each sample, got 'balanced'. .* class_weight"),
+        (lambda: network().fit(X, y, sample_weight=1j), "sample_weight must be an array"),
+        (lambda: network().fit(X, y, sample_weight=-1), r"sample_weight must be a number in \[0, inf\), got -1"),
+        (lambda: network().fit(X, y, shuffle=np.arange(3)), "shuffle must be True or False, got array"),
+        (lambda: network().fit(X, y, monitor=np.arange(3)), "monitor must be True or False, got array"),
+        (lambda: network().fit(X, y, progress="yes"), "progress must be True or False, got 'yes'"),
+        (lambda: network().fit_stream([(X, y)], shuffle=None), "shuffle must be True or False, got None"),
+        (lambda: network().fit_stream([(X, y)], class_weight=np.ones(2)), "class_weight"),
+        (lambda: network().fit(X, y, validation_data=(X, y), metric=np.arange(3)), "metric must be 'accuracy' for"),
+        (lambda: network().fit(X, y, validation_data=(X, "y")), "validation_data: y must be an array"),
         (lambda: network().evaluate(X, y), "no weights yet"),
     ],
 )
@@ -131,6 +146,35 @@ def test_bad_arguments_of_the_model(call, message):
 def test_bad_parameters_of_the_estimators(kind, params, message):
     with pytest.raises(ValueError, match=message):
         kind(**params).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"X": None}, "X must be an array, a frame or a list of numbers, got NoneType"),
+        ({"X": {"a": [1]}}, "X must be an array, a frame or a list of numbers, got dict"),
+        ({"y": "labels"}, "y must be an array, a frame or a list.*, got str"),
+        ({"y": 1.0}, "y must be an array, a frame or a list.*, got float"),
+        ({"sample_weight": {0: 1}}, "sample_weight must be a number for each sample, got {0: 1}.* class_weight"),
+        ({"eval_set": 3}, "eval_set must be a list, with one entry for each set, got 3"),
+        ({"eval_set": (X, y), "eval_names": 3}, "eval_names must be a list, with one entry for each set, got 3"),
+        ({"eval_set": (X[:, :2], y)}, "the evaluation set 'validation_0': X has 2 features"),
+    ],
+)
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_bad_arguments_of_the_estimators(kind, given, message):
+    with pytest.raises(ValueError, match=message):
+        kind(max_iter=1).fit(**{"X": X, "y": y} | given)
+
+
+@pytest.mark.parametrize("classes", ["ab", 3, [], [None, 1], {0: 1}, np.array(1)])
+def test_classes_that_are_no_list_of_labels(classes):
+    for call in (
+        lambda: MLPClassifier().partial_fit(X, y, classes=classes),
+        lambda: MLPClassifier().fit_stream([(X, y)], classes),
+    ):
+        with pytest.raises(ValueError, match="classes must be a list of all labels that will come"):
+            call()
 
 
 REFUSED = [

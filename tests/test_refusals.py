@@ -1,18 +1,41 @@
 """Choices that are wrong: one error that names what is allowed, and nothing is lost."""
 
 import math
+import warnings
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor, check_gradients, make_loss, make_optimizer, make_schedule
+from fastmlp import (
+    MLP,
+    Checkpoint,
+    Layer,
+    MLPClassifier,
+    MLPRegressor,
+    Perceptron,
+    Progress,
+    check_gradients,
+    dead_units,
+    load,
+    make_loss,
+    make_optimizer,
+    make_schedule,
+    to_c,
+    training_report,
+)  # fmt: skip
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES
+from fastmlp.plots import plot_activation, plot_decision_boundary, plot_hidden_weights, plot_history
 
 rng = np.random.RandomState(0)
 X = rng.standard_normal((60, 3))
 Y = np.abs(X @ rng.standard_normal((3, 2)))
 LABELS = (X[:, 0] > 0).astype(int) + (X[:, 1] > 0)
+
+FITTED = MLPRegressor("squared_error", (5,), solver="lbfgs", max_fun=1, max_iter=1, random_state=0)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    FITTED.fit(X, Y)
 
 WRONG = [
     (lambda: make_optimizer("adam", momentum=0.9), "no option 'momentum'. Known: beta_1, beta_2, epsilon"),
@@ -78,7 +101,59 @@ WRONG = [
     (lambda: MLP([(1, "identity")], init=[(np.ones((1, 1)) * 1j, [0])]).build(1), "Complex"),
     (lambda: check_gradients(MLP([(1, "identity")]), X, Y[:, 0], step=0), "step must be"),
     (lambda: check_gradients(MLP([(1, "identity")]), X, Y[:, 0], n_parameters=0), "n_parameters must be"),
+    (lambda: MLP([(1, "identity")], init=("uniform", 1e308)), r"scale of init must be a number in \(0, 1e\+30\]"),
+    (lambda: MLP(0.1), r"layers must be a list of Layer\(units, activation\) or such pairs, got 0.1"),
+    (lambda: MLP(None), "layers must be a list of .* got None"),
+    (lambda: MLP(Layer(1, "identity")), "layers must be a list of .* got Layer"),
+    (lambda: MLP({"units": 1}), "layers must be a list of"),
+    (lambda: MLP(np.array(1)), "layers must be a list of"),
+    (lambda: MLP([(1, "identity")], backend=np.arange(2)), "backend must be one of"),
+    (lambda: MLP([(1, "identity")], alpha=10**400), r"alpha must be a number in \[0, inf\)"),
+    (lambda: make_optimizer("sgd", layer_rates=None), "layer_rates must be a number for each layer, got None"),
+    (lambda: make_optimizer("sgd", layer_rates=np.array(1.0)), "layer_rates must be a number for each layer"),
+    (lambda: MLP([(2**62, "relu"), (1, "identity")]).build(3), r"23,058,430,092,136,939,521 parameters, 92,233,720,368 "
+     "GB in float32, and this machine has .* GB of memory"),
+    (lambda: MLP([(np.int64(2**62), "relu"), (1, "identity")]).fit(X, Y[:, 0]), "23,058,430,092,136,939,521 "),
+    (lambda: MLPRegressor(hidden_layer_sizes=2**62).fit(X, Y[:, 0]), r"parameters, 184,467,440,737 GB in float64"),
+    (lambda: MLPRegressor(hidden_layer_sizes=(2**62, 2**62)).partial_fit(X, Y), r"parameters, .* GB in float64"),
+    (lambda: MLPRegressor(n_layers=10**12).fit(X, Y), r"10,099,999,999,989,900 parameters, 40,399,999 GB in float32"),
+    (lambda: MLPClassifier(width=2**62).fit(X, LABELS), "parameters, .* GB in float64"),
+    (lambda: to_c(FITTED, int8="no"), "int8 must be True or False, got 'no'"),
+    (lambda: to_c(FITTED, rows="digits"), "rows must be an array, a frame or a list of numbers, got str"),
+    (lambda: training_report("r.html", FITTED, Y, Y, seconds="1"), r"seconds must be a number in \[0, inf\)"),
+    (lambda: plot_hidden_weights(FITTED, 3), r"image_shape must be \(height, width\)"),
+    (lambda: plot_hidden_weights(FITTED, (None, 3)), r"image_shape must be \(height, width\)"),
+    (lambda: plot_decision_boundary(FITTED, X[:, :2], "y"), "y must be an array, a frame or a list, got str"),
+    (lambda: plot_decision_boundary(FITTED, X[:, :2], None), "X has 60 rows, y has none"),
+    (lambda: Progress(0.5), "epochs must be an integer of at least 1"),
 ]  # fmt: skip
+
+
+WRONG_KINDS = [
+    (lambda: dead_units(Perceptron(), X), "model must be an MLP, MLPClassifier or MLPRegressor, got Perceptron"),
+    (lambda: check_gradients(None, X, Y), "model must be an MLP, MLPClassifier or MLPRegressor, got NoneType"),
+    (lambda: plot_hidden_weights("model", (1, 3)), "model must be an MLP, MLPClassifier or MLPRegressor, got str"),
+    (lambda: plot_decision_boundary("model", X[:, :2], LABELS), "model must be an MLP or another classifier, got str"),
+    (lambda: plot_decision_boundary(FITTED, X[:, :2], LABELS, axes=1), "axes must be Axes of matplotlib, got int"),
+    (lambda: plot_hidden_weights(FITTED, (1, 3), axes=3), "axes must be a list of Axes of matplotlib, got 3"),
+    (lambda: plot_activation("relu", axes="a"), "axes must be Axes of matplotlib, got str"),
+    (lambda: plot_activation("relu", 3), "expected str, bytes or os.PathLike object, not int"),
+    (lambda: plot_history([1.0]), "history must be a dict of lists like MLP.history, got list"),
+    (lambda: training_report("r.html", FITTED, Y, Y, speeds=[1]), r"speeds must be a dict of numbers, got \[1\]"),
+    (lambda: training_report("r.html", FITTED, Y, Y, speeds={"a": "1"}), "speeds must be a dict of numbers"),
+    (lambda: load(0), "expected str, bytes or os.PathLike object, not int"),
+    (lambda: MLP.load(True), "expected str, bytes or os.PathLike object, not bool"),
+    (lambda: FITTED.save(1), "expected str, bytes or os.PathLike object, not int"),
+    (lambda: Checkpoint(None), "expected str, bytes or os.PathLike object, not NoneType"),
+    (lambda: MLP([(1, "identity")]).fit(X, LABELS, validation_data=(X, LABELS), metric=lambda y, outputs: outputs),
+     "metric must return a number, got array"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("call, message", WRONG_KINDS)
+def test_what_is_of_a_wrong_kind_is_named(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -110,11 +185,16 @@ def test_a_refused_function_leaves_everything_as_it_was(backend):
         assert model._state is None
 
 
-def test_compiled_prediction_of_skips_refuses_rows_that_it_would_misread(backend):
-    model = MLP([Layer(4, "prelu"), Layer(2, "identity", skip=2)], backend=backend).build(3)
-    predict = model.compile_predict()
-    if backend != "numpy":
-        for wrong in (np.zeros(2, "f4"), np.zeros(0, "f4"), np.zeros(4, "f4"), np.zeros(3, "f8")):
-            with pytest.raises(ValueError, match="must be 3 numbers"):
+def test_compiled_prediction_refuses_rows_that_it_would_misread(backend):
+    for layers in ([Layer(4, "prelu"), Layer(2, "identity", skip=2)], [Layer(4, "tanh"), Layer(2, "identity")]):
+        model = MLP(layers, backend=backend).build(3)
+        predict = model.compile_predict()
+        for wrong in (
+            np.zeros(2, "f4"), np.zeros(0, "f4"), np.zeros(4, "f4"), np.zeros(3, "f8"), np.zeros(3, ">f4"), [0.0] * 3,
+            None, "row", b"0123456789ab", {0: 1.0}, 1.0,
+        ):  # fmt: skip
+            with pytest.raises(ValueError, match=r"the row must be 3 numbers of the model's dtype, .* got"):
                 predict(wrong)
-        assert predict(np.zeros(3, "f4")) is predict(np.ones(3, "f4"))
+        row = np.ones(3, "f4")
+        np.testing.assert_allclose(predict(row), model.predict(row[None])[0], rtol=1e-5)
+        assert backend == "numpy" or predict(np.zeros(3, "f4")) is predict(row)

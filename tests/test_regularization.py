@@ -6,7 +6,7 @@ import joblib
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 import fastmlp
 from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor, dead_units, make_optimizer, prediction
@@ -183,6 +183,24 @@ def test_monitor_notes_norms_and_dead_units(backend):
     np.testing.assert_allclose(history["gradient_norm"][-1], [np.linalg.norm(part) for part in parts], rtol=1e-4)
     moved = np.split(model.parameters - before, [block.start for block in model.network.blocks][1:])
     assert all(norm <= sum(steps) + 1e-6 for norm, *steps in zip(map(np.linalg.norm, moved), *history["update_norm"]))
+
+
+def test_dead_units_of_estimators(backend):
+    """Of the network behind ``scale``, for dense and sparse rows."""
+    for options in ({}, {"scale": "standard"}):
+        model = MLPRegressor(hidden_layer_sizes=(6, 5), max_iter=2, random_state=0, backend=backend, **options)
+        model.fit(X + 5, y)
+        model.intercepts_[0][:3] = -100
+        inputs = X + 5 if not options else (X - X.mean(axis=0)) / X.std(axis=0)
+        first = inputs @ model.coefs_[0] + model.intercepts_[0]
+        second = np.maximum(first, 0) @ model.coefs_[1] + model.intercepts_[1]
+        expected = tuple(int((z <= 0).all(axis=0).sum()) for z in (first, second))
+        assert expected[0] >= 3
+        assert dead_units(model, X + 5) == expected
+        if not options:
+            assert dead_units(model, csr_array(X + 5)) == expected
+    with pytest.raises(NotFittedError):
+        dead_units(MLPRegressor(), X)
 
 
 def test_a_model_with_a_monitor_learns_the_same():
