@@ -10,6 +10,7 @@ compiled once, for the processor at hand: a third of the time, for a build that 
 import ast
 import importlib
 import inspect
+import os
 import platform
 import re
 import shutil
@@ -206,19 +207,22 @@ def extensions():
         yield Extension(
             f"fastmlp.kernels.engine_{level}", [str(KERNELS / f"engine_{level}.pyx")], include_dirs=[str(KERNELS)],
             depends=["kernels/primitives.h"], define_macros=[("TILE_VECTORS", str(tile_vectors))],
-            extra_compile_args=flags + more, optional=True,
+            extra_compile_args=flags + more,
         )  # fmt: skip
 
 
 class BuildEngine(build_ext):
     """Write the sources and compile them side by side, here alone: a build asks setup.py for other things too, often.
 
-    Where no compiler works the package is built without the extensions, and backend "numba" serves.
+    Where no compiler works the package is built without the extensions, and backend "numba" serves; but an error ends
+    'setup.py build_ext', which asks for nothing else.
     """
 
     def finalize_options(self):
         super().finalize_options()
         self.parallel = self.parallel or len(self.extensions)  # even on two cores: none is idle at the end
+        for extension in self.extensions:
+            extension.optional = "build_ext" not in self.distribution.commands
 
     def run(self):
         write_include()

@@ -5,7 +5,7 @@ import warnings
 from sklearn.exceptions import ConvergenceWarning
 
 from . import backends, lbfgs
-from .callbacks import Callbacks
+from .callbacks import Callbacks, progress_bar
 from .checks import check_integer
 from .class_weights import BALANCED_IN_PARTS
 from .cost_model import Work
@@ -136,7 +136,7 @@ class MLP(TrainedNetwork):
             warning.
         """
         check_integer("epochs", epochs, 1)
-        callbacks = Callbacks(callbacks, self)
+        callbacks, progress = Callbacks(callbacks, self), progress_bar(progress)
         X, y, sample_weight = self._rows(X, y, sample_weight, class_weight)
         batch_size = X.shape[0] if batch_size is None else min(check_integer("batch_size", batch_size, 1), X.shape[0])
         validation = self._validation(validation_data, metric, patience, X.shape[1])
@@ -202,6 +202,7 @@ class MLP(TrainedNetwork):
         if class_weight == "balanced":
             raise ValueError(BALANCED_IN_PARTS)
         callbacks, stream = Callbacks(callbacks, self), Stream(blocks, n_mixed, n_rows, epochs)
+        progress = progress_bar(progress)
 
         def check(X, y, sample_weight):
             return self._rows(X, y, sample_weight, class_weight, in_parts=True)

@@ -9,6 +9,7 @@ import numpy as np
 from fastmlp.kernels.rules import ACTIVATIONS
 
 from .choices import check_activation
+from .extras import from_extra
 from .inspection import curves
 from .model import MLP
 
@@ -186,10 +187,8 @@ def plot_activation(activation, path=None, axes=None):
 
 
 def new_figure(size):
-    try:
+    with from_extra("plot", "plots need matplotlib"):
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'fastmlp[plot]'") from error
     return Figure(figsize=size, layout="constrained")  # not pyplot's: nothing to close, no window
 
 
