@@ -2,11 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n auto --benchmark-disable
+# pip leaves the compilation of .pyc files to Python, for the modules that are imported. (To pip, 0 switches a no- on.)
+export PIP_NO_COMPILE := 0
 SOURCES := $(wildcard fastmlp/*.py fastmlp/*.html kernels/*.py kernels/numba_cuda/*.py kernels/engine.pyx kernels/*.h) setup.py pyproject.toml MANIFEST.in README.md LICENSE
 
 .PHONY: demo test test-all bench gpu-check examples docs lint clean
 
-demo: .venv/installed
+demo: .venv/fastmlp
 	mkdir -p demo
 	$(BIN)/fastmlp train digits --hidden 128 --epochs 40 --compare --out demo/digits.fastmlp --plot demo/digits.png
 
@@ -55,14 +57,19 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# A wheel built in isolation, installed with what tests, benchmarks and plots need.
-.venv/installed: $(SOURCES)
+# The wheel, built in isolation as pip does it for users, and what the command line and figures need.
+.venv/fastmlp: $(SOURCES)
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	rm -rf dist build
-	$(BIN)/pip install --quiet --upgrade build "ruff>=0.17,<0.18"
-	$(BIN)/python -m build --quiet --outdir dist .
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 	@wheel=$$(ls dist/*.whl) && $(BIN)/pip install --quiet --force-reinstall --no-deps "$$wheel" \
-		&& $(BIN)/pip install --quiet "$$wheel[test]"
+		&& $(BIN)/pip install --quiet "$$wheel[cli,plot]"
+	touch $@
+
+# And what tests, benchmarks and the linter need; the source distribution has a test of its own.
+.venv/installed: .venv/fastmlp
+	wheel=$$(ls dist/*.whl) && $(BIN)/pip install --quiet "$$wheel[test]" "ruff>=0.17,<0.18"
+	$(BIN)/python -c "from setuptools.build_meta import build_sdist; build_sdist('dist')" >/dev/null
 	touch $@
 
 clean:

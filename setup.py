@@ -20,6 +20,7 @@ from types import FunctionType, ModuleType
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 KERNELS = Path("kernels")
 SOURCES = "sharing", "products", "special", "learning", "epochs", "online", "inference"  # each after those it calls
@@ -104,8 +105,8 @@ def call(function, *arguments):
 def activation_pieces(table):
     size = "int64_t rows, int64_t columns, int64_t stride"
     own = "floating* z, floating* own, int64_t step, floating* slope, floating* bend, int64_t n"
-    rows, by_row = "for i in range(rows):", "for i in range(0 if columns == stride else rows):"
-    flat = "for j in range(rows * columns if columns == stride else 0)"  # rows without a gap are one long row
+    flat = "if columns == stride: rows, columns = 1, rows * columns"  # rows without a gap are one long row
+    rows = "for i in range(rows):"
     inner, at = "    for j in range(columns)", "[i * stride + j]"
     for row in table.values():
         f, d = row.function, row.derivative
@@ -125,12 +126,8 @@ def activation_pieces(table):
             forward = [rows, padding, rows, f"    {call(f, 'z + i * stride', 'stride')}"]
             backward = [rows, f"    {call(d, 'a + i * stride', 'delta + i * stride', 'columns')}"]
         else:
-            forward = [f"{flat}: z[j] = {call(f, 'z[j]')}", by_row, f"{inner}: z{at} = {call(f, 'z' + at)}"]
-            backward = [
-                f"{flat}: delta[j] = delta[j] * {call(d, 'a[j]')}",
-                by_row,
-                f"{inner}: delta{at} = delta{at} * {call(d, 'a' + at)}",
-            ]
+            forward = [flat, rows, f"{inner}: z{at} = {call(f, 'z' + at)}"]
+            backward = [flat, rows, f"{inner}: delta{at} = delta{at} * {call(d, 'a' + at)}"]
         yield f"activate_{f.__name__}", f"floating* z, {size}", forward
         yield f"derive_{d.__name__}", f"floating* a, floating* delta, {size}", backward
         if row.deviation is not None:
@@ -198,7 +195,7 @@ def write_include():
 
 def extensions():
     """The same source under a name for each level: a module's name is compiled into it."""
-    flags = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+    flags = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
     levels, tile_vectors = {"baseline": []}, load("products").TILE_VECTORS
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     wide = ["-mprefer-vector-width=512"] if x86 else []
@@ -207,17 +204,41 @@ def extensions():
     elif x86:
         levels |= {"x86_64_v3": ["-march=x86-64-v3"], "x86_64_v4": ["-march=x86-64-v4", *wide]}
     for level, more in levels.items():
-        copy = KERNELS / f"engine_{level}.pyx"
-        shutil.copyfile(KERNELS / "engine.pyx", copy)
         yield Extension(
-            f"fastmlp.kernels.engine_{level}", [str(copy)], include_dirs=[str(KERNELS)],
+            f"fastmlp.kernels.engine_{level}", [str(KERNELS / f"engine_{level}.pyx")], include_dirs=[str(KERNELS)],
             depends=["kernels/primitives.h"], define_macros=[("TILE_VECTORS", str(tile_vectors))],
             extra_compile_args=flags + more,
         )  # fmt: skip
 
 
-write_include()
-setup(
-    ext_modules=cythonize(list(extensions()), language_level=3, build_dir="build/cython", nthreads=os.cpu_count()),
-    options={"build_ext": {"parallel": os.cpu_count()}},
-)
+class BuildEngine(build_ext):
+    """Write the sources and compile them side by side, here alone: a build asks setup.py for other things too, often.
+
+    Where no compiler works the package is built without the extensions, and backend "numba" serves; but an error ends
+    'setup.py build_ext', which asks for nothing else.
+    """
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or len(self.extensions)  # even on two cores: none is idle at the end
+        for extension in self.extensions:
+            extension.optional = "build_ext" not in self.distribution.commands
+
+    def run(self):
+        write_include()
+        for extension in self.extensions:
+            shutil.copyfile(KERNELS / "engine.pyx", extension.sources[0])
+        made = cythonize(self.extensions, language_level=3, build_dir="build/cython", nthreads=self.parallel)
+        for extension, generated in zip(self.extensions, made):
+            extension.sources = generated.sources
+        super().run()
+        if not any(Path(self.get_ext_fullpath(extension.name)).exists() for extension in self.extensions):
+            print(NOT_BUILT, file=sys.stderr)
+
+
+NOT_BUILT = """
+fastmlp is built without its extension modules, because they could not be compiled (see above): they need a C compiler
+and the headers of Python. The backend "numba" takes the place of "cython"; it compiles its loops at the first fit.
+"""
+
+setup(ext_modules=list(extensions()), cmdclass={"build_ext": BuildEngine})

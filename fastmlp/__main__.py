@@ -1,5 +1,21 @@
-"""``python -m fastmlp`` is the command ``fastmlp``."""
+"""The command ``fastmlp``, which is ``python -m fastmlp`` too."""
 
-from .cli import main
+import sys
 
-main(prog_name="fastmlp")
+from .extras import from_extra
+
+
+def main():
+    """Run the command line; without click, which the extra ``cli`` installs, say so and exit with status 1."""
+    try:
+        with from_extra("cli", "the command 'fastmlp' needs click, pandas and tqdm"):
+            import click  # noqa: F401
+    except ImportError as error:
+        sys.exit(f"Error: {error}")
+    from .cli import main as commands
+
+    commands(prog_name="fastmlp")
+
+
+if __name__ == "__main__":
+    main()

@@ -19,8 +19,8 @@ NAMES = ("auto", *MODULES)
 # compilation takes seconds: what needs none comes first.
 REASONS = {
     "cython": "compiled ahead of time, nothing to wait for",
-    "numba": "the extension module of backend 'cython' cannot be loaded here, so loops are compiled at run time",
-    "numpy": "neither 'cython' nor 'numba' works here (see 'fastmlp info'): slow reference code",
+    "numba": "compiled at the first fit, because backend 'cython' does not work here: {cython}",
+    "numpy": "slow reference code, because neither 'cython' nor 'numba' works here: {cython}; {numba}",
 }
 
 
@@ -38,6 +38,8 @@ def why_not(name):
     try:
         import_module(f"fastmlp.kernels.{MODULES[name]}")
     except Exception as error:  # whatever keeps a compiled module from loading, "auto" must go on
+        if isinstance(error, ModuleNotFoundError) and not error.name.startswith("fastmlp."):
+            return f"it needs the package {error.name}: pip install {error.name}"
         return str(error) if type(error) is ImportError else f"{type(error).__name__}: {error}"
     return None
 
@@ -80,7 +82,7 @@ def choose(name="auto", work=None):
     reason = "asked for"
     if name == "auto":
         name = next(candidate for candidate in ON_CPU if why_not(candidate) is None)
-        reason = REASONS[name]
+        reason = REASONS[name].format(**{tried: why_not(tried) for tried in ON_CPU[: ON_CPU.index(name)]})
         if work is not None and cost_model.gpu_may_be_there():
             name, reason = cost_model.compare(work, name, reason, why_not("cuda"), gpu_name)
     elif why_not(name) is not None:

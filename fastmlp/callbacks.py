@@ -1,9 +1,29 @@
 """What a fit calls between epochs: a user's own functions, checkpoints, a progress bar."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 
 from .checks import check_integer
+from .extras import from_extra
 from .whole_files import check_destination
+
+
+class NoBar(nullcontext):
+    """What stands for a progress bar where none is asked for."""
+
+    def __init__(self, **options):
+        super().__init__()
+
+    def update(self, n):
+        """Nothing to show."""
+
+
+def progress_bar(progress=True):
+    """The class of progress bars: tqdm, or NoBar where ``progress`` is false. ImportError without tqdm."""
+    if not progress:
+        return NoBar
+    with from_extra("cli", "progress bars need tqdm"):
+        from tqdm import tqdm
+    return tqdm
 
 
 class Callback:
@@ -52,13 +72,12 @@ class Progress(Callback):
     """A progress bar on stderr, of epochs, with the latest results."""
 
     def __init__(self, epochs=None):
-        self.epochs, self._bar = None if epochs is None else check_integer("epochs", epochs, 1), None
+        self.epochs = None if epochs is None else check_integer("epochs", epochs, 1)
+        self._bar, self._new_bar = None, progress_bar()
 
     def after_epoch(self, model, epoch, results):
         if self._bar is None:
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=self.epochs, unit=" epochs")
+            self._bar = self._new_bar(total=self.epochs, unit=" epochs")
         self._bar.set_postfix({name: f"{value:.4g}" for name, value in results.items()}, refresh=False)
         self._bar.update()
 

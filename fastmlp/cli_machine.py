@@ -10,17 +10,23 @@ from .cli_common import Widths, as_json, echo_json, plain_messages
 @as_json
 def info(as_json):
     """Which backends work here, and why not; versions and threads."""
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
     from platform import platform, python_version
 
     from threadpoolctl import threadpool_info
 
     from .threads import allowed_threads
 
+    def version_of(package):
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
     chosen = backends.choose()
     found = {
         "fastmlp": __version__, "python": python_version(), "platform": platform(), "threads": allowed_threads(),
-        "packages": {package: version(package) for package in ("numpy", "scipy", "scikit-learn", "numba")},
+        "packages": {package: version_of(package) for package in ("numpy", "scipy", "scikit-learn", "numba")},
         "backends": {name: backends.why_not(name) for name in backends.MODULES},
         "auto": {"backend": chosen.name, "reason": chosen.reason},
         "blas": [
@@ -33,7 +39,7 @@ def info(as_json):
         return
     click.echo(f"fastmlp {__version__}, Python {found['python']}, {found['platform']}, {found['threads']} threads")
     for package, number in found["packages"].items():
-        click.echo(f"  {package} {number}")
+        click.echo(f"  {package} {number or 'is not installed'}")
     for name, reason in found["backends"].items():
         click.echo(f"backend {name}: {'works' if reason is None else 'does not work: ' + reason}")
     click.echo(f"backend auto takes {chosen.name}: {chosen.reason}")

@@ -16,12 +16,12 @@ from .cli_common import as_json, check_output, echo_json, plain_messages
 @as_json
 def predict(model, source, proba, out, as_json):
     """Predict the rows of SOURCE (CSV, Parquet, NPZ or a bundled data set) with a MODEL that 'fastmlp train' saved."""
-    import pandas as pd
-
-    from .table_model import TableModel
-    from .tables import read_table, write_table
-
     with plain_messages():
+        import pandas as pd
+
+        from .table_model import TableModel
+        from .tables import read_table, write_table
+
         if out and as_json:
             raise click.UsageError("--json is for stdout, --out for a file.")
         if out:
@@ -41,10 +41,10 @@ def predict(model, source, proba, out, as_json):
 @as_json
 def evaluate(model, source, as_json):
     """Score a MODEL that 'fastmlp train' saved on the rows of SOURCE, which has the target's column too."""
-    from .table_model import TableModel
-    from .tables import read_table
-
     with plain_messages():
+        from .table_model import TableModel
+        from .tables import read_table
+
         table = TableModel.load(model)
         X, y = table.arrays(read_table(source, table.target, texts=table.texts)[0])
         scores = {"rows": len(X)} | table.model.evaluate(X, y)

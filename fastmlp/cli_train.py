@@ -58,10 +58,10 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
     Bundled: digits, iris, wine, breast_cancer, diabetes. Numeric columns are standardised, texts become categories.
     The model is saved with its columns, for 'fastmlp predict'. Ctrl-C ends training early and saves what there is.
     """
-    from .table_model import TableModel
-
     say = (lambda *given: None) if as_json else click.echo
     with plain_messages():
+        from .table_model import TableModel
+
         check_outputs(out, plot, report, [path for path in (source, eval_source) if path])
         if metric != "loss" and early_stopping is None:
             raise click.UsageError("--metric is what --early-stopping watches.")

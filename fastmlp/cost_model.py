@@ -6,17 +6,27 @@ both numbers for both sides and leaves them in a file. Without it nothing is kno
 
 import json
 import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-import click
 import numpy as np
 from scipy.optimize import nnls
 
 from fastmlp.kernels.network import Network
 
-FILE = Path(os.environ.get("FASTMLP_SPEEDS") or Path(click.get_app_dir("fastmlp")) / "speeds.json")
+
+def _settings_folder():
+    """Where this system keeps the settings of a user's programs."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("APPDATA") or Path.home())
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support"
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+
+
+FILE = Path(os.environ.get("FASTMLP_SPEEDS") or _settings_folder() / "fastmlp" / "speeds.json")
 COMPILATION_SECONDS = 5.0  # what the GPU's kernels for a new network keep a user waiting
 CLEARLY = 1.25  # how much faster the GPU must be: predictions are rough
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from . import __version__
 from .exported import exported
+from .extras import from_extra
 from .whole_files import write_whole
 
 OPSET, IR_VERSION = 18, 9
@@ -108,11 +109,9 @@ def to_onnx(model, path=None):
     ValueError
         For labels of 2^63 and more, and as ``exported.exported`` says.
     """
-    try:
+    with from_extra("onnx", "to_onnx needs onnx"):
         import onnx
         from onnx import helper
-    except ImportError as error:
-        raise ImportError("to_onnx needs the package onnx: pip install 'fastmlp[onnx]'.") from error
     model = exported(model)
     graph, numbers = Graph(model.parameters.dtype), helper.np_dtype_to_tensor_dtype(model.parameters.dtype)
     outputs = _outputs(graph, model, _network(graph, model))

@@ -12,8 +12,6 @@ from fastmlp.kernels.network import Network, layer_views, slope_views
 from .choices import name_of
 from .flat_parameters import FlatParameters
 from .layered_network import LayeredNetwork
-from .scaling import folded
-from .table_model import TableModel
 
 
 class ExportedLayer(NamedTuple):
@@ -117,8 +115,8 @@ def exported(model):
     TypeError
         For anything else than such a model.
     """
-    if isinstance(model, TableModel):
-        return _of_table(model)
+    if hasattr(model, "exported"):  # the model of a table, whose module needs pandas
+        return model.exported()
     network, parameters = network_and_parameters(model)
     own = [activation for activation in network.activations if not isinstance(activation, str)]
     if own:
@@ -132,17 +130,6 @@ def exported(model):
         raise ValueError(f"labels must be numbers, booleans or strings to be exported, not {model.classes_.dtype}.")
     kind = "multilabel" if model._label_type.startswith("multilabel") else model._label_type
     return Exported(network, parameters, kind, model.classes_, model._targets)
-
-
-def _of_table(table):
-    """With standardisation, of columns and of a number to predict, in the first and last layer's weights."""
-    found = exported(table.model)
-    inputs = table.encoder.outputs
-    scaling = np.array([[mean, deviation] for _, mean, deviation in inputs]).T
-    targets = None if table.classes is not None else (np.array([table.mean]), np.array([table.deviation]))
-    parameters = folded(found.network, found.parameters, scaling, targets)
-    kind = "numbers" if table.classes is None else "multiclass"
-    return found._replace(parameters=parameters, kind=kind, classes=table.classes, inputs=inputs)
 
 
 def _inputs_of(network, number):

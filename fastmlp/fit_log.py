@@ -3,8 +3,7 @@
 import math
 import warnings
 
-from tqdm import tqdm
-
+from .callbacks import NoBar
 from .device_rows import to_host
 from .early_stopping import NOTHING_WATCHED, EarlyStopping
 from .inspection import curves, note
@@ -76,14 +75,14 @@ class Validation:
 class FitLog:
     """Curves in a model's ``history``, the best weights for ``patience``, callbacks, and a progress bar.
 
-    ``monitor``: a Monitor or None. ``total`` and ``unit`` are those of the bar, which ``progress`` shows.
+    ``monitor``: a Monitor or None. ``total`` and ``unit`` are those of the bar, ``progress`` is its class.
     """
 
     def __init__(self, model, callbacks, validation=None, patience=None, monitor=None, *, progress, total, unit):
         self._model, self._validation, self._monitor, self.callbacks = model, validation, monitor, callbacks
         self._patience = patience
         self._told = ["loss", *(() if validation is None else validation.names)]
-        self._progress, self.bar = progress, tqdm(total=total, unit=unit, unit_scale=True, disable=not progress)
+        self.bar = progress(total=total, unit=unit, unit_scale=True)
 
     def begin(self):
         """Go on with the early stopping of a fit that has not ended, where it watched the same; else begin anew."""
@@ -122,7 +121,7 @@ class FitLog:
             self._monitor.note()
         if self.callbacks:
             self.callbacks.after_epoch(dict(zip(self._told, values)))
-        if self._progress:
+        if not isinstance(self.bar, NoBar):
             last = {name: f"{curve[-1]:.4g}" for name, curve in curves(model.history).items()}
             self.bar.set_postfix(last, refresh=False)
 

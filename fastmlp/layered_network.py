@@ -83,7 +83,7 @@ def try_own_rules(backend, network, parameters):
     row = np.zeros((1, network.sizes[0]), parameters.dtype)
     try:
         backend.loss_and_gradient(network, parameters, row, np.zeros((1, network.sizes[-1]), parameters.dtype))
-    except (ValueError, DeviceError):
+    except (ValueError, ImportError, DeviceError):
         raise
     except Exception as error:  # whatever a compiler says
         names = ", ".join(dict.fromkeys(map(name_of, own)))

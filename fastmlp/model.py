@@ -8,7 +8,7 @@ from functools import wraps
 from sklearn.exceptions import ConvergenceWarning
 
 from . import backends, lbfgs
-from .callbacks import Callbacks
+from .callbacks import Callbacks, progress_bar
 from .checks import check_flags, check_integer
 from .class_weights import BALANCED_IN_PARTS
 from .cost_model import Work
@@ -169,7 +169,7 @@ class MLP(TrainedNetwork):
         """
         check_integer("epochs", epochs, 1)
         shuffle, monitor, progress = check_flags(shuffle=shuffle, monitor=monitor, progress=progress)
-        callbacks = Callbacks(callbacks, self)
+        callbacks, progress = Callbacks(callbacks, self), progress_bar(progress)
         with self._names_from(X):
             X, y, sample_weight = self._rows(X, y, sample_weight, class_weight)
             n_rows = X.shape[0]
@@ -239,6 +239,7 @@ class MLP(TrainedNetwork):
         if isinstance(class_weight, str) and class_weight == "balanced":
             raise ValueError(BALANCED_IN_PARTS)
         callbacks, stream = Callbacks(callbacks, self), Stream(blocks, n_mixed, n_rows, epochs)
+        progress = progress_bar(progress)
 
         def check(X, y, sample_weight):
             return self._rows(X, y, sample_weight, class_weight, in_parts=True)

@@ -14,6 +14,7 @@ from sklearn.utils.validation import _get_feature_names
 from fastmlp.kernels.rules import ACTIVATIONS
 
 from .choices import check_activation
+from .extras import from_extra
 from .flat_parameters import FlatParameters
 from .input_data import as_labels, as_numbers, is_listing
 from .inspection import curves
@@ -207,10 +208,8 @@ def plot_activation(activation, path=None, axes=None):
 
 
 def new_figure(size):
-    try:
+    with from_extra("plot", "plots need matplotlib"):
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'fastmlp[plot]'") from error
     return Figure(figsize=size, layout="constrained")  # not pyplot's: nothing to close, no window
 
 

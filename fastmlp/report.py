@@ -15,6 +15,7 @@ from . import report_figures
 from .base_estimator import BaseMLP
 from .checks import check_real
 from .choices import name_of
+from .extras import from_extra
 from .inspection import layer_norms
 from .model import MLP
 from .whole_files import check_destination, write_whole
@@ -64,6 +65,7 @@ def training_report(path, model, truth, predicted, *, title=None, seconds=None, 
         If the file cannot be written.
     """
     check_destination(path)
+    page = template()
     if not isinstance(model, (MLP, BaseMLP)):
         raise TypeError(f"model must be an MLP, MLPClassifier or MLPRegressor, got {type(model).__name__}.")
     if isinstance(model, MLP):
@@ -84,20 +86,19 @@ def training_report(path, model, truth, predicted, *, title=None, seconds=None, 
     found = _classes(truth, predicted) if decides else _numbers(truth, predicted)
     numbers, facts = _facts(model, network, seconds)
     curves = [report_figures.curves(panel, number) for number, panel in enumerate(_panels(model))]
-    page = template().render(
+    content = page.render(
         title=title, headline=found.pop("headline") + numbers, facts=facts, curves=curves,
         layers=_layers(network, parameters), norms=report_figures.norms(model.history) if _monitored(model) else [],
         speeds=_speeds(speeds), **found,
     )  # fmt: skip
-    write_whole(path, page.encode())
+    write_whole(path, content.encode())
 
 
 def template():
-    """The page's; ImportError without Jinja2."""
-    try:
+    """The page's; ImportError without Jinja2, or matplotlib."""
+    with from_extra("plot", "reports need Jinja2 and matplotlib"):
+        import matplotlib  # noqa: F401 - for the figures
         from jinja2 import Environment, PackageLoader
-    except ImportError as error:
-        raise ImportError("reports need Jinja2: pip install 'fastmlp[plot]'") from error
     environment = Environment(loader=PackageLoader("fastmlp", "."), autoescape=True, trim_blocks=True)
     environment.filters |= {"number": _number, "short": report_figures.shortened}
     return environment.get_template("report.html")

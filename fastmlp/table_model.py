@@ -1,12 +1,13 @@
 """TableModel: an MLP together with the columns it was trained on, as the command line makes and saves it."""
 
 import numpy as np
-import pandas as pd
 
+from .exported import exported
 from .layered_network import Layer
 from .model import MLP
 from .saving import Savable
-from .tables import MAX_CATEGORIES, ColumnEncoder, TableError, check_complete, check_kinds, check_present, listed
+from .scaling import folded
+from .tables import MAX_CATEGORIES, ColumnEncoder, TableError, check_complete, check_kinds, check_present, listed, pd
 
 MAX_CLASSES = 20  # whole numbers with more distinct values than this are taken for a quantity
 
@@ -94,6 +95,16 @@ class TableModel(Savable):
         if self.classes is None:
             raise TableError("probabilities are for classes; this model predicts a number.")
         return pd.DataFrame(self.model.predict(self.encoder.transform(frame, self.model.dtype)), columns=self.classes)
+
+    def exported(self):
+        """The Exported: standardisation of inputs and target is in the first and last layer's weights."""
+        found = exported(self.model)
+        inputs = self.encoder.outputs
+        scaling = np.array([[mean, deviation] for _, mean, deviation in inputs]).T
+        targets = None if self.classes is not None else (np.array([self.mean]), np.array([self.deviation]))
+        parameters = folded(found.network, found.parameters, scaling, targets)
+        kind = "numbers" if self.classes is None else "multiclass"
+        return found._replace(parameters=parameters, kind=kind, classes=self.classes, inputs=inputs)
 
     def saved_state(self):
         """What a model file holds of this model."""

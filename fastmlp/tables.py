@@ -4,7 +4,6 @@ import math
 import re
 import warnings
 import zlib
-from contextlib import contextmanager
 from decimal import Decimal
 from io import BytesIO
 from numbers import Real
@@ -12,8 +11,12 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-import pandas as pd
 from sklearn import datasets
+
+from .extras import from_extra
+
+with from_extra("cli", "tables, and models of them, need pandas"):
+    import pandas as pd
 
 BUNDLED = {
     "digits": datasets.load_digits,
@@ -23,7 +26,7 @@ BUNDLED = {
     "diabetes": datasets.load_diabetes,
 }
 
-PARQUET = ".parquet"
+PARQUET, PARQUET_NEEDS = ".parquet", "Parquet files need pyarrow"
 MAX_CATEGORIES = 200  # more distinct texts than this are names or free text, not categories
 
 
@@ -46,7 +49,7 @@ def read_table(source, target=None, texts=()):
         return _read_npz(path), target or "y"
     if path.suffix.lower() == PARQUET:
         try:
-            with _pyarrow():
+            with from_extra("parquet", PARQUET_NEEDS):
                 return pd.read_parquet(path).reset_index(drop=True), target
         except (ValueError, OSError) as error:
             raise TableError(f"{source} cannot be read as Parquet: {error}") from error
@@ -77,16 +80,8 @@ def write_table(frame, out):
     if not str(out).lower().endswith(PARQUET):
         frame.to_csv(out, index=False)
         return
-    with _pyarrow():
+    with from_extra("parquet", PARQUET_NEEDS):
         frame.rename(columns=str).to_parquet(out, index=False)
-
-
-@contextmanager
-def _pyarrow():
-    try:
-        yield
-    except ImportError as error:
-        raise ImportError("Parquet files need pyarrow: pip install 'fastmlp[parquet]'") from error
 
 
 def _read_npz(path):

@@ -12,14 +12,21 @@ from fastmlp.kernels.rules import LOSSES, OPTIMIZERS
 
 LEVELS = "x86_64_v4", "x86_64_v3"  # of the instruction set, best first
 
+NOT_BUILT = (
+    "its extension module was not built, because there was no C compiler, or no headers of Python, when fastmlp was "
+    "installed. With both, install it again: pip install --force-reinstall --no-deps --no-cache-dir"
+)
+
 
 def _best_level():
     """The engine compiled for the best level of instructions that this processor has; one for itself comes first."""
     if find_spec("fastmlp.kernels.engine_native"):
         return import_module("fastmlp.kernels.engine_native")
+    if not find_spec("fastmlp.kernels.engine_baseline"):
+        raise ImportError(NOT_BUILT)
     baseline = import_module("fastmlp.kernels.engine_baseline")
     for level in LEVELS:
-        if baseline.processor_has(level):
+        if find_spec(f"fastmlp.kernels.engine_{level}") and baseline.processor_has(level):
             return import_module(f"fastmlp.kernels.engine_{level}")
     return baseline
 
@@ -59,8 +66,13 @@ def _engine_of(entries):
 
 def _by_numba(kind, row, dtype):
     """The address of the piece that Numba compiles around a user's own rule."""
-    numba, pieces = import_module("numba"), import_module("fastmlp.kernels.numba_pieces")
-    return getattr(pieces, kind)(row, numba.from_dtype(dtype))
+    try:
+        numba = import_module("numba")
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "custom activations and losses are compiled by Numba: pip install numba, or take backend='numpy' (slow)"
+        ) from error
+    return getattr(import_module("fastmlp.kernels.numba_pieces"), kind)(row, numba.from_dtype(dtype))
 
 
 _engine = _engine_of(_best_level())

@@ -1,5 +1,6 @@
 """The command line, as a user types it."""
 
+import importlib.metadata
 import json
 import runpy
 import shutil
@@ -328,6 +329,12 @@ def test_evaluate_tells_people_and_machines(houses):
     assert "no column 'price'" in run("evaluate", "model.fastmlp", "bare.csv", code=1).output
 
 
+def without_numba(package, version=importlib.metadata.version):
+    if package == "numba":
+        raise importlib.metadata.PackageNotFoundError
+    return version(package)
+
+
 def test_info_lists_every_backend(monkeypatch):
     output = run("info").output
     for name in backends.MODULES:
@@ -338,7 +345,10 @@ def test_info_lists_every_backend(monkeypatch):
     assert "BLAS" in output
     backends.why_not.cache_clear()
     monkeypatch.setitem(backends.MODULES, "numba", "no_such_module")
-    assert "backend numba: does not work: ModuleNotFoundError" in run("info").output
+    monkeypatch.setattr("importlib.metadata.version", without_numba)
+    output = run("info").output
+    assert "backend numba: does not work: ModuleNotFoundError" in output
+    assert "numba is not installed" in output
     monkeypatch.undo()
     backends.why_not.cache_clear()
 
