@@ -97,7 +97,7 @@ def check_names(model, X):
         model._check_names(X)
     elif isinstance(model, FlatParameters):
         _check_feature_names(model, X, reset=False)
-    elif isinstance(model, TableModel) and _get_feature_names(X) is not None:
+    elif hasattr(model, "encoder") and _get_feature_names(X) is not None:  # the model of a table
         names = np.array([name for name, *_ in model.encoder.outputs], object)
         _check_feature_names(SimpleNamespace(feature_names_in_=names), X, reset=False)
 
