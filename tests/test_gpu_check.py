@@ -106,6 +106,23 @@ def test_nobody_waits_for_a_process_that_cannot_be_killed(log, monkeypatch):
     os.waitpid(spared[0], 0)
 
 
+def test_a_log_says_where_a_command_is_and_ends_with_its_reason(log):
+    code = f"""
+import sys, time
+sys.path.insert(0, {str(BENCHMARKS / "gpu")!r})
+import limited
+limited.TRACE_SECONDS = 0.1
+def slow():
+    time.sleep(1)
+    sys.exit("the reason")
+with limited.trace():
+    slow()
+"""
+    assert limited.run(python(code), log, 300, os.environ, limited.Stop()) == ("failed", True)
+    assert "in slow" in log.read_text()
+    assert parts_of.result_of(parts_of.Part("x", "row", ()), "failed", log.read_text())[1] == "the reason"
+
+
 def check(out, parts, seconds, minutes=10.0):
     """The parts' entries of a report, which check_parts writes to ``out``."""
     (out / "logs").mkdir()

@@ -73,9 +73,14 @@ def _kill(child):
     return child.returncode is not None
 
 
+@contextlib.contextmanager
 def trace():
     """Inside a command, print every 20 seconds which line it has reached, so that the log shows where it hung."""
     faulthandler.dump_traceback_later(TRACE_SECONDS, repeat=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()  # the last line of output is the reason of a failure
 
 
 def tell(**values):

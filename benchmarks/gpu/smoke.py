@@ -34,8 +34,7 @@ def difference():
     return relative_error(*trained)
 
 
-if __name__ == "__main__":
-    trace()
+def main():
     why_not = reason_not_to_run()
     if why_not is not None:
         tell(why_not=why_not)
@@ -48,3 +47,8 @@ if __name__ == "__main__":
     tell(relative_difference=float(found))
     if not found < TOLERANCE:
         sys.exit(f"a small training differs from the reference by {found:.1g}, more than {TOLERANCE:g}")
+
+
+if __name__ == "__main__":
+    with trace():
+        main()

@@ -75,6 +75,6 @@ def _median_seconds(run, stream, rounds):
 
 
 if __name__ == "__main__":
-    trace()
-    seconds, kernels = time_ours(ROWS[sys.argv[1]])
-    tell(seconds=seconds, kernels=kernels)
+    with trace():
+        seconds, kernels = time_ours(ROWS[sys.argv[1]])
+        tell(seconds=seconds, kernels=kernels)

@@ -108,10 +108,14 @@ def memory_rate(n_bytes=2**33):
     return 2 * n_bytes / _median_seconds(torch, lambda: b.copy_(a), 5, 5)
 
 
-if __name__ == "__main__":
-    trace()
-    if sys.argv[1:]:
-        tell(torch_seconds=time_torch(ROWS[sys.argv[1]]))
+def main(name=None):
+    if name:
+        tell(torch_seconds=time_torch(ROWS[name]))
     else:
         tell(flops_rate=matrix_rate())
         tell(bytes_rate=memory_rate())
+
+
+if __name__ == "__main__":
+    with trace():
+        main(*sys.argv[1:])
