@@ -7,8 +7,8 @@ the ``axes`` it is told to draw into.
 import os
 from numbers import Integral
 
+import narwhals.stable.v2 as nw
 import numpy as np
-import pandas as pd
 from sklearn.utils.validation import _get_feature_names
 
 from fastmlp.kernels.rules import ACTIVATIONS
@@ -90,7 +90,7 @@ def plot_decision_boundary(model, X, y, path=None, axes=None):
     """
     if not hasattr(model, "predict"):
         raise TypeError(f"model must be an MLP or another classifier, got {type(model).__name__}.")
-    names = _get_feature_names(X)
+    given, names = X, _get_feature_names(X)
     X, y = np.asarray(as_numbers(X, "X"), dtype=float), np.asarray(as_labels(y, "y"))
     if X.ndim != 2 or X.shape[1] != 2:
         raise ValueError(
@@ -103,8 +103,12 @@ def plot_decision_boundary(model, X, y, path=None, axes=None):
     margin = 0.1 * np.ptp(X, axis=0) + 1e-9
     (left, bottom), (right, top) = X.min(axis=0) - margin, X.max(axis=0) + margin
     columns = np.meshgrid(np.linspace(left, right, GRID), np.linspace(bottom, top, GRID))
-    grid = np.column_stack([column.ravel() for column in columns])
-    seen = _labels(model, grid if names is None else pd.DataFrame(grid, columns=names), y)
+    columns = [column.ravel() for column in columns]
+    grid = np.column_stack(columns)
+    if names is not None:  # which the model checks
+        library = nw.from_native(given).implementation
+        grid = nw.from_dict(dict(zip(names, columns)), backend=library).to_native()
+    seen = _labels(model, grid, y)
     labels, numbers = np.unique(np.concatenate([seen, y]), return_inverse=True)
     colours = _class_colours(len(labels))
     regions = colours[numbers[: len(seen)]].reshape(GRID, GRID, -1)

@@ -23,7 +23,7 @@ def check_history(value):
     return tuple(map(float, value)) if isinstance(value, tuple) else float(value)
 
 
-def check_names(names, n_inputs):
+def check_saved_names(names, n_inputs):
     """The names of a file, if they are texts, one for each input; else a ValueError."""
     if names.shape != (n_inputs,) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"names of inputs are {names!r} for {n_inputs} inputs")
@@ -155,7 +155,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
             model._state = TrainingState.from_dict(saved["training"], model._network, model.dtype)
         names = saved.get("feature_names_in_")  # files of earlier versions have none
         if names is not None:
-            model.feature_names_in_ = check_names(names, saved["n_inputs"])
+            model.feature_names_in_ = check_saved_names(names, saved["n_inputs"])
         model.history = {"loss": []} | {
             name: [check_history(value) for value in curve] for name, curve in saved["history"].items()
         }

@@ -25,6 +25,7 @@ from fastmlp import (
     load,
     to_c,
 )
+from fastmlp.table_model import TableModel
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 rng = np.random.RandomState(0)
@@ -176,15 +177,25 @@ def test_a_file_without_names(tmp_path):
             MLP.from_saved_state(saved | {"feature_names_in_": wrong})
 
 
-def test_names_in_a_figure():
+@pytest.mark.parametrize("make", [pd.DataFrame, polars_of, arrow_of])
+def test_names_in_a_figure(make):
     pytest.importorskip("matplotlib", reason="needs the extra plot")
     from fastmlp.plots import plot_decision_boundary
 
-    two = FRAME[["a", "b"]]
-    for model in (MLP([(1, "logistic")], "binary_cross_entropy").fit(two, LABELS, 1), classifier().fit(two, LABELS)):
-        plot_decision_boundary(model, two, LABELS)
+    rows, wrong = make(FRAME[["a", "b"]]), make(FRAME[["b", "a"]])
+    for model in (MLP([(1, "logistic")], "binary_cross_entropy").fit(rows, LABELS, 1), classifier().fit(rows, LABELS)):
+        plot_decision_boundary(model, rows, LABELS)
         with pytest.raises(ValueError, match=WRONG_NAMES):
-            plot_decision_boundary(model, FRAME[["b", "a"]], LABELS)
+            plot_decision_boundary(model, wrong, LABELS)
+
+
+def test_names_of_a_table():
+    """The inputs of its network are known by the names of its columns; arrays go by their order."""
+    table = TableModel.create(FRAME.assign(y=y), "y", hidden=(3,))
+    table.model.build(3)
+    assert to_c(table, rows=FRAME) == to_c(table, rows=X)
+    with pytest.raises(ValueError, match=WRONG_NAMES):
+        to_c(table, rows=OTHERS["another order"])
 
 
 # dtypes
