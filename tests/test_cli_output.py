@@ -59,8 +59,8 @@ def test_output_that_cannot_be_written(tmp_path, monkeypatch, capsys, output, to
 
 @needs_a_full_device
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_full_disk_in_a_shell(unbuffered):
+def test_a_full_disk_in_a_shell(tmp_path, unbuffered):
     environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}  # '' counts as unset
     line = f"{sys.executable} -m fastmlp info > /dev/full"
-    done = subprocess.run(line, shell=True, env=environment, capture_output=True, text=True)
+    done = subprocess.run(line, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (1, "Error: [Errno 28] No space left on device\n")
