@@ -73,4 +73,4 @@ lint: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv benchmarks/gpu/site build dist demo docs/_build *.egg-info kernels/_engine.pxi kernels/engine_*.pyx kernels/*.so
+	rm -rf .venv benchmarks/gpu/site build dist demo docs/_build *.egg-info kernels/_engine.pxi kernels/*.so

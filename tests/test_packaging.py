@@ -56,16 +56,11 @@ def test_source_distribution_has_what_a_build_needs_and_nothing_generated(wheel)
     ]
 
 
-@pytest.mark.parametrize("broken", ["no compiler", "no headers"])
-def test_without_a_c_compiler_it_installs_and_says_what_is_missing(wheel, tmp_path, broken):
+def test_without_a_c_compiler_it_installs_and_says_what_is_missing(wheel, tmp_path):
     """Built from the source distribution, for one level: it is Cython that takes the time."""
     (archive,) = wheel.parent.glob("*.tar.gz")
-    compiler = tmp_path / "cc"
-    if broken == "no headers":
-        compiler.write_text("#!/bin/sh\necho 'fatal error: Python.h: No such file or directory' >&2\nexit 1\n")
-        compiler.chmod(0o755)
     build = [sys.executable, "-m", "pip", "wheel", "-v", "--no-build-isolation", "--no-deps", "--no-index"]
-    environment = {**os.environ, "CC": str(compiler), "FASTMLP_LEVELS": "native"}
+    environment = {**os.environ, "CC": str(tmp_path / "no such compiler"), "FASTMLP_LEVELS": "native"}
     built = subprocess.run(
         [*build, "--wheel-dir", tmp_path, archive], env=environment, capture_output=True, text=True, check=True
     )
