@@ -75,11 +75,11 @@ class StochasticFit:
                 if tells:
                     callbacks.before_epoch()
                 self.loss_ = run.run()
+                if self.verbose:
+                    print(f"Iteration {self.n_iter_ + 1}, loss = {self.loss_:.8f}")
                 self.n_iter_ += 1
                 self.t_ += run.rows_of_epoch
                 self.loss_curve_.append(self.loss_)
-                if self.verbose:
-                    print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
                 if evaluation is not None:
                     evaluation.note()
                 self._watch(held_out, evaluation)

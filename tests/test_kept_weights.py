@@ -316,7 +316,7 @@ def test_an_mlp_whose_bar_fails_goes_on_bit_for_bit(monkeypatch, rows):
             raise Failure
 
     with monkeypatch.context() as patch:
-        patch.setattr("fastmlp.fit_log.tqdm.update", update)
+        patch.setattr("fastmlp.callbacks.NoBar.update", update)
         with pytest.raises(Failure):
             model.fit(X, y, 5, 16)
     assert model._state.position == rows
