@@ -23,14 +23,13 @@ from fastmlp import (
 )
 from fastmlp.kernels.rules import ACTIVATIONS
 
-rng = np.random.RandomState(0)
-X = rng.standard_normal((40, 5)).astype("f4")
+X = np.random.RandomState(0).standard_normal((40, 5)).astype("f4")
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
 def randomized(model):
     """With biases and slopes that are not 0."""
-    model.build(5).parameters[:] += rng.uniform(-0.3, 0.3, model.n_parameters)
+    model.build(5).parameters[:] += np.random.RandomState(0).uniform(-0.3, 0.3, model.n_parameters)
     return model
 
 
