@@ -49,6 +49,8 @@ def as_numbers(given, name):
 
 def as_labels(given, name):
     """Targets on the host, whatever they are, as scikit-learn validates them; None stays None."""
+    if type(given) is np.ndarray and given.ndim:
+        return given  # the usual case costs nothing
     given = to_host(given)
     if given is not None and not (issparse(given) or is_frame(given) or is_listing(given)):
         raise ValueError(f"{name} must be an array, a frame or a list, got {type(given).__name__}.")
