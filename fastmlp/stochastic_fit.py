@@ -185,7 +185,8 @@ class StochasticFit:
                 *arrays, random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
             )
         except ValueError as error:
-            if "'True'" in str(error) or "'False'" in str(error):
+            shows_bool = "'True'" in str(error) or "'False'" in str(error)
+            if shows_bool and self.classes_.dtype != bool:
                 labels = " and ".join(map(repr, self.classes_.tolist()))
                 raise ValueError(f"{error} (False and True stand for the labels {labels} of y.)") from error
             raise

@@ -232,6 +232,11 @@ def test_learning_rates_can_be_changed_between_calls_of_partial_fit():
     assert not hasattr(MLPClassifier(), "_optimizer")
 
 
+def test_an_error_about_classes_needs_no_explanation_for_booleans():
+    with pytest.raises(ValueError, match=re.escape("too few members are: ['True']") + "$"):
+        MLPClassifier(early_stopping=True).fit(X[:10], [False] * 9 + [True])
+
+
 @pytest.mark.parametrize("labels", [["ham", "spam"], [7, 3]])
 def test_an_error_about_classes_shows_the_labels_of_the_user(labels):
     with pytest.raises(
