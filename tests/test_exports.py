@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 def randomized(model):
     """With biases and slopes that are not 0."""
-    model.build(5).parameters[:] += np.random.RandomState(0).uniform(-0.3, 0.3, model.n_parameters)
+    model.build(5).parameters[:] += np.random.RandomState(0).uniform(-0.2, 0.2, model.n_parameters)
     return model
 
 
