@@ -176,8 +176,8 @@ class MLP(TrainedNetwork):
             batch_size = n_rows if batch_size is None else min(check_integer("batch_size", batch_size, 1), n_rows)
             validation = self._validation(validation_data, metric, patience, X.shape[1])
             if self._state is None:
-                self.build(X.shape[1])
                 self._warn_of_targets(y)
+                self.build(X.shape[1])
         if self.optimizer != "lbfgs" and self._comes_to_host(batch_size, epochs * X.shape[0], validation):
             X = to_host(X)
         by_lbfgs = self.optimizer == "lbfgs"
@@ -249,8 +249,8 @@ class MLP(TrainedNetwork):
             X, y, sample_weight = check(*first)
             validation = self._validation(validation_data, metric, patience, X.shape[1])
             if self._state is None:
-                self.build(X.shape[1])
                 self._warn_of_targets(y)
+                self.build(X.shape[1])
         del first
         self._comes_to_host(batch_size, epochs * (n_rows or X.shape[0]), validation)
         total = None if n_rows is None else epochs * n_rows
