@@ -38,7 +38,7 @@ def why_not(name):
     try:
         import_module(f"fastmlp.kernels.{MODULES[name]}")
     except Exception as error:  # whatever keeps a compiled module from loading, "auto" must go on
-        if isinstance(error, ModuleNotFoundError) and not error.name.startswith("fastmlp."):
+        if isinstance(error, ModuleNotFoundError) and not (error.name or "fastmlp.").startswith("fastmlp."):
             return f"it needs the package {error.name}: pip install {error.name}"
         return str(error) if type(error) is ImportError else f"{type(error).__name__}: {error}"
     return None

@@ -303,6 +303,8 @@ class BaseMLP(
             y = np.ascontiguousarray(y, np.float64 if self._scales_targets() else dtype)
         if not np.isfinite(y).all():
             raise ValueError(f"y contains values too large for {dtype}: scale it, or pass X in float64.")
+        if y.shape[1] != self.n_outputs_:
+            raise ValueError(f"y makes {y.shape[1]} columns, but the network has {self.n_outputs_} outputs.")
         if sample_weight is not None:
             sample_weight = sample_weight.astype(dtype, copy=False)
             check_sum_of_weights(sample_weight, in_parts)
@@ -321,14 +323,11 @@ class BaseMLP(
 
     def _loss_of(self, X, y, sample_weight):
         """The same of rows as a user gives them; weights of classes do not count."""
-        X, y, sample_weight = self._in_dtype(*self._validated_rows(X, y, sample_weight, True, False, None), True)
+        X, y, sample_weight = self._in_dtype(*self._validated_rows(X, y, sample_weight, True, False, None), False)
         return self._mean_loss(*self._scaled(X, y), sample_weight)
 
     def _block_in_dtype(self, X, y, sample_weight):
-        X, y, sample_weight = self._in_dtype(*self._checked_rows(X, y, sample_weight, True, False, None), True)
-        if y.shape[1] != self.n_outputs_:
-            raise ValueError(f"y makes {y.shape[1]} columns, but the network has {self.n_outputs_} outputs.")
-        return X, y, sample_weight
+        return self._in_dtype(*self._checked_rows(X, y, sample_weight, True, False, None), True)
 
     def _checked_block(self, X, y, sample_weight):
         """A block of a stream for the kernels."""

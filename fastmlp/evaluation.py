@@ -72,11 +72,13 @@ class Evaluation:
             For rows that the estimator cannot predict from, and for a scorer of classes that cannot score one of the
             sets, for instance because a class is not in it.
         """
-        for name, (X, y, *_) in self._sets.items() if self._predicts else ():
+        for name, one in self._sets.items() if self._predicts else ():
             try:
-                self._estimator._checked(X)
+                self._estimator._checked(one[0])
                 if not is_classifier(self._estimator):
-                    as_numbers(y, "y")
+                    as_numbers(one[1], "y")
+                if _neg_loss in self._scorers.values():
+                    self._score(_neg_loss, one)
             except ValueError as error:
                 raise ValueError(f"the evaluation set {name!r}: {error}") from error
         if not is_classifier(self._estimator):

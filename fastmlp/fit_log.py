@@ -99,10 +99,12 @@ class FitLog:
         """Put back the weights that early stopping found the best. Returns their epoch, or None."""
         state = self._model._state
         stopping, state.stopping = state.stopping, None
-        if stopping is None or stopping.best_parameters is None:
-            if stopping is not None and math.isnan(self._model.history[stopping.watched][-1]):
-                warnings.warn(NOTHING_WATCHED)
+        if stopping is None:
             return None
+        if stopping.best_parameters is None:
+            if stopping.stalled and math.isnan(self._model.history[stopping.watched][-1]):
+                warnings.warn(NOTHING_WATCHED)
+            return None  # lbfgs may end without an iteration: then there is no score
         state.parameters[...] = stopping.best_parameters
         return stopping.best_epoch
 

@@ -130,6 +130,24 @@ def test_a_pipeline_transforms_rows_to_watch():
     assert two["validation_0"] == one["validation_0"]
 
 
+@pytest.mark.parametrize("one, match", [
+    ((X, X), "y makes 4 columns, but the network has 1 outputs"),
+    ((X, y, np.zeros(len(y))), "sample weights.* are too small"),
+])  # fmt: skip
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_a_loss_that_cannot_exist_is_refused_before_training(solver, one, match):
+    model = MLPRegressor("huber", solver=solver)
+    with pytest.raises(ValueError, match=f"the evaluation set 'validation_0': {match}"):
+        model.fit(X, y, eval_set=one)
+    assert not hasattr(model, "coefs_")
+
+
+def test_lbfgs_without_an_iteration_has_nothing_to_watch(recwarn):
+    model = MLP([(1, "identity")], optimizer="lbfgs", init="zeros")
+    model.fit(X, 0 * y, validation_data=(X, 0 * y), patience=2)
+    assert (model.epoch, model.best_epoch, len(recwarn)) == (0, None, 0)
+
+
 @pytest.mark.parametrize("given, match", [
     ({"eval_X": X}, "eval_X and eval_y must be passed together"), ({"eval_y": y}, "must be passed together"),
     ({"eval_X": X, "eval_y": y, "eval_set": (X, y)}, "not both"),
