@@ -269,14 +269,14 @@ class BaseMLP(
             if not self._watches_loss():
                 held_out[1] = self._decode(held_out[1])
         if first_pass:
-            self._warn_of_targets(y)
+            self._warn_of_targets(y, sample_weight)
         return X, y, sample_weight, held_out
 
     def _scales_targets(self):
         """Whether ``scale`` asks for standardised targets."""
         return False
 
-    def _warn_of_targets(self, y):
+    def _warn_of_targets(self, y, sample_weight):
         """Warn of targets that are hard to learn."""
 
     def _scaled(self, X, y):
@@ -306,7 +306,8 @@ class BaseMLP(
         if y.shape[1] != self.n_outputs_:
             raise ValueError(f"y makes {y.shape[1]} columns, but the network has {self.n_outputs_} outputs.")
         if sample_weight is not None:
-            sample_weight = sample_weight.astype(dtype, copy=False)
+            with np.errstate(over="ignore"):  # which the check refuses
+                sample_weight = sample_weight.astype(dtype, copy=False)
             check_sum_of_weights(sample_weight, in_parts)
         return X, y, sample_weight
 

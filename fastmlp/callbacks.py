@@ -1,6 +1,6 @@
 """What a fit calls between epochs: a user's own functions, checkpoints, a progress bar."""
 
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 
 from .checks import check_integer
 from .extras import from_extra
@@ -118,9 +118,17 @@ class Callbacks:
         return self
 
     def __exit__(self, kind, error, traceback):
-        with ExitStack() as stack:  # all of them, also where one raises
-            for one in reversed(self._all):
-                stack.callback(one.after_fit, self._model, error)
+        first = error
+        for one in self._all:  # all of them, also where one raises
+            try:
+                one.after_fit(self._model, error)
+            except BaseException as later:
+                if first is None:
+                    first = later
+                else:
+                    first.add_note(f"after_fit of {type(one).__name__} failed too: {later!r}")
+        if first is not error:
+            raise first
 
     def before_epoch(self):
         for one in self._all:
@@ -130,7 +138,10 @@ class Callbacks:
         """Returns whether the fit is to end."""
         self._epoch += 1
         wishes = [one.after_epoch(self._model, self._epoch, results) for one in self._all]
-        self.stop = any(wishes)
+        try:
+            self.stop = any(wishes)
+        except ValueError as error:
+            raise TypeError(f"a callback must return True, False or None, got {wishes!r}.") from error
         return self.stop
 
 

@@ -51,6 +51,7 @@ def check_flags(**flags):
 
 def check_real(name, value, low, high=math.inf, *, open_low=False, open_high=False):
     """A finite number in the range, ends included unless said otherwise."""
+    value = float(value) if isinstance(value, np.floating) else value  # LARGEST is none of float32
     good = isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= LARGEST
     if not good or not low <= value <= high or (open_low and value == low) or (open_high and value == high):
         ends = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or high == math.inf else ']'}"
@@ -126,6 +127,12 @@ def check_sum_of_weights(sample_weight, in_parts=False):
 
     Denormal weights count as zero, as in the compiled backends.
     """
+    with np.errstate(over="ignore"):
+        if not np.isfinite(sample_weight.sum()):
+            raise ValueError(
+                "sample weights, times those of their classes, are too large: their sum is not finite in "
+                f"{sample_weight.dtype}. Divide them by a constant."
+            )
     tiny = np.finfo(sample_weight.dtype).tiny
     if not (sample_weight >= tiny).any() and not (in_parts and not sample_weight.any()):
         raise ValueError(

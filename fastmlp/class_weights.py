@@ -38,6 +38,7 @@ def weigh_classes(class_weight, classes, hits, one_label, sample_weight, in_part
         numbers = hits[:, 0].astype(int) if hits.shape[1] == 1 else hits.argmax(axis=1)
         if isinstance(class_weight, dict):
             of_class = np.array([class_weight.get(label, 1.0) for label in classes.tolist()], float)
+            in_parts &= bool(of_class.any())  # then no part weighs anything
         else:
             present = np.unique(numbers)
             of_class = np.ones(len(classes))

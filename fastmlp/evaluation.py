@@ -111,7 +111,11 @@ class Evaluation:
     def _score(self, scorer, one):
         X, y, *weight = one
         given = {"sample_weight": weight[0]} if weight and weight[0] is not None else {}
-        return float(scorer(self._estimator, X, y, **given))
+        score = scorer(self._estimator, X, y, **given)
+        try:
+            return float(score)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"eval_metric must return a number, {_scorer(scorer)[0]!r} gave {score!r}.") from error
 
     @property
     def watched(self):

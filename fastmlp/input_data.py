@@ -34,6 +34,8 @@ def as_numbers(given, name):
     given = nw.to_native(to_host(given), pass_through=True)
     if issparse(given):
         return checked_sparse(given, name)
+    if type(given).__name__ == "RecordBatch":  # whose names nobody would look at
+        raise ValueError(f"{name} is an Arrow RecordBatch: pass pyarrow.Table.from_batches([batch]).")
     if is_frame(given):
         _refuse_columns_of_dates(given, name)
         return given

@@ -332,6 +332,7 @@ class LayeredNetwork:
             one_label = link == "softmax" or n_outputs == 1
             hits = y if link == "softmax" else y > 0.5
             sample_weight = weigh_classes(class_weight, classes, hits, one_label, sample_weight, in_parts)
-            sample_weight = sample_weight.astype(self.dtype)
+            with np.errstate(over="ignore"):  # which the check refuses
+                sample_weight = sample_weight.astype(self.dtype)
             check_sum_of_weights(sample_weight, in_parts)
         return X, y, sample_weight

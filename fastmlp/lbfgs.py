@@ -54,6 +54,7 @@ def fit_lbfgs(backend, network, parameters, X, y, sample_weight, alpha, penalty=
     its ``status`` is INTERRUPTED after Ctrl-C and DIVERGED where the solution is not finite. Then the parameters are
     those of the last good iteration.
     """
+    user_error = None
     last = OptimizeResult(x=parameters.astype(np.float64), fun=np.inf, nit=0, status=0, message="")
 
     def objective(x):
@@ -63,11 +64,16 @@ def fit_lbfgs(backend, network, parameters, X, y, sample_weight, alpha, penalty=
         return np.isfinite(loss) and np.isfinite(x.astype(parameters.dtype)).all()
 
     def callback(intermediate_result):
+        nonlocal user_error
         x, loss = intermediate_result.x, float(intermediate_result.fun)
         if is_finite(loss, x):
             last.update(x=x.copy(), fun=loss, nit=last.nit + 1)
             parameters[...] = x
-        if on_iteration is not None and on_iteration(loss):
+        try:
+            ends = on_iteration is not None and on_iteration(loss)
+        except StopIteration as error:  # SciPy would take it for a wish to stop
+            user_error, ends = error, True
+        if ends:
             raise StopIteration
 
     options = {"maxfun": max_fun, "maxiter": max_iter, "gtol": tol}
@@ -75,6 +81,8 @@ def fit_lbfgs(backend, network, parameters, X, y, sample_weight, alpha, penalty=
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # divergence is reported once, as such
             result = minimize(objective, last.x, method="L-BFGS-B", jac=True, options=options, callback=callback)
             finite = is_finite(result.fun, result.x)
+        if user_error is not None:
+            raise user_error
         if not finite:
             result = OptimizeResult(last, status=DIVERGED)
         if interruption is not None and interruption.requested:

@@ -176,7 +176,7 @@ class MLP(TrainedNetwork):
             batch_size = n_rows if batch_size is None else min(check_integer("batch_size", batch_size, 1), n_rows)
             validation = self._validation(validation_data, metric, patience, X.shape[1])
             if self._state is None:
-                self._warn_of_targets(y)
+                self._warn_of_targets(y, sample_weight)
                 self.build(X.shape[1])
         if self.optimizer != "lbfgs" and self._comes_to_host(batch_size, epochs * X.shape[0], validation):
             X = to_host(X)
@@ -249,7 +249,7 @@ class MLP(TrainedNetwork):
             X, y, sample_weight = check(*first)
             validation = self._validation(validation_data, metric, patience, X.shape[1])
             if self._state is None:
-                self._warn_of_targets(y)
+                self._warn_of_targets(y, sample_weight)
                 self.build(X.shape[1])
         del first
         self._comes_to_host(batch_size, epochs * (n_rows or X.shape[0]), validation)
@@ -276,9 +276,9 @@ class MLP(TrainedNetwork):
             return None
         return Validation(self, data, metric, n_inputs)
 
-    def _warn_of_targets(self, y):
+    def _warn_of_targets(self, y, sample_weight):
         if self.optimizer != "lbfgs" and self.layers[-1].activation == "identity":
-            warn_of_far_targets(y, "Scale y to mean 0 and standard deviation 1.")
+            warn_of_far_targets(y, sample_weight, "Scale y to mean 0 and standard deviation 1.")
 
     def _comes_to_host(self, batch_size, n_rows, validation):
         """Let backend 'auto' choose. Returns whether it has left the GPU aside, and rows that are there with it."""

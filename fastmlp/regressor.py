@@ -272,9 +272,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             raise ValueError(f"scale='targets' is not for loss={self.loss!r}, whose targets must stay positive.")
         return self.scale in ("standard", "targets") and self._loss_and_output()[1] != "exp"
 
-    def _warn_of_targets(self, y):
-        if self.solver != "lbfgs" and self._loss_and_output()[1] != "exp":
-            warn_of_far_targets(y, "Pass scale='standard', or scale y to mean 0 and standard deviation 1.")
+    def _warn_of_targets(self, y, sample_weight):
+        scaled = self._target_scaling is not None
+        if not scaled and self.solver != "lbfgs" and self._loss_and_output()[1] != "exp":
+            warn_of_far_targets(
+                y, sample_weight, "Pass scale='standard', or scale y to mean 0 and standard deviation 1."
+            )
 
     def _decode(self, output):
         if self._target_scaling is not None:

@@ -30,9 +30,11 @@ def scalings_of(parts, inputs, targets):
     return [scaler and (scaler.mean_.astype(np.float64), scaler.scale_.astype(np.float64)) for scaler in scalers]
 
 
-def warn_of_far_targets(y, remedy):
+def warn_of_far_targets(y, sample_weight, remedy):
     """Warn of targets that gradient descent from small weights takes long to reach."""
-    size = float(np.sqrt(np.mean(np.square(y, dtype=np.float64))))
+    y = y if sample_weight is None else y[sample_weight > 0]
+    with np.errstate(over="ignore"):
+        size = float(np.sqrt(np.square(y, dtype=np.float64).sum() / max(1, y.size)))
     if size > FAR_TARGETS:
         warnings.warn(
             f"y is far from 0 (its root mean square is {size:.3g}), and gradient descent starts there: training will "

@@ -15,6 +15,8 @@ class ScikitOptimizer:
         ``learning_rate`` too, unless the rate follows 'invscaling' or 'adaptive'.
     """
 
+    __slots__ = ("_estimator",)  # another name is an error
+
     def __init__(self, estimator):
         self._estimator = estimator
 

@@ -170,6 +170,14 @@ def test_weights_too_small_to_divide_by_are_refused(size, backend):
     ):
         with pytest.raises(ValueError, match=r"none is a normal number in float(32|64) .*Multiply them by a constant"):
             learn()
+    for refused in (
+        lambda: MLPClassifier(class_weight={0: 1e39}).fit(X.astype("f4"), numbers),
+        lambda: MLP([(3, "softmax")], "categorical_cross_entropy").fit(X, numbers, class_weight={0: 1e39}),
+    ):
+        with pytest.raises(ValueError, match="too large: their sum is not finite in float32"):
+            refused()
+    with pytest.raises(ValueError, match="not all 0"):
+        MLPClassifier(class_weight=dict.fromkeys(range(3), 0)).partial_fit(X, numbers, classes=[0, 1, 2])
     assert not hasattr(classifier, "coefs_")
     large = classifier.set_params(random_state=0).fit(data, labels, weight * 0 + 1e-30)  # which is a normal number
     assert np.isfinite(large.loss_)

@@ -222,6 +222,10 @@ def test_learning_rates_can_be_changed_between_calls_of_partial_fit():
         # Momentum goes on with what the rate of before has given it.
         assert abs(lowered.coefs_[0] - before).max() < (1e-9 if solver == "adam" else np.inf)
         assert abs(lowered.coefs_[0] - before).max() < abs(constant.coefs_[0] - before).max()
+        setattr(lowered._optimizer, name, np.float32(0.25))
+        assert lowered._optimizer.learning_rate == 0.25
+        with pytest.raises(AttributeError):
+            lowered._optimizer.beta_1 = 0.5
         with pytest.raises(ValueError, match=r"learning_rate.* must be a number in"):
             setattr(lowered._optimizer, name, -1)
     falling = MLPRegressor(solver="sgd", learning_rate="invscaling", max_iter=2).fit(X, y)

@@ -162,6 +162,14 @@ def test_evaluation_sets_in_two_arguments_must_fit(given, match):
         MLPClassifier().fit_stream([(X, y)], np.unique(y), **given)
 
 
+def test_a_metric_must_return_a_number():
+    for found in (None, "much", np.ones(3)):
+        with pytest.raises(ValueError, match="eval_metric must return a number, '<lambda>' gave "):
+            MLPClassifier(max_iter=2).fit(X, y, eval_set=(X, y), eval_metric=lambda *given: found)  # noqa: B023
+    with pytest.raises(TypeError, match="a callback must return True, False or None"):
+        MLPClassifier(max_iter=2).fit(X, y, callbacks=lambda *given: np.ones(3))
+
+
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_a_watched_score_that_is_always_nan_is_told_once(solver, recwarn):
     def nothing(estimator, X, y):

@@ -385,3 +385,12 @@ def test_a_dataset_of_single_samples_is_no_stream():
         with pytest.raises(TypeError, match=r"blocks must be a sequence of blocks \(X, y\), .* got"):
             network().fit_stream(blocks)
     assert network().fit_stream(iter([(Tensor(X), Tensor(y))])).epoch == 1  # as a DataLoader gives them
+
+
+def test_record_batches_of_arrow_are_refused():
+    """scikit-learn reads them without their names."""
+    pyarrow = pytest.importorskip("pyarrow", reason="needs the package pyarrow")
+    batch = pyarrow.RecordBatch.from_pydict({"a": [1.0, 2.0], "b": [3.0, 4.0]})
+    for model in (MLPRegressor(), MLP([(1, "identity")])):
+        with pytest.raises(ValueError, match="X is an Arrow RecordBatch: pass pyarrow.Table.from_batches"):
+            model.fit(batch, [0, 1])

@@ -330,3 +330,31 @@ def test_a_regressor_too():
     with pytest.raises(Failure):
         model.fit(X, X[:, 0], callbacks=fail_at_last)
     assert_array_equal(model.coefs_[0], MLPRegressor(max_iter=LAST, random_state=0).fit(X, X[:, 0]).coefs_[0])
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_stop_iteration_of_a_callback_is_an_error_like_others(solver):
+    """SciPy ends a minimisation by it."""
+
+    def stop(model, epoch, results):
+        if epoch == LAST:
+            raise StopIteration("mine")
+
+    model = classifier(solver)
+    with pytest.raises(StopIteration, match="mine"):
+        model.fit(X, y, callbacks=stop)
+    assert model.n_iter_ == LAST
+    with pytest.raises(StopIteration, match="mine"):
+        MLP([Layer(3, "softmax")], "categorical_cross_entropy", solver).fit(X, y, 9, callbacks=stop)
+
+
+def test_the_first_error_is_raised_and_has_the_later_ones_as_notes():
+    class Fails(Callback):
+        def after_fit(self, model, error):
+            raise KeyError("after")
+
+    with pytest.raises(Failure) as caught:
+        classifier().fit(X, y, callbacks=[fail_at_last, Fails()])
+    assert caught.value.__notes__ == ["after_fit of Fails failed too: KeyError('after')"]
+    with pytest.raises(KeyError, match="after"):
+        classifier().fit(X, y, callbacks=Fails())

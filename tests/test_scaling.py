@@ -63,6 +63,8 @@ def test_targets_far_from_zero_are_learned(tmp_path):
     assert plain.score(X, price) < -10
     with pytest.warns(UserWarning, match=r"y is far from 0 .*Scale y to mean 0"):
         MLP([(1, "identity")]).fit(X, price, epochs=1)
+    no_weight = np.append(np.zeros(len(X)), 1e9), np.append(np.ones(len(X)), 0)
+    MLPRegressor(max_iter=2).fit(np.vstack([X, X[:1]]), *no_weight)  # which says nothing of it
     blocks = [(X[start::3], price[start::3]) for start in range(3)]
     held_out = {"early_stopping": True, "n_iter_no_change": 50}
     for name, model in {
