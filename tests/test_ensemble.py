@@ -130,11 +130,15 @@ def ctrl_c(monkeypatch):
             heard.set()
 
     def send():
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        assert heard.wait(PATIENCE)
+        main = threading.main_thread().ident
+        signal.pthread_kill(main, signal.SIGINT)
+        while not heard.wait(0.1):  # a signal that comes just before a thread blocks is not seen until the next one
+            signal.pthread_kill(main, signal.SIGUSR1)
 
     monkeypatch.setattr("fastmlp.ensemble.Interruption", Heard)
-    return send
+    before = signal.signal(signal.SIGUSR1, lambda *given: None)
+    yield send
+    signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.parametrize("n_jobs, max_iter", [(1, 15), (2, 10**7)])  # one after the other; both until they are told
