@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n auto --benchmark-disable
-# pip leaves the compilation of .pyc files to Python, for the modules that are imported. (To pip, 0 switches a no- on.)
+# pip does not compile .pyc files: Python does so for the modules that are imported. (0 means --no-compile.)
 export PIP_NO_COMPILE := 0
 SOURCES := $(wildcard fastmlp/*.py fastmlp/*.html kernels/*.py kernels/numba_cuda/*.py kernels/engine.pyx kernels/*.h) setup.py pyproject.toml MANIFEST.in README.md LICENSE
 

@@ -212,10 +212,10 @@ def extensions():
 
 
 class BuildEngine(build_ext):
-    """Write the sources and compile them side by side, here alone: a build asks setup.py for other things too, often.
+    """Generate the C source once and compile it for all levels in parallel.
 
-    Where no compiler works the package is built without the extensions, and backend "numba" serves; but an error ends
-    'setup.py build_ext', which asks for nothing else.
+    The source is generated in ``run``, because a build also runs setup.py for its metadata. If compilation fails, the
+    package is built without the extensions, for backend "numba"; only 'setup.py build_ext' by itself then fails.
     """
 
     def finalize_options(self):

@@ -230,10 +230,9 @@ class BaseMLP(
             if evaluation is not None:
                 evaluation.begin()
         kernels = backends.choose(self.backend).module
-        guard = kept_on_error(self, before, first_pass)
         limit = ThreadLimit(self.n_jobs, kernels)
         with Interruption() as interruption, limit, callbacks:
-            with guard:
+            with kept_on_error(self, before, first_pass):
                 if self.solver == "lbfgs":
                     error = self._fit_lbfgs(kernels, *data[:3], interruption, callbacks, evaluation)
                 else:

@@ -8,7 +8,7 @@ from .whole_files import check_destination
 
 
 class NoBar(nullcontext):
-    """What stands for a progress bar where none is asked for."""
+    """A progress bar that shows nothing."""
 
     def __init__(self, **options):
         super().__init__()
@@ -18,7 +18,7 @@ class NoBar(nullcontext):
 
 
 def progress_bar(progress=True):
-    """The class of progress bars: tqdm, or NoBar where ``progress`` is false. ImportError without tqdm."""
+    """The class of progress bars: tqdm, or NoBar if ``progress`` is false. Raises ImportError if tqdm is missing."""
     if not progress:
         return NoBar
     with from_extra("cli", "progress bars need tqdm"):

@@ -77,7 +77,7 @@ def check_network(activations, loss, n_outputs):
 
 
 def check_memory(n_parameters, dtype):
-    """Refuse a network whose parameters alone do not fit into the memory of this machine."""
+    """Raise ValueError if the parameters alone would not fit into the memory of this machine."""
     memory = 2**47  # what a process can address
     with suppress(AttributeError, ValueError, OSError):  # not every system tells
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -100,7 +100,7 @@ def check_layer(layer):
 def check_weights(sample_weight, X, dtype, in_parts=False):
     """Weights of the rows in ``dtype``: not negative, with a finite sum, not all zero but where these are not all rows.
 
-    One number stands for all of them; None stays None.
+    A single number applies to all samples; None stays None.
     """
     if sample_weight is None:
         return None

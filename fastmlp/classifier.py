@@ -24,8 +24,7 @@ from .input_data import floats_of, is_listing
 
 
 def check_listed_classes(classes):
-    """Refuse what is no list of labels; None is allowed."""
-    kinds = "all labels that will come, numbers or texts but not both"
+    """Raise ValueError unless it is a list of labels; None is allowed."""
     if classes is None:
         return
     try:
@@ -33,7 +32,9 @@ def check_listed_classes(classes):
     except TypeError:  # labels that cannot be put in order
         good = False
     if not good:
-        raise ValueError(f"classes must be a list of {kinds}, got {classes!r}.")
+        raise ValueError(
+            f"classes must be a list of all labels that will come, either all numbers or all strings, got {classes!r}."
+        )
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -118,9 +119,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         units (100 if None), whatever ``hidden_layer_sizes`` is.
     scale : 'standard' or None, default=None
         Standardise each input to mean 0 and standard deviation 1, by the samples of the first fit, in training and
-        prediction. ``coefs_`` are for scaled numbers. Exports and ``compile_predict`` have the scaling
-        in their weights, where digits are lost if a column's mean is many thousand standard deviations. Sparse X cannot
-        be centred.
+        prediction. ``coefs_`` are for scaled inputs. Exports and ``compile_predict`` have the scaling in their weights,
+        where digits are lost if a column's mean is many thousand standard deviations. Sparse X cannot be scaled.
     class_weight : dict, list of dicts, 'balanced' or None, default=None
         Weights of the classes, which multiply those of the rows, also of rows held out by ``early_stopping``: {class:
         weight}, 1 for those left out, or 'balanced' for n_rows / (n_classes * rows of the class). For several labels
@@ -433,7 +433,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             was before, unless ``warm_start`` is set.
         """
         if classes is None:
-            raise ValueError("classes must be given: all labels that will ever come.")
+            raise ValueError("classes must be given: pass a list of every possible label.")
         evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)
         return self._fit_stream(blocks, n_mixed, n_rows, classes, evaluation, callbacks)
 

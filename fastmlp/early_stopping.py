@@ -12,10 +12,10 @@ NOTHING_WATCHED = (
 
 
 class EarlyStopping(NamedTuple):
-    """How a fit with ``patience`` stands. A training state holds it from the first epoch until the fit has ended.
+    """State of the early stopping of a fit. A training state holds it from the first epoch until the fit has ended.
 
-    ``watched`` and ``n_rows`` are the name of the score and the number of validation rows: what a later fit must have
-    in common to go on from here. A score is better if it is lower.
+    ``watched`` and ``n_rows`` are the name of the score and the number of validation samples. A later fit continues
+    from here if it has the same. Lower scores are better.
     """
 
     watched: str

@@ -59,6 +59,10 @@ class MLPEnsemble(Savable, BaseEstimator):
         n_threads = max(1, self._n_threads() // n_workers)
         # scikit-learn's checks change Python's filters of warnings for a while: in threads they may leave each other's.
         errors, failed = [], []
+        evaluation = {
+            "eval_set": eval_set, "eval_X": eval_X, "eval_y": eval_y, "eval_names": eval_names,
+            "eval_metric": eval_metric,
+        }  # fmt: skip
         with (
             self._kept_on_error(members, failed),
             Interruption() as interruption,
@@ -73,16 +77,7 @@ class MLPEnsemble(Savable, BaseEstimator):
                 member.n_jobs = n_threads
                 try:
                     with passed_on(interruption):
-                        member.fit(
-                            X,
-                            y,
-                            sample_weight,
-                            eval_set=eval_set,
-                            eval_X=eval_X,
-                            eval_y=eval_y,
-                            eval_names=eval_names,
-                            eval_metric=eval_metric,
-                        )
+                        member.fit(X, y, sample_weight, **evaluation)
                 except Diverged as error:  # it is fitted, with its last finite weights
                     errors.append(error)
                 except BaseException:

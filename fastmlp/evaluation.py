@@ -13,6 +13,8 @@ from sklearn.utils.validation import _num_samples, check_consistent_length
 from .device_rows import to_host
 from .input_data import as_numbers, is_listing
 
+NEG_LOSS = "neg_loss"
+
 
 class Evaluation:
     """Scores of an estimator on sets of rows, epoch by epoch; more is better, as with all of scikit-learn's scorers.
@@ -54,13 +56,14 @@ class Evaluation:
             metrics = "accuracy" if is_classifier(estimator) else "r2"
             if estimator._watches_loss():
                 metrics = NEG_LOSS
-        scorers = list(map(_scorer, metrics if isinstance(metrics, list) else [metrics]))
+        metrics = metrics if isinstance(metrics, list) else [metrics]
+        scorers = list(map(_scorer, metrics))
         if not scorers or len(dict(scorers)) != len(scorers):
             raise ValueError(
                 f"eval_metric must be different metrics, at least one, got {[name for name, _ in scorers]}."
             )
         self._sets, self._scorers = dict(zip(names, sets)), dict(scorers)
-        self._predicts = not all(map(callable, metrics)) if isinstance(metrics, list) else not callable(metrics)
+        self._predicts = not all(map(callable, metrics))  # functions may take rows that the estimator does not
         self.results = {name: {metric: [] for metric in self._scorers} for name in self._sets}
 
     def begin(self):
@@ -127,9 +130,6 @@ class Evaluation:
         return {
             f"{name}-{metric}": scores[-1] for name, of_set in self.results.items() for metric, scores in of_set.items()
         }
-
-
-NEG_LOSS = "neg_loss"
 
 
 def evaluation_of(estimator, sets, eval_X, eval_y, names, metrics):

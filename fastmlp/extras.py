@@ -1,23 +1,23 @@
-"""Packages that fastmlp needs for some things alone, and the error where one is missing."""
+"""Imports of optional packages, and the error if one is missing."""
 
 from contextlib import contextmanager
 
 
 @contextmanager
 def from_extra(extra, needs):
-    """Around imports of optional packages: where one is missing, name the extra that installs it.
+    """Context manager for imports of optional packages, whose error names the extra that installs them.
 
     Parameters
     ----------
     extra : str
         As in pyproject.toml.
     needs : str
-        What needs which package: 'plots need matplotlib'.
+        Which feature needs which package, for the error: 'plots need matplotlib'.
 
     Raises
     ------
     ImportError
-        In place of that of a missing package.
+        If an import fails.
     """
     try:
         yield

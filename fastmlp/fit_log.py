@@ -85,7 +85,7 @@ class FitLog:
         self.bar = progress(total=total, unit=unit, unit_scale=True)
 
     def begin(self):
-        """Go on with the early stopping of a fit that has not ended, where it watched the same; else begin anew."""
+        """Continue the early stopping of a fit that was cut short if it watched the same score, else start again."""
         state = self._model._state
         if self._patience is None:
             state.stopping = None
@@ -96,7 +96,7 @@ class FitLog:
             state.stopping = new
 
     def end(self):
-        """Put back the weights that early stopping found the best. Returns their epoch, or None."""
+        """Restore the best weights of early stopping. Returns their epoch, or None."""
         state = self._model._state
         stopping, state.stopping = state.stopping, None
         if stopping is None:

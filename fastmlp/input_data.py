@@ -15,19 +15,21 @@ NUMBERS = "biuf"  # kinds of NumPy's dtypes
 FLOATS = np.float64, np.float32
 DATES = date, time, timedelta, np.datetime64, np.timedelta64  # those of pandas are subclasses
 DATE_TYPE = re.compile("date|time|duration|period|interval", re.IGNORECASE)  # of pandas, polars and Arrow
-FLOAT32_TYPES = {"float32", "Float32", "float", "float[pyarrow]"}
+FLOAT32_TYPES = {"float32", "Float32", "float", "float[pyarrow]"}  # Arrow calls it float, and float64 double
 HOLD_ANYTHING = {"object", "Object", "category"}
 
 
 def as_numbers(given, name):
-    """What was given, on the host, for scikit-learn to validate: an array in native byte order, a sound sparse matrix,
-    or a frame or series as it is, which keeps its names.
+    """Convert numbers on the host for scikit-learn's validation.
+
+    Gives an array in native byte order or a checked sparse matrix. Frames and series are returned unchanged, with their
+    names.
 
     Raises
     ------
     ValueError
-        For dates and times, which NumPy would turn into numbers, for sparse matrices whose indices are damaged, and for
-        what is no array.
+        For dates and times, which NumPy would turn into numbers, for sparse matrices with damaged indices, and for
+        anything that is not an array.
     """
     if type(given) is np.ndarray and given.ndim and given.dtype.kind in NUMBERS and given.dtype.isnative:
         return given  # the usual case costs nothing
@@ -50,7 +52,7 @@ def as_numbers(given, name):
 
 
 def as_labels(given, name):
-    """Targets on the host, whatever they are, as scikit-learn validates them; None stays None."""
+    """Convert targets of any kind on the host for scikit-learn's validation; None stays None."""
     if type(given) is np.ndarray and given.ndim:
         return given  # the usual case costs nothing
     given = to_host(given)
@@ -60,8 +62,10 @@ def as_labels(given, name):
 
 
 def floats_of(X):
-    """The dtype that scikit-learn is to make of what ``as_numbers`` gave: float32 where X is float32 throughout, else
-    float64."""
+    """The ``dtype`` for scikit-learn's validation of what ``as_numbers`` gave.
+
+    A frame whose columns are all float32 stays float32; any other one becomes float64.
+    """
     if isinstance(X, np.ndarray) or issparse(X) or not is_frame(X):
         return FLOATS
     return np.float32 if {str(kind) for _, kind in _columns(X)} <= FLOAT32_TYPES else FLOATS
@@ -73,16 +77,16 @@ def is_frame(given):
 
 
 def is_listing(given):
-    """Whether it is a list of some kind, rather than a number, a text or a dict."""
+    """Whether it is list-like: iterable, but not a string, a dict or an array without dimensions."""
     if hasattr(given, "__array__"):
         return np.asarray(given).ndim > 0
     return isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping))
 
 
 def checked_sparse(X, name):
-    """X, or a copy in a format that can be checked, if it is sparse; ValueError where its indices lead out of it.
+    """X, in a format that can be checked if it is sparse; ValueError if its indices are out of bounds.
 
-    It comes before any use: SciPy's conversions read and write by these indices.
+    Call it before any other use: SciPy's conversions read and write memory by these indices.
     """
     if not issparse(X):
         return X

@@ -6,7 +6,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from . import lbfgs
 from .architecture import penalty_of
-from .stochastic_fit import DIVERGED
+from .stochastic_fit import DIVERGED_MESSAGE
 from .training import Diverged
 
 CURVES = "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_"
@@ -52,9 +52,8 @@ class LbfgsFit:
             warnings.warn("Training interrupted by user.")
         elif result.status == lbfgs.DIVERGED:
             kept = f"the end of iteration {self.n_iter_}"
-            error = Diverged(
-                DIVERGED.format(where=f"lbfgs diverged in iteration {self.n_iter_ + 1}", kept=kept, more="")
-            )
+            where = f"lbfgs diverged in iteration {self.n_iter_ + 1}"
+            error = Diverged(DIVERGED_MESSAGE.format(where=where, kept=kept, more=""))
         elif result.status != 0 and not stopped:
             more = f" Increase max_iter (now {self.max_iter})." if self.n_iter_ == self.max_iter else ""
             message = (

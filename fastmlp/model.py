@@ -324,7 +324,7 @@ class MLP(TrainedNetwork):
                 if interruption.requested:  # in the last moment
                     raise Interrupted
             except Diverged:
-                self._warn_diverged(f"in epoch {self.epoch + 1}; the weights of the end of epoch {self.epoch}")
+                self._end_diverged(f"in epoch {self.epoch + 1}; the weights of the end of epoch {self.epoch}")
             except KeyboardInterrupt:  # a second Ctrl-C, perhaps between a chunk and its bookkeeping
                 self._state.drop_epoch_in_progress()
                 raise
@@ -339,7 +339,8 @@ class MLP(TrainedNetwork):
         """From the random state alone, so that a file need not hold the order between epochs."""
         return self._random_state.permutation(len(order))
 
-    def _warn_diverged(self, where):
+    def _end_diverged(self, where):
+        """Note and warn that the fit has diverged: its early stopping is over too."""
         self.diverged, self._state.stopping = True, None
         remedy = "Scale the inputs to mean 0 and standard deviation 1"
         if self.optimizer != "lbfgs":
@@ -365,4 +366,4 @@ class MLP(TrainedNetwork):
         if result.status == lbfgs.INTERRUPTED:
             raise Interrupted
         if result.status == lbfgs.DIVERGED:
-            self._warn_diverged(f"after {result.nit} iterations; the last finite weights")
+            self._end_diverged(f"after {result.nit} iterations; the last finite weights")

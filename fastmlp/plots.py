@@ -153,8 +153,9 @@ def plot_hidden_weights(model, image_shape, path=None, axes=None):
     n_inputs, n_units = weights.shape
     if (
         not is_listing(image_shape)
-        or [n for n in image_shape if not isinstance(n, Integral)]
-        or (len(image_shape) != 2 or np.prod(image_shape) != n_inputs)
+        or not all(isinstance(n, Integral) for n in image_shape)
+        or len(image_shape) != 2
+        or np.prod(image_shape) != n_inputs
     ):
         raise ValueError(
             f"image_shape must be (height, width) with height x width = {n_inputs}, the number of inputs, "

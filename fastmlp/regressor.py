@@ -105,11 +105,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         units (100 if None), whatever ``hidden_layer_sizes`` is.
     scale : 'standard', 'inputs', 'targets' or None, default=None
         Standardise each input and each target to mean 0 and standard deviation 1, by the samples of the first fit, in
-        training and prediction; or only one of both. Losses and the options of ``loss`` are then in scaled units,
-        predictions are in those of y and in float64. Targets of loss 'poisson' are not scaled.
-        ``coefs_`` are for scaled numbers. Exports and ``compile_predict`` have the scaling
-        in their weights, where digits are lost if a column's mean is many thousand standard deviations. Sparse X cannot
-        be centred.
+        training and prediction; 'inputs' and 'targets' standardise only these. ``coefs_``, losses and the options of
+        ``loss`` are in scaled units, predictions in those of y and in float64. Targets of loss 'poisson' are not
+        scaled. Exports and ``compile_predict`` have the scaling in their weights, where digits are lost if a column's
+        mean is many thousand standard deviations. Sparse X cannot be scaled.
 
     Attributes
     ----------
@@ -268,9 +267,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return link in (None, "exp") and output_activation == (link or "identity")
 
     def _scales_targets(self):
-        if self.scale == "targets" and self._loss_and_output()[1] == "exp":
+        if self.scale not in ("standard", "targets"):
+            return False
+        positive = self._loss_and_output()[1] == "exp"
+        if positive and self.scale == "targets":
             raise ValueError(f"scale='targets' is not for loss={self.loss!r}, whose targets must stay positive.")
-        return self.scale in ("standard", "targets") and self._loss_and_output()[1] != "exp"
+        return not positive
 
     def _warn_of_targets(self, y, sample_weight):
         scaled = self._target_scaling is not None

@@ -72,16 +72,15 @@ def check_saved_scaling(scaling, n_columns):
     return mean, deviation
 
 
-def folded(network, parameters, inputs=None, targets=None, dtype=None):
+def folded(network, parameters, inputs=None, targets=None):
     """Parameters of a network that takes inputs, and gives outputs, in the units of the user.
 
-    ``inputs`` and ``targets`` are scalings or None. In ``dtype``, or that of ``parameters``; a warning says where
-    numbers in the dtype of ``parameters`` lose digits.
+    ``inputs`` and ``targets`` are scalings or None. Warns where numbers in the dtype of ``parameters`` lose digits.
 
     Raises
     ------
     ValueError
-        Where the inputs are added to a layer without weights, or a layer's outputs so to the last one.
+        Where a skip connection without weights adds the inputs to a layer, or anything to the last layer.
     """
     exact = parameters.astype(np.float64)
     layers = list(zip(*layer_views(network, exact), network.skips or (None,) * len(network.activations)))
@@ -105,7 +104,7 @@ def folded(network, parameters, inputs=None, targets=None, dtype=None):
         W *= deviation
         b *= deviation
         b += mean
-    return exact.astype(dtype or parameters.dtype)
+    return exact.astype(parameters.dtype)
 
 
 def _warn_of_lost_digits(what, mean, deviation, dtype):

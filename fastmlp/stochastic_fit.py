@@ -21,7 +21,7 @@ from .training import Diverged, Epochs, Interrupted
 from .training_state import TrainingState
 
 # scikit-learn's message, then what is left and what to do.
-DIVERGED = (
+DIVERGED_MESSAGE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
     "preprocessed. {where}; the estimator is fitted with the weights of {kept}. Scale inputs and targets "
     "(StandardScaler){more}."
@@ -75,7 +75,7 @@ class StochasticFit:
                 if tells:
                     callbacks.before_epoch()
                 self.loss_ = run.run()
-                if self.verbose:
+                if self.verbose:  # before the epoch counts: after an error in the first one the old weights return
                     print(f"Iteration {self.n_iter_ + 1}, loss = {self.loss_:.8f}")
                 self.n_iter_ += 1
                 self.t_ += run.rows_of_epoch
@@ -112,7 +112,7 @@ class StochasticFit:
         """The error of a fit that has just diverged. Where early stopping has weights to restore only a warning."""
         where, kept = f"Training diverged in iteration {self.n_iter_ + 1}", f"the end of iteration {self.n_iter_}"
         restores = self.early_stopping and self._best_parameters is not None
-        message = DIVERGED.format(
+        message = DIVERGED_MESSAGE.format(
             where=where, kept="its best iteration" if restores else kept,
             more=f", or lower the learning rate (now {self._training.optimizer.learning_rate:g})",
         )  # fmt: skip
@@ -178,6 +178,7 @@ class StochasticFit:
 
     def _hold_out(self, X, y, sample_weight):
         """Split off the validation set, stratified for classes. Returns (X, y, weights, (X, y, weights) held out)."""
+        # As booleans, which scikit-learn's estimator has here too and shows in the errors of the split.
         stratify = y > y.min() if is_classifier(self) and self.n_outputs_ == 1 else None
         arrays = (X, y) if sample_weight is None else (X, y, sample_weight)
         try:

@@ -189,6 +189,6 @@ def slope_views(network, vector):
 
 
 def wrong_row(n_inputs, given):
-    """The error of a function from one row to its outputs, for what is no such row."""
+    """The error of a compiled prediction that is called with something other than a row of the right kind."""
     what = f"{given.dtype} of shape {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
     return ValueError(f"the row must be {n_inputs} numbers of the model's dtype, as an array of NumPy, got {what}.")

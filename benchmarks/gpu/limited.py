@@ -83,12 +83,12 @@ def trace():
         faulthandler.cancel_dump_traceback_later()  # the last line of output is the reason of a failure
 
 
-def tell(**values):
+def report_values(**values):
     """Report values from inside a command; they are kept even if the command hangs afterwards."""
     print(MARK + json.dumps(values), flush=True)
 
 
-def told(text):
+def reported_values(text):
     """The values that a command reported in its output, all in one dictionary."""
     values = {}
     for line in text.splitlines():

@@ -127,7 +127,7 @@ def result_of(part, state, log):
         failed = [test for test, word in results.items() if word in ("FAILED", "ERROR")]
         return state, ", ".join(f"{n} {word}" for word, n in counts.items() if n), {"failed": failed}
     if state != "failed":
-        return state, "", limited.told(log)
+        return state, "", limited.reported_values(log)
     errors = re.findall(r"^E   (\S.*)", log, re.MULTILINE)  # of pytest, where a file cannot be imported
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    return state, next(reversed(errors or lines), ""), limited.told(log)
+    return state, next(reversed(errors or lines), ""), limited.reported_values(log)

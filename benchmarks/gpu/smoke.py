@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from limited import tell, trace
+from limited import report_values, trace
 
 TESTS = Path(__file__).parents[2] / "tests"
 TOLERANCE = 3e-5
@@ -37,14 +37,14 @@ def difference():
 def main():
     why_not = reason_not_to_run()
     if why_not is not None:
-        tell(why_not=why_not)
+        report_values(why_not=why_not)
         sys.exit(f"not run on a GPU: {why_not}")
     from fastmlp.kernels.numba_cuda import devices
 
     gpu = devices.current()
-    tell(gpu=gpu.name, capability=".".join(map(str, gpu.capability)))
+    report_values(gpu=gpu.name, capability=".".join(map(str, gpu.capability)))
     found = difference()
-    tell(relative_difference=float(found))
+    report_values(relative_difference=float(found))
     if not found < TOLERANCE:
         sys.exit(f"a small training differs from the reference by {found:.1g}, more than {TOLERANCE:g}")
 

@@ -4,7 +4,7 @@ import statistics
 import sys
 
 import numpy as np
-from limited import tell, trace
+from limited import report_values, trace
 from rows import ROWS, data_of
 
 LEAST_STEPS = 256  # in one go: the way to the GPU and back is not what is timed
@@ -77,4 +77,4 @@ def _median_seconds(run, stream, rounds):
 if __name__ == "__main__":
     with trace():
         seconds, kernels = time_ours(ROWS[sys.argv[1]])
-        tell(seconds=seconds, kernels=kernels)
+        report_values(seconds=seconds, kernels=kernels)

@@ -6,7 +6,7 @@
 import statistics
 import sys
 
-from limited import tell, trace
+from limited import report_values, trace
 from rows import ROWS, data_of
 
 
@@ -110,10 +110,10 @@ def memory_rate(n_bytes=2**33):
 
 def main(name=None):
     if name:
-        tell(torch_seconds=time_torch(ROWS[name]))
+        report_values(torch_seconds=time_torch(ROWS[name]))
     else:
-        tell(flops_rate=matrix_rate())
-        tell(bytes_rate=memory_rate())
+        report_values(flops_rate=matrix_rate())
+        report_values(bytes_rate=memory_rate())
 
 
 if __name__ == "__main__":
