@@ -392,5 +392,5 @@ def test_record_batches_of_arrow_are_refused():
     pyarrow = pytest.importorskip("pyarrow", reason="needs the package pyarrow")
     batch = pyarrow.RecordBatch.from_pydict({"a": [1.0, 2.0], "b": [3.0, 4.0]})
     for model in (MLPRegressor(), MLP([(1, "identity")])):
-        with pytest.raises(ValueError, match="X is an Arrow RecordBatch: pass pyarrow.Table.from_batches"):
+        with pytest.raises(ValueError, match=r"X is an Arrow RecordBatch: pass pyarrow\.Table"):
             model.fit(batch, [0, 1])
