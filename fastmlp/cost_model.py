@@ -19,11 +19,12 @@ from fastmlp.kernels.network import Network
 
 def _settings_folder():
     """Where this system keeps the settings of a user's programs."""
+    home = Path(os.path.expanduser("~"))  # Path.home() raises where a user has none, as in some containers
     if sys.platform == "win32":
-        return Path(os.environ.get("APPDATA") or Path.home())
+        return Path(os.environ.get("APPDATA") or home)
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support"
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+        return home / "Library" / "Application Support"
+    return Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
 
 
 FILE = Path(os.environ.get("FASTMLP_SPEEDS") or _settings_folder() / "fastmlp" / "speeds.json")

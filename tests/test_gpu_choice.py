@@ -4,6 +4,7 @@ The driver is fake (fake_driver.py), and makes no numbers; what is taken, said a
 """
 
 import json
+import pwd
 import subprocess
 import sys
 
@@ -93,6 +94,13 @@ def test_damaged_speeds_are_none(monkeypatch, tmp_path, damage):
     assert cost_model.load() is None
     cost_model.FILE.write_text("[" * 100_000)
     assert cost_model.load() is None
+
+
+def test_a_user_without_a_home_can_train(monkeypatch):
+    for name in ("HOME", "XDG_CONFIG_HOME", "APPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    assert cost_model._settings_folder().name == ".config"
 
 
 @pytest.mark.exhaustive
