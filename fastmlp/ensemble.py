@@ -19,7 +19,7 @@ from .interruption import Interruption, passed_on
 from .regressor import MLPRegressor
 from .saving import Savable, kind_of
 from .threads import allowed_threads, threads_of
-from .training import Diverged
+from .training import DivergenceError
 
 FROM_MEMBERS = "n_features_in_", "feature_names_in_", "classes_", "n_outputs_"
 
@@ -78,7 +78,7 @@ class MLPEnsemble(Savable, BaseEstimator):
                 try:
                     with passed_on(interruption):
                         member.fit(X, y, sample_weight, **evaluation)
-                except Diverged as error:  # it is fitted, with its last finite weights
+                except DivergenceError as error:  # it is fitted, with its last finite weights
                     errors.append(error)
                 except BaseException:
                     failed.append(member)
@@ -95,7 +95,7 @@ class MLPEnsemble(Savable, BaseEstimator):
             warnings.warn(f"Training interrupted by user: {len(fitted)} of {len(members)} members are kept.")
         self._take(fitted)
         if errors:
-            raise Diverged(f"{len(errors)} of {len(members)} members diverged. {errors[0]}")
+            raise DivergenceError(f"{len(errors)} of {len(members)} members diverged. {errors[0]}")
         return self
 
     def _n_threads(self):

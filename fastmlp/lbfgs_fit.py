@@ -7,7 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 from . import lbfgs
 from .architecture import penalty_of
 from .stochastic_fit import DIVERGED_MESSAGE
-from .training import Diverged
+from .training import DivergenceError
 
 CURVES = "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_"
 
@@ -53,7 +53,7 @@ class LbfgsFit:
         elif result.status == lbfgs.DIVERGED:
             kept = f"the end of iteration {self.n_iter_}"
             where = f"lbfgs diverged in iteration {self.n_iter_ + 1}"
-            error = Diverged(DIVERGED_MESSAGE.format(where=where, kept=kept, more=""))
+            error = DivergenceError(DIVERGED_MESSAGE.format(where=where, kept=kept, more=""))
         elif result.status != 0 and not stopped:
             more = f" Increase max_iter (now {self.max_iter})." if self.n_iter_ == self.max_iter else ""
             message = (

@@ -17,7 +17,7 @@ from .early_stopping import NOTHING_WATCHED
 from .layered_network import choose_for
 from .scikit_optimizer import ScikitOptimizer
 from .streams import StreamedEpochs
-from .training import Diverged, Epochs, Interrupted
+from .training import Diverged, DivergenceError, Epochs, Interrupted
 from .training_state import TrainingState
 
 # scikit-learn's message, then what is left and what to do.
@@ -117,7 +117,7 @@ class StochasticFit:
             more=f", or lower the learning rate (now {self._training.optimizer.learning_rate:g})",
         )  # fmt: skip
         if not restores:
-            return Diverged(message)
+            return DivergenceError(message)
         self.n_iter_ += 1  # the best one is before it
         self.loss_ = math.nan
         self.loss_curve_.append(math.nan)

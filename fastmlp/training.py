@@ -23,8 +23,15 @@ LARGE_WEIGHT = 10.0  # outputs are checked for overflow where a parameter is lar
 CHECKED_SAMPLES = 256
 
 
-class Diverged(ValueError):
+class Diverged(Exception):
     """Loss, parameters or outputs stopped being finite; the parameters are those of the last good epoch."""
+
+
+class DivergenceError(ValueError):
+    """Raised by the fit of an estimator, which is fitted with the last finite weights.
+
+    It is no Diverged: a callback may fit another estimator, whose divergence is not that of the fit it belongs to.
+    """
 
 
 class Interrupted(Exception):

@@ -51,6 +51,16 @@ def test_a_diverging_estimator_raises_and_keeps_the_last_finite_weights(learn, b
     assert np.isfinite(model.predict(diverging_rows()[0])).all()
 
 
+@pytest.mark.parametrize("model", [MLP([(1, "identity")]), MLPRegressor(hidden_layer_sizes=(2,), max_iter=3)])
+def test_divergence_of_another_estimator_in_a_callback_is_an_error_of_the_callback(model):
+    def callback(model, epoch, results):
+        fit(MLPRegressor(**DIVERGING, max_iter=20))
+
+    with pytest.raises(ValueError, match=SCIKIT):
+        model.fit(X, y, callbacks=callback)
+    assert not getattr(model, "diverged", False)
+
+
 def test_a_diverging_ensemble_raises_and_keeps_its_members():
     members = MLPRegressor(**DIVERGING)
     ensemble = MLPEnsembleRegressor(members, n_members=3, random_state=0)
