@@ -1,3 +1,3 @@
 """How long a test waits for what ends by itself, unless it hangs. No test passes or fails by the speed of a machine."""
 
-PATIENCE = 3600  # seconds
+PATIENCE = 600  # seconds
