@@ -52,7 +52,10 @@ def weigh_classes(class_weight, classes, hits, one_label, sample_weight, in_part
         weights = np.ones(len(hits))
         for hit, given in zip(hits.T, class_weight):
             weights *= np.where(hit, float(given.get(1, 1)), float(given.get(0, 1)))
-    weights = weights if sample_weight is None else weights * sample_weight
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and (in_parts or weights.any())):
+    of_classes = weights
+    if sample_weight is not None:
+        with np.errstate(over="ignore"):  # check_sum_of_weights refuses products that are too large
+            weights = weights * sample_weight
+    if not (np.isfinite(of_classes).all() and (of_classes >= 0).all() and (in_parts or weights.any())):
         raise ValueError(f"weights of classes must be finite, not negative, and not all 0, got {class_weight}.")
     return weights

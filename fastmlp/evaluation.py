@@ -40,11 +40,13 @@ class Evaluation:
         self._estimator = estimator
         for name, given in (("eval_set", sets), ("eval_names", [] if names is None else names)):
             if not is_listing(given):
-                raise ValueError(f"{name} must be a list, with one entry for each set, got {given!r}.")
+                raise ValueError(f"{name} must be a list, with one entry for each set, got {type(given).__name__}.")
         sets = [sets] if isinstance(sets, tuple) else list(sets)
+        if not sets:
+            raise ValueError("eval_set must hold at least one set, or be None, got an empty list.")
         sets = [tuple(map(to_host, one)) if isinstance(one, tuple) else one for one in sets]
         names = [f"validation_{number}" for number in range(len(sets))] if names is None else list(names)
-        if not sets or len(names) != len(sets) or len(set(names)) != len(names):
+        if len(names) != len(sets) or len(set(names)) != len(names):
             raise ValueError(f"eval_names must be {len(sets)} different names, one for each set, got {names}.")
         for one in sets:
             if not isinstance(one, tuple) or len(one) not in (2, 3):

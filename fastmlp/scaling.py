@@ -17,6 +17,12 @@ def scalings_of(parts, inputs, targets):
 
     ``inputs`` and ``targets`` say which are wanted; the other is None. A scaling is (mean, standard deviation); a
     constant column has the standard deviation 1.
+
+    Raises
+    ------
+    ValueError
+        For sparse inputs, where all weights are zero, and where numbers are so large that a scaling is not finite: a
+        model could then neither predict nor be loaded from its file.
     """
     scalers = [StandardScaler() if wanted else None for wanted in (inputs, targets)]
     for *arrays, sample_weight in parts:
@@ -24,10 +30,18 @@ def scalings_of(parts, inputs, targets):
             refuse_sparse(arrays[0])
         for scaler, array in zip(scalers, arrays):
             if scaler is not None and (sample_weight is None or sample_weight.any()):
-                scaler.partial_fit(array, sample_weight=sample_weight)
+                with np.errstate(over="ignore", invalid="ignore"):  # refused below
+                    scaler.partial_fit(array, sample_weight=sample_weight)
     if any(scaler is not None and not hasattr(scaler, "mean_") for scaler in scalers):
         raise ValueError("scale needs samples whose weight is not zero.")
-    return [scaler and (scaler.mean_.astype(np.float64), scaler.scale_.astype(np.float64)) for scaler in scalers]
+    scalings = [scaler and (scaler.mean_.astype(np.float64), scaler.scale_.astype(np.float64)) for scaler in scalers]
+    for name, scaling in zip("Xy", scalings):
+        if scaling is not None and not np.isfinite(scaling).all():
+            raise ValueError(
+                f"{name} or sample_weight is too large for scale: the mean or standard deviation of a column is not "
+                "finite. Divide them by a constant."
+            )
+    return scalings
 
 
 def warn_of_far_targets(y, sample_weight, remedy):
@@ -80,7 +94,8 @@ def folded(network, parameters, inputs=None, targets=None):
     Raises
     ------
     ValueError
-        Where a skip connection without weights adds the inputs to a layer, or anything to the last layer.
+        Where a skip connection without weights adds the inputs to a layer, or anything to the last layer, and where the
+        result is not finite in the dtype of ``parameters``.
     """
     exact = parameters.astype(np.float64)
     layers = list(zip(*layer_views(network, exact), network.skips or (None,) * len(network.activations)))
@@ -104,7 +119,14 @@ def folded(network, parameters, inputs=None, targets=None):
         W *= deviation
         b *= deviation
         b += mean
-    return exact.astype(parameters.dtype)
+    with np.errstate(over="ignore"):
+        in_units = exact.astype(parameters.dtype)
+    if np.isfinite(parameters).all() and not np.isfinite(in_units).all():
+        raise ValueError(
+            f"with scale in them, weights are too large for {parameters.dtype}: pass X to fit in float64, or multiply "
+            "inputs or targets by a constant."
+        )
+    return in_units
 
 
 def _warn_of_lost_digits(what, mean, deviation, dtype):

@@ -176,6 +176,8 @@ def test_weights_too_small_to_divide_by_are_refused(size, backend):
     ):
         with pytest.raises(ValueError, match="too large: their sum is not finite in float32"):
             refused()
+    with pytest.raises(ValueError, match="too large: their sum is not finite in float64"):
+        MLPClassifier(class_weight={0: 1e200}).fit(X, numbers, np.full(len(X), 1e200))
     with pytest.raises(ValueError, match="not all 0"):
         MLPClassifier(class_weight=dict.fromkeys(range(3), 0)).partial_fit(X, numbers, classes=[0, 1, 2])
     assert not hasattr(classifier, "coefs_")

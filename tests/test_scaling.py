@@ -179,3 +179,31 @@ def test_inputs_added_without_weights_stay_at_home():
     assert np.isfinite(model.predict(X)).all()
     with pytest.raises(ValueError, match="added to a layer without weights"):
         to_numpy_source(model)
+
+
+@pytest.mark.parametrize(
+    "learn",
+    [
+        lambda model: model.fit(X * 1e200, y),
+        lambda model: model.fit(X, y * 1e200),
+        lambda model: model.fit(X, y, np.full(len(y), 1e300)),
+        lambda model: model.partial_fit(X * 1e200, y),
+        lambda model: model.fit_stream([(X * 1e200, y)]),
+    ],
+)
+def test_numbers_too_large_to_scale_are_refused(learn):
+    """Their deviation is not finite: such a model predicts NaN, and its file cannot be loaded."""
+    model = MLPRegressor(scale="standard", **OPTIONS)
+    with pytest.raises(ValueError, match="is too large for scale"):
+        learn(model)
+    assert not hasattr(model, "coefs_")
+
+
+@pytest.mark.parametrize("use", [MLPRegressor.compile_predict, to_numpy_source, lambda model: input_gradient(model, X)])
+def test_weights_that_scale_makes_too_large_for_float32_are_refused(use):
+    """Predictions are scaled in float64; a function of one row, or derivatives, would be NaN without an error."""
+    X32 = X.astype("float32")
+    model = MLPRegressor(scale="standard", **OPTIONS).fit(X32, y * 1e100)
+    assert np.isfinite(model.predict(X32)).all()
+    with pytest.raises(ValueError, match="with scale in them, weights are too large for float32"):
+        use(model)
