@@ -7,7 +7,17 @@ from .layered_network import Layer
 from .model import MLP
 from .saving import Savable
 from .scaling import folded
-from .tables import MAX_CATEGORIES, ColumnEncoder, TableError, check_complete, check_kinds, check_present, listed, pd
+from .tables import (
+    MAX_CATEGORIES,
+    ColumnEncoder,
+    TableError,
+    check_complete,
+    check_kinds,
+    check_present,
+    listed,
+    mean_and_deviation,
+    pd,
+)
 
 MAX_CLASSES = 20  # whole numbers with more distinct values than this are taken for a quantity
 
@@ -59,7 +69,7 @@ class TableModel(Savable):
         if not pd.api.types.is_numeric_dtype(values):
             raise TableError(f"the target {target!r} is not numeric: a regression needs numbers.")
         model = MLP([*hidden, Layer(1, "identity")], "squared_error", dtype=dtype, **options)
-        return cls(encoder, model, target, None, float(values.mean()), float(values.std(ddof=0)))
+        return cls(encoder, model, target, None, *mean_and_deviation(values))
 
     @property
     def texts(self):

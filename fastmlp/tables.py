@@ -148,6 +148,22 @@ def check_kinds(frame, names):
             )
 
 
+def mean_and_deviation(values):
+    """Of a column of numbers, to standardise it by; the deviation of a constant is 1.
+
+    Raises
+    ------
+    TableError
+        If they are not finite.
+    """
+    # Not the computed deviation of a constant: rounding makes 1e-17 of it.
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, deviation = float(values.mean()), float(values.std(ddof=0)) if values.nunique() > 1 else 0.0
+    if not (math.isfinite(mean) and math.isfinite(deviation)):
+        raise TableError(f"column {values.name!r} has numbers that are too large.")
+    return mean, deviation or 1.0
+
+
 class ColumnEncoder:
     """Columns of a table as numbers: numeric ones standardised, the others one column of 0 and 1 per value.
 
@@ -170,11 +186,8 @@ class ColumnEncoder:
         for name in frame.columns:
             values = frame[name]
             if pd.api.types.is_numeric_dtype(values):
-                # Not the computed deviation of a constant: rounding makes 1e-17 of it.
-                deviation = (float(values.std(ddof=0)) if values.nunique() > 1 else 0.0) or 1.0
-                if not math.isfinite(deviation) or not math.isfinite(float(values.mean())):
-                    raise TableError(f"column {name!r} has numbers that are too large.")
-                columns.append({"name": name, "mean": float(values.mean()), "deviation": deviation})
+                mean, deviation = mean_and_deviation(values)
+                columns.append({"name": name, "mean": mean, "deviation": deviation})
             elif values.nunique() > MAX_CATEGORIES:
                 raise TableError(
                     f"column {name!r} has {values.nunique()} different texts, too many for categories. "

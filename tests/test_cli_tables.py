@@ -117,6 +117,17 @@ def test_a_column_without_a_deviation():
     assert "column 'b' has numbers that are too large" in run("train", "t.csv", "--target", "y", code=1).output
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_target_without_a_deviation():
+    """It was standardised by infinity, or zero, and predictions were infinite, or training diverged."""
+    a = np.random.RandomState(0).standard_normal(60)
+    pd.DataFrame({"a": a, "y": a * 1e200}).to_csv("t.csv", index=False)
+    assert "column 'y' has numbers that are too large" in run("train", "t.csv", "--target", "y", code=1).output
+    pd.DataFrame({"a": a, "y": a * 1e-200}).to_csv("t.csv", index=False)
+    run("train", "t.csv", "--target", "y", "--epochs", 2, "--quiet")
+    assert np.isfinite(fastmlp.load("model.fastmlp").predict(pd.read_csv("t.csv"))).all()
+
+
 def test_an_export_that_loses_digits_says_so():
     a = np.random.RandomState(0).standard_normal(200)
     pd.DataFrame({"a": 1.7e9 + 20 * a, "y": a}).to_csv("t.csv", index=False)
