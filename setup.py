@@ -228,7 +228,7 @@ class BuildEngine(build_ext):
         write_include()
         made = cythonize(Extension("fastmlp.kernels.engine", [SOURCE]), language_level=3, build_dir="build/cython")
         (generated,) = made[0].sources
-        for extension in self.extensions:  # a copy for each: compilers name what they make after what they read
+        for extension in self.extensions:  # a copy for each: object files are named after their source
             extension.sources = [f"build/cython/{extension.name}.c"]
             shutil.copyfile(generated, extension.sources[0])
         super().run()

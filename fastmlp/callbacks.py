@@ -14,7 +14,7 @@ class NoBar(nullcontext):
         super().__init__()
 
     def update(self, n):
-        """Nothing to show."""
+        """Do nothing."""
 
 
 def progress_bar(progress=True):

@@ -45,7 +45,7 @@ class Commands(click.Group):
 def _discard_unwritten(stream):
     """Drop what a stream could not write: the interpreter would try again at exit, and end with status 120."""
     try:
-        if stream is not None:  # closed before the start
+        if stream is not None and not stream.closed:  # None: closed before the start
             stream.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -93,7 +93,7 @@ class Evaluation:
             for metric, scorer in self._scorers.items():
                 if not isinstance(scorer, _BaseScorer):
                     continue
-                why = "the score is NaN, as where a class has no samples."
+                why = "the score is NaN, for example because a class has no samples."
                 try:
                     with warnings.catch_warnings():
                         warnings.simplefilter("ignore", UndefinedMetricWarning)

@@ -272,7 +272,7 @@ class MLP(TrainedNetwork):
         if data is None:
             for name, given in (("metric", metric), ("patience", patience)):
                 if given is not None:
-                    raise ValueError(f"{name} needs validation_data, which it goes by.")
+                    raise ValueError(f"{name} needs validation_data.")
             return None
         return Validation(self, data, metric, n_inputs)
 

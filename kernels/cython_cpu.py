@@ -14,7 +14,8 @@ LEVELS = "x86_64_v4", "x86_64_v3"  # of the instruction set, best first
 
 NOT_BUILT = (
     "its extension module was not built, because there was no C compiler, or no headers of Python, when fastmlp was "
-    "installed. With both, install fastmlp again, with pip's options --force-reinstall --no-deps --no-cache-dir"
+    "installed. Install what is missing, then fastmlp again with pip's options --force-reinstall --no-deps "
+    "--no-cache-dir"
 )
 
 
