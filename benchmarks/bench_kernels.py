@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from fastmlp import backends
-from fastmlp.kernels import compiled
-from fastmlp.kernels.network import aligned_copy, aligned_zeros, new_slots, optimizer
+from fastmlp.backends import registry
+from fastmlp.kernels.cpu import contract as compiled
+from fastmlp.kernels.spec import aligned_copy, aligned_zeros, new_slots, optimizer
 
 SIZES = {"32x64x64": (32, 64, 64), "128x784x128": (128, 784, 128), "256x512x512": (256, 512, 512)}
 PRODUCTS = "dense_forward", "delta_backpropagation", "weight_gradient"
@@ -57,7 +57,7 @@ def product(backend, kernel, X, W, b, delta):
             "delta_backpropagation": lambda: np.matmul(delta, W.T, out),
             "weight_gradient": lambda: np.matmul(X.T, delta, out),
         }[kernel]
-    engine = backends.choose(backend).module._engine
+    engine = registry.choose(backend).module._engine
     no_bias = np.zeros(max(W.shape), W.dtype)
     if kernel == "delta_backpropagation":
         return compiled.prepared_product(engine, delta, W, no_bias[: len(W)], transposed=True)[0]
@@ -75,7 +75,7 @@ def product(backend, kernel, X, W, b, delta):
 
 def loop(backend, kernel, W, delta):
     """(a function that runs over arrays of its own, bytes that it moves)."""
-    kernels = backends.choose(backend).module
+    kernels = registry.choose(backend).module
     if kernel == "update":
         rule, n = optimizer("adam"), W.size
         w, g, slots = aligned_copy(W.ravel()), aligned_copy(W.ravel() / 100), new_slots("adam", n, W.dtype)
@@ -97,7 +97,7 @@ def loop(backend, kernel, W, delta):
     return runs[kernel], {"tanh": 2, "activation_derivative": 3}[kernel] * z.nbytes
 
 
-@pytest.mark.parametrize("backend", backends.ON_CPU)
+@pytest.mark.parametrize("backend", registry.ON_CPU)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kernel", PRODUCTS + LOOPS)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from works import WORKS
 
-from fastmlp.kernels import team
+from fastmlp.kernels.cpu import thread_pool
 from fastmlp.kernels.rules import OPTIMIZERS
 
 FIT = """
@@ -53,6 +53,6 @@ def bench_fit(benchmark, name):
     data_bytes, found = benchmark.pedantic(in_fresh_process, (name,), rounds=1)
     parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in zip(work.sizes, work.sizes[1:]))
     numbers = parameters * (2 + len(OPTIMIZERS[work.solver].slots))
-    numbers += team.cores() * (parameters + work.batch * sum(work.sizes))
+    numbers += thread_pool.cores() * (parameters + work.batch * sum(work.sizes))
     mib = {"data": data_bytes, "formula": 4 * numbers, "found": found}
     benchmark.extra_info["MiB"] = {what: n / 2**20 for what, n in mib.items()}

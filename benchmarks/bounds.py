@@ -12,9 +12,11 @@ import numba
 import numpy as np
 from works import WORKS
 
-from fastmlp.kernels import compiled, cython_cpu, numba_engine
-from fastmlp.kernels.network import aligned_zeros, new_slots, optimizer
-from fastmlp.kernels.numba_primitives import data_of
+from fastmlp.kernels.cpu import contract as compiled
+from fastmlp.kernels.cpu import cython as cython_cpu
+from fastmlp.kernels.numba import engine as numba_engine
+from fastmlp.kernels.numba.primitives import data_of
+from fastmlp.kernels.spec import aligned_zeros, new_slots, optimizer
 
 wait_for_all = numba_engine._compiled["wait_for_all"]
 

@@ -1,4 +1,5 @@
-"""Renders REPORT.md, its plots and the README's table from pytest-benchmark's JSON: python report.py results.json."""
+"""Renders REPORT.md, its plots and the README's table from pytest-benchmark's JSON: python benchmarks/report.py
+results.json."""
 
 import json
 import sys

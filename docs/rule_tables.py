@@ -5,9 +5,9 @@ import inspect
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from fastmlp.initialization import INITIALIZERS, SMALL
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
-from fastmlp.schedules import SCHEDULES
+from fastmlp.model.initializers import INITIALIZERS, SMALL
+from fastmlp.training.schedules import SCHEDULES
 
 
 def formula(function):

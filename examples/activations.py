@@ -2,8 +2,8 @@
 
 from matplotlib.figure import Figure
 
+from fastmlp.inspection.plots import plot_activation
 from fastmlp.kernels.rules import ACTIVATIONS
-from fastmlp.plots import plot_activation
 
 COLUMNS = 5
 

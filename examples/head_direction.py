@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fastmlp import MLP, Layer, make_optimizer
-from fastmlp.plots import plot_hidden_weights
+from fastmlp.inspection.plots import plot_hidden_weights
 
 POSES = ["left", "straight", "right", "up"]
 SHAPE = 30, 32

@@ -6,7 +6,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from fastmlp import MLP, Layer, softmax_regression
-from fastmlp.plots import plot_decision_boundary
+from fastmlp.inspection.plots import plot_decision_boundary
 
 PETALS = [2, 3]  # the columns of length and width
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp import MLP, Adaline, Layer, Perceptron
-from fastmlp.plots import plot_decision_boundary
+from fastmlp.inspection.plots import plot_decision_boundary
 
 X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 GATES = {"AND": [0, 0, 0, 1], "OR": [0, 1, 1, 1], "XOR": [0, 1, 1, 0]}

@@ -7,7 +7,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from fastmlp import MLPClassifier
-from fastmlp.plots import plot_decision_boundary
+from fastmlp.inspection.plots import plot_decision_boundary
 
 IPA = {"i": "i", "I": "ɪ", "E": "ɛ", "{": "æ", "V": "ʌ", "A": "ɑ", "O": "ɔ", "U": "ʊ", "u": "u", "3'": "ɝ"}  # noqa: RUF001
 

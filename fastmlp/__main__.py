@@ -2,7 +2,7 @@
 
 import sys
 
-from .extras import from_extra
+from fastmlp.extras import from_extra
 
 
 def main():
@@ -12,7 +12,7 @@ def main():
             import click  # noqa: F401
     except ImportError as error:
         sys.exit(f"Error: {error}")
-    from .cli import main as commands
+    from fastmlp.cli.main import main as commands
 
     commands(prog_name="fastmlp")
 

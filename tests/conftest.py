@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import fastmlp
-from fastmlp import backends
+from fastmlp.backends import registry
 
 # A shell that runs the suite in the background makes it ignore the Ctrl-C that tests send to themselves and to others.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -26,14 +26,14 @@ def data_folder():
     return Path(folder)
 
 
-@pytest.fixture(params=backends.ON_CPU)
+@pytest.fixture(params=registry.ON_CPU)
 def backend(request):
     """The name of each backend in turn. All must work where the suite runs."""
-    assert backends.why_not(request.param) is None
+    assert registry.why_not(request.param) is None
     return request.param
 
 
 @pytest.fixture
 def kernels(backend):
     """The module of each backend in turn."""
-    return backends.choose(backend).module
+    return registry.choose(backend).module

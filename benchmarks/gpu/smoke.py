@@ -11,18 +11,18 @@ TOLERANCE = 3e-5
 
 def reason_not_to_run():
     try:
-        from fastmlp import backends
+        from fastmlp.backends import registry
     except ImportError as error:
         return str(error)
-    return backends.why_not("cuda")
+    return registry.why_not("cuda")
 
 
 def difference():
     """Relative difference of parameters after an epoch of float32 training from NumPy's in float64."""
     sys.path.append(str(TESTS))
-    from fastmlp.kernels import numpy_reference
-    from fastmlp.kernels.network import new_slots, optimizer
-    from fastmlp.kernels.numba_cuda import contract
+    from fastmlp.kernels.cuda import contract
+    from fastmlp.kernels.reference import contract as numpy_reference
+    from fastmlp.kernels.spec import new_slots, optimizer
     from problems import Problem, relative_error
 
     problem, trained = Problem(dtype="float32"), []
@@ -39,7 +39,7 @@ def main():
     if why_not is not None:
         report_values(why_not=why_not)
         sys.exit(f"not run on a GPU: {why_not}")
-    from fastmlp.kernels.numba_cuda import devices
+    from fastmlp.kernels.cuda import devices
 
     gpu = devices.current()
     report_values(gpu=gpu.name, capability=".".join(map(str, gpu.capability)))

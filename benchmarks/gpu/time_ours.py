@@ -11,8 +11,8 @@ LEAST_STEPS = 256  # in one go: the way to the GPU and back is not what is timed
 
 
 def network_of(row):
-    from fastmlp.kernels.network import Network
     from fastmlp.kernels.rules import LOSSES
+    from fastmlp.kernels.spec import Network
 
     output = LOSSES[row.loss].link or "identity"
     return Network(row.sizes, ("relu",) * (len(row.sizes) - 2) + (output,), row.loss, bfloat16=row.bfloat16)
@@ -22,10 +22,11 @@ def time_ours(row, rounds=7):
     """(median seconds of a step or of a batch's prediction on the GPU, which kernels made it)."""
     from numba import cuda
 
-    from fastmlp.kernels.compiled import NO_OPTIMIZER, extras_of
-    from fastmlp.kernels.network import NO_PENALTY, optimizer
-    from fastmlp.kernels.numba_cuda import data, execution
-    from fastmlp.kernels.numba_cuda.layout import Features
+    from fastmlp.kernels.cpu.contract import NO_OPTIMIZER, extras_of
+    from fastmlp.kernels.cuda import data
+    from fastmlp.kernels.cuda import executor as execution
+    from fastmlp.kernels.cuda.simt.layout import Features
+    from fastmlp.kernels.spec import NO_PENALTY, optimizer
 
     network, (X, y) = network_of(row), data_of(row)
     rng, dtype = np.random.RandomState(1), np.dtype("float32")

@@ -22,12 +22,12 @@ if not ON_GPU:
 
     def simulated(name, **contents):
         """A module of the package that needs the compiler or the driver, replaced."""
-        module = ModuleType(f"fastmlp.kernels.numba_cuda.{name}")
+        module = ModuleType(f"fastmlp.kernels.cuda.{name}")
         vars(module).update(contents)
         sys.modules[module.__name__] = module
         return module
 
-    simulated("device_elementary", ELEMENTARY={"float32": {}, "float64": {}})
+    simulated("elementary", ELEMENTARY={"float32": {}, "float64": {}})
     from fastmlp.kernels.device_errors import DeviceError, OutOfDeviceMemory
 
     devices = simulated(
@@ -35,7 +35,7 @@ if not ON_GPU:
         USUAL_SHARED_BYTES=10**9, most_blocks=lambda *given: 3, free_bytes=lambda: 2**30,
     )  # fmt: skip
 
-    from fastmlp.kernels import numba_cuda  # noqa: F401 - the package of the modules above
+    from fastmlp.kernels import cuda as numba_cuda  # noqa: F401 - the package of the modules above
 
     class Device:
         name, capability, processors, shared_bytes = "a simulated GPU", (9, 0), 3, 232448
@@ -83,8 +83,11 @@ def small_launches(monkeypatch):
         return
     from numpy_products import NumpyProducts
 
-    from fastmlp import device_rows
-    from fastmlp.kernels.numba_cuda import choice, cublaslt, launching, steps
+    from fastmlp.backends import device_arrays as device_rows
+    from fastmlp.kernels.cuda import dispatch as choice
+    from fastmlp.kernels.cuda import launch as launching
+    from fastmlp.kernels.cuda import training_ways as steps
+    from fastmlp.kernels.cuda.gemm import cublaslt
 
     for name in ("BLOCK_THREADS", "GRID_THREADS", "TILE_THREADS"):
         monkeypatch.setattr(choice, name, 32)

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 from fastmlp import MLP, Layer
-from fastmlp.kernels import numpy_reference as reference
-from fastmlp.kernels.network import Noise, Skip, new_slots, optimizer
-from fastmlp.kernels.numba_cuda import choice, contract, execution, fused_plan
-from fastmlp.kernels.numba_cuda.layout import Features
+from fastmlp.kernels.cuda import contract
+from fastmlp.kernels.cuda import dispatch as choice
+from fastmlp.kernels.cuda import executor as execution
+from fastmlp.kernels.cuda.simt.layout import Features
+from fastmlp.kernels.cuda.tensor_core import plan as fused_plan
+from fastmlp.kernels.reference import contract as reference
+from fastmlp.kernels.spec import Noise, Skip, new_slots, optimizer
 from problems import Problem, relative_error
 
 PROBLEMS = {
@@ -108,7 +111,7 @@ def test_dropout_goes_by_products():
 
 
 def test_launches_of_some_steps_each(monkeypatch):
-    from fastmlp.kernels.numba_cuda import steps
+    from fastmlp.kernels.cuda import training_ways as steps
 
     problem = Problem(sizes=(5, 17, 3), hidden=("relu",), dtype="float32")
     problem.network = problem.network._replace(bfloat16=True)
@@ -133,7 +136,7 @@ def test_a_model_in_bfloat16():
 
 
 def test_rows_are_rounded_once_for_a_fit_and_given_back_after_it(monkeypatch):
-    from fastmlp.kernels.numba_cuda import steps
+    from fastmlp.kernels.cuda import training_ways as steps
 
     converted, kept = [], []
     launch = steps.launch

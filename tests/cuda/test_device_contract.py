@@ -1,4 +1,4 @@
-"""Backend cuda keeps the promises that test_contract.py asks of the others."""
+"""Backend cuda keeps the promises that kernels/test_contract.py asks of the others."""
 
 import pytest
 from test_contract import (  # noqa: F401
@@ -11,7 +11,7 @@ from test_contract import (  # noqa: F401
     test_zero_weight_equals_an_absent_row,
 )
 
-from fastmlp.kernels.numba_cuda import contract
+from fastmlp.kernels.cuda import contract
 
 
 @pytest.fixture

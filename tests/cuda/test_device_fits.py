@@ -9,12 +9,16 @@ import pytest
 from numba import cuda
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor, backends, make_optimizer
-from fastmlp.kernels.numba_cuda import choice, data, devices, execution, steps
-from fastmlp.kernels.numba_cuda.prediction import prediction_kernel
-from fastmlp.kernels.numba_cuda.training_kernel import training_kernel
+from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor, make_optimizer
+from fastmlp.backends import registry
+from fastmlp.kernels.cuda import data, devices
+from fastmlp.kernels.cuda import dispatch as choice
+from fastmlp.kernels.cuda import executor as execution
+from fastmlp.kernels.cuda import training_ways as steps
+from fastmlp.kernels.cuda.simt.prediction import prediction_kernel
+from fastmlp.kernels.cuda.simt.training_kernel import training_kernel
 
-ON_CPU = backends.choose().name  # a machine with a GPU may have no extension module
+ON_CPU = registry.choose().name  # a machine with a GPU may have no extension module
 rng = np.random.RandomState(0)
 X = rng.standard_normal((30, 4)).astype("f4")
 y = np.sin(X[:, :1])
@@ -176,8 +180,8 @@ def test_own_functions():
 
 
 def test_the_choice_goes_by_the_shape():
-    from fastmlp.kernels.network import Network
-    from fastmlp.kernels.numba_cuda.layout import Features
+    from fastmlp.kernels.cuda.simt.layout import Features
+    from fastmlp.kernels.spec import Network
 
     class H200:
         processors, shared_bytes = 132, 232448

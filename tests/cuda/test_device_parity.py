@@ -3,13 +3,18 @@
 import numpy as np
 import pytest
 import test_special
-from test_parity import test_products_equal_the_reference, test_update_equals_the_reference_step_after_step  # noqa: F401
+from test_parity import (
+    test_products_equal_the_reference,  # noqa: F401
+    test_update_equals_the_reference_step_after_step,  # noqa: F401
+)
 from test_special import FEATURES
 
-from fastmlp.kernels import numpy_reference as reference
-from fastmlp.kernels.network import new_slots, optimizer
-from fastmlp.kernels.numba_cuda import choice, contract, execution
+from fastmlp.kernels.cuda import contract
+from fastmlp.kernels.cuda import dispatch as choice
+from fastmlp.kernels.cuda import executor as execution
+from fastmlp.kernels.reference import contract as reference
 from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
+from fastmlp.kernels.spec import new_slots, optimizer
 from problems import COMBINATIONS, DTYPES, Problem, relative_error
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}

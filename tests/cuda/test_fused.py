@@ -12,16 +12,16 @@ if os.environ.get("FASTMLP_GPU") != "1":
 
     cuda_tensor_cores.install()
 
-from fastmlp.kernels import numpy_reference
-from fastmlp.kernels.compiled import NO_OPTIMIZER, extras_of
-from fastmlp.kernels.network import NO_PENALTY, Network, Penalty, loss_row, new_slots, optimizer
-from fastmlp.kernels.numba_cuda.fused_plan import Plan, Segments, padded, refusal, segments_for
-from fastmlp.kernels.numba_cuda.fused_prediction import copy_kernel, fused_prediction_kernel
-from fastmlp.kernels.numba_cuda.fused_rows import convert_rows
-from fastmlp.kernels.numba_cuda.fused_training import fused_training_kernel
-from fastmlp.kernels.numba_cuda.launching import Prepared, launch
-from fastmlp.kernels.numba_cuda.layout import Features
-from fastmlp.kernels.optimizers import OPTIMIZERS
+from fastmlp.kernels.cpu.contract import NO_OPTIMIZER, extras_of
+from fastmlp.kernels.cuda.launch import Prepared, launch
+from fastmlp.kernels.cuda.simt.layout import Features
+from fastmlp.kernels.cuda.tensor_core.plan import Plan, Segments, padded, refusal, segments_for
+from fastmlp.kernels.cuda.tensor_core.prediction import copy_kernel, fused_prediction_kernel
+from fastmlp.kernels.cuda.tensor_core.rows import convert_rows
+from fastmlp.kernels.cuda.tensor_core.training import fused_training_kernel
+from fastmlp.kernels.reference import contract as numpy_reference
+from fastmlp.kernels.rules.optimizers import OPTIMIZERS
+from fastmlp.kernels.spec import NO_PENALTY, Network, Penalty, loss_row, new_slots, optimizer
 
 # Where the simulator rounds as NumPy does; a GPU sums in another order, and some numbers round to the other side.
 TOLERANCE = 2e-3 if os.environ.get("FASTMLP_GPU") == "1" else 1e-5

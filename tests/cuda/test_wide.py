@@ -15,13 +15,17 @@ from test_contract import (  # noqa: F401
 )
 from test_special import FEATURES
 
-from fastmlp.kernels import numpy_reference as reference
-from fastmlp.kernels.compiled import NO_OPTIMIZER, extras_of
-from fastmlp.kernels.network import NO_PENALTY, Skip, new_slots, optimizer
-from fastmlp.kernels.numba_cuda import wide_kernels, wide_matrices, wide_step, wide_training, wide_update
-from fastmlp.kernels.numba_cuda.layout import Features
-from fastmlp.kernels.numba_cuda.wide_layout import WideLayout
-from fastmlp.kernels.numba_cuda.wide_products import EPILOGUES, Products
+from fastmlp.kernels.cpu.contract import NO_OPTIMIZER, extras_of
+from fastmlp.kernels.cuda.gemm import kernels as wide_kernels
+from fastmlp.kernels.cuda.gemm import matrices as wide_matrices
+from fastmlp.kernels.cuda.gemm import step as wide_step
+from fastmlp.kernels.cuda.gemm import training as wide_training
+from fastmlp.kernels.cuda.gemm import update as wide_update
+from fastmlp.kernels.cuda.gemm.layout import WideLayout
+from fastmlp.kernels.cuda.gemm.products import EPILOGUES, Products
+from fastmlp.kernels.cuda.simt.layout import Features
+from fastmlp.kernels.reference import contract as reference
+from fastmlp.kernels.spec import NO_PENALTY, Skip, new_slots, optimizer
 from problems import COMBINATIONS, Problem, relative_error
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}

@@ -7,7 +7,7 @@ import pytest
 from numba import cuda
 from numpy_products import NumpyProducts, rounded, values
 
-from fastmlp.kernels.numba_cuda.wide_products import Products, mask_stride
+from fastmlp.kernels.cuda.gemm.products import Products, mask_stride
 from problems import relative_error
 
 pytestmark = pytest.mark.skipif(os.environ.get("FASTMLP_GPU") != "1", reason="needs a GPU: FASTMLP_GPU=1")

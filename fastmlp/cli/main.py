@@ -1,0 +1,69 @@
+"""The command ``fastmlp``: train on a table, predict, score and export with a saved model, time what works here."""
+
+import os
+import sys
+from contextlib import suppress
+
+import click
+
+from fastmlp import __version__
+
+from .common import INTERRUPTED
+from .machine import bench, info, measure
+from .models import evaluate, export, predict
+from .train import train
+
+
+class Commands(click.Group):
+    """Commands that end alike on Ctrl-C, on files that cannot be written, and on output that cannot be written."""
+
+    def main(self, *args, **kwargs):
+        """Run a command and flush its output; a reader that has left (``| head``) is no error to report."""
+        try:
+            super().main(*args, **kwargs)
+        except OSError as error:  # from --help or --version, which are written before a command is invoked
+            with suppress(OSError):
+                click.ClickException(str(error)).show()
+            sys.exit(1)
+        finally:
+            _discard_unwritten(sys.__stdout__)
+            _discard_unwritten(sys.__stderr__)
+
+    def invoke(self, ctx):
+        try:
+            result = super().invoke(ctx)
+            click.echo(nl=False)  # flushes
+            return result
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("Interrupted.", err=True)
+            ctx.exit(INTERRUPTED)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            raise click.ClickException(str(error)) from error
+
+
+def _discard_unwritten(stream):
+    """Drop what a stream could not write: the interpreter would try again at exit, and end with status 120."""
+    try:
+        if stream is not None and not stream.closed:  # None: closed before the start
+            stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit status: 0 all is well, 1 something was wrong with data or files, 2 with the command, 130 Ctrl-C.",
+)
+@click.version_option(__version__)
+def main():
+    """Train and run multilayer perceptrons, fast.
+
+    Results go to stdout, with --json as one object for machines; progress, warnings and errors go to stderr.
+    """
+
+
+for command in (train, predict, evaluate, export, bench, info, measure):
+    main.add_command(command)

@@ -1,0 +1,94 @@
+"""Commands for models that ``fastmlp train`` saved: predict, evaluate, export."""
+
+import os
+import sys
+
+import click
+
+from .common import as_json, check_output, echo_json, plain_messages
+
+
+@click.command(epilog="Example: fastmlp predict model.fastmlp new.csv --out predictions.csv")
+@click.argument("model", type=click.Path(exists=True, dir_okay=False))
+@click.argument("source")
+@click.option("--proba", is_flag=True, help="Write the probability of each class instead of the label.")
+@click.option("--out", type=click.Path(dir_okay=False), help="File to write, .parquet or CSV; stdout otherwise.")
+@as_json
+def predict(model, source, proba, out, as_json):
+    """Predict the rows of SOURCE (CSV, Parquet, NPZ or a bundled data set) with a MODEL that 'fastmlp train' saved."""
+    with plain_messages():
+        import pandas as pd
+
+        from .table_model import TableModel
+        from .tables import read_table, write_table
+
+        if out and as_json:
+            raise click.UsageError("--json is for stdout, --out for a file.")
+        if out:
+            check_output(out, source, model)
+        table = TableModel.load(model)
+        frame, _ = read_table(source, texts=table.encoder.texts)
+        result = table.predict_proba(frame) if proba else pd.DataFrame({table.target: table.predict(frame)})
+        if as_json:
+            echo_json({str(name): column.tolist() for name, column in result.items()})
+        else:
+            write_table(result, out or sys.stdout)
+
+
+@click.command(epilog="Example: fastmlp evaluate model.fastmlp held_out.csv --json")
+@click.argument("model", type=click.Path(exists=True, dir_okay=False))
+@click.argument("source")
+@as_json
+def evaluate(model, source, as_json):
+    """Score a MODEL that 'fastmlp train' saved on the rows of SOURCE, which has the target's column too."""
+    with plain_messages():
+        from .table_model import TableModel
+        from .tables import read_table
+
+        table = TableModel.load(model)
+        X, y = table.arrays(read_table(source, table.target, texts=table.texts)[0])
+        scores = {"rows": len(X)} | table.model.evaluate(X, y)
+        if as_json:
+            echo_json(scores)
+        else:
+            for name, value in scores.items():
+                click.echo(f"{name} {value:,}" if name == "rows" else f"{name} {value:.4f}")
+
+
+EXPORTS = ".onnx", ".c", ".py"
+
+
+@click.command(epilog="Examples: fastmlp export model.fastmlp model.onnx; fastmlp export model.fastmlp model.c --int8")
+@click.argument("model", type=click.Path(exists=True, dir_okay=False))
+@click.argument("out", type=click.Path(dir_okay=False))
+@click.option("--name", help="What names in a file of C begin with, instead of 'model'.")
+@click.option("--int8", is_flag=True, help="Weights of 8 bits in a file of C.")
+@as_json
+def export(model, out, name, int8, as_json):
+    """Write a MODEL as an ONNX graph (OUT ends in .onnx), one file of C99 (.c) or a module for NumPy alone (.py).
+
+    Inputs of a model that 'fastmlp train' saved are its columns as they are in the table: the standardisation is in the
+    weights. A column of texts becomes one of 0 and 1 for each of its values.
+    """
+    from fastmlp.export.c import to_c
+    from fastmlp.export.numpy import to_numpy_source
+    from fastmlp.export.onnx import to_onnx
+    from fastmlp.io.model_files import load
+
+    with plain_messages():
+        check_output(out, model)
+        if not out.endswith(EXPORTS):
+            raise click.UsageError(f"OUT must end in one of {', '.join(EXPORTS)}, got {out!r}.")
+        if (int8 or name) and not out.endswith(".c"):
+            raise click.UsageError("--int8 and --name are for files of C.")
+        given = load(model)
+        if out.endswith(".c"):
+            to_c(given, out, name=name or "model", int8=int8)
+        elif out.endswith(".py"):
+            to_numpy_source(given, out)
+        else:
+            to_onnx(given, out)
+    if as_json:
+        echo_json({"file": out, "bytes": os.path.getsize(out)})
+    else:
+        click.echo(f"{out} written")

@@ -1,0 +1,137 @@
+"""TableModel: an MLP together with the columns it was trained on, as the command line makes and saves it."""
+
+import numpy as np
+
+from fastmlp.export.network import exported
+from fastmlp.io.model_files import Savable
+from fastmlp.model.layered_network import Layer
+from fastmlp.model.mlp import MLP
+from fastmlp.training.scaling import folded
+
+from .tables import (
+    MAX_CATEGORIES,
+    ColumnEncoder,
+    TableError,
+    check_complete,
+    check_kinds,
+    check_present,
+    listed,
+    mean_and_deviation,
+    pd,
+)
+
+MAX_CLASSES = 20  # whole numbers with more distinct values than this are taken for a quantity
+
+
+def looks_like_classes(values):
+    """Texts, booleans, and whole numbers of few distinct values are classes; other numbers a quantity."""
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        return True
+    return values.nunique() <= MAX_CLASSES and bool((values == values.round()).all())
+
+
+class TableModel(Savable):
+    """Encoded columns -> MLP -> the target column in its own terms.
+
+    ``classes`` holds the labels of a classification; None means regression, whose target is standardised by
+    ``mean`` and ``deviation``.
+    """
+
+    def __init__(self, encoder, model, target, classes=None, mean=0.0, deviation=1.0):
+        self.encoder, self.model, self.target = encoder, model, target
+        self.classes, self.mean, self.deviation = classes, mean, deviation
+
+    @classmethod
+    def create(cls, frame, target, *, task="auto", hidden=(100,), activation="relu", dtype="float32", **options):
+        """An untrained model for the columns of ``frame``; ``options`` go to MLP.
+
+        Raises
+        ------
+        TableError
+            For a missing target column, missing values, or a target with a single value.
+        """
+        check_present(frame, [target])
+        check_kinds(frame, list(frame.columns))
+        check_complete(frame, list(frame.columns))
+        values = frame[target]
+        encoder = ColumnEncoder.fit(frame.drop(columns=target))
+        if values.nunique() < 2:
+            raise TableError(f"the target {target!r} has a single value in all {len(values)} rows.")
+        hidden = [Layer(units, activation) for units in hidden]
+        if task == "classification" or (task == "auto" and looks_like_classes(values)):
+            classes = np.unique(values.to_numpy())
+            if task == "auto" and len(classes) > MAX_CATEGORIES:
+                raise TableError(
+                    f"the target {target!r} has {len(classes)} different values, too many for classes. If they are "
+                    "meant as such, say --task classification."
+                )
+            model = MLP([*hidden, Layer(len(classes), "softmax")], "categorical_cross_entropy", dtype=dtype, **options)
+            return cls(encoder, model, target, classes)
+        if not pd.api.types.is_numeric_dtype(values):
+            raise TableError(f"the target {target!r} is not numeric: a regression needs numbers.")
+        model = MLP([*hidden, Layer(1, "identity")], "squared_error", dtype=dtype, **options)
+        return cls(encoder, model, target, None, *mean_and_deviation(values))
+
+    @property
+    def texts(self):
+        """Names of the columns that hold texts, the target among them if its classes do."""
+        labels = [] if self.classes is None else self.classes.tolist()
+        return [*self.encoder.texts, *([self.target] if any(isinstance(label, str) for label in labels) else [])]
+
+    def arrays(self, frame):
+        """(X, y) as the network sees them."""
+        check_complete(frame, [self.target])
+        X = self.encoder.transform(frame, self.model.dtype)
+        values = frame[self.target].to_numpy()
+        if self.classes is None:
+            if not pd.api.types.is_numeric_dtype(frame[self.target]):
+                raise TableError(f"the target {self.target!r} held numbers in training, and holds others here.")
+            return X, (values - self.mean) / self.deviation
+        unknown = np.setdiff1d(values, self.classes)
+        if len(unknown):
+            raise TableError(
+                f"{self.target!r} has classes that were not there in training: {listed(unknown.tolist())}."
+            )
+        return X, np.searchsorted(self.classes, values)
+
+    def predict(self, frame):
+        """Predicted target of each row: a label or a number."""
+        output = self.model.predict(self.encoder.transform(frame, self.model.dtype))
+        if self.classes is None:
+            return output[:, 0].astype(np.float64) * self.deviation + self.mean  # float32 has no room for a large mean
+        return self.classes[output.argmax(axis=1)]
+
+    def predict_proba(self, frame):
+        """Frame with the probability of each class."""
+        if self.classes is None:
+            raise TableError("probabilities are for classes; this model predicts a number.")
+        return pd.DataFrame(self.model.predict(self.encoder.transform(frame, self.model.dtype)), columns=self.classes)
+
+    def exported(self):
+        """The Exported: standardisation of inputs and target is in the first and last layer's weights."""
+        found = exported(self.model)
+        inputs = self.encoder.outputs
+        scaling = np.array([[mean, deviation] for _, mean, deviation in inputs]).T
+        targets = None if self.classes is not None else (np.array([self.mean]), np.array([self.deviation]))
+        parameters = folded(found.network, found.parameters, scaling, targets)
+        kind = "numbers" if self.classes is None else "multiclass"
+        return found._replace(parameters=parameters, kind=kind, classes=self.classes, inputs=inputs)
+
+    def saved_state(self):
+        """What a model file holds of this model."""
+        return {
+            "columns": self.encoder.columns,
+            "model": self.model.saved_state(),
+            "target": self.target,
+            "classes": self.classes,
+            "mean": self.mean,
+            "deviation": self.deviation,
+        }
+
+    @classmethod
+    def from_saved_state(cls, saved):
+        """The model of ``saved_state``."""
+        return cls(
+            ColumnEncoder(saved["columns"]), MLP.from_saved_state(saved["model"]), saved["target"], saved["classes"],
+            saved["mean"], saved["deviation"],
+        )  # fmt: skip

@@ -1,0 +1,112 @@
+"""From an estimator's parameters to what the kernels take: its network, optimizer, penalties and noise."""
+
+from itertools import pairwise
+
+from fastmlp.kernels.rules import OPTIMIZERS
+from fastmlp.kernels.spec import Network, Penalty, optimizer
+from fastmlp.model.choices import check_loss, check_optimizer, check_schedule, make_schedule
+from fastmlp.model.layered_network import Layer, checked_layers, skips_of
+from fastmlp.training.epochs import noise_for
+from fastmlp.training.state import check_layer_rates
+from fastmlp.validation.checks import check_network, check_real
+
+SCIKIT_SCHEDULES = "constant", "invscaling", "adaptive"  # which keep scikit-learn's meaning
+SOLVERS = ("lbfgs", *OPTIMIZERS)
+
+
+def for_each_layer(name, given, n_hidden):
+    """A parameter of hidden layers as a list, from one value for all or a list with one for each."""
+    if not isinstance(given, list):
+        return [given] * n_hidden
+    if len(given) != n_hidden:
+        raise ValueError(f"{name} must be one value, or a list of {n_hidden}, one for each hidden layer, got {given}.")
+    return given
+
+
+def layers_of(estimator, n_inputs, hidden, n_outputs, output_activation):
+    """The Layers of an estimator; those that its ``skip`` can reach get one."""
+    sizes = [n_inputs, *hidden, n_outputs]
+    k, weighted = estimator.skip, estimator.skip_weights
+    activations = for_each_layer("activation", estimator.activation, len(hidden))
+    dropout = for_each_layer("dropout", estimator.dropout, len(hidden))
+    layers = []
+    for units, activation, rate in zip(sizes[1:], [*activations, output_activation], [*dropout, 0.0]):
+        number = len(layers) + 1
+        reached = k and number >= k and (weighted or sizes[number - k] == units)
+        layers.append(Layer(units, activation, rate, k if reached else 0, weighted))
+    if k and not any(layer.skip for layer in layers):
+        raise ValueError(
+            f"skip={k} reaches no layer: {len(hidden)} hidden layer(s) of {hidden} units, {n_inputs} inputs"
+            + ("." if weighted else "; without weights both ends must have the same number of units.")
+        )
+    return checked_layers(layers)
+
+
+def network_of(estimator, n_inputs, hidden, n_outputs):
+    """(Network, share of each layer's outputs that training drops)."""
+    loss, output_activation = estimator._loss_and_output()
+    loss, options = check_loss(loss)
+    layers = layers_of(estimator, n_inputs, hidden, n_outputs, output_activation)
+    activations = tuple(layer.activation for layer in layers)
+    if not (activations[-1] == "softmax" and n_outputs == 1):
+        check_network(activations, loss, n_outputs)
+    sizes = (n_inputs, *(layer.units for layer in layers))
+    return Network(sizes, activations, loss, options, skips_of(layers, n_inputs)), [layer.dropout for layer in layers]
+
+
+def optimizer_of(estimator, network):
+    """The Optimizer of a solver other than 'lbfgs'."""
+    schedule, name = schedule_of(estimator), estimator.solver
+    if isinstance(name, tuple):
+        given = check_optimizer(name)
+        check_layer_rates(given, network.activations)
+        return given if schedule is None else given._replace(schedule=schedule)
+    options = {"decay": estimator.momentum} if name in ("sgd", "momentum", "nesterov") else {}
+    if name == "sgd":
+        name = "nesterov" if estimator.nesterovs_momentum else "momentum"
+    if "beta_1" in OPTIMIZERS[name].options:
+        options = {key: getattr(estimator, key) for key in ("beta_1", "beta_2", "epsilon")}
+    return optimizer(name, estimator.learning_rate_init, schedule=schedule, **options)
+
+
+def schedule_of(estimator):
+    """A Schedule, or None for scikit-learn's own three."""
+    given = estimator.learning_rate
+    if isinstance(given, tuple):
+        return check_schedule(given)
+    if given in SCIKIT_SCHEDULES:
+        return None
+    return make_schedule("cosine", epochs=estimator.max_iter) if given == "cosine" else make_schedule(given)
+
+
+def penalty_of(estimator):
+    """The Penalty beside alpha."""
+    names = "l1", "activity_l1", "activity_l2"
+    return Penalty(*(check_real(name, getattr(estimator, name), 0) for name in names))
+
+
+def noise_of(estimator, network, dropout, seed):
+    """The Noise of training, or None."""
+    noise = noise_for(
+        network.activations, seed, check_real("input_dropout", estimator.input_dropout, 0, 1, open_high=True),
+        check_real("input_noise", estimator.input_noise, 0), dropout,
+    )  # fmt: skip
+    if noise is not None and estimator.solver == "lbfgs":
+        raise ValueError("solver='lbfgs' needs the same loss each time: no dropout and no noise.")
+    return noise
+
+
+def check_skips(network):
+    """ValueError where skips, as they came out of a file, do not fit the network."""
+    if not network.skips:
+        return
+    if len(network.skips) != len(network.activations):
+        raise ValueError(f"{len(network.skips)} skips for {len(network.activations)} layers")
+    for number, ((_, units), skip) in enumerate(zip(pairwise(network.sizes), network.skips), 1):
+        if skip is not None and not (
+            type(skip.source) is int
+            and 0 <= skip.source <= number - 2
+            and type(skip.weighted) is bool
+            and (skip.weighted or network.sizes[skip.source] == units)
+        ):
+            raise ValueError(f"layer {number} has a skip {skip}")

@@ -1,0 +1,1 @@
+"""Conversion of models to other formats and libraries, and back."""

@@ -1,0 +1,296 @@
+"""Models as one file of C99, for machines without Python: no allocation, no library but the C one."""
+
+import re
+
+import numpy as np
+from scipy.sparse import issparse
+
+from fastmlp import __version__
+from fastmlp.io.atomic import write_whole
+from fastmlp.kernels.reference import contract as numpy_reference
+from fastmlp.kernels.spec import layer_views
+from fastmlp.validation.arrays import as_numbers
+from fastmlp.validation.checks import check_flags
+
+from .network import check_names, exported
+
+# Of a name in ACTIVATIONS: an expression of z, a float, and of ``slope`` where one was learned.
+ACTIVATIONS = {
+    "identity": "z",
+    "step": "z > 0 ? 1.0f : z < 0 ? 0.0f : z + 0.5f",
+    "sign": "z > 0 ? 1.0f : z < 0 ? -1.0f : z",
+    "piecewise_linear": "z < -0.5f ? 0.0f : z > 0.5f ? 1.0f : z + 0.5f",
+    "logistic": "1.0f / (1.0f + expf(-z))",
+    "tanh": "tanhf(z)",
+    "arctan": "atanf(z)",
+    "relu": "z < 0 ? 0.0f : z",
+    "leaky_relu": "z < 0 ? 0.01f * z : z",
+    "prelu": "z < 0 ? slope * z : z",
+    "shared_prelu": "z < 0 ? slope * z : z",
+    "noisy_relu": "z < 0 ? 0.0f : z",
+    "elu": "z < 0 ? expm1f(z) : z",
+    "selu": "1.05070099f * (z < 0 ? 1.67326324f * expm1f(z) : z)",
+    "softplus": "(z > 0 ? z : 0.0f) + log1pf(expf(-fabsf(z)))",
+    "gelu": "0.5f * z * erfcf(-0.707106781f * z)",
+    "silu": "z / (1.0f + expf(-z))",
+    "exp": "expf(z)",
+}
+TEST_ROWS = 8
+
+HEAD = """\
+/* {model}, written by fastmlp {version}.
+
+   void {name}_predict(const float x[{n_inputs}], float outputs[{n_outputs}]);
+{more}
+   C99 with <math.h>; no allocation, nothing written but the outputs: threads may share it. Compiled with
+   -D{upper}_SELF_TEST it is a program that checks itself, and exits with 0 where all is right.{int8} */
+#include <math.h>
+#include <stddef.h>
+
+void {name}_predict(const float x[{n_inputs}], float outputs[{n_outputs}]);
+"""
+ACCUMULATE = """
+/* y += x W, of {kind} in rows. */
+static void {name}_accumulate(const float *x, size_t n_in, const {kind} *W, size_t n_out, float *y)
+{{
+    for (size_t i = 0; i < n_in; i++)
+        for (size_t j = 0; j < n_out; j++)
+            y[j] += x[i] * W[i * n_out + j];
+}}
+"""
+SOFTMAX = """\
+    {{
+        float largest = {z}[0], total = 0.0f;
+        for (size_t j = 1; j < {width}; j++)
+            largest = {z}[j] > largest ? {z}[j] : largest;
+        for (size_t j = 0; j < {width}; j++)
+            total += {z}[j] = expf({z}[j] - largest);
+        for (size_t j = 0; j < {width}; j++)
+            {z}[j] /= total;
+    }}
+"""
+CLASS = """
+int {name}_class(const float x[{n_inputs}]);
+int {name}_class(const float x[{n_inputs}])
+{{
+    float outputs[{n_outputs}];
+    {name}_predict(x, outputs);
+{choose}}}
+"""
+LARGEST = """\
+    int best = 0;
+    for (int j = 1; j < {n_outputs}; j++)
+        best = outputs[j] > outputs[best] ? j : best;
+    return best;
+"""
+SELF_TEST = """
+#ifdef {upper}_SELF_TEST
+#include <stdio.h>
+
+static const float {name}_rows[{rows}][{n_inputs}] = {inputs};
+static const float {name}_expected[{rows}][{n_outputs}] = {expected};
+
+int main(void)
+{{
+    int wrong = 0;
+    float largest = 0.0f;
+    for (size_t r = 0; r < {rows}; r++) {{
+        float outputs[{n_outputs}];
+        {name}_predict({name}_rows[r], outputs);
+        for (size_t j = 0; j < {n_outputs}; j++) {{
+            float wanted = {name}_expected[r][j];
+            float error = fabsf(outputs[j] - wanted) / (1.0f + fabsf(wanted));
+            largest = error > largest ? error : largest;
+            wrong += !(error <= {allowed}); /* NaN is wrong, too */
+        }}
+    }}
+    printf("{name}: largest error %g, allowed %g, %d outputs wrong\\n", (double)largest, (double){allowed}, wrong);
+    return wrong != 0;
+}}
+#endif
+"""
+
+
+def to_c(model, path=None, *, name="model", int8=False, rows=None):
+    """A model as one file of C99, which computes in float32, with plain sums.
+
+    ``name_predict(x, outputs)`` gives what the network's last layer gives; for a classifier with one label for a row
+    ``name_class(x)`` is the number of its class, whose label a comment tells.
+
+    Parameters
+    ----------
+    model : MLP, MLPClassifier, MLPRegressor, or what ``load`` gives for a model of the command line
+        Fitted.
+    path : str or Path, default=None
+        A file to write to.
+    name : str, default='model'
+        What the names in the file begin with: letters, digits and underscores.
+    int8 : bool, default=False
+        Weights as 8-bit integers with a scale for each unit, a quarter of the size. The file says how far outputs are
+        from the model's on the rows of its self-test, relative to 1 + |output|.
+    rows : array-like of shape (n_rows, n_inputs), default=None
+        Inputs for the self-test, best some real ones; None draws some from the standard normal distribution.
+
+    Returns
+    -------
+    str
+        The file's text.
+
+    Raises
+    ------
+    ValueError
+        For a name that is none in C, rows of a wrong shape, numbers beyond float32, and as ``exported.exported`` says.
+    """
+    if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)):
+        raise ValueError(f"name must be a name in C, of letters, digits and underscores, got {name!r}.")
+    (int8,) = check_flags(int8=int8)
+    exact = exported(model)
+    rows = _test_rows(rows, model, exact)
+    expected, scales, rounded = exact.outputs(rows), [None] * len(exact.layers), exact.parameters
+    if int8:
+        scales, rounded = quantized(exact)
+    with np.errstate(over="ignore", invalid="ignore"):
+        single, shown = exact.parameters.astype(np.float32), expected.astype(np.float32)
+        of_sums = _largest_error(numpy_reference.forward(exact.network, single, rows), expected)
+        of_bits = _largest_error(exact._replace(parameters=rounded).outputs(rows), expected)
+    if not (np.isfinite(single).all() and np.isfinite(shown).all() and np.isfinite(of_sums + of_bits)):
+        raise ValueError(
+            "weights, or outputs for the rows of the self-test, are too large for float32: give other rows."
+        )
+    allowed = 1.01 * of_bits + 10 * of_sums + 2e-6 * (1 + len(exact.layers))
+    text = _text(exact, scales, name, rows, expected, of_bits, allowed)
+    if path is not None:
+        write_whole(path, text.encode())
+    return text
+
+
+def _largest_error(found, expected):
+    """Relative to 1 + |expected|."""
+    return float(np.max(np.abs(found - expected) / (1 + np.abs(expected))))
+
+
+def _test_rows(rows, model, exact):
+    n_inputs = exact.sizes[0]
+    if rows is None:
+        rows = exact.sample(TEST_ROWS)
+    else:
+        check_names(model, rows)
+        rows = as_numbers(rows, "rows")
+    rows = np.asarray(rows.toarray() if issparse(rows) else rows, np.float32)
+    if rows.ndim != 2 or rows.shape[1] != n_inputs or not len(rows) or not np.isfinite(rows).all():
+        raise ValueError(f"rows must be finite numbers of shape (n_rows, {n_inputs}), got an array of {rows.shape}.")
+    return rows
+
+
+def quantized(model):
+    """(the scale of each unit of each layer, parameters with the weights rounded to multiples of it)."""
+    rounded, scales = model.parameters.astype(np.float64), []
+    for W, _ in zip(*layer_views(model.network, rounded)):
+        scale = (np.abs(W).max(axis=0) / 127).astype(np.float32)
+        scales.append(np.where(scale > np.finfo(np.float32).tiny, scale, np.float32(1)))
+        W[:] = np.clip(np.rint(W / scales[-1]), -127, 127) * scales[-1]
+    return scales, rounded
+
+
+def _array(values, kind="float"):
+    """An initializer, also for more dimensions."""
+    if np.ndim(values) > 1:
+        return "{\n" + ",\n".join(_array(row, kind) for row in values) + "}"
+    if kind == "float":
+        return "{" + ", ".join(_number(value) for value in values) + "}"
+    return "{" + ", ".join(str(int(value)) for value in values) + "}"
+
+
+def _number(value):
+    """A float32 constant with all its digits."""
+    text = np.format_float_scientific(np.float32(value), unique=True, trim="0")
+    return f"{text}f"
+
+
+def _text(model, scales, name, rows, expected, error, allowed):
+    n_inputs, n_outputs, int8 = model.sizes[0], model.sizes[-1], scales[0] is not None
+    names = {"name": name, "upper": name.upper(), "n_inputs": n_inputs, "n_outputs": n_outputs}
+    one_label = model.kind in ("binary", "multiclass")
+    more = ""
+    if model.inputs is not None:
+        more = f"   Inputs: {_in_comment([name for name, *_ in model.inputs])}.\n"
+    if one_label:
+        more += f"   int {name}_class(const float x[{n_inputs}]);\n"
+        more += f"   Classes, from 0 on: {_in_comment(model.classes.tolist())}.\n"
+    stated = "\n\n   Weights are rounded to 8 bits. On the rows of the self-test outputs are off by up to"
+    stated = f"{stated} {error:.2g} of 1 + |output|." if int8 else ""
+    kind = "signed char" if int8 else "float"
+    parts = [
+        HEAD.format(model=model, version=__version__, more=more, int8=stated, **names),
+        *(_constants(layer, scale, name, number) for number, (layer, scale) in enumerate(zip(model.layers, scales))),
+        ACCUMULATE.format(kind=kind, **names),
+        _predict(model, int8, names),
+    ]
+    if one_label:
+        choose = LARGEST if model.kind == "multiclass" else f"    return outputs[0] > {_number(_threshold(model))};\n"
+        choose = choose if len(model.classes) > 1 else "    return 0;\n"
+        parts.append(CLASS.format(choose=choose.format(**names), **names))
+    parts.append(SELF_TEST.format(
+        rows=len(rows), inputs=_array(rows), expected=_array(expected), allowed=_number(allowed), **names
+    ))  # fmt: skip
+    return "".join(parts)
+
+
+def _in_comment(labels):
+    """Text that neither ends a comment nor joins its lines."""
+    text = ", ".join(map(ascii, labels))
+    for risky in ("*/", "/*", "??"):
+        text = text.replace(risky, " ".join(risky))
+    return text
+
+
+def _threshold(model):
+    low, high = model.targets or (0, 1)
+    return (low + high) / 2
+
+
+def _constants(layer, scale, name, number):
+    """W, b, scales and slopes of a layer."""
+    found = [("b", "float", layer.b)]
+    if scale is None:
+        found.insert(0, ("W", "float", layer.W))
+    else:
+        found[:0] = [("W", "signed char", np.rint(layer.W / scale)), ("scale", "float", scale)]
+    if layer.slopes.size:
+        found.append(("slope", "float", layer.slopes))
+    return "\n" + "".join(
+        f"static const {kind} {name}_{what}{number}[{np.size(values)}] = "
+        + _array(np.ravel(values), "float" if kind == "float" else "int") + ";\n"
+        for what, kind, values in found
+    )  # fmt: skip
+
+
+def _predict(model, int8, names):
+    name, lines = names["name"], []
+    outputs = ["x"]
+    for number, layer in enumerate(model.layers):
+        width, last = len(layer.b), number == len(model.layers) - 1
+        z = "outputs" if last else f"z{number}"
+        if not last:
+            lines.append(f"    float z{number}[{width}];\n")
+        start = "0.0f" if int8 else f"{name}_b{number}[j]"
+        lines.append(f"    for (size_t j = 0; j < {width}; j++)\n        {z}[j] = {start};\n")
+        row = 0
+        for source in layer.sources:
+            given = model.sizes[source]
+            W = f"{name}_W{number}" + (f" + {row * width}" if row else "")
+            lines.append(f"    {name}_accumulate({outputs[source]}, {given}, {W}, {width}, {z});\n")
+            row += given
+        value = f"{z}[j] * {name}_scale{number}[j] + {name}_b{number}[j]" if int8 else f"{z}[j]"
+        if layer.added is not None:
+            value += f" + {outputs[layer.added]}[j]"
+        softmax = layer.activation == "softmax"
+        lines.append(f"    for (size_t j = 0; j < {width}; j++) {{\n        float z = {value};\n")
+        if layer.slopes.size:
+            lines.append(f"        float slope = {name}_slope{number}[{'j' if layer.slopes.size > 1 else '0'}];\n")
+        lines.append(f"        {z}[j] = {'z' if softmax else ACTIVATIONS[layer.activation]};\n    }}\n")
+        if softmax:
+            lines.append(SOFTMAX.format(z=z, width=width))
+        outputs.append(z)
+    head = "\nvoid {name}_predict(const float x[{n_inputs}], float outputs[{n_outputs}])\n{{\n".format(**names)
+    return head + "".join(lines) + "}\n"

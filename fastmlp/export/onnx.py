@@ -1,0 +1,203 @@
+"""Models as ONNX graphs, which ONNX Runtime and others run without fastmlp."""
+
+import numpy as np
+
+from fastmlp import __version__
+from fastmlp.extras import from_extra
+from fastmlp.io.atomic import write_whole
+
+from .network import exported
+
+OPSET, IR_VERSION = 18, 9
+INT64, STRING = 7, 8  # onnx.TensorProto's numbers of types
+BY_KIND = {"i": (np.int64, INT64), "u": (np.int64, INT64), "b": (bool, 9), "f": (np.float64, 11)}  # of labels
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+
+
+class Graph:
+    """Nodes and constants, named as they come. ``T`` is the dtype of all numbers."""
+
+    def __init__(self, T):
+        from onnx import helper, numpy_helper
+
+        self.T, self._helper, self._from_array = T, helper, numpy_helper.from_array
+        self.nodes, self.constants = [], []
+
+    def constant(self, values, dtype=None):
+        name = f"c{len(self.constants)}"
+        self.constants.append(self._from_array(np.asarray(values, self.T if dtype is None else dtype), name))
+        return name
+
+    def __call__(self, operator, *inputs, called=None, **attributes):
+        """The name of what an operator makes of inputs, which are names or numbers."""
+        given = [name if isinstance(name, str) else self.constant(name) for name in inputs]
+        out = called or f"n{len(self.nodes)}"
+        self.nodes.append(self._helper.make_node(operator, given, [out], **attributes))
+        return out
+
+
+def _one_operator(operator, **attributes):
+    return lambda graph, z, slopes: graph(operator, z, **attributes)
+
+
+def _step(graph, z, slopes):
+    return graph("Mul", graph("Add", graph("Sign", z), 1), 0.5)
+
+
+def _piecewise_linear(graph, z, slopes):
+    return graph("Clip", graph("Add", z, 0.5), 0, 1)
+
+
+def _prelu(graph, z, slopes):
+    return graph("PRelu", z, slopes)
+
+
+def _gelu(graph, z, slopes):
+    tail = graph("Add", graph("Erf", graph("Mul", z, 0.5**0.5)), 1)
+    return graph("Mul", graph("Mul", z, 0.5), tail)
+
+
+def _silu(graph, z, slopes):
+    return graph("Mul", z, graph("Sigmoid", z))
+
+
+# Of a name in ACTIVATIONS: function(graph, name of z, learned slopes) -> name of a.
+ACTIVATIONS = {
+    "identity": _one_operator("Identity"),
+    "step": _step,
+    "sign": _one_operator("Sign"),
+    "piecewise_linear": _piecewise_linear,
+    "logistic": _one_operator("Sigmoid"),
+    "tanh": _one_operator("Tanh"),
+    "arctan": _one_operator("Atan"),
+    "relu": _one_operator("Relu"),
+    "leaky_relu": _one_operator("LeakyRelu", alpha=0.01),
+    "prelu": _prelu,
+    "shared_prelu": _prelu,
+    "noisy_relu": _one_operator("Relu"),
+    "elu": _one_operator("Elu", alpha=1.0),
+    "selu": _one_operator("Selu", alpha=SELU_ALPHA, gamma=SELU_SCALE),
+    "softplus": _one_operator("Softplus"),
+    "gelu": _gelu,
+    "silu": _silu,
+    "exp": _one_operator("Exp"),
+    "softmax": _one_operator("Softmax", axis=-1),
+}
+
+
+def to_onnx(model, path=None):
+    """A model as an ONNX graph (opset 18), in the dtype of its weights.
+
+    Its input is ``X``, of shape (rows, inputs). Its output is ``outputs``, of shape (rows, outputs), of an MLP;
+    ``predictions``, as ``predict`` shapes them, of a regressor; ``labels`` and ``probabilities``, as ``predict`` and
+    ``predict_proba`` give them, of a classifier.
+
+    Parameters
+    ----------
+    model : MLP, MLPClassifier, MLPRegressor, or what ``load`` gives for a model of the command line
+        Fitted. ONNX Runtime has no 'arctan' and 'gelu' in float64: fit on float32 for these.
+    path : str or Path, default=None
+        A file to write the graph to.
+
+    Returns
+    -------
+    onnx.ModelProto
+
+    Raises
+    ------
+    ImportError
+        Without the package onnx: ``pip install 'fastmlp[onnx]'``.
+    ValueError
+        For labels of 2^63 and more, and as ``exported.exported`` says.
+    """
+    with from_extra("onnx", "to_onnx needs onnx"):
+        import onnx
+        from onnx import helper
+    model = exported(model)
+    graph, numbers = Graph(model.parameters.dtype), helper.np_dtype_to_tensor_dtype(model.parameters.dtype)
+    outputs = _outputs(graph, model, _network(graph, model))
+    made = helper.make_graph(
+        graph.nodes, str(model),
+        [helper.make_tensor_value_info("X", numbers, ["rows", model.sizes[0]])],
+        [helper.make_tensor_value_info(name, kind or numbers, ["rows", *shape]) for name, kind, *shape in outputs],
+        graph.constants, doc_string=None if model.inputs is None else str([name for name, *_ in model.inputs]),
+    )  # fmt: skip
+    onnx_model = helper.make_model(
+        made, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="fastmlp", producer_version=__version__,
+        ir_version=IR_VERSION,
+    )  # fmt: skip
+    onnx.checker.check_model(onnx_model, full_check=True)
+    if path is not None:
+        write_whole(path, onnx_model.SerializeToString())
+    return onnx_model
+
+
+def _network(graph, model):
+    """The name of the last layer's outputs."""
+    names = ["X"]
+    for layer in model.layers:
+        below = [names[source] for source in layer.sources]
+        inputs = below[0] if len(below) == 1 else graph("Concat", *below, axis=1)
+        z = graph("Gemm", inputs, layer.W, layer.b)
+        if layer.added is not None:
+            z = graph("Add", z, names[layer.added])
+        names.append(ACTIVATIONS[layer.activation](graph, z, layer.slopes))
+    return names[-1]
+
+
+def _outputs(graph, model, last):
+    """The nodes after the last layer, and (name, type or None for that of numbers, columns ...) of what they make."""
+    n_outputs = model.sizes[-1]
+    if model.kind == "outputs":
+        graph("Identity", last, called="outputs")
+        return [("outputs", None, n_outputs)]
+    if model.kind == "numbers" and n_outputs == 1:
+        graph("Squeeze", last, graph.constant([1], np.int64), called="predictions")
+        return [("predictions", None)]
+    if model.kind == "numbers":
+        graph("Identity", last, called="predictions")
+        return [("predictions", None, n_outputs)]
+    confidence = _confidence(graph, model, last)
+    if model.kind == "binary":
+        if len(model.classes) == 1:
+            graph("Clip", confidence, 1, 1, called="probabilities")
+        else:
+            graph("Concat", graph("Sub", 1, confidence), confidence, axis=1, called="probabilities")
+        return [_labels(graph, model, _is_likely(graph, confidence)), ("probabilities", None, len(model.classes))]
+    graph("Identity", confidence, called="probabilities")
+    if model.kind == "multilabel":
+        graph("Identity", _is_likely(graph, confidence), called="labels")
+        return [("labels", INT64, n_outputs), ("probabilities", None, n_outputs)]
+    number = graph("ArgMax", last, axis=1, keepdims=1)
+    return [_labels(graph, model, number), ("probabilities", None, n_outputs)]
+
+
+def _is_likely(graph, confidence):
+    return graph("Cast", graph("Greater", confidence, 0.5), to=INT64)
+
+
+def _labels(graph, model, numbers):
+    """Classes by their numbers, of shape (rows, 1)."""
+    classes = np.resize(model.classes, max(len(model.classes), 2))  # there may be but one
+    kind = classes.dtype.kind
+    if kind == "u" and classes.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"ONNX has no labels as large as {classes.max()}: take numbers below 2^63, or strings.")
+    dtype, tensor = BY_KIND.get(kind, (object, STRING))
+    graph(
+        "Gather", graph.constant(classes, dtype), graph("Squeeze", numbers, graph.constant([1], np.int64)),
+        called="labels",
+    )  # fmt: skip
+    return "labels", tensor
+
+
+def _confidence(graph, model, last):
+    """Probabilities, from the outputs of whichever loss."""
+    if model.targets is None:
+        return last
+    low, high = model.targets
+    share = graph("Clip", graph("Div", graph("Sub", last, low), high - low), 0, 1)
+    if model.kind != "multiclass":
+        return share
+    total = graph("ReduceSum", share, graph.constant([1], np.int64), keepdims=1)
+    some = graph("Greater", total, 0)
+    return graph("Where", some, graph("Div", share, graph("Where", some, total, 1)), 1 / model.sizes[-1])

@@ -1,0 +1,160 @@
+"""Models from torch's, and back: the same weights and predictions."""
+
+from fastmlp.model.mlp import MLP
+
+from .network import exported
+
+# Of a name in ACTIVATIONS: torch's module of it, with arguments where they must be these.
+ACTIVATIONS = {
+    "identity": ("Identity", {}), "logistic": ("Sigmoid", {}), "tanh": ("Tanh", {}), "relu": ("ReLU", {}),
+    "leaky_relu": ("LeakyReLU", {"negative_slope": 0.01}), "elu": ("ELU", {"alpha": 1.0}), "selu": ("SELU", {}),
+    "softplus": ("Softplus", {"beta": 1, "threshold": 20}), "gelu": ("GELU", {"approximate": "none"}),
+    "silu": ("SiLU", {}), "softmax": ("Softmax", {"dim": -1}), "prelu": ("PReLU", {}), "shared_prelu": ("PReLU", {}),
+}  # fmt: skip
+LOSSES = {"softmax": "categorical_cross_entropy", "logistic": "binary_cross_entropy"}  # by the last activation
+
+
+def _torch():
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError("this needs the package torch: pip install torch.") from error
+    return torch
+
+
+def to_torch(model):
+    """A model as a torch.nn.Sequential of Linear and activations, in eval mode and in the dtype of the weights.
+
+    It gives what the last layer gives. Losses of logits, as torch has them, want the module without the activation in
+    the end, ``module[:-1]``.
+
+    Parameters
+    ----------
+    model : MLP, MLPClassifier or MLPRegressor
+        Fitted, without skips.
+
+    Raises
+    ------
+    ImportError
+        Without the package torch.
+    ValueError
+        For skips, and activations that torch has no module for.
+    """
+    torch, model = _torch(), exported(model)
+    modules = []
+    for layer in model.layers:
+        if len(layer.sources) > 1 or layer.added is not None:
+            raise ValueError("a torch.nn.Sequential has no skip connections.")
+        if layer.activation not in ACTIVATIONS:
+            known = ", ".join(ACTIVATIONS)
+            raise ValueError(f"torch has no module for {layer.activation!r}. It has them for {known}.")
+        linear = torch.nn.Linear(*layer.W.shape)
+        linear.weight.data, linear.bias.data = (torch.from_numpy(a.copy()) for a in (layer.W.T, layer.b))
+        name, given = ACTIVATIONS[layer.activation]
+        if layer.slopes.size:
+            activation = torch.nn.PReLU(layer.slopes.size)
+            activation.weight.data = torch.from_numpy(layer.slopes.copy())
+        else:
+            activation = getattr(torch.nn, name)(**given)
+        modules += [linear, activation]
+    return torch.nn.Sequential(*modules).eval()
+
+
+def from_torch(module, loss=None, **params):
+    """An MLP with the layers and weights of a torch.nn.Sequential.
+
+    Parameters
+    ----------
+    module : torch.nn.Sequential
+        Of Linear, each perhaps followed by an activation and by Dropout; Flatten may come first, and parts may be
+        Sequential themselves. All of torch's own classes, and without hooks.
+    loss : str, default=None
+        For later training. None: the cross-entropy of a last Softmax or Sigmoid, else 'squared_error'.
+    **params
+        Other parameters of MLP.
+
+    Returns
+    -------
+    MLP
+        In float64 where the module is, else in float32.
+
+    Raises
+    ------
+    ImportError
+        Without the package torch.
+    ValueError
+        For anything else in the module; the message names it.
+    """
+    torch = _torch()
+    if type(module) is not torch.nn.Sequential:
+        raise ValueError(f"from_torch takes a torch.nn.Sequential, not {type(module).__name__}.")
+    layers = []
+    for part in _parts(torch, module):
+        if type(part) is torch.nn.Linear:
+            if layers and part.in_features != layers[-1]["linear"].out_features:
+                above = layers[-1]["linear"].out_features
+                raise ValueError(f"{part} takes {part.in_features} inputs, but the layer before has {above} outputs.")
+            layers.append({"linear": part, "activation": None, "slopes": None, "dropout": 0.0})
+        elif type(part) is torch.nn.Flatten and not layers and (part.start_dim, part.end_dim) == (1, -1):
+            continue
+        elif not layers:
+            raise ValueError(f"the first layer must be torch.nn.Linear, got {part}.")
+        elif type(part) is torch.nn.Dropout and not layers[-1]["dropout"]:
+            layers[-1]["dropout"] = part.p
+        elif layers[-1]["activation"] is None and not layers[-1]["dropout"]:
+            layers[-1]["activation"], layers[-1]["slopes"] = _activation(torch, part, layers[-1]["linear"])
+        else:
+            raise ValueError(f"{part} cannot be in an MLP after {layers[-1]['linear']}.")
+    if not layers:
+        raise ValueError("the module holds no torch.nn.Linear.")
+    activations = [layer["activation"] or "identity" for layer in layers]
+    linears = [layer["linear"] for layer in layers]
+    dtype = "float64" if linears[0].weight.dtype == torch.float64 else "float32"
+    model = MLP(
+        [(linear.out_features, activation, layer["dropout"])
+         for linear, activation, layer in zip(linears, activations, layers)],
+        loss or LOSSES.get(activations[-1], "squared_error"), **{"dtype": dtype} | params,
+    ).build(linears[0].in_features)  # fmt: skip
+    for W, b, slopes, layer in zip(model.weights, model.biases, model.slopes, layers):
+        linear = layer["linear"]
+        W[:] = _numbers(linear.weight).T
+        b[:] = 0 if linear.bias is None else _numbers(linear.bias)
+        if layer["slopes"] is not None:
+            slopes[:] = layer["slopes"]
+    return model
+
+
+def _parts(torch, module):
+    """Modules in their order; a Sequential in it by its parts, Identity left out."""
+    if module._forward_hooks or module._forward_pre_hooks:
+        raise ValueError(
+            f"{module} has hooks, which may change what it gives (remove those of pruning and weight norm)."
+        )
+    if type(module) is torch.nn.Sequential:
+        for part in module:
+            yield from _parts(torch, part)
+    elif type(module) is not torch.nn.Identity:
+        yield module
+
+
+def _numbers(tensor):
+    if not tensor.is_floating_point():
+        raise ValueError(f"weights must be real numbers, not {tensor.dtype}.")
+    return tensor.detach().cpu().double().numpy()
+
+
+def _activation(torch, part, linear):
+    """(name, learned slopes or None) of a module."""
+    if type(part) is torch.nn.PReLU:
+        slopes = _numbers(part.weight)
+        if slopes.size not in (1, linear.out_features):
+            raise ValueError(f"{part} has slopes for {slopes.size} units, the layer before has {linear.out_features}.")
+        return "shared_prelu" if slopes.size == 1 and linear.out_features > 1 else "prelu", slopes
+    for name, (kind, given) in ACTIVATIONS.items():
+        if type(part) is getattr(torch.nn, kind):
+            wrong = {key: getattr(part, key) for key, value in given.items() if getattr(part, key) != value}
+            if name == "softmax" and wrong == {"dim": 1}:
+                wrong = {}
+            if not wrong:
+                return name, None
+    raise ValueError(f"MLP has nothing like {part}. It knows {', '.join(kind for kind, _ in ACTIVATIONS.values())}.")

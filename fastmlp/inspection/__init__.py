@@ -1,0 +1,1 @@
+"""Gradient checks, plots and the training report."""

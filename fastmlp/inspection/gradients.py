@@ -1,0 +1,165 @@
+"""Looking inside: are the gradients right, which layers learn, which units are dead?"""
+
+import math
+from copy import copy
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.utils.validation import check_is_fitted
+
+from fastmlp.backends import registry
+from fastmlp.estimators.architecture import penalty_of
+from fastmlp.estimators.flat_parameters import FlatParameters
+from fastmlp.model.layered_network import LayeredNetwork
+from fastmlp.training.lbfgs import loss_and_gradient_in_blocks
+from fastmlp.validation.checks import check_integer, check_real
+
+
+def note(history, name, value, missing=math.nan):
+    """Append to a curve what an epoch gave; ``missing`` stands for earlier epochs in which nobody asked for it."""
+    curve = history.setdefault(name, [])
+    if name != "loss":
+        curve += [missing] * (len(history["loss"]) - 1 - len(curve))
+    curve.append(value)
+
+
+def curves(history):
+    """The part of a history that has one number for each epoch."""
+    return {name: values for name, values in history.items() if values and isinstance(values[-1], float)}
+
+
+def layer_norms(network, vector):
+    """Norm of a flat vector's part of each layer: weights, biases and slopes."""
+    starts = [block.start for block in network.blocks]
+    return tuple(float(np.linalg.norm(part.astype(np.float64))) for part in np.split(vector, starts[1:]))
+
+
+def dead_units(model, X):
+    """How many units of each hidden layer give 0 for every row of X: they have no gradient there.
+
+    Parameters
+    ----------
+    model : MLP, MLPClassifier or MLPRegressor
+        With weights.
+    X : array-like or sparse matrix of shape (n_samples, n_inputs)
+
+    Returns
+    -------
+    tuple of int
+    """
+    _check_kind(model)
+    return _dead_units(model._layer_outputs(X) if isinstance(model, FlatParameters) else model.layer_outputs(X))
+
+
+def _check_kind(model):
+    if not isinstance(model, (FlatParameters, LayeredNetwork)):
+        raise TypeError(f"model must be an MLP, MLPClassifier or MLPRegressor, got {type(model).__name__}.")
+
+
+def _dead_units(outputs):
+    return tuple(int((layer == 0).all(axis=0).sum()) for layer in outputs[:-1])
+
+
+class Monitor:
+    """Notes in a model's history, epoch by epoch, what ``monitor`` of its fit promises."""
+
+    def __init__(self, model, X, y, sample_weight):
+        self._model, self._data = model, (X, y, sample_weight)
+        state = model._state
+        goes_on = state.order is not None and len(state.order) == X.shape[0] and model.optimizer != "lbfgs"
+        self._before = (state.epoch_start if goes_on else state.parameters).copy()
+
+    def note(self):
+        model, (X, y, sample_weight) = self._model, self._data
+        backend, network, parameters = model._backend.module, model.network, model.parameters
+        gradient = loss_and_gradient_in_blocks(
+            backend, network, parameters, X, y, sample_weight, model.alpha, penalty=model._penalty
+        )[1]
+        for name, values in (
+            ("gradient_norm", layer_norms(network, gradient)),
+            ("update_norm", layer_norms(network, parameters - self._before)),
+            ("dead_units", tuple(map(float, _dead_units(model._layer_outputs(X))))),
+        ):
+            note(model.history, name, values, missing=(math.nan,) * len(values))
+        self._before = parameters.copy()
+
+
+class GradientCheck(NamedTuple):
+    """Largest relative error of a model's gradient, that of each layer, and how many parameters were looked at.
+
+    The relative error of a parameter is |g - numeric| / (|g| + |numeric| + the mean size of all): below 1e-6 a gradient
+    is right, above 1e-3 a formula is wrong; in between there may be corners (ReLU) near by. NaN counts as infinite.
+    """
+
+    largest: float
+    by_layer: tuple[float, ...]
+    n_checked: int
+
+
+def check_gradients(model, X, y, sample_weight=None, *, step=1e-5, n_parameters=500):
+    """Compare the gradient of a model with central differences of its loss, in float64, penalties included.
+
+    Meant for activations and losses of one's own. Dropout and noise are left out.
+
+    Parameters
+    ----------
+    model : MLP, MLPClassifier or MLPRegressor
+        Weights of an MLP are drawn if it has none; an estimator must be fitted. Its inputs are scaled and its labels
+        encoded as in ``fit``; weights of classes do not count.
+    X, y, sample_weight
+        Some rows, as for ``fit``.
+    step : float > 0, default=1e-5
+        Half the distance of the two points of a difference.
+    n_parameters : int, default=500
+        How many parameters to look at, picked at random where there are more.
+
+    Returns
+    -------
+    GradientCheck
+    """
+    check_real("step", step, 0, open_low=True)
+    check_integer("n_parameters", n_parameters, 1)
+    _check_kind(model)
+    of_kind = _of_estimator if isinstance(model, FlatParameters) else _of_mlp
+    kernels, network, parameters, (X, y, sample_weight), penalties = of_kind(model, X, y, sample_weight)
+    network, parameters = network._replace(bfloat16=False), parameters.astype(np.float64)
+    X, y = (X.toarray() if issparse(X) else X).astype(np.float64), y.astype(np.float64)
+    sample_weight = None if sample_weight is None else sample_weight.astype(np.float64)
+
+    def loss_and_gradient(at):
+        data_loss, penalty, gradient = kernels.loss_and_gradient(network, at, X, y, sample_weight, *penalties)
+        return data_loss + penalty, gradient
+
+    gradient = loss_and_gradient(parameters)[1]
+    chosen = np.random.RandomState(0).permutation(parameters.size)[:n_parameters]
+    floor = np.abs(gradient[np.isfinite(gradient)]).sum() / gradient.size + 1e-12
+    starts = np.array([block.start for block in network.blocks])
+    errors = [0.0] * len(starts)
+    for i in chosen:
+        shifted = parameters.copy()
+        shifted[i] = parameters[i] + step
+        upper = loss_and_gradient(shifted)[0]
+        shifted[i] = parameters[i] - step
+        numeric = (upper - loss_and_gradient(shifted)[0]) / (2 * step)
+        error = abs(gradient[i] - numeric) / (abs(gradient[i]) + abs(numeric) + floor)
+        layer = int(np.searchsorted(starts, i, side="right")) - 1
+        errors[layer] = max(errors[layer], float(error) if np.isfinite(error) else np.inf)
+    return GradientCheck(max(errors), tuple(errors), len(chosen))
+
+
+def _of_mlp(model, X, y, sample_weight):
+    """(kernels, network, parameters, checked rows, penalties)."""
+    rows = model._rows(X, y, sample_weight)
+    if model._state is None:
+        model.build(rows[0].shape[1])
+    return model._backend.module, model.network, model.parameters, rows, (model.alpha, model._penalty)
+
+
+def _of_estimator(model, X, y, sample_weight):
+    check_is_fitted(model)
+    model = copy(model)  # which notes what the rows mean
+    X, y, sample_weight = model._in_dtype(*model._validated_rows(X, y, sample_weight, True, False, None), True)
+    rows = *model._scaled(X, y), sample_weight
+    kernels, penalties = registry.choose(model.backend).module, (float(model.alpha), penalty_of(model))
+    return kernels, model._network, model._current_parameters(), rows, penalties

@@ -1,0 +1,95 @@
+"""How outputs change with inputs: the Jacobian of a network, row by row."""
+
+import numpy as np
+from sklearn.utils import check_array
+
+from fastmlp.export.network import check_names, network_and_parameters
+from fastmlp.kernels.reference import contract as numpy_reference
+from fastmlp.kernels.spec import layer_views, slope_views
+from fastmlp.validation.arrays import as_numbers
+from fastmlp.validation.checks import check_integer
+
+BLOCK_NUMBERS = 2**22  # of derivatives at a time
+
+
+def jacobian(model, X):
+    """d output / d input for each row: an array of shape (n_samples, n_outputs, n_inputs), in the dtype of the weights.
+
+    Outputs are what the last layer gives: predictions of numbers, or probabilities (of two classes that of the second).
+    Dropout and noise are left out. It is computed in NumPy, by delta backpropagation from each output.
+
+    Parameters
+    ----------
+    model : MLP, MLPClassifier or MLPRegressor
+        With weights.
+    X : array-like of shape (n_samples, n_inputs)
+
+    Raises
+    ------
+    ValueError
+        For rows of another width, NaN and infinity, and a model without weights.
+    """
+    return _derivatives(model, X, None)
+
+
+def _derivatives(model, X, output):
+    """Of one output, or of all."""
+    network, parameters = network_and_parameters(model)
+    check_names(model, X)
+    X = check_array(as_numbers(X, "X"), dtype=parameters.dtype, input_name="X")
+    if X.shape[1] != network.sizes[0]:
+        raise ValueError(f"X has {X.shape[1]} columns, but the network has {network.sizes[0]} inputs.")
+    network = network._replace(bfloat16=False)
+    first = np.eye(network.sizes[-1], dtype=parameters.dtype)
+    first = first if output is None else first[output : output + 1]
+    found = np.empty((len(X), len(first), X.shape[1]), parameters.dtype)
+    height = max(1, BLOCK_NUMBERS // (len(first) * max(network.sizes)))
+    for start in range(0, len(X), height):
+        found[start : start + height] = _of_rows(network, parameters, X[start : start + height], first)
+    return found
+
+
+def input_gradient(model, X, output=None):
+    """d output / d input for each row: an array of shape (n_samples, n_inputs).
+
+    Parameters
+    ----------
+    model, X
+        As for ``jacobian``.
+    output : int, default=None
+        Which output, from 0 on. None: the only one.
+
+    Raises
+    ------
+    ValueError
+        For an output that there is not, and for None where there are several.
+    """
+    n_outputs = network_and_parameters(model)[0].sizes[-1]
+    if output is None and n_outputs > 1:
+        raise ValueError(f"the network has {n_outputs} outputs: say which, or take jacobian for all.")
+    number = check_integer("output", 0 if output is None else output, 0)
+    if number >= n_outputs:
+        raise ValueError(f"output must be below {n_outputs}, the number of outputs, got {output}.")
+    return _derivatives(model, X, number)[:, 0]
+
+
+def _of_rows(network, parameters, X, first):
+    """``first``: derivatives of outputs by the last layer's."""
+    weights, _ = layer_views(network, parameters)
+    slopes = slope_views(network, parameters)
+    run = numpy_reference._Pass(network, parameters, X, None, 0)
+    # errors[i]: d output / d a of layer i, the inputs being layer 0, of shape (rows, outputs, units)
+    errors = [np.zeros((len(X), len(first), size), parameters.dtype) for size in network.sizes]
+    errors[-1] += first
+    for layer in reversed(range(len(weights))):
+        error, a = errors[layer + 1], run.layers[layer + 1][:, None, :]
+        if network.activations[layer] == "softmax":
+            delta = a * (error - np.sum(error * a, axis=2, keepdims=True))
+        else:
+            delta = error * numpy_reference._slopes(network.activations[layer], run.z[layer], slopes[layer])[:, None, :]
+        back, below = delta @ weights[layer].T, network.sizes[layer]
+        errors[layer] += back[:, :, :below]
+        skip = network.skips[layer] if network.skips else None
+        if skip is not None:
+            errors[skip.source] += back[:, :, below:] if skip.weighted else delta
+    return errors[0]

@@ -1,0 +1,248 @@
+"""Pictures of models and their training. Needs matplotlib (extra ``plot``).
+
+Each function saves the picture if it is given a ``path``, and returns the matplotlib Figure: one of its own, or that of
+the ``axes`` it is told to draw into.
+"""
+
+import os
+from numbers import Integral
+
+import narwhals.stable.v2 as nw
+import numpy as np
+from sklearn.utils.validation import _get_feature_names
+
+from fastmlp.estimators.flat_parameters import FlatParameters
+from fastmlp.extras import from_extra
+from fastmlp.kernels.rules import ACTIVATIONS
+from fastmlp.model.choices import check_activation
+from fastmlp.model.mlp import MLP
+from fastmlp.validation.arrays import as_labels, as_numbers, is_listing
+
+from .gradients import curves
+
+LAYER_NORMS = {"gradient_norm": "norm of the gradient", "update_norm": "norm of an epoch's change"}
+MANY = 8  # more lines than a legend should name
+GRID = 300  # points along each side of a decision region
+REACH = 4.0  # activations are drawn from -REACH to REACH
+SLOPE = 0.25  # where it is learned: what it starts from
+
+
+def plot_history(history, path=None):
+    """Draw the loss curves of an MLP's ``history``, and with ``monitor=True`` the norms of each layer beside them.
+
+    Parameters
+    ----------
+    history : dict of lists
+        ``MLP.history`` of at least one epoch.
+    path : str or path, default=None
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    if not isinstance(history, dict):
+        raise TypeError(f"history must be a dict of lists like MLP.history, got {type(history).__name__}.")
+    losses = curves(history)
+    if not losses:
+        raise ValueError("this history has no epoch yet: call fit first.")
+    norms = [name for name in LAYER_NORMS if history.get(name)]
+    figure = new_figure((7 if not norms else 4.5 * (1 + len(norms)), 4.5))
+    loss_axes, *norm_axes = figure.subplots(1, 1 + len(norms), squeeze=False)[0]
+    for name, curve in losses.items():
+        loss_axes.plot(range(1, len(curve) + 1), curve, label=name.replace("_", " "))
+    loss_axes.set_ylabel("loss")
+    log_scale_if_positive(loss_axes, losses.values())
+    for axes, name in zip(norm_axes, norms):
+        by_layer = np.array(history[name]).T
+        plot_layers(axes, by_layer, colormap("viridis")(np.linspace(0, 0.9, len(by_layer))))
+        axes.set_ylabel(LAYER_NORMS[name])
+    for axes in (loss_axes, *norm_axes):
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return _saved(figure, path)
+
+
+def plot_layers(axes, norms, colours):
+    """A line for each layer, from the inputs up; where there are many, the legend names the outer two."""
+    for layer, (curve, colour) in enumerate(zip(norms, colours), 1):
+        named = len(norms) <= MANY or layer in (1, len(norms))
+        axes.plot(range(1, len(curve) + 1), curve, color=colour, label=f"layer {layer}" if named else None)
+    log_scale_if_positive(axes, norms)
+
+
+def plot_decision_boundary(model, X, y, path=None, axes=None):
+    """Colour the plane of two inputs by the class that a model sees there, with the rows as points.
+
+    Parameters
+    ----------
+    model : MLP, or any classifier with a ``predict`` that gives labels
+        With one output, an MLP sees the class whose label is nearest to the output.
+    X : array-like of shape (n_samples, 2)
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Labels; for an MLP as for its ``fit``.
+    path : str or path, default=None
+    axes : matplotlib Axes, default=None
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    if not hasattr(model, "predict"):
+        raise TypeError(f"model must be an MLP or another classifier, got {type(model).__name__}.")
+    given, names = X, _get_feature_names(X)
+    X, y = np.asarray(as_numbers(X, "X"), dtype=float), np.asarray(as_labels(y, "y"))
+    if X.ndim != 2 or X.shape[1] != 2:
+        raise ValueError(
+            f"a decision boundary lies in the plane of two inputs: X must be (n_samples, 2), got {X.shape}."
+        )
+    if y.ndim == 0 or len(y) != len(X):
+        raise ValueError(f"X has {len(X)} rows, y has {len(y) if y.ndim else 'none'}.")
+    y = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.ravel()
+    axes = _axes_or_new(axes)
+    margin = 0.1 * np.ptp(X, axis=0) + 1e-9
+    (left, bottom), (right, top) = X.min(axis=0) - margin, X.max(axis=0) + margin
+    columns = np.meshgrid(np.linspace(left, right, GRID), np.linspace(bottom, top, GRID))
+    columns = [column.ravel() for column in columns]
+    grid = np.column_stack(columns)
+    if names is not None:  # which the model checks
+        library = nw.from_native(given).implementation
+        grid = nw.from_dict(dict(zip(names, columns)), backend=library).to_native()
+    seen = _labels(model, grid, y)
+    labels, numbers = np.unique(np.concatenate([seen, y]), return_inverse=True)
+    colours = _class_colours(len(labels))
+    regions = colours[numbers[: len(seen)]].reshape(GRID, GRID, -1)
+    axes.imshow(regions, extent=(left, right, bottom, top), origin="lower", aspect="auto", alpha=0.35)
+    for label, colour in zip(labels, colours):
+        chosen = y == label
+        axes.scatter(*X[chosen].T, s=18, color=colour, edgecolor="black", linewidth=0.4, label=str(label))
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0.1)
+    return _saved(axes.figure, path)
+
+
+def _labels(model, X, y):
+    """The label of each row as the model sees it."""
+    outputs = model.predict(X)
+    if not isinstance(model, MLP):
+        return outputs
+    if outputs.shape[1] > 1:
+        return outputs.argmax(axis=1)
+    labels = np.unique(y)
+    return labels[abs(outputs - labels).argmin(axis=1)]
+
+
+def plot_hidden_weights(model, image_shape, path=None, axes=None):
+    """Show the weights into each unit of the first layer as an image, for inputs that are images: red is positive.
+
+    Parameters
+    ----------
+    model : MLP, MLPClassifier or MLPRegressor with weights
+    image_shape : (height, width)
+        Its product must be the number of inputs.
+    path : str or path, default=None
+    axes : sequence of matplotlib Axes, default=None
+        One for each unit.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    if not isinstance(model, (MLP, FlatParameters)):
+        raise TypeError(f"model must be an MLP, MLPClassifier or MLPRegressor, got {type(model).__name__}.")
+    weights = np.asarray(model.weights[0] if isinstance(model, MLP) else model.coefs_[0])
+    n_inputs, n_units = weights.shape
+    if (
+        not is_listing(image_shape)
+        or not all(isinstance(n, Integral) for n in image_shape)
+        or len(image_shape) != 2
+        or np.prod(image_shape) != n_inputs
+    ):
+        raise ValueError(
+            f"image_shape must be (height, width) with height x width = {n_inputs}, the number of inputs, "
+            f"got {image_shape}."
+        )
+    if axes is None:
+        columns = min(n_units, MANY)
+        rows = -(-n_units // columns)
+        axes = new_figure((1.5 * columns, 1.6 * rows)).subplots(rows, columns, squeeze=False).ravel()
+    if not is_listing(axes) or not all(hasattr(each, "imshow") for each in axes):
+        raise TypeError(f"axes must be a list of Axes of matplotlib, got {axes!r}.")
+    if len(axes) < n_units:
+        raise ValueError(f"axes must be one for each of {n_units} units, got {len(axes)}.")
+    largest = abs(weights).max() or 1.0
+    for unit, image in enumerate(weights.T):
+        axes[unit].imshow(image.reshape(image_shape), cmap="RdBu_r", vmin=-largest, vmax=largest)
+        axes[unit].set_title(f"unit {unit + 1}", fontsize="small")
+    for each in axes:
+        each.set_axis_off()
+    return _saved(axes[0].figure, path)
+
+
+def plot_activation(activation, path=None, axes=None):
+    """Draw an activation and its derivative.
+
+    Parameters
+    ----------
+    activation : str or (function, derivative)
+        A name of the table ACTIVATIONS, but for those of a whole row ('softmax'); or two functions of z, a number.
+        Where a slope is learned, it is 1/4.
+    path : str or path, default=None
+    axes : matplotlib Axes, default=None
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    chosen = check_activation(activation)
+    name, row = (chosen, ACTIVATIONS[chosen]) if isinstance(chosen, str) else (chosen.function.__name__, chosen)
+    if row.rowwise:
+        raise ValueError(f"{name!r} takes a whole row, not one z: it has no curve.")
+    slope = (SLOPE,) if row.learned else ()
+    z = np.linspace(-REACH, REACH, 401)
+    outputs = [row.function(float(at), *slope) for at in z]
+    derivatives = [row.derivative(float(at), *slope) for at in (z if row.of_input else outputs)]
+    axes = _axes_or_new(axes)
+    axes.plot(z, outputs, label=name)
+    axes.plot(z, derivatives, "--", label="derivative")
+    seen = np.clip([outputs, derivatives], -REACH, REACH)  # not 'exp' up to 55
+    axes.set_ylim(seen.min() - 0.2, seen.max() + 0.2)
+    axes.set_xlabel("z")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return _saved(axes.figure, path)
+
+
+def new_figure(size):
+    with from_extra("plot", "plots need matplotlib"):
+        from matplotlib.figure import Figure
+    return Figure(figsize=size, layout="constrained")  # not pyplot's: nothing to close, no window
+
+
+def _axes_or_new(axes):
+    if axes is None:
+        return new_figure((5.5, 4)).subplots()
+    if not hasattr(axes, "imshow"):
+        raise TypeError(f"axes must be Axes of matplotlib, got {type(axes).__name__}.")
+    return axes
+
+
+def _saved(figure, path):
+    if path is not None:
+        figure.savefig(path if hasattr(path, "write") else os.fsdecode(path), dpi=120)
+    return figure
+
+
+def colormap(name):
+    from matplotlib import colormaps
+
+    return colormaps[name]
+
+
+def _class_colours(n):
+    """Ten colours that are told apart with ease; more of them around the circle of hues."""
+    return colormap("tab10")(np.arange(n)) if n <= 10 else colormap("hsv")(np.linspace(0, 0.95, n))
+
+
+def log_scale_if_positive(axes, lines):
+    if all(np.nanmin(line) > 0 for line in lines):
+        axes.set_yscale("log")

@@ -1,0 +1,1 @@
+"""Model files, and files that are replaced only by complete ones."""

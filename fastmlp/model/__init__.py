@@ -1,0 +1,1 @@
+"""The model API: MLP, its layers, losses, optimizers and initial weights."""

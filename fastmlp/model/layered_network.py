@@ -1,0 +1,338 @@
+"""What an MLP is: layers, loss and optimizer, and the weights and training state that belong to them."""
+
+from contextlib import contextmanager
+from numbers import Integral
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import _check_feature_names
+
+from fastmlp.backends import registry
+from fastmlp.backends.device_arrays import check_device_rows, is_on_gpu
+from fastmlp.kernels.device_errors import DeviceError
+from fastmlp.kernels.rules import Activation
+from fastmlp.kernels.spec import Network, Penalty, Skip, layer_views, loss_row, new_slots, slope_views
+from fastmlp.training.class_weight import weigh_classes
+from fastmlp.training.epochs import noise_for
+from fastmlp.training.schedules import Plateau
+from fastmlp.training.state import TrainingState, check_layer_rates
+from fastmlp.validation.arrays import as_numbers, is_listing
+from fastmlp.validation.checks import (
+    check_dtype,
+    check_integer,
+    check_layer,
+    check_network,
+    check_real,
+    check_sum_of_weights,
+    check_targets,
+    check_weights,
+)
+
+from .choices import check_activation, check_loss, check_optimizer, name_of
+from .initializers import check_init, initial_parameters
+
+
+class Layer(NamedTuple):
+    """A dense layer.
+
+    Parameters
+    ----------
+    units : int
+    activation : str or (function, derivative), default='relu'
+        A name of the table ACTIVATIONS (``help(fastmlp.kernels.rules.activations)``), or two plain functions of the
+        pre-activation z, a number, which Numba compiles: full speed on the backends 'cython' and 'numba'. What they
+        capture is as it was when they were first used, and they must not raise.
+    dropout : float in [0, 1), default=0
+        Share of the outputs that training drops in each step; the others are scaled up by 1 / (1 - dropout), so that
+        predictions are made with the expected activations (Srivastava et al. 2014). Not for the last layer.
+    skip : int, default=0
+        With k > 1 the outputs of the layer k below come in too, past those between (He et al. 2015); 0 is none.
+    skip_weights : bool, default=True
+        Whether they come with weights of their own, in the last rows of W. Otherwise they are added to z, and both
+        layers must have the same number of units.
+    """
+
+    units: int
+    activation: str | Activation = "relu"
+    dropout: float = 0.0
+    skip: int = 0
+    skip_weights: bool = True
+
+
+def skips_of(layers, n_inputs):
+    """The Skip of each layer of weights, or () where there is none; ValueError where units do not fit."""
+    sizes = [n_inputs, *(layer.units for layer in layers)]
+    skips = []
+    for number, layer in enumerate(layers, 1):
+        source = number - layer.skip
+        if layer.skip and not layer.skip_weights and sizes[source] != layer.units:
+            raise ValueError(
+                f"layer {number} has {layer.units} units and its skip comes from {sizes[source]}: without weights both "
+                "must be the same."
+            )
+        skips.append(Skip(source, layer.skip_weights) if layer.skip else None)
+    return tuple(skips) if any(skips) else ()
+
+
+def try_own_rules(backend, network, parameters):
+    """Use a user's own functions once: what cannot be compiled is to be refused before anything is changed."""
+    own = [choice for choice in (*network.activations, network.loss) if not isinstance(choice, str)]
+    if not own:
+        return
+    row = np.zeros((1, network.sizes[0]), parameters.dtype)
+    try:
+        backend.loss_and_gradient(network, parameters, row, np.zeros((1, network.sizes[-1]), parameters.dtype))
+    except (ValueError, ImportError, DeviceError):
+        raise
+    except Exception as error:  # whatever a compiler says
+        names = ", ".join(dict.fromkeys(map(name_of, own)))
+        why = str(error).strip().splitlines() or [""]
+        raise ValueError(
+            f"Numba cannot compile {names}, of numbers and functions of math: {type(error).__name__}: {why[0]}"
+        ) from error
+
+
+def choose_for(work, parameters):
+    """The Backend that "auto" takes for some Work: no GPU where a user's own functions cannot be compiled for it."""
+    found = registry.choose("auto", work)
+    if found.name in registry.ON_CPU:
+        return found
+    try:
+        try_own_rules(found.module, work.network, parameters)
+    except ValueError as error:
+        found = registry.choose("auto")
+        return found._replace(reason=f"{found.reason}; the GPU cannot be taken: {error}")
+    return found
+
+
+def checked_layers(layers):
+    """Layers from what a user gave for them."""
+    if not is_listing(layers) or isinstance(layers, Layer):
+        raise ValueError(f"layers must be a list of Layer(units, activation) or such pairs, got {layers!r}.")
+    layers = [Layer(*check_layer(layer)) for layer in layers]
+    if not layers:
+        raise ValueError("layers must hold at least the output layer.")
+    layers = [layer._replace(units=int(layer.units), activation=check_activation(layer.activation)) for layer in layers]
+    for number, layer in enumerate(layers, 1):
+        check_real(f"dropout of layer {number}", layer.dropout, 0, 1, open_high=True)
+        if check_integer(f"skip of layer {number}", layer.skip, 0) == 1 or layer.skip > number:
+            raise ValueError(f"skip of layer {number} must be 0 or between 2 and {number}, got {layer.skip}.")
+        if not isinstance(layer.skip_weights, (bool, np.bool_)):
+            raise ValueError(f"skip_weights of layer {number} must be True or False, got {layer.skip_weights!r}.")
+    if layers[-1].dropout:
+        raise ValueError("the last layer can have no dropout: its outputs are the predictions.")
+    return layers
+
+
+class LayeredNetwork:
+    """Base of MLP, which documents the parameters and attributes."""
+
+    def __init__(self, layers, loss="squared_error", optimizer="adam", *, alpha=0.0, l1=0.0, activity_l1=0.0,
+                 activity_l2=0.0, input_dropout=0.0, input_noise=0.0, init="glorot_uniform", dtype="float32",
+                 backend="auto", n_jobs=None, random_state=None):  # fmt: skip
+        self.layers = checked_layers(layers)
+        self.loss, self._loss_options = check_loss(loss)
+        check_network([layer.activation for layer in self.layers], self.loss, self.layers[-1].units)
+        self._bfloat16 = isinstance(dtype, str) and dtype == "bfloat16"
+        self.dtype = check_dtype("float32" if self._bfloat16 else dtype)
+        self._state = None
+        self._input_dropout = check_real("input_dropout", input_dropout, 0, 1, open_high=True)
+        self._input_noise = check_real("input_noise", input_noise, 0)
+        self.optimizer = optimizer
+        self.alpha = check_real("alpha", alpha, 0)
+        penalties = {"l1": l1, "activity_l1": activity_l1, "activity_l2": activity_l2}
+        self._penalty = Penalty(**{name: check_real(name, value, 0) for name, value in penalties.items()})
+        self.init = check_init(init)
+        self.backend = backend
+        if n_jobs is not None and (not isinstance(n_jobs, Integral) or n_jobs == 0):
+            raise ValueError(f"n_jobs must be None, a positive integer, or -1 for all cores, got {n_jobs!r}.")
+        self.n_jobs = n_jobs
+        # None: a generator of its own, seeded from NumPy's, so that a resumed fit draws what it would have drawn.
+        seed = np.random.randint(2**31) if random_state is None else random_state
+        self._random_state = check_random_state(seed)
+        self.history = {"loss": []}
+        self.interrupted, self.diverged, self.best_epoch = False, False, None
+
+    @property
+    def backend(self):
+        """Who runs the hot loops. Another name may be set between fits."""
+        return self._backend.name
+
+    @backend.setter
+    def backend(self, name):
+        asked = "cuda" if self._bfloat16 and name == "auto" else name
+        try:
+            found = registry.choose(asked)
+        except ImportError as error:
+            if not self._bfloat16:
+                raise
+            why = f"dtype 'bfloat16' is for GPUs: {registry.why_not(asked)}."
+            raise ImportError(f"{why} backend='numpy' computes it slowly; dtype='float32' works everywhere.") from error
+        if self._bfloat16 and found.name not in registry.WITH_BFLOAT16:
+            raise ValueError(f"dtype 'bfloat16' is for backend 'cuda' (and 'numpy', slowly), not for {found.name!r}.")
+        if self._state is not None:
+            try_own_rules(found.module, self._network, self._state.parameters)
+        self._asked_backend, self._backend = asked, found
+        self._kernels = ""  # how the last fit made its steps, where a backend has several ways
+
+    @property
+    def backend_(self):
+        """The backend in use, as the estimators call it."""
+        return self.backend
+
+    @property
+    def backend_reason_(self):
+        return self._backend.reason + self._kernels
+
+    @property
+    def input_dropout(self):
+        return self._input_dropout
+
+    @property
+    def input_noise(self):
+        return self._input_noise
+
+    @property
+    def epoch(self):
+        return 0 if self._state is None else self._state.epoch
+
+    @property
+    def network(self):
+        """Sizes, activations, skips and loss as the kernels see them."""
+        self._need_weights()
+        return self._network
+
+    @property
+    def parameters(self):
+        self._need_weights()
+        return self._state.parameters
+
+    @property
+    def weights(self):
+        return tuple(layer_views(self.network, self.parameters)[0])
+
+    @property
+    def biases(self):
+        return tuple(layer_views(self.network, self.parameters)[1])
+
+    @property
+    def slopes(self):
+        return tuple(slope_views(self.network, self.parameters))
+
+    @property
+    def optimizer(self):
+        """An Optimizer, or 'lbfgs'. A new one may be set between fits; with the same name its state is kept."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, given):
+        given = check_optimizer(given)
+        if given == "lbfgs" and self._is_noisy():
+            raise ValueError("'lbfgs' needs the same loss each time: no dropout and no noise.")
+        if given == "lbfgs" and self._bfloat16:
+            raise ValueError("'lbfgs' computes in float64: take dtype='float32', whose weights it rounds at the end.")
+        if given != "lbfgs":
+            check_layer_rates(given, self.layers)
+        if self._state is not None and given != "lbfgs":
+            if given.name != self._state.optimizer.name:
+                self._state.slots = new_slots(given.name, self.n_parameters, self.dtype)
+                self._state.step = 0
+            if given.schedule != self._state.optimizer.schedule:
+                self._state.schedule_start, self._state.plateau = self._state.epoch, Plateau()
+            self._state.optimizer = given
+        self._optimizer = given
+
+    @property
+    def n_parameters(self):
+        return self.parameters.size
+
+    def _need_weights(self):
+        if self._state is None:
+            raise ValueError("this MLP has no weights yet: call fit, or build(n_inputs).")
+
+    def _network_for(self, n_inputs):
+        n_inputs = check_integer("n_inputs", n_inputs, 1)
+        sizes = (n_inputs, *(layer.units for layer in self.layers))
+        activations = tuple(layer.activation for layer in self.layers)
+        skips = skips_of(self.layers, n_inputs)
+        return Network(sizes, activations, self.loss, self._loss_options, skips, self._bfloat16)
+
+    def _is_noisy(self):
+        return self._noise(0) is not None
+
+    def _noise(self, seed):
+        """What is random in training, or None."""
+        dropout = [layer.dropout for layer in self.layers]
+        activations = [layer.activation for layer in self.layers]
+        return noise_for(activations, seed, self._input_dropout, self._input_noise, dropout)
+
+    def build(self, n_inputs):
+        """Draw initial weights for inputs of that many columns. ``fit`` does it where it has not been done."""
+        network = self._network_for(n_inputs)
+        parameters = initial_parameters(network, self.init, network.activations, self._random_state, self.dtype)
+        optimizer = check_optimizer("sgd") if self.optimizer == "lbfgs" else self.optimizer
+        try_own_rules(self._backend.module, network, parameters)
+        seed = int(self._random_state.randint(2**63 - 1, dtype=np.int64)) if self._is_noisy() else 0
+        self._network, self._state = network, TrainingState.start(parameters, optimizer, seed)
+        return self
+
+    def _inputs(self, X):
+        X = self._checked_inputs(X)
+        if self._state is not None and X.shape[1] != self.network.sizes[0]:
+            raise ValueError(f"X has {X.shape[1]} columns, but the network has {self.network.sizes[0]} inputs.")
+        return X
+
+    @contextmanager
+    def _names_from(self, X):
+        """Inputs get the names of X's columns, unless the model has been trained; after an error they have none."""
+        fresh = not (self._is_trained() or hasattr(self, "feature_names_in_"))
+        if fresh:
+            _check_feature_names(self, X, reset=True)
+        try:
+            yield
+        except BaseException:
+            if fresh:
+                vars(self).pop("feature_names_in_", None)
+            raise
+
+    def _check_names(self, X):
+        """scikit-learn's error or warning where X has other names than the inputs; arrays of NumPy have none."""
+        named = hasattr(self, "feature_names_in_")
+        if named or (type(X) is not np.ndarray and self._is_trained()):
+            _check_feature_names(self, X, reset=False)
+
+    def _is_trained(self):
+        return self._state is not None and (self._state.epoch > 0 or self._state.order is not None)
+
+    def _checked_inputs(self, X):
+        self._check_names(X)
+        if is_on_gpu(X) and self.backend == "cuda":
+            from fastmlp.kernels.cuda.primitives import all_finite
+
+            return check_device_rows(X, self.dtype, all_finite)
+        X = as_numbers(X, "X")
+        with np.errstate(over="ignore"):  # a value too large for float32 is refused as infinite
+            return check_array(X, accept_sparse="csr", dtype=self.dtype, order="C", input_name="X")
+
+    def _decides(self):
+        """Whether the loss is one of classes."""
+        return loss_row(self.loss).link in ("softmax", "logistic", "step")
+
+    def _rows(self, X, y, sample_weight, class_weight=None, in_parts=False):
+        """Checked (X, y, weights) in the model's dtype; ``in_parts``: whether these are not all rows."""
+        X = self._inputs(X)
+        y = check_targets(y, self.loss, self.layers[-1].units, X, self.dtype)
+        sample_weight = check_weights(sample_weight, X, self.dtype, in_parts)
+        if class_weight is not None:
+            link, n_outputs = loss_row(self.loss).link, self.layers[-1].units
+            if not self._decides():
+                raise ValueError(f"class_weight is for losses of classes, not for {name_of(self.loss)!r}.")
+            classes = np.arange(max(n_outputs, 2))
+            one_label = link == "softmax" or n_outputs == 1
+            hits = y if link == "softmax" else y > 0.5
+            sample_weight = weigh_classes(class_weight, classes, hits, one_label, sample_weight, in_parts)
+            with np.errstate(over="ignore"):  # which the check refuses
+                sample_weight = sample_weight.astype(self.dtype)
+            check_sum_of_weights(sample_weight, in_parts)
+        return X, y, sample_weight

@@ -1,0 +1,47 @@
+"""Outputs for many rows, whatever they are stored in."""
+
+import numpy as np
+from scipy.sparse import issparse
+
+from fastmlp.kernels.spec import first_layers
+from fastmlp.training.epochs import DENSE_BLOCK_BYTES, take_rows
+
+
+def predict_rows(backend, network, parameters, X, noise=None):
+    """Network outputs of shape (rows, outputs); X is dense or sparse, of any float dtype. ``noise``: a random pass."""
+    dtype = parameters.dtype
+    if X.shape[1] != network.sizes[0]:  # the kernels would read beyond the rows
+        raise ValueError(f"X has {X.shape[1]} columns, but the network has {network.sizes[0]} inputs.")
+    if not issparse(X):
+        X = take_rows(X, slice(None), dtype)
+        if noise is None:
+            return backend.forward(network, parameters, X)
+    else:
+        X = X.tocsr().astype(dtype, copy=False)
+    # Random numbers go by the place in a block: the same blocks, dense or sparse, make the same numbers.
+    block = max(1, DENSE_BLOCK_BYTES // (X.shape[1] * dtype.itemsize))
+    blocks = (take_rows(X, slice(start, start + block)) for start in range(0, X.shape[0], block))
+    return np.concatenate([
+        backend.forward(network, parameters, rows, noise=noise and noise._replace(seed=noise.seed ^ number))
+        for number, rows in enumerate(blocks)
+    ])  # fmt: skip
+
+
+def layer_outputs(backend, network, parameters, X):
+    """Outputs of every layer, hidden ones included."""
+    return [predict_rows(backend, part, parameters[: part.n_parameters], X) for part in first_layers(network)]
+
+
+def sample_rows(backend, network, parameters, X, noise, n_samples, transform=lambda output: output):
+    """(mean, standard deviation) of what ``transform`` makes of the outputs of random passes.
+
+    Their seeds follow from that of ``noise``.
+    """
+    seeds = np.random.RandomState(noise.seed % 2**32).randint(2**63 - 1, size=n_samples, dtype=np.int64)
+    mean = squares = 0.0
+    for count, seed in enumerate(seeds, 1):  # Welford's updates: nothing is lost where the spread is small
+        output = transform(predict_rows(backend, network, parameters, X, noise._replace(seed=int(seed))))
+        change = output - mean
+        mean = mean + change / count
+        squares = squares + change * (output - mean)
+    return mean, np.sqrt(squares / n_samples)

@@ -1,0 +1,93 @@
+"""L-BFGS through SciPy, on the loss and gradient of a backend.
+
+w <- w - s H g, with the inverse Hessian H built from the last ten changes of w and g, and s by line search (Liu &
+Nocedal 1989; SciPy's L-BFGS-B: Byrd, Lu, Nocedal & Zhu 1995).
+"""
+
+import numpy as np
+from scipy.optimize import OptimizeResult, minimize
+
+from fastmlp.kernels.spec import NO_PENALTY
+
+from .epochs import Interrupted, reported_loss, take_rows
+
+INTERRUPTED, DIVERGED = -1, -2  # beside SciPy's 0 (converged), 1 (a limit was reached) and 2 (other)
+
+BLOCK_BYTES = 2**24  # of activations: the whole set is one batch, but its rows pass through in blocks
+
+
+def loss_and_gradient_in_blocks(backend, network, parameters, X, y, sample_weight, alpha, interruption=None,
+                                penalty=NO_PENALTY):  # fmt: skip
+    """(reported loss, gradient) of the weighted mean over all rows, with bounded working memory.
+
+    X, y and weights are cast block by block to the dtype of the parameters. Penalties of weights are charged to one
+    block.
+    Raises Interrupted between two blocks after Ctrl-C.
+    """
+    n_rows, dtype = X.shape[0], parameters.dtype
+    block = max(256, BLOCK_BYTES // (dtype.itemsize * sum(network.sizes)))
+    total = float(n_rows) if sample_weight is None else float(sample_weight.sum())
+    loss, gradient = 0.0, np.zeros_like(parameters)
+    for start in range(0, n_rows, block):
+        if interruption is not None and interruption.requested:
+            raise Interrupted
+        rows = slice(start, start + block)
+        X_block = take_rows(X, rows, dtype)
+        weight = None if sample_weight is None else sample_weight[rows].astype(dtype, copy=False)
+        share = float(X_block.shape[0]) if weight is None else float(weight.sum())
+        if share == 0:
+            continue
+        data_loss, more, slope = backend.loss_and_gradient(
+            network, parameters, X_block, y[rows].astype(dtype, copy=False), weight, alpha, penalty
+        )
+        alpha, penalty = 0.0, penalty._replace(l1=0.0)
+        loss += reported_loss(network, data_loss, more) * share / total
+        gradient += slope * dtype.type(share / total)
+    return loss, gradient
+
+
+def fit_lbfgs(backend, network, parameters, X, y, sample_weight, alpha, penalty=NO_PENALTY, *, max_iter, max_fun, tol,
+              interruption=None, on_iteration=None):  # fmt: skip
+    """Minimise in place, in float64 whatever the dtype of the parameters (a line search needs the digits).
+
+    ``on_iteration(loss)`` hears of each iteration, and ends the fit if it returns True. Returns SciPy's OptimizeResult;
+    its ``status`` is INTERRUPTED after Ctrl-C and DIVERGED where the solution is not finite. Then the parameters are
+    those of the last good iteration.
+    """
+    user_error = None
+    last = OptimizeResult(x=parameters.astype(np.float64), fun=np.inf, nit=0, status=0, message="")
+
+    def objective(x):
+        return loss_and_gradient_in_blocks(backend, network, x, X, y, sample_weight, alpha, interruption, penalty)
+
+    def is_finite(loss, x):
+        return np.isfinite(loss) and np.isfinite(x.astype(parameters.dtype)).all()
+
+    def callback(intermediate_result):
+        nonlocal user_error
+        x, loss = intermediate_result.x, float(intermediate_result.fun)
+        if is_finite(loss, x):
+            last.update(x=x.copy(), fun=loss, nit=last.nit + 1)
+            parameters[...] = x
+        try:
+            ends = on_iteration is not None and on_iteration(loss)
+        except StopIteration as error:  # SciPy would take it for a wish to stop
+            user_error, ends = error, True
+        if ends:
+            raise StopIteration
+
+    options = {"maxfun": max_fun, "maxiter": max_iter, "gtol": tol}
+    try:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # divergence is reported once, as such
+            result = minimize(objective, last.x, method="L-BFGS-B", jac=True, options=options, callback=callback)
+            finite = is_finite(result.fun, result.x)
+        if user_error is not None:
+            raise user_error
+        if not finite:
+            result = OptimizeResult(last, status=DIVERGED)
+        if interruption is not None and interruption.requested:
+            result.status = INTERRUPTED
+    except (Interrupted, KeyboardInterrupt):
+        result = OptimizeResult(last, status=INTERRUPTED)
+    parameters[...] = result.x
+    return result

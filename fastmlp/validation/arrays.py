@@ -1,0 +1,137 @@
+"""X, y and weights as a user gives them -> what scikit-learn validates, or an error where it would misread them."""
+
+import re
+from collections.abc import Iterable, Mapping
+from copy import copy
+from datetime import date, time, timedelta
+
+import narwhals.stable.v2 as nw
+import numpy as np
+from scipy.sparse import issparse
+
+from fastmlp.backends.device_arrays import to_host
+
+NUMBERS = "biuf"  # kinds of NumPy's dtypes
+FLOATS = np.float64, np.float32
+DATES = date, time, timedelta, np.datetime64, np.timedelta64  # those of pandas are subclasses
+DATE_TYPE = re.compile("date|time|duration|period|interval", re.IGNORECASE)  # of pandas, polars and Arrow
+FLOAT32_TYPES = {"float32", "Float32", "float", "float[pyarrow]"}  # Arrow calls it float, and float64 double
+HOLD_ANYTHING = {"object", "Object", "category"}
+
+
+def as_numbers(given, name):
+    """Convert numbers on the host for scikit-learn's validation.
+
+    Gives an array in native byte order or a checked sparse matrix. Frames and series are returned unchanged, with their
+    names.
+
+    Raises
+    ------
+    ValueError
+        For dates and times, which NumPy would turn into numbers, for sparse matrices with damaged indices, and for
+        anything that is not an array.
+    """
+    if type(given) is np.ndarray and given.ndim and given.dtype.kind in NUMBERS and given.dtype.isnative:
+        return given  # the usual case costs nothing
+    given = nw.to_native(to_host(given), pass_through=True)
+    if issparse(given):
+        return checked_sparse(given, name)
+    if type(given).__name__ == "RecordBatch":  # whose names nobody would look at
+        raise ValueError(f"{name} is an Arrow RecordBatch: pass pyarrow.Table.from_batches([batch]).")
+    if is_frame(given):
+        _refuse_columns_of_dates(given, name)
+        return given
+    try:
+        array = given if isinstance(given, np.ndarray) else np.asarray(given)
+    except ValueError as error:  # rows of several lengths
+        raise ValueError(f"{name} must be an array, a frame or a list of numbers: {error}") from error
+    if array.ndim == 0:
+        raise ValueError(f"{name} must be an array, a frame or a list of numbers, got {type(given).__name__}.")
+    _refuse_dates(array, name)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def as_labels(given, name):
+    """Convert targets of any kind on the host for scikit-learn's validation; None stays None."""
+    if type(given) is np.ndarray and given.ndim:
+        return given  # the usual case costs nothing
+    given = to_host(given)
+    if given is not None and not (issparse(given) or is_frame(given) or is_listing(given)):
+        raise ValueError(f"{name} must be an array, a frame or a list, got {type(given).__name__}.")
+    return checked_sparse(given, name)
+
+
+def floats_of(X):
+    """The ``dtype`` for scikit-learn's validation of what ``as_numbers`` gave.
+
+    A frame whose columns are all float32 stays float32; any other one becomes float64.
+    """
+    if isinstance(X, np.ndarray) or issparse(X) or not is_frame(X):
+        return FLOATS
+    return np.float32 if {str(kind) for _, kind in _columns(X)} <= FLOAT32_TYPES else FLOATS
+
+
+def is_frame(given):
+    """Whether it is a frame or a series of pandas, polars, Arrow and their like."""
+    return nw.dependencies.is_into_dataframe(given) or nw.dependencies.is_into_series(given)
+
+
+def is_listing(given):
+    """Whether it is list-like: iterable, but not a string, a dict or an array without dimensions."""
+    if hasattr(given, "__array__"):
+        return np.asarray(given).ndim > 0
+    return isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping))
+
+
+def checked_sparse(X, name):
+    """X, in a format that can be checked if it is sparse; ValueError if its indices are out of bounds.
+
+    Call it before any other use: SciPy's conversions read and write memory by these indices.
+    """
+    if not issparse(X):
+        return X
+    if X.format not in ("csr", "csc", "bsr", "coo"):
+        X = X.tocsr() if X.format == "lil" else X.tocoo()
+    try:
+        if X.format == "coo":
+            return type(X)((X.data, X.coords), shape=X.shape)
+        copy(X).check_format(full_check=True)  # which may cut off the ends of the arrays of what it checks
+    except (ValueError, IndexError) as error:
+        raise ValueError(f"{name} is a damaged sparse matrix: {error}") from error
+    return X
+
+
+def _columns(frame):
+    """(name, type) of each column; a series is one of no name."""
+    if nw.dependencies.is_into_series(frame):
+        return [(None, frame.dtype if hasattr(frame, "dtype") else frame.type)]
+    if hasattr(frame, "dtypes"):
+        return list(zip(frame.columns, frame.dtypes))
+    return list(zip(frame.column_names, frame.schema.types))
+
+
+def _refuse_columns_of_dates(frame, name):
+    columns = _columns(frame)
+    texts = {kind: str(kind) for _, kind in columns}  # once for each type: it takes its time
+    suspects = {kind for kind, text in texts.items() if DATE_TYPE.match(text) or text in HOLD_ANYTHING}
+    for column, kind in columns if suspects else ():
+        where = "" if column is None else f" in column {column!r}"
+        if DATE_TYPE.match(texts[kind]):
+            _refuse(name, kind, where)
+        if kind in suspects:
+            _refuse_dates(np.asarray(frame if column is None else frame[column]), name, where)
+
+
+def _refuse_dates(array, name, where=""):
+    kind = array.dtype if array.dtype.kind in "mM" else None
+    if array.dtype.kind == "O":
+        kind = next((type(value).__name__ for value in array.flat if isinstance(value, DATES)), None)
+    if kind is not None:
+        _refuse(name, kind, where)
+
+
+def _refuse(name, kind, where):
+    raise ValueError(
+        f"{name} must be numbers, got {kind}{where}. Turn dates and times into numbers first, for example into days "
+        "since the first of them."
+    )

@@ -1,0 +1,180 @@
+"""Checks on what a network is asked to be and to learn: one clear error, before anything is changed."""
+
+import math
+import os
+from contextlib import suppress
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils.validation import _check_sample_weight
+
+from fastmlp.kernels.rules import ACTIVATIONS, LOSSES
+from fastmlp.kernels.spec import activation_row, loss_row
+
+from .arrays import NUMBERS, as_numbers
+
+LARGEST = float(np.finfo(np.float64).max)  # comparing with it is false for NaN, and works for any integer
+
+
+def known(kind, name, table):
+    """``name`` if it is one of the table's, else a ValueError that lists them."""
+    if not isinstance(name, str) or name not in table:
+        raise ValueError(f"unknown {kind} {name!r}. Known: {', '.join(table)}.")
+    return name
+
+
+def check_dtype(dtype):
+    """np.float32 or np.float64 from one of their names or types."""
+    try:
+        found = None if dtype is None else np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be 'float32', 'float64' or 'bfloat16', got {dtype!r}.")
+    return found
+
+
+def check_integer(name, value, least):
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
+    return int(value)
+
+
+def check_flags(**flags):
+    """Each as True or False; 1 and 0 count as such."""
+    for name, value in flags.items():
+        if not isinstance(value, (Integral, np.bool_)) or value not in (0, 1):
+            raise ValueError(f"{name} must be True or False, got {value!r}.")
+    return map(bool, flags.values())
+
+
+def check_real(name, value, low, high=math.inf, *, open_low=False, open_high=False):
+    """A finite number in the range, ends included unless said otherwise."""
+    value = float(value) if isinstance(value, np.floating) else value  # LARGEST is none of float32
+    good = isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= LARGEST
+    if not good or not low <= value <= high or (open_low and value == low) or (open_high and value == high):
+        ends = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or high == math.inf else ']'}"
+        raise ValueError(f"{name} must be a number in {ends}, got {value!r}.")
+    return float(value)
+
+
+def check_network(activations, loss, n_outputs):
+    """Names known, whole-row activations at the output only, and an output that the loss can use."""
+    for name in activations:
+        if isinstance(name, str):
+            known("activation", name, ACTIVATIONS)
+    for name in activations[:-1]:
+        if activation_row(name).rowwise:
+            raise ValueError(f"activation {name!r} is for the output layer only.")
+    if isinstance(loss, str):
+        known("loss", loss, LOSSES)
+    link = loss_row(loss).link
+    if link is not None and activations[-1] != link:
+        raise ValueError(f"loss {loss!r} needs the output activation {link!r}, got {activations[-1]!r}.")
+    if activations[-1] == "softmax" and n_outputs == 1:
+        raise ValueError("a softmax of one unit is always 1: use 'logistic' with 'binary_cross_entropy', or two units.")
+
+
+def check_memory(n_parameters, dtype):
+    """Raise ValueError if the parameters alone would not fit into the memory of this machine."""
+    memory = 2**47  # what a process can address
+    with suppress(AttributeError, ValueError, OSError):  # not every system tells
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    needed = n_parameters * np.dtype(dtype).itemsize
+    if needed > memory:
+        raise ValueError(
+            f"this network would have {n_parameters:,} parameters, {needed // 10**9:,} GB in {np.dtype(dtype)}, and "
+            f"this machine has {memory // 10**9:,} GB of memory: take fewer or narrower layers."
+        )
+
+
+def check_layer(layer):
+    """The arguments of a Layer, from one or from a pair (units, activation)."""
+    if not isinstance(layer, (tuple, list)) or not 1 <= len(layer) <= 5:
+        raise ValueError(f"a layer must be Layer(units, activation) or such a pair, got {layer!r}.")
+    check_integer("units of a layer", layer[0], 1)
+    return layer
+
+
+def check_weights(sample_weight, X, dtype, in_parts=False):
+    """Weights of the rows in ``dtype``: not negative, with a finite sum, not all zero but where these are not all rows.
+
+    A single number applies to all samples; None stays None.
+    """
+    if sample_weight is None:
+        return None
+    if isinstance(sample_weight, (str, dict)):
+        raise ValueError(
+            f"sample_weight must be a number for each sample, got {sample_weight!r}. Weights of classes are for "
+            "class_weight."
+        )
+    if isinstance(sample_weight, Real):
+        check_real("sample_weight", sample_weight, 0)
+    else:
+        sample_weight = as_numbers(sample_weight, "sample_weight")
+    with np.errstate(over="ignore"):
+        sample_weight = _check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True,
+                                              allow_all_zero_weights=in_parts)  # fmt: skip
+        if not np.isfinite(sample_weight.sum()):
+            raise ValueError(f"sample_weight is too large: its sum is not finite in {sample_weight.dtype}.")
+    check_sum_of_weights(sample_weight, in_parts)
+    return sample_weight
+
+
+def check_sum_of_weights(sample_weight, in_parts=False):
+    """Refuse weights whose sum is zero, or too small to divide by; those of a part of the samples may all be zero.
+
+    Denormal weights count as zero, as in the compiled backends.
+    """
+    with np.errstate(over="ignore"):
+        if not np.isfinite(sample_weight.sum()):
+            raise ValueError(
+                "sample weights, times those of their classes, are too large: their sum is not finite in "
+                f"{sample_weight.dtype}. Divide them by a constant."
+            )
+    tiny = np.finfo(sample_weight.dtype).tiny
+    if not (sample_weight >= tiny).any() and not (in_parts and not sample_weight.any()):
+        raise ValueError(
+            f"sample weights, times those of their classes, are too small: none is a normal number in "
+            f"{sample_weight.dtype} (at least {tiny:.3g}). Multiply them by a constant."
+        )
+
+
+def check_numeric(y):
+    """Refuse texts and objects, which NumPy would turn into numbers or a puzzling error."""
+    if y.dtype.kind not in NUMBERS:
+        raise ValueError(f"y must be numbers, got {y.dtype}.")
+
+
+def check_options(kind, name, given, ranges):
+    """Refuse an option that ``ranges`` does not know, or one out of its (low, high, open_low, open_high)."""
+    for key, value in given.items():
+        if key not in ranges:
+            raise ValueError(f"{kind} {name!r} has no option {key!r}. Known: {', '.join(ranges) or 'none'}.")
+        low, high, open_low, open_high = ranges[key]
+        check_real(key, value, low, high, open_low=open_low, open_high=open_high)
+
+
+def check_targets(y, loss, n_outputs, X, dtype):
+    """Targets of shape (rows, n_outputs), C-contiguous; class numbers for a softmax become rows of 0 and 1."""
+    y = check_array(as_numbers(y, "y"), dtype=None, ensure_2d=False, input_name="y")
+    check_consistent_length(X, y)
+    check_numeric(y)
+    if y.ndim == 1 and loss_row(loss).link == "softmax" and n_outputs > 1:
+        labels = y.astype(np.int64)
+        if not np.array_equal(labels, y) or labels.min() < 0 or labels.max() >= n_outputs:
+            raise ValueError(f"class numbers in y must be the integers 0 to {n_outputs - 1}.")
+        rows = np.zeros((len(labels), n_outputs), dtype)
+        rows[np.arange(len(labels)), labels] = 1
+        return rows
+    y = y.reshape(len(y), -1)
+    if y.shape[1] != n_outputs:
+        raise ValueError(f"y has {y.shape[1]} columns, but the network has {n_outputs} outputs.")
+    low, high = loss_row(loss).targets
+    if y.min() < low or y.max() > high:
+        raise ValueError(f"loss {loss!r} needs targets in [{low:g}, {high:g}]; y has {y.min():g} to {y.max():g}.")
+    if loss_row(loss).link == "softmax" and not np.allclose(y.sum(axis=1), 1, atol=1e-4):
+        raise ValueError(f"loss {loss!r} needs rows of y that sum to 1: the probability of each class.")
+    with np.errstate(over="ignore"):
+        return check_array(y, dtype=dtype, order="C", input_name="y")

@@ -1,0 +1,1 @@
+"""The compiled CPU backends: what they share, and the Cython one."""

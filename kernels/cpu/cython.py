@@ -1,0 +1,128 @@
+"""The contract in Cython: compiled ahead of time, so the first fit needs no compilation. See reference/contract.py."""
+
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+
+from fastmlp.kernels.engine.plan import Engine, NetworkCodes
+from fastmlp.kernels.engine.primitives import NO_RULE
+from fastmlp.kernels.rules import LOSSES, OPTIMIZERS
+from fastmlp.kernels.spec import NO_PENALTY, activation_row
+
+from . import contract as compiled
+
+LEVELS = "x86_64_v4", "x86_64_v3"  # of the instruction set, best first
+
+NOT_BUILT = (
+    "its extension module was not built, because there was no C compiler, or no headers of Python, when fastmlp was "
+    "installed. Install what is missing, then fastmlp again with pip's options --force-reinstall --no-deps "
+    "--no-cache-dir"
+)
+
+
+def _best_level():
+    """The engine compiled for the best level of instructions that this processor has; one for itself comes first."""
+    if find_spec("fastmlp.kernels.cpu.engine_native"):
+        return import_module("fastmlp.kernels.cpu.engine_native")
+    if not find_spec("fastmlp.kernels.cpu.engine_baseline"):
+        raise ImportError(NOT_BUILT)
+    baseline = import_module("fastmlp.kernels.cpu.engine_baseline")
+    for level in LEVELS:
+        if find_spec(f"fastmlp.kernels.cpu.engine_{level}") and baseline.processor_has(level):
+            return import_module(f"fastmlp.kernels.cpu.engine_{level}")
+    return baseline
+
+
+def _engine_of(entries):
+    """The Engine over one of the compiled modules."""
+    addresses = entries.addresses()
+
+    def code(kind, rule, dtype):
+        """The address of the piece around a rule of the tables; NO_RULE where there is no rule."""
+        return NO_RULE if rule is None else addresses[f"{kind}_{rule.__name__}", str(dtype)]
+
+    def activation_codes(activation, dtype):
+        row = activation_row(activation)
+        if not isinstance(activation, str):
+            return _by_numba("activation", row, dtype), _by_numba("derivative", row, dtype), NO_RULE
+        derivative = row.derivative if row.learned is None else None
+        function, deviation = code("activate", row.function, dtype), code("activate", row.deviation, dtype)
+        return function, code("derive", derivative, dtype), deviation
+
+    @cache
+    def network_codes(network, dtype):
+        by_layer = [activation_codes(activation, dtype) for activation in network.activations]
+        known = isinstance(network.loss, str)
+        loss = code("loss", LOSSES[network.loss].function, dtype) if known else _by_numba("loss", network.loss, dtype)
+        return NetworkCodes(*map(list, zip(*by_layer)), loss)
+
+    @cache
+    def optimizer_codes(name, dtype):
+        row = OPTIMIZERS[name]
+        return code("update", row.update, dtype), code("rate", row.rate, dtype)
+
+    return Engine(
+        entries.vector_bytes, entries.tile_height, network_codes, optimizer_codes, entries, lambda array: array
+    )
+
+
+def _by_numba(kind, row, dtype):
+    """The address of the piece that Numba compiles around a user's own rule."""
+    try:
+        numba = import_module("numba")
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "custom activations and losses are compiled by Numba: pip install numba, or take backend='numpy' (slow)"
+        ) from error
+    return getattr(import_module("fastmlp.kernels.numba.rule_loops"), kind)(row, numba.from_dtype(dtype))
+
+
+_engine = _engine_of(_best_level())
+
+
+def dense_forward(activation, X, W, b):
+    return compiled.dense_forward(_engine, activation, X, W, b)
+
+
+def activation_derivative(activation, output, delta):
+    return compiled.activation_derivative(_engine, activation, output, delta)
+
+
+def delta_backpropagation(delta, W):
+    return compiled.delta_backpropagation(_engine, delta, W)
+
+
+def weight_gradient(X, delta):
+    return compiled.weight_gradient(_engine, X, delta)
+
+
+def hold(X, y, sample_weight=None):
+    return X, y, sample_weight
+
+
+def forward(network, parameters, X, only_if_finite=False, noise=None):
+    return compiled.forward(_engine, network, parameters, X, only_if_finite, noise)
+
+
+def row_predictor(network, parameters):
+    return compiled.row_predictor(_engine, network, parameters)
+
+
+def loss_and_gradient(
+    network, parameters, X, y, sample_weight=None, alpha=0.0, penalty=NO_PENALTY, noise=None
+):  # fmt: skip
+    return compiled.loss_and_gradient(_engine, network, parameters, X, y, sample_weight, alpha, penalty, noise)
+
+
+def update(optimizer, parameters, gradient, slots, step):
+    compiled.update(_engine, optimizer, parameters, gradient, slots, step)
+
+
+def train_epoch(
+    network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight=None, alpha=0.0, loss_sum=0.0,
+    penalty_sum=0.0, penalty=NO_PENALTY, noise=None, rates=None,
+):  # fmt: skip
+    return compiled.train_epoch(
+        _engine, network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight, alpha, loss_sum,
+        penalty_sum, penalty, noise, rates,
+    )  # fmt: skip

@@ -1,0 +1,340 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The engine compiled ahead of time: setup.py types its sources and the rules into _engine.pxi; here are its entry points."""
+
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
+from cython cimport floating
+from libc.math cimport INFINITY, log as c_log, logf, pow as c_pow, powf, rint, rintf, sqrt as c_sqrt, sqrtf
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy
+
+import numpy as np
+
+from fastmlp.kernels.spec import aligned_zeros, wrong_row
+
+cdef extern from "primitives.h" nogil:
+    int VECTOR_BYTES
+    int TILE_ROWS
+    bint has_x86_64_v3()
+    bint has_x86_64_v4()
+    void give_way()
+    int64_t flush_denormals()
+    void restore_denormals(int64_t)
+    int64_t arrive(int64_t*)
+    int64_t arrivals(int64_t*)
+    int64_t random_key(int64_t, int64_t, int64_t)
+    void drop_float(float*, Py_ssize_t, int64_t, int64_t, double)
+    void drop_double(double*, Py_ssize_t, int64_t, int64_t, double)
+    void fill_normal_float(float*, Py_ssize_t, int64_t, int64_t)
+    void fill_normal_double(double*, Py_ssize_t, int64_t, int64_t)
+    float power_of_two_float(float)
+    double power_of_two_double(double)
+    float reciprocal_estimate_float(float)
+    double reciprocal_estimate_double(double)
+    void tile_float(Py_ssize_t, bint, float*, int64_t*, float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t)
+    void tile_double(Py_ssize_t, bint, double*, int64_t*, double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t, double*, Py_ssize_t)
+    void transpose_square_float(float*, Py_ssize_t, float*, Py_ssize_t)
+    void transpose_square_double(double*, Py_ssize_t, double*, Py_ssize_t)
+    float largest_float(float*, Py_ssize_t)
+    double largest_double(double*, Py_ssize_t)
+    float sum_of_float(float*, Py_ssize_t)
+    double sum_of_double(double*, Py_ssize_t)
+    void combine_float(float*, Py_ssize_t, float*, Py_ssize_t, float*)
+    void combine_double(double*, Py_ssize_t, double*, Py_ssize_t, double*)
+    void outer_float(float*, Py_ssize_t, float*, Py_ssize_t, float*)
+    void outer_double(double*, Py_ssize_t, double*, Py_ssize_t, double*)
+    float dot_float(float*, float*, Py_ssize_t)
+    double dot_double(double*, double*, Py_ssize_t)
+    double sum_of_squares_float(float*, Py_ssize_t)
+    double sum_of_squares_double(double*, Py_ssize_t)
+
+
+# The primitives and the mathematics of the package rules, in the precision of their argument.
+cdef inline bint is_single(floating z) noexcept nogil:
+    return floating is float
+
+cdef inline Py_ssize_t lanes(floating* pointer) noexcept nogil:
+    return VECTOR_BYTES // sizeof(floating)
+
+cdef inline Py_ssize_t tile_rows() noexcept nogil:
+    return TILE_ROWS
+
+cdef inline floating* at(floating* pointer, Py_ssize_t offset) noexcept nogil:
+    return pointer + offset
+
+cdef inline int64_t* at_integers(int64_t* pointer, Py_ssize_t offset) noexcept nogil:
+    return pointer + offset
+
+cdef inline double* at_doubles(double* pointer, Py_ssize_t offset) noexcept nogil:
+    return pointer + offset
+
+cdef inline void copy(floating* source, Py_ssize_t n, floating* out) noexcept nogil:
+    memcpy(out, source, n * sizeof(floating))
+
+cdef inline floating round_to_integer(floating z) noexcept nogil:
+    return rintf(z) if floating is float else rint(z)
+
+cdef inline floating power_of_two(floating n) noexcept nogil:
+    return power_of_two_float(n) if floating is float else power_of_two_double(n)
+
+cdef inline floating reciprocal_estimate(floating z) noexcept nogil:
+    return reciprocal_estimate_float(z) if floating is float else reciprocal_estimate_double(z)
+
+cdef inline floating _log(floating z) noexcept nogil:
+    return logf(z) if floating is float else c_log(z)
+
+cdef inline floating _pow(floating base, floating exponent) noexcept nogil:
+    return powf(base, exponent) if floating is float else c_pow(base, exponent)
+
+cdef inline floating _sqrt(floating z) noexcept nogil:
+    return sqrtf(z) if floating is float else c_sqrt(z)
+
+cdef inline void drop(floating* row, Py_ssize_t n, int64_t key, int64_t first, double rate) noexcept nogil:
+    if floating is float:
+        drop_float(row, n, key, first, rate)
+    else:
+        drop_double(row, n, key, first, rate)
+
+cdef inline void fill_normal(floating* row, Py_ssize_t n, int64_t key, int64_t first) noexcept nogil:
+    if floating is float:
+        fill_normal_float(row, n, key, first)
+    else:
+        fill_normal_double(row, n, key, first)
+
+cdef inline floating largest(floating* row, Py_ssize_t n) noexcept nogil:
+    if floating is float:
+        return largest_float(row, n)
+    else:
+        return largest_double(row, n)
+
+cdef inline floating sum_of(floating* row, Py_ssize_t n) noexcept nogil:
+    if floating is float:
+        return sum_of_float(row, n)
+    else:
+        return sum_of_double(row, n)
+
+cdef inline floating dot(floating* a, floating* b, Py_ssize_t n) noexcept nogil:
+    if floating is float:
+        return dot_float(a, b, n)
+    else:
+        return dot_double(a, b, n)
+
+cdef inline void combine(floating* rows, Py_ssize_t stride, floating* coefficients, Py_ssize_t n, floating* out) noexcept nogil:
+    if floating is float:
+        combine_float(rows, stride, coefficients, n, out)
+    else:
+        combine_double(rows, stride, coefficients, n, out)
+
+cdef inline void outer(floating* column, Py_ssize_t n, floating* row, Py_ssize_t stride, floating* out) noexcept nogil:
+    if floating is float:
+        outer_float(column, n, row, stride, out)
+    else:
+        outer_double(column, n, row, stride, out)
+
+cdef inline double sum_of_squares(floating* pointer, Py_ssize_t n) noexcept nogil:
+    if floating is float:
+        return sum_of_squares_float(pointer, n)
+    else:
+        return sum_of_squares_double(pointer, n)
+
+cdef inline void transpose_square(floating* source, Py_ssize_t stride, floating* out, Py_ssize_t out_stride) noexcept nogil:
+    if floating is float:
+        transpose_square_float(source, stride, out, out_stride)
+    else:
+        transpose_square_double(source, stride, out, out_stride)
+
+cdef inline void tile(Py_ssize_t n_vectors, bint by_column, floating* a, int64_t* rows, floating* b, Py_ssize_t b_stride,
+                      Py_ssize_t inner, floating* start, Py_ssize_t start_stride, floating* out,
+                      Py_ssize_t out_stride) noexcept nogil:
+    if floating is float:
+        tile_float(n_vectors, by_column, a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+    else:
+        tile_double(n_vectors, by_column, a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+
+
+# The loops around rules, which go by their addresses: the generated ones, and those that Numba compiles around a user's
+# own rules (numba/rule_loops.py).
+ctypedef double (*activation_piece)(void*, int64_t, int64_t, int64_t) noexcept nogil
+ctypedef double (*learned_piece)(void*, void*, int64_t, void*, void*, int64_t) noexcept nogil
+ctypedef double (*derivative_piece)(void*, void*, int64_t, int64_t, int64_t) noexcept nogil
+ctypedef double (*loss_piece_float)(float*, float*, float, float*, int64_t, double*) noexcept nogil
+ctypedef double (*loss_piece_double)(double*, double*, double, double*, int64_t, double*) noexcept nogil
+ctypedef double (*update_piece)(void*, void*, void*, int64_t, int64_t, double, double*) noexcept nogil
+ctypedef double (*rate_piece)(double, double, double*) noexcept nogil
+
+cdef inline void activate(Py_ssize_t code, floating* z, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t stride) noexcept nogil:
+    (<activation_piece><void*>code)(z, rows, columns, stride)
+
+cdef inline void activate_learned(Py_ssize_t code, floating* z, floating* own, Py_ssize_t step, floating* slope, floating* bend, Py_ssize_t n) noexcept nogil:
+    (<learned_piece><void*>code)(z, own, step, slope, bend, n)
+
+cdef inline void derive(Py_ssize_t code, floating* a, floating* delta, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t stride) noexcept nogil:
+    (<derivative_piece><void*>code)(a, delta, rows, columns, stride)
+
+cdef inline double weighted_loss(Py_ssize_t code, floating* p, floating* t, floating w, floating* delta, Py_ssize_t n, double* options) noexcept nogil:
+    if floating is float:
+        return (<loss_piece_float><void*>code)(p, t, w, delta, n, options)
+    else:
+        return (<loss_piece_double><void*>code)(p, t, w, delta, n, options)
+
+cdef inline void apply_update(Py_ssize_t code, floating* w, floating* g, floating* slots, Py_ssize_t stride, Py_ssize_t n, double rate, double* options) noexcept nogil:
+    (<update_piece><void*>code)(w, g, slots, stride, n, rate, options)
+
+cdef inline double step_rate(Py_ssize_t code, double learning_rate, double step, double* options) noexcept nogil:
+    return learning_rate if code == 0 else (<rate_piece><void*>code)(learning_rate, step, options)
+
+
+include "_engine.pxi"
+
+
+vector_bytes, tile_height = VECTOR_BYTES, TILE_ROWS
+
+
+def processor_has(level):
+    """Whether the engine compiled for that level of the x86-64 instruction set runs on this processor."""
+    return {"x86_64_v3": has_x86_64_v3(), "x86_64_v4": has_x86_64_v4()}[level]
+
+
+def run_train(
+    Py_ssize_t thread, Py_ssize_t n_threads, int64_t[::1] counter, const int64_t[:, ::1] layers,
+    const int64_t[:, ::1] layer_rows, const floating[:, ::1] X, bint in_place, bint by_columns, Py_ssize_t n_groups,
+    const floating[:, ::1] y, const int64_t[::1] order, Py_ssize_t batch_size, const floating[::1] sample_weight,
+    double alpha, Py_ssize_t loss, bint linked, const double[::1] loss_options, bint noisy, const double[::1] extras,
+    int64_t seed, Py_ssize_t optimizer, Py_ssize_t rate_rule, floating[::1] parameters, floating[::1] gradient,
+    floating[:, ::1] slots, Py_ssize_t step, const double[::1] rates, bint scheduled, double[::1] settings,
+    floating[::1] workspace, floating[::1] sums, int64_t[::1] offsets, floating[::1] scratch, double[:, ::1] by_row,
+    double[::1] squares, Py_ssize_t n_squares, double[::1] results,
+):
+    with nogil:
+        train(
+            thread, n_threads, &counter[0], <int64_t*>&layers[0, 0], layers.shape[0], <int64_t*>&layer_rows[0, 0],
+            layer_rows.shape[1], <floating*>&X[0, 0], X.shape[1], in_place, by_columns, n_groups, <floating*>&y[0, 0],
+            <int64_t*>&order[0], order.shape[0], batch_size, <floating*>&sample_weight[0], sample_weight.shape[0] > 0,
+            alpha, loss, linked, <double*>&loss_options[0], noisy, <double*>&extras[0], seed, optimizer, rate_rule,
+            &parameters[0], &gradient[0], &slots[0, 0], parameters.shape[0], step, <double*>&rates[0], scheduled,
+            &settings[0], &workspace[0], &sums[0], &offsets[0], &scratch[0], &by_row[0, 0], &by_row[1, 0],
+            &by_row[2, 0], &squares[0], n_squares, &results[0],
+        )
+
+
+def run_online(
+    const int64_t[:, ::1] layers, const floating[:, ::1] X, const floating[:, ::1] y, const int64_t[::1] order,
+    const floating[::1] sample_weight, double alpha, Py_ssize_t loss, bint linked, const double[::1] loss_options,
+    Py_ssize_t optimizer, Py_ssize_t rate_rule, floating[::1] parameters, floating[:, ::1] slots, Py_ssize_t step,
+    const double[::1] rates, bint scheduled, const double[::1] options, floating[:, ::1] local,
+    floating[::1] workspace, double[::1] results,
+):
+    cdef Py_ssize_t slot, n_layers = layers.shape[0]
+    cdef int64_t* table = <int64_t*>&layers[0, 0]
+    with nogil:
+        rearrange(table, n_layers, &parameters[0], &local[0, 0], False)
+        for slot in range(slots.shape[0]):
+            rearrange(table, n_layers, &slots[slot, 0], &local[2 + slot, 0], False)
+        train_online(
+            table, n_layers, <floating*>&X[0, 0], X.shape[1], <floating*>&y[0, 0], <int64_t*>&order[0], order.shape[0],
+            <floating*>&sample_weight[0], sample_weight.shape[0] > 0, alpha, loss, linked, <double*>&loss_options[0],
+            optimizer, rate_rule, &local[0, 0], &local[1, 0], &local[2, 0], local.shape[1], step, <double*>&rates[0],
+            scheduled, <double*>&options[0], &workspace[0], &results[0],
+        )
+        rearrange(table, n_layers, &parameters[0], &local[0, 0], True)
+        for slot in range(slots.shape[0]):
+            rearrange(table, n_layers, &slots[slot, 0], &local[2 + slot, 0], True)
+
+
+def run_predict(
+    Py_ssize_t thread, Py_ssize_t n_threads, const int64_t[:, ::1] layers, const int64_t[:, ::1] layer_rows,
+    const floating[:, ::1] X, bint in_place, bint special, bint noisy, const double[::1] extras, int64_t seed,
+    const floating[::1] parameters, floating[:, ::1] out, floating[::1] workspace, int64_t[::1] offsets,
+    floating[::1] scratch, double[::1] sums,
+):
+    with nogil:
+        predict(
+            thread, n_threads, <int64_t*>&layers[0, 0], layers.shape[0], <int64_t*>&layer_rows[0, 0],
+            layer_rows.shape[1], <floating*>&X[0, 0], X.shape[1], in_place, X.shape[0], special, noisy,
+            <double*>&extras[0], seed, <floating*>&parameters[0], &out[0, 0], &workspace[0], &offsets[0], &scratch[0],
+            &sums[0],
+        )
+
+
+def run_update(
+    Py_ssize_t code, Py_ssize_t rate_rule, floating[::1] parameters, const floating[::1] gradient,
+    floating[:, ::1] slots, Py_ssize_t step, double learning_rate, const double[::1] options,
+):
+    cdef double rate
+    with nogil:
+        rate = step_rate(rate_rule, learning_rate, step, <double*>&options[0])
+        apply_update(
+            code, &parameters[0], <floating*>&gradient[0], &slots[0, 0], parameters.shape[0], parameters.shape[0],
+            rate, <double*>&options[0],
+        )
+
+
+def run_product(
+    const floating[:, ::1] A, const int64_t[::1] rows, bint by_column, Py_ssize_t n_rows, Py_ssize_t inner,
+    const floating[:, ::1] B, bint transposed, bint packed, const int64_t[::1] strips, Py_ssize_t n_columns,
+    const floating[::1] bias, floating[:, ::1] out, floating[::1] scratch,
+):
+    with nogil:
+        product(
+            <floating*>&A[0, 0], <int64_t*>&rows[0], by_column, 0, n_rows, inner, <floating*>&B[0, 0], B.shape[1],
+            transposed, packed, <int64_t*>&strips[0], 0, n_columns, <floating*>&bias[0], True, &out[0, 0],
+            out.shape[1], &scratch[0],
+        )
+
+
+def run_activation(Py_ssize_t code, floating[:, ::1] z, Py_ssize_t rows, Py_ssize_t columns):
+    with nogil:
+        activate(code, &z[0, 0], rows, columns, z.shape[1])
+
+
+def run_derivative(Py_ssize_t code, const floating[:, ::1] a, floating[:, ::1] delta):
+    with nogil:
+        derive(code, <floating*>&a[0, 0], &delta[0, 0], delta.shape[0], delta.shape[1], delta.shape[1])
+
+
+cdef class RowPredictor:
+    """Outputs of a network for one row at a time, without checks beyond the row's size; see compile_predict of MLP."""
+
+    cdef object keep, out
+    cdef int64_t* layers
+    cdef void* local
+    cdef void* workspace
+    cdef void* outputs
+    cdef Py_ssize_t n_layers, itemsize, n_bytes
+    cdef char kind
+
+    def __init__(self, plan, n_inputs, n_outputs, parameters):
+        local = aligned_zeros((1, plan.n_local), parameters.dtype)
+        workspace = aligned_zeros(plan.workspace, parameters.dtype)
+        self.out = np.zeros(n_outputs, parameters.dtype)
+        run_rearrange(plan.layers, parameters, local)
+        self.keep = plan, local, workspace
+        self.layers = <int64_t*><size_t>plan.layers.ctypes.data
+        self.local, self.workspace = <void*><size_t>local.ctypes.data, <void*><size_t>workspace.ctypes.data
+        self.outputs = <void*><size_t>self.out.ctypes.data
+        self.n_layers, self.itemsize = len(plan.layers), parameters.itemsize
+        self.kind = c"f" if parameters.itemsize == sizeof(float) else c"d"
+        self.n_bytes = n_inputs * parameters.itemsize
+
+    def __call__(self, x):
+        cdef Py_buffer view
+        if not PyObject_CheckBuffer(x):
+            raise wrong_row(self.n_bytes // self.itemsize, x)
+        PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        try:
+            if view.format[0] != self.kind or view.len != self.n_bytes:
+                raise wrong_row(self.n_bytes // self.itemsize, x)
+            with nogil:
+                if self.itemsize == sizeof(float):
+                    predict_row(self.layers, self.n_layers, <float*>view.buf, <float*>self.local, <float*>self.outputs,
+                                <float*>self.workspace)
+                else:
+                    predict_row(self.layers, self.n_layers, <double*>view.buf, <double*>self.local,
+                                <double*>self.outputs, <double*>self.workspace)
+        finally:
+            PyBuffer_Release(&view)
+        return self.out
+
+
+def run_rearrange(const int64_t[:, ::1] layers, const floating[::1] parameters, floating[:, ::1] local):
+    with nogil:
+        rearrange(<int64_t*>&layers[0, 0], layers.shape[0], <floating*>&parameters[0], &local[0, 0], False)

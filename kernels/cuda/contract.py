@@ -1,0 +1,107 @@
+"""The contract on an NVIDIA GPU. What each function promises: reference/contract.py.
+
+Arrays of rows may lie on the device already (``hold``); parameters and slots are the host's, and change only when a
+call has succeeded.
+"""
+
+import numpy as np
+
+from fastmlp.kernels.cpu.contract import NO_OPTIMIZER, extras_of, predictor_by
+from fastmlp.kernels.spec import NO_PENALTY, Network
+
+from . import data, devices
+from . import primitives as pieces
+from .dispatch import rounded_up
+from .executor import attempt, forget, predictor_for, trainer_for
+from .simt.layout import Features
+
+devices.current()  # whoever imports this wants to know at once
+
+
+def hold(X, y, sample_weight=None):
+    arrays = X, y, sample_weight
+
+    def work():
+        if not data.fit(*arrays):
+            forget()
+        return data.hold(*arrays) if data.fit(*arrays) else arrays
+
+    return attempt(work)
+
+
+def dense_forward(activation, X, W, b):
+    network = Network(W.shape, (activation,), "squared_error")
+    return forward(network, np.concatenate([W.reshape(-1), b]), X)
+
+
+def activation_derivative(activation, output, delta):
+    return attempt(lambda: pieces.derive(activation, output, delta))
+
+
+def delta_backpropagation(delta, W):
+    return dense_forward("identity", delta, W.T, np.zeros(len(W), W.dtype))
+
+
+def weight_gradient(X, delta):
+    zero = np.zeros(delta.shape[1], delta.dtype)
+    return dense_forward("identity", np.ascontiguousarray(X.T), delta, zero), delta.sum(axis=0)
+
+
+def forward(network, parameters, X, only_if_finite=False, noise=None):
+    if only_if_finite and not np.isfinite(X).all():
+        return None
+    extras, demands, _ = extras_of(network, NO_OPTIMIZER, NO_PENALTY, noise)
+    features = Features.of(demands, noise, learning=False)
+    return attempt(
+        lambda: predictor_for(network, features, parameters.dtype, min(X.shape[0], data.block_rows(X))).run(
+            parameters, X, extras, 0 if noise is None else noise.seed
+        )
+    )
+
+
+def row_predictor(network, parameters):
+    return predictor_by(forward, network, parameters.copy())
+
+
+def loss_and_gradient(
+    network, parameters, X, y, sample_weight=None, alpha=0.0, penalty=NO_PENALTY, noise=None
+):  # fmt: skip
+    gradient, n_rows = np.empty_like(parameters), X.shape[0]
+    batch_size = rounded_up(n_rows)  # the same kernels for many numbers of rows
+    loss, more, _ = _run(
+        network, NO_OPTIMIZER, parameters, np.empty((0, parameters.size)), 0, X, y, np.arange(n_rows), batch_size,
+        sample_weight, alpha, penalty, noise, None, (0.0, 0.0), gradient,
+    )  # fmt: skip
+    return loss / n_rows, more / n_rows, gradient
+
+
+def update(optimizer, parameters, gradient, slots, step):
+    found = attempt(lambda: pieces.update(optimizer, parameters, gradient, slots, step))
+    parameters[...], slots[...] = found
+
+
+def train_epoch(
+    network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight=None, alpha=0.0, loss_sum=0.0,
+    penalty_sum=0.0, penalty=NO_PENALTY, noise=None, rates=None,
+):  # fmt: skip
+    loss_sum, penalty_sum, n_updates = _run(
+        network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight, alpha, penalty, noise,
+        rates, (loss_sum, penalty_sum), None,
+    )  # fmt: skip
+    return float(loss_sum), float(penalty_sum), int(n_updates)
+
+
+def _run(
+    network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight, alpha, penalty, noise, rates,
+    sums, gradient,
+):  # fmt: skip
+    """Steps, or one gradient: (sum of losses, sum of penalties, updates made)."""
+    extras, demands, _ = extras_of(network, optimizer, penalty, noise)
+    features = Features.of(demands, noise, optimizer, weighted=sample_weight is not None)
+    n_batches = -(-len(order) // batch_size)
+    rates = np.full(n_batches, optimizer.learning_rate) if rates is None else np.asarray(rates, np.float64)
+    given = (
+        parameters, slots, gradient, step, (X, y, sample_weight, order), rates, extras, optimizer.options,
+        network.loss_options, float(alpha), 0 if noise is None else noise.seed, np.array([*sums, 0.0]),
+    )  # fmt: skip
+    return attempt(lambda: trainer_for(network, optimizer.name, features, parameters.dtype, batch_size).run(*given))

@@ -1,0 +1,1 @@
+"""Training of wide networks by cuBLASLt matrix products."""

@@ -1,0 +1,1 @@
+"""Kernels that assign one number to each thread, for any network."""

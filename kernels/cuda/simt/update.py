@@ -1,0 +1,130 @@
+"""The update of one parameter from its gradient: decay, bounds, and the optimizer's rule.
+
+The twin of ``learn`` in engine/update.py, which knows whole rows. ``extras`` is laid out as engine/partition.py says.
+"""
+
+from functools import cache
+from math import sqrt
+
+import numpy as np
+
+from fastmlp.kernels.cuda.rules import device, rules_for
+from fastmlp.kernels.engine.partition import CLIP_VALUE, DECOUPLED_DECAY
+from fastmlp.kernels.rules.activations import sign
+from fastmlp.kernels.rules.optimizers import OPTIMIZERS
+
+
+def _taker(count):
+    """take(array, start, stride) -> the ``count`` numbers from ``start`` on, as a tuple."""
+
+    def none(array, start, stride):
+        return ()
+
+    def one(array, start, stride):
+        return (array[start],)
+
+    def two(array, start, stride):
+        return array[start], array[start + stride]
+
+    def three(array, start, stride):
+        return array[start], array[start + stride], array[start + 2 * stride]
+
+    return device((none, one, two, three)[count])
+
+
+take_up_to_three = cache(_taker)
+
+
+def _keeper(count):
+    """keep(array, start, stride, values): the ``count`` numbers after the first go where ``take`` found them."""
+
+    def none(array, start, stride, values):
+        return values
+
+    def one(array, start, stride, values):
+        array[start] = values[1]
+        return values[0]
+
+    def two(array, start, stride, values):
+        array[start], array[start + stride] = values[1], values[2]
+        return values[0]
+
+    def three(array, start, stride, values):
+        array[start], array[start + stride], array[start + 2 * stride] = values[1], values[2], values[3]
+        return values[0]
+
+    return device((none, one, two, three)[count])
+
+
+@cache
+def learner(optimizer, dtype):
+    """learn(p, g, decays, factor, rate, correction, P, slots, n, extras, options) -> the new value of parameter p.
+
+    The slots of parameter p are ``slots[p + s n]``. ``decays`` says whether it is a weight, ``factor`` is the layer's
+    of the learning rate, ``correction`` that of ``rate_correction`` for the step.
+    """
+    row = OPTIMIZERS[optimizer]
+    rule, T = rules_for(dtype)[row.update.__name__], dtype.type
+    take_slots, take_options = take_up_to_three(len(row.slots)), take_up_to_three(len(row.options))
+    keep_slots = _keeper(len(row.slots))
+
+    @device
+    def learn(p, g, decays, factor, rate, correction, P, slots, n, extras, options):
+        w = P[p]
+        bound = T(extras[CLIP_VALUE])
+        if bound > 0:
+            g = -bound if g < -bound else bound if g > bound else g
+        if decays and extras[DECOUPLED_DECAY] > 0:
+            w *= T(1 - extras[DECOUPLED_DECAY] * rate * factor)
+        new = rule(w, g, *take_slots(slots, p, n), rate * factor * correction, *take_options(options, 0, 1))
+        value = keep_slots(slots, p, n, new)
+        P[p] = value
+        return value
+
+    return learn
+
+
+@cache
+def penalizer(dtype):
+    """penalized(g, w, l2, l1, decay) -> (l2 w^2 / 2 + l1 |w|, gradient g of a weight with that and coupled decay)."""
+    sign_of, T = rules_for(dtype)[sign.__name__], dtype.type
+
+    @device
+    def penalized(g, w, l2, l1, decay):
+        penalty, pull = l2 / 2 * w * w + l1 * abs(w), l2 + decay
+        if pull > 0:
+            g += T(pull) * w
+        if l1 > 0:
+            g += T(l1) * sign_of(w)
+        return penalty, g
+
+    return penalized
+
+
+@cache
+def clipper(dtype):
+    """scale(squares, bound): what a gradient with that sum of squares is multiplied by, for a norm of at most bound."""
+    T = dtype.type
+
+    @device
+    def scale(squares, bound):
+        norm = sqrt(squares)
+        return T(bound / norm) if norm > bound else T(1)
+
+    return scale
+
+
+@cache
+def rate_correction(optimizer):
+    """correction(step, options): what the learning rate of a step is multiplied by, in float64."""
+    if not optimizer or OPTIMIZERS[optimizer].rate is None:
+        return device(lambda step, options: 1.0)
+    row = OPTIMIZERS[optimizer]
+    take_options = take_up_to_three(len(row.options))
+    rule = rules_for(np.dtype("float64"))[row.rate.__name__]
+
+    @device
+    def correction(step, options):
+        return rule(1.0, float(step), *take_options(options, 0, 1))
+
+    return correction

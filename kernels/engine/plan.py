@@ -1,0 +1,244 @@
+"""How the engine lays a network out: tables of layers and rows, buffers, and how many threads the work is worth."""
+
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from fastmlp.kernels.spec import activation_row, aligned_zeros, loss_row
+
+from . import partition
+from .products import DEPTH, TILE_VECTORS
+from .update import BLOCK, SCRATCH_ROWS, SCRATCH_TILES
+
+TRAINING, GRADIENT, PREDICTION = "training", "gradient", "prediction"
+
+KEPT_BYTES = 2**23  # buffers up to this size are kept for the next call
+KEPT_ROWS = 2**16  # the same for tables of rows
+PACK_BYTES = 2**19  # weights larger than this are copied by panels before they are multiplied
+GROUP_FACTOR = 2  # how many times the parameters what would go from core to core must be, for groups of rows
+COLUMN_FACTOR = 3  # how many times the rows of a batch the inputs must be, for columns of the first matrix
+THREAD_FLOPS = 2e6  # of a step: fewer for a thread are not worth a barrier
+CALL_FLOPS = 2e7  # a call of fewer is not worth waking a thread
+
+
+class Engine(NamedTuple):
+    """What a compiled backend offers: sizes of its tiles, codes of its rules, and its entry points.
+
+    ``network_codes(network, dtype)`` gives NetworkCodes, and ``optimizer_codes(name, dtype)`` (code of the update, code
+    of the rate). ``read_only`` makes of an array what the entry points take where they only read.
+    """
+
+    vector_bytes: int
+    tile_rows: int
+    network_codes: object
+    optimizer_codes: object
+    entries: object
+    read_only: object
+
+
+class NetworkCodes(NamedTuple):
+    """Codes of a network's rules, layer by layer but for the loss; a deviation is NO_RULE where there is none."""
+
+    activations: list[int]
+    derivatives: list[int]
+    deviations: list[int]
+    loss: int
+
+
+class Demands(NamedTuple):
+    """What a call asks for that a plan must make room for.
+
+    ``noisy``: training noise of activations; ``inputs``: noise or dropout on them; ``dropped``: whether each layer's
+    outputs are; ``activity``: its penalty; ``by_matrix``: something that needs whole gradients or matrices, as bounds
+    on norms do.
+    """
+
+    noisy: bool = False
+    inputs: bool = False
+    dropped: tuple[bool, ...] = ()
+    activity: bool = False
+    by_matrix: bool = False
+
+
+NO_DEMANDS = Demands()
+
+
+def is_special(network, layer, demands):
+    """Whether a layer of weights needs engine/layer_features.py, apart from what it learns."""
+    skips, row = network.skips or (None,) * len(network.activations), activation_row(network.activations[layer])
+    above = skips[layer + 1] if layer + 1 < len(skips) else None
+    return bool(
+        (skips[layer] is not None and not skips[layer].weighted)
+        or (above is not None and above.weighted)
+        or any(skip is not None and skip.source == layer + 1 for skip in skips)
+        or row.learned is not None
+        or (demands.noisy and row.deviation is not None)
+        or (layer < len(demands.dropped) and demands.dropped[layer])
+        or (demands.activity and layer + 1 < len(skips))
+    )
+
+
+class Buffers:
+    """Working memory of one call: shared by its threads, and for each thread by itself."""
+
+    def __init__(self, plan, n_threads):
+        self.counter = aligned_zeros(8, np.int64)  # a cache line of its own
+        self.workspaces = [aligned_zeros(plan.workspace, plan.dtype) for _ in range(plan.n_workspaces(n_threads))]
+        self.sums = aligned_zeros(plan.n_groups * plan.n_parameters, plan.dtype)
+        self.scratch = [aligned_zeros(plan.scratch, plan.dtype) for _ in range(n_threads)]
+        self.offsets = [np.zeros(plan.batch, np.int64) for _ in range(n_threads)]
+        self.by_row = np.zeros((3, plan.batch))  # losses, penalties, weights
+        self.squares = np.zeros(max(plan.n_squares, -(-plan.n_parameters // BLOCK)))
+        self.n_bytes = sum(array.nbytes for array in (*self.workspaces, *self.scratch, self.sums))
+
+
+def row_stride(width, lanes, itemsize):
+    """Padded to whole vectors; not a large power of two, at which rows would meet in the same lines of a cache."""
+    stride = -(-width // lanes) * lanes
+    return stride + lanes if stride * itemsize >= 2048 and stride % 64 == 0 else stride
+
+
+class Plan:
+    """A network with a batch size, as one engine sees it, for TRAINING, a GRADIENT or PREDICTION.
+
+    Attributes
+    ----------
+    layers : int64 array of shape (layers of weights, FIELDS), see engine/partition.py
+    layer_rows : int64 array of shape (layers + 2, batch): where each row of a layer's inputs begins in its buffer; the
+        last two are for the outputs and for strips (engine/products.py)
+    batch : rows of a batch, rounded up to whole tiles
+    in_place : whether rows of X are read where they lie, not from a padded copy
+    by_columns, n_groups : how threads share the work, see engine/epoch.py
+    special : whether any layer is (engine/layer_features.py)
+    workspace, scratch : numbers that a call needs, and each of its threads for itself
+    flops : of one row
+    """
+
+    def __init__(self, engine, network, dtype, batch_size, work, demands=NO_DEMANDS):
+        learning = work != PREDICTION
+        codes = engine.network_codes(network, dtype)
+        self.loss = codes.loss
+        sizes, rows = network.sizes, engine.tile_rows
+        skips, blocks = network.skips or (None,) * (len(sizes) - 1), network.blocks
+        linked = loss_row(network.loss).link is not None
+        of_input = [activation_row(name).of_input for name in network.activations]
+        special = [
+            is_special(network, layer, demands) or (learning and of_input[layer]) for layer in range(len(blocks))
+        ]
+        self.special = any(special) or demands.inputs
+        lanes = engine.vector_bytes // dtype.itemsize
+        self.dtype, self.lanes = dtype, lanes
+        self.batch = -(-batch_size // rows) * rows
+        self.in_place = sizes[0] % rows == 0 and not demands.inputs
+        self.flops = (6 if learning else 2) * network.n_parameters  # for one row
+        # Columns cost a copy of the weights before and after the call, and save sending them from core to core in
+        # every step; what goes from core to core instead is the first layer's outputs and deltas.
+        self.by_columns = bool(
+            work == TRAINING and self.in_place and len(sizes) > 2 and sizes[0] > COLUMN_FACTOR * self.batch
+            and not (self.special or demands.by_matrix)
+        )  # fmt: skip
+        # Groups cost a gradient each; what need not go from core to core is the activations and deltas of the batch.
+        self.n_parameters = network.n_parameters
+        crossing = self.batch * (sizes[0] + 2 * sum(sizes[1:]))
+        self.n_groups = 0
+        if learning and not self.by_columns and GROUP_FACTOR * self.n_parameters < crossing:
+            self.n_groups = min(8, max(2, batch_size // 128))
+        widths = list(sizes)  # of a layer's rows, with what a weighted skip brings to the layer above
+        for layer, block in enumerate(blocks):
+            widths[layer] = block.fan_in
+        strides = [row_stride(n, lanes, dtype.itemsize) for n in widths]
+        self.layers = np.zeros((len(sizes) - 1, partition.FIELDS), np.int64)
+        self.workspace = 0 if self.in_place else self.batch * strides[0]
+        self.n_squares = inputs = 0
+        for layer, (start, fan_in, fan_out, n_slopes) in enumerate(blocks):
+            outputs, size = self.workspace, self.batch * strides[layer + 1]
+            self.workspace += 2 * size if learning else size
+            rule, skip = activation_row(network.activations[layer]), skips[layer]
+            slopes = bends = -1
+            if special[layer] and learning and not rule.rowwise and not (linked and layer == len(blocks) - 1):
+                slopes, self.workspace = self.workspace, self.workspace + size
+            if n_slopes and learning:
+                bends, self.workspace = self.workspace, self.workspace + size
+            pieces = fan_out if self.by_columns and layer == 0 else -(-fan_in // rows)
+            packed = fan_in * fan_out * dtype.itemsize > PACK_BYTES
+            self.layers[layer] = (
+                fan_in, fan_out, start, inputs, outputs, outputs + size, strides[layer + 1], self.n_squares,
+                codes.activations[layer], codes.derivatives[layer], packed, 0, 0, 0, special[layer], rule.of_input,
+                slopes, bends, n_slopes, codes.deviations[layer], -1 if skip is None else skip.source,
+                skip is not None and skip.weighted,
+            )  # fmt: skip
+            inputs = outputs
+            self.n_squares += pieces
+        self.layer_rows = np.multiply.outer([*strides, rows], np.arange(self.batch)).astype(np.int64)
+        self.scratch = TILE_VECTORS * lanes * (DEPTH + 1)
+        if learning and self.layers[:, partition.PACKED].any():
+            self.scratch += SCRATCH_ROWS * (DEPTH + max(strides))
+        elif learning:
+            self.scratch += SCRATCH_TILES * rows * max(strides)
+        if self.special or demands != NO_DEMANDS:
+            self.scratch = max(self.scratch, 2 * max(strides))
+        self.learning = learning
+        self._free = []
+
+    def wanted_threads(self, n_rows):
+        """As many threads as pay; 0 where a call is too short to be counted among others."""
+        if self.flops * n_rows < CALL_FLOPS:
+            return 0
+        work = self.flops * (self.batch if self.learning else n_rows)
+        return max(1, int(work / THREAD_FLOPS))
+
+    def n_workspaces(self, n_threads):
+        return 1 if self.learning else n_threads
+
+    def take_buffers(self, n_threads):
+        """Buffers that nobody else uses, for ``give_back``."""
+        try:
+            buffers = self._free.pop()
+        except IndexError:
+            return Buffers(self, n_threads)
+        return buffers if len(buffers.scratch) >= n_threads else Buffers(self, n_threads)
+
+    def give_back(self, buffers):
+        if buffers.n_bytes < KEPT_BYTES and not self._free:
+            self._free.append(buffers)
+
+
+class OnlinePlan:
+    """A network for batches of one row (engine/online.py)."""
+
+    def __init__(self, engine, network, dtype):
+        codes = engine.network_codes(network, dtype)
+        self.loss = codes.loss
+        lanes = engine.vector_bytes // dtype.itemsize
+        widths = [-(-n // lanes) * lanes for n in network.sizes]
+        self.layers = np.zeros((len(widths) - 1, partition.FIELDS), np.int64)
+        weights = inputs = self.n_local = 0
+        outputs = widths[0]
+        for layer, (fan_in, fan_out) in enumerate(pairwise(network.sizes)):
+            narrow = fan_out < fan_in and fan_out < lanes
+            n, stride = (fan_out, widths[layer]) if narrow else (fan_in, widths[layer + 1])
+            width = widths[layer + 1]
+            self.layers[layer, : partition.SPECIAL] = (
+                fan_in, fan_out, weights, inputs, outputs, outputs + width, stride, 0, codes.activations[layer],
+                codes.derivatives[layer], 0, width, self.n_local, narrow,
+            )  # fmt: skip
+            weights += (fan_in + 1) * fan_out
+            self.n_local += n * stride + width
+            inputs, outputs = outputs, outputs + 2 * width
+        self.workspace = outputs
+
+
+@lru_cache(maxsize=32)
+def online_plan(engine, network, dtype):
+    return OnlinePlan(engine, network, dtype)
+
+
+_recent = lru_cache(maxsize=32)(Plan)
+
+
+def plan_of(engine, network, dtype, batch_size, work, demands=NO_DEMANDS):
+    """The Plan, from the last few that were asked for unless its tables are large."""
+    make = _recent if batch_size * len(network.sizes) < KEPT_ROWS else Plan
+    return make(engine, network, dtype, batch_size, work, demands)

@@ -1,0 +1,117 @@
+"""Outputs of a network: rows by tiles, or one by one where they are fewer than a tile has.
+
+Compiled twice, like engine/products.py.
+"""
+
+from __future__ import annotations
+
+from fastmlp.kernels.rules.elementary import sum_of
+
+from .layer_features import disturb_inputs, finish_rows
+from .partition import ACTIVATE, FAN_IN, FAN_OUT, FIELDS, OUTPUTS, PACKED, SPECIAL, STRIDE, WEIGHTS, share
+from .primitives import (
+    NO_RULE,
+    Doubles,
+    Integers,
+    Number,
+    Vector,
+    activate,
+    at,
+    at_integers,
+    bint,
+    flush_denormals,
+    lanes,
+    restore_denormals,
+    tile_rows,
+)
+from .products import dense_rows
+
+
+def dense_row(
+    a: Vector, fan_in: int, fan_out: int, W: Vector, b: Vector, activation: int, out: Vector, stride: int
+) -> None:
+    """f(a W + b) of one row, in passes over rows of W that the compiler turns into vectors."""
+    if 2 * fan_out < lanes(a):
+        for j in range(fan_out):
+            total: Number = b[j]
+            for k in range(fan_in):
+                total += a[k] * W[k * fan_out + j]
+            out[j] = total
+    else:
+        for j in range(fan_out):
+            out[j] = b[j]
+        for k in range(fan_in):
+            value: Number = a[k]
+            row: Vector = at(W, k * fan_out)
+            for j in range(fan_out):
+                out[j] += value * row[j]
+    activate(activation, out, 1, fan_out, stride)
+
+
+def predict(
+    thread: int, n_threads: int, layers: Integers, n_layers: int, layer_rows: Integers, batch: int, X: Vector,
+    n_inputs: int, in_place: bint, n_rows: int, special: bint, noisy: bint, extras: Doubles, seed: int,
+    parameters: Vector, out: Vector, workspace: Vector, offsets: Integers, scratch: Vector, sums: Doubles,
+) -> None:  # fmt: skip
+    """One thread's part of the outputs for the rows of X, ``batch`` rows at a time in a workspace of its own.
+
+    ``sums[thread]`` becomes the sum of the thread's rows: infinity or NaN among them shows in it, at little cost while
+    they are on their way through the caches.
+    """
+    denormals = flush_denormals()
+    total: float = 0.0
+    last: Integers = at_integers(layers, (n_layers - 1) * FIELDS)
+    n_outputs = last[FAN_OUT]
+    start, stop = share(n_rows, tile_rows(), thread, n_threads), share(n_rows, tile_rows(), thread + 1, n_threads)
+    few = n_rows < tile_rows() and not special  # of all rows: an output does not depend on who else makes some
+    for begin in range(start, stop, batch):
+        rows = min(batch, stop - begin)
+        inputs: Vector = at(X, begin * n_inputs)
+        total += float(sum_of(inputs, rows * n_inputs))
+        here: Integers = offsets
+        if few:
+            here = layer_rows
+        elif in_place:
+            for r in range(batch):
+                offsets[r] = min(r, rows - 1) * n_inputs
+        else:
+            for r in range(rows):
+                source: Vector = at(inputs, r * n_inputs)
+                to: Vector = at(workspace, layer_rows[r])
+                for j in range(n_inputs):
+                    to[j] = source[j]
+                if noisy:
+                    disturb_inputs(to, n_inputs, begin + r, extras, seed, 0, scratch)
+            inputs, here = workspace, layer_rows
+        first_inputs: Vector = inputs
+        first_rows: Integers = here
+        for level in range(n_layers):
+            layer: Integers = at_integers(layers, level * FIELDS)
+            fan_in, fan_out, stride = layer[FAN_IN], layer[FAN_OUT], layer[STRIDE]
+            W: Vector = at(parameters, layer[WEIGHTS])
+            b: Vector = at(W, fan_in * fan_out)
+            outputs: Vector = at(workspace, layer[OUTPUTS])
+            if few:
+                width = n_inputs if level == 0 else here[1]  # from row to row of the inputs
+                for r in range(rows):
+                    dense_row(
+                        at(inputs, r * width), fan_in, fan_out, W, b, layer[ACTIVATE], at(outputs, r * stride), stride
+                    )
+            else:
+                dense_rows(
+                    inputs, here, 0, rows, fan_in, fan_out, W, b, layer[PACKED],
+                    NO_RULE if layer[SPECIAL] else layer[ACTIVATE], outputs, stride, scratch,
+                )  # fmt: skip
+            if layer[SPECIAL]:
+                finish_rows(
+                    level, 0, rows, begin, first_inputs, first_rows, layers, n_layers, layer_rows, batch, parameters,
+                    workspace, noisy, extras, seed, 0, 0, scratch,
+                )  # fmt: skip
+            inputs, here = outputs, at_integers(layer_rows, (level + 1) * batch)
+        for r in range(rows):
+            source = at(inputs, r * last[STRIDE])
+            to = at(out, (begin + r) * n_outputs)
+            for j in range(n_outputs):
+                to[j] = source[j]
+    sums[thread] = total
+    restore_denormals(denormals)

@@ -1,0 +1,131 @@
+"""What the engine is written on: names that each compiler supplies, and the names of its types.
+
+Numba's are in numba/vectors.py, numba/tiles.py, numba/primitives.py and numba/rule_loops.py; Cython's in
+cpu/primitives.h and cpu/engine.pyx, and setup.py writes the loops around each rule. Nothing here is ever called: Python
+only needs the names, readers what they promise.
+
+``Vector`` points to numbers of the network's dtype, ``Number`` is one of them, ``Integers`` points to int64,
+``Doubles`` to float64. Local names without annotation are integers.
+"""
+
+Vector = Number = Integers = Doubles = bint = None
+
+
+def at(pointer, offset):
+    """pointer + offset, counted in elements."""
+
+
+def at_integers(pointer, offset):
+    """The same for ``Integers``."""
+
+
+def at_doubles(pointer, offset):
+    """The same for ``Doubles``."""
+
+
+def lanes(pointer):
+    """How many of its numbers fill a vector of this processor."""
+
+
+def tile_rows():
+    """Rows of a tile."""
+
+
+def tile(n_vectors, by_column, a, rows, b, b_stride, inner, start, start_stride, out, out_stride):
+    """out = start + A B for tile_rows() rows and up to TILE_VECTORS vectors of columns, in registers over ``inner``.
+
+    Row k of B is at b + k b_stride. Element (i, k) of A is at a + rows[i] + k, or by column at a + rows[k] + i.
+    """
+
+
+def copy(source, n, out):
+    """n numbers; the two must not overlap."""
+
+
+def transpose_square(source, source_stride, out, out_stride):
+    """out[j, i] = source[i, j] for a square of as many rows as a vector has lanes."""
+
+
+def sum_of_squares(vector, n):
+    """In float64, in an order of additions that depends on n alone."""
+
+
+def dot(a, b, n):
+    """Sum of products of two vectors, ``n`` whole vectors of the processor long, by lanes."""
+
+
+def combine(rows, stride, coefficients, n, out):
+    """out += sum over i < n of coefficients[i] rows[i], rows of ``stride`` numbers, which are whole vectors."""
+
+
+def outer(column, n, row, stride, out):
+    """out = column row^T, for n rows of ``stride`` numbers, which are whole vectors."""
+
+
+def random_key(seed, step, stream):
+    """What picks the random numbers of one purpose in one step: mix(mix(seed + G (step + 1)) + G (stream + 1)).
+
+    With G = 0x9e3779b97f4a7c15, modulo 2^64, and mix the finisher of SplitMix64 (Steele, Lea & Flood 2014).
+    """
+
+
+def drop(row, n, key, first, rate):
+    """row[j] <- 0 where u < rate, else row[j] / (1 - rate), with u = (mix(key + G (first + j + 1)) >> 40) / 2^24."""
+
+
+def fill_normal(row, n, key, first):
+    """row[j] <- sqrt(-2 log u) cos(2 pi v) (Box & Muller 1958), computed in float64.
+
+    With h = mix(key + G (first + j + 1)), u = ((h >> 40) + 1) / 2^24 and v = (h mod 2^24) / 2^24.
+    """
+
+
+def flush_denormals():
+    """Let this thread take numbers too small to be normal for 0; returns what it did before.
+
+    They cost a hundred times as much, and moments of units that get no gradient decay into that range.
+    """
+
+
+def restore_denormals(state):
+    """Undo it."""
+
+
+def arrive(counter):
+    """Atomically counter[0] += 1."""
+
+
+def arrivals(counter):
+    """Atomically counter[0]."""
+
+
+def give_way():
+    """Let another thread have the processor."""
+
+
+# Loops around the rules, which go by a code: a number of their table in Cython, an address in Numba, NO_RULE for none.
+NO_RULE = 0
+
+
+def activate(code, z, rows, columns, stride):
+    """z <- f(z) for rows of ``columns`` numbers, ``stride`` apart."""
+
+
+def activate_learned(code, z, own, step, slope, bend, n):
+    """A row z <- f(z, p) with the parameter p = own[j step]; da/dz goes to slope and da/dp to bend."""
+
+
+def derive(code, a, delta, rows, columns, stride):
+    """delta <- delta f'(a), from dLoss/da to dLoss/dz."""
+
+
+def weighted_loss(code, prediction, target, weight, delta, n, options):
+    """Weighted loss of a row of n outputs, in float64; its derivative goes to delta."""
+
+
+def apply_update(code, w, g, slots, stride, n, rate, options):
+    """One step of an optimizer for n parameters; their slots are ``stride`` apart."""
+
+
+def step_rate(code, learning_rate, step, options):
+    """The rate of one step, in float64."""

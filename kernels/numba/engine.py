@@ -1,0 +1,192 @@
+"""The engine compiled by Numba for this very CPU, once per dtype: its sources with their primitives, and entry points.
+
+The entry points take the same arguments as those in cpu/engine.pyx.
+"""
+
+import os
+from types import FunctionType
+
+import numba
+import numpy as np
+from numba import types
+from numba.extending import register_jitable
+
+from fastmlp.kernels.engine import epoch, layer_features, online, partition, primitives, products, update
+from fastmlp.kernels.engine import predict as inference
+from fastmlp.kernels.engine.primitives import NO_RULE
+from fastmlp.kernels.spec import aligned_zeros, wrong_row
+
+from . import primitives as numba_primitives
+from . import random as numba_random
+from . import tiles as numba_tiles
+from . import vectors as numba_vectors
+from .primitives import at, data_of
+from .rule_loops import COMPILE, SOURCE_HASH, call
+
+SOURCES = partition, products, layer_features, update, epoch, online, inference  # each after those it calls
+
+
+def _njit(function):
+    """Compile, and cache under a name that changes with the kernels' source."""
+    function.__qualname__ += f"_{SOURCE_HASH}"
+    return numba.njit(nogil=True, **COMPILE)(function)
+
+
+@register_jitable
+def activate(code, z, rows, columns, stride):
+    call(code, (z, rows, columns, stride))
+
+
+@register_jitable
+def derive(code, a, delta, rows, columns, stride):
+    call(code, (a, delta, rows, columns, stride))
+
+
+@register_jitable
+def activate_learned(code, z, own, step, slope, bend, n):
+    call(code, (z, own, step, slope, bend, n))
+
+
+@register_jitable
+def weighted_loss(code, prediction, target, weight, delta, n, options):
+    return call(code, (prediction, target, weight, delta, n, options))
+
+
+@register_jitable
+def apply_update(code, w, g, slots, stride, n, rate, options):
+    call(code, (w, g, slots, stride, n, rate, options))
+
+
+@register_jitable
+def step_rate(code, learning_rate, step, options):
+    return learning_rate if code == NO_RULE else call(code, (learning_rate, step, options))
+
+
+give_way = types.ExternalFunction("SwitchToThread" if os.name == "nt" else "sched_yield", types.int32())
+
+
+def _compiled_sources():
+    """The functions of SOURCES, each compiled with Numba's primitives in the place of the empty ones."""
+    supplied = vars(numba_vectors) | vars(numba_tiles) | vars(numba_primitives) | vars(numba_random) | globals()
+    names = {name: supplied.get(name, value) for name, value in vars(primitives).items() if not name.startswith("_")}
+    compiled = {}
+    for source in SOURCES:
+        namespace = {**vars(source), **names, **compiled}
+        for name, value in vars(source).items():
+            if isinstance(value, FunctionType) and value.__module__ == source.__name__:
+                copy = FunctionType(value.__code__, namespace, name)
+                copy.__module__, copy.__qualname__ = source.__name__, name
+                namespace[name] = compiled[name] = _njit(copy)
+    return compiled
+
+
+_compiled = _compiled_sources()
+_ENTERED = "train", "train_online", "rearrange", "predict_row", "predict", "product"
+train, train_online, rearrange, predict_row, predict, product = (_compiled[name] for name in _ENTERED)
+
+
+@_njit
+def run_train(
+    thread, n_threads, counter, layers, layer_rows, X, in_place, by_columns, n_groups, y, order, batch_size,
+    sample_weight, alpha, loss, linked, loss_options, noisy, extras, seed, optimizer, rate_rule, parameters, gradient,
+    slots, step, rates, scheduled, settings, workspace, sums, offsets, scratch, by_row, squares, n_squares, results,
+):  # fmt: skip
+    train(
+        thread, n_threads, data_of(counter), data_of(layers), layers.shape[0], data_of(layer_rows),
+        layer_rows.shape[1], data_of(X), X.shape[1], in_place, by_columns, n_groups, data_of(y), data_of(order),
+        order.size, batch_size, data_of(sample_weight), sample_weight.size > 0, alpha, loss, linked,
+        data_of(loss_options), noisy, data_of(extras), seed, optimizer, rate_rule, data_of(parameters),
+        data_of(gradient), data_of(slots), parameters.size, step, data_of(rates), scheduled, data_of(settings),
+        data_of(workspace), data_of(sums), data_of(offsets), data_of(scratch), data_of(by_row),
+        at(data_of(by_row), by_row.shape[1]), at(data_of(by_row), 2 * by_row.shape[1]), data_of(squares), n_squares,
+        data_of(results),
+    )  # fmt: skip
+
+
+@_njit
+def run_online(
+    layers, X, y, order, sample_weight, alpha, loss, linked, loss_options, optimizer, rate_rule, parameters, slots,
+    step, rates, scheduled, options, local, workspace, results,
+):  # fmt: skip
+    table, n_layers, w = data_of(layers), layers.shape[0], data_of(local)
+    n = local.shape[1]
+    rearrange(table, n_layers, data_of(parameters), w, False)
+    for slot in range(slots.shape[0]):
+        rearrange(table, n_layers, at(data_of(slots), slot * parameters.size), at(w, (2 + slot) * n), False)
+    train_online(
+        table, n_layers, data_of(X), X.shape[1], data_of(y), data_of(order), order.size, data_of(sample_weight),
+        sample_weight.size > 0, alpha, loss, linked, data_of(loss_options), optimizer, rate_rule, w, at(w, n),
+        at(w, 2 * n), n, step, data_of(rates), scheduled, data_of(options), data_of(workspace), data_of(results),
+    )  # fmt: skip
+    rearrange(table, n_layers, data_of(parameters), w, True)
+    for slot in range(slots.shape[0]):
+        rearrange(table, n_layers, at(data_of(slots), slot * parameters.size), at(w, (2 + slot) * n), True)
+
+
+@_njit
+def run_rearrange(layers, parameters, local):
+    rearrange(data_of(layers), layers.shape[0], data_of(parameters), data_of(local), False)
+
+
+@_njit
+def run_predict_row(layers, x, local, out, workspace):
+    predict_row(
+        data_of(layers), layers.shape[0], data_of(x), data_of(local), data_of(out), data_of(workspace)
+    )  # fmt: skip
+
+
+class RowPredictor:
+    """The twin of the class in cpu/engine.pyx."""
+
+    def __init__(self, plan, n_inputs, n_outputs, parameters):
+        local = aligned_zeros((1, plan.n_local), parameters.dtype)
+        workspace = aligned_zeros(plan.workspace, parameters.dtype)
+        run_rearrange(plan.layers, parameters, local)
+        self._n_inputs, self._dtype = n_inputs, parameters.dtype
+        self._arguments = local, np.zeros(n_outputs, parameters.dtype), workspace
+        self._layers = plan.layers
+
+    def __call__(self, x):
+        if not isinstance(x, np.ndarray) or x.size != self._n_inputs or x.dtype != self._dtype:
+            raise wrong_row(self._n_inputs, x)
+        run_predict_row(self._layers, x.ravel(), *self._arguments)
+        return self._arguments[1]
+
+
+@_njit
+def run_predict(
+    thread, n_threads, layers, layer_rows, X, in_place, special, noisy, extras, seed, parameters, out, workspace,
+    offsets, scratch, sums,
+):  # fmt: skip
+    predict(
+        thread, n_threads, data_of(layers), layers.shape[0], data_of(layer_rows), layer_rows.shape[1], data_of(X),
+        X.shape[1], in_place, X.shape[0], special, noisy, data_of(extras), seed, data_of(parameters),
+        data_of(out), data_of(workspace), data_of(offsets), data_of(scratch), data_of(sums),
+    )  # fmt: skip
+
+
+@_njit
+def run_update(code, rate_rule, parameters, gradient, slots, step, learning_rate, options):
+    rate = step_rate(rate_rule, learning_rate, float(step), data_of(options))
+    n = parameters.size
+    apply_update(code, data_of(parameters), data_of(gradient), data_of(slots), n, n, rate, data_of(options))
+
+
+@_njit
+def run_product(
+    A, rows, by_column, n_rows, inner, B, transposed, packed, strips, n_columns, bias, out, scratch
+):  # fmt: skip
+    product(
+        data_of(A), data_of(rows), by_column, 0, n_rows, inner, data_of(B), B.shape[1], transposed, packed,
+        data_of(strips), 0, n_columns, data_of(bias), True, data_of(out), out.shape[1], data_of(scratch),
+    )  # fmt: skip
+
+
+@_njit
+def run_activation(code, z, rows, columns):
+    activate(code, data_of(z), rows, columns, z.shape[1])
+
+
+@_njit
+def run_derivative(code, a, delta):
+    derive(code, data_of(a), data_of(delta), delta.shape[0], delta.shape[1], delta.shape[1])

@@ -1,0 +1,194 @@
+"""What every backend is handed: the shape of a network, its flat parameter vector, and an optimizer with its options.
+
+Parameters lie in one contiguous vector, W1 b1 W2 b2 ..., each W of shape (inputs, outputs) in row-major order, each b
+followed by the slopes of a layer that learns them. Gradients and every optimizer slot have the same layout, so an
+update is one pass and saving is one write.
+"""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS, Activation, Loss
+
+ALIGNMENT = 64  # bytes: one cache line, one AVX-512 vector
+
+
+class Skip(NamedTuple):
+    """A connection from the outputs of layer ``source`` (0: the network's inputs) past the layers between.
+
+    ``weighted``: they are further inputs of the layer, in the last rows of its W. Otherwise they are added to z.
+    """
+
+    source: int
+    weighted: bool
+
+
+class Block(NamedTuple):
+    """Where a layer's parameters lie: W from ``start``, then fan_out biases and n_slopes learned slopes."""
+
+    start: int
+    fan_in: int
+    fan_out: int
+    n_slopes: int
+
+
+class Network(NamedTuple):
+    """Sizes (inputs, hidden ..., outputs); for each layer of weights an activation, and a Skip or None; and a loss.
+
+    Activations and the loss are names in the tables of the package rules, or rows like theirs that a user has made.
+    With ``bfloat16`` what enters a product is rounded to 8 bits of mantissa; sums and parameters stay float32.
+    """
+
+    sizes: tuple[int, ...]
+    activations: tuple[str | Activation, ...]
+    loss: str | Loss
+    loss_options: tuple[float, ...] = ()
+    skips: tuple[Skip | None, ...] = ()
+    bfloat16: bool = False
+
+    @property
+    def blocks(self):
+        """A Block per layer of weights."""
+        blocks, start = [], 0
+        for layer, (fan_in, fan_out) in enumerate(pairwise(self.sizes)):
+            skip = self.skips[layer] if self.skips else None
+            fan_in += self.sizes[skip.source] if skip is not None and skip.weighted else 0
+            row = activation_row(self.activations[layer])
+            n_slopes = 0 if row.learned is None else 1 if row.shared else fan_out
+            blocks.append(Block(start, fan_in, fan_out, n_slopes))
+            start += (fan_in + 1) * fan_out + n_slopes
+        return blocks
+
+    @property
+    def n_parameters(self):
+        start, fan_in, fan_out, n_slopes = self.blocks[-1]
+        return start + (fan_in + 1) * fan_out + n_slopes
+
+
+def first_layers(network):
+    """The networks that end with the first layer of weights, the second, ...: their parameters come first too."""
+    return [
+        network._replace(
+            sizes=network.sizes[: n + 1], activations=network.activations[:n], skips=network.skips[:n],
+            loss="squared_error", loss_options=(),
+        )
+        for n in range(1, len(network.sizes))
+    ]  # fmt: skip
+
+
+def activation_row(activation):
+    """The row of the table for a name; a row of the user's own as it is."""
+    return ACTIVATIONS[activation] if isinstance(activation, str) else activation
+
+
+def loss_row(loss):
+    """The same for losses."""
+    return LOSSES[loss] if isinstance(loss, str) else loss
+
+
+class Optimizer(NamedTuple):
+    """A row of the table OPTIMIZERS by name, the learning rate, the options in the row's order, and what goes with it.
+
+    ``clip_norm`` bounds the norm of the whole gradient, ``clip_value`` each of its entries, ``max_norm`` that of the
+    weights into each unit after a step; 0 is no bound. ``layer_rates`` multiply the rate layer by layer. ``schedule``
+    is for who calls the kernels: they are handed rates.
+    """
+
+    name: str
+    learning_rate: float
+    options: tuple[float, ...] = ()
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0
+    clip_value: float = 0.0
+    max_norm: float = 0.0
+    layer_rates: tuple[float, ...] = ()
+    schedule: tuple | None = None
+
+
+def optimizer(name, learning_rate=None, *, weight_decay=None, clip_norm=0.0, clip_value=0.0, max_norm=0.0,
+              layer_rates=(), schedule=None, **options):  # fmt: skip
+    """An Optimizer with the table's defaults where nothing is given."""
+    rule = OPTIMIZERS[name]
+    rate = rule.learning_rate if learning_rate is None else learning_rate
+    return Optimizer(
+        name, float(rate), tuple(float(options.get(key, rule.options[key])) for key in rule.options),
+        float(rule.weight_decay if weight_decay is None else weight_decay), float(clip_norm), float(clip_value),
+        float(max_norm), tuple(map(float, layer_rates)), schedule,
+    )  # fmt: skip
+
+
+class Penalty(NamedTuple):
+    """What is added to the loss, beside alpha |W|^2 / 2: l1 |W|, and penalties on the outputs of hidden layers.
+
+    ``l1`` is divided by the sum of the weights of a batch, like alpha. The others are of each row:
+    activity_l1 |a| + activity_l2 |a|^2 / 2.
+    """
+
+    l1: float = 0.0
+    activity_l1: float = 0.0
+    activity_l2: float = 0.0
+
+
+NO_PENALTY = Penalty()
+
+
+class Noise(NamedTuple):
+    """What is random in a pass: shares of inputs and of each hidden layer's outputs that are dropped, the others scaled
+    up to keep the mean (Srivastava et al. 2014), and the standard deviation of normal noise on the inputs.
+
+    All of it follows from ``seed``, the step, the layer and the place in the batch.
+    """
+
+    seed: int = 0
+    input_dropout: float = 0.0
+    input_deviation: float = 0.0
+    dropout: tuple[float, ...] = ()
+
+    def of_layer(self, layer):
+        """Share of the outputs of a layer of weights that are dropped."""
+        return self.dropout[layer] if layer < len(self.dropout) else 0.0
+
+
+def aligned_zeros(shape, dtype):
+    """Like numpy.zeros, starting on a cache line."""
+    dtype = np.dtype(dtype)
+    count = int(np.prod(shape)) * dtype.itemsize
+    raw = np.zeros(count + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + count].view(dtype).reshape(shape)
+
+
+def aligned_copy(array):
+    """A copy that starts on a cache line."""
+    copy = aligned_zeros(array.shape, array.dtype)
+    copy[...] = array
+    return copy
+
+
+def new_slots(optimizer_name, n_parameters, dtype):
+    """Zeroed optimizer state of shape (slots of this optimizer, n_parameters)."""
+    return aligned_zeros((len(OPTIMIZERS[optimizer_name].slots), n_parameters), dtype)
+
+
+def layer_views(network, vector):
+    """(weights, biases): two lists of views into a flat vector, shapes (inputs, outputs) and (outputs,)."""
+    weights, biases = [], []
+    for start, fan_in, fan_out, _ in network.blocks:
+        stop = start + fan_in * fan_out
+        weights.append(vector[start:stop].reshape(fan_in, fan_out))
+        biases.append(vector[stop : stop + fan_out])
+    return weights, biases
+
+
+def slope_views(network, vector):
+    """Views of the learned slopes of each layer, of shape (n_slopes,), which is (0,) for most activations."""
+    ends = [start + (fan_in + 1) * fan_out for start, fan_in, fan_out, _ in network.blocks]
+    return [vector[end : end + block.n_slopes] for end, block in zip(ends, network.blocks)]
+
+
+def wrong_row(n_inputs, given):
+    """The error of a compiled prediction that is called with something other than a row of the right kind."""
+    what = f"{given.dtype} of shape {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
+    return ValueError(f"the row must be {n_inputs} numbers of the model's dtype, as an array of NumPy, got {what}.")

@@ -1,0 +1,226 @@
+"""backend='auto' beside a GPU, moves from one backend to another, rows on a GPU, and GPUs that fail: what users meet.
+
+The driver is fake (support/fake_driver.py), and makes no numbers; what is taken, said and kept is real.
+"""
+
+import json
+import pwd
+import subprocess
+import sys
+
+import fake_driver
+import numpy as np
+import pytest
+
+from fastmlp import MLP, Layer, check_gradients
+from fastmlp.backends import cost_model, registry
+
+X = np.random.RandomState(0).standard_normal((40, 3)).astype("f4")
+START = """
+import numpy as np
+from numba import cuda
+from fastmlp import MLP, Layer, MLPRegressor, cost_model, load
+
+cost_model.gpu_may_be_there = lambda: True
+X = np.random.RandomState(0).standard_normal((64, 4)).astype("f4")
+Y = X[:, :1].copy()
+
+def attempt(call):
+    try:
+        return call()
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+
+
+@pytest.fixture
+def fast_gpu(tmp_path):
+    """Speeds as if steps took an hour on the CPU."""
+    file = tmp_path / "speeds.json"
+    speeds = {"gpu": "NVIDIA H200", "cpu": "cython", "cpu_speed": [3600, 0], "gpu_speed": [1e-6, 0]}
+    file.write_text(json.dumps(speeds))
+    return {"env": {"FASTMLP_SPEEDS": str(file)}}
+
+
+def run(code, **how):
+    return fake_driver.run(START + code, **how).out
+
+
+@pytest.mark.exhaustive
+def test_auto_takes_a_gpu_that_is_faster(fast_gpu):
+    out = run("""
+print(MLP([Layer(5), Layer(1, "identity")]).fit(X, Y, 10, 16).backend_reason_)
+print(MLPRegressor(hidden_layer_sizes=(5,), max_iter=20).fit(X, Y[:, 0]).backend_reason_)
+""", **fast_gpu)  # fmt: skip
+    assert out.count("operations take about 1e-06 s on the NVIDIA H200 and 3.6e+03 s with 'cython'; one block of") == 2
+
+
+@pytest.mark.exhaustive
+def test_auto_does_not_take_a_gpu_for_functions_that_it_cannot_run(fast_gpu):
+    out = run("""
+own = (lambda z: np.abs(z), lambda z: np.sign(z))
+model = MLP([Layer(5, own), Layer(1, "identity")], random_state=0).fit(X, Y, 10, 16)
+print(model.backend, model.backend_reason_)
+print(MLPRegressor(hidden_layer_sizes=(5,), activation=own, max_iter=20).fit(X, Y[:, 0]).backend_)
+attempt(lambda: MLP([Layer(5, own), Layer(1, "identity")], backend="cuda").build(4))
+""", **fast_gpu)  # fmt: skip
+    first, second, third = out.splitlines()
+    assert first.startswith("cython compiled ahead of time")
+    assert "the GPU cannot be taken: Numba cannot compile <lambda>, of numbers and functions of math" in first
+    assert second == "cython"
+    assert third.startswith("ValueError Numba cannot compile <lambda>")
+
+
+@pytest.mark.exhaustive
+def test_rows_on_a_gpu_come_back_where_the_cpu_is_taken(fast_gpu):
+    out = run("""
+model, there = MLP([Layer(5), Layer(1, "identity")]), cuda.to_device(X)
+print(model.fit(there, Y, 10, 16, validation_data=(there, Y)).backend)
+cost_model.load = lambda: None
+print(model.fit(there, Y, 1, 16, validation_data=(there, Y)).backend, model.epoch)
+""", **fast_gpu)  # fmt: skip
+    assert out.splitlines() == ["cuda", "cython 11"]
+
+
+@pytest.mark.parametrize("damage", [
+    {"gpu": None}, {"cpu_speed": [1]}, {"gpu_speed": [-1, 0]}, {"gpu_speed": ["nan", 0]}, {"cpu_speed": [1, "inf"]},
+])  # fmt: skip
+def test_damaged_speeds_are_none(monkeypatch, tmp_path, damage):
+    speeds = {"gpu": "G", "cpu": "cython", "cpu_speed": [1, 1], "gpu_speed": [1, 1]}
+    monkeypatch.setattr(cost_model, "FILE", tmp_path / "speeds.json")
+    cost_model.FILE.write_text(json.dumps(speeds))
+    assert cost_model.load()["gpu"] == "G"
+    speeds |= damage
+    cost_model.FILE.write_text(json.dumps({name: value for name, value in speeds.items() if value is not None}))
+    assert cost_model.load() is None
+    cost_model.FILE.write_text("[" * 100_000)
+    assert cost_model.load() is None
+
+
+def test_a_user_without_a_home_can_train(monkeypatch):
+    for name in ("HOME", "XDG_CONFIG_HOME", "APPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    assert cost_model._settings_folder().name == ".config"
+
+
+@pytest.mark.exhaustive
+def test_after_a_failure_a_model_goes_on_elsewhere(tmp_path):
+    out = run(f"""
+model = MLP([Layer(5), Layer(1, "identity")], backend="cuda", random_state=0)
+attempt(lambda: model.fit(X, Y, 9, 16))
+model.save({str(tmp_path / "m")!r})
+for again in (model, load({str(tmp_path / "m")!r})):
+    again.backend = "cython"
+    print(again.predict(X).shape, again.fit(X, Y, 1).epoch, again.backend_reason_)
+""", fail="cuLaunchKernel*:700:5:later")  # fmt: skip
+    error, *others = out.splitlines()
+    assert "The weights so far are kept: save the model." in error
+    assert others == ["(64, 1) 5 asked for"] * 2
+
+
+@pytest.mark.exhaustive
+def test_the_command_line_saves_what_there_is_when_a_gpu_fails(tmp_path):
+    done = fake_driver.run(f"""
+import os
+os.chdir({str(tmp_path)!r})
+from fastmlp.cli import main
+main(["train", "iris", "--backend", "cuda", "--epochs", "6", "--quiet"])
+""", fail="cuLaunchKernel*:700:5:later", check=False)  # fmt: skip
+    assert done.code == 1
+    assert "Traceback" not in done.err
+    assert "saved in model.fastmlp" in done.err
+    assert done.err.splitlines()[-1].startswith("Error: the GPU failed")
+    assert (tmp_path / "model.fastmlp").exists()
+
+
+OF_TORCH = """
+class Tensor:
+    '''As torch has it: no view of what wants gradients.'''
+    def __init__(self, there): self.there = there
+    def __dlpack_device__(self): return 2, 0
+    def detach(self): return self.there
+    __cuda_array_interface__ = property(lambda self: exec("raise RuntimeError('requires grad')"))
+    shape, ndim = (64, 4), 2
+"""
+
+
+@pytest.mark.exhaustive
+def test_rows_of_other_libraries():
+    out = run(OF_TORCH + """
+from fastmlp import device_rows
+model = MLP([Layer(5), Layer(1, "identity")], backend="cuda", random_state=0).build(4)
+print(model.fit(Tensor(cuda.to_device(X)), Y, 1).epoch)
+class Malformed:
+    shape, ndim = (64, 4), 2
+    __cuda_array_interface__ = {}
+attempt(lambda: model.fit(Malformed(), Y, 1))
+check = cuda.get_current_device
+cuda.get_current_device = lambda: type("Other", (), {"id": 1})
+attempt(lambda: model.fit(cuda.to_device(X), Y, 1))
+""")  # fmt: skip
+    first, second, third = out.splitlines()
+    assert first == "1"
+    assert second.startswith("ValueError Malformed says that it lies on a GPU, but cannot be read: ")
+    assert third == "ValueError X lies on GPU 0, and models use GPU 1: move it there, or to the host."
+
+
+def test_rows_on_a_gpu_without_a_driver():
+    class Tensor:
+        __cuda_array_interface__ = {"shape": (64, 4)}
+
+    if registry.why_not("cuda") is None:
+        pytest.skip("a GPU is here")
+    with pytest.raises(ValueError, match="Tensor lies on a GPU, which cannot be used: no NVIDIA GPU was found"):
+        MLP([Layer(1, "identity")]).fit(Tensor(), X[:, :1])
+
+
+def test_a_missing_package_is_named_with_its_remedy(tmp_path):
+    """In a process of its own: here they may have been imported."""
+    code = """
+import importlib.util
+from fastmlp import MLP
+from fastmlp.backends import registry
+
+real = importlib.util.find_spec
+for package in ("numba_cuda", "cuda.core", "cuda.bindings", "cuda.pathfinder"):
+    importlib.util.find_spec = lambda name, *rest: None if name == package else real(name, *rest)
+    registry.why_not.cache_clear()
+    try:
+        MLP([(1, "identity")], backend="cuda")
+    except ImportError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    told = done.stdout.splitlines()
+    assert len(told) == 4, done.stderr
+    for message, name in zip(told, ("numba-cuda", "cuda-core", "cuda-bindings", "cuda-pathfinder")):
+        assert f"does not work here: it needs the package {name}: pip install 'fastmlp[cuda]'" in message
+
+
+def test_gradients_of_a_model_in_bfloat16_are_checked_without_rounding():
+    model = MLP([Layer(6, "tanh"), Layer(1, "identity")], dtype="bfloat16", backend="numpy", random_state=0)
+    assert check_gradients(model, X, X[:, :1]).largest < 1e-6
+
+
+def test_lbfgs_is_not_for_bfloat16():
+    with pytest.raises(ValueError, match="'lbfgs' computes in float64: take dtype='float32'"):
+        MLP([Layer(6), Layer(1, "identity")], optimizer="lbfgs", dtype="bfloat16", backend="numpy")
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "BFLOAT16", 42, ["bfloat16"], "float16", None])
+def test_dtypes_that_are_none(dtype):
+    with pytest.raises(ValueError, match="dtype must be 'float32', 'float64' or 'bfloat16', got"):
+        MLP([Layer(1, "identity")], dtype=dtype)
+
+
+def test_a_backend_may_be_changed_between_fits():
+    """Not to one that lacks what the model needs; and then nothing has changed."""
+    model = MLP([Layer(6, "tanh"), Layer(1, "identity")], backend="numpy", random_state=0).fit(X, X[:, :1], 1)
+    model.backend = "cython"
+    again = MLP([Layer(6, "tanh"), Layer(1, "identity")], backend="cython", random_state=0).fit(X, X[:, :1], 1)
+    np.testing.assert_allclose(model.fit(X, X[:, :1], 1).parameters, again.fit(X, X[:, :1], 1).parameters, rtol=1e-4)
+    rounded = MLP([Layer(1, "identity")], dtype="bfloat16", backend="numpy")
+    with pytest.raises(ValueError, match="'bfloat16' is for backend 'cuda'"):
+        rounded.backend = "cython"
+    assert rounded.backend == "numpy"

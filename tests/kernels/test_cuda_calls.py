@@ -1,0 +1,68 @@
+"""What a call of backend cuda asks of the driver: few requests, and for each way of a step the launches it needs.
+
+Everything but the driver is real (support/fake_driver.py).
+"""
+
+import fake_driver
+import pytest
+
+pytestmark = pytest.mark.exhaustive
+
+SMALL = """
+import threading
+import numpy as np
+from fastmlp import MLP
+
+X = np.random.RandomState(0).standard_normal((64, 4)).astype("f4")
+model = MLP([(8, "relu"), (1, "identity")], backend="cuda", random_state=0)
+thread = threading.Thread(target=lambda: print(model.fit(X, X[:, :1], 20, batch_size=16).backend_reason_))
+thread.start()
+thread.join()
+"""
+
+
+def test_an_epoch_is_five_requests_to_the_driver():
+    """Two copies there, a launch, a copy back, a wait: what a small fit takes on a GPU. Also in a thread."""
+    run = fake_driver.run(SMALL)
+    assert run.out.startswith("asked for; one block of")
+    launches = [i for i, call in enumerate(run.log) if call.name.startswith("cuLaunch") and call.kernel == "train"]
+    names = [call.name for call in run.log[launches[-11] : launches[-1]]]
+    assert names == 10 * [
+        "cuLaunchKernel", "cuMemcpyDtoHAsync", "cuStreamSynchronize", "cuMemcpyHtoDAsync", "cuMemcpyHtoDAsync",
+    ]  # fmt: skip
+
+
+FIT = """
+import numpy as np
+from fastmlp import MLP
+from fastmlp.kernels.numba_cuda import data, devices
+
+{before}
+rows, batch_size, n_inputs, *hidden = {shape}
+X = np.random.RandomState(0).standard_normal((rows, n_inputs)).astype("f4")
+layers = [*((width, "relu") for width in hidden), (1, "identity")]
+model = MLP(layers, backend="cuda", random_state=0, dtype={dtype!r})
+print(model.fit(X, X[:, :1], 4, batch_size=batch_size).backend_reason_)
+"""
+STREAMED = "data.STREAMED_BYTES, devices.free_bytes = 16 * 4 * 4, lambda: 100"
+WAYS = {  # shape, dtype, before; what it says; kernels of an epoch; requests that there must be; of an epoch
+    "one block": ((64, 16, 4, 8), "float32", "", "one block of", 1, ()),
+    "more than 48 KiB": ((64, 16, 4, 400), "float32", "", "one block of", 1, ("cuKernelSetAttribute",)),
+    "grid": ((128, 128, 784, 128), "float32", "", "blocks share each layer", 1, ("cuLaunchCooperativeKernel",)),
+    "tiles": ((8192, 8192, 64, 64, 64), "float32", "", "tiles of rows", 1, ("cuLaunchCooperativeKernel",)),
+    "tensor cores": ((1024, 1024, 64, 64), "bfloat16", "", "on tensor cores", 1, ("cuLaunchCooperativeKernel",)),
+    "streamed": ((64, 16, 4, 8), "float32", STREAMED, "one block of", 4, ("cuEventRecord", "cuStreamWaitEvent")),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_of_a_step(way):
+    """An epoch is a launch for each block of rows, however many steps it has; only the first makes room."""
+    shape, dtype, before, reason, launches, requests = WAYS[way]
+    run = fake_driver.run(FIT.format(shape=shape, dtype=dtype, before=before))
+    assert reason in run.out
+    assert run.errors() == []
+    assert run.kernels().count("train") == 4 * launches
+    assert set(requests) <= {call.name for call in run.log}
+    trains = [i for i, call in enumerate(run.log) if call.name.startswith("cuLaunch") and call.kernel == "train"]
+    assert not [call for call in run.log[trains[launches] : trains[-1]] if "Alloc" in call.name]

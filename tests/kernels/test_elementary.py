@@ -1,0 +1,140 @@
+"""The polynomials behind exp, tanh, softplus, arctan, GELU and reciprocals: errors in units in the last place."""
+
+import numpy as np
+import pytest
+from scipy import special
+
+from fastmlp.backends import registry
+from fastmlp.kernels.rules.elementary import arc_tangent, log_one_plus, normal_tail
+from fastmlp.kernels.spec import new_slots, optimizer
+from problems import COMPILED
+
+# Largest errors seen over these points, rounded up.
+ULP = {
+    "exp": {"float32": 1.1, "float64": 1.1},
+    "tanh": {"float32": 3.0, "float64": 3.0},
+    "softplus": {"float32": 2.5, "float64": 2.5},
+    "arctan": {"float32": 3.0, "float64": 2.5},
+}
+EXACT = {"exp": np.exp, "tanh": np.tanh, "softplus": lambda z: np.logaddexp(z, 0), "arctan": np.arctan}
+RANGES = {
+    "exp": {"float32": (-87, 88.7), "float64": (-708, 709.7)},
+    "tanh": {"float32": (-20, 20), "float64": (-25, 25)},
+    "softplus": {"float32": (-87, 88), "float64": (-708, 709)},
+    "arctan": {"float32": (-10, 10), "float64": (-10, 10)},
+}
+
+# Largest relative errors of the normal tail seen from 0 to each z, rounded up: e^(-z^2 / 2) multiplies that of z^2.
+TAIL_ERRORS = {"float32": {1: 4e-7, 5: 1e-6, 13: 5e-6}, "float64": {1: 1.5e-15, 5: 2.5e-15, 37.5: 7e-14}}
+
+
+def points(name, dtype):
+    low, high = RANGES[name][dtype]
+    rng = np.random.RandomState(0)
+    near = rng.uniform(-1, 1, 200_000), rng.standard_normal(50_000) * 1e-4
+    return np.concatenate([rng.uniform(low, high, 200_000), np.linspace(low, high, 100_001), *near]).astype(dtype)
+
+
+def exact_tail(z):
+    """Probability that a standard normal number exceeds z, in long double but for its smooth factor."""
+    z = z.astype(np.longdouble)
+    return special.erfcx((z / np.sqrt(np.longdouble(2))).astype(np.float64)) * np.exp(-z * z / 2) / 2
+
+
+def activated(backend, name, z):
+    one, zero = np.ones((1, 1), z.dtype), np.zeros(1, z.dtype)
+    return registry.choose(backend).module.dense_forward(name, z[:, None], one, zero)[:, 0]
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ULP)
+def test_error_in_units_in_the_last_place(backend, dtype, name):
+    z = points(name, dtype)
+    found = activated(backend, name, z)
+    assert found.dtype == dtype
+    exact = EXACT[name](z.astype(np.longdouble))
+    error = np.abs(found - exact) / np.spacing(np.abs(exact).astype(dtype))
+    assert float(error.max()) < ULP[name][dtype]
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_edges(backend, dtype):
+    z = np.array([np.nan, np.inf, -np.inf, 0, 1000, -1000, 1e30, -1e30], dtype)
+    with np.errstate(over="ignore"):
+        np.testing.assert_allclose(activated(backend, "exp", z), np.exp(z), rtol=1e-6)
+    np.testing.assert_allclose(activated(backend, "tanh", z), np.tanh(z), rtol=1e-6)
+    np.testing.assert_allclose(activated(backend, "arctan", z), np.arctan(z), rtol=1e-6)
+    np.testing.assert_allclose(activated(backend, "softplus", z[1:]), np.logaddexp(z[1:], 0), rtol=1e-6)
+    assert np.isnan(activated(backend, "softplus", z[:1]))
+    z = z[z != -np.inf]
+    np.testing.assert_array_equal(activated(backend, "gelu", z), np.where(z < 0, 0, z))
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_error_of_the_normal_tail(backend, dtype):
+    for furthest, bound in TAIL_ERRORS[dtype].items():
+        z = np.random.RandomState(0).uniform(0, furthest, 200_000).astype(dtype)
+        exact = z * exact_tail(z)  # -gelu(-z), which has one rounding more
+        assert float(np.abs(activated(backend, "gelu", -z) / -exact - 1).max()) < bound
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_arctan_never_falls(backend, dtype):
+    assert (np.diff(activated(backend, "arctan", np.sort(points("arctan", dtype)))) >= 0).all()
+
+
+@pytest.mark.parametrize("T", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "function, exact, furthest, ulp",
+    [(log_one_plus, np.log1p, 1, 1.8), (arc_tangent, np.arctan, 5, 3.0), (normal_tail, exact_tail, 5, 15.0)],
+)
+def test_functions_as_plain_python(function, exact, furthest, ulp, T):
+    z = np.concatenate([np.logspace(-30, -4, 301), np.linspace(1e-3, furthest, 5_001)]).astype(T)
+    found = np.array([function(x) for x in z])
+    assert found.dtype == T
+    expected = exact(z.astype(np.longdouble))
+    assert float((np.abs(found - expected) / np.spacing(expected.astype(T))).max()) < ulp
+    steps = np.diff(found[301:])
+    assert (steps < 0 if function is normal_tail else steps > 0).all()
+    assert np.isnan(function(T("nan")))
+
+
+@pytest.mark.parametrize("T", [np.float32, np.float64])
+def test_far_ends_as_plain_python(T):
+    with np.errstate(over="ignore"):  # of z^2, on the way to 0
+        for z in (39, 1e3, 1e30, np.inf):
+            assert normal_tail(T(z)) == 0
+            assert type(normal_tail(T(z))) is T
+    for z in (1e30, np.inf):
+        assert arc_tangent(T(z)) == -arc_tangent(T(-z)) == T(np.pi / 2)
+    least = np.finfo(T).smallest_normal
+    assert log_one_plus(least) == arc_tangent(least) == least
+    assert log_one_plus(T(0)) == arc_tangent(T(0)) == 0
+    assert normal_tail(T(0)) == T(0.5)
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_adam_divides_by_way_of_a_reciprocal(backend, dtype):
+    # Without memory Adam's step is g / (sqrt(g^2) + epsilon): the error is the reciprocal's and of four roundings.
+    g = np.logspace(-15, 15, 100_001).astype(dtype)
+    w = np.zeros_like(g)
+    rule = optimizer("adam", 1.0, beta_1=0.0, beta_2=0.0, epsilon=1e-8)
+    registry.choose(backend).module.update(rule, w, g, new_slots("adam", g.size, g.dtype), 1)
+    exact = -g.astype(np.longdouble) / (g.astype(np.longdouble) + np.dtype(dtype).type(1e-8))
+    error = np.abs(w - exact) / np.spacing(np.abs(exact).astype(dtype))
+    assert float(error.max()) < 3.0
+
+
+@pytest.mark.parametrize("backend", COMPILED)
+@pytest.mark.parametrize(("dtype", "huge"), [("float32", 1e25), ("float64", 1e200)])
+def test_adam_stands_gradients_whose_square_overflows(backend, dtype, huge):
+    g = np.array([huge, -huge, 0, np.nan], dtype)
+    w = np.ones_like(g)
+    with np.errstate(over="ignore"):
+        registry.choose(backend).module.update(optimizer("adam"), w, g, new_slots("adam", g.size, g.dtype), 1)
+    np.testing.assert_array_equal(w, np.array([1, 1, 1, np.nan], dtype))

@@ -1,0 +1,95 @@
+"""What Numba compiles: once per dtype and rule, in that dtype, and anew when a formula has changed."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+
+import fastmlp
+from fastmlp.kernels.numba import contract as numba_cpu
+from fastmlp.kernels.numba import engine as numba_engine
+from fastmlp.kernels.numba import rule_loops
+from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
+from fastmlp.kernels.spec import new_slots, optimizer
+from problems import Problem
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_read_only_data_compile_nothing_new(frozen):
+    for sizes, hidden in (((5, 7, 3), ("tanh",)), ((2, 4, 4, 1), ("relu", "logistic"))):
+        problem = Problem(sizes=sizes, hidden=hidden)
+        for array in (problem.X, problem.y, problem.weight, problem.order):
+            array.flags.writeable = not frozen
+        for name in ("sgd", "adam"):
+            slots = new_slots(name, problem.parameters.size, "float64")
+            given = problem.network, optimizer(name), problem.parameters, slots, 0, problem.X, problem.y, problem.order
+            numba_cpu.train_epoch(*given, 8)
+            numba_cpu.train_epoch(*given, 8, problem.weight)
+            numba_cpu.forward(problem.network, problem.parameters, problem.X)
+    for entry, position_of_X in ((numba_engine.run_train, 5), (numba_engine.run_predict, 4)):
+        dtypes = [signature[position_of_X].dtype for signature in entry.signatures]
+        assert dtypes
+        assert len(dtypes) == len(set(dtypes)), entry.signatures
+
+
+@pytest.fixture
+def llvm_of(monkeypatch):
+    """Compiles a piece for float32 afresh (code out of the cache cannot be looked into) and gives its LLVM code."""
+    monkeypatch.setitem(rule_loops.COMPILE, "cache", False)
+
+    def compiled(maker, name):
+        address = maker.__wrapped__(name, numba.float32)
+        (piece,) = [piece for piece in rule_loops._keep_alive if piece.address == address]
+        return piece.inspect_llvm()
+
+    return compiled
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_float32_stays_float32_in_a_compiled_activation(llvm_of, name):
+    """A bare literal or a double constant would widen the whole loop, and only the generated code shows it."""
+    learned = ACTIVATIONS[name].learned is not None  # then its one piece has the derivative too
+    for maker in (rule_loops.activation, *([] if learned else [rule_loops.derivative])):
+        code = llvm_of(maker, name)
+        assert "float" in code
+        assert "fpext" not in code
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_float32_stays_float32_in_a_compiled_update(llvm_of, name):
+    code = llvm_of(rule_loops.update, name)
+    assert "float" in code
+    assert "fpext" not in code
+
+
+SCRIPT = """
+import numpy as np
+from fastmlp.kernels.numba import contract
+print(float(contract.dense_forward("relu", np.ones((1, 1)), np.ones((1, 1)), np.zeros(1))[0, 0]))
+"""
+
+
+def test_a_changed_formula_is_compiled_anew(tmp_path):
+    """Code cached from the old one must not run on."""
+    package = tmp_path / "fastmlp"
+    shutil.copytree(Path(fastmlp.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__", "kernels"))
+    kernels = Path(numba_cpu.__file__).parents[1]
+    shutil.copytree(kernels, package / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def run():
+        command = [sys.executable, "-P", "-c", SCRIPT]
+        return float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+
+    assert run() == 1
+    rules = package / "kernels" / "rules" / "activations.py"
+    source = rules.read_text()
+    assert source.count("return T(0) if z < T(0) else z\n") == 1
+    rules.write_text(source.replace("return T(0) if z < T(0) else z\n", "return T(0) if z < T(0) else z + z\n"))
+    assert run() == 2
+    assert np.isfinite(run())

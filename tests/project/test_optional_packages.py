@@ -1,0 +1,144 @@
+"""What works without the packages of pyproject.toml's extras, and without numba; what refuses, and how."""
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fastmlp import MLP, Layer
+from fastmlp.cli.table_model import TableModel
+from fastmlp.cli.tables import read_table
+
+ROOT = Path(__file__).parents[2]
+OPTIONAL = "click", "jinja2", "matplotlib", "numba", "onnx", "pandas", "polars", "pyarrow", "torch", "tqdm"
+WITHOUT = """
+import sys
+class Without:
+    asked = set()
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {missing}:
+            self.asked.add(name)
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+without = Without()
+sys.meta_path.insert(0, without)
+"""
+DATA = """
+import json, warnings
+import numpy as np
+import fastmlp
+warnings.simplefilter("ignore")
+X = np.random.RandomState(0).standard_normal((40, 3))
+y, layers = (X[:, 0] > 0).astype(int), [fastmlp.Layer(4, "tanh"), fastmlp.Layer(1, "identity")]
+"""
+
+
+def run(script, *missing, folder):
+    command = [sys.executable, "-P", "-c", WITHOUT.format(missing=missing) + script]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_fits_files_and_exports_ask_for_no_optional_package(tmp_path):
+    script = """
+short = fastmlp.MLPClassifier(max_iter=3), fastmlp.MLPRegressor(max_iter=3)
+ensembles = fastmlp.MLPEnsembleClassifier(short[0], n_members=2), fastmlp.MLPEnsembleRegressor(short[1])
+for model in (*short, *ensembles, fastmlp.Perceptron(max_iter=3), fastmlp.Adaline(max_iter=3)):
+    model.fit(X, y)
+    model.predict(X)
+    if hasattr(model, "save"):
+        model.save("m")
+        assert (fastmlp.load("m").predict(X) == model.predict(X)).all()
+classifier = fastmlp.MLPClassifier(max_iter=2).fit(X, y)
+for backend in ("auto", "numpy"):
+    model = fastmlp.MLP(layers, backend=backend, random_state=0)
+    model.fit(X, y, validation_data=(X, y), patience=3, callbacks=[fastmlp.Checkpoint("m")])
+    model.fit_stream([(X, y)])
+    model.compile_predict()(X[0].astype(np.float32))
+for model in (classifier, fastmlp.load("m")):
+    fastmlp.to_c(model, "m.c")
+    fastmlp.to_numpy_source(model, "m.py")
+    fastmlp.input_gradient(model, X)
+fastmlp.from_sklearn(fastmlp.to_sklearn(classifier))
+fastmlp.check_gradients(fastmlp.load("m"), X, y)
+print(*without.asked)
+"""
+    result = run(DATA + script, *OPTIONAL, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert set(result.stdout.split()) <= {"pandas"}  # scikit-learn asks for it
+
+
+REFUSALS = {  # what a user does without OPTIONAL: what the error says
+    "fastmlp.MLP(layers).fit(X, y, progress=True)": "progress bars need tqdm: pip install 'fastmlp[cli]'",
+    "fastmlp.MLP(layers).fit_stream([(X, y)], progress=True)": "progress bars need tqdm: pip install 'fastmlp[cli]'",
+    "fastmlp.Progress()": "progress bars need tqdm: pip install 'fastmlp[cli]'",
+    "fastmlp.load('table')": "tables, and models of them, need pandas: pip install 'fastmlp[cli]'",
+    "fastmlp.inspection.plots.plot_activation('tanh')": "plots need matplotlib: pip install 'fastmlp[plot]'",
+    "fastmlp.training_report('r', fitted, y, y)": "reports need Jinja2 and matplotlib: pip install 'fastmlp[plot]'",
+    "fastmlp.to_onnx(fitted)": "to_onnx needs onnx: pip install 'fastmlp[onnx]'",
+    "fastmlp.to_torch(fitted)": "this needs the package torch: pip install torch.",
+    "fastmlp.MLP(layers, backend='numba')": "backend 'numba' does not work here: it needs the package numba: "
+    "pip install numba. backend='auto' takes one that does.",
+    **dict.fromkeys((
+        "fastmlp.MLP([((8, (abs, float))), layers[1]], backend='cython').build(3)",
+        "fastmlp.MLP([layers[0], (1, (abs, float))], backend='cython').fit(X, y)",
+        "fastmlp.MLPRegressor(activation=(abs, float), backend='cython').fit(X, y)",
+        "fastmlp.MLPRegressor(loss=(max, min), backend='cython').fit(X, y)",
+    ), "custom activations and losses are compiled by Numba: pip install numba, or take backend='numpy' (slow)"),
+}  # fmt: skip
+
+
+def test_what_needs_a_missing_package_names_it(tmp_path):
+    table, target = read_table("iris")
+    model = TableModel.create(table, target, hidden=(3,))
+    model.model.fit(*model.arrays(table), epochs=1)
+    model.save(tmp_path / "table")
+    script = f"""
+import fastmlp.inspection.plots
+fitted = fastmlp.MLP(layers).fit(X, y)
+for code in {list(REFUSALS)}:
+    try:
+        print(json.dumps(repr(eval(code))))
+    except ImportError as error:
+        print(json.dumps(str(error)))
+"""
+    result = run(DATA + script, *OPTIONAL, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert dict(zip(REFUSALS, map(json.loads, result.stdout.splitlines()))) == REFUSALS
+
+
+def test_a_refused_progress_bar_leaves_the_model_as_it_was(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    model = MLP([Layer(1, "identity")], random_state=0)
+    with pytest.raises(ImportError, match="tqdm"):
+        model.fit([[0.0], [1.0]], [0, 1], progress=True)
+    with pytest.raises(ValueError, match="no weights"):
+        model.parameters  # noqa: B018
+
+
+COMMAND = """
+import runpy
+sys.argv = ["fastmlp", *{arguments}]
+runpy.run_module("fastmlp", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments", "message"),
+    [
+        ("click", ["info"], "Error: the command 'fastmlp' needs click, pandas and tqdm: pip install 'fastmlp[cli]'\n"),
+        ("pandas", ["train", "iris"], "Error: tables, and models of them, need pandas: pip install 'fastmlp[cli]'\n"),
+        ("tqdm", ["train", "iris"], "Error: progress bars need tqdm: pip install 'fastmlp[cli]'\n"),
+        ("numba", ["info"], None),
+    ],
+)
+def test_the_command_line_names_what_is_missing_in_one_line(missing, arguments, message, tmp_path):
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"fastmlp": "fastmlp.__main__:main"}  # what -m runs too
+    result = run(COMMAND.format(arguments=arguments), missing, folder=tmp_path)
+    if message is None:
+        assert result.returncode == 0, result.stderr
+        assert "backend numba: does not work: it needs the package numba: pip install numba\n" in result.stdout
+    else:
+        assert (result.returncode, result.stderr) == (1, message)

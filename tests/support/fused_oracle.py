@@ -1,0 +1,63 @@
+"""An epoch of the fused bf16 kernels in NumPy: the oracle's formulas, rounded to bf16 where the kernels round."""
+
+import numpy as np
+
+from fastmlp.kernels.reference import contract as numpy_reference
+from fastmlp.kernels.spec import activation_row, layer_views
+
+
+def rounded(x):
+    """float32 numbers with the digits that bf16 has."""
+    bits = np.asarray(x, np.float32).view(np.uint32)
+    return ((bits + np.uint32(0x7FFF) + (bits >> 16 & np.uint32(1))) >> 16 << 16).view(np.float32)
+
+
+def prediction(network, parameters, X):
+    """(outputs, z of each layer, what each layer takes in)."""
+    below, z, inputs = rounded(X), [], []
+    for activation, W, b in zip(network.activations, *layer_views(network, parameters)):
+        inputs.append(below)
+        z.append(below @ rounded(W) + b)
+        outputs = numpy_reference._activate(activation, z[-1], numpy_reference.NO_SLOPE)
+        below = rounded(outputs)
+    return outputs, z, inputs
+
+
+def loss_and_gradient(network, parameters, X, y, sample_weight, alpha, penalty):
+    weight = np.ones(len(X), np.float32) if sample_weight is None else sample_weight
+    total = weight.sum()
+    outputs, z, inputs = prediction(network, parameters, X)
+    loss = np.sum(weight * numpy_reference._row_losses(network, outputs, y)) / total
+    gradient = np.empty_like(parameters)
+    (weights, _), (dW, db) = layer_views(network, parameters), layer_views(network, gradient)
+    share = weight[:, None] / total
+    delta = rounded(numpy_reference._output_delta(network, z[-1], outputs, y, numpy_reference.NO_SLOPE) * share)
+    for layer in reversed(range(len(weights))):
+        dW[layer][:], db[layer][:] = inputs[layer].T @ delta, delta.sum(axis=0)
+        dW[layer] += (alpha * weights[layer] + penalty.l1 * np.sign(weights[layer])) / total
+        if layer:
+            name, error = network.activations[layer - 1], delta @ rounded(weights[layer]).T
+            if activation_row(name).of_input:
+                error *= rounded(numpy_reference._slopes(name, z[layer - 1], numpy_reference.NO_SLOPE))
+            else:
+                error = numpy_reference.activation_derivative(name, inputs[layer], error)
+            delta = rounded(error)
+    more = sum(alpha * np.sum(W**2) / 2 + penalty.l1 * np.sum(np.abs(W)) for W in weights) / total
+    return float(loss), float(more), gradient
+
+
+def epoch(network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight, alpha, penalty):
+    """As numpy_reference.train_epoch; the last gradient too, before decay and bounds."""
+    first, loss_sum, penalty_sum = step, 0.0, 0.0
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        weight = None if sample_weight is None else sample_weight[rows]
+        if weight is not None and weight.sum() == 0:
+            continue
+        loss, more, gradient = loss_and_gradient(network, parameters, X[rows], y[rows], weight, alpha, penalty)
+        step += 1
+        if optimizer is not None:
+            numpy_reference._full_update(network, optimizer, parameters, gradient, slots, step)
+        loss_sum += len(rows) * loss
+        penalty_sum += len(rows) * more
+    return np.array([loss_sum, penalty_sum, step - first]), gradient

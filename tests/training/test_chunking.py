@@ -1,0 +1,44 @@
+"""Calls are short enough for Ctrl-C, and long enough that they are not spent on the way there and back."""
+
+import numpy as np
+import pytest
+
+from fastmlp.training.chunking import CHUNK_SECONDS, LONGEST_SECONDS, Pace
+
+
+def settled(overhead, slope, first=1, noise=0.0, calls=12):
+    """(batches, seconds) of the last of some calls that take overhead + batches x slope."""
+    pace, rng = Pace(first), np.random.default_rng(0)
+    for _ in range(calls):
+        batches = pace.batches
+        seconds = (overhead + batches * slope) * (1 + noise * rng.random())
+        pace.note(batches, seconds)
+    return batches, overhead + batches * slope
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+@pytest.mark.parametrize("first", [1, 1000])
+@pytest.mark.parametrize("slope", [1e-6, 1e-4, 1e-3])
+def test_calls_without_overhead_take_a_tenth_of_a_second(slope, first, noise):
+    _, seconds = settled(2e-5, slope, first, noise)
+    assert CHUNK_SECONDS / 2 < seconds < 2 * CHUNK_SECONDS
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_the_way_there_and_back_is_a_tenth_of_a_call(noise):
+    """As for ten million parameters on a GPU. By the time of a call alone it would be nine tenths for good."""
+    seconds = settled(0.04, 0.001, noise=noise)[1]
+    assert 0.04 / seconds < 0.2
+    assert seconds < 1.1 * LONGEST_SECONDS
+
+
+def test_no_call_is_longer_than_allowed_because_of_one_that_hung():
+    pace = Pace(10)
+    for seconds in (0.01, 3.0, 0.1, 2.0):
+        pace.note(pace.batches, seconds)
+        assert pace.batches * 0.001 < 1.1 * LONGEST_SECONDS or pace.batches == 1
+
+
+@pytest.mark.parametrize("seconds", [0.3, 5.0])
+def test_large_steps_are_made_one_at_a_time(seconds):
+    assert settled(0, seconds)[0] == 1

@@ -1,0 +1,284 @@
+"""Ctrl-C: the fit ends promptly, keeps what it has, and can go on as if nothing had happened."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import fastmlp
+from fastmlp import MLP, MLPClassifier, MLPRegressor, make_optimizer
+from fastmlp.training.interruption import Interruption
+from patience import PATIENCE
+
+rng = np.random.RandomState(0)
+X = rng.standard_normal((500, 4))
+y = (X[:, 0] * X[:, 1] > 0).astype(int)
+
+
+class AfterReads:
+    """Stands in for Interruption: Ctrl-C comes when the fit has looked for it ``reads`` times."""
+
+    def __init__(self, reads):
+        self.reads = reads
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    @property
+    def requested(self):
+        self.reads -= 1
+        return self.reads < 0
+
+
+def network(backend, optimizer="adam"):
+    return MLP([(6, "tanh"), (2, "softmax")], "categorical_cross_entropy", optimizer, random_state=0, backend=backend)
+
+
+@pytest.fixture
+def chunks_of_one_batch(monkeypatch):
+    monkeypatch.setattr("fastmlp.training.epochs.Pace.note", lambda *call: None)
+    monkeypatch.setattr("fastmlp.training.epochs.FIRST_CHUNK_FLOPS", 0)
+
+
+@pytest.fixture
+def cut_in_an_epoch(monkeypatch, chunks_of_one_batch):
+    """A model that three batches of its first epoch have gone into."""
+    model = network("cython")
+    with monkeypatch.context() as patch:
+        patch.setattr("fastmlp.model.mlp.Interruption", lambda: AfterReads(3))
+        with pytest.warns(UserWarning, match="interrupted"):
+            model.fit(X, y)
+    return model
+
+
+@pytest.mark.parametrize("reads", [0, 1, 7, 16, 40])
+@pytest.mark.parametrize("through_a_file", [True, False])
+def test_an_interrupted_fit_goes_on_bit_for_bit(
+    monkeypatch, tmp_path, chunks_of_one_batch, backend, reads, through_a_file
+):
+    """16 chunks an epoch: before the first one, in the middle of an epoch, at its end, later."""
+    whole = network(backend).fit(X, y, epochs=5)
+    cut = network(backend)
+    with monkeypatch.context() as patch:
+        patch.setattr("fastmlp.model.mlp.Interruption", lambda: AfterReads(reads))
+        with pytest.warns(UserWarning, match="interrupted by user in epoch"):
+            cut.fit(X, y, epochs=5)
+    assert cut.epoch == reads // 16
+    assert cut._state.position == 32 * (reads % 16)
+    if through_a_file:
+        cut.save(tmp_path / "m.fastmlp")
+        cut = fastmlp.load(tmp_path / "m.fastmlp")
+    cut.fit(X, y, epochs=5 - cut.epoch)
+    np.testing.assert_array_equal(cut.parameters, whole.parameters)
+    assert cut.history == whole.history
+
+
+@pytest.mark.parametrize("rate, cut", [(3, 20), (1e20, 2)])
+@pytest.mark.parametrize("through_a_file", [True, False])
+def test_a_cut_in_a_diverging_epoch_keeps_the_last_good_weights(
+    monkeypatch, tmp_path, chunks_of_one_batch, backend, rate, cut, through_a_file
+):
+    """Those before the epoch, not those of the cut: they may be anything."""
+    rows = np.random.RandomState(0).randn(60, 4)
+
+    def fit(model, reads):
+        monkeypatch.setattr("fastmlp.model.mlp.Interruption", lambda: AfterReads(reads))
+        with pytest.warns(Warning, match="interrupted|diverged"):
+            return model.fit(rows, rows[:, 0], epochs=5, batch_size=1)
+
+    def network():
+        return MLP([(1, "identity")], optimizer=make_optimizer("sgd", rate), random_state=0, backend=backend)
+
+    whole, cut_model = fit(network(), 10**9), fit(network(), cut)
+    if through_a_file:
+        cut_model.save(tmp_path / "m")
+        cut_model = fastmlp.load(tmp_path / "m")
+    assert np.isfinite(cut_model.parameters).all()
+    if cut_model._state.order is not None:
+        fit(cut_model, 10**9)
+    np.testing.assert_array_equal(cut_model.parameters, whole.parameters)
+
+
+def test_lbfgs_drops_an_epoch_in_progress(cut_in_an_epoch):
+    model = cut_in_an_epoch
+    model.optimizer = "lbfgs"
+    model.fit(X, y, epochs=2)
+    assert (model._state.position, model._state.order, model._state.loss_sum) == (0, None, 0.0)
+
+
+def test_other_rows_start_an_epoch_of_their_own(cut_in_an_epoch):
+    model = cut_in_an_epoch
+    assert model._state.position == 3 * 32
+    model.fit(X[:100], y[:100], epochs=1)
+    assert (model._state.position, model._state.order) == (0, None)
+    assert model._state.step == 3 + 4
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_an_interrupted_estimator_keeps_the_weights_so_far(monkeypatch, chunks_of_one_batch, solver):
+    reads = 10 if solver == "lbfgs" else 4  # three rows of 200 are an epoch
+    monkeypatch.setattr("fastmlp.estimators.base.Interruption", lambda: AfterReads(reads))
+    model = MLPClassifier(random_state=0, solver=solver, max_iter=1000)
+    with pytest.warns(UserWarning, match="^Training interrupted by user.$"):
+        model.fit(X, y)
+    start = MLPClassifier(random_state=0, solver=solver, max_iter=1)
+    with pytest.warns(UserWarning):
+        monkeypatch.setattr("fastmlp.estimators.base.Interruption", lambda: AfterReads(0))
+        start.fit(X, y)
+    assert not np.array_equal(model.coefs_[0], start.coefs_[0])
+    assert 0 < model.n_iter_ < 10
+    assert model.predict(X).shape == (500,)
+
+
+def test_an_interrupted_early_stopping_fit_restores_the_best_weights(monkeypatch):
+    monkeypatch.setattr("fastmlp.estimators.base.Interruption", lambda: AfterReads(5))
+    model = MLPRegressor(random_state=0, early_stopping=True)
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(X, y)
+    np.testing.assert_array_equal(model._parameters, model._best_parameters)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_a_real_signal_ends_a_long_fit(backend, optimizer):
+    """A fit of hours returns; the handler of before is back."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    model = network(backend, optimizer if optimizer == "lbfgs" else make_optimizer(optimizer, 1e-9))
+    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+
+    def start(model, epoch, results):
+        if epoch == 1:
+            timer.start()
+
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        model.fit(np.tile(X, (100, 1)), np.tile(y, 100), epochs=10**7, callbacks=start)
+    timer.join()
+    assert model.epoch < 10**7
+    assert np.isfinite(model.parameters).all()
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+
+
+def test_a_signal_in_the_last_chunk_is_not_lost(monkeypatch):
+    """No chunk looks for it any more, only the end of the fit does."""
+    monkeypatch.setattr("fastmlp.model.mlp.Interruption", lambda: AfterReads(1))
+    model = network("cython")
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(X, y, epochs=1)
+    assert model.interrupted
+    assert model.epoch == 1
+    monkeypatch.undo()
+    assert not model.fit(X, y, epochs=1).interrupted
+
+
+def test_a_loop_of_partial_fit_ends(monkeypatch):
+    """A warning alone would let it go on for ever."""
+    for reads in (0, 1):
+        monkeypatch.setattr("fastmlp.estimators.base.Interruption", lambda reads=reads: AfterReads(reads))
+        model = MLPClassifier(random_state=0)
+        with pytest.raises(KeyboardInterrupt), pytest.warns(UserWarning, match="interrupted"):
+            model.partial_fit(X, y, classes=[0, 1])
+        assert model.n_iter_ == reads
+        assert model.predict(X).shape == (500,)
+
+
+def test_lbfgs_looks_for_ctrl_c_between_blocks_of_rows(monkeypatch):
+    monkeypatch.setattr("fastmlp.training.lbfgs.BLOCK_BYTES", 1)
+    interruption = AfterReads(1)
+    from fastmlp.training import lbfgs
+
+    model = network("cython").build(4)
+    calls = []
+
+    class Counting:
+        def loss_and_gradient(self, network, parameters, *rest):
+            calls.append(1)
+            return 0.0, 0.0, np.zeros_like(parameters)
+
+    with pytest.raises(lbfgs.Interrupted):
+        lbfgs.loss_and_gradient_in_blocks(
+            Counting(), model.network, model.parameters, X, np.eye(2)[y], None, 0.0, interruption
+        )
+    assert len(calls) == 1  # 500 rows are two blocks
+
+
+def test_a_second_signal_is_not_held_back():
+    with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
+        signal.raise_signal(signal.SIGINT)
+        assert interruption.requested
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_programs_own_handler_is_left_alone():
+    def mine(number, frame):
+        raise AssertionError
+
+    previous = signal.signal(signal.SIGINT, mine)
+    try:
+        with Interruption():
+            assert signal.getsignal(signal.SIGINT) is mine
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def test_fits_run_in_threads():
+    """No signal can be caught there; two fits at once are two fits."""
+    results = {}
+
+    def fit(seed):
+        model = MLP([(6, "tanh"), (2, "softmax")], "categorical_cross_entropy", random_state=seed, n_jobs=1)
+        results[seed] = model.fit(X, y, epochs=20).parameters
+
+    threads = [threading.Thread(target=fit, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for seed in range(4):
+        alone = MLP([(6, "tanh"), (2, "softmax")], "categorical_cross_entropy", random_state=seed, n_jobs=1)
+        np.testing.assert_array_equal(results[seed], alone.fit(X, y, epochs=20).parameters)
+
+
+SCRIPT = """
+import numpy as np, warnings
+from fastmlp import MLPClassifier
+warnings.simplefilter("ignore")
+X = np.random.RandomState(0).standard_normal((20000, 50))
+model = MLPClassifier((200, 200), max_iter=10**6, tol=0, n_iter_no_change=10**6)
+model.fit(X, X[:, 0] > 0, callbacks=lambda model, epoch, results: print(epoch, flush=True))
+print("kept", np.isfinite(model.coefs_[0]).all(), flush=True)
+"""
+
+
+def test_the_process_ends_after_ctrl_c():
+    process = subprocess.Popen([sys.executable, "-P", "-c", SCRIPT], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "1\n"
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+    assert rest.splitlines()[-1] == "kept True"
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("share", [0, 1, 2])
+def test_a_very_long_step_is_left_between_blocks_of_rows(monkeypatch, share):
+    """No update is made of a part of a batch; without Ctrl-C the step equals the ordinary one."""
+    plain = network("cython").fit(X, y, epochs=3, batch_size=None)
+    monkeypatch.setattr("fastmlp.training.epochs.LARGE_STEP_FLOPS", 6e4)
+    blocks = network("cython").fit(X, y, epochs=3, batch_size=None)
+    np.testing.assert_allclose(blocks.parameters, plain.parameters, rtol=1e-4, atol=1e-6)
+    assert blocks.history["loss"] == pytest.approx(plain.history["loss"], rel=1e-5)
+    cut = network("cython").build(4)
+    before = cut.parameters.copy()
+    monkeypatch.setattr("fastmlp.model.mlp.Interruption", lambda: AfterReads(1 + share))
+    with pytest.warns(UserWarning, match="interrupted"):
+        cut.fit(X, y, batch_size=None)
+    np.testing.assert_array_equal(cut.parameters, before)

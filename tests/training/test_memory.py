@@ -1,0 +1,95 @@
+"""Working memory is bounded by blocks of rows, not by the data."""
+
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+from scipy.sparse import random as random_sparse
+
+from fastmlp import MLP, MLPClassifier
+from fastmlp.backends import registry
+
+MIB = 2**20
+
+
+def peak(function):
+    tracemalloc.start()
+    function()
+    _, highest = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return highest
+
+
+def test_dense_input_is_not_copied():
+    """C-contiguous float32 in, 61 MiB of it."""
+    X = np.zeros((20000, 800), "f4")
+    X[:, 0] = np.arange(20000) % 2
+    model = MLPClassifier((4,), max_iter=1, tol=1e9, n_iter_no_change=np.inf)
+    with pytest.warns(Warning, match="Maximum iterations"):
+        assert peak(lambda: model.fit(X, X[:, 0])) < 12 * MIB
+    network = MLP([(4, "relu"), (1, "identity")])
+    assert peak(lambda: network.fit(X, X[:, 0], epochs=1)) < 12 * MIB
+
+
+def test_prediction_needs_its_output_and_one_block_of_rows(backend):
+    if backend == "numpy":
+        pytest.skip("the reference is dumb on purpose: it holds every layer for all rows")
+    X = np.zeros((50000, 10), "f4")
+    network = MLP([(200, "relu"), (1, "identity")], backend=backend).build(10)
+    network.predict(X[:300])  # compilation
+    assert peak(lambda: network.predict(X)) < 4 * MIB  # the hidden layer of all rows would be 38 MiB
+
+
+def test_sparse_rows_are_made_dense_in_blocks(monkeypatch):
+    X = random_sparse(4000, 5000, 1e-3, "csr", "f4", random_state=0)  # 76 MiB when dense
+    y = np.arange(4000) % 2
+    for module in ("training.epochs", "prediction.predict"):
+        monkeypatch.setattr(f"fastmlp.{module}.DENSE_BLOCK_BYTES", MIB)
+    model = MLPClassifier((2,), max_iter=1, batch_size=50)
+    with pytest.warns(Warning, match="Maximum iterations"):
+        assert peak(lambda: model.fit(X, y)) < 8 * MIB
+    assert peak(lambda: model.predict(X)) < 8 * MIB
+
+
+def test_lbfgs_passes_its_rows_in_blocks(monkeypatch):
+    monkeypatch.setattr("fastmlp.training.lbfgs.BLOCK_BYTES", MIB)
+    X = np.random.RandomState(0).standard_normal((20000, 4))
+    network = MLP([(200, "tanh"), (1, "identity")], optimizer="lbfgs", dtype="float64")
+    assert peak(lambda: network.fit(X, X[:, 0], epochs=2)) < 8 * MIB  # the hidden layer of all rows is 30 MiB
+
+
+@pytest.mark.parametrize("name", registry.ON_CPU)
+def test_a_memory_mapped_file_is_learned_from(tmp_path, name):
+    rows = np.random.RandomState(0).standard_normal((300, 3)).astype("f4")
+    np.save(tmp_path / "X.npy", rows)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    fitted = [MLP([(1, "identity")], random_state=0, backend=name).fit(X, rows[:, 0]) for X in (rows, mapped)]
+    np.testing.assert_array_equal(fitted[0].parameters, fitted[1].parameters)
+
+
+LIMITED = """
+import resource
+import numpy as np
+from fastmlp import MLP
+warm = np.zeros((64, 64), "f4")
+def fit(X):
+    MLP([(4, "relu"), (1, "identity")], backend={name!r}).fit(X, np.zeros(len(X), "f4"), epochs=1, batch_size=1000)
+fit(warm)
+with open("/proc/self/status") as status:
+    now = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData"))
+resource.setrlimit(resource.RLIMIT_DATA, (now + 2**27, now + 2**27))
+fit(np.load({path!r}, mmap_mode="r"))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of memory are read from /proc")
+@pytest.mark.parametrize("name", registry.ON_CPU)
+def test_a_memory_mapped_file_may_be_larger_than_the_memory(tmp_path, name):
+    """366 MiB of rows with 128 MiB to be had: no part of a fit makes a copy of them, or a mask of their size."""
+    path = tmp_path / "X.npy"
+    np.lib.format.open_memmap(path, "w+", "f4", (1_500_000, 64))  # a sparse file: it takes no room on the disk
+    command = [sys.executable, "-P", "-c", LIMITED.format(path=str(path), name=name)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

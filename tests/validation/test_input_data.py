@@ -1,0 +1,396 @@
+"""X, y and weights in every container: names of columns, dtypes, dates, damaged sparse matrices."""
+
+import pickle
+from datetime import datetime, timedelta
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+
+from fastmlp import (
+    MLP,
+    Adaline,
+    Layer,
+    MLPClassifier,
+    MLPEnsembleRegressor,
+    MLPRegressor,
+    Perceptron,
+    check_gradients,
+    dead_units,
+    input_gradient,
+    jacobian,
+    load,
+    to_c,
+)
+from fastmlp.cli.table_model import TableModel
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+rng = np.random.RandomState(0)
+X, NAMES = rng.standard_normal((40, 3)), ["a", "b", "c"]
+y = X @ [1.0, -2.0, 0.5]
+LABELS = (y > 0).astype(int)
+FRAME = pd.DataFrame(X, columns=NAMES)
+OTHERS = {
+    "another order": FRAME[["c", "a", "b"]],
+    "other names": FRAME.rename(columns={"a": "z"}),
+}
+WRONG_NAMES = "feature names should match"
+
+
+def network(**options):
+    return MLP([Layer(4, "tanh", dropout=0.1), Layer(1, "identity")], **{"random_state": 0} | options)
+
+
+def regressor(**options):
+    return MLPRegressor(hidden_layer_sizes=(4,), **{"max_iter": 2, "random_state": 0, "dropout": 0.1} | options)
+
+
+def classifier(**options):
+    return MLPClassifier(hidden_layer_sizes=(4,), **{"max_iter": 2, "random_state": 0} | options)
+
+
+def polars_of(frame):
+    return pytest.importorskip("polars", reason="needs the package polars").DataFrame(dict(frame.items()))
+
+
+def arrow_of(frame):
+    pyarrow = pytest.importorskip("pyarrow", reason="needs the package pyarrow")
+    return pyarrow.table({name: column.to_numpy() for name, column in frame.items()})
+
+
+class Tensor:
+    """Like a tensor of torch on the host: an array by protocol, with a dtype that is none of NumPy's."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype = array, array.shape, f"torch.{array.dtype}"
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.array, dtype=dtype)
+
+    def __len__(self):
+        return len(self.array)
+
+    def __iter__(self):
+        return iter(self.array)
+
+
+# Feature names
+
+USES_OF_NETWORKS = {
+    "predict": lambda model, rows: model.predict(rows),
+    "mc_samples": lambda model, rows: model.predict(rows, mc_samples=2),
+    "layer_outputs": lambda model, rows: model.layer_outputs(rows),
+    "evaluate": lambda model, rows: model.evaluate(rows, y),
+    "fit": lambda model, rows: model.fit(rows, y, 1),
+    "validation_data": lambda model, rows: model.fit(FRAME, y, 1, validation_data=(rows, y)),
+    "fit_stream": lambda model, rows: model.fit_stream([(FRAME, y), (rows, y)], shuffle=False),
+}
+USES_OF_ESTIMATORS = {
+    "predict": lambda model, rows: model.predict(rows),
+    "score": lambda model, rows: model.score(rows, y),
+    "partial_fit": lambda model, rows: model.partial_fit(rows, y),
+    "mc_samples": lambda model, rows: model.predict(rows, mc_samples=2),
+    "eval_set": lambda model, rows: model.fit(FRAME, y, eval_set=[(FRAME, y), (rows, y)]),
+    "fit_stream": lambda model, rows: model.fit_stream([(FRAME, y), (rows, y)]),
+}
+USES_OF_BOTH = {
+    "input_gradient": input_gradient,
+    "jacobian": jacobian,
+    "dead_units": dead_units,
+    "check_gradients": lambda model, rows: check_gradients(model, rows, y, n_parameters=1),
+    "to_c": lambda model, rows: to_c(model, rows=rows),
+}
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, polars_of, arrow_of])
+@pytest.mark.parametrize("kind", [network, regressor])
+def test_other_names_of_columns_are_refused_everywhere(kind, make, tmp_path):
+    fitted = kind().fit(make(FRAME), y)
+    assert fitted.feature_names_in_.tolist() == NAMES
+    fitted.save(tmp_path / "model")
+    before = fitted.predict(FRAME)
+    uses = USES_OF_BOTH | (USES_OF_NETWORKS if kind is network else USES_OF_ESTIMATORS)
+    for model in (fitted, load(tmp_path / "model"), pickle.loads(pickle.dumps(fitted))):
+        for name, use in uses.items():
+            for what, rows in OTHERS.items():
+                if name in ("fit_stream", "eval_set", "validation_data"):  # which begin a fit
+                    model = pickle.loads(pickle.dumps(model))
+                with pytest.raises(ValueError, match=WRONG_NAMES):
+                    use(model, make(rows))
+                    pytest.fail(f"{name} takes {what}")
+    np.testing.assert_array_equal(fitted.predict(make(FRAME)), before)
+
+
+def test_names_of_an_ensemble_and_of_single_layers():
+    members = MLPEnsembleRegressor(regressor(), n_members=2, random_state=0).fit(FRAME, y)
+    for model in (members, Perceptron(max_iter=2).fit(FRAME, LABELS), Adaline(max_iter=2).fit(FRAME, LABELS)):
+        with pytest.raises(ValueError, match=WRONG_NAMES):
+            model.predict(OTHERS["another order"])
+    with pytest.raises(ValueError, match=WRONG_NAMES):
+        MLPEnsembleRegressor(regressor(), n_members=2).fit(FRAME, y, eval_set=(OTHERS["another order"], y))
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_on_one_side_alone():
+    """scikit-learn's warnings; none between arrays, and none of its own from what a model calls on itself."""
+    named, plain = network().fit(FRAME, y, 1, validation_data=(FRAME, y), monitor=True), network().fit(X, y, 1)
+    assert not hasattr(plain, "feature_names_in_")
+    assert not hasattr(network().fit(FRAME.set_axis([0, 1, 2], axis=1), y, 1), "feature_names_in_")
+    for model, rows in ((named, FRAME), (plain, X)):
+        model.evaluate(rows, y)
+        model.predict(rows)
+        check_gradients(model, rows, y, n_parameters=1)
+    with pytest.warns(UserWarning, match="X does not have valid feature names, but MLP was fitted with feature names"):
+        named.predict(X)
+    with pytest.warns(UserWarning, match="X has feature names, but MLP was fitted without feature names"):
+        plain.predict(FRAME)
+    network().build(3).predict(FRAME)  # not fitted: nobody has said which column is which
+
+
+def test_a_refused_first_fit_leaves_no_names():
+    for begin in (
+        lambda model: model.fit(FRAME, y, validation_data=(OTHERS["another order"], y)),
+        lambda model: model.fit(FRAME, y[:5]),
+        lambda model: model.fit_stream([(FRAME, y[:5])]),
+    ):
+        model = network()
+        with pytest.raises(ValueError, match=r"feature names|inconsistent"):
+            begin(model)
+        assert not hasattr(model, "feature_names_in_")
+        model.fit(OTHERS["another order"], y, 1)
+        assert model.feature_names_in_.tolist() == ["c", "a", "b"]
+
+
+def test_a_file_without_names(tmp_path):
+    """As earlier versions wrote it, and one whose names do not fit."""
+    model = network().fit(FRAME, y, 1)
+    saved = model.saved_state()
+    del saved["feature_names_in_"]
+    old = MLP.from_saved_state(saved)
+    assert not hasattr(old, "feature_names_in_")
+    np.testing.assert_array_equal(old.predict(X), model.predict(FRAME))
+    for wrong in (np.array(["a"], object), np.array([1, 2, 3], object)):
+        with pytest.raises(ValueError, match="names of inputs"):
+            MLP.from_saved_state(saved | {"feature_names_in_": wrong})
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, polars_of, arrow_of])
+def test_names_in_a_figure(make):
+    pytest.importorskip("matplotlib", reason="needs the extra plot")
+    from fastmlp.inspection.plots import plot_decision_boundary
+
+    rows, wrong = make(FRAME[["a", "b"]]), make(FRAME[["b", "a"]])
+    for model in (MLP([(1, "logistic")], "binary_cross_entropy").fit(rows, LABELS, 1), classifier().fit(rows, LABELS)):
+        plot_decision_boundary(model, rows, LABELS)
+        with pytest.raises(ValueError, match=WRONG_NAMES):
+            plot_decision_boundary(model, wrong, LABELS)
+
+
+def test_names_of_a_table():
+    """The inputs of its network are known by the names of its columns; arrays go by their order."""
+    table = TableModel.create(FRAME.assign(y=y), "y", hidden=(3,))
+    table.model.build(3)
+    assert to_c(table, rows=FRAME) == to_c(table, rows=X)
+    with pytest.raises(ValueError, match=WRONG_NAMES):
+        to_c(table, rows=OTHERS["another order"])
+
+
+# dtypes
+
+CONTAINERS = {
+    "array": lambda rows: rows,
+    "big-endian": lambda rows: rows.astype(rows.dtype.newbyteorder(">")),
+    "list of arrays": list,
+    "tensor": Tensor,
+    "pandas": pd.DataFrame,
+    "nullable pandas": lambda rows: pd.DataFrame(rows).convert_dtypes(convert_integer=False),
+    "polars": lambda rows: polars_of(pd.DataFrame(rows, columns=NAMES)),
+    "arrow": lambda rows: arrow_of(pd.DataFrame(rows, columns=NAMES)),
+    "csr": sparse.csr_matrix,
+    "csc": sparse.csc_array,
+}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_containers_keep_their_dtype(container, dtype, backend):
+    plain = X.astype(dtype)
+    rows = CONTAINERS[container](plain)
+    for fit in (
+        lambda rows: regressor(backend=backend).fit(rows, y),
+        lambda rows: regressor(backend=backend).partial_fit(rows, y),
+        lambda rows: regressor(backend=backend).fit_stream([(rows, y)]),
+        lambda rows: classifier(backend=backend).fit(rows, LABELS, eval_set=(rows, LABELS)),
+    ):
+        model, expected = fit(rows), fit(plain)
+        assert model.coefs_[0].dtype == dtype
+        assert list(getattr(model, "feature_names_in_", NAMES)) == NAMES
+        np.testing.assert_array_equal(model.coefs_[0], expected.coefs_[0])
+        np.testing.assert_array_equal(model.predict(rows), expected.predict(plain))
+    found, expected = (network(backend=backend).fit(given, y, 1) for given in (rows, plain))
+    np.testing.assert_array_equal(found.predict(rows), expected.predict(plain))
+
+
+def test_mixed_and_half_precision_are_trained_in_float64():
+    mixed = FRAME.astype({"a": "float32"})
+    for rows in (mixed, polars_of(mixed), arrow_of(mixed), X.astype("float16"), X.tolist()):
+        assert regressor().fit(rows, y).coefs_[0].dtype == "float64"
+
+
+# Dates
+
+DAYS = np.datetime64("2020-01-01") + np.arange(120).reshape(40, 3)
+MOMENTS = [[datetime(2020, 1, 1), 1.0, 2.0]] * 40
+DATES = {
+    "datetime64": DAYS,
+    "NaT": np.full((40, 3), np.datetime64("NaT", "ns")),
+    "timedelta64": DAYS - DAYS[0],
+    "datetime": np.array(MOMENTS, object),
+    "list": MOMENTS,
+    "timedelta": [[1.0, timedelta(1), 2.0]] * 40,
+    "list of datetime64": DAYS.tolist(),
+    "scalars": [[np.datetime64("2020-01-01"), 1.0, 2.0]] * 40,
+    "Timestamp": pd.DataFrame(MOMENTS, columns=NAMES).astype(object),
+    "frame": pd.DataFrame(DAYS, columns=NAMES),
+    "frame with a zone": pd.DataFrame(DAYS, columns=NAMES).apply(lambda column: column.dt.tz_localize("UTC")),
+    "categories": pd.DataFrame(DAYS, columns=NAMES).astype("category"),
+    "one column": FRAME.assign(b=DAYS[:, 0]),
+    "polars": lambda: polars_of(FRAME.assign(b=DAYS[:, 0])),
+    "arrow": lambda: arrow_of(FRAME.assign(b=DAYS[:, 0] - DAYS[0, 0])),
+}
+
+
+@pytest.mark.filterwarnings("ignore:X has feature names:UserWarning")
+@pytest.mark.parametrize("kind", DATES)
+def test_dates_are_no_numbers(kind):
+    rows = DATES[kind]() if callable(DATES[kind]) else DATES[kind]
+    fitted, fitted_network = regressor().fit(X, y), network().fit(X, y, 1)
+    calls = [
+        lambda: regressor().fit(rows, y),
+        lambda: regressor().partial_fit(rows, y),
+        lambda: regressor().fit_stream([(rows, y)]),
+        lambda: regressor().fit(X, y, eval_set=(rows, y)),
+        lambda: classifier().fit(rows, LABELS),
+        lambda: fitted.predict(rows),
+        lambda: MLPEnsembleRegressor(regressor(), n_members=1).fit(rows, y),
+        lambda: Perceptron().fit(rows, LABELS),
+        lambda: network().fit(rows, y),
+        lambda: network().fit_stream([(rows, y)]),
+        lambda: network().fit(X, y, validation_data=(rows, y)),
+        lambda: fitted_network.predict(rows),
+        lambda: input_gradient(fitted_network, rows),
+        lambda: to_c(fitted, rows=rows),
+    ]
+    for number, call in enumerate(calls):
+        with pytest.raises(ValueError, match=r"(X|rows) must be numbers, got .*[dD]a(te|ys)|numbers, got (Time|dur)"):
+            call()
+            pytest.fail(f"call {number}")
+
+
+@pytest.mark.parametrize("dates", [DAYS[:, 0], DAYS[:, 0].astype(object), pd.Series(DAYS[:, 0]), list(DAYS[:, 0])])
+def test_dates_as_targets_and_weights(dates):
+    """A classifier takes what scikit-learn's takes for labels."""
+    for call in (
+        lambda: regressor().fit(X, dates),
+        lambda: regressor().fit(X, y, eval_set=(X, dates)),
+        lambda: network().fit(X, dates),
+        lambda: network().fit(X, y, validation_data=(X, dates)),
+    ):
+        with pytest.raises(ValueError, match="y must be numbers, got date"):
+            call()
+    for fit in (regressor().fit, classifier().fit, network().fit, regressor().partial_fit):
+        with pytest.raises(ValueError, match="sample_weight must be numbers, got date"):
+            fit(X, LABELS, sample_weight=dates)
+
+
+def test_dates_as_labels():
+    days = DAYS[:2, 0][LABELS]
+    assert set(classifier().fit(X, days).predict(X)) <= set(days)
+
+
+# Sparse matrices
+
+
+def damaged(make, how):
+    """A matrix whose arrays no longer belong together."""
+    matrix = make(np.where(X > 0, X, 0))
+    if how in ("too large", "negative"):
+        indices = matrix.indices if hasattr(matrix, "indices") else matrix.col
+        indices[3] = 10**6 if how == "too large" else -(10**6)
+    elif how == "not monotone":
+        matrix.indptr[1] = matrix.indptr[-1]
+        matrix.indptr[2] = 0
+    elif how == "beyond the end":
+        matrix.indptr[-1] += 10**6
+    else:
+        matrix.data = matrix.data[:5]
+    return matrix
+
+
+@pytest.mark.parametrize("how", ["too large", "negative", "not monotone", "beyond the end", "lengths"])
+@pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csc_array, sparse.coo_matrix, sparse.bsr_matrix])
+def test_damaged_sparse_rows_are_refused_before_they_are_read(make, how):
+    if make is sparse.coo_matrix and how in ("not monotone", "beyond the end"):
+        return  # it has no such array
+    spoiled = partial(damaged, make, how)
+    fitted, fitted_network = regressor().fit(X, y), network().fit(X, y, 1)
+    for call in (
+        lambda: regressor().fit(spoiled(), y),
+        lambda: classifier().fit(spoiled(), LABELS),
+        lambda: regressor().partial_fit(spoiled(), y),
+        lambda: regressor().fit_stream([(spoiled(), y)]),
+        lambda: regressor().fit(X, y, eval_set=(spoiled(), y)),
+        lambda: fitted.predict(spoiled()),
+        lambda: fitted.predict(spoiled(), mc_samples=2),
+        lambda: MLPEnsembleRegressor(regressor(), n_members=1).fit(spoiled(), y),
+        lambda: network().fit(spoiled(), y),
+        lambda: network().fit_stream([(X, y), (spoiled(), y)], shuffle=False),
+        lambda: network().fit(X, y, validation_data=(spoiled(), y)),
+        lambda: fitted_network.predict(spoiled()),
+        lambda: fitted_network.evaluate(spoiled(), y),
+        lambda: fitted_network.layer_outputs(spoiled()),
+        lambda: check_gradients(fitted_network, spoiled(), y),
+        lambda: classifier().fit(X, damaged(make, how)),  # labels, several for each row
+    ):
+        with pytest.raises(ValueError, match="is a damaged sparse matrix"):
+            call()
+
+
+def test_a_sound_sparse_matrix_stays_as_it_was():
+    """SciPy's own check would cut off room at the end of its arrays."""
+    matrix = sparse.csr_matrix(X)
+    matrix.indices, matrix.data = np.append(matrix.indices, 99), np.append(matrix.data, 1.0)
+    with pytest.warns(ConvergenceWarning):
+        regressor().fit(matrix, y)
+    assert len(matrix.indices) == len(matrix.data) == X.size + 1
+
+
+# Blocks
+
+
+def test_a_dataset_of_single_samples_is_no_stream():
+    """Such as torch's TensorDataset."""
+    for dataset in (
+        list(zip(map(Tensor, X), map(Tensor, y))),
+        list(zip(X.tolist(), y.tolist())),
+        list(zip(X.reshape(20, 2, 3), y)),
+    ):
+        for fit in (network().fit_stream, regressor().fit_stream):
+            with pytest.raises(ValueError, match=r"block 0 is a single sample.*DataLoader\(dataset, batch_size=...\)"):
+                fit(dataset, shuffle=False) if fit.__self__.__class__ is MLP else fit(dataset)
+    for blocks in ({"a": (X, y)}, FRAME, X, sparse.csr_matrix(X), "text"):
+        with pytest.raises(TypeError, match=r"blocks must be a sequence of blocks \(X, y\), .* got"):
+            network().fit_stream(blocks)
+    assert network().fit_stream(iter([(Tensor(X), Tensor(y))])).epoch == 1  # as a DataLoader gives them
+
+
+def test_record_batches_of_arrow_are_refused():
+    """scikit-learn reads them without their names."""
+    pyarrow = pytest.importorskip("pyarrow", reason="needs the package pyarrow")
+    batch = pyarrow.RecordBatch.from_pydict({"a": [1.0, 2.0], "b": [3.0, 4.0]})
+    for model in (MLPRegressor(), MLP([(1, "identity")])):
+        with pytest.raises(ValueError, match=r"X is an Arrow RecordBatch: pass pyarrow\.Table"):
+            model.fit(batch, [0, 1])
