@@ -11,6 +11,7 @@ import numpy as np
 from fastmlp.backends import cost_model, registry
 from fastmlp.training.epochs import Epochs
 from fastmlp.training.interruption import Interruption
+from fastmlp.training.problem import Problem, Samples
 from fastmlp.training.state import TrainingState
 from fastmlp.validation.checks import check_targets
 
@@ -26,19 +27,17 @@ def samples_per_second(model, X, y, names, batch_size, rounds=5, others=()):
     runs, rng = {}, np.random.RandomState(0)
     for name in names:
         state = TrainingState.start(model.parameters.copy(), model.optimizer)
-        runs[name] = Epochs(
-            registry.choose(name).module, model.network, state, X, y, None, batch_size=batch_size, alpha=model.alpha,
-            shuffle=lambda order: rng.permutation(len(order)),
-        )  # fmt: skip
+        problem = Problem(registry.choose(name).module, model.network, model.alpha)
+        runs[name] = Epochs(problem, state, batch_size, Samples(X, y), lambda order: rng.permutation(len(order)))
         runs[name].run()
     for _, epoch in others:
         epoch()
     rates = {name: [] for name in (*names, *dict(others))}
     for _ in range(rounds):
         for name, run in runs.items():
-            rows, seconds = run.rows_done, run.seconds
+            rows, seconds = run.n_done, run.seconds
             run.run()
-            rates[name].append((run.rows_done - rows) / (run.seconds - seconds))
+            rates[name].append((run.n_done - rows) / (run.seconds - seconds))
         for name, epoch in others:
             start = time.perf_counter()
             epoch()

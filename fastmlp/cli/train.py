@@ -201,7 +201,7 @@ def split(frame, eval_frame, test_size, watches, seed):
 
 def speeds(model, X, y, batch_size):
     """{backend: rows per second} of the model's and of the NumPy reference, or None where there are none."""
-    from fastmlp.training.epochs import Diverged
+    from fastmlp.training.outcomes import Diverged
 
     from .speed import samples_per_second
 

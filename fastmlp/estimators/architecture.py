@@ -1,12 +1,13 @@
 """From an estimator's parameters to what the kernels take: its network, optimizer, penalties and noise."""
 
 from itertools import pairwise
+from typing import NamedTuple
 
 from fastmlp.kernels.rules import OPTIMIZERS
-from fastmlp.kernels.spec import Network, Penalty, optimizer
+from fastmlp.kernels.spec import Network, Noise, Optimizer, Penalty, optimizer
 from fastmlp.model.choices import check_loss, check_optimizer, check_schedule, make_schedule
 from fastmlp.model.layered_network import Layer, checked_layers, skips_of
-from fastmlp.training.epochs import noise_for
+from fastmlp.training.problem import noise_for
 from fastmlp.training.state import check_layer_rates
 from fastmlp.validation.checks import check_network, check_real
 
@@ -77,6 +78,24 @@ def schedule_of(estimator):
     if given in SCIKIT_SCHEDULES:
         return None
     return make_schedule("cosine", epochs=estimator.max_iter) if given == "cosine" else make_schedule(given)
+
+
+class Plan(NamedTuple):
+    """What an estimator's parameters ask for, checked once in a fit. ``optimizer`` is None for 'lbfgs'."""
+
+    network: Network
+    optimizer: Optimizer | None
+    penalty: Penalty
+    noise: Noise | None
+
+
+def plan_of(estimator, n_inputs, hidden, n_outputs):
+    """The Plan of an estimator for ``n_inputs`` columns of X and ``n_outputs`` of y."""
+    network, dropout = network_of(estimator, n_inputs, hidden, n_outputs)
+    penalty = penalty_of(estimator)
+    by_lbfgs = isinstance(estimator.solver, str) and estimator.solver == "lbfgs"
+    optimizer = None if by_lbfgs else optimizer_of(estimator, network)
+    return Plan(network, optimizer, penalty, noise_of(estimator, network, dropout, 0))
 
 
 def penalty_of(estimator):

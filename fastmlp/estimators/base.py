@@ -2,10 +2,10 @@
 
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
@@ -17,21 +17,21 @@ from fastmlp.kernels.rules import ACTIVATIONS
 from fastmlp.model.initializers import INITIALIZERS, check_init, initial_parameters
 from fastmlp.model.layered_network import try_own_rules
 from fastmlp.training.callbacks import NO_CALLBACKS, Callbacks
-from fastmlp.training.interruption import Interruption
-from fastmlp.training.lbfgs import loss_and_gradient_in_blocks
-from fastmlp.training.scaling import scaled, scalings_of
+from fastmlp.training.lbfgs import mean_loss
+from fastmlp.training.problem import Problem
+from fastmlp.training.scaling import scalings_of
 from fastmlp.training.schedules import SCHEDULES
 from fastmlp.training.streams import Stream, check_n_rows
-from fastmlp.validation.arrays import as_labels, as_numbers
-from fastmlp.validation.checks import check_memory, check_sum_of_weights, check_weights
+from fastmlp.validation.checks import check_memory
 
-from .architecture import SCIKIT_SCHEDULES, SOLVERS, network_of, noise_of, optimizer_of, penalty_of
+from . import samples as samples_of
+from .architecture import SCIKIT_SCHEDULES, SOLVERS, plan_of
 from .evaluation import evaluation_of
+from .fitting import FitCall, lbfgs_fit, restore, start_curves, stochastic_fit
 from .flat_parameters import FlatParameters
-from .lbfgs_fit import LbfgsFit
 from .prediction import EstimatorPrediction
 from .sklearn_callbacks import scikit_callbacks
-from .stochastic_fit import StochasticFit
+from .sklearn_optimizer import ScikitOptimizer
 
 
 @contextmanager
@@ -44,30 +44,7 @@ def restored_on_error(estimator, before, kind):
         raise
 
 
-def restore(estimator, before):
-    vars(estimator).clear()
-    vars(estimator).update(before)
-
-
-@contextmanager
-def kept_on_error(estimator, before, first_pass):
-    """Keep the weights so far after an error, such as one of a callback.
-
-    Where new weights were drawn and no epoch has ended, restore the attributes of ``before`` instead.
-    """
-    try:
-        yield
-    except Exception:
-        if first_pass and not estimator.n_iter_:
-            restore(estimator, before)
-        else:
-            estimator._keep_weights()
-        raise
-
-
-class BaseMLP(
-    FlatParameters, StochasticFit, LbfgsFit, EstimatorPrediction, CallbackSupportMixin, BaseEstimator, ABC
-):  # fmt: skip
+class BaseMLP(FlatParameters, EstimatorPrediction, CallbackSupportMixin, BaseEstimator, ABC):
     """Everything but the kinds of targets. Parameters and attributes: see the two estimators."""
 
     # (mean, standard deviation) of inputs and of targets, with ``scale``
@@ -212,64 +189,64 @@ class BaseMLP(
             )
         return True
 
-    def _fit(self, X, y, sample_weight, epochs=None, classes=None, callbacks=NO_CALLBACKS, evaluation=None,
+    def _fit(self, X, y, sample_weight, n_epochs=None, classes=None, callbacks=NO_CALLBACKS, evaluation=None,
              stream=None):  # fmt: skip
-        """``epochs``: of partial_fit, else None. ``stream``: what X, y and sample_weight are the first block of."""
+        """See FitCall; X, y and sample_weight are the first block of a stream."""
         before = dict(vars(self))
         with restored_on_error(self, before, BaseException):
-            if self.early_stopping and epochs is not None:
+            if self.early_stopping and n_epochs is not None:
                 raise ValueError("partial_fit does not support early_stopping=True")
-            first_pass = not (hasattr(self, "coefs_") and (self.warm_start or epochs is not None))
-            if first_pass:
-                vars(self).pop("classes_", None)
-            in_parts = epochs is not None or stream is not None
-            holds_out = self.early_stopping and self.solver != "lbfgs" and evaluation is None
-            data = self._prepare(X, y, sample_weight, in_parts, first_pass, classes, holds_out, stream)
-            if stream is not None:
-                check_n_rows(stream.n_rows, optimizer_of(self, self._network))
-            if evaluation is not None:
-                evaluation.begin()
-        kernels = registry.choose(self.backend).module
-        limit = ThreadLimit(self.n_jobs, kernels)
-        with Interruption() as interruption, limit, callbacks:
-            with kept_on_error(self, before, first_pass):
-                if self.solver == "lbfgs":
-                    error = self._fit_lbfgs(kernels, *data[:3], interruption, callbacks, evaluation)
-                else:
-                    error = self._fit_stochastic(kernels, *data, epochs, interruption, callbacks, evaluation, stream)
-            if error is not None:  # of a fit that diverged, which keeps its last finite weights
-                raise error
+            first_pass = not (hasattr(self, "coefs_") and (self.warm_start or n_epochs is not None))
+            call = FitCall(first_pass, before, n_epochs, classes, stream, evaluation, callbacks)
+            plan, problem, samples, held_out = self._prepare(X, y, sample_weight, call)
+            if self.solver == "lbfgs":
+                train = lbfgs_fit(self, call, problem, samples)
+            else:
+                train = stochastic_fit(self, call, plan, problem, samples, held_out)
+        train()
         return self
 
-    def _prepare(self, X, y, sample_weight, in_parts, first_pass, classes, holds_out, stream):
-        """Check everything and draw initial weights. Returns (X, y, sample_weight, rows held out) for the kernels."""
+    def _prepare(self, X, y, sample_weight, call):
+        """Check everything and draw initial weights. Returns (Plan, Problem, Samples, Samples held out or None)."""
         self._validate_params()  # scikit-learn's wrapper leaves it out for a later partial_fit
+        if call.first_pass:
+            vars(self).pop("classes_", None)
         hidden = self._hidden_widths()
-        self.backend_, _, self.backend_reason_ = registry.choose(self.backend)
-        X, y, sample_weight = self._checked_rows(X, y, sample_weight, in_parts, first_pass, classes)
+        self.backend_, kernels, self.backend_reason_ = registry.choose(self.backend)
+        samples = samples_of.validated(self, X, y, sample_weight, call.in_parts, call.first_pass, call.classes)
+        samples = samples_of.weighted(self, samples, call.in_parts)
         self._random_state = check_random_state(self.random_state)
-        self._set_network(X.shape[1], list(map(int, hidden)), y.shape[1], X.dtype, first_pass)
+        plan = plan_of(self, samples.X.shape[1], list(map(int, hidden)), samples.y.shape[1])
+        problem = Problem(kernels, plan.network, float(self.alpha), plan.penalty, plan.noise)
+        self._set_network(problem, samples.X.dtype, call.first_pass)
         self._make_writable()
-        X, y, sample_weight = self._in_dtype(X, y, sample_weight, in_parts)
-        held_out = None
-        if holds_out:
-            X, y, sample_weight, held_out = self._hold_out(X, y, sample_weight)
-        if first_pass:
-            self._scaling = self._target_scaling = None
-        if first_pass and self.scale is not None:
-            parts = [(X, y, sample_weight)]
-            if stream is not None and stream.comes_again:
-                parts = stream.blocks(None, self._block_in_dtype)
-            which = self.scale != "targets", self._scales_targets()
-            self._scaling, self._target_scaling = scalings_of(parts, *which)
-        X, y = self._scaled(X, y)
+        samples, held_out = samples_of.in_dtype(self, samples, call.in_parts), None
+        if self.early_stopping and self.solver != "lbfgs" and call.evaluation is None:
+            samples, held_out = samples_of.split_off(self, samples)
+        if call.first_pass:
+            self._set_scaling(samples, call.stream)
+        samples = samples_of.as_network_sees(self, samples)
         if held_out is not None:
-            held_out[:2] = self._scaled(*held_out[:2])
+            held_out = samples_of.as_network_sees(self, held_out)
             if not self._watches_loss():
-                held_out[1] = self._decode(held_out[1])
-        if first_pass:
-            self._warn_of_targets(y, sample_weight)
-        return X, y, sample_weight, held_out
+                held_out = held_out._replace(y=self._decode(held_out.y))
+        if call.first_pass:
+            self._warn_of_targets(samples.y, samples.weight)
+        if call.stream is not None:
+            check_n_rows(call.stream.n_rows, plan.optimizer)
+        if call.evaluation is not None:
+            call.evaluation.begin()
+        return plan, problem, samples, held_out
+
+    def _set_scaling(self, samples, stream):
+        """Measure what ``scale`` asks for."""
+        self._scaling = self._target_scaling = None
+        if self.scale is None:
+            return
+        parts = [samples]
+        if stream is not None and stream.comes_again:
+            parts = stream.blocks(None, partial(samples_of.unscaled_block, self))
+        self._scaling, self._target_scaling = scalings_of(parts, self.scale != "targets", self._scales_targets())
 
     def _scales_targets(self):
         """Whether ``scale`` asks for standardised targets."""
@@ -278,61 +255,34 @@ class BaseMLP(
     def _warn_of_targets(self, y, sample_weight):
         """Warn of targets that are hard to learn."""
 
-    def _scaled(self, X, y):
-        """Inputs and targets as the network sees them."""
-        X = X if self._scaling is None else scaled(X, self._scaling)
-        y = y if self._target_scaling is None else scaled(y, self._target_scaling)
-        return X, np.ascontiguousarray(y, self._parameters.dtype)
-
-    def _validated_rows(self, X, y, sample_weight, in_parts, reset, classes):
-        X, y = as_numbers(X, "X"), as_labels(y, "y")
-        X, y = self._validate_input(X, y, in_parts, reset, classes)
-        sample_weight = check_weights(sample_weight, X, X.dtype, in_parts)
-        return X, y.reshape(-1, 1) if y.ndim == 1 else y, sample_weight
-
-    def _checked_rows(self, X, y, sample_weight, in_parts, reset, classes):
-        X, y, sample_weight = self._validated_rows(X, y, sample_weight, in_parts, reset, classes)
-        return X, y, self._weigh(y, sample_weight, in_parts)
-
-    def _in_dtype(self, X, y, sample_weight, in_parts):
-        """Checked rows in the dtype of the parameters; targets that are to be scaled in float64."""
-        dtype = self._parameters.dtype
-        X = X.tocsr().astype(dtype, copy=False) if issparse(X) else np.ascontiguousarray(X, dtype)
-        with np.errstate(over="ignore"):
-            y = np.ascontiguousarray(y, np.float64 if self._scales_targets() else dtype)
-        if not np.isfinite(y).all():
-            raise ValueError(f"y contains values too large for {dtype}: scale it, or pass X in float64.")
-        if y.shape[1] != self.n_outputs_:
-            raise ValueError(f"y makes {y.shape[1]} columns, but the network has {self.n_outputs_} outputs.")
-        if sample_weight is not None:
-            with np.errstate(over="ignore"):  # which the check refuses
-                sample_weight = sample_weight.astype(dtype, copy=False)
-            check_sum_of_weights(sample_weight, in_parts)
-        return X, y, sample_weight
-
     def _watches_loss(self):
         """Whether early stopping watches the loss; for scikit-learn's losses it watches what scikit-learn does."""
         return (self.loss[0] if isinstance(self.loss, tuple) else self.loss) not in self._scikit_losses
 
-    def _mean_loss(self, X, y, sample_weight):
-        """Loss without penalties, of rows that are ready for the kernels."""
+    def _mean_loss(self, samples):
+        """Loss without penalties, of samples as the network sees them."""
         kernels = registry.choose(self.backend).module
         with ThreadLimit(self.n_jobs, kernels):
-            given = kernels, self._network, self._current_parameters(), X, y, sample_weight
-            return float(loss_and_gradient_in_blocks(*given, 0.0)[0])
+            return mean_loss(kernels, self._network, self._current_parameters(), samples)
 
-    def _loss_of(self, X, y, sample_weight):
-        """The same of rows as a user gives them; weights of classes do not count."""
-        X, y, sample_weight = self._in_dtype(*self._validated_rows(X, y, sample_weight, True, False, None), False)
-        return self._mean_loss(*self._scaled(X, y), sample_weight)
+    def _shuffled(self, order):
+        """scikit-learn's: each epoch permutes the order of the last."""
+        return order[self._random_state.permutation(len(order))]
 
-    def _block_in_dtype(self, X, y, sample_weight):
-        return self._in_dtype(*self._checked_rows(X, y, sample_weight, True, False, None), True)
+    @property
+    def _optimizer(self):
+        """The learning rates of the last fit, where scikit-learn's estimators have them."""
+        if getattr(self, "_training", None) is None:
+            raise AttributeError(f"{type(self).__name__} has no '_optimizer' before a fit, or after one by 'lbfgs'.")
+        return ScikitOptimizer(self)
 
-    def _checked_block(self, X, y, sample_weight):
-        """A block of a stream for the kernels."""
-        X, y, sample_weight = self._block_in_dtype(X, y, sample_weight)
-        return *self._scaled(X, y), sample_weight
+    @property
+    def _no_improvement_count(self):
+        """scikit-learn's name for the epochs without improvement."""
+        return self._progress.stalled
+
+    def _set_learning_rate(self, rate):
+        self._training.optimizer = self._training.optimizer._replace(learning_rate=rate)
 
     def _hidden_widths(self):
         """Units of the hidden layers, by whichever parameters say them."""
@@ -348,34 +298,30 @@ class BaseMLP(
             raise ValueError(f"hidden_layer_sizes must be > 0 and integers, got {hidden}.")
         return hidden
 
-    def _set_network(self, n_inputs, hidden, n_outputs, dtype, first_pass):
-        """The network that parameters and data ask for, with weights drawn anew or kept."""
-        network, dropout = network_of(self, n_inputs, hidden, n_outputs)
+    def _set_network(self, problem, dtype, first_pass):
+        """Take the network, with new weights or those of the last fit."""
+        network = problem.network
         if not first_pass and (network.blocks, network.skips) != (self._network.blocks, self._network.skips):
             change = f"layers of {self._network.sizes} units, data and hidden_layer_sizes now ask for {network.sizes}"
             if network.sizes == self._network.sizes:
                 change = "other skips or learned slopes than skip and activation now ask for"
             raise ValueError(f"the fitted network has {change}: warm_start and partial_fit cannot change them.")
-        penalty_of(self)
-        if self.solver != "lbfgs":
-            optimizer_of(self, network)
-        self._network, self._noise = network, noise_of(self, network, dropout, 0)
+        self._network, self._noise = network, problem.noise
         self.out_activation_ = network.activations[-1]
         if not first_pass:
-            try_own_rules(registry.choose(self.backend).module, network, self._parameters)
+            try_own_rules(problem.kernels, network, self._parameters)
             return
         self.n_iter_ = self.t_ = 0
-        self.n_outputs_ = n_outputs
-        self.n_layers_ = len(network.sizes)
-        self._training = self._best_parameters = None
+        self.n_outputs_, self.n_layers_ = network.sizes[-1], len(network.sizes)
+        self._training = None
         # For the gain, scikit-learn takes the output layer to have the hidden activation too.
         gains = (self.activation,) * len(network.sizes) if isinstance(self.activation, str) else network.activations
         init = check_init(self.init)
         parameters = initial_parameters(network, init, gains, self._random_state, dtype)
-        try_own_rules(registry.choose(self.backend).module, network, parameters)
+        try_own_rules(problem.kernels, network, parameters)
         self._bind(parameters)
         if self.solver != "lbfgs":
-            self._start_curves()
+            start_curves(self)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

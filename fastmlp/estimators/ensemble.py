@@ -16,8 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.backends.threads import allowed_threads, threads_of
 from fastmlp.io.model_files import Savable, kind_of
-from fastmlp.training.epochs import DivergenceError
 from fastmlp.training.interruption import Interruption, passed_on
+from fastmlp.training.outcomes import DivergenceError
 
 from .classifier import MLPClassifier
 from .regressor import MLPRegressor

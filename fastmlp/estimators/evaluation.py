@@ -13,6 +13,8 @@ from sklearn.utils.validation import _num_samples, check_consistent_length
 from fastmlp.backends.device_arrays import to_host
 from fastmlp.validation.arrays import as_numbers, is_listing
 
+from .samples import evaluated
+
 NEG_LOSS = "neg_loss"
 
 
@@ -103,8 +105,8 @@ class Evaluation:
                 if math.isnan(score):
                     raise ValueError(f"{metric!r} cannot be computed for the evaluation set {name!r}: {why}")
 
-    def note(self):
-        """Score all sets; where one fails no score is kept."""
+    def score(self):
+        """Score all sets; if one fails no score is kept. Returns ({'<name>-<metric>': score}, score to watch)."""
         found = [
             (self.results[name][metric], self._score(scorer, one))
             for name, one in self._sets.items()
@@ -112,6 +114,10 @@ class Evaluation:
         ]
         for scores, score in found:
             scores.append(score)
+        last = {
+            f"{name}-{metric}": kept[-1] for name, of_set in self.results.items() for metric, kept in of_set.items()
+        }
+        return last, found[0][1]
 
     def _score(self, scorer, one):
         X, y, *weight = one
@@ -122,16 +128,19 @@ class Evaluation:
         except (TypeError, ValueError) as error:
             raise ValueError(f"eval_metric must return a number, {_scorer(scorer)[0]!r} gave {score!r}.") from error
 
-    @property
-    def watched(self):
-        """The last score by the first metric on the first set: early stopping goes by it."""
-        return next(iter(next(iter(self.results.values())).values()))[-1]
 
-    def last(self):
-        """{'<name>-<metric>': score}."""
-        return {
-            f"{name}-{metric}": scores[-1] for name, of_set in self.results.items() for metric, scores in of_set.items()
-        }
+class HeldOut:
+    """Scores of the samples that early stopping holds out."""
+
+    def __init__(self, estimator, samples):
+        self._estimator, self._samples = estimator, samples
+
+    def score(self):
+        """({}, score to watch): scikit-learn's score, or minus the loss for a loss that scikit-learn does not have."""
+        estimator, samples = self._estimator, self._samples
+        if estimator._watches_loss():
+            return {}, -estimator._mean_loss(samples)
+        return {}, estimator._score(*samples)
 
 
 def evaluation_of(estimator, sets, eval_X, eval_y, names, metrics):
@@ -166,7 +175,7 @@ def _scorer(metric):
 
 
 def _neg_loss(estimator, X, y, sample_weight=None):
-    return -estimator._loss_of(X, y, sample_weight)
+    return -estimator._mean_loss(evaluated(estimator, X, y, sample_weight))
 
 
 def _knowing_classes(scorer, estimator):

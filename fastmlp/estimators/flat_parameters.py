@@ -1,6 +1,7 @@
 """An estimator's parameters: one flat vector seen through coefs_ and intercepts_, in memory, pickles and files."""
 
 from copy import copy, deepcopy
+from dataclasses import astuple
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from fastmlp.kernels.spec import Network, Noise, Skip, aligned_copy, layer_views
 from fastmlp.model.choices import check_loss
 from fastmlp.training.scaling import check_saved_scaling
 from fastmlp.training.state import TrainingState, check_finite
+from fastmlp.training.stopping import Progress
 from fastmlp.validation.checks import check_integer, check_network, check_real
 
 from .architecture import check_skips
@@ -16,7 +18,7 @@ from .architecture import check_skips
 # What fit leaves behind, beside the network and its training state.
 FITTED = (
     "feature_names_in_", "classes_", "n_iter_", "t_", "loss_", "loss_curve_", "best_loss_", "validation_scores_",
-    "best_validation_score_", "backend_", "backend_reason_", "_no_improvement_count", "_best_parameters", "_label_type",
+    "best_validation_score_", "backend_", "backend_reason_", "_label_type",
     "_sparse_labels", "_noise", "_targets", "evals_result_", "_scaling", "_target_scaling",
     "_initial_rate",
 )  # fmt: skip
@@ -39,6 +41,15 @@ def check_saved_network(network, parameters):
         raise ValueError(f"parameters are {parameters.dtype} of shape {parameters.shape}")
     check_finite(parameters)
     return network
+
+
+def check_progress(progress, parameters):
+    """The Progress of a file, if its weights are those of a network with these parameters."""
+    best = progress.best_parameters
+    if best is not None and (best.shape != parameters.shape or best.dtype != parameters.dtype):
+        raise ValueError(f"the best parameters are {best.dtype} of shape {best.shape}")
+    check_integer("epochs without improvement", progress.stalled, 0)
+    return progress
 
 
 def check_saved_noise(noise, sizes):
@@ -92,7 +103,7 @@ class FlatParameters(Savable):
         if "_parameters" in state:
             for name in NOT_SHARED & state.keys():  # by a shallow copy, which goes on by itself
                 setattr(self, name, deepcopy(state[name]))
-            self._training = copy(self._training)
+            self._training, self._progress = copy(self._training), copy(self._progress)
             mapped = not self._parameters.flags.writeable  # by joblib, and shared with other processes
             self._bind(self._parameters if mapped else aligned_copy(self._parameters))
 
@@ -102,6 +113,7 @@ class FlatParameters(Savable):
         if hasattr(self, "coefs_"):
             saved |= {
                 "fitted": {name: getattr(self, name) for name in FITTED if hasattr(self, name)},
+                "progress": astuple(self._progress),
                 "network": tuple(self._network),
                 "parameters": check_finite(self._current_parameters()),
                 "training": None if self._training is None else self._training.to_dict(),
@@ -119,6 +131,7 @@ class FlatParameters(Savable):
             model._network = check_saved_network(Network(*saved["network"]), saved["parameters"])
             parameters = aligned_copy(saved["parameters"])
             training = saved["training"]
+            model._progress = check_progress(Progress(*saved["progress"]), parameters)
             model._training = training and TrainingState.from_dict(training, model._network, parameters.dtype)
             model._bind(parameters)
             sizes = model._network.sizes

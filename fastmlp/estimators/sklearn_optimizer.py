@@ -2,6 +2,8 @@
 
 from fastmlp.validation.checks import check_real
 
+from .fitting import follows
+
 
 class ScikitOptimizer:
     """``_optimizer`` of an estimator: its learning rates, which may be changed between calls of ``partial_fit``.
@@ -36,5 +38,5 @@ class ScikitOptimizer:
     def learning_rate_init(self, rate):
         rate = check_real("learning_rate_init", rate, 0, open_low=True)
         self._estimator._initial_rate = rate
-        if not (self._estimator._follows("invscaling") or self._estimator._follows("adaptive")):
+        if not (follows(self._estimator, "invscaling") or follows(self._estimator, "adaptive")):
             self.learning_rate = rate

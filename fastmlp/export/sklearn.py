@@ -13,6 +13,7 @@ from fastmlp.estimators.architecture import network_of, noise_of
 from fastmlp.estimators.classifier import MLPClassifier
 from fastmlp.estimators.regressor import MLPRegressor
 from fastmlp.kernels.spec import aligned_zeros, layer_views
+from fastmlp.training.stopping import Progress
 
 PAIRS = {neural_network.MLPClassifier: MLPClassifier, neural_network.MLPRegressor: MLPRegressor}
 FITTED = (
@@ -75,7 +76,10 @@ def _take_weights(made, fitted, plain):
         raise ValueError("the parameters given besides are for another network than the one that was fitted: fit anew.")
     if made._network.activations[-1] != fitted.out_activation_:
         raise ValueError(f"loss={fitted.loss!r} was set after the fit, whose output is {fitted.out_activation_!r}.")
-    made._training, made._best_parameters, made._no_improvement_count = None, None, 0
+    made._training, made._progress = None, Progress()
+    best = getattr(made, "best_validation_score_" if made.early_stopping else "best_loss_", None)
+    if best is not None:  # of an earlier fit by another solver than 'lbfgs'
+        made._progress.best_score = best if made.early_stopping else -best
     single = all(array.dtype == np.float32 for array in (*arrays[0], *arrays[1]))
     parameters = aligned_zeros((made._network.n_parameters,), np.float32 if single else np.float64)
     for views, given in zip(layer_views(made._network, parameters), arrays):

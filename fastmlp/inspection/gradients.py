@@ -1,6 +1,5 @@
 """Looking inside: are the gradients right, which layers learn, which units are dead?"""
 
-import math
 from copy import copy
 from typing import NamedTuple
 
@@ -11,28 +10,10 @@ from sklearn.utils.validation import check_is_fitted
 from fastmlp.backends import registry
 from fastmlp.estimators.architecture import penalty_of
 from fastmlp.estimators.flat_parameters import FlatParameters
+from fastmlp.estimators.samples import as_network_sees, in_dtype, validated
 from fastmlp.model.layered_network import LayeredNetwork
-from fastmlp.training.lbfgs import loss_and_gradient_in_blocks
+from fastmlp.training.history import count_dead_units
 from fastmlp.validation.checks import check_integer, check_real
-
-
-def note(history, name, value, missing=math.nan):
-    """Append to a curve what an epoch gave; ``missing`` stands for earlier epochs in which nobody asked for it."""
-    curve = history.setdefault(name, [])
-    if name != "loss":
-        curve += [missing] * (len(history["loss"]) - 1 - len(curve))
-    curve.append(value)
-
-
-def curves(history):
-    """The part of a history that has one number for each epoch."""
-    return {name: values for name, values in history.items() if values and isinstance(values[-1], float)}
-
-
-def layer_norms(network, vector):
-    """Norm of a flat vector's part of each layer: weights, biases and slopes."""
-    starts = [block.start for block in network.blocks]
-    return tuple(float(np.linalg.norm(part.astype(np.float64))) for part in np.split(vector, starts[1:]))
 
 
 def dead_units(model, X):
@@ -49,40 +30,12 @@ def dead_units(model, X):
     tuple of int
     """
     _check_kind(model)
-    return _dead_units(model._layer_outputs(X) if isinstance(model, FlatParameters) else model.layer_outputs(X))
+    return count_dead_units(model._layer_outputs(X) if isinstance(model, FlatParameters) else model.layer_outputs(X))
 
 
 def _check_kind(model):
     if not isinstance(model, (FlatParameters, LayeredNetwork)):
         raise TypeError(f"model must be an MLP, MLPClassifier or MLPRegressor, got {type(model).__name__}.")
-
-
-def _dead_units(outputs):
-    return tuple(int((layer == 0).all(axis=0).sum()) for layer in outputs[:-1])
-
-
-class Monitor:
-    """Notes in a model's history, epoch by epoch, what ``monitor`` of its fit promises."""
-
-    def __init__(self, model, X, y, sample_weight):
-        self._model, self._data = model, (X, y, sample_weight)
-        state = model._state
-        goes_on = state.order is not None and len(state.order) == X.shape[0] and model.optimizer != "lbfgs"
-        self._before = (state.epoch_start if goes_on else state.parameters).copy()
-
-    def note(self):
-        model, (X, y, sample_weight) = self._model, self._data
-        backend, network, parameters = model._backend.module, model.network, model.parameters
-        gradient = loss_and_gradient_in_blocks(
-            backend, network, parameters, X, y, sample_weight, model.alpha, penalty=model._penalty
-        )[1]
-        for name, values in (
-            ("gradient_norm", layer_norms(network, gradient)),
-            ("update_norm", layer_norms(network, parameters - self._before)),
-            ("dead_units", tuple(map(float, _dead_units(model._layer_outputs(X))))),
-        ):
-            note(model.history, name, values, missing=(math.nan,) * len(values))
-        self._before = parameters.copy()
 
 
 class GradientCheck(NamedTuple):
@@ -150,7 +103,7 @@ def check_gradients(model, X, y, sample_weight=None, *, step=1e-5, n_parameters=
 
 def _of_mlp(model, X, y, sample_weight):
     """(kernels, network, parameters, checked rows, penalties)."""
-    rows = model._rows(X, y, sample_weight)
+    rows = model._samples(X, y, sample_weight)
     if model._state is None:
         model.build(rows[0].shape[1])
     return model._backend.module, model.network, model.parameters, rows, (model.alpha, model._penalty)
@@ -159,7 +112,6 @@ def _of_mlp(model, X, y, sample_weight):
 def _of_estimator(model, X, y, sample_weight):
     check_is_fitted(model)
     model = copy(model)  # which notes what the rows mean
-    X, y, sample_weight = model._in_dtype(*model._validated_rows(X, y, sample_weight, True, False, None), True)
-    rows = *model._scaled(X, y), sample_weight
+    rows = as_network_sees(model, in_dtype(model, validated(model, X, y, sample_weight)))
     kernels, penalties = registry.choose(model.backend).module, (float(model.alpha), penalty_of(model))
     return kernels, model._network, model._current_parameters(), rows, penalties

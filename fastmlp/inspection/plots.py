@@ -16,9 +16,8 @@ from fastmlp.extras import from_extra
 from fastmlp.kernels.rules import ACTIVATIONS
 from fastmlp.model.choices import check_activation
 from fastmlp.model.mlp import MLP
+from fastmlp.training.history import curves
 from fastmlp.validation.arrays import as_labels, as_numbers, is_listing
-
-from .gradients import curves
 
 LAYER_NORMS = {"gradient_norm": "norm of the gradient", "update_norm": "norm of an epoch's change"}
 MANY = 8  # more lines than a legend should name

@@ -16,10 +16,10 @@ from fastmlp.extras import from_extra
 from fastmlp.io.atomic import check_destination, write_whole
 from fastmlp.model.choices import name_of
 from fastmlp.model.mlp import MLP
+from fastmlp.training.history import layer_norms
 from fastmlp.validation.checks import check_real
 
 from . import figures
-from .gradients import layer_norms
 
 MOST_CLASSES = 30  # of a matrix that can be read; of more the largest confusions are listed
 CONFUSIONS = 20

@@ -14,7 +14,7 @@ from fastmlp.kernels.device_errors import DeviceError
 from fastmlp.kernels.rules import Activation
 from fastmlp.kernels.spec import Network, Penalty, Skip, layer_views, loss_row, new_slots, slope_views
 from fastmlp.training.class_weight import weigh_classes
-from fastmlp.training.epochs import noise_for
+from fastmlp.training.problem import Problem, Samples, noise_for
 from fastmlp.training.schedules import Plateau
 from fastmlp.training.state import TrainingState, check_layer_rates
 from fastmlp.validation.arrays import as_numbers, is_listing
@@ -258,6 +258,11 @@ class LayeredNetwork:
         skips = skips_of(self.layers, n_inputs)
         return Network(sizes, activations, self.loss, self._loss_options, skips, self._bfloat16)
 
+    def _problem(self):
+        """What the kernels train."""
+        noise = self._noise(self._state.seed)
+        return Problem(self._backend.module, self._network, self.alpha, self._penalty, noise)
+
     def _is_noisy(self):
         return self._noise(0) is not None
 
@@ -319,8 +324,8 @@ class LayeredNetwork:
         """Whether the loss is one of classes."""
         return loss_row(self.loss).link in ("softmax", "logistic", "step")
 
-    def _rows(self, X, y, sample_weight, class_weight=None, in_parts=False):
-        """Checked (X, y, weights) in the model's dtype; ``in_parts``: whether these are not all rows."""
+    def _samples(self, X, y, sample_weight, class_weight=None, in_parts=False):
+        """Checked Samples in the model's dtype; ``in_parts``: whether these are not all of them."""
         X = self._inputs(X)
         y = check_targets(y, self.loss, self.layers[-1].units, X, self.dtype)
         sample_weight = check_weights(sample_weight, X, self.dtype, in_parts)
@@ -335,4 +340,4 @@ class LayeredNetwork:
             with np.errstate(over="ignore"):  # which the check refuses
                 sample_weight = sample_weight.astype(self.dtype)
             check_sum_of_weights(sample_weight, in_parts)
-        return X, y, sample_weight
+        return Samples(X, y, sample_weight)

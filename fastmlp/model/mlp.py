@@ -1,55 +1,27 @@
 """MLP: the small model API. Layers with their own activations, a loss, an optimizer."""
 
 import sys
-import threading
-import warnings
-from functools import wraps
-
-from sklearn.exceptions import ConvergenceWarning
+from functools import partial
 
 from fastmlp.backends import registry
 from fastmlp.backends.cost_model import Work
 from fastmlp.backends.device_arrays import to_host
-from fastmlp.backends.threads import ThreadLimit
-from fastmlp.inspection.gradients import Monitor
-from fastmlp.training import lbfgs
 from fastmlp.training.callbacks import Callbacks, progress_bar
 from fastmlp.training.class_weight import BALANCED_IN_PARTS
-from fastmlp.training.epochs import Diverged, Epochs, Interrupted
-from fastmlp.training.interruption import Interruption
+from fastmlp.training.epochs import Epochs
+from fastmlp.training.history import Monitor
+from fastmlp.training.lbfgs import Limits
 from fastmlp.training.scaling import warn_of_far_targets
+from fastmlp.training.stopping import NoStopping, Patience
 from fastmlp.training.streams import Stream, StreamedEpochs, check_n_rows
+from fastmlp.training.trainer import Trainer
 from fastmlp.validation.checks import check_flags, check_integer
 
-from .fit_log import FitLog, Validation
+from .exclusive import one_at_a_time
 from .layered_network import choose_for
+from .recorder import HistoryRecorder
 from .trained_network import TrainedNetwork
-
-
-class RunningFit:
-    """Marks a model as being fitted, by this thread."""
-
-    def __init__(self):
-        self.thread = threading.get_ident()
-
-
-def one_at_a_time(fit):
-    """A method of MLP that refuses to begin while the model is being fitted: both would change the same weights."""
-
-    @wraps(fit)
-    def alone(self, *given, **named):
-        own = RunningFit()
-        if vars(self).setdefault("_running_fit", own) is not own:  # in one step for all threads
-            raise RuntimeError(
-                "this MLP is being fitted already, by another thread or by the fit that called this callback: wait "
-                "until that has ended, or fit a copy.deepcopy of it."
-            )
-        try:
-            return fit(self, *given, **named)
-        finally:
-            del self._running_fit
-
-    return alone
+from .validation import Validation
 
 
 class MLP(TrainedNetwork):
@@ -171,34 +143,29 @@ class MLP(TrainedNetwork):
         """
         check_integer("epochs", epochs, 1)
         shuffle, monitor, progress = check_flags(shuffle=shuffle, monitor=monitor, progress=progress)
-        callbacks, progress = Callbacks(callbacks, self), progress_bar(progress)
+        callbacks, new_bar = Callbacks(callbacks, self), progress_bar(progress)
         with self._names_from(X):
-            X, y, sample_weight = self._rows(X, y, sample_weight, class_weight)
-            n_rows = X.shape[0]
-            batch_size = n_rows if batch_size is None else min(check_integer("batch_size", batch_size, 1), n_rows)
-            validation = self._validation(validation_data, metric, patience, X.shape[1])
-            if self._state is None:
-                self._warn_of_targets(y, sample_weight)
-                self.build(X.shape[1])
-        if self.optimizer != "lbfgs" and self._comes_to_host(batch_size, epochs * X.shape[0], validation):
-            X = to_host(X)
-        by_lbfgs = self.optimizer == "lbfgs"
-        log = FitLog(
-            self, callbacks, validation, patience, Monitor(self, X, y, sample_weight) if monitor else None,
-            progress=progress, total=epochs if by_lbfgs else epochs * X.shape[0] - self._state.position,
-            unit=" iterations" if by_lbfgs else " rows",
-        )  # fmt: skip
-
-        def learn(interruption):
-            if by_lbfgs:
-                self._fit_lbfgs(X, y, sample_weight, epochs, interruption, log)
-                return
-            options = self._learning_options(batch_size, sample_weight is not None, interruption, log)
-            shuffled = self._shuffled if shuffle else None
-            run = Epochs(*self._learner(), X, y, sample_weight, shuffle=shuffled, **options)
-            self._run_epochs(run, epochs, log)
-
-        return self._learn(learn, log)
+            samples = self._samples(X, y, sample_weight, class_weight)
+            n_samples = samples.X.shape[0]
+            batch_size = n_samples if batch_size is None else min(check_integer("batch_size", batch_size, 1), n_samples)
+            validation = self._prepare(samples, validation_data, metric, patience)
+        if self.optimizer == "lbfgs":
+            self._state.drop_epoch_in_progress()
+            bar = new_bar(total=epochs, unit=" iterations", unit_scale=True)
+        else:
+            if self._comes_to_host(batch_size, epochs * n_samples, validation):
+                samples = samples._replace(X=to_host(samples.X))
+            total = epochs * n_samples - self._state.position
+            bar = new_bar(total=total, unit=" samples", unit_scale=True)
+        watcher = Monitor(self._problem(), self._state, samples) if monitor else None
+        trainer = self._trainer(validation, patience, callbacks, bar, watcher)
+        if self.optimizer == "lbfgs":
+            trainer.minimise(samples, Limits(epochs, 20 * epochs, 1e-6))
+            return self
+        self._note_kernels(batch_size, samples.weight is not None)
+        shuffled = self._shuffled if shuffle else None
+        trainer.descend(partial(Epochs, trainer.problem, self._state, batch_size, samples, shuffled), epochs)
+        return self
 
     @one_at_a_time
     def fit_stream(self, blocks, epochs=1, batch_size=32, *, shuffle=True, n_mixed=1, n_rows=None, class_weight=None,
@@ -241,52 +208,45 @@ class MLP(TrainedNetwork):
         if isinstance(class_weight, str) and class_weight == "balanced":
             raise ValueError(BALANCED_IN_PARTS)
         callbacks, stream = Callbacks(callbacks, self), Stream(blocks, n_mixed, n_rows, epochs)
-        progress = progress_bar(progress)
-
-        def check(X, y, sample_weight):
-            return self._rows(X, y, sample_weight, class_weight, in_parts=True)
-
+        new_bar = progress_bar(progress)
+        check = partial(self._samples, class_weight=class_weight, in_parts=True)
         first = stream.first()
         with self._names_from(first[0]):
-            X, y, sample_weight = check(*first)
-            validation = self._validation(validation_data, metric, patience, X.shape[1])
-            if self._state is None:
-                self._warn_of_targets(y, sample_weight)
-                self.build(X.shape[1])
-        del first
-        self._comes_to_host(batch_size, epochs * (n_rows or X.shape[0]), validation)
-        total = None if n_rows is None else epochs * n_rows
-        log = FitLog(self, callbacks, validation, patience, progress=progress, total=total, unit=" rows")
+            samples = check(*first)
+            validation = self._prepare(samples, validation_data, metric, patience)
+        n_first, weighted = samples.X.shape[0], samples.weight is not None
+        del first, samples
+        self._comes_to_host(batch_size, epochs * (n_rows or n_first), validation)
+        bar = new_bar(total=None if n_rows is None else epochs * n_rows, unit=" samples", unit_scale=True)
+        trainer = self._trainer(validation, patience, callbacks, bar)
+        self._note_kernels(batch_size, weighted)
+        permutation = self._random_state.permutation if shuffle else None
+        pieces = partial(stream.pieces, batch_size, permutation, check)
+        trainer.descend(partial(StreamedEpochs, trainer.problem, self._state, batch_size, pieces, n_rows), epochs)
+        return self
 
-        def learn(interruption):
-            options = self._learning_options(batch_size, sample_weight is not None, interruption, log)
-            permutation = self._random_state.permutation if shuffle else None
-            run = StreamedEpochs(
-                *self._learner(), lambda: stream.pieces(batch_size, permutation, check), n_rows=n_rows, **options
-            )
-            self._run_epochs(run, epochs, log)
-
-        return self._learn(learn, log)
-
-    def _validation(self, data, metric, patience, n_inputs):
+    def _prepare(self, samples, validation_data, metric, patience):
+        """Check the validation data and draw initial weights. Returns a Validation or None."""
         if patience is not None:
             check_integer("patience", patience, 1)
-        if data is None:
-            for name, given in (("metric", metric), ("patience", patience)):
-                if given is not None:
-                    raise ValueError(f"{name} needs validation_data.")
-            return None
-        return Validation(self, data, metric, n_inputs)
+        validation = None
+        if validation_data is not None:
+            validation = Validation(self, validation_data, metric, samples.X.shape[1])
+        for name, given in (("metric", metric), ("patience", patience)):
+            if validation is None and given is not None:
+                raise ValueError(f"{name} needs validation_data.")
+        if self._state is None:
+            if self.optimizer != "lbfgs" and self.layers[-1].activation == "identity":
+                remedy = "Scale y to mean 0 and standard deviation 1."
+                warn_of_far_targets(samples.y, samples.weight, remedy)
+            self.build(samples.X.shape[1])
+        return validation
 
-    def _warn_of_targets(self, y, sample_weight):
-        if self.optimizer != "lbfgs" and self.layers[-1].activation == "identity":
-            warn_of_far_targets(y, sample_weight, "Scale y to mean 0 and standard deviation 1.")
-
-    def _comes_to_host(self, batch_size, n_rows, validation):
-        """Let backend 'auto' choose. Returns whether it has left the GPU aside, and rows that are there with it."""
+    def _comes_to_host(self, batch_size, n_samples, validation):
+        """Let backend 'auto' choose. Returns whether it takes the CPU, so that data must leave the GPU."""
         if self._asked_backend != "auto":
             return False
-        work = Work(self._network, batch_size, -(-n_rows // batch_size))
+        work = Work(self._network, batch_size, -(-n_samples // batch_size))
         self._backend = choose_for(work, self._state.parameters)
         if self.backend == "cuda":
             return False
@@ -294,78 +254,25 @@ class MLP(TrainedNetwork):
             validation.come_to_host()
         return True
 
-    def _learner(self):
-        return self._backend.module, self._network, self._state
-
-    def _learning_options(self, batch_size, weighted, interruption, log):
-        """Options of Learning."""
+    def _note_kernels(self, batch_size, weighted):
+        """Keep for ``backend_reason_`` which kernels a backend with several uses."""
         self._kernels = registry.kernels_of(
             self.backend, self._network, self.optimizer, self.dtype, batch_size, self._penalty, self._noise(0), weighted
         )
-        return {
-            "batch_size": batch_size, "alpha": self.alpha, "penalty": self._penalty,
-            "noise": self._noise(self._state.seed), "interruption": interruption, "on_rows": log.bar.update,
-        }  # fmt: skip
 
-    @staticmethod
-    def _run_epochs(run, epochs, log):
-        for _ in range(epochs):
-            if log.is_over:
-                break
-            log.callbacks.before_epoch()
-            log.note(run.run())
-
-    def _learn(self, learn, log):
-        """``learn(interruption)``, and what has to be done however it ends."""
+    def _trainer(self, validation, patience, callbacks, bar, monitor=None):
         self.interrupted, self.diverged, self.best_epoch = False, False, None
-        log.begin()
-        limit = ThreadLimit(self.n_jobs, self._backend.module)
-        with log.bar, Interruption() as interruption, limit, log.callbacks:
-            try:
-                learn(interruption)
-                if interruption.requested:  # in the last moment
-                    raise Interrupted
-            except Diverged:
-                self._end_diverged(f"in epoch {self.epoch + 1}; the weights of the end of epoch {self.epoch}")
-            except KeyboardInterrupt:  # a second Ctrl-C, perhaps between a chunk and its bookkeeping
-                self._state.drop_epoch_in_progress()
-                raise
-            except Interrupted:
-                self.interrupted = True
-                warnings.warn(f"Training interrupted by user in epoch {self.epoch + 1}; the weights so far are kept.")
-            if not (self.interrupted or self.diverged):
-                self.best_epoch = log.end()
-        return self
+        stopping = NoStopping()
+        if patience is None:
+            self._state.stopping = None
+        else:
+            stopping = Patience(self._state, patience, validation.names[-1], validation.n_samples)
+        recorder = HistoryRecorder(self, stopping, bar, monitor)
+        return Trainer(
+            self._problem(), self._state, recorder, stopping=stopping, scorer=validation, callbacks=callbacks,
+            n_jobs=self.n_jobs, bar=bar,
+        )  # fmt: skip
 
     def _shuffled(self, order):
         """From the random state alone, so that a file need not hold the order between epochs."""
         return self._random_state.permutation(len(order))
-
-    def _end_diverged(self, where):
-        """Note and warn that the fit has diverged: its early stopping is over too."""
-        self.diverged, self._state.stopping = True, None
-        remedy = "Scale the inputs to mean 0 and standard deviation 1"
-        if self.optimizer != "lbfgs":
-            remedy += f", or lower the learning rate (now {self.optimizer.learning_rate:g})"
-        warnings.warn(f"Training diverged {where} are kept. {remedy}.", ConvergenceWarning)
-
-    def _fit_lbfgs(self, X, y, sample_weight, max_iter, interruption, log):
-        self._state.drop_epoch_in_progress()
-        if log.is_over:
-            return
-
-        def on_iteration(loss):
-            self._state.epoch += 1
-            log.note(loss)
-            log.bar.update(1)
-            return log.is_over
-
-        result = lbfgs.fit_lbfgs(
-            self._backend.module, self._network, self._state.parameters, X, y, sample_weight, self.alpha,
-            self._penalty, max_iter=max_iter, max_fun=20 * max_iter, tol=1e-6, interruption=interruption,
-            on_iteration=on_iteration,
-        )  # fmt: skip
-        if result.status == lbfgs.INTERRUPTED:
-            raise Interrupted
-        if result.status == lbfgs.DIVERGED:
-            self._end_diverged(f"after {result.nit} iterations; the last finite weights")

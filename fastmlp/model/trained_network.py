@@ -11,7 +11,7 @@ from fastmlp.backends.threads import ThreadLimit
 from fastmlp.io.model_files import Savable
 from fastmlp.kernels.spec import Penalty, aligned_copy, loss_row
 from fastmlp.prediction.predict import layer_outputs, predict_rows, sample_rows
-from fastmlp.training import lbfgs
+from fastmlp.training.lbfgs import mean_loss
 from fastmlp.training.state import TrainingState
 from fastmlp.validation.checks import check_integer
 
@@ -45,13 +45,6 @@ class TrainedNetwork(LayeredNetwork, Savable):
             epoch, between = state.epoch, state.parameters.copy()
             if state.epoch_start is None and state.epoch == epoch:  # no step was made meanwhile
                 return between
-
-    def _mean_loss(self, parameters, X, y, sample_weight):
-        """Loss without penalty."""
-        loss, _ = lbfgs.loss_and_gradient_in_blocks(
-            self._backend.module, self._network, parameters, X, y, sample_weight, 0.0
-        )
-        return float(loss)
 
     def predict(self, X, mc_samples=None):
         """Outputs of the network, shape (n_samples, n_outputs): probabilities, means or values.
@@ -100,12 +93,12 @@ class TrainedNetwork(LayeredNetwork, Savable):
     def evaluate(self, X, y, sample_weight=None):
         """{'loss': without penalty, 'accuracy': share of rows} for cross-entropies, else {'loss', 'r2'}."""
         self._need_weights()
-        X, y, sample_weight = self._rows(X, y, sample_weight)
+        samples = self._samples(X, y, sample_weight)
         parameters = self._weights_to_read()
         with ThreadLimit(self.n_jobs, self._backend.module):
-            output = predict_rows(self._backend.module, self._network, parameters, X)
-            scores = {"loss": self._mean_loss(parameters, X, y, sample_weight)}
-        scores["accuracy" if self._decides() else "r2"] = self._accuracy_or_r2(output, y, sample_weight)
+            output = predict_rows(self._backend.module, self._network, parameters, samples.X)
+            scores = {"loss": mean_loss(self._backend.module, self._network, parameters, samples)}
+        scores["accuracy" if self._decides() else "r2"] = self._accuracy_or_r2(output, samples.y, samples.weight)
         return scores
 
     def _accuracy_or_r2(self, output, y, sample_weight):

@@ -3,8 +3,16 @@
 import numpy as np
 from scipy.sparse import issparse
 
+from fastmlp.backends.device_arrays import is_on_gpu
 from fastmlp.kernels.spec import first_layers
-from fastmlp.training.epochs import DENSE_BLOCK_BYTES, take_rows
+
+DENSE_BLOCK_BYTES = 2**25  # sparse rows are made dense in blocks of this size
+
+
+def take_rows(X, rows, dtype=None):
+    """Rows of a dense or CSR matrix as a dense block in C order, of ``dtype`` if given. On a GPU they stay there."""
+    block = X[rows].toarray() if issparse(X) else X[rows]
+    return block if dtype is None or is_on_gpu(block) else np.ascontiguousarray(block, dtype)
 
 
 def predict_rows(backend, network, parameters, X, noise=None):

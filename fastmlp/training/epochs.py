@@ -10,87 +10,50 @@ import numpy as np
 from scipy.sparse import issparse
 
 from fastmlp.backends.device_arrays import is_on_gpu
-from fastmlp.kernels.spec import NO_PENALTY, Network, Noise, activation_row, loss_row
+from fastmlp.prediction.predict import DENSE_BLOCK_BYTES, take_rows
 
 from .chunking import CHUNK_SECONDS, Pace
+from .outcomes import Diverged, Interrupted
+from .problem import Problem, Samples, reported_loss
 from .schedules import factors
 from .state import TrainingState
 
 LARGE_STEP_FLOPS = 6e10  # tenths of a second on two cores
 FIRST_CHUNK_FLOPS = 1e8  # before a speed is known: tens of milliseconds on any machine
-DENSE_BLOCK_BYTES = 2**25  # sparse rows are made dense in blocks of this size
 LARGE_WEIGHT = 10.0  # outputs are checked for overflow where a parameter is larger
 CHECKED_SAMPLES = 256
 
 
-class Diverged(Exception):
-    """Loss, parameters or outputs stopped being finite; the parameters are those of the last good epoch."""
-
-
-class DivergenceError(ValueError):
-    """Raised by the fit of an estimator, which is fitted with the last finite weights.
-
-    It is no Diverged: a callback may fit another estimator, whose divergence is not that of the fit it belongs to.
-    """
-
-
-class Interrupted(Exception):
-    """Ctrl-C: the state is where the last chunk left it."""
-
-
-def reported_loss(network, data_loss, penalty):
-    """A kernel's data loss (summed over outputs) and penalty as one number, averaged where the loss's row says so."""
-    return data_loss / (network.sizes[-1] if loss_row(network.loss).averaged else 1) + penalty
-
-
-def take_rows(X, rows, dtype=None):
-    """Rows of a dense or CSR matrix as a dense block in C order, of ``dtype`` if given. On a GPU they stay there."""
-    block = X[rows].toarray() if issparse(X) else X[rows]
-    return block if dtype is None or is_on_gpu(block) else np.ascontiguousarray(block, dtype)
-
-
-def noise_for(activations, seed, input_dropout=0.0, input_deviation=0.0, dropout=()):
-    """The Noise of training, or None where nothing is random."""
-    noisy = any(activation_row(activation).deviation is not None for activation in activations)
-    if not (noisy or input_dropout or input_deviation or any(dropout)):
-        return None
-    return Noise(seed, input_dropout, input_deviation, tuple(dropout))
-
-
 class Learning:
-    """Epochs of steps, which change ``state`` in place; a subclass says which rows an epoch has.
+    """Epochs of steps, which change ``state`` in place; a subclass provides the samples of an epoch.
 
-    Rows are X, C-contiguous (or CSR), and y, C-contiguous of shape (rows, outputs), both, like ``sample_weight``, in
-    the dtype of the parameters. ``penalty`` and ``noise`` are as the kernels take them; ``on_rows(n)`` hears of each
-    chunk.
+    ``on_samples(n)`` is called after each chunk of n samples.
     """
 
-    def __init__(self, backend, network: Network, state: TrainingState, *, batch_size, alpha, penalty=NO_PENALTY,
-                 noise=None, interruption=None, on_rows=None):  # fmt: skip
-        self.backend, self.network, self.state = backend, network, state
-        self.batch_size, self.alpha, self.penalty, self.noise = batch_size, alpha, penalty, noise
-        self.interruption, self.on_rows = interruption, on_rows
-        self.X = None
+    def __init__(self, problem: Problem, state: TrainingState, batch_size, *, interruption=None, on_samples=None):
+        self.problem, self.network, self.state, self.batch_size = problem, problem.network, state, batch_size
+        self.interruption, self.on_samples = interruption, on_samples
+        self.samples, network = None, problem.network
         self._may_overflow = any(not isinstance(name, str) or name == "exp" for name in network.activations)
         self.seconds = 0.0  # spent in native calls
-        self.rows_done = self.rows_of_epoch = 0
-        self._flops_per_row = 6 * network.n_parameters
-        self._pace = Pace(FIRST_CHUNK_FLOPS // (self._flops_per_row * batch_size))
+        self.n_done = self.n_samples = 0  # samples seen since the start, and in the last epoch
+        self._flops_per_sample = 6 * network.n_parameters
+        self._pace = Pace(FIRST_CHUNK_FLOPS // (self._flops_per_sample * batch_size))
 
-    def _take_up(self, X, y, sample_weight):
-        """The rows that ``state.order`` counts."""
-        self.X, self.y, self.sample_weight = X, y, sample_weight
-        self._held = None if issparse(X) else self.backend.hold(X, y, sample_weight)
+    def _take_up(self, samples: Samples):
+        """Use these samples, which ``state.order`` indexes."""
+        self.samples, X = samples, samples.X
+        self._held = None if issparse(X) else self.problem.kernels.hold(*samples)
         self._max_batches = math.inf
         if issparse(X):
             self._max_batches = DENSE_BLOCK_BYTES // (X.shape[1] * X.dtype.itemsize * self.batch_size)
 
     def _let_go(self):
-        """Forget them."""
-        self.X = self.y = self.sample_weight = self._held = None
+        """Drop the samples."""
+        self.samples = self._held = None
 
     def _learn(self):
-        """Steps over the rows of ``state.order`` that are left."""
+        """Make steps over the samples of ``state.order`` that are left."""
         state = self.state
         self._run_chunk()
         while state.position < len(state.order) and math.isfinite(state.loss_sum + state.penalty_sum):
@@ -98,11 +61,11 @@ class Learning:
             self._run_chunk()
         self._stop_if_diverged()
 
-    def _end_epoch(self, n_rows):
-        """Returns the loss of an epoch with that many rows."""
+    def _end_epoch(self, n_samples):
+        """Return the loss of an epoch of that many samples."""
         state = self.state
-        self.rows_of_epoch = n_rows
-        loss = reported_loss(self.network, state.loss_sum / n_rows, state.penalty_sum / n_rows)
+        self.n_samples = n_samples
+        loss = reported_loss(self.network, state.loss_sum / n_samples, state.penalty_sum / n_samples)
         state.epoch += 1
         state.drop_epoch_in_progress()
         schedule = state.optimizer.schedule
@@ -133,11 +96,11 @@ class Learning:
         """
         parameters = self.state.parameters
         largest = max(parameters.max(), -parameters.min())  # NaN if one is
-        if self.X is None or not math.isfinite(largest) or (largest <= LARGE_WEIGHT and not self._may_overflow):
+        if self.samples is None or not math.isfinite(largest) or (largest <= LARGE_WEIGHT and not self._may_overflow):
             return math.isfinite(largest)
-        X = take_rows(self.X, slice(0, CHECKED_SAMPLES), parameters.dtype)
+        X = take_rows(self.samples.X, slice(0, CHECKED_SAMPLES), parameters.dtype)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return bool(np.isfinite(self.backend.forward(self.network, parameters, X)).all())
+            return bool(np.isfinite(self.problem.kernels.forward(self.network, parameters, X)).all())
 
     def _progress(self):
         """(rows of this epoch that are done, of how many)"""
@@ -160,18 +123,18 @@ class Learning:
         optimizer = self.state.optimizer
         bounds = optimizer.weight_decay, optimizer.clip_norm, optimizer.clip_value, optimizer.max_norm
         on_host = self._held is None or not is_on_gpu(self._held[0])
-        return on_host and self.noise is None and not any(bounds) and not optimizer.layer_rates
+        return on_host and self.problem.noise is None and not any(bounds) and not optimizer.layer_rates
 
     def _run_large_step(self):
         """A step that takes too long for Ctrl-C to wait for: its rows pass in blocks, the update comes at the end."""
-        state, network, begun = self.state, self.network, time.perf_counter()
+        state, samples, begun = self.state, self.samples, time.perf_counter()
+        kernels, network, alpha, of_weights, _ = self.problem
         rows = state.order[state.position : state.position + self.batch_size]
-        weight = np.ones(len(rows), self.y.dtype) if self.sample_weight is None else self.sample_weight[rows]
+        weight = np.ones(len(rows), samples.y.dtype) if samples.weight is None else samples.weight[rows]
         total = float(weight.sum(dtype=np.float64))
         if total > 0:
-            block = max(1, int(LARGE_STEP_FLOPS / 4 / self._flops_per_row))
+            block = max(1, int(LARGE_STEP_FLOPS / 4 / self._flops_per_sample))
             gradient, data_loss, penalty = np.zeros_like(state.parameters), 0.0, 0.0
-            alpha, of_weights = self.alpha, self.penalty
             for start in range(0, len(rows), block):
                 self._stop_if_interrupted()
                 part = rows[start : start + block]
@@ -179,8 +142,8 @@ class Learning:
                 if share == 0:
                     continue
                 with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                    loss, more, slope = self.backend.loss_and_gradient(
-                        network, state.parameters, take_rows(self.X, part), self.y[part],
+                    loss, more, slope = kernels.loss_and_gradient(
+                        network, state.parameters, take_rows(samples.X, part), samples.y[part],
                         weight[start : start + block], alpha, of_weights,
                     )  # fmt: skip
                     gradient += slope * gradient.dtype.type(share)
@@ -189,7 +152,7 @@ class Learning:
             state.step += 1
             rates = self._rates(len(rows))
             optimizer = state.optimizer if rates is None else state.optimizer._replace(learning_rate=float(rates[0]))
-            self.backend.update(optimizer, state.parameters, gradient, state.slots, state.step)
+            kernels.update(optimizer, state.parameters, gradient, state.slots, state.step)
             state.loss_sum += len(rows) * data_loss
             state.penalty_sum += len(rows) * penalty
         self._note(rows, time.perf_counter() - begun)
@@ -197,45 +160,45 @@ class Learning:
     def _note(self, rows, seconds):
         self.state.position += len(rows)
         self.seconds += seconds
-        self.rows_done += len(rows)
-        if self.on_rows is not None:
-            self.on_rows(len(rows))
+        self.n_done += len(rows)
+        if self.on_samples is not None:
+            self.on_samples(len(rows))
 
     def _run_chunk(self):
-        if self._flops_per_row * self.batch_size > LARGE_STEP_FLOPS and self._may_split_steps():
+        if self._flops_per_sample * self.batch_size > LARGE_STEP_FLOPS and self._may_split_steps():
             self._run_large_step()
             return
-        state = self.state
+        state, samples = self.state, self.samples
         n_rows = self.batch_size * int(max(1, min(self._pace.batches, self._max_batches, len(state.order))))
         rows = state.order[state.position : state.position + n_rows]
-        if issparse(self.X):
-            weight = None if self.sample_weight is None else self.sample_weight[rows]
-            X, y, order = take_rows(self.X, rows), self.y[rows], np.arange(len(rows))
+        if issparse(samples.X):
+            weight = None if samples.weight is None else samples.weight[rows]
+            X, y, order = take_rows(samples.X, rows), samples.y[rows], np.arange(len(rows))
         else:
             (X, y, weight), order = self._held, rows
         start = time.perf_counter()
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # divergence is reported once, as such
-            state.loss_sum, state.penalty_sum, n_steps = self.backend.train_epoch(
+            state.loss_sum, state.penalty_sum, n_steps = self.problem.kernels.train_epoch(
                 self.network, state.optimizer, state.parameters, state.slots, state.step,
-                X, y, order, self.batch_size, weight, self.alpha, state.loss_sum, state.penalty_sum, self.penalty,
-                self.noise, self._rates(len(rows)),
+                X, y, order, self.batch_size, weight, self.problem.alpha, state.loss_sum, state.penalty_sum,
+                self.problem.penalty, self.problem.noise, self._rates(len(rows)),
             )  # fmt: skip
         seconds = time.perf_counter() - start
         state.step += n_steps
         # The first chunk may have waited for a compiler; where an epoch is one short chunk there is nothing to learn.
-        if self.rows_done and (len(rows) < len(state.order) or seconds > CHUNK_SECONDS):
+        if self.n_done and (len(rows) < len(state.order) or seconds > CHUNK_SECONDS):
             self._pace.note(len(rows) / self.batch_size, seconds)
         self._note(rows, seconds)
 
 
 class Epochs(Learning):
-    """Epochs over the same rows. ``shuffle`` makes their order from the last one (None: they stay in order)."""
+    """Epochs over the same samples; ``shuffle`` makes a new order from the last one (None: they stay in order)."""
 
-    def __init__(self, backend, network, state, X, y, sample_weight, *, shuffle=None, **options):
-        super().__init__(backend, network, state, **options)
-        self.shuffle, self._order = shuffle, np.arange(X.shape[0])
-        self._take_up(X, y, sample_weight)
-        if state.order is not None and len(state.order) != X.shape[0]:
+    def __init__(self, problem, state, batch_size, samples, shuffle=None, **options):
+        super().__init__(problem, state, batch_size, **options)
+        self.shuffle, self._order = shuffle, np.arange(samples.X.shape[0])
+        self._take_up(samples)
+        if state.order is not None and len(state.order) != len(self._order):
             state.drop_epoch_in_progress()
 
     def run(self):

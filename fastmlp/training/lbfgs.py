@@ -4,26 +4,37 @@ w <- w - s H g, with the inverse Hessian H built from the last ten changes of w 
 Nocedal 1989; SciPy's L-BFGS-B: Byrd, Lu, Nocedal & Zhu 1995).
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
-from fastmlp.kernels.spec import NO_PENALTY
+from fastmlp.prediction.predict import take_rows
 
-from .epochs import Interrupted, reported_loss, take_rows
+from .outcomes import Interrupted
+from .problem import Problem, reported_loss
 
 INTERRUPTED, DIVERGED = -1, -2  # beside SciPy's 0 (converged), 1 (a limit was reached) and 2 (other)
 
 BLOCK_BYTES = 2**24  # of activations: the whole set is one batch, but its rows pass through in blocks
 
 
-def loss_and_gradient_in_blocks(backend, network, parameters, X, y, sample_weight, alpha, interruption=None,
-                                penalty=NO_PENALTY):  # fmt: skip
-    """(reported loss, gradient) of the weighted mean over all rows, with bounded working memory.
+class Limits(NamedTuple):
+    """Where L-BFGS stops: iterations, evaluations of the loss, and the largest component of the gradient."""
 
-    X, y and weights are cast block by block to the dtype of the parameters. Penalties of weights are charged to one
-    block.
+    max_iter: int
+    max_fun: int
+    tol: float
+
+
+def loss_and_gradient_in_blocks(problem, parameters, samples, interruption=None):
+    """(reported loss, gradient) of the weighted mean over all samples, with bounded working memory.
+
+    Samples are cast block by block to the dtype of the parameters. Penalties of weights are charged to one block.
     Raises Interrupted between two blocks after Ctrl-C.
     """
+    kernels, network, alpha, penalty, _ = problem
+    X, y, sample_weight = samples
     n_rows, dtype = X.shape[0], parameters.dtype
     block = max(256, BLOCK_BYTES // (dtype.itemsize * sum(network.sizes)))
     total = float(n_rows) if sample_weight is None else float(sample_weight.sum())
@@ -37,7 +48,7 @@ def loss_and_gradient_in_blocks(backend, network, parameters, X, y, sample_weigh
         share = float(X_block.shape[0]) if weight is None else float(weight.sum())
         if share == 0:
             continue
-        data_loss, more, slope = backend.loss_and_gradient(
+        data_loss, more, slope = kernels.loss_and_gradient(
             network, parameters, X_block, y[rows].astype(dtype, copy=False), weight, alpha, penalty
         )
         alpha, penalty = 0.0, penalty._replace(l1=0.0)
@@ -46,8 +57,12 @@ def loss_and_gradient_in_blocks(backend, network, parameters, X, y, sample_weigh
     return loss, gradient
 
 
-def fit_lbfgs(backend, network, parameters, X, y, sample_weight, alpha, penalty=NO_PENALTY, *, max_iter, max_fun, tol,
-              interruption=None, on_iteration=None):  # fmt: skip
+def mean_loss(kernels, network, parameters, samples):
+    """The reported loss of samples, without penalties."""
+    return float(loss_and_gradient_in_blocks(Problem(kernels, network), parameters, samples)[0])
+
+
+def fit_lbfgs(problem, parameters, samples, limits, interruption=None, on_iteration=None):
     """Minimise in place, in float64 whatever the dtype of the parameters (a line search needs the digits).
 
     ``on_iteration(loss)`` hears of each iteration, and ends the fit if it returns True. Returns SciPy's OptimizeResult;
@@ -58,7 +73,7 @@ def fit_lbfgs(backend, network, parameters, X, y, sample_weight, alpha, penalty=
     last = OptimizeResult(x=parameters.astype(np.float64), fun=np.inf, nit=0, status=0, message="")
 
     def objective(x):
-        return loss_and_gradient_in_blocks(backend, network, x, X, y, sample_weight, alpha, interruption, penalty)
+        return loss_and_gradient_in_blocks(problem, x, samples, interruption)
 
     def is_finite(loss, x):
         return np.isfinite(loss) and np.isfinite(x.astype(parameters.dtype)).all()
@@ -76,7 +91,7 @@ def fit_lbfgs(backend, network, parameters, X, y, sample_weight, alpha, penalty=
         if ends:
             raise StopIteration
 
-    options = {"maxfun": max_fun, "maxiter": max_iter, "gtol": tol}
+    options = {"maxfun": limits.max_fun, "maxiter": limits.max_iter, "gtol": limits.tol}
     try:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # divergence is reported once, as such
             result = minimize(objective, last.x, method="L-BFGS-B", jac=True, options=options, callback=callback)

@@ -45,6 +45,11 @@ class TrainingState:
         """A run that has not made a step."""
         return cls(parameters, new_slots(optimizer.name, parameters.size, parameters.dtype), optimizer, seed=seed)
 
+    @classmethod
+    def without_optimizer(cls, parameters):
+        """The state of L-BFGS, which needs no slots."""
+        return cls(parameters, np.empty((0, parameters.size), parameters.dtype), None)
+
     def to_dict(self):
         """For a model file; ValueError where the parameters are not finite."""
         check_finite(self.parameters)

@@ -19,6 +19,7 @@ from fastmlp.validation.arrays import is_frame
 from fastmlp.validation.checks import check_integer
 
 from .epochs import Learning
+from .problem import Samples
 
 
 class Stream:
@@ -175,8 +176,8 @@ class StreamedEpochs(Learning):
     epoch has, for schedules that change within it.
     """
 
-    def __init__(self, backend, network, state, pieces, *, n_rows=None, **options):
-        super().__init__(backend, network, state, **options)
+    def __init__(self, problem, state, batch_size, pieces, n_rows=None, **options):
+        super().__init__(problem, state, batch_size, **options)
         self._pieces, self._n_rows, self._earlier, self._asked_size = pieces, n_rows, 0, self.batch_size
 
     def _progress(self):
@@ -198,7 +199,7 @@ class StreamedEpochs(Learning):
                 self._stop_if_interrupted()
                 if not self._earlier:  # where it does not make a batch it is all there is
                     self.batch_size = min(self._asked_size, len(order))
-                self._take_up(*rows)
+                self._take_up(Samples(*rows))
                 del rows
                 state.order, state.position = order, 0
                 self._learn()

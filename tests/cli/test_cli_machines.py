@@ -232,5 +232,5 @@ def test_every_command_has_help_with_an_example_or_a_reason():
 def test_progress_goes_to_stderr():
     line = [sys.executable, "-m", "fastmlp", "train", "iris", "--epochs", "2", "--json"]
     done = subprocess.run(line, capture_output=True, text=True, check=True)
-    assert "rows/s" in done.stderr
+    assert "samples/s" in done.stderr
     assert json.loads(done.stdout)["epochs"] == 2

@@ -52,7 +52,7 @@ def cut_in_an_epoch(monkeypatch, chunks_of_one_batch):
     """A model that three batches of its first epoch have gone into."""
     model = network("cython")
     with monkeypatch.context() as patch:
-        patch.setattr("fastmlp.model.mlp.Interruption", lambda: AfterReads(3))
+        patch.setattr("fastmlp.training.trainer.Interruption", lambda: AfterReads(3))
         with pytest.warns(UserWarning, match="interrupted"):
             model.fit(X, y)
     return model
@@ -67,7 +67,7 @@ def test_an_interrupted_fit_goes_on_bit_for_bit(
     whole = network(backend).fit(X, y, epochs=5)
     cut = network(backend)
     with monkeypatch.context() as patch:
-        patch.setattr("fastmlp.model.mlp.Interruption", lambda: AfterReads(reads))
+        patch.setattr("fastmlp.training.trainer.Interruption", lambda: AfterReads(reads))
         with pytest.warns(UserWarning, match="interrupted by user in epoch"):
             cut.fit(X, y, epochs=5)
     assert cut.epoch == reads // 16
@@ -89,7 +89,7 @@ def test_a_cut_in_a_diverging_epoch_keeps_the_last_good_weights(
     rows = np.random.RandomState(0).randn(60, 4)
 
     def fit(model, reads):
-        monkeypatch.setattr("fastmlp.model.mlp.Interruption", lambda: AfterReads(reads))
+        monkeypatch.setattr("fastmlp.training.trainer.Interruption", lambda: AfterReads(reads))
         with pytest.warns(Warning, match="interrupted|diverged"):
             return model.fit(rows, rows[:, 0], epochs=5, batch_size=1)
 
@@ -124,13 +124,13 @@ def test_other_rows_start_an_epoch_of_their_own(cut_in_an_epoch):
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 def test_an_interrupted_estimator_keeps_the_weights_so_far(monkeypatch, chunks_of_one_batch, solver):
     reads = 10 if solver == "lbfgs" else 4  # three rows of 200 are an epoch
-    monkeypatch.setattr("fastmlp.estimators.base.Interruption", lambda: AfterReads(reads))
+    monkeypatch.setattr("fastmlp.training.trainer.Interruption", lambda: AfterReads(reads))
     model = MLPClassifier(random_state=0, solver=solver, max_iter=1000)
     with pytest.warns(UserWarning, match="^Training interrupted by user.$"):
         model.fit(X, y)
     start = MLPClassifier(random_state=0, solver=solver, max_iter=1)
     with pytest.warns(UserWarning):
-        monkeypatch.setattr("fastmlp.estimators.base.Interruption", lambda: AfterReads(0))
+        monkeypatch.setattr("fastmlp.training.trainer.Interruption", lambda: AfterReads(0))
         start.fit(X, y)
     assert not np.array_equal(model.coefs_[0], start.coefs_[0])
     assert 0 < model.n_iter_ < 10
@@ -138,11 +138,11 @@ def test_an_interrupted_estimator_keeps_the_weights_so_far(monkeypatch, chunks_o
 
 
 def test_an_interrupted_early_stopping_fit_restores_the_best_weights(monkeypatch):
-    monkeypatch.setattr("fastmlp.estimators.base.Interruption", lambda: AfterReads(5))
+    monkeypatch.setattr("fastmlp.training.trainer.Interruption", lambda: AfterReads(5))
     model = MLPRegressor(random_state=0, early_stopping=True)
     with pytest.warns(UserWarning, match="interrupted"):
         model.fit(X, y)
-    np.testing.assert_array_equal(model._parameters, model._best_parameters)
+    np.testing.assert_array_equal(model._parameters, model._progress.best_parameters)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
@@ -166,7 +166,7 @@ def test_a_real_signal_ends_a_long_fit(backend, optimizer):
 
 def test_a_signal_in_the_last_chunk_is_not_lost(monkeypatch):
     """No chunk looks for it any more, only the end of the fit does."""
-    monkeypatch.setattr("fastmlp.model.mlp.Interruption", lambda: AfterReads(1))
+    monkeypatch.setattr("fastmlp.training.trainer.Interruption", lambda: AfterReads(1))
     model = network("cython")
     with pytest.warns(UserWarning, match="interrupted"):
         model.fit(X, y, epochs=1)
@@ -179,7 +179,7 @@ def test_a_signal_in_the_last_chunk_is_not_lost(monkeypatch):
 def test_a_loop_of_partial_fit_ends(monkeypatch):
     """A warning alone would let it go on for ever."""
     for reads in (0, 1):
-        monkeypatch.setattr("fastmlp.estimators.base.Interruption", lambda reads=reads: AfterReads(reads))
+        monkeypatch.setattr("fastmlp.training.trainer.Interruption", lambda reads=reads: AfterReads(reads))
         model = MLPClassifier(random_state=0)
         with pytest.raises(KeyboardInterrupt), pytest.warns(UserWarning, match="interrupted"):
             model.partial_fit(X, y, classes=[0, 1])
@@ -191,6 +191,7 @@ def test_lbfgs_looks_for_ctrl_c_between_blocks_of_rows(monkeypatch):
     monkeypatch.setattr("fastmlp.training.lbfgs.BLOCK_BYTES", 1)
     interruption = AfterReads(1)
     from fastmlp.training import lbfgs
+    from fastmlp.training.problem import Samples
 
     model = network("cython").build(4)
     calls = []
@@ -201,9 +202,8 @@ def test_lbfgs_looks_for_ctrl_c_between_blocks_of_rows(monkeypatch):
             return 0.0, 0.0, np.zeros_like(parameters)
 
     with pytest.raises(lbfgs.Interrupted):
-        lbfgs.loss_and_gradient_in_blocks(
-            Counting(), model.network, model.parameters, X, np.eye(2)[y], None, 0.0, interruption
-        )
+        problem = lbfgs.Problem(Counting(), model.network)
+        lbfgs.loss_and_gradient_in_blocks(problem, model.parameters, Samples(X, np.eye(2)[y]), interruption)
     assert len(calls) == 1  # 500 rows are two blocks
 
 
@@ -278,7 +278,7 @@ def test_a_very_long_step_is_left_between_blocks_of_rows(monkeypatch, share):
     assert blocks.history["loss"] == pytest.approx(plain.history["loss"], rel=1e-5)
     cut = network("cython").build(4)
     before = cut.parameters.copy()
-    monkeypatch.setattr("fastmlp.model.mlp.Interruption", lambda: AfterReads(1 + share))
+    monkeypatch.setattr("fastmlp.training.trainer.Interruption", lambda: AfterReads(1 + share))
     with pytest.warns(UserWarning, match="interrupted"):
         cut.fit(X, y, batch_size=None)
     np.testing.assert_array_equal(cut.parameters, before)

@@ -1,0 +1,86 @@
+"""From X, y and sample_weight as the user passes them to the Samples that an estimator's network sees."""
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import is_classifier
+from sklearn.model_selection import train_test_split
+
+from fastmlp.training.problem import Samples
+from fastmlp.training.scaling import scaled
+from fastmlp.validation.arrays import as_labels, as_numbers
+from fastmlp.validation.checks import check_sum_of_weights, check_weights
+
+
+def validated(estimator, X, y, sample_weight, in_parts=True, reset=False, classes=None):
+    """Samples with numeric y of two dimensions; ``in_parts``: whether they are not all samples of the fit."""
+    X, y = as_numbers(X, "X"), as_labels(y, "y")
+    X, y = estimator._validate_input(X, y, in_parts, reset, classes)
+    return Samples(X, y.reshape(-1, 1) if y.ndim == 1 else y, check_weights(sample_weight, X, X.dtype, in_parts))
+
+
+def weighted(estimator, samples, in_parts=True):
+    """Samples whose weights include those of the classes."""
+    return samples._replace(weight=estimator._weigh(samples.y, samples.weight, in_parts))
+
+
+def in_dtype(estimator, samples, in_parts=True):
+    """Samples in the dtype of the parameters; targets that are to be scaled stay in float64."""
+    X, y, sample_weight = samples
+    dtype = estimator._parameters.dtype
+    X = X.tocsr().astype(dtype, copy=False) if issparse(X) else np.ascontiguousarray(X, dtype)
+    with np.errstate(over="ignore"):
+        y = np.ascontiguousarray(y, np.float64 if estimator._scales_targets() else dtype)
+    if not np.isfinite(y).all():
+        raise ValueError(f"y contains values too large for {dtype}: scale it, or pass X in float64.")
+    if y.shape[1] != estimator.n_outputs_:
+        raise ValueError(f"y makes {y.shape[1]} columns, but the network has {estimator.n_outputs_} outputs.")
+    if sample_weight is not None:
+        with np.errstate(over="ignore"):  # the check refuses infinite weights
+            sample_weight = sample_weight.astype(dtype, copy=False)
+        check_sum_of_weights(sample_weight, in_parts)
+    return Samples(X, y, sample_weight)
+
+
+def as_network_sees(estimator, samples):
+    """Samples with scaled inputs and targets."""
+    X = samples.X if estimator._scaling is None else scaled(samples.X, estimator._scaling)
+    y = samples.y if estimator._target_scaling is None else scaled(samples.y, estimator._target_scaling)
+    return samples._replace(X=X, y=np.ascontiguousarray(y, estimator._parameters.dtype))
+
+
+def unscaled_block(estimator, X, y, sample_weight):
+    """A block of a stream, before scaling."""
+    return in_dtype(estimator, weighted(estimator, validated(estimator, X, y, sample_weight)))
+
+
+def block(estimator, X, y, sample_weight):
+    """A block of a stream as the network sees it."""
+    return as_network_sees(estimator, unscaled_block(estimator, X, y, sample_weight))
+
+
+def evaluated(estimator, X, y, sample_weight):
+    """Samples for a loss or a gradient of a fitted estimator; weights of classes do not count."""
+    samples = in_dtype(estimator, validated(estimator, X, y, sample_weight), in_parts=False)
+    return as_network_sees(estimator, samples)
+
+
+def split_off(estimator, samples):
+    """Split off the validation set, stratified by class. Returns (training Samples, validation Samples)."""
+    # As booleans, which scikit-learn's estimator has here too and shows in the errors of the split.
+    stratify = samples.y > samples.y.min() if is_classifier(estimator) and estimator.n_outputs_ == 1 else None
+    arrays = samples[:2] if samples.weight is None else samples
+    try:
+        parts = train_test_split(
+            *arrays, random_state=estimator._random_state, test_size=estimator.validation_fraction, stratify=stratify
+        )
+    except ValueError as error:
+        shows_bool = "'True'" in str(error) or "'False'" in str(error)
+        if shows_bool and estimator.classes_.dtype != bool:
+            labels = " and ".join(map(repr, estimator.classes_.tolist()))
+            raise ValueError(f"{error} (False and True stand for the labels {labels} of y.)") from error
+        raise
+    train, validation = Samples(*parts[0::2]), Samples(*parts[1::2])
+    if validation.X.shape[0] < 2:
+        raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
+    X = train.X if issparse(train.X) else np.ascontiguousarray(train.X)
+    return train._replace(X=X, y=np.ascontiguousarray(train.y)), validation

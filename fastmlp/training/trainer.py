@@ -1,0 +1,153 @@
+"""The one training loop: epochs of gradient descent or iterations of L-BFGS, with all that happens between them."""
+
+from typing import NamedTuple
+
+from scipy.optimize import OptimizeResult
+
+from fastmlp.backends.threads import ThreadLimit
+
+from . import lbfgs
+from .callbacks import NO_CALLBACKS, NoBar
+from .interruption import Interruption
+from .outcomes import Diverged, Interrupted
+from .stopping import NoStopping
+
+COMPLETED, STOPPED, INTERRUPTED, DIVERGED = "completed", "stopped", "interrupted", "diverged"
+
+
+class Result(NamedTuple):
+    """How a fit ended.
+
+    ``status`` is COMPLETED (all epochs, or L-BFGS ended by itself), STOPPED (by the rule or a callback), INTERRUPTED
+    or DIVERGED. ``at_once`` is true if a second Ctrl-C interrupted a native call; ``solution`` is SciPy's, of L-BFGS.
+    """
+
+    status: str
+    losses: list[float]
+    solution: OptimizeResult | None = None
+    at_once: bool = False
+
+
+class Recorder:
+    """What a model keeps of its fit: base of the recorders of MLP and of the estimators. Hooks run in this order."""
+
+    def after_epoch(self, loss, n_samples):
+        """Record an epoch; ``n_samples`` is 0 for an iteration of L-BFGS."""
+
+    def after_scores(self, results):
+        """Record the scores of an epoch, after the stopping rule has seen them."""
+
+    def after_callbacks(self):
+        """Take over what callbacks have changed."""
+
+    def after_error(self):
+        """Leave the model usable after an error, such as one of a callback."""
+
+    def after_fit(self, result):
+        """Finish the model, warn, and return the error to raise, or None."""
+
+
+class Trainer:
+    """Runs one fit of a network.
+
+    Parameters
+    ----------
+    problem : Problem
+    state : TrainingState
+        Parameters and optimizer, changed in place.
+    recorder : Recorder
+    stopping : NoStopping, Patience or Tolerance
+    scorer : object, default=None
+        ``score()`` returns ({name: score}, score to watch) after an epoch.
+    callbacks : Callbacks
+    n_jobs : int or None
+    bar : NoBar or tqdm
+        Counts samples, or iterations of L-BFGS.
+    """
+
+    def __init__(self, problem, state, recorder, *, stopping=None, scorer=None, callbacks=NO_CALLBACKS, n_jobs=None,
+                 bar=None):  # fmt: skip
+        self.problem, self.state, self.recorder = problem, state, recorder
+        self.stopping = NoStopping() if stopping is None else stopping
+        self.scorer, self.callbacks, self.n_jobs = scorer, callbacks, n_jobs
+        self.bar = NoBar() if bar is None else bar
+        self.losses = []
+
+    def descend(self, new_epochs, max_epochs):
+        """Train by gradient descent. Returns the Result.
+
+        ``new_epochs(interruption=..., on_samples=...)`` makes the Epochs or StreamedEpochs.
+        """
+
+        def run(interruption):
+            epochs = new_epochs(interruption=interruption, on_samples=self.bar.update)
+            for _ in range(max_epochs):
+                self.callbacks.before_epoch()
+                if self._after_epoch(epochs.run(), epochs.n_samples):
+                    return Result(STOPPED, self.losses)
+            return Result(COMPLETED, self.losses)
+
+        return self._train(run)
+
+    def minimise(self, samples, limits):
+        """Train by L-BFGS. Returns the Result."""
+
+        stopped = False
+
+        def on_iteration(loss):
+            nonlocal stopped
+            self.state.epoch += 1
+            self.bar.update(1)
+            stopped = self._after_epoch(loss, 0)
+            return stopped
+
+        def run(interruption):
+            self.state.drop_epoch_in_progress()
+            solution = lbfgs.fit_lbfgs(self.problem, self.state.parameters, samples, limits, interruption, on_iteration)
+            status = {lbfgs.INTERRUPTED: INTERRUPTED, lbfgs.DIVERGED: DIVERGED}.get(solution.status)
+            status = status or (STOPPED if stopped else COMPLETED)
+            return Result(status, self.losses, solution)
+
+        return self._train(run)
+
+    def _after_epoch(self, loss, n_samples):
+        """Record an epoch, score it and call the callbacks. Returns whether the fit ends."""
+        self.losses.append(loss)
+        self.recorder.after_epoch(loss, n_samples)
+        results, watched = ({}, None) if self.scorer is None else self.scorer.score()
+        self.stopping.after_epoch(loss, watched)
+        self.recorder.after_scores(results)
+        if self.callbacks:
+            self.callbacks.after_epoch({"loss": loss, **results})
+            self.recorder.after_callbacks()
+        return self.callbacks.stop or self.stopping.is_over()
+
+    def _train(self, run):
+        """Call ``run(interruption)`` and finish the fit, however it ends."""
+        limit = ThreadLimit(self.n_jobs, self.problem.kernels)
+        with self.bar, Interruption() as interruption, limit, self.callbacks:
+            try:
+                result = self._result_of(run, interruption)
+                error = self.recorder.after_fit(result)
+            except Exception:
+                self.recorder.after_error()
+                raise
+            if error is not None:
+                raise error
+        return result
+
+    def _result_of(self, run, interruption):
+        if self.stopping.was_over():
+            return Result(STOPPED, self.losses)
+        try:
+            result = run(interruption)
+            if interruption.requested:  # at the last moment
+                result = result._replace(status=INTERRUPTED)
+        except Diverged:
+            result = Result(DIVERGED, self.losses)
+        except Interrupted:
+            result = Result(INTERRUPTED, self.losses)
+        except KeyboardInterrupt:  # a second Ctrl-C, perhaps between a chunk and its bookkeeping
+            self.state.drop_epoch_in_progress()
+            result = Result(INTERRUPTED, self.losses, at_once=True)
+        return result
