@@ -21,6 +21,7 @@ from fastmlp.validation.checks import check_integer
 
 from .base import BaseMLP
 from .evaluation import evaluation_of
+from .prediction import outputs, predictor_of, random_passes
 
 
 def check_listed_classes(classes):
@@ -378,7 +379,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return self.classes_[np.minimum(number, len(self.classes_) - 1)]  # there may be but one class
 
     def _score(self, X, y, sample_weight):
-        return accuracy_score(y, self._decode(self._forward(X)), sample_weight=sample_weight)
+        return accuracy_score(y, self._decode(predictor_of(self).outputs(X)), sample_weight=sample_weight)
 
     @available_if(lambda estimator: estimator._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)
@@ -439,7 +440,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def predict(self, X):
         """Predicted classes, shape (n_samples,), or (n_samples, n_classes) of 0 and 1 for several labels per row."""
-        return self._decode(self._output(X))
+        return self._decode(outputs(self, X))
 
     def predict_proba(self, X, mc_samples=None):
         """Probability of each class, shape (n_samples, n_classes), in the order of ``classes_``.
@@ -448,8 +449,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         training (Gal & Ghahramani 2016).
         """
         if mc_samples is not None:
-            return self._samples(X, mc_samples, self._both_classes)
-        return self._both_classes(self._output(X))
+            return random_passes(self, X, mc_samples, self._both_classes)
+        return self._both_classes(outputs(self, X))
 
     def _both_classes(self, output):
         output = self._confidence(output)

@@ -13,6 +13,7 @@ from sklearn.utils.validation import _num_samples, check_consistent_length
 from fastmlp.backends.device_arrays import to_host
 from fastmlp.validation.arrays import as_numbers, is_listing
 
+from .prediction import checked_inputs
 from .samples import evaluated
 
 NEG_LOSS = "neg_loss"
@@ -81,7 +82,7 @@ class Evaluation:
         """
         for name, one in self._sets.items() if self._predicts else ():
             try:
-                self._estimator._checked(one[0])
+                checked_inputs(self._estimator, one[0])
                 if not is_classifier(self._estimator):
                     as_numbers(one[1], "y")
                 if _neg_loss in self._scorers.values():

@@ -55,7 +55,7 @@ class FitCall(NamedTuple):
 
 def start_curves(estimator):
     """Forget the curves of an earlier fit."""
-    estimator.loss_, estimator.loss_curve_, estimator._progress = np.inf, [], Progress()
+    estimator.loss_, estimator.loss_curve_, estimator._net.progress = np.inf, [], Progress()
     estimator.best_loss_, estimator.validation_scores_, estimator.best_validation_score_ = np.inf, None, None
     if estimator.early_stopping:
         estimator.best_loss_, estimator.validation_scores_, estimator.best_validation_score_ = None, [], -np.inf
@@ -67,7 +67,7 @@ def begin_watching(estimator, evaluation):
     if evaluation is not None:
         estimator.evals_result_ = evaluation.results
     if estimator.early_stopping and (had_set or evaluation is not None):
-        estimator.best_validation_score_, estimator._progress = -np.inf, Progress()
+        estimator.best_validation_score_, estimator._net.progress = -np.inf, Progress()
 
 
 def follows(estimator, schedule):
@@ -108,7 +108,7 @@ class EpochRecorder(Recorder):
             print(f"Validation score: {self._stopping.score:f}")
 
     def after_callbacks(self):
-        self._estimator._current_parameters()  # with what they have put into coefs_
+        self._estimator._net.current_parameters()  # with what they have put into coefs_
 
     def after_error(self):
         """Keep the weights so far; if new ones were drawn and no epoch has ended, bring back the old attributes."""
@@ -116,22 +116,22 @@ class EpochRecorder(Recorder):
         if self._call.first_pass and not estimator.n_iter_:
             restore(estimator, self._call.before)
             return
-        if estimator._training is not None:
-            estimator._training.drop_epoch_in_progress()
+        if estimator._net.training is not None:
+            estimator._net.training.drop_epoch_in_progress()
         try:
-            estimator._current_parameters()
+            estimator._net.current_parameters()
         except Exception:  # a callback has put something else into coefs_
-            estimator._bind(estimator._parameters)
-        best = estimator._progress.best_parameters
+            estimator._net.bind(estimator._net.parameters)
+        best = estimator._net.progress.best_parameters
         if estimator.early_stopping and best is not None:
-            estimator._parameters[...] = best
+            estimator._net.parameters[...] = best
 
     def after_fit(self, result):
         estimator, error = self._estimator, None
         if result.status == DIVERGED:
             error = self._divergence()
         elif result.status == INTERRUPTED:
-            estimator._training.drop_epoch_in_progress()
+            estimator._net.training.drop_epoch_in_progress()
             warnings.warn("Training interrupted by user.")
             if self._call.n_epochs is not None:  # a loop of partial_fit must end too
                 return KeyboardInterrupt()
@@ -145,10 +145,10 @@ class EpochRecorder(Recorder):
         """The error of a fit that diverged. If early stopping has weights to restore there is only a warning."""
         estimator = self._estimator
         where = f"Training diverged in iteration {estimator.n_iter_ + 1}"
-        restores = estimator.early_stopping and estimator._progress.best_parameters is not None
+        restores = estimator.early_stopping and estimator._net.progress.best_parameters is not None
         message = DIVERGED_MESSAGE.format(
             where=where, kept="its best iteration" if restores else f"the end of iteration {estimator.n_iter_}",
-            more=f", or lower the learning rate (now {estimator._training.optimizer.learning_rate:g})",
+            more=f", or lower the learning rate (now {estimator._net.training.optimizer.learning_rate:g})",
         )  # fmt: skip
         if not restores:
             return DivergenceError(message)
@@ -181,7 +181,7 @@ class LbfgsRecorder(EpochRecorder):
 
     def after_fit(self, result):
         estimator, solution, error = self._estimator, result.solution, None
-        estimator._bind(estimator._parameters)
+        estimator._net.bind(estimator._net.parameters)
         estimator.n_iter_ = min(solution.nit, estimator.max_iter)
         estimator.loss_ = float(solution.fun)
         if result.status == INTERRUPTED:
@@ -211,14 +211,14 @@ def lbfgs_fit(estimator, call, problem, samples):
     """The fit by L-BFGS, ready to be called."""
     for name in CURVES:  # of an earlier fit
         vars(estimator).pop(name, None)
-    estimator._progress, estimator.n_iter_, stopping = Progress(), 0, NoStopping()
-    state = TrainingState.without_optimizer(estimator._parameters)
+    estimator._net.progress, estimator.n_iter_, stopping = Progress(), 0, NoStopping()
+    state = TrainingState.without_optimizer(estimator._net.parameters)
     if call.evaluation is not None:
         start_curves(estimator)
     begin_watching(estimator, call.evaluation)
     if call.evaluation is not None:
         watches = estimator.early_stopping
-        stopping = Tolerance(state, estimator._progress, *_tolerance(estimator), by_score=watches, stops=watches)
+        stopping = Tolerance(state, estimator._net.progress, *_tolerance(estimator), by_score=watches, stops=watches)
     trainer = Trainer(
         problem, state, LbfgsRecorder(estimator, call, stopping), stopping=stopping, scorer=call.evaluation,
         callbacks=call.callbacks, n_jobs=estimator.n_jobs,
@@ -236,10 +236,10 @@ def stochastic_fit(estimator, call, plan, problem, samples, held_out):
     ``held_out`` are the Samples that early stopping has split off, or None.
     """
     in_part = call.n_epochs is not None
-    if estimator._training is None or not in_part:
-        estimator._training = TrainingState.start(estimator._parameters, plan.optimizer)
+    if estimator._net.training is None or not in_part:
+        estimator._net.training = TrainingState.start(estimator._net.parameters, plan.optimizer)
         estimator._initial_rate = plan.optimizer.learning_rate
-    state = estimator._training
+    state = estimator._net.training
     if problem.noise is not None:
         if not state.seed:
             state.seed = int(estimator._random_state.randint(2**63 - 1, dtype=np.int64))
@@ -251,7 +251,7 @@ def stochastic_fit(estimator, call, plan, problem, samples, held_out):
         begin_watching(estimator, call.evaluation)
     estimator.n_iter_ = 0
     stopping = Tolerance(
-        state, estimator._progress, *_tolerance(estimator), by_score=estimator.early_stopping,
+        state, estimator._net.progress, *_tolerance(estimator), by_score=estimator.early_stopping,
         lower_rate=follows(estimator, "adaptive"), stops=not in_part, tell=print if estimator.verbose else None,
     )  # fmt: skip
     scorer = call.evaluation if held_out is None else HeldOut(estimator, held_out)
@@ -264,7 +264,7 @@ def stochastic_fit(estimator, call, plan, problem, samples, held_out):
 
 def _epochs(estimator, call, problem, samples):
     """(the problem on the backend that is chosen for it, what makes its Epochs)."""
-    state, stream, n_samples = estimator._training, call.stream, samples.X.shape[0]
+    state, stream, n_samples = estimator._net.training, call.stream, samples.X.shape[0]
     batch_size = 200 if estimator.batch_size == "auto" else int(estimator.batch_size)
     if stream is not None:
         n_samples = stream.n_rows or n_samples
@@ -274,11 +274,11 @@ def _epochs(estimator, call, problem, samples):
         batch_size = min(batch_size, n_samples)
     if estimator.backend == "auto":
         n_steps = -(-n_samples // batch_size) * (call.n_epochs or estimator.max_iter)
-        found = choose_for(Work(problem.network, batch_size, n_steps), estimator._parameters)
+        found = choose_for(Work(problem.network, batch_size, n_steps), estimator._net.parameters)
         estimator.backend_, kernels, estimator.backend_reason_ = found
         problem = problem._replace(kernels=kernels)
     estimator.backend_reason_ += registry.kernels_of(
-        estimator.backend_, problem.network, state.optimizer, estimator._parameters.dtype, batch_size,
+        estimator.backend_, problem.network, state.optimizer, estimator._net.parameters.dtype, batch_size,
         problem.penalty, problem.noise, samples.weight is not None,
     )  # fmt: skip
     if stream is None:

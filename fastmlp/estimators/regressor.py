@@ -17,6 +17,7 @@ from fastmlp.validation.checks import check_integer, check_numeric
 
 from .base import BaseMLP
 from .evaluation import evaluation_of
+from .prediction import outputs, predictor_of, random_passes
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -275,20 +276,18 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return not positive
 
     def _warn_of_targets(self, y, sample_weight):
-        scaled = self._target_scaling is not None
+        scaled = self._net.target_scaling is not None
         if not scaled and self.solver != "lbfgs" and self._loss_and_output()[1] != "exp":
             warn_of_far_targets(
                 y, sample_weight, "Pass scale='standard', or scale y to mean 0 and standard deviation 1."
             )
 
     def _decode(self, output):
-        if self._target_scaling is not None:
-            mean, deviation = self._target_scaling
-            output = output.astype(np.float64) * deviation + mean  # float32 has no digits for a large mean
+        output = self._net.unscale_targets(output)
         return output.ravel() if self.n_outputs_ == 1 else output
 
     def _score(self, X, y, sample_weight):
-        prediction = self._decode(self._forward(X))
+        prediction = self._decode(predictor_of(self).outputs(X))
         if not np.isfinite(prediction).all():
             return np.nan
         with np.errstate(over="ignore"):  # of a fit that diverges
@@ -352,5 +351,5 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         training (Gal & Ghahramani 2016).
         """
         if mc_samples is not None:
-            return self._samples(X, mc_samples, self._decode)
-        return self._decode(self._output(X))
+            return random_passes(self, X, mc_samples, self._decode)
+        return self._decode(outputs(self, X))

@@ -6,7 +6,6 @@ from sklearn.base import is_classifier
 from sklearn.model_selection import train_test_split
 
 from fastmlp.training.problem import Samples
-from fastmlp.training.scaling import scaled
 from fastmlp.validation.arrays import as_labels, as_numbers
 from fastmlp.validation.checks import check_sum_of_weights, check_weights
 
@@ -26,7 +25,7 @@ def weighted(estimator, samples, in_parts=True):
 def in_dtype(estimator, samples, in_parts=True):
     """Samples in the dtype of the parameters; targets that are to be scaled stay in float64."""
     X, y, sample_weight = samples
-    dtype = estimator._parameters.dtype
+    dtype = estimator._net.parameters.dtype
     X = X.tocsr().astype(dtype, copy=False) if issparse(X) else np.ascontiguousarray(X, dtype)
     with np.errstate(over="ignore"):
         y = np.ascontiguousarray(y, np.float64 if estimator._scales_targets() else dtype)
@@ -43,9 +42,9 @@ def in_dtype(estimator, samples, in_parts=True):
 
 def as_network_sees(estimator, samples):
     """Samples with scaled inputs and targets."""
-    X = samples.X if estimator._scaling is None else scaled(samples.X, estimator._scaling)
-    y = samples.y if estimator._target_scaling is None else scaled(samples.y, estimator._target_scaling)
-    return samples._replace(X=X, y=np.ascontiguousarray(y, estimator._parameters.dtype))
+    net = estimator._net
+    y = np.ascontiguousarray(net.scale_targets(samples.y), net.parameters.dtype)
+    return samples._replace(X=net.scale_inputs(samples.X), y=y)
 
 
 def unscaled_block(estimator, X, y, sample_weight):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils.validation import _check_feature_names, _get_feature_names, check_is_fitted
 
-from fastmlp.estimators.flat_parameters import FlatParameters
+from fastmlp.estimators.base import BaseMLP
 from fastmlp.kernels.reference import contract as numpy_reference
 from fastmlp.kernels.spec import Network, layer_views, slope_views
 from fastmlp.model.choices import name_of
@@ -82,9 +82,9 @@ def network_and_parameters(model):
     TypeError
         For anything else.
     """
-    if isinstance(model, FlatParameters):
+    if isinstance(model, BaseMLP):
         check_is_fitted(model)
-        return model._with_scale_in_weights()
+        return model._net.with_scaling_in_weights()
     if isinstance(model, LayeredNetwork):
         return model.network, model.parameters
     raise TypeError(f"this takes fastmlp's MLP, MLPClassifier and MLPRegressor, not {type(model).__name__}.")
@@ -94,7 +94,7 @@ def check_names(model, X):
     """scikit-learn's error, or warning, where X has columns of other names than the model's inputs."""
     if isinstance(model, LayeredNetwork):
         model._check_names(X)
-    elif isinstance(model, FlatParameters):
+    elif isinstance(model, BaseMLP):
         _check_feature_names(model, X, reset=False)
     elif hasattr(model, "encoder") and _get_feature_names(X) is not None:  # the model of a table
         names = np.array([name for name, *_ in model.encoder.outputs], object)
@@ -124,7 +124,7 @@ def exported(model):
         raise ValueError("the model has weights that are not finite: there is nothing to export.")
     network, parameters = network._replace(bfloat16=False), parameters.copy()
     if not hasattr(model, "classes_"):
-        return Exported(network, parameters, "numbers" if isinstance(model, FlatParameters) else "outputs")
+        return Exported(network, parameters, "numbers" if isinstance(model, BaseMLP) else "outputs")
     if model.classes_.dtype.kind not in "biufU" and not all(isinstance(label, str) for label in model.classes_):
         raise ValueError(f"labels must be numbers, booleans or strings to be exported, not {model.classes_.dtype}.")
     kind = "multilabel" if model._label_type.startswith("multilabel") else model._label_type

@@ -13,7 +13,7 @@ from fastmlp.estimators.architecture import network_of, noise_of
 from fastmlp.estimators.classifier import MLPClassifier
 from fastmlp.estimators.regressor import MLPRegressor
 from fastmlp.kernels.spec import aligned_zeros, layer_views
-from fastmlp.training.stopping import Progress
+from fastmlp.estimators.network import FittedNetwork
 
 PAIRS = {neural_network.MLPClassifier: MLPClassifier, neural_network.MLPRegressor: MLPRegressor}
 FITTED = (
@@ -70,25 +70,23 @@ def _take_weights(made, fitted, plain):
             estimator._targets = None
     arrays = [[np.asarray(array) for array in given] for given in (fitted.coefs_, fitted.intercepts_)]
     sizes = [arrays[0][0].shape[0], *(len(b) for b in arrays[1])]
-    made._network, dropout = network_of(made, sizes[0], sizes[1:-1], sizes[-1])
+    network, dropout = network_of(made, sizes[0], sizes[1:-1], sizes[-1])
     asked = network_of(plain, sizes[0], sizes[1:-1], sizes[-1])[0]
-    if made._network != asked or made._hidden_widths() != sizes[1:-1] or made.scale is not None:
+    if network != asked or made._hidden_widths() != sizes[1:-1] or made.scale is not None:
         raise ValueError("the parameters given besides are for another network than the one that was fitted: fit anew.")
-    if made._network.activations[-1] != fitted.out_activation_:
+    if network.activations[-1] != fitted.out_activation_:
         raise ValueError(f"loss={fitted.loss!r} was set after the fit, whose output is {fitted.out_activation_!r}.")
-    made._training, made._progress = None, Progress()
-    best = getattr(made, "best_validation_score_" if made.early_stopping else "best_loss_", None)
-    if best is not None:  # of an earlier fit by another solver than 'lbfgs'
-        made._progress.best_score = best if made.early_stopping else -best
     single = all(array.dtype == np.float32 for array in (*arrays[0], *arrays[1]))
-    parameters = aligned_zeros((made._network.n_parameters,), np.float32 if single else np.float64)
-    for views, given in zip(layer_views(made._network, parameters), arrays):
+    parameters = aligned_zeros((network.n_parameters,), np.float32 if single else np.float64)
+    for views, given in zip(layer_views(network, parameters), arrays):
         for view, array in zip(views, given, strict=True):
             if array.shape != view.shape:
                 raise ValueError(f"coefs_ and intercepts_ do not fit together: {array.shape} for {view.shape}.")
             view[:] = array
-    made._noise = noise_of(made, made._network, dropout, 0)
-    made._bind(parameters)
+    made._net = FittedNetwork(network, parameters, noise_of(made, network, dropout, 0))
+    best = getattr(made, "best_validation_score_" if made.early_stopping else "best_loss_", None)
+    if best is not None:  # of an earlier fit by another solver than 'lbfgs'
+        made._net.progress.best_score = best if made.early_stopping else -best
     made.backend_, _, made.backend_reason_ = registry.choose(made.backend)
 
 
@@ -114,10 +112,10 @@ def to_sklearn(estimator):
     made = kind(**shared)
     made._validate_params()
     if hasattr(estimator, "coefs_"):
-        parameters, network = estimator._current_parameters(), estimator._network
+        parameters, network = estimator._net.current_parameters(), estimator._net.network
         if (
-            estimator._scaling is not None
-            or estimator._target_scaling is not None
+            estimator._net.scaling is not None
+            or estimator._net.target_scaling is not None
             or network != network_of(estimator, network.sizes[0], list(network.sizes[1:-1]), network.sizes[-1])[0]
         ):
             raise ValueError("parameters were set after the fit that ask for another network: fit again first.")

@@ -9,7 +9,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.backends import registry
 from fastmlp.estimators.architecture import penalty_of
-from fastmlp.estimators.flat_parameters import FlatParameters
+from fastmlp.estimators.base import BaseMLP
+from fastmlp.estimators.prediction import layer_outputs
 from fastmlp.estimators.samples import as_network_sees, in_dtype, validated
 from fastmlp.model.layered_network import LayeredNetwork
 from fastmlp.training.history import count_dead_units
@@ -30,11 +31,11 @@ def dead_units(model, X):
     tuple of int
     """
     _check_kind(model)
-    return count_dead_units(model._layer_outputs(X) if isinstance(model, FlatParameters) else model.layer_outputs(X))
+    return count_dead_units(layer_outputs(model, X) if isinstance(model, BaseMLP) else model.layer_outputs(X))
 
 
 def _check_kind(model):
-    if not isinstance(model, (FlatParameters, LayeredNetwork)):
+    if not isinstance(model, (BaseMLP, LayeredNetwork)):
         raise TypeError(f"model must be an MLP, MLPClassifier or MLPRegressor, got {type(model).__name__}.")
 
 
@@ -74,7 +75,7 @@ def check_gradients(model, X, y, sample_weight=None, *, step=1e-5, n_parameters=
     check_real("step", step, 0, open_low=True)
     check_integer("n_parameters", n_parameters, 1)
     _check_kind(model)
-    of_kind = _of_estimator if isinstance(model, FlatParameters) else _of_mlp
+    of_kind = _of_estimator if isinstance(model, BaseMLP) else _of_mlp
     kernels, network, parameters, (X, y, sample_weight), penalties = of_kind(model, X, y, sample_weight)
     network, parameters = network._replace(bfloat16=False), parameters.astype(np.float64)
     X, y = (X.toarray() if issparse(X) else X).astype(np.float64), y.astype(np.float64)
@@ -114,4 +115,4 @@ def _of_estimator(model, X, y, sample_weight):
     model = copy(model)  # which notes what the rows mean
     rows = as_network_sees(model, in_dtype(model, validated(model, X, y, sample_weight)))
     kernels, penalties = registry.choose(model.backend).module, (float(model.alpha), penalty_of(model))
-    return kernels, model._network, model._current_parameters(), rows, penalties
+    return kernels, model._net.network, model._net.current_parameters(), rows, penalties

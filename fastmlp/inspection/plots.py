@@ -11,7 +11,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from sklearn.utils.validation import _get_feature_names
 
-from fastmlp.estimators.flat_parameters import FlatParameters
+from fastmlp.estimators.base import BaseMLP
 from fastmlp.extras import from_extra
 from fastmlp.kernels.rules import ACTIVATIONS
 from fastmlp.model.choices import check_activation
@@ -146,7 +146,7 @@ def plot_hidden_weights(model, image_shape, path=None, axes=None):
     -------
     matplotlib.figure.Figure
     """
-    if not isinstance(model, (MLP, FlatParameters)):
+    if not isinstance(model, (MLP, BaseMLP)):
         raise TypeError(f"model must be an MLP, MLPClassifier or MLPRegressor, got {type(model).__name__}.")
     weights = np.asarray(model.weights[0] if isinstance(model, MLP) else model.coefs_[0])
     n_inputs, n_units = weights.shape

@@ -73,7 +73,7 @@ def training_report(path, model, truth, predicted, *, title=None, seconds=None, 
         network, parameters = model.network, model.parameters
     else:
         check_is_fitted(model)
-        network, parameters = model._network, model._current_parameters()
+        network, parameters = model._net.network, model._net.current_parameters()
     truth, predicted = (_column_or_matrix(name, given) for name, given in (("truth", truth), ("predicted", predicted)))
     seconds = None if seconds is None else check_real("seconds", seconds, 0)
     speeds = {} if speeds is None else speeds

@@ -7,11 +7,9 @@ import numpy as np
 from sklearn.metrics import r2_score
 
 from fastmlp.backends import registry
-from fastmlp.backends.threads import ThreadLimit
 from fastmlp.io.model_files import Savable
 from fastmlp.kernels.spec import Penalty, aligned_copy, loss_row
-from fastmlp.prediction.predict import layer_outputs, predict_rows, sample_rows
-from fastmlp.training.lbfgs import mean_loss
+from fastmlp.prediction.predictor import Predictor
 from fastmlp.training.state import TrainingState
 from fastmlp.validation.checks import check_integer
 
@@ -46,6 +44,9 @@ class TrainedNetwork(LayeredNetwork, Savable):
             if state.epoch_start is None and state.epoch == epoch:  # no step was made meanwhile
                 return between
 
+    def _predictor(self):
+        return Predictor(self._backend.module, self._network, self._weights_to_read(), self.n_jobs)
+
     def predict(self, X, mc_samples=None):
         """Outputs of the network, shape (n_samples, n_outputs): probabilities, means or values.
 
@@ -60,22 +61,16 @@ class TrainedNetwork(LayeredNetwork, Savable):
         X = self._inputs(X)
         if mc_samples is not None and not self._is_noisy():
             raise ValueError("mc_samples needs a model with dropout or noise: every pass would give the same.")
-        with ThreadLimit(self.n_jobs, self._backend.module):
-            given = self._backend.module, self._network, self._weights_to_read(), X
-            if mc_samples is None:
-                return predict_rows(*given)
-            return sample_rows(*given, self._noise(self._state.seed), check_integer("mc_samples", mc_samples, 2))
+        if mc_samples is None:
+            return self._predictor().outputs(X)
+        check_integer("mc_samples", mc_samples, 2)
+        return self._predictor().samples(X, self._noise(self._state.seed), mc_samples)
 
     def layer_outputs(self, X):
         """Outputs of every layer, hidden ones included: a list of arrays of shape (n_samples, units)."""
         self._need_weights()
         X = self._inputs(X)
-        with ThreadLimit(self.n_jobs, self._backend.module):
-            return self._layer_outputs(X)
-
-    def _layer_outputs(self, X):
-        """The same for checked inputs."""
-        return layer_outputs(self._backend.module, self._network, self._weights_to_read(), X)
+        return self._predictor().layer_outputs(X)
 
     def compile_predict(self):
         """A function for one row at a time, without validation, in less than a microsecond for a small network.
@@ -88,18 +83,16 @@ class TrainedNetwork(LayeredNetwork, Savable):
             The GIL is released while it computes.
         """
         self._need_weights()
-        return self._backend.module.row_predictor(self._network, self._weights_to_read())
+        return self._predictor().row_predictor()
 
     def evaluate(self, X, y, sample_weight=None):
         """{'loss': without penalty, 'accuracy': share of rows} for cross-entropies, else {'loss', 'r2'}."""
         self._need_weights()
         samples = self._samples(X, y, sample_weight)
-        parameters = self._weights_to_read()
-        with ThreadLimit(self.n_jobs, self._backend.module):
-            output = predict_rows(self._backend.module, self._network, parameters, samples.X)
-            scores = {"loss": mean_loss(self._backend.module, self._network, parameters, samples)}
-        scores["accuracy" if self._decides() else "r2"] = self._accuracy_or_r2(output, samples.y, samples.weight)
-        return scores
+        predictor = self._predictor()
+        output, loss = predictor.outputs(samples.X), predictor.loss(samples)
+        metric = "accuracy" if self._decides() else "r2"
+        return {"loss": loss, metric: self._accuracy_or_r2(output, samples.y, samples.weight)}
 
     def _accuracy_or_r2(self, output, y, sample_weight):
         if not self._decides():

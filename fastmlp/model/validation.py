@@ -1,9 +1,6 @@
 """Validation data of an MLP: their loss, and their score by a metric."""
 
 from fastmlp.backends.device_arrays import to_host
-from fastmlp.prediction.predict import predict_rows
-from fastmlp.training.lbfgs import mean_loss
-from fastmlp.training.problem import Samples
 
 
 class Validation:
@@ -29,33 +26,32 @@ class Validation:
             raise ValueError(f"validation_data must be a pair (X, y), got {what}.")
         self._model, self._metric, self._given_y = model, metric, data[1]
         try:
-            self._X, self._y, _ = model._samples(*data, None)
+            self._samples = model._samples(*data, None)
         except ValueError as error:
             raise ValueError(f"validation_data: {error}") from error
-        if self._X.shape[1] != n_inputs:
-            raise ValueError(f"validation data have {self._X.shape[1]} columns, X has {n_inputs}.")
+        if self._samples.X.shape[1] != n_inputs:
+            raise ValueError(f"validation data have {self._samples.X.shape[1]} columns, X has {n_inputs}.")
         known = "accuracy" if model._decides() else "r2"
         if metric is not None and not callable(metric) and not (isinstance(metric, str) and metric == known):
             raise ValueError(f"metric must be {known!r} for this loss, or a function (y, outputs), got {metric!r}.")
         if getattr(metric, "__name__", "") == "loss":
             raise ValueError("a metric called 'loss' would be taken for the loss: give it another name.")
-        self.n_samples = self._X.shape[0]
+        self.n_samples = self._samples.X.shape[0]
         self.names = ["validation_loss"]
         if metric is not None:
             self.names.append(f"validation_{getattr(metric, '__name__', 'metric') if callable(metric) else metric}")
 
     def come_to_host(self):
         """From a GPU, where the rows may be, as the model will not be there."""
-        self._X = to_host(self._X)
+        self._samples = self._samples._replace(X=to_host(self._samples.X))
 
     def score(self):
-        """({name: score}, score to watch) of the model as it is now."""
-        model, outputs = self._model, None
-        kernels, network, parameters = model._backend.module, model.network, model.parameters
-        loss = mean_loss(kernels, network, parameters, Samples(self._X, self._y))
+        """({name: score}, score to watch) of the model as it is now, by one forward pass."""
+        predictor = self._model._predictor()
+        outputs = predictor.outputs(self._samples.X)
+        loss = predictor.loss(self._samples, outputs)
         if self._metric is None:
             return {"validation_loss": loss}, -loss
-        outputs = predict_rows(kernels, network, parameters, self._X)
         if callable(self._metric):
             score = self._metric(self._given_y, outputs)
             try:
@@ -63,5 +59,5 @@ class Validation:
             except (TypeError, ValueError) as error:
                 raise TypeError(f"metric must return a number, got {score!r}.") from error
         else:
-            score = model._accuracy_or_r2(outputs, self._y, None)
+            score = self._model._accuracy_or_r2(outputs, self._samples.y, None)
         return dict(zip(self.names, (loss, score))), score

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from fastmlp.backends.device_arrays import is_on_gpu
-from fastmlp.kernels.spec import first_layers
+from fastmlp.kernels.spec import first_layers, loss_row
 
 DENSE_BLOCK_BYTES = 2**25  # sparse rows are made dense in blocks of this size
 
@@ -33,6 +33,11 @@ def predict_rows(backend, network, parameters, X, noise=None):
         backend.forward(network, parameters, rows, noise=noise and noise._replace(seed=noise.seed ^ number))
         for number, rows in enumerate(blocks)
     ])  # fmt: skip
+
+
+def reported_loss(network, data_loss, penalty):
+    """Data loss plus penalty; the data loss, which kernels sum over outputs, is averaged if the loss's row says so."""
+    return data_loss / (network.sizes[-1] if loss_row(network.loss).averaged else 1) + penalty
 
 
 def layer_outputs(backend, network, parameters, X):

@@ -10,11 +10,11 @@ import numpy as np
 from scipy.sparse import issparse
 
 from fastmlp.backends.device_arrays import is_on_gpu
-from fastmlp.prediction.predict import DENSE_BLOCK_BYTES, take_rows
+from fastmlp.prediction.predict import DENSE_BLOCK_BYTES, reported_loss, take_rows
 
 from .chunking import CHUNK_SECONDS, Pace
 from .outcomes import Diverged, Interrupted
-from .problem import Problem, Samples, reported_loss
+from .problem import Problem, Samples
 from .schedules import factors
 from .state import TrainingState
 

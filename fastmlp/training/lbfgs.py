@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
-from fastmlp.prediction.predict import take_rows
+from fastmlp.prediction.predict import reported_loss, take_rows
 
 from .outcomes import Interrupted
-from .problem import Problem, reported_loss
 
 INTERRUPTED, DIVERGED = -1, -2  # beside SciPy's 0 (converged), 1 (a limit was reached) and 2 (other)
 
@@ -55,11 +54,6 @@ def loss_and_gradient_in_blocks(problem, parameters, samples, interruption=None)
         loss += reported_loss(network, data_loss, more) * share / total
         gradient += slope * dtype.type(share / total)
     return loss, gradient
-
-
-def mean_loss(kernels, network, parameters, samples):
-    """The reported loss of samples, without penalties."""
-    return float(loss_and_gradient_in_blocks(Problem(kernels, network), parameters, samples)[0])
 
 
 def fit_lbfgs(problem, parameters, samples, limits, interruption=None, on_iteration=None):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import sparray, spmatrix
 
-from fastmlp.kernels.spec import NO_PENALTY, Network, Noise, Penalty, activation_row, loss_row
+from fastmlp.kernels.spec import NO_PENALTY, Network, Noise, Penalty, activation_row
 
 
 class Problem(NamedTuple):
@@ -39,8 +39,3 @@ def noise_for(activations, seed, input_dropout=0.0, input_deviation=0.0, dropout
     if not (noisy or input_dropout or input_deviation or any(dropout)):
         return None
     return Noise(seed, input_dropout, input_deviation, tuple(dropout))
-
-
-def reported_loss(network, data_loss, penalty):
-    """Data loss plus penalty; the data loss, which kernels sum over outputs, is averaged if the loss's row says so."""
-    return data_loss / (network.sizes[-1] if loss_row(network.loss).averaged else 1) + penalty

@@ -126,7 +126,7 @@ def test_epochs_of_a_part(kind, y, more):
 
 def test_widths_by_numbers():
     def sizes(**params):
-        return MLPRegressor(hidden_layer_sizes=(3, 4), max_iter=1, **params).fit(X, X[:, 0])._network.sizes
+        return MLPRegressor(hidden_layer_sizes=(3, 4), max_iter=1, **params).fit(X, X[:, 0])._net.network.sizes
 
     assert sizes() == (4, 3, 4, 1)
     assert sizes(n_layers=2, width=7) == (4, 7, 7, 1)
@@ -140,7 +140,7 @@ def test_widths_by_numbers():
 
 def test_a_search_varies_them():
     search = GridSearchCV(model(), {"n_layers": [1, 2], "width": [3, 6]}, cv=2, n_jobs=2).fit(X, texts)
-    assert search.best_estimator_._network.sizes[1] in (3, 6)
+    assert search.best_estimator_._net.network.sizes[1] in (3, 6)
     assert len(search.cv_results_["params"]) == 4
 
 

@@ -172,7 +172,7 @@ def test_a_memory_mapped_estimator_predicts_and_trains(tmp_path):
 
 def test_pickles_do_not_hold_parameters_twice():
     model = MLPRegressor(hidden_layer_sizes=(200, 200), max_iter=1, solver="lbfgs").fit(X, y)
-    assert len(pickle.dumps(model)) < 1.2 * model._parameters.nbytes
+    assert len(pickle.dumps(model)) < 1.2 * model._net.parameters.nbytes
 
 
 def test_clone_has_parameters_and_nothing_fitted():

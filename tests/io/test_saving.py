@@ -120,9 +120,9 @@ def test_parameters_start_on_a_cache_line_wherever_they_come_from(tmp_path):
     for original in (network, estimator):
         original.save(tmp_path / "m")
         for found in (original, fastmlp.load(tmp_path / "m"), pickle.loads(pickle.dumps(original))):
-            state = found._state if original is network else found._training
+            state = found._state if original is network else found._net.training
             assert state.parameters.ctypes.data % 64 == state.slots.ctypes.data % 64 == 0
-            parameters = found.parameters if original is network else found._parameters
+            parameters = found.parameters if original is network else found._net.parameters
             assert state.parameters is parameters
 
 

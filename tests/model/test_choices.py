@@ -273,7 +273,7 @@ def test_check_gradients_of_estimators(backend):
         for given in (None, weights):
             check = check_gradients(model, rows, y, given)
             assert check.largest < 1e-6
-            assert check.n_checked == model._parameters.size
+            assert check.n_checked == model._net.parameters.size
         assert vars(model) == before
     wrong = MLPClassifier((4,), [(wave, math.cos)], **options).fit(X, words)
     assert check_gradients(wrong, X, words).by_layer[0] > 1e-3
@@ -284,8 +284,8 @@ def test_check_gradients_of_estimators(backend):
 
 def test_an_activation_for_each_layer():
     estimator = MLPRegressor("squared_error", (4, 3), ["tanh", (wave, wave_derivative)], max_iter=2).fit(X, Y)
-    assert estimator._network.activations[0] == "tanh"
-    assert estimator._network.activations[1].function is wave
+    assert estimator._net.network.activations[0] == "tanh"
+    assert estimator._net.network.activations[1].function is wave
 
 
 @pytest.mark.parametrize("level", [0.1, 0.5, 0.9])
@@ -365,6 +365,6 @@ def test_noise_switched_on_later_has_a_seed_of_its_own():
     seeds = set()
     for seed in (1, 2):
         estimator = MLPRegressor("squared_error", (5,), max_iter=2, random_state=seed).fit(X, Y)
-        seeds.add(estimator.set_params(dropout=0.5).partial_fit(X, Y)._training.seed)
+        seeds.add(estimator.set_params(dropout=0.5).partial_fit(X, Y)._net.training.seed)
     assert len(seeds) == 2
     assert 0 not in seeds

@@ -86,7 +86,7 @@ def test_estimators_with_everything_random(backend, kind):
     estimator = kind(hidden_layer_sizes=(20, 20), max_iter=40, random_state=0, backend=backend, skip=2, **RANDOM)
     again = kind(hidden_layer_sizes=(20, 20), max_iter=40, random_state=0, backend="numpy", skip=2, **RANDOM)
     estimator.fit(X, target)
-    np.testing.assert_allclose(estimator._parameters, again.fit(X, target)._parameters, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(estimator._net.parameters, again.fit(X, target)._net.parameters, rtol=1e-7, atol=1e-9)
     predict = estimator.predict_proba if kind is MLPClassifier else estimator.predict
     mean, spread = predict(X, mc_samples=30)
     assert mean.shape == spread.shape == predict(X).shape
@@ -117,7 +117,7 @@ def test_saved_estimators_sample_alike(tmp_path, kind, through):
     assert again.get_params() == estimator.get_params()
     for model in (estimator, again):
         model.partial_fit(X, LABELS)
-    np.testing.assert_array_equal(again._parameters, estimator._parameters)
+    np.testing.assert_array_equal(again._net.parameters, estimator._net.parameters)
 
 
 def test_interrupted_dropout_goes_on_bit_for_bit(tmp_path):

@@ -140,7 +140,7 @@ def test_a_diverging_poisson_mean_is_not_taken_for_a_fit(backend):
     )
     with pytest.raises(ValueError, match="diverged in iteration"):
         model.fit(data, np.abs(data[:, 0]).round())
-    assert np.isfinite(model._parameters).all()
+    assert np.isfinite(model._net.parameters).all()
 
 
 def test_an_estimator_that_diverges_at_once_has_its_attributes():
@@ -187,7 +187,7 @@ def test_diverging_lbfgs_stays_finite():
     model = MLPRegressor(solver="lbfgs", activation="identity", max_iter=50)
     with pytest.raises(ValueError, match=f"{SCIKIT}.*lbfgs diverged"), np.errstate(all="ignore"):
         model.fit(data, target)
-    assert np.isfinite(model._parameters).all()
+    assert np.isfinite(model._net.parameters).all()
     own = MLP([(1, "identity")], optimizer="lbfgs", dtype="float64")
     with pytest.warns(ConvergenceWarning, match="diverged after 0 iterations"):
         own.fit(data, target)

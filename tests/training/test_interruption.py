@@ -142,7 +142,7 @@ def test_an_interrupted_early_stopping_fit_restores_the_best_weights(monkeypatch
     model = MLPRegressor(random_state=0, early_stopping=True)
     with pytest.warns(UserWarning, match="interrupted"):
         model.fit(X, y)
-    np.testing.assert_array_equal(model._parameters, model._progress.best_parameters)
+    np.testing.assert_array_equal(model._net.parameters, model._net.progress.best_parameters)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])

@@ -230,8 +230,8 @@ def test_the_rest_of_an_epoch_that_the_engine_broke_off_is_not_trained_later(no_
     with pytest.raises(MemoryError):
         model.partial_fit(X, y)
     monkeypatch.undo()
-    steps = model._training.step
-    assert model.partial_fit(X, y)._training.step == steps + 14
+    steps = model._net.training.step
+    assert model.partial_fit(X, y)._net.training.step == steps + 14
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])

@@ -210,7 +210,7 @@ def test_an_estimator_keeps_what_a_warm_start_goes_on_from(tmp_path, solver, apa
     for _ in range(2):
         for name in (*watched, "_parameters"):
             assert_array_equal(getattr(again, name), getattr(whole, name), err_msg=name)
-        assert_array_equal(again._progress.best_parameters, whole._progress.best_parameters)
+        assert_array_equal(again._net.progress.best_parameters, whole._net.progress.best_parameters)
         whole.fit(X, y, **apart)
         again.fit(X, y, **apart)
     assert len(whole.validation_scores_) > 7

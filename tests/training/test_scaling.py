@@ -85,7 +85,7 @@ def test_targets_far_from_zero_are_learned(tmp_path):
 def test_which_targets_are_scaled():
     counts = np.abs(y - 1)
     model = MLPRegressor("poisson", scale="standard", **OPTIONS).fit(X, counts)
-    assert model._target_scaling is None
+    assert model._net.target_scaling is None
     with pytest.raises(ValueError, match="scale='targets' is not for loss='poisson'"):
         MLPRegressor("poisson", scale="targets", **OPTIONS).fit(X, counts)
     with pytest.raises(ValueError, match="'scale' parameter of MLPClassifier"):
@@ -121,7 +121,7 @@ def test_it_goes_with_the_model(tmp_path):
         to_sklearn(MLPClassifier(scale="standard"))
     with pytest.raises(ValueError, match="set after the fit"):
         to_sklearn(model)
-    model._scaling = model._scaling[0][:3], model._scaling[1]
+    model._net.scaling = model._net.scaling[0][:3], model._net.scaling[1]
     model.save(tmp_path / "m")
     with pytest.raises(ValueError, match="damaged"):
         load(tmp_path / "m")
@@ -132,18 +132,18 @@ def test_weights_of_rows_count():
     rows, weight = np.vstack([X, 1e6 + X[:1]]), np.append(np.arange(len(X)) % 3, 0.0)
     found = MLPClassifier(scale="standard", **OPTIONS).fit(rows, np.append(y, 0), sample_weight=weight)
     wanted = StandardScaler().fit(X, sample_weight=weight[:-1])
-    assert_allclose(found._scaling, [wanted.mean_, wanted.scale_], rtol=1e-9)
+    assert_allclose(found._net.scaling, [wanted.mean_, wanted.scale_], rtol=1e-9)
 
 
 def test_later_fits_keep_the_scale_of_the_first():
     model = MLPClassifier(scale="standard", **OPTIONS)
     model.partial_fit(X[:100], y[:100], classes=[0, 1, 2])
     mean = X[:100].mean(axis=0)
-    assert_allclose(model._scaling[0], mean)
+    assert_allclose(model._net.scaling[0], mean)
     model.partial_fit(X[100:], y[100:])
-    assert_allclose(model._scaling[0], mean)
+    assert_allclose(model._net.scaling[0], mean)
     model.fit(X, y)
-    assert_allclose(model._scaling[0], X.mean(axis=0))
+    assert_allclose(model._net.scaling[0], X.mean(axis=0))
     model.set_params(scale=None).fit(X, y)
     assert_array_equal(model.predict(X), MLPClassifier(**OPTIONS).fit(X, y).predict(X))
 
@@ -151,7 +151,7 @@ def test_later_fits_keep_the_scale_of_the_first():
 def test_rows_held_out_say_nothing_of_it():
     """Neither those of early stopping nor those of an eval_set, which come as they are."""
     model = MLPClassifier(scale="standard", early_stopping=True, **OPTIONS).fit(X, y)
-    assert not np.allclose(model._scaling[0][:-1], X.mean(axis=0)[:-1], rtol=1e-9)
+    assert not np.allclose(model._net.scaling[0][:-1], X.mean(axis=0)[:-1], rtol=1e-9)
     assert max(model.validation_scores_) > 0.5
     model = MLPClassifier(scale="standard", **OPTIONS).fit(X, y, eval_set=(X, y))
     assert model.evals_result_["validation_0"]["accuracy"][-1] == model.score(X, y)

@@ -120,9 +120,9 @@ def test_a_scale_is_that_of_all_rows_where_they_come_again(weighted):
     once = MLPClassifier(**options).fit_stream(iter(blocks_of(*arrays)), range(10))
     assert not np.allclose(once.predict_proba(arrays[0]), whole.predict_proba(arrays[0]), rtol=1e-3)
     kept = MLPClassifier(warm_start=True, **options).fit_stream(blocks_of(*arrays), range(10))
-    scaling = kept._scaling
+    scaling = kept._net.scaling
     kept.fit_stream([(X, y)], range(10))
-    assert_array_equal(kept._scaling, scaling)
+    assert_array_equal(kept._net.scaling, scaling)
 
 
 def test_blocks_and_rows_are_shuffled():

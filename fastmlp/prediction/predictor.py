@@ -1,0 +1,54 @@
+"""A network on a backend, ready to predict."""
+
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+from fastmlp.backends.threads import ThreadLimit
+from fastmlp.kernels.spec import Network
+
+from .predict import layer_outputs, predict_rows, reported_loss, sample_rows
+
+
+class Predictor(NamedTuple):
+    """What MLP and the estimators compute with trained parameters; X and y are checked already."""
+
+    kernels: ModuleType
+    network: Network
+    parameters: np.ndarray
+    n_jobs: int | None = None
+
+    def _limit(self):
+        return ThreadLimit(self.n_jobs, self.kernels)
+
+    def outputs(self, X):
+        """Outputs of shape (n_samples, n_outputs)."""
+        with self._limit():
+            return predict_rows(*self[:3], X)
+
+    def outputs_if_finite(self, X):
+        """The same for a C-contiguous X in the dtype of the parameters, or None if X is not finite."""
+        with self._limit():
+            return self.kernels.forward(self.network, self.parameters, X, True)
+
+    def loss(self, samples, outputs=None):
+        """The reported loss of Samples, without penalties; ``outputs`` are those for its X, if they are known."""
+        outputs = self.outputs(samples.X) if outputs is None else outputs
+        y, weight = (None if given is None else given.astype(outputs.dtype, copy=False) for given in samples[1:])
+        with self._limit():
+            return reported_loss(self.network, self.kernels.loss_of_outputs(self.network, outputs, y, weight), 0.0)
+
+    def layer_outputs(self, X):
+        """Outputs of every layer, hidden ones included: a list of arrays of shape (n_samples, units)."""
+        with self._limit():
+            return layer_outputs(*self[:3], X)
+
+    def samples(self, X, noise, n_samples, transform=lambda output: output):
+        """(mean, standard deviation) of the transformed outputs of that many random passes."""
+        with self._limit():
+            return sample_rows(*self[:3], X, noise, n_samples, transform)
+
+    def row_predictor(self):
+        """A function from one sample to its outputs."""
+        return self.kernels.row_predictor(self.network, self.parameters)
