@@ -50,6 +50,19 @@ def train_epoch(
     return float(results[0]), float(results[1]), int(results[2])
 
 
+def loss(engine, network, parameters, X, y, sample_weight):
+    return loss_of_outputs(engine, network, forward(engine, network, parameters, X, False, None), y, sample_weight)
+
+
+def loss_of_outputs(engine, network, outputs, y, sample_weight):
+    code, result = engine.network_codes(network, outputs.dtype).loss, np.zeros(1)
+    weight = np.empty(0, outputs.dtype) if sample_weight is None else sample_weight
+    outputs, y, weight = map(engine.read_only, (outputs, y, weight))
+    errors = np.empty(outputs.shape[1], outputs.dtype)
+    engine.entries.run_loss(code, outputs, y, weight, _constants(network.loss_options), errors, result)
+    return float(result[0])
+
+
 def loss_and_gradient(engine, network, parameters, X, y, sample_weight, alpha, penalty, noise):
     parameters = parameters if parameters.flags.writeable else parameters.copy()
     results, gradient = np.zeros(3), np.empty_like(parameters)

@@ -255,6 +255,17 @@ def run_predict(
         )
 
 
+def run_loss(
+    Py_ssize_t loss, const floating[:, ::1] outputs, const floating[:, ::1] y, const floating[::1] sample_weight,
+    const double[::1] loss_options, floating[::1] errors, double[::1] result,
+):
+    with nogil:
+        result[0] = mean_loss(
+            loss, <floating*>&outputs[0, 0], <floating*>&y[0, 0], <floating*>&sample_weight[0],
+            sample_weight.shape[0] > 0, outputs.shape[0], outputs.shape[1], <double*>&loss_options[0], &errors[0],
+        )
+
+
 def run_update(
     Py_ssize_t code, Py_ssize_t rate_rule, floating[::1] parameters, const floating[::1] gradient,
     floating[:, ::1] slots, Py_ssize_t step, double learning_rate, const double[::1] options,

@@ -7,6 +7,7 @@ call has succeeded.
 import numpy as np
 
 from fastmlp.kernels.cpu.contract import NO_OPTIMIZER, extras_of, predictor_by
+from fastmlp.kernels.numba import contract as on_cpu
 from fastmlp.kernels.spec import NO_PENALTY, Network
 
 from . import data, devices
@@ -57,6 +58,15 @@ def forward(network, parameters, X, only_if_finite=False, noise=None):
             parameters, X, extras, 0 if noise is None else noise.seed
         )
     )
+
+
+def loss(network, parameters, X, y, sample_weight=None):
+    return loss_of_outputs(network, forward(network, parameters, X), y, sample_weight)
+
+
+def loss_of_outputs(network, outputs, y, sample_weight=None):
+    y, weight = attempt(lambda: tuple(map(data.on_host, (y, sample_weight))))
+    return on_cpu.loss_of_outputs(network, outputs, y, weight)
 
 
 def row_predictor(network, parameters):

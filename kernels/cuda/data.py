@@ -29,6 +29,11 @@ def on_device(array, stream=0):
     return cuda.to_device(array if array.size else np.zeros((1,) * array.ndim, array.dtype), stream)
 
 
+def on_host(array):
+    """The array, or None, in the host's memory."""
+    return on_device(array).copy_to_host() if array is not None and is_there(array) else array
+
+
 def constant(array):
     """A device copy of a few numbers that nobody writes to, from the last copies where they are the same."""
     array = np.asarray(array, np.float64) if len(array) else np.zeros(1)

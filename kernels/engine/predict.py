@@ -23,6 +23,7 @@ from .primitives import (
     lanes,
     restore_denormals,
     tile_rows,
+    weighted_loss,
 )
 from .products import dense_rows
 
@@ -115,3 +116,25 @@ def predict(
                 to[j] = source[j]
     sums[thread] = total
     restore_denormals(denormals)
+
+
+def mean_loss(
+    loss: int, outputs: Vector, y: Vector, sample_weight: Vector, weighted: bint, n_rows: int, n_outputs: int,
+    loss_options: Doubles, errors: Vector,
+) -> float:  # fmt: skip
+    """Weighted mean of the losses of rows, added up as a step of training does. ``errors`` has room for one row."""
+    T = type(outputs[0])
+    denormals = flush_denormals()
+    total: float = float(n_rows)
+    if weighted:
+        total = 0.0
+        for r in range(n_rows):
+            total += sample_weight[r]
+    mean: float = 0.0
+    for r in range(n_rows):
+        weight: Number = (sample_weight[r] if weighted else T(1)) / T(total)
+        mean += weighted_loss(
+            loss, at(outputs, r * n_outputs), at(y, r * n_outputs), weight, errors, n_outputs, loss_options
+        )
+    restore_denormals(denormals)
+    return mean

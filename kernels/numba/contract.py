@@ -68,6 +68,14 @@ def row_predictor(network, parameters):
     return compiled.row_predictor(_engine, network, parameters)
 
 
+def loss(network, parameters, X, y, sample_weight=None):
+    return compiled.loss(_engine, network, parameters, X, y, sample_weight)
+
+
+def loss_of_outputs(network, outputs, y, sample_weight=None):
+    return compiled.loss_of_outputs(_engine, network, outputs, y, sample_weight)
+
+
 def loss_and_gradient(
     network, parameters, X, y, sample_weight=None, alpha=0.0, penalty=NO_PENALTY, noise=None
 ):  # fmt: skip

@@ -81,8 +81,8 @@ def _compiled_sources():
 
 
 _compiled = _compiled_sources()
-_ENTERED = "train", "train_online", "rearrange", "predict_row", "predict", "product"
-train, train_online, rearrange, predict_row, predict, product = (_compiled[name] for name in _ENTERED)
+_ENTERED = "train", "train_online", "rearrange", "predict_row", "predict", "product", "mean_loss"
+train, train_online, rearrange, predict_row, predict, product, mean_loss = (_compiled[name] for name in _ENTERED)
 
 
 @_njit
@@ -162,6 +162,14 @@ def run_predict(
         thread, n_threads, data_of(layers), layers.shape[0], data_of(layer_rows), layer_rows.shape[1], data_of(X),
         X.shape[1], in_place, X.shape[0], special, noisy, data_of(extras), seed, data_of(parameters),
         data_of(out), data_of(workspace), data_of(offsets), data_of(scratch), data_of(sums),
+    )  # fmt: skip
+
+
+@_njit
+def run_loss(loss, outputs, y, sample_weight, loss_options, errors, result):
+    result[0] = mean_loss(
+        loss, data_of(outputs), data_of(y), data_of(sample_weight), sample_weight.size > 0, outputs.shape[0],
+        outputs.shape[1], data_of(loss_options), data_of(errors),
     )  # fmt: skip
 
 

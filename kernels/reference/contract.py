@@ -171,6 +171,17 @@ def row_predictor(network, parameters):
     return predict
 
 
+def loss(network, parameters, X, y, sample_weight=None):
+    """The data loss that ``loss_and_gradient`` returns, from a forward pass alone; no penalties, nothing random."""
+    return loss_of_outputs(network, forward(network, parameters, X), y, sample_weight)
+
+
+def loss_of_outputs(network, outputs, y, sample_weight=None):
+    """The same where the outputs for the rows of y are known already."""
+    weight = np.ones(len(y), y.dtype) if sample_weight is None else sample_weight
+    return float(np.sum(weight * _row_losses(network, outputs, y)) / weight.sum())
+
+
 def loss_and_gradient(network, parameters, X, y, sample_weight=None, alpha=0.0, penalty=NO_PENALTY, noise=None):
     """(data loss, penalty, gradient) of the weighted mean over rows.
 

@@ -1,5 +1,6 @@
 """Backend cuda keeps the promises that kernels/test_contract.py asks of the others."""
 
+import numpy as np
 import pytest
 from test_contract import (  # noqa: F401
     test_a_batch_without_weight_makes_no_step,
@@ -12,8 +13,19 @@ from test_contract import (  # noqa: F401
 )
 
 from fastmlp.kernels.cuda import contract
+from problems import Problem
 
 
 @pytest.fixture
 def kernels():
     return contract
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_loss_is_the_data_loss_of_loss_and_gradient(weighted):
+    """Of rows that lie on the host, and on the device."""
+    problem = Problem()
+    arrays = problem.X, problem.y, problem.weight if weighted else None
+    expected = contract.loss_and_gradient(problem.network, problem.parameters, *arrays, 0.3)[0]
+    for given in (arrays, contract.hold(*arrays)):
+        np.testing.assert_allclose(contract.loss(problem.network, problem.parameters, *given), expected, rtol=1e-12)

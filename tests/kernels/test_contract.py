@@ -8,7 +8,7 @@ import pytest
 from fastmlp.backends import registry
 from fastmlp.kernels import CONTRACT, PIECES
 from fastmlp.kernels.spec import ALIGNMENT, layer_views, new_slots, optimizer
-from problems import Problem
+from problems import DTYPES, OUTPUTS, Problem, grid, relative_error
 
 
 @pytest.mark.parametrize("function", [*CONTRACT, *PIECES])
@@ -67,6 +67,22 @@ def test_outputs_only_for_finite_rows(kernels, rows, dtype):
         spoiled[row, column] = wrong
         with np.errstate(invalid="ignore"):
             assert kernels.forward(*given, spoiled, True) is None
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss, output", grid(OUTPUTS))
+def test_loss_is_the_data_loss_of_loss_and_gradient(kernels, loss, output, dtype):
+    """With and without weights, by tiles and for a few rows; also from outputs that are known."""
+    for rows in (3, 40, 300):
+        problem = Problem(loss, output, rows=rows, dtype=dtype)
+        for weight in (None, problem.weight):
+            given = problem.network, problem.parameters, problem.X, problem.y, weight
+            expected = kernels.loss_and_gradient(*given, 0.3)[0]
+            found = kernels.loss(*given)
+            outputs = kernels.forward(*given[:3])
+            assert type(found) is float
+            assert found == kernels.loss_of_outputs(problem.network, outputs, problem.y, weight)
+            assert relative_error(found, expected) < {"float32": 1e-5, "float64": 1e-10}[dtype]
 
 
 def test_read_only_data_can_be_learned_from(kernels):
