@@ -34,7 +34,6 @@ from .prediction import predictor_of
 from .sklearn_callbacks import scikit_callbacks
 from .sklearn_optimizer import ScikitOptimizer
 
-
 # What fit leaves behind, beside the network.
 FITTED = (
     "feature_names_in_", "classes_", "n_iter_", "t_", "loss_", "loss_curve_", "best_loss_", "validation_scores_",
@@ -254,7 +253,8 @@ class BaseMLP(Savable, CallbackSupportMixin, BaseEstimator, ABC):
         parts = [samples]
         if stream is not None and stream.comes_again:
             parts = stream.blocks(None, partial(samples_of.unscaled_block, self))
-        self._net.scaling, self._net.target_scaling = scalings_of(parts, self.scale != "targets", self._scales_targets())
+        scalings = scalings_of(parts, self.scale != "targets", self._scales_targets())
+        self._net.scaling, self._net.target_scaling = scalings
 
     def _scales_targets(self):
         """Whether ``scale`` asks for standardised targets."""
@@ -306,10 +306,10 @@ class BaseMLP(Savable, CallbackSupportMixin, BaseEstimator, ABC):
 
     def _set_network(self, problem, dtype, first_pass):
         """Take the network, with new weights or those of the last fit."""
-        network = problem.network
-        if not first_pass and (network.blocks, network.skips) != (self._net.network.blocks, self._net.network.skips):
-            change = f"layers of {self._net.network.sizes} units, data and hidden_layer_sizes now ask for {network.sizes}"
-            if network.sizes == self._net.network.sizes:
+        network, fitted = problem.network, None if first_pass else self._net.network
+        if not first_pass and (network.blocks, network.skips) != (fitted.blocks, fitted.skips):
+            change = f"layers of {fitted.sizes} units, data and hidden_layer_sizes now ask for {network.sizes}"
+            if network.sizes == fitted.sizes:
                 change = "other skips or learned slopes than skip and activation now ask for"
             raise ValueError(f"the fitted network has {change}: warm_start and partial_fit cannot change them.")
         self.out_activation_ = network.activations[-1]

@@ -98,7 +98,7 @@ class EpochRecorder(Recorder):
             estimator._set_learning_rate(estimator._initial_rate / (estimator.t_ + 1) ** estimator.power_t)
 
     def _note_score(self):
-        estimator, best = self._estimator, self._estimator._progress.best_score
+        estimator, best = self._estimator, self._estimator._net.progress.best_score
         if not self._stopping.by_score:
             estimator.best_loss_ = -best
             return

@@ -12,9 +12,7 @@ from fastmlp.validation.checks import check_integer
 def predictor_of(estimator):
     """The Predictor of a fitted estimator, for scaled inputs."""
     net = estimator._net
-    return Predictor(
-        registry.choose(estimator.backend).module, net.network, net.current_parameters(), estimator.n_jobs
-    )
+    return Predictor(registry.choose(estimator.backend).module, net.network, net.current_parameters(), estimator.n_jobs)
 
 
 def outputs(estimator, X):

@@ -24,7 +24,7 @@ class ScikitOptimizer:
 
     @property
     def learning_rate(self):
-        return self._estimator._training.optimizer.learning_rate
+        return self._estimator._net.training.optimizer.learning_rate
 
     @learning_rate.setter
     def learning_rate(self, rate):

@@ -11,9 +11,9 @@ from sklearn.utils import check_random_state
 from fastmlp.backends import registry
 from fastmlp.estimators.architecture import network_of, noise_of
 from fastmlp.estimators.classifier import MLPClassifier
+from fastmlp.estimators.network import FittedNetwork
 from fastmlp.estimators.regressor import MLPRegressor
 from fastmlp.kernels.spec import aligned_zeros, layer_views
-from fastmlp.estimators.network import FittedNetwork
 
 PAIRS = {neural_network.MLPClassifier: MLPClassifier, neural_network.MLPRegressor: MLPRegressor}
 FITTED = (

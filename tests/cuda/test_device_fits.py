@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor, make_optimizer
 from fastmlp.backends import registry
+from fastmlp.estimators.prediction import predictor_of
 from fastmlp.kernels.cuda import data, devices
 from fastmlp.kernels.cuda import dispatch as choice
 from fastmlp.kernels.cuda import executor as execution
@@ -51,7 +52,7 @@ def test_estimators(kind, target):
         for name in ("cuda", "numpy")
     ]
     assert_allclose(fits[0].loss_curve_, fits[1].loss_curve_, rtol=1e-9)
-    assert_allclose(fits[0]._forward(wide), fits[1]._forward(wide), rtol=1e-9)
+    assert_allclose(*(predictor_of(fit).outputs(wide) for fit in fits), rtol=1e-9)
     assert fits[0].backend_ == "cuda"
     assert re.match(r"asked for; one block of \d+ threads makes whole steps", fits[0].backend_reason_)
 

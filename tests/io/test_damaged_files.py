@@ -197,20 +197,20 @@ def test_a_state_that_kernels_would_run_into_is_refused(saved, change):
 
 
 def more_activations(header, tensors):
-    network = header["state"]["dict"]["network"]["tuple"]
+    network = header["state"]["dict"]["net"]["dict"]["network"]["tuple"]
     network[1]["tuple"] = ["relu"] * 20 + network[1]["tuple"]
 
 
 def other_sizes(header, tensors):
-    header["state"]["dict"]["network"]["tuple"][0]["tuple"] = [4, 7, 3]
+    header["state"]["dict"]["net"]["dict"]["network"]["tuple"][0]["tuple"] = [4, 7, 3]
 
 
 def one_size(header, tensors):
-    header["state"]["dict"]["network"]["tuple"][:2] = [{"tuple": [4]}, {"tuple": []}]
+    header["state"]["dict"]["net"]["dict"]["network"]["tuple"][:2] = [{"tuple": [4]}, {"tuple": []}]
 
 
 def another_width(header, tensors):
-    header["state"]["dict"]["network"]["tuple"][0]["tuple"][0] = 1
+    header["state"]["dict"]["net"]["dict"]["network"]["tuple"][0]["tuple"][0] = 1
 
 
 def fewer_classes(header, tensors):
@@ -219,7 +219,7 @@ def fewer_classes(header, tensors):
 
 
 def another_loss(header, tensors):
-    network = header["state"]["dict"]["network"]["tuple"]
+    network = header["state"]["dict"]["net"]["dict"]["network"]["tuple"]
     network[1]["tuple"][-1], network[2] = "exp", "poisson"
 
 
@@ -317,7 +317,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, monkeypatch, number):
             model.save(path)
         assert path.read_bytes() == whole
         with monkeypatch.context() as patch:  # as a file of an earlier version
-            for module in ("training.state", "estimators.flat_parameters"):
+            for module in ("training.state", "estimators.network"):
                 patch.setattr(f"fastmlp.{module}.check_finite", lambda parameters: parameters)
             model.save(path)
         with pytest.raises(ModelFileError, match="parameters are NaN or infinite"):

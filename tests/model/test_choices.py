@@ -21,6 +21,7 @@ from fastmlp import (  # fmt: skip
     make_optimizer,
     make_schedule,
 )
+from fastmlp.estimators.prediction import predictor_of
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
 from fastmlp.model.initializers import INITIALIZERS
 from fastmlp.training.schedules import SCHEDULES
@@ -304,7 +305,7 @@ def test_targets_that_logistic_units_can_reach():
     for y in (LABELS, LABELS > 0, np.array(["no", "yes"])[(LABELS > 1).astype(int)]):
         classifier = MLPClassifier((8,), **given).fit(X, y)
         assert classifier.score(X, y) > 0.95
-        outputs = classifier._forward(X)
+        outputs = predictor_of(classifier).outputs(X)
         assert 0 < outputs.min() < 0.2
         assert 0.8 < outputs.max() < 1
         assert classifier.predict_proba(X).min() >= 0

@@ -191,7 +191,7 @@ def test_lbfgs_looks_for_ctrl_c_between_blocks_of_rows(monkeypatch):
     monkeypatch.setattr("fastmlp.training.lbfgs.BLOCK_BYTES", 1)
     interruption = AfterReads(1)
     from fastmlp.training import lbfgs
-    from fastmlp.training.problem import Samples
+    from fastmlp.training.problem import Problem, Samples
 
     model = network("cython").build(4)
     calls = []
@@ -202,7 +202,7 @@ def test_lbfgs_looks_for_ctrl_c_between_blocks_of_rows(monkeypatch):
             return 0.0, 0.0, np.zeros_like(parameters)
 
     with pytest.raises(lbfgs.Interrupted):
-        problem = lbfgs.Problem(Counting(), model.network)
+        problem = Problem(Counting(), model.network)
         lbfgs.loss_and_gradient_in_blocks(problem, model.parameters, Samples(X, np.eye(2)[y]), interruption)
     assert len(calls) == 1  # 500 rows are two blocks
 
