@@ -7,10 +7,9 @@ from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.backends import registry
@@ -24,6 +23,7 @@ from fastmlp.training.scaling import scalings_of
 from fastmlp.training.schedules import SCHEDULES
 from fastmlp.training.streams import Stream, check_n_rows
 from fastmlp.validation.checks import check_memory
+from fastmlp.validation.sklearn_compat import Interval, Options, StrOptions, fit_context
 
 from . import samples as samples_of
 from .architecture import SCIKIT_SCHEDULES, SOLVERS, plan_of
@@ -135,7 +135,7 @@ class BaseMLP(Savable, CallbackSupportMixin, BaseEstimator, ABC):
     def _score(self, X, y, sample_weight):
         """The score that early stopping watches; NaN where predictions are not finite."""
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, eval_set=None, eval_X=None, eval_y=None, eval_names=None,
             eval_metric=None, callbacks=None):  # fmt: skip
         """Fit the network to X and y.

@@ -4,12 +4,11 @@ import math
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from fastmlp.kernels.rules import LOSSES
@@ -18,6 +17,7 @@ from fastmlp.model.choices import check_loss
 from fastmlp.training.class_weight import BALANCED_IN_PARTS, weigh_classes
 from fastmlp.validation.arrays import floats_of, is_listing
 from fastmlp.validation.checks import check_integer
+from fastmlp.validation.sklearn_compat import StrOptions, check_partial_fit_first_call, fit_context
 
 from .base import BaseMLP
 from .evaluation import evaluation_of
@@ -269,7 +269,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _validate_input(self, X, y, in_parts, reset, classes):
         if in_parts:
             check_listed_classes(classes)
-        if in_parts and _check_partial_fit_first_call(self, classes):
+        if in_parts and check_partial_fit_first_call(self, classes):
             self._set_classes(y if type_of_target(y).startswith("multilabel") else classes)
         X, y = validate_data(
             self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=floats_of(X), reset=reset
@@ -382,7 +382,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return accuracy_score(y, self._decode(predictor_of(self).outputs(X)), sample_weight=sample_weight)
 
     @available_if(lambda estimator: estimator._check_solver())
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None, classes=None, *, epochs=1):
         """Some epochs over the given data, going on from the weights and the optimizer of the last call.
 
@@ -402,7 +402,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         return self._fit(X, y, sample_weight, check_integer("epochs", epochs, 1), classes)
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit_stream(self, blocks, classes, *, n_mixed=1, n_rows=None, eval_set=None, eval_X=None, eval_y=None,
                    eval_names=None, eval_metric=None, callbacks=None):  # fmt: skip
         """Fit the network to rows that come in blocks, for data that do not fit into memory; otherwise as ``fit``.

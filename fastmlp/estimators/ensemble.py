@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.backends.threads import allowed_threads, threads_of
 from fastmlp.io.model_files import Savable, kind_of
 from fastmlp.training.interruption import Interruption, passed_on
 from fastmlp.training.outcomes import DivergenceError
+from fastmlp.validation.sklearn_compat import Interval, fit_context
 
 from .classifier import MLPClassifier
 from .regressor import MLPRegressor
@@ -40,7 +40,7 @@ class MLPEnsemble(Savable, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, sample_weight=None, *, eval_set=None, eval_X=None, eval_y=None, eval_names=None,
             eval_metric=None):  # fmt: skip
         """Fit the members to all rows; arguments are those of the estimator's ``fit``.

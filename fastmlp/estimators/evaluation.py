@@ -1,17 +1,16 @@
 """Scores of evaluation sets after each epoch of an estimator's fit, by scikit-learn's scorers."""
 
-import inspect
 import math
 import warnings
 
 from sklearn.base import is_classifier
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.metrics import get_scorer, make_scorer
-from sklearn.metrics._scorer import _BaseScorer
-from sklearn.utils.validation import _num_samples, check_consistent_length
+from sklearn.metrics import get_scorer
+from sklearn.utils.validation import check_consistent_length
 
 from fastmlp.backends.device_arrays import to_host
 from fastmlp.validation.arrays import as_numbers, is_listing
+from fastmlp.validation.sklearn_compat import is_scorer, knowing_classes, name_of_metric, num_samples
 
 from .prediction import checked_inputs
 from .samples import evaluated
@@ -55,7 +54,7 @@ class Evaluation:
             if not isinstance(one, tuple) or len(one) not in (2, 3):
                 raise ValueError("eval_set must be (X, y), (X, y, sample_weight), or a list of such tuples.")
             check_consistent_length(*one)
-            if not _num_samples(one[0]):
+            if not num_samples(one[0]):
                 raise ValueError("eval_set holds a set without rows.")
         if metrics is None:
             metrics = "accuracy" if is_classifier(estimator) else "r2"
@@ -91,10 +90,12 @@ class Evaluation:
                 raise ValueError(f"the evaluation set {name!r}: {error}") from error
         if not is_classifier(self._estimator):
             return
-        self._scorers = {name: _knowing_classes(scorer, self._estimator) for name, scorer in self._scorers.items()}
+        if not self._estimator._label_type.startswith("multilabel"):
+            classes = self._estimator.classes_
+            self._scorers = {name: knowing_classes(scorer, classes) for name, scorer in self._scorers.items()}
         for name, one in self._sets.items():
             for metric, scorer in self._scorers.items():
-                if not isinstance(scorer, _BaseScorer):
+                if not is_scorer(scorer):
                     continue
                 why = "the score is NaN, for example because a class has no samples."
                 try:
@@ -169,7 +170,7 @@ def _paired(eval_X, eval_y):
 def _scorer(metric):
     """(name, scorer)"""
     if callable(metric):
-        return getattr(getattr(metric, "_score_func", metric), "__name__", type(metric).__name__), metric
+        return name_of_metric(metric), metric
     if not isinstance(metric, str):
         raise ValueError(f"eval_metric must be names of scorers or functions (estimator, X, y), got {metric!r}.")
     return metric, _neg_loss if metric == NEG_LOSS else get_scorer(metric)
@@ -177,15 +178,3 @@ def _scorer(metric):
 
 def _neg_loss(estimator, X, y, sample_weight=None):
     return -estimator._mean_loss(evaluated(estimator, X, y, sample_weight))
-
-
-def _knowing_classes(scorer, estimator):
-    """A scorer of probabilities that is told all classes, so that a set may lack some."""
-    one_label = not estimator._label_type.startswith("multilabel")
-    of_labels = isinstance(scorer, _BaseScorer) and scorer._response_method != "predict" and one_label
-    if not of_labels or "labels" not in inspect.signature(scorer._score_func).parameters:
-        return scorer
-    return make_scorer(
-        scorer._score_func, response_method=scorer._response_method, greater_is_better=scorer._sign > 0,
-        **{"labels": estimator.classes_} | scorer._kwargs,
-    )  # fmt: skip

@@ -2,9 +2,8 @@
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import RegressorMixin, _fit_context
+from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import column_or_1d, validate_data
 
@@ -14,6 +13,7 @@ from fastmlp.model.choices import check_loss
 from fastmlp.training.scaling import warn_of_far_targets
 from fastmlp.validation.arrays import as_numbers, floats_of
 from fastmlp.validation.checks import check_integer, check_numeric
+from fastmlp.validation.sklearn_compat import StrOptions, fit_context
 
 from .base import BaseMLP
 from .evaluation import evaluation_of
@@ -294,7 +294,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             return r2_score(y, prediction, sample_weight=sample_weight)
 
     @available_if(lambda estimator: estimator._check_solver())
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None, *, epochs=1):
         """Some epochs over the given data, going on from the weights and the optimizer of the last call.
 
@@ -312,7 +312,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         return self._fit(X, y, sample_weight, check_integer("epochs", epochs, 1))
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit_stream(self, blocks, *, n_mixed=1, n_rows=None, eval_set=None, eval_X=None, eval_y=None, eval_names=None,
                    eval_metric=None, callbacks=None):  # fmt: skip
         """Fit the network to rows that come in blocks, for data that do not fit into memory; otherwise as ``fit``.

@@ -1,13 +1,14 @@
 """scikit-learn's own callbacks, which ``set_callbacks`` takes and meta-estimators hand down."""
 
 from fastmlp.training.callbacks import Callback
+from fastmlp.validation.sklearn_compat import has_callbacks, new_task
 
 
 class ScikitCallbacks(Callback):
     """Tells an estimator's callbacks of ``sklearn.callback`` of its fit, a task, and of each epoch, a subtask of it."""
 
     def __init__(self, estimator, X, y, sample_weight):
-        self._task = estimator._init_callback_context(max_subtasks=estimator.max_iter)
+        self._task = new_task(estimator, estimator.max_iter)
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self._data = {"estimator": estimator, "X": X, "y": y, "metadata": metadata}
         self._epoch = None
@@ -31,4 +32,4 @@ class ScikitCallbacks(Callback):
 
 def scikit_callbacks(estimator, X, y, sample_weight):
     """Those that the estimator has, as one Callback in a list; an empty list where it has none."""
-    return [ScikitCallbacks(estimator, X, y, sample_weight)] if getattr(estimator, "_skl_callbacks", None) else []
+    return [ScikitCallbacks(estimator, X, y, sample_weight)] if has_callbacks(estimator) else []

@@ -4,13 +4,14 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils.validation import _check_feature_names, _get_feature_names, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.kernels.reference import contract as numpy_reference
 from fastmlp.kernels.spec import Network, layer_views, slope_views
 from fastmlp.model.choices import name_of
 from fastmlp.model.layered_network import LayeredNetwork
+from fastmlp.validation.sklearn_compat import check_feature_names, get_feature_names
 
 
 class ExportedLayer(NamedTuple):
@@ -95,10 +96,10 @@ def check_names(model, X):
     if isinstance(model, LayeredNetwork):
         model._check_names(X)
     elif isinstance(model, BaseMLP):
-        _check_feature_names(model, X, reset=False)
-    elif hasattr(model, "encoder") and _get_feature_names(X) is not None:  # the model of a table
+        check_feature_names(model, X, reset=False)
+    elif hasattr(model, "encoder") and get_feature_names(X) is not None:  # the model of a table
         names = np.array([name for name, *_ in model.encoder.outputs], object)
-        _check_feature_names(SimpleNamespace(feature_names_in_=names), X, reset=False)
+        check_feature_names(SimpleNamespace(feature_names_in_=names), X, reset=False)
 
 
 def exported(model):

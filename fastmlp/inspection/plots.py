@@ -9,7 +9,6 @@ from numbers import Integral
 
 import narwhals.stable.v2 as nw
 import numpy as np
-from sklearn.utils.validation import _get_feature_names
 
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.extras import from_extra
@@ -18,6 +17,7 @@ from fastmlp.model.choices import check_activation
 from fastmlp.model.mlp import MLP
 from fastmlp.training.history import curves
 from fastmlp.validation.arrays import as_labels, as_numbers, is_listing
+from fastmlp.validation.sklearn_compat import get_feature_names
 
 LAYER_NORMS = {"gradient_norm": "norm of the gradient", "update_norm": "norm of an epoch's change"}
 MANY = 8  # more lines than a legend should name
@@ -89,7 +89,7 @@ def plot_decision_boundary(model, X, y, path=None, axes=None):
     """
     if not hasattr(model, "predict"):
         raise TypeError(f"model must be an MLP or another classifier, got {type(model).__name__}.")
-    given, names = X, _get_feature_names(X)
+    given, names = X, get_feature_names(X)
     X, y = np.asarray(as_numbers(X, "X"), dtype=float), np.asarray(as_labels(y, "y"))
     if X.ndim != 2 or X.shape[1] != 2:
         raise ValueError(

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import _check_feature_names
 
 from fastmlp.backends import registry
 from fastmlp.backends.device_arrays import check_device_rows, is_on_gpu
@@ -28,6 +27,7 @@ from fastmlp.validation.checks import (
     check_targets,
     check_weights,
 )
+from fastmlp.validation.sklearn_compat import check_feature_names
 
 from .choices import check_activation, check_loss, check_optimizer, name_of
 from .initializers import check_init, initial_parameters
@@ -293,7 +293,7 @@ class LayeredNetwork:
         """Inputs get the names of X's columns, unless the model has been trained; after an error they have none."""
         fresh = not (self._is_trained() or hasattr(self, "feature_names_in_"))
         if fresh:
-            _check_feature_names(self, X, reset=True)
+            check_feature_names(self, X, reset=True)
         try:
             yield
         except BaseException:
@@ -305,7 +305,7 @@ class LayeredNetwork:
         """scikit-learn's error or warning where X has other names than the inputs; arrays of NumPy have none."""
         named = hasattr(self, "feature_names_in_")
         if named or (type(X) is not np.ndarray and self._is_trained()):
-            _check_feature_names(self, X, reset=False)
+            check_feature_names(self, X, reset=False)
 
     def _is_trained(self):
         return self._state is not None and (self._state.epoch > 0 or self._state.order is not None)

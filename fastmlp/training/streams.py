@@ -12,11 +12,11 @@ from numbers import Number
 
 import numpy as np
 from scipy.sparse import issparse, vstack
-from sklearn.utils.validation import _num_samples
 
 from fastmlp.backends.device_arrays import to_host
 from fastmlp.validation.arrays import is_frame
 from fastmlp.validation.checks import check_integer
+from fastmlp.validation.sklearn_compat import num_samples
 
 from .epochs import Learning
 from .problem import Samples
@@ -65,7 +65,7 @@ class Stream:
         """(X, y, sample_weight) of the first block that has rows; the first epoch will see it too."""
         for number, block in self._blocks_of_pass(None):
             rows = _rows_of(block, number)
-            if _num_samples(rows[0]):
+            if num_samples(rows[0]):
                 if not self._in_any_order:
                     self._begun = chain([(number, block)], self._begun)
                 self._weighted = rows[2] is not None
@@ -82,7 +82,7 @@ class Stream:
         blocks, self._begun = self._blocks_of_pass(permutation), None
         for number, block in blocks:
             rows = _rows_of(block, number)
-            if not _num_samples(rows[0]):
+            if not num_samples(rows[0]):
                 continue
             if (rows[2] is not None) is not self._weighted:
                 found = "has no" if self._weighted else "has"

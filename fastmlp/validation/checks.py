@@ -7,12 +7,12 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length
-from sklearn.utils.validation import _check_sample_weight
 
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES
 from fastmlp.kernels.spec import activation_row, loss_row
 
 from .arrays import NUMBERS, as_numbers
+from .sklearn_compat import check_sample_weight
 
 LARGEST = float(np.finfo(np.float64).max)  # comparing with it is false for NaN, and works for any integer
 
@@ -114,7 +114,7 @@ def check_weights(sample_weight, X, dtype, in_parts=False):
     else:
         sample_weight = as_numbers(sample_weight, "sample_weight")
     with np.errstate(over="ignore"):
-        sample_weight = _check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True,
+        sample_weight = check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True,
                                               allow_all_zero_weights=in_parts)  # fmt: skip
         if not np.isfinite(sample_weight.sum()):
             raise ValueError(f"sample_weight is too large: its sum is not finite in {sample_weight.dtype}.")

@@ -95,3 +95,14 @@ def test_the_test_sees_the_imports():
     found = graph()
     assert "fastmlp.training.trainer" in found["fastmlp.model.mlp"]
     assert len(found) > 100
+
+
+def test_one_module_has_the_private_imports_of_scikit_learn():
+    found = {
+        path.stem
+        for path in modules().values()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sklearn"
+        if "._" in node.module or any(alias.name.startswith("_") for alias in node.names)
+    }
+    assert found == {"sklearn_compat"}

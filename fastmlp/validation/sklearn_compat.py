@@ -1,0 +1,64 @@
+"""The private parts of scikit-learn that fastmlp uses, all in this module: pyproject.toml bounds the version.
+
+They are what scikit-learn's own estimators use to validate input and parameters, and there is no public counterpart.
+"""
+
+import inspect
+
+from sklearn.base import _fit_context as fit_context
+from sklearn.metrics import make_scorer
+from sklearn.metrics._scorer import _BaseScorer
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.multiclass import _check_partial_fit_first_call as check_partial_fit_first_call
+from sklearn.utils.validation import _check_feature_names as check_feature_names
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+from sklearn.utils.validation import _get_feature_names as get_feature_names
+from sklearn.utils.validation import _num_samples as num_samples
+
+__all__ = [
+    "Interval",
+    "Options",
+    "StrOptions",
+    "check_feature_names",
+    "check_partial_fit_first_call",
+    "check_sample_weight",
+    "fit_context",
+    "get_feature_names",
+    "has_callbacks",
+    "is_scorer",
+    "knowing_classes",
+    "name_of_metric",
+    "new_task",
+    "num_samples",
+]
+
+
+def is_scorer(metric):
+    """Whether a metric is one of scikit-learn's scorers."""
+    return isinstance(metric, _BaseScorer)
+
+
+def name_of_metric(metric):
+    """The name of a function, or of the function that a scorer calls."""
+    return getattr(getattr(metric, "_score_func", metric), "__name__", type(metric).__name__)
+
+
+def knowing_classes(scorer, classes):
+    """A scorer of probabilities that knows all classes, so that an evaluation set may lack some."""
+    of_labels = is_scorer(scorer) and scorer._response_method != "predict"
+    if not of_labels or "labels" not in inspect.signature(scorer._score_func).parameters:
+        return scorer
+    return make_scorer(
+        scorer._score_func, response_method=scorer._response_method, greater_is_better=scorer._sign > 0,
+        **{"labels": classes} | scorer._kwargs,
+    )  # fmt: skip
+
+
+def has_callbacks(estimator):
+    """Whether ``set_callbacks`` gave the estimator callbacks of ``sklearn.callback``."""
+    return bool(getattr(estimator, "_skl_callbacks", None))
+
+
+def new_task(estimator, max_subtasks):
+    """The context in which scikit-learn's callbacks follow a fit."""
+    return estimator._init_callback_context(max_subtasks=max_subtasks)
