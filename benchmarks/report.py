@@ -1,5 +1,8 @@
-"""Renders REPORT.md, its plots and the README's table from pytest-benchmark's JSON: python benchmarks/report.py
-results.json."""
+"""Render REPORT.md and its plots.
+
+``python report.py results.json`` condenses the JSON of pytest-benchmark into medians.json first; without an argument
+the report is rendered from the medians.json that is there.
+"""
 
 import json
 import sys
@@ -14,48 +17,66 @@ sys.path.insert(0, str(FOLDER))
 from peers import LIMIT, OTHERS  # noqa: E402
 from works import WORKS  # noqa: E402
 
-MARKS = "<!-- speed -->", "<!-- end of speed -->"
 COLOURS = ["#1b6ca8", "#e07b39", "#4c9a6a", "#b04a5a", "#8c6bb1", "#9a9a9a"]
 
 
-def read(path):
-    """({benchmark: [(parameters, extra information, median seconds)]}, sentence about the machine)."""
-    content = json.loads(Path(path).read_text())
+def rounded(value):
+    """Numbers to six digits, inside lists and dicts too."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def condensed(content):
+    """What the report needs of the JSON of pytest-benchmark.
+
+    Returns {"machine": a sentence, "runs": {benchmark: [[parameters, extra information, median seconds]]}}.
+    """
     runs = {}
     for run in content["benchmarks"]:
-        name = run["name"].split("[")[0]
-        runs.setdefault(name, []).append((run["params"] or {}, run["extra_info"], run["stats"]["median"]))
+        row = [run["params"] or {}, run["extra_info"], run["stats"]["median"]]
+        runs.setdefault(run["name"].split("[")[0], []).append(rounded(row))
     machine = content["machine_info"]
     cpu = machine["cpu"]
     name = f"{cpu.get('brand_raw', machine['processor'])}, {cpu['count']} cores, Python {machine['python_version']}"
-    return runs, f"{name}, {content['datetime'][:10]}"
+    return {"machine": f"{name}, {content['datetime'][:10]}", "runs": runs}
+
+
+def lines_of(medians):
+    """JSON with one line for each run, so that differences can be read."""
+    runs = ",\n".join(
+        f'"{name}": [\n' + ",\n".join(json.dumps(row) for row in rows) + "\n]" for name, rows in medians["runs"].items()
+    )
+    return f'{{"machine": {json.dumps(medians["machine"])}, "runs": {{\n{runs}\n}}}}\n'
 
 
 def training_table(runs):
-    """Rows per second of each contestant, and the best of ours against the best of theirs and against the limit."""
+    """Samples per second of each contestant; fastmlp against the fastest peer and against the limit of BLAS."""
     table = pd.DataFrame({parameters["name"]: info["rates"] for parameters, info, _ in runs}).T
     works = [WORKS[name] for name in table.index]
     limit = table.pop(LIMIT)
     others = table[[name for name in OTHERS if name in table]].max(axis=1)
     table["fastmlp / best other"] = table["fastmlp"] / others
-    table["wanted"] = [work.over_peers for work in works]
+    table["goal"] = [work.over_peers for work in works]
     table["% of limit"] = [100 * rate * work.flops / top for rate, work, top in zip(table["fastmlp"], works, limit)]
-    table["wanted %"] = [100 * work.of_limit for work in works]
+    table["goal, %"] = [100 * work.of_limit for work in works]
     table.index.name = "work"
     return table, float(limit.median())
 
 
 def rates_table(runs, keys):
-    """Rows per second of each contestant, and ours over the best other."""
+    """Samples per second of each contestant, and the faster of ours over the fastest other."""
     table = pd.DataFrame({", ".join(parameters[key] for key in keys): info["rates"] for parameters, info, _ in runs}).T
     own = [name for name in ("fastmlp", "compile_predict") if name in table]
-    table["best of ours / best other"] = table[own].max(axis=1) / table.drop(columns=own).max(axis=1)
-    table.index.name = "network, rows"
+    table["fastmlp / best other"] = table[own].max(axis=1) / table.drop(columns=own).max(axis=1)
+    table.index.name = "network, samples"
     return table
 
 
 def kernel_table(runs):
-    """Microseconds of each backend, and the best compiled one's rate against the machine's."""
+    """Microseconds on each backend, and the rate of the faster compiled one against the limit of the machine."""
     rows = [{**parameters, **info, "us": seconds * 1e6} for parameters, info, seconds in runs]
     frame, keys = pd.DataFrame(rows), ["kernel", "size", "dtype"]
     table = frame.pivot(index=keys, columns="backend", values="us").loc[
@@ -71,7 +92,7 @@ def kernel_table(runs):
 
 
 def markdown(table, formats):
-    """A Markdown table; ``formats`` maps a column to its format, '.1f' otherwise; what is missing is a dash."""
+    """A Markdown table; ``formats`` maps a column to its format, '.1f' otherwise; a missing value is a dash."""
     index = list(table.index.names)
     lines = [
         " | ".join([*map(str, index), *map(str, table.columns)]),
@@ -84,24 +105,43 @@ def markdown(table, formats):
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def plot_speedup(training, path):
-    """Speed-up of fastmlp over each peer, a group of bars per row of the training table."""
-    others = [name for name in OTHERS if name in training]
-    ratios = training[others].rdiv(training["fastmlp"], axis=0)
-    figure = Figure(figsize=(9, 5.4), layout="constrained")
+def plot_speedup(training, machine, path):
+    """How many times faster fastmlp trains than each peer, a group of bars for each row of the training table."""
+    columns = {
+        "scikit-learn": ["scikit-learn"],
+        "torch (eager or compiled, the faster)": ["torch", "torch.compile"],
+        "JAX (one compiled scan for the epoch)": ["JAX"],
+    }
+    peers = {}
+    for name, wanted in columns.items():
+        measured = [column for column in wanted if column in training]
+        if measured:
+            peers[name] = training["fastmlp"] / training[measured].max(axis=1)
+    figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
-    ratios.iloc[::-1].plot.barh(ax=axes, logx=True, width=0.8, color=COLOURS)
-    for bars in axes.containers:
-        axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=7)
+    height = 0.8 / len(peers)
+    for number, ((name, ratios), colour) in enumerate(zip(peers.items(), COLOURS)):
+        at = [row + (number - (len(peers) - 1) / 2) * height for row in range(len(ratios))]
+        axes.barh(at, ratios - 1, height, left=1, label=name, color=colour)
+        for y, ratio in zip(at, ratios):
+            text = f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}"
+            axes.annotate(text, (max(ratio, 1), y), (3, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.set_yticks(range(len(training)), training.index)
+    axes.invert_yaxis()
+    axes.set(xscale="log", xlabel="times as fast as the peer (logarithmic); left of the line the peer is faster")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.axvline(1, color="black", linewidth=0.8)
-    axes.set(xlabel="training speed of fastmlp over the peer's (times, logarithmic)", ylabel="")
-    axes.margins(x=0.12)
-    axes.legend(loc="lower right")
-    figure.savefig(path, dpi=120)
+    axes.margins(x=0.08)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower right", frameon=False)
+    axes.set_title("Training speed of fastmlp relative to its peers", loc="left")
+    conditions = f"float32, Adam unless noted; medians on {machine}"
+    figure.text(0.995, -0.03, conditions, ha="right", fontsize=8, color="#555555")
+    figure.savefig(path, dpi=110, bbox_inches="tight")
 
 
 def plot_curves(runs, training, path):
-    """Rows per second against batch size, against width, and speed-up by the second thread for each row."""
+    """Samples per second against batch size and against width, and speed-up by more threads for each row."""
     figure = Figure(figsize=(13, 4.2), layout="constrained")
     panels = figure.subplots(1, 3)
     for axes, (_, info, _) in zip(panels, runs):
@@ -109,13 +149,13 @@ def plot_curves(runs, training, path):
         for name, colour in zip(points[0][2], COLOURS):
             line = [(x, rates[name]) for _, x, rates in points if name in rates]
             axes.loglog(*zip(*line), "o-", label=name, color=colour)
-        axes.set(xlabel=points[0][0], ylabel="rows per second")
+        axes.set(xlabel=points[0][0], ylabel="samples per second")
         axes.legend()
         axes.grid(alpha=0.3)
     names = [name.split(",")[0] + name.partition("batch")[2] for name in training.index]
     panels[2].barh(names[::-1], (training["fastmlp"] / training["1 thread"])[::-1], color=COLOURS[0])
     panels[2].axvline(1, color="black", linewidth=0.8)
-    panels[2].set(xlabel="all threads over one (times)")
+    panels[2].set(xlabel="speed with all threads relative to one")
     figure.savefig(path, dpi=110)
 
 
@@ -131,48 +171,39 @@ def seconds_table(runs):
     return table
 
 
-def update_readme(readme, text):
-    """Put ``text`` between the README's marks."""
-    before, rest = readme.read_text().split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    readme.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}")
-
-
 def sections(runs, machine, folder):
-    """(the report's text, the README's table), from what was measured."""
+    """Write the plots into ``folder`` and return the text of the report."""
     text = [f"# Benchmarks\n\nMeasured by `make bench` on {machine}; medians."]
-    speed = ""
     if "bench_row" in runs:
         training, limit = training_table(runs["bench_row"])
-        whole = dict.fromkeys(training.columns, ",.0f") | {
-            "fastmlp / best other": ".2f",
-            "wanted": ".2f",
-            "% of limit": ".0f",
-        }
-        speed = markdown(training, whole)
-        plot_speedup(training, folder / "speedup.png")
+        formats = dict.fromkeys(training.columns, ",.0f") | {"fastmlp / best other": ".2f", "goal": ".2f"}
+        peers = ["fastmlp", *(name for name in OTHERS if name in training), "fastmlp / best other", "% of limit"]
+        plot_speedup(training, machine, folder / "speedup.png")
         text.append(f"""## Training
 
-Rows per second of an epoch, in turn, each contestant in its own process; float32, Adam unless said, all threads.
-`fastmlp` is `backend="auto"`; `cython`, `numba` and `1 thread` are the same with that choice, and `float64` in that
-precision. The limit is the BLAS rate on products of 2048 x 2048 matrices in the same turns: {limit / 1e9:.0f} GFLOP/s.
+![Training speed relative to scikit-learn, torch and JAX](speedup.png)
 
-{speed}
+Samples per second of whole epochs, in float32 with Adam unless noted, on all threads. The contestants run in turn, each
+in a process of its own. `% of limit` compares the FLOP rate with that of BLAS on 2048 x 2048 matrices, measured in the
+same turns: {limit / 1e9:.0f} GFLOP/s.
 
-![Speed-up over the peers](speedup.png)""")
+{markdown(training[peers], formats)}
+
+fastmlp by backend, with one thread and in float64 (`fastmlp` is `backend="auto"`), and the project's goals for the last
+two columns of the table above:
+
+{markdown(training.drop(columns=peers[1:]), formats)}""")
         if "bench_curve" in runs:
             plot_curves(runs["bench_curve"], training, folder / "curves.png")
             text.append("![Speed against batch size, width and threads](curves.png)")
-        columns = ["fastmlp", *(name for name in OTHERS if name in training), "fastmlp / best other", "% of limit"]
-        speed = markdown(training[columns], whole)
     if "bench_predict" in runs:
         table = rates_table(runs["bench_predict"], ("name", "rows"))
         formats = dict.fromkeys(table.columns[:-1], ",.0f")
-        text.append(f"## Prediction\n\nRows per second, in turn.\n\n{markdown(table, formats)}")
+        text.append(f"## Prediction\n\nSamples per second, in turn.\n\n{markdown(table, formats)}")
     if "bench_import" in runs:
         text.append(f"""## Start-up
 
-Seconds: importing, and the first fit of a fresh process (Iris, 150 rows, 4-16-3, 200 epochs).
+Seconds for the import, and for the first fit in a new process (Iris, 150 samples, 4-16-3, 200 epochs).
 
 {markdown(seconds_table(runs), dict.fromkeys(["fastmlp", "scikit-learn", "numba, cold", "numba, warm"], ".3f"))}""")
     if "bench_fit" in runs:
@@ -180,8 +211,8 @@ Seconds: importing, and the first fit of a fresh process (Iris, 150 rows, 4-16-3
         table.index.name = "MiB"
         text.append(f"""## Memory
 
-By how much the peak of a process grows in a fit, beside its data. The formula is parameters x (2 + slots of the
-optimizer), and for each thread a gradient and the activations of one batch.
+Growth of the peak memory of a process during a fit, without the data. The formula counts parameters x (2 + state arrays
+of the optimizer), and for each thread a gradient and the activations of one batch.
 
 {markdown(table, {})}""")
     if "bench_fashion_mnist" in runs:
@@ -196,27 +227,27 @@ optimizer), and for each thread a gradient and the activations of one batch.
     if "bench_kernel" in runs:
         text.append(f"""## Kernels
 
-Microseconds of one pass of a hot loop, in one thread. Sizes are rows x inputs x outputs of a layer; `tanh` and its
-derivative are of its outputs, `update` is Adam over inputs x outputs parameters. The limit of a product is the BLAS
-rate on 1024 x 1024 matrices in that dtype, that of the others the bytes that numpy.add moves in arrays of the same
-size: a loop that was not vectorised would be at a few percent.
+Microseconds for one pass of a hot loop in one thread. Sizes are samples x inputs x outputs of a layer; `tanh` and its
+derivative work on its outputs, `update` is Adam on inputs x outputs parameters. The limit of a product is the BLAS rate
+on 1024 x 1024 matrices in the same dtype; for the other loops it is the memory rate of numpy.add on arrays of the same
+size. A loop that is not vectorised would reach a few percent.
 
 {markdown(kernel_table(runs["bench_kernel"]), {})}""")
     notes = FOLDER / "NOTES.md"
     if notes.exists():
         text.append(notes.read_text().rstrip())
-    return "\n\n".join(text) + "\n", speed
+    return "\n\n".join(text) + "\n"
 
 
-def main(path, folder=FOLDER, readme=None):
-    """Write the report into ``folder``, and the training table into ``readme`` where one is given."""
-    runs, machine = read(path)
-    text, speed = sections(runs, machine, folder)
-    (folder / "REPORT.md").write_text(text)
+def main(results=None, folder=FOLDER):
+    """Write medians.json from ``results``, if given, and the report with its plots, all into ``folder``."""
+    path = folder / "medians.json"
+    if results is not None:
+        path.write_text(lines_of(condensed(json.loads(Path(results).read_text()))))
+    medians = json.loads(path.read_text())
+    (folder / "REPORT.md").write_text(sections(medians["runs"], medians["machine"], folder))
     print(f"wrote {folder / 'REPORT.md'}")
-    if readme is not None and speed:
-        update_readme(readme, f"{speed}\n\nMedians on {machine}.")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], readme=FOLDER.parent / "README.md")
+    main(*sys.argv[1:2])

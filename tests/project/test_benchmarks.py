@@ -11,6 +11,13 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
+def report():
+    specification = importlib.util.spec_from_file_location("report", BENCHMARKS / "report.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
 @pytest.mark.exhaustive
 def test_benchmarks_run_and_are_reported(tmp_path):
     command = [sys.executable, "-m", "pytest", BENCHMARKS, "-o", "python_files=bench_*.py", "-o"]
@@ -19,12 +26,7 @@ def test_benchmarks_run_and_are_reported(tmp_path):
     alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     result = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
-    specification = importlib.util.spec_from_file_location("report", BENCHMARKS / "report.py")
-    report = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(report)
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{report.MARKS[0]}\nold\n{report.MARKS[1]}\nafter\n")
-    report.main(tmp_path / "results.json", tmp_path, readme)
+    report().main(tmp_path / "results.json", tmp_path)
     text = (tmp_path / "REPORT.md").read_text()
     for part in (
         "iris-online",
@@ -35,7 +37,14 @@ def test_benchmarks_run_and_are_reported(tmp_path):
     ):
         assert part in text
     assert (tmp_path / "speedup.png").read_bytes()[:4] == b"\x89PNG"
-    assert "| iris-online" in readme.read_text()
-    assert "old" not in readme.read_text()
-    assert readme.read_text().startswith("before\n")
-    assert readme.read_text().endswith("\nafter\n")
+    (tmp_path / "results.json").unlink()
+    report().main(folder=tmp_path)
+    assert (tmp_path / "REPORT.md").read_text() == text
+
+
+def test_the_committed_report_is_the_one_of_the_committed_medians(tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the extra plot")
+    (tmp_path / "medians.json").write_bytes((BENCHMARKS / "medians.json").read_bytes())
+    report().main(folder=tmp_path)
+    assert (tmp_path / "REPORT.md").read_text() == (BENCHMARKS / "REPORT.md").read_text()
+    assert "](benchmarks/speedup.png)" in (BENCHMARKS.parent / "README.md").read_text()
