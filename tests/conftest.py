@@ -2,6 +2,7 @@
 
 import os
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,13 @@ from fastmlp.backends import registry
 # A shell that runs the suite in the background makes it ignore the Ctrl-C that tests send to themselves and to others.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+WITHOUT_CUDA = find_spec("numba_cuda") is None  # as on macOS
+collect_ignore_glob = ["cuda", "kernels/test_cubins*", "kernels/test_wide_host.py"] if WITHOUT_CUDA else []
+
 
 def pytest_report_header():
-    return f"fastmlp from {Path(fastmlp.__file__).parent}"
+    without = ", without the GPU kernels: they need the extra cuda" if WITHOUT_CUDA else ""
+    return f"fastmlp from {Path(fastmlp.__file__).parent}{without}"
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 import pwd
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import fake_driver
 import numpy as np
@@ -15,11 +16,13 @@ import pytest
 from fastmlp import MLP, Layer, check_gradients
 from fastmlp.backends import cost_model, registry
 
+needs_cuda = pytest.mark.skipif(find_spec("numba_cuda") is None, reason="needs the extra cuda")
 X = np.random.RandomState(0).standard_normal((40, 3)).astype("f4")
 START = """
 import numpy as np
 from numba import cuda
-from fastmlp import MLP, Layer, MLPRegressor, cost_model, load
+from fastmlp import MLP, Layer, MLPRegressor, load
+from fastmlp.backends import cost_model
 
 cost_model.gpu_may_be_there = lambda: True
 X = np.random.RandomState(0).standard_normal((64, 4)).astype("f4")
@@ -165,6 +168,7 @@ attempt(lambda: model.fit(cuda.to_device(X), Y, 1))
     assert third == "ValueError X lies on GPU 0, and models use GPU 1: move it there, or to the host."
 
 
+@needs_cuda
 def test_rows_on_a_gpu_without_a_driver():
     class Tensor:
         __cuda_array_interface__ = {"shape": (64, 4)}
@@ -175,6 +179,7 @@ def test_rows_on_a_gpu_without_a_driver():
         MLP([Layer(1, "identity")]).fit(Tensor(), X[:, :1])
 
 
+@needs_cuda
 def test_a_missing_package_is_named_with_its_remedy(tmp_path):
     """In a process of its own: here they may have been imported."""
     code = """
