@@ -35,9 +35,9 @@ def test_the_suite_runs_on_the_wheel_not_on_the_checkout(wheel):
 def test_wheel_has_all_modules_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     code = {name for name in names if ".dist-info/" not in name}
-    expected = {f"fastmlp/{path.name}" for kind in ("*.py", "*.html") for path in (ROOT / "fastmlp").glob(kind)}
+    expected = {str(path.relative_to(ROOT)) for kind in ("*.py", "*.html") for path in (ROOT / "fastmlp").rglob(kind)}
     expected |= {f"fastmlp/{path.relative_to(ROOT)}" for path in (ROOT / "kernels").rglob("*.py")}
-    compiled = {name for name in code if re.fullmatch(r"fastmlp/kernels/engine_\w+\..*\.(so|pyd)", name)}
+    compiled = {name for name in code if re.fullmatch(r"fastmlp/kernels/cpu/engine_\w+\..*\.(so|pyd)", name)}
     levels = {name.split("engine_")[1].split(".")[0] for name in compiled}
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     assert levels == ({"baseline", "x86_64_v3", "x86_64_v4"} if x86 else {"baseline"})
