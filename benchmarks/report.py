@@ -184,8 +184,8 @@ def sections(runs, machine, folder):
 ![Training speed relative to scikit-learn, torch and JAX](speedup.png)
 
 Samples per second of whole epochs, in float32 with Adam unless noted, on all threads. The libraries are timed in turn,
-each in a process of its own. `% of limit` compares the FLOP rate with that of BLAS on 2048 x 2048 matrices, measured in the
-same turns: {limit / 1e9:.0f} GFLOP/s.
+each in a process of its own. `% of limit` compares the FLOP rate with that of BLAS on 2048 x 2048 matrices, measured in
+the same turns: {limit / 1e9:.0f} GFLOP/s.
 
 {markdown(training[peers], formats)}
 
