@@ -12,15 +12,7 @@ Vector = Number = Integers = Doubles = bint = None
 
 
 def at(pointer, offset):
-    """pointer + offset, counted in elements."""
-
-
-def at_integers(pointer, offset):
-    """The same for ``Integers``."""
-
-
-def at_doubles(pointer, offset):
-    """The same for ``Doubles``."""
+    """pointer + offset, counted in numbers or records."""
 
 
 def lanes(pointer):
