@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastmlp.backends import cost_model, registry
+from fastmlp.kernels.spec import Penalty
 from fastmlp.training.epochs import Epochs
 from fastmlp.training.interruption import Interruption
 from fastmlp.training.problem import Problem, Samples
