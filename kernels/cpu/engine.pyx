@@ -1,5 +1,5 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The engine compiled ahead of time: setup.py types its sources and the rules into _engine.pxi; here are its entry points."""
+"""The engine compiled ahead of time: _engine.pxi holds its sources and the rules, typed by tools/; here are its entry points."""
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cython cimport floating
