@@ -4,7 +4,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n auto --benchmark-disable
 # pip does not compile .pyc files: Python does so for the modules that are imported. (0 means --no-compile.)
 export PIP_NO_COMPILE := 0
-SOURCES := $(shell find fastmlp kernels -name '*.py' -o -name '*.html' -o -name '*.pyx' -o -name '*.h') setup.py pyproject.toml MANIFEST.in README.md LICENSE
+SOURCES := $(shell find fastmlp kernels tools -name '*.py' -o -name '*.html' -o -name '*.pyx' -o -name '*.h') setup.py pyproject.toml MANIFEST.in README.md LICENSE
 
 .PHONY: demo test test-all bench gpu-check examples docs lint clean
 

@@ -11,7 +11,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from fastmlp.backends import registry
-from fastmlp.kernels.cpu import contract as compiled
+from fastmlp.kernels.cpu import pieces
 from fastmlp.kernels.spec import aligned_copy, aligned_zeros, new_slots, optimizer
 
 SIZES = {"32x64x64": (32, 64, 64), "128x784x128": (128, 784, 128), "256x512x512": (256, 512, 512)}
@@ -57,14 +57,14 @@ def product(backend, kernel, X, W, b, delta):
             "delta_backpropagation": lambda: np.matmul(delta, W.T, out),
             "weight_gradient": lambda: np.matmul(X.T, delta, out),
         }[kernel]
-    engine = registry.choose(backend).module._engine
+    engine = registry.choose(backend).module._contract.engine
     no_bias = np.zeros(max(W.shape), W.dtype)
     if kernel == "delta_backpropagation":
-        return compiled.prepared_product(engine, delta, W, no_bias[: len(W)], transposed=True)[0]
+        return pieces.prepared_product(engine, delta, W, no_bias[: len(W)], transposed=True)[0]
     if kernel == "weight_gradient":
-        return compiled.prepared_product(engine, X, delta, no_bias[: delta.shape[1]], by_column=True)[0]
-    multiply, out = compiled.prepared_product(engine, X, W, b)
-    code = compiled.activation_codes(engine, "relu", X.dtype)[0]
+        return pieces.prepared_product(engine, X, delta, no_bias[: delta.shape[1]], by_column=True)[0]
+    multiply, out = pieces.prepared_product(engine, X, W, b)
+    code = pieces.activation_codes(engine, "relu", X.dtype)[0]
 
     def forward():
         multiply()
@@ -88,8 +88,8 @@ def loop(backend, kernel, W, delta):
             "activation_derivative": lambda: np.multiply(z, 1 - np.multiply(a, a, out), out),
         }
     else:
-        engine = kernels._engine
-        function, derivative = compiled.activation_codes(engine, "tanh", z.dtype)
+        engine = kernels._contract.engine
+        function, derivative = pieces.activation_codes(engine, "tanh", z.dtype)
         runs = {
             "tanh": lambda: engine.entries.run_activation(function, z, *z.shape),
             "activation_derivative": lambda: engine.entries.run_derivative(derivative, a, z),

@@ -119,16 +119,34 @@ def optimizer(name, learning_rate=None, *, weight_decay=None, clip_norm=0.0, cli
     )  # fmt: skip
 
 
-class Penalty(NamedTuple):
-    """What is added to the loss, beside alpha |W|^2 / 2: l1 |W|, and penalties on the outputs of hidden layers.
+class Batches(NamedTuple):
+    """Samples to train on: the rows of X and y that ``order`` names, in batches of ``size``, perhaps weighted.
 
-    ``l1`` is divided by the sum of the weights of a batch, like alpha. The others are of each row:
+    X and y are 2-D and C-contiguous and of the parameters' dtype, ``sample_weight`` is 1-D, ``order`` int64.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    order: np.ndarray
+    size: int
+    sample_weight: np.ndarray | None = None
+
+
+class Penalty(NamedTuple):
+    """What is added to the loss: alpha |W|^2 / 2 + l1 |W|, and penalties on the outputs of hidden layers.
+
+    ``alpha`` and ``l1`` are divided by the sum of the weights of a batch. The others are of each row:
     activity_l1 |a| + activity_l2 |a|^2 / 2.
     """
 
     l1: float = 0.0
     activity_l1: float = 0.0
     activity_l2: float = 0.0
+    alpha: float = 0.0
+
+    def of_activity(self):
+        """The same without what depends on the weights alone: for the other blocks of a batch that comes in blocks."""
+        return self._replace(alpha=0.0, l1=0.0)
 
 
 NO_PENALTY = Penalty()
@@ -192,3 +210,17 @@ def wrong_row(n_inputs, given):
     """The error of a compiled prediction that is called with something other than a row of the right kind."""
     what = f"{given.dtype} of shape {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
     return ValueError(f"the row must be {n_inputs} numbers of the model's dtype, as an array of NumPy, got {what}.")
+
+
+def predictor_by(forward, network, parameters):
+    """A row predictor by forward(network, parameters, X), where no faster way is known. It knows the parameters as they
+    are now, and gives the same array each time."""
+    parameters, n_inputs, out = parameters.copy(), network.sizes[0], np.empty(network.sizes[-1], parameters.dtype)
+
+    def predict(x):
+        if not isinstance(x, np.ndarray) or x.size != n_inputs or x.dtype != parameters.dtype:
+            raise wrong_row(n_inputs, x)
+        out[:] = forward(network, parameters, np.ascontiguousarray(x).reshape(1, -1))[0]
+        return out
+
+    return predict

@@ -22,14 +22,15 @@ def difference():
     sys.path.append(str(TESTS))
     from fastmlp.kernels.cuda import contract
     from fastmlp.kernels.reference import contract as numpy_reference
-    from fastmlp.kernels.spec import new_slots, optimizer
+    from fastmlp.kernels.spec import Batches, new_slots, optimizer
     from problems import Problem, relative_error
 
     problem, trained = Problem(dtype="float32"), []
     for kernels, dtype in ((contract, "float32"), (numpy_reference, "float64")):
         parameters, X, y = (array.astype(dtype) for array in (problem.parameters, problem.X, problem.y))
         slots = new_slots("adam", parameters.size, dtype)
-        kernels.train_epoch(problem.network, optimizer("adam", 0.01), parameters, slots, 0, X, y, problem.order, 8)
+        batches = Batches(X, y, problem.order, 8)
+        kernels.train_epoch(problem.network, optimizer("adam", 0.01), parameters, slots, 0, batches)
         trained.append(parameters)
     return relative_error(*trained)
 

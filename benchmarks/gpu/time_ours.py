@@ -22,10 +22,10 @@ def time_ours(row, rounds=7):
     """(median seconds of a step or of a batch's prediction on the GPU, which kernels made it)."""
     from numba import cuda
 
-    from fastmlp.kernels.cpu.contract import NO_OPTIMIZER, extras_of
     from fastmlp.kernels.cuda import data
     from fastmlp.kernels.cuda import executor as execution
     from fastmlp.kernels.cuda.simt.layout import Features
+    from fastmlp.kernels.engine.demands import NO_OPTIMIZER, extras_of
     from fastmlp.kernels.spec import NO_PENALTY, optimizer
 
     network, (X, y) = network_of(row), data_of(row)
@@ -36,7 +36,7 @@ def time_ours(row, rounds=7):
         runner = execution.predictor_for(network, Features(learning=False), dtype, row.n_rows)
         there, extras = (
             cuda.to_device(parameters),
-            cuda.to_device(extras_of(network, NO_OPTIMIZER, NO_PENALTY, None)[0]),
+            cuda.to_device(extras_of(network, NO_OPTIMIZER, NO_PENALTY, None).array),
         )
         out = cuda.device_array((row.n_rows, row.sizes[-1]), dtype)
 
@@ -50,7 +50,7 @@ def time_ours(row, rounds=7):
     epochs = max(1, LEAST_STEPS * row.batch // row.n_rows)
     order = np.concatenate([rng.permutation(row.n_rows) for _ in range(epochs)])
     steps = -(-order.size // row.batch)
-    extras, _, _ = extras_of(network, rule, NO_PENALTY, None)
+    extras = extras_of(network, rule, NO_PENALTY, None).array
     order, rates = cuda.to_device(order), np.full(steps, rule.learning_rate)
 
     def run():

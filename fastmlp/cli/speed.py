@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastmlp.backends import cost_model, registry
+from fastmlp.kernels.spec import Penalty
 from fastmlp.training.epochs import Epochs
 from fastmlp.training.interruption import Interruption
 from fastmlp.training.problem import Problem, Samples
@@ -27,7 +28,7 @@ def samples_per_second(model, X, y, names, batch_size, rounds=5, others=()):
     runs, rng = {}, np.random.RandomState(0)
     for name in names:
         state = TrainingState.start(model.parameters.copy(), model.optimizer)
-        problem = Problem(registry.choose(name).module, model.network, model.alpha)
+        problem = Problem(registry.choose(name).module, model.network, Penalty(alpha=model.alpha))
         runs[name] = Epochs(problem, state, batch_size, Samples(X, y), lambda order: rng.permutation(len(order)))
         runs[name].run()
     for _, epoch in others:

@@ -225,7 +225,7 @@ class BaseMLP(Savable, CallbackSupportMixin, BaseEstimator, ABC):
         samples = samples_of.weighted(self, samples, call.in_parts)
         self._random_state = check_random_state(self.random_state)
         plan = plan_of(self, samples.X.shape[1], list(map(int, hidden)), samples.y.shape[1])
-        problem = Problem(kernels, plan.network, float(self.alpha), plan.penalty, plan.noise)
+        problem = Problem(kernels, plan.network, plan.penalty._replace(alpha=float(self.alpha)), plan.noise)
         self._set_network(problem, samples.X.dtype, call.first_pass)
         self._net.make_writable()
         samples, held_out = samples_of.in_dtype(self, samples, call.in_parts), None

@@ -82,7 +82,7 @@ def check_gradients(model, X, y, sample_weight=None, *, step=1e-5, n_parameters=
     sample_weight = None if sample_weight is None else sample_weight.astype(np.float64)
 
     def loss_and_gradient(at):
-        data_loss, penalty, gradient = kernels.loss_and_gradient(network, at, X, y, sample_weight, *penalties)
+        data_loss, penalty, gradient = kernels.loss_and_gradient(network, at, X, y, sample_weight, penalties)
         return data_loss + penalty, gradient
 
     gradient = loss_and_gradient(parameters)[1]
@@ -107,12 +107,12 @@ def _of_mlp(model, X, y, sample_weight):
     rows = model._samples(X, y, sample_weight)
     if model._state is None:
         model.build(rows[0].shape[1])
-    return model._backend.module, model.network, model.parameters, rows, (model.alpha, model._penalty)
+    return model._backend.module, model.network, model.parameters, rows, model._penalty._replace(alpha=model.alpha)
 
 
 def _of_estimator(model, X, y, sample_weight):
     check_is_fitted(model)
     model = copy(model)  # which notes what the rows mean
     rows = as_network_sees(model, in_dtype(model, validated(model, X, y, sample_weight)))
-    kernels, penalties = registry.choose(model.backend).module, (float(model.alpha), penalty_of(model))
+    kernels, penalties = registry.choose(model.backend).module, penalty_of(model)._replace(alpha=float(model.alpha))
     return kernels, model._net.network, model._net.current_parameters(), rows, penalties

@@ -261,7 +261,7 @@ class LayeredNetwork:
     def _problem(self):
         """What the kernels train."""
         noise = self._noise(self._state.seed)
-        return Problem(self._backend.module, self._network, self.alpha, self._penalty, noise)
+        return Problem(self._backend.module, self._network, self._penalty._replace(alpha=self.alpha), noise)
 
     def _is_noisy(self):
         return self._noise(0) is not None

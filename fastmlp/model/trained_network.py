@@ -111,7 +111,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
             "loss": (self.loss, self._loss_options),
             "optimizer": self.optimizer,
             "alpha": self.alpha,
-            "penalty": self._penalty,
+            "penalty": self._penalty[:3],  # without alpha
             "input_dropout": self.input_dropout,
             "input_noise": self.input_noise,
             "init": self.init,
@@ -135,7 +135,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
             backend, dtype = "auto", "float32" if dtype == "bfloat16" else dtype
         model = cls(
             saved["layers"], saved["loss"], saved["optimizer"], backend=backend, dtype=dtype,
-            **Penalty(*saved["penalty"])._asdict(), **{name: saved[name] for name in same},
+            **dict(zip(Penalty._fields, saved["penalty"])), **{name: saved[name] for name in same},
         )  # fmt: skip
         if saved["n_inputs"] is not None:
             model._network = model._network_for(saved["n_inputs"])

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from fastmlp.backends.device_arrays import is_on_gpu
+from fastmlp.kernels.spec import Batches
 from fastmlp.prediction.predict import DENSE_BLOCK_BYTES, reported_loss, take_rows
 
 from .chunking import CHUNK_SECONDS, Pace
@@ -128,7 +129,7 @@ class Learning:
     def _run_large_step(self):
         """A step that takes too long for Ctrl-C to wait for: its rows pass in blocks, the update comes at the end."""
         state, samples, begun = self.state, self.samples, time.perf_counter()
-        kernels, network, alpha, of_weights, _ = self.problem
+        kernels, network, of_block, _ = self.problem
         rows = state.order[state.position : state.position + self.batch_size]
         weight = np.ones(len(rows), samples.y.dtype) if samples.weight is None else samples.weight[rows]
         total = float(weight.sum(dtype=np.float64))
@@ -144,11 +145,11 @@ class Learning:
                 with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                     loss, more, slope = kernels.loss_and_gradient(
                         network, state.parameters, take_rows(samples.X, part), samples.y[part],
-                        weight[start : start + block], alpha, of_weights,
+                        weight[start : start + block], of_block,
                     )  # fmt: skip
                     gradient += slope * gradient.dtype.type(share)
                 data_loss, penalty = data_loss + share * loss, penalty + share * more
-                alpha, of_weights = 0.0, of_weights._replace(l1=0.0)  # charged to one block
+                of_block = of_block.of_activity()  # penalties of weights are charged to one block
             state.step += 1
             rates = self._rates(len(rows))
             optimizer = state.optimizer if rates is None else state.optimizer._replace(learning_rate=float(rates[0]))
@@ -180,8 +181,8 @@ class Learning:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # divergence is reported once, as such
             state.loss_sum, state.penalty_sum, n_steps = self.problem.kernels.train_epoch(
                 self.network, state.optimizer, state.parameters, state.slots, state.step,
-                X, y, order, self.batch_size, weight, self.problem.alpha, state.loss_sum, state.penalty_sum,
-                self.problem.penalty, self.problem.noise, self._rates(len(rows)),
+                Batches(X, y, order, self.batch_size, weight), self.problem.penalty, self.problem.noise,
+                self._rates(len(rows)), (state.loss_sum, state.penalty_sum),
             )  # fmt: skip
         seconds = time.perf_counter() - start
         state.step += n_steps

@@ -32,7 +32,7 @@ def loss_and_gradient_in_blocks(problem, parameters, samples, interruption=None)
     Samples are cast block by block to the dtype of the parameters. Penalties of weights are charged to one block.
     Raises Interrupted between two blocks after Ctrl-C.
     """
-    kernels, network, alpha, penalty, _ = problem
+    kernels, network, penalty, _ = problem
     X, y, sample_weight = samples
     n_rows, dtype = X.shape[0], parameters.dtype
     block = max(256, BLOCK_BYTES // (dtype.itemsize * sum(network.sizes)))
@@ -48,9 +48,9 @@ def loss_and_gradient_in_blocks(problem, parameters, samples, interruption=None)
         if share == 0:
             continue
         data_loss, more, slope = kernels.loss_and_gradient(
-            network, parameters, X_block, y[rows].astype(dtype, copy=False), weight, alpha, penalty
+            network, parameters, X_block, y[rows].astype(dtype, copy=False), weight, penalty
         )
-        alpha, penalty = 0.0, penalty._replace(l1=0.0)
+        penalty = penalty.of_activity()
         loss += reported_loss(network, data_loss, more) * share / total
         gradient += slope * dtype.type(share / total)
     return loss, gradient

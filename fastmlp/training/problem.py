@@ -12,12 +12,11 @@ from fastmlp.kernels.spec import NO_PENALTY, Network, Noise, Penalty, activation
 class Problem(NamedTuple):
     """What a backend needs for a step of training, apart from parameters and samples.
 
-    ``alpha`` is the L2 penalty of the weights, ``penalty`` holds the others; ``noise`` is dropout and noise, or None.
+    ``noise`` is dropout and noise, or None.
     """
 
     kernels: ModuleType
     network: Network
-    alpha: float = 0.0
     penalty: Penalty = NO_PENALTY
     noise: Noise | None = None
 

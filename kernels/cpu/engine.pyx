@@ -1,11 +1,13 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The engine compiled ahead of time: setup.py types its sources and the rules into _engine.pxi; here are its entry points."""
+"""The engine compiled ahead of time: _engine.pxi holds its sources and the rules, typed by tools/; here are its entry points."""
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cython cimport floating
 from libc.math cimport INFINITY, log as c_log, logf, pow as c_pow, powf, rint, rintf, sqrt as c_sqrt, sqrtf
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
+
+from ctypes import addressof
 
 import numpy as np
 
@@ -57,15 +59,6 @@ cdef inline Py_ssize_t lanes(floating* pointer) noexcept nogil:
 
 cdef inline Py_ssize_t tile_rows() noexcept nogil:
     return TILE_ROWS
-
-cdef inline floating* at(floating* pointer, Py_ssize_t offset) noexcept nogil:
-    return pointer + offset
-
-cdef inline int64_t* at_integers(int64_t* pointer, Py_ssize_t offset) noexcept nogil:
-    return pointer + offset
-
-cdef inline double* at_doubles(double* pointer, Py_ssize_t offset) noexcept nogil:
-    return pointer + offset
 
 cdef inline void copy(floating* source, Py_ssize_t n, floating* out) noexcept nogil:
     memcpy(out, source, n * sizeof(floating))
@@ -194,65 +187,52 @@ def processor_has(level):
     return {"x86_64_v3": has_x86_64_v3(), "x86_64_v4": has_x86_64_v4()}[level]
 
 
-def run_train(
-    Py_ssize_t thread, Py_ssize_t n_threads, int64_t[::1] counter, const int64_t[:, ::1] layers,
-    const int64_t[:, ::1] layer_rows, const floating[:, ::1] X, bint in_place, bint by_columns, Py_ssize_t n_groups,
-    const floating[:, ::1] y, const int64_t[::1] order, Py_ssize_t batch_size, const floating[::1] sample_weight,
-    double alpha, Py_ssize_t loss, bint linked, const double[::1] loss_options, bint noisy, const double[::1] extras,
-    int64_t seed, Py_ssize_t optimizer, Py_ssize_t rate_rule, floating[::1] parameters, floating[::1] gradient,
-    floating[:, ::1] slots, Py_ssize_t step, const double[::1] rates, bint scheduled, double[::1] settings,
-    floating[::1] workspace, floating[::1] sums, int64_t[::1] offsets, floating[::1] scratch, double[:, ::1] by_row,
-    double[::1] squares, Py_ssize_t n_squares, double[::1] results,
+def bind_training(
+    size_t run, const floating[:, ::1] X, const floating[:, ::1] y, const int64_t[::1] order,
+    const floating[::1] sample_weight, floating[::1] parameters, floating[::1] gradient, floating[:, ::1] slots,
+    const double[::1] rates, double[::1] results,
 ):
-    with nogil:
-        train(
-            thread, n_threads, &counter[0], <int64_t*>&layers[0, 0], layers.shape[0], <int64_t*>&layer_rows[0, 0],
-            layer_rows.shape[1], <floating*>&X[0, 0], X.shape[1], in_place, by_columns, n_groups, <floating*>&y[0, 0],
-            <int64_t*>&order[0], order.shape[0], batch_size, <floating*>&sample_weight[0], sample_weight.shape[0] > 0,
-            alpha, loss, linked, <double*>&loss_options[0], noisy, <double*>&extras[0], seed, optimizer, rate_rule,
-            &parameters[0], &gradient[0], &slots[0, 0], parameters.shape[0], step, <double*>&rates[0], scheduled,
-            &settings[0], &workspace[0], &sums[0], &offsets[0], &scratch[0], &by_row[0, 0], &by_row[1, 0],
-            &by_row[2, 0], &squares[0], n_squares, &results[0],
-        )
+    """Put a call's arrays into its Run. The layout is the same for both dtypes."""
+    cdef Run_float* to = <Run_float*>run
+    to.X, to.y, to.sample_weight = <float*>&X[0, 0], <float*>&y[0, 0], <float*>&sample_weight[0]
+    to.order, to.n_rows, to.weighted = <int64_t*>&order[0], order.shape[0], sample_weight.shape[0] > 0
+    to.parameters, to.gradient, to.slots = <float*>&parameters[0], <float*>&gradient[0], <float*>&slots[0, 0]
+    to.n_slots, to.rates, to.results = slots.shape[0], <double*>&rates[0], &results[0]
 
 
-def run_online(
-    const int64_t[:, ::1] layers, const floating[:, ::1] X, const floating[:, ::1] y, const int64_t[::1] order,
-    const floating[::1] sample_weight, double alpha, Py_ssize_t loss, bint linked, const double[::1] loss_options,
-    Py_ssize_t optimizer, Py_ssize_t rate_rule, floating[::1] parameters, floating[:, ::1] slots, Py_ssize_t step,
-    const double[::1] rates, bint scheduled, const double[::1] options, floating[:, ::1] local,
-    floating[::1] workspace, double[::1] results,
+def bind_prediction(
+    size_t run, const floating[:, ::1] X, const floating[::1] parameters, floating[:, ::1] out, double[::1] input_sums
 ):
-    cdef Py_ssize_t slot, n_layers = layers.shape[0]
-    cdef int64_t* table = <int64_t*>&layers[0, 0]
-    with nogil:
-        rearrange(table, n_layers, &parameters[0], &local[0, 0], False)
-        for slot in range(slots.shape[0]):
-            rearrange(table, n_layers, &slots[slot, 0], &local[2 + slot, 0], False)
-        train_online(
-            table, n_layers, <floating*>&X[0, 0], X.shape[1], <floating*>&y[0, 0], <int64_t*>&order[0], order.shape[0],
-            <floating*>&sample_weight[0], sample_weight.shape[0] > 0, alpha, loss, linked, <double*>&loss_options[0],
-            optimizer, rate_rule, &local[0, 0], &local[1, 0], &local[2, 0], local.shape[1], step, <double*>&rates[0],
-            scheduled, <double*>&options[0], &workspace[0], &results[0],
-        )
-        rearrange(table, n_layers, &parameters[0], &local[0, 0], True)
-        for slot in range(slots.shape[0]):
-            rearrange(table, n_layers, &slots[slot, 0], &local[2 + slot, 0], True)
+    """The same for a prediction."""
+    cdef Run_float* to = <Run_float*>run
+    to.X, to.n_rows, to.parameters = <float*>&X[0, 0], X.shape[0], <float*>&parameters[0]
+    to.out, to.input_sums = <float*>&out[0, 0], &input_sums[0]
 
 
-def run_predict(
-    Py_ssize_t thread, Py_ssize_t n_threads, const int64_t[:, ::1] layers, const int64_t[:, ::1] layer_rows,
-    const floating[:, ::1] X, bint in_place, bint special, bint noisy, const double[::1] extras, int64_t seed,
-    const floating[::1] parameters, floating[:, ::1] out, floating[::1] workspace, int64_t[::1] offsets,
-    floating[::1] scratch, double[::1] sums,
-):
+def run_online(size_t run, floating[:, ::1] local, floating[::1] workspace):
     with nogil:
-        predict(
-            thread, n_threads, <int64_t*>&layers[0, 0], layers.shape[0], <int64_t*>&layer_rows[0, 0],
-            layer_rows.shape[1], <floating*>&X[0, 0], X.shape[1], in_place, X.shape[0], special, noisy,
-            <double*>&extras[0], seed, <floating*>&parameters[0], &out[0, 0], &workspace[0], &offsets[0], &scratch[0],
-            &sums[0],
-        )
+        if floating is float:
+            train_online_float(<Run_float*>run, &local[0, 0], &workspace[0])
+        else:
+            train_online_double(<Run_double*>run, &local[0, 0], &workspace[0])
+
+
+def run_train(size_t worker, like):
+    if like.itemsize == sizeof(float):
+        with nogil:
+            train_float(<Worker_float*>worker)
+    else:
+        with nogil:
+            train_double(<Worker_double*>worker)
+
+
+def run_predict(size_t worker, like):
+    if like.itemsize == sizeof(float):
+        with nogil:
+            predict_float(<Worker_float*>worker)
+    else:
+        with nogil:
+            predict_double(<Worker_double*>worker)
 
 
 def run_loss(
@@ -306,7 +286,7 @@ cdef class RowPredictor:
     """Outputs of a network for one row at a time, without checks beyond the row's size; see compile_predict of MLP."""
 
     cdef object keep, out
-    cdef int64_t* layers
+    cdef Layer* layers
     cdef void* local
     cdef void* workspace
     cdef void* outputs
@@ -317,9 +297,9 @@ cdef class RowPredictor:
         local = aligned_zeros((1, plan.n_local), parameters.dtype)
         workspace = aligned_zeros(plan.workspace, parameters.dtype)
         self.out = np.zeros(n_outputs, parameters.dtype)
-        run_rearrange(plan.layers, parameters, local)
+        run_rearrange(addressof(plan.layers), len(plan.layers), parameters, local)
         self.keep = plan, local, workspace
-        self.layers = <int64_t*><size_t>plan.layers.ctypes.data
+        self.layers = <Layer*><size_t>addressof(plan.layers)
         self.local, self.workspace = <void*><size_t>local.ctypes.data, <void*><size_t>workspace.ctypes.data
         self.outputs = <void*><size_t>self.out.ctypes.data
         self.n_layers, self.itemsize = len(plan.layers), parameters.itemsize
@@ -346,6 +326,6 @@ cdef class RowPredictor:
         return self.out
 
 
-def run_rearrange(const int64_t[:, ::1] layers, const floating[::1] parameters, floating[:, ::1] local):
+def run_rearrange(size_t layers, Py_ssize_t n_layers, const floating[::1] parameters, floating[:, ::1] local):
     with nogil:
-        rearrange(<int64_t*>&layers[0, 0], layers.shape[0], <floating*>&parameters[0], &local[0, 0], False)
+        rearrange(<Layer*>layers, n_layers, <floating*>&parameters[0], &local[0, 0], False)

@@ -6,9 +6,9 @@ call has succeeded.
 
 import numpy as np
 
-from fastmlp.kernels.cpu.contract import NO_OPTIMIZER, extras_of, predictor_by
+from fastmlp.kernels.engine.demands import NO_OPTIMIZER, extras_of
 from fastmlp.kernels.numba import contract as on_cpu
-from fastmlp.kernels.spec import NO_PENALTY, Network
+from fastmlp.kernels.spec import NO_PENALTY, Batches, Network, predictor_by
 
 from . import data, devices
 from . import primitives as pieces
@@ -51,11 +51,11 @@ def weight_gradient(X, delta):
 def forward(network, parameters, X, only_if_finite=False, noise=None):
     if only_if_finite and not np.isfinite(X).all():
         return None
-    extras, demands, _ = extras_of(network, NO_OPTIMIZER, NO_PENALTY, noise)
-    features = Features.of(demands, noise, learning=False)
+    extras = extras_of(network, NO_OPTIMIZER, NO_PENALTY, noise)
+    features = Features.of(extras.demands, noise, learning=False)
     return attempt(
         lambda: predictor_for(network, features, parameters.dtype, min(X.shape[0], data.block_rows(X))).run(
-            parameters, X, extras, 0 if noise is None else noise.seed
+            parameters, X, extras.array, 0 if noise is None else noise.seed
         )
     )
 
@@ -70,18 +70,15 @@ def loss_of_outputs(network, outputs, y, sample_weight=None):
 
 
 def row_predictor(network, parameters):
-    return predictor_by(forward, network, parameters.copy())
+    return predictor_by(forward, network, parameters)
 
 
-def loss_and_gradient(
-    network, parameters, X, y, sample_weight=None, alpha=0.0, penalty=NO_PENALTY, noise=None
-):  # fmt: skip
+def loss_and_gradient(network, parameters, X, y, sample_weight=None, penalty=NO_PENALTY, noise=None):
     gradient, n_rows = np.empty_like(parameters), X.shape[0]
-    batch_size = rounded_up(n_rows)  # the same kernels for many numbers of rows
-    loss, more, _ = _run(
-        network, NO_OPTIMIZER, parameters, np.empty((0, parameters.size)), 0, X, y, np.arange(n_rows), batch_size,
-        sample_weight, alpha, penalty, noise, None, (0.0, 0.0), gradient,
-    )  # fmt: skip
+    # The batch size is rounded up: the same kernels for many numbers of rows.
+    batches = Batches(X, y, np.arange(n_rows), rounded_up(n_rows), sample_weight)
+    arrays = parameters, np.empty((0, parameters.size)), gradient
+    loss, more, _ = _run(network, NO_OPTIMIZER, arrays, 0, batches, penalty, noise, None, (0.0, 0.0))
     return loss / n_rows, more / n_rows, gradient
 
 
@@ -91,27 +88,23 @@ def update(optimizer, parameters, gradient, slots, step):
 
 
 def train_epoch(
-    network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight=None, alpha=0.0, loss_sum=0.0,
-    penalty_sum=0.0, penalty=NO_PENALTY, noise=None, rates=None,
+    network, optimizer, parameters, slots, step, batches, penalty=NO_PENALTY, noise=None, rates=None, totals=(0.0, 0.0)
 ):  # fmt: skip
-    loss_sum, penalty_sum, n_updates = _run(
-        network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight, alpha, penalty, noise,
-        rates, (loss_sum, penalty_sum), None,
-    )  # fmt: skip
+    arrays = parameters, slots, None
+    loss_sum, penalty_sum, n_updates = _run(network, optimizer, arrays, step, batches, penalty, noise, rates, totals)
     return float(loss_sum), float(penalty_sum), int(n_updates)
 
 
-def _run(
-    network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight, alpha, penalty, noise, rates,
-    sums, gradient,
-):  # fmt: skip
+def _run(network, optimizer, arrays, step, batches, penalty, noise, rates, totals):
     """Steps, or one gradient: (sum of losses, sum of penalties, updates made)."""
-    extras, demands, _ = extras_of(network, optimizer, penalty, noise)
-    features = Features.of(demands, noise, optimizer, weighted=sample_weight is not None)
+    X, y, order, batch_size, sample_weight = batches
+    extras = extras_of(network, optimizer, penalty, noise)
+    features = Features.of(extras.demands, noise, optimizer, weighted=sample_weight is not None)
     n_batches = -(-len(order) // batch_size)
     rates = np.full(n_batches, optimizer.learning_rate) if rates is None else np.asarray(rates, np.float64)
     given = (
-        parameters, slots, gradient, step, (X, y, sample_weight, order), rates, extras, optimizer.options,
-        network.loss_options, float(alpha), 0 if noise is None else noise.seed, np.array([*sums, 0.0]),
+        *arrays, step, (X, y, sample_weight, order), rates, extras.array, optimizer.options,
+        network.loss_options, float(penalty.alpha), 0 if noise is None else noise.seed, np.array([*totals, 0.0]),
     )  # fmt: skip
-    return attempt(lambda: trainer_for(network, optimizer.name, features, parameters.dtype, batch_size).run(*given))
+    dtype = arrays[0].dtype
+    return attempt(lambda: trainer_for(network, optimizer.name, features, dtype, batch_size).run(*given))

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from fastmlp.kernels.cpu.contract import extras_of
+from fastmlp.kernels.engine.demands import extras_of
 from fastmlp.kernels.rules.optimizers import OPTIMIZERS
 
 from .gemm import cublaslt
@@ -155,6 +155,6 @@ def prediction_launch(network, features, dtype, n_rows, device):
 
 def describe(network, optimizer, dtype, batch_size, penalty, noise, weighted, device):
     """How steps will be made, for a user."""
-    _, demands, _ = extras_of(network, optimizer, penalty, noise)
-    features = Features.of(demands, noise, optimizer, weighted)
+    extras = extras_of(network, optimizer, penalty, noise)
+    features = Features.of(extras.demands, noise, optimizer, weighted)
     return training_launch(network, features, optimizer.name, dtype, batch_size, device).reason

@@ -9,32 +9,12 @@ from math import sqrt as _sqrt
 
 from .layer_features import disturb_inputs, finish_deltas, finish_rows
 from .partition import (
-    ACTIVATE,
-    CLIP,
     CLIP_NORM,
     CLIP_VALUE,
     COUPLED_DECAY,
     DECOUPLED_DECAY,
-    DELTAS,
-    DERIVE,
-    FAN_IN,
-    FAN_OUT,
-    FIELDS,
-    INPUTS,
-    L1,
-    L2,
     LASSO,
     MAX_NORM,
-    OPTIONS,
-    OUTPUTS,
-    PACKED,
-    RATE,
-    SCALE,
-    SHRINK,
-    SPECIAL,
-    SQUARES,
-    STRIDE,
-    WEIGHTS,
     share,
     wait_for_all,
 )
@@ -45,9 +25,6 @@ from .primitives import (
     Number,
     Vector,
     at,
-    at_doubles,
-    at_integers,
-    bint,
     derive,
     flush_denormals,
     lanes,
@@ -57,205 +34,225 @@ from .primitives import (
     weighted_loss,
 )
 from .products import delta_rows, dense_rows
+from .records import Layer, Layout, Run, Worker
 from .update import BLOCK, learn_part, learn_sums, limit_norms, penalties_of, squares_of_gradient
 
 
-def propagate(
-    first_layer: int, low: int, high: int, inputs: Vector, offsets: Integers, layers: Integers, n_layers: int,
-    layer_rows: Integers, batch: int, numbers: Integers, y: Vector, sample_weight: Vector, weighted: bint,
-    total: float, loss: int, linked: bint, loss_options: Doubles, noisy: bint, extras: Doubles, seed: int, step: int,
-    parameters: Vector, workspace: Vector, scratch: Vector, losses: Doubles, penalties: Doubles, weights: Doubles,
-) -> None:  # fmt: skip
-    """Outputs from ``first_layer`` on, losses and deltas of every layer, for rows low to high of the batch."""
-    T = type(parameters[0])
-    top: Integers = at_integers(layers, (n_layers - 1) * FIELDS)
+def gather_inputs(worker: Worker, rows: int, low: int, high: int) -> None:
+    """Where the inputs of a batch are: in X, or from ``low`` to ``high`` copied to the workspace, with noise."""
+    run: Run = worker.run
+    layout: Layout = run.layout
+    n_inputs = layout.n_inputs
+    numbers: Integers = worker.numbers
+    if layout.in_place:
+        offsets: Integers = worker.row_offsets
+        worker.inputs = run.X
+        worker.offsets = offsets
+        for r in range(rows):
+            offsets[r] = numbers[r] * n_inputs
+        for r in range(rows, min(layout.batch, rows + tile_rows())):
+            offsets[r] = 0
+    else:
+        worker.inputs = worker.workspace
+        worker.offsets = layout.layer_rows
+        for r in range(low, high):
+            source: Vector = at(run.X, numbers[r] * n_inputs)
+            to: Vector = at(worker.workspace, layout.layer_rows[r])
+            for j in range(n_inputs):
+                to[j] = source[j]
+            if run.noisy:
+                disturb_inputs(worker, to, r)
+
+
+def first_columns(worker: Worker, rows: int) -> None:
+    """Outputs of the first layer for the columns that this thread owns, and all rows."""
+    run: Run = worker.run
+    layers: Layer = run.layout.layers
+    n_inputs, n_outputs = layers.fan_in, layers.fan_out
+    W: Vector = at(run.parameters, layers.weights)
+    left = share(n_outputs, lanes(W), worker.thread, run.n_threads)
+    columns = share(n_outputs, lanes(W), worker.thread + 1, run.n_threads) - left
+    dense_rows(
+        worker.inputs, worker.offsets, 0, rows, n_inputs, columns, at(W, n_inputs * left),
+        at(W, n_inputs * n_outputs + left), layers.packed, layers.activation,
+        at(worker.workspace, layers.outputs + left), layers.stride, worker.scratch,
+    )  # fmt: skip
+
+
+def propagate(worker: Worker, first_layer: int) -> None:
+    """Forward pass from a layer on, losses, and deltas back to the first layer, for the worker's rows."""
+    run: Run = worker.run
+    layout: Layout = run.layout
+    layers: Layer = layout.layers
+    parameters: Vector = run.parameters
+    workspace: Vector = worker.workspace
+    T = type(workspace[0])
+    n_layers, low, high = layout.n_layers, worker.low, worker.high
+    top: Layer = at(layers, n_layers - 1)
     for level in range(first_layer, n_layers):
-        layer: Integers = at_integers(layers, level * FIELDS)
-        fan_in, fan_out = layer[FAN_IN], layer[FAN_OUT]
-        W: Vector = at(parameters, layer[WEIGHTS])
-        a: Vector = inputs if level == 0 else at(workspace, layer[INPUTS])
-        here: Integers = offsets if level == 0 else at_integers(layer_rows, level * batch)
+        layer: Layer = at(layers, level)
+        fan_in, fan_out = layer.fan_in, layer.fan_out
+        W: Vector = at(parameters, layer.weights)
+        a: Vector = worker.inputs if level == 0 else at(workspace, layer.inputs)
+        here: Integers = worker.offsets if level == 0 else at(layout.layer_rows, level * layout.batch)
         dense_rows(
-            a, here, low, high, fan_in, fan_out, W, at(W, fan_in * fan_out), layer[PACKED],
-            NO_RULE if layer[SPECIAL] else layer[ACTIVATE], at(workspace, layer[OUTPUTS]), layer[STRIDE], scratch,
+            a, here, low, high, fan_in, fan_out, W, at(W, fan_in * fan_out), layer.packed,
+            NO_RULE if layer.special else layer.activation, at(workspace, layer.outputs), layer.stride, worker.scratch,
         )  # fmt: skip
-        if layer[SPECIAL]:
-            finish_rows(
-                level, low, high, 0, inputs, offsets, layers, n_layers, layer_rows, batch, parameters, workspace,
-                noisy, extras, seed, step, 1, scratch,
-            )  # fmt: skip
-    n_outputs, stride = top[FAN_OUT], top[STRIDE]
-    outputs: Vector = at(workspace, top[OUTPUTS])
-    delta: Vector = at(workspace, top[DELTAS])
+        if layer.special:
+            finish_rows(worker, level, low, high, 0)
+    n_outputs, stride = top.fan_out, top.stride
+    outputs: Vector = at(workspace, top.outputs)
+    delta: Vector = at(workspace, top.deltas)
+    numbers: Integers = worker.numbers
+    sample_weight: Vector = run.sample_weight
+    weights: Doubles = run.weights
+    penalties: Doubles = run.penalties
+    losses: Doubles = run.losses
     for r in range(low, high):
-        weight: Number = (sample_weight[numbers[r]] if weighted else T(1)) / T(total)
+        weight: Number = (sample_weight[numbers[r]] if run.weighted else T(1)) / T(worker.total)
         weights[r] = weight
         penalties[r] = 0.0
         losses[r] = weighted_loss(
-            loss, at(outputs, r * stride), at(y, numbers[r] * n_outputs), weight, at(delta, r * stride), n_outputs,
-            loss_options,
+            layout.loss, at(outputs, r * stride), at(run.y, numbers[r] * n_outputs), weight, at(delta, r * stride),
+            n_outputs, run.loss_options,
         )  # fmt: skip
-    if not linked and top[SPECIAL]:
-        finish_deltas(n_layers - 1, low, high, layers, n_layers, workspace, extras, penalties, weights)
-    elif not linked:
-        derive(top[DERIVE], at(outputs, low * stride), at(delta, low * stride), high - low, n_outputs, stride)
+    if not layout.linked and top.special:
+        finish_deltas(worker, n_layers - 1)
+    elif not layout.linked:
+        derive(top.derivative, at(outputs, low * stride), at(delta, low * stride), high - low, n_outputs, stride)
     for level in range(n_layers - 1, 0, -1):
-        layer = at_integers(layers, level * FIELDS)
-        below: Integers = at_integers(layers, (level - 1) * FIELDS)
+        layer = at(layers, level)
+        below: Layer = at(layers, level - 1)
         delta_rows(
-            at(workspace, layer[DELTAS]), at_integers(layer_rows, (level + 1) * batch), low, high, layer[FAN_IN],
-            layer[FAN_OUT], at(parameters, layer[WEIGHTS]), NO_RULE if below[SPECIAL] else below[DERIVE],
-            at(workspace, below[OUTPUTS]), at(workspace, below[DELTAS]), below[STRIDE], scratch,
+            at(workspace, layer.deltas), at(layout.layer_rows, (level + 1) * layout.batch), low, high, layer.fan_in,
+            layer.fan_out, at(parameters, layer.weights), NO_RULE if below.special else below.derivative,
+            at(workspace, below.outputs), at(workspace, below.deltas), below.stride, worker.scratch,
         )  # fmt: skip
-        if below[SPECIAL]:
-            finish_deltas(level - 1, low, high, layers, n_layers, workspace, extras, penalties, weights)
+        if below.special:
+            finish_deltas(worker, level - 1)
 
 
-def train(
-    thread: int, n_threads: int, counter: Integers, layers: Integers, n_layers: int, layer_rows: Integers, batch: int,
-    X: Vector, n_inputs: int, in_place: bint, by_columns: bint, n_groups: int, y: Vector, order: Integers, n_rows: int,
-    batch_size: int, sample_weight: Vector, weighted: bint, alpha: float, loss: int, linked: bint,
-    loss_options: Doubles, noisy: bint, extras: Doubles, seed: int, optimizer: int, rate_rule: int, parameters: Vector,
-    gradient: Vector, slots: Vector, n_parameters: int, step: int, rates: Doubles, scheduled: bint, settings: Doubles,
-    workspace: Vector, sums: Vector, offsets: Integers, scratch: Vector, losses: Doubles, penalties: Doubles,
-    weights: Doubles, squares: Doubles, n_squares: int, results: Doubles,
-) -> None:  # fmt: skip
+def add_losses(run: Run, rows: int, total: float) -> None:
+    """Add the losses and penalties of a batch to the results."""
+    data_loss: float = 0.0
+    penalty: float = 0.0
+    for r in range(rows):
+        data_loss += run.losses[r]
+        penalty += run.penalties[r]
+    if run.alpha > 0 or run.extras[LASSO] > 0:
+        for i in range(run.layout.n_squares):
+            penalty += run.squares[i] / total
+    run.results[0] += rows * data_loss
+    run.results[1] += rows * penalty
+
+
+def learn_clipped(worker: Worker) -> None:
+    """The update from the whole gradient, which is scaled down if its norm is above CLIP_NORM."""
+    run: Run = worker.run
+    bound: float = run.extras[CLIP_NORM]
+    norm: float = 0.0
+    for i in range((run.layout.n_parameters + BLOCK - 1) // BLOCK):
+        norm += run.squares[i]
+    norm = _sqrt(norm)
+    worker.l2 = 0.0
+    worker.l1 = 0.0
+    worker.scale = bound / norm if norm > bound else 1.0
+    worker.rule = run.optimizer
+    learn_sums(worker, run.gradient, 1)
+
+
+def train(worker: Worker) -> None:
     """One thread's part of an epoch. Results do not depend on the number of threads.
 
     Each thread owns rows of the batch for the forward pass and the deltas, and rows of every weight matrix for gradient
     and update, so that nothing is summed across threads. ``by_columns``: of the first matrix it owns columns instead,
     for the forward pass too, and these weights never leave its core. ``n_groups``: where parameters are few beside the
     batch, the rows come in that many groups whose gradients are made apart, and are added up by the update.
-
-    ``rates`` holds a learning rate, or where ``scheduled`` one for each batch.
     """
-    T = type(parameters[0])
+    run: Run = worker.run
+    layout: Layout = run.layout
+    extras: Doubles = run.extras
+    sample_weight: Vector = run.sample_weight
+    sums: Vector = run.sums
+    T = type(sums[0])
     denormals = flush_denormals()
+    thread, n_threads, n_groups, n_parameters = worker.thread, run.n_threads, layout.n_groups, layout.n_parameters
     generation = 0
-    strips: Integers = at_integers(layer_rows, (n_layers + 1) * batch)
-    first_offsets: Integers = offsets if in_place else layer_rows
-    first_step = step
     clipped = extras[CLIP_NORM] > 0
-    rule = NO_RULE if clipped else optimizer
-    settings[CLIP] = extras[CLIP_VALUE]
-    for begin in range(0, n_rows, batch_size):
-        rows = min(batch_size, n_rows - begin)
-        numbers: Integers = at_integers(order, begin)
+    worker.step = run.step
+    worker.clip = extras[CLIP_VALUE]
+    for begin in range(0, run.n_rows, run.batch_size):
+        rows = min(run.batch_size, run.n_rows - begin)
+        numbers: Integers = at(run.order, begin)
         total: float = float(rows)
-        if weighted:
+        if run.weighted:
             total = 0.0
             for r in range(rows):
                 total += sample_weight[numbers[r]]
             if total == 0:
                 continue
-        settings[L2] = 0.0  # what groups add up has none of it
-        settings[L1] = 0.0
+        worker.numbers = numbers
+        worker.total = total
+        worker.l2 = 0.0  # what groups add up has none of it
+        worker.l1 = 0.0
         parts = n_groups if n_groups > 0 else n_threads
         first_part, stop_part = share(parts, 1, thread, n_threads), share(parts, 1, thread + 1, n_threads)
-        low, high = share(rows, tile_rows(), first_part, parts), share(rows, tile_rows(), stop_part, parts)
-        inputs: Vector = X
-        if in_place:
-            for r in range(rows):
-                offsets[r] = numbers[r] * n_inputs
-            for r in range(rows, min(batch, rows + tile_rows())):
-                offsets[r] = 0
-        else:
-            inputs = workspace
-            for r in range(low, high):
-                source: Vector = at(X, numbers[r] * n_inputs)
-                to: Vector = at(workspace, layer_rows[r])
-                for j in range(n_inputs):
-                    to[j] = source[j]
-                if noisy:
-                    disturb_inputs(to, n_inputs, r, extras, seed, step, scratch)
-        if alpha > 0 or extras[LASSO] > 0:
-            for level in range(n_layers):
-                layer: Integers = at_integers(layers, level * FIELDS)
-                penalties_of(
-                    at(parameters, layer[WEIGHTS]), layer[FAN_IN], layer[FAN_OUT], by_columns and level == 0, thread,
-                    n_threads, alpha, extras[LASSO], at_doubles(squares, layer[SQUARES]),
-                )  # fmt: skip
-        if by_columns:
-            W: Vector = at(parameters, layers[WEIGHTS])
-            left = share(layers[FAN_OUT], lanes(W), thread, n_threads)
-            columns = share(layers[FAN_OUT], lanes(W), thread + 1, n_threads) - left
-            dense_rows(
-                X, offsets, 0, rows, n_inputs, columns, at(W, n_inputs * left),
-                at(W, n_inputs * layers[FAN_OUT] + left), layers[PACKED], layers[ACTIVATE],
-                at(workspace, layers[OUTPUTS] + left), layers[STRIDE], scratch,
-            )  # fmt: skip
+        gather_inputs(
+            worker, rows, share(rows, tile_rows(), first_part, parts), share(rows, tile_rows(), stop_part, parts)
+        )
+        if run.alpha > 0 or extras[LASSO] > 0:
+            for level in range(layout.n_layers):
+                penalties_of(worker, at(layout.layers, level), layout.by_columns and level == 0)
+        if layout.by_columns:
+            first_columns(worker, rows)
             generation += 1
-            wait_for_all(counter, n_threads, generation)
+            wait_for_all(run.counter, n_threads, generation)
         for part in range(first_part, stop_part):
             low, high = share(rows, tile_rows(), part, parts), share(rows, tile_rows(), part + 1, parts)
-            propagate(
-                1 if by_columns else 0, low, high, inputs, first_offsets, layers, n_layers, layer_rows, batch, numbers,
-                y, sample_weight, weighted, total, loss, linked, loss_options, noisy, extras, seed, step, parameters,
-                workspace, scratch, losses, penalties, weights,
-            )  # fmt: skip
+            worker.low = low
+            worker.high = high
+            propagate(worker, 1 if layout.by_columns else 0)
             if n_groups > 0 and low == high:  # a last batch may be short
                 for i in range(n_parameters):
                     sums[part * n_parameters + i] = T(0)
             elif n_groups > 0:
-                learn_part(
-                    0, 1, 0, low, high, inputs, first_offsets, strips, layers, n_layers, layer_rows, batch, NO_RULE,
-                    parameters, at(sums, part * n_parameters), slots, n_parameters, extras, settings, workspace,
-                    scratch,
-                )  # fmt: skip
+                worker.rule = NO_RULE
+                worker.gradient = at(sums, part * n_parameters)
+                learn_part(worker, 0, 1)
         generation += 1
-        wait_for_all(counter, n_threads, generation)
-        step += 1
-        learning_rate: float = rates[begin // batch_size] if scheduled else rates[0]
-        settings[L2] = alpha / total + extras[COUPLED_DECAY]
-        settings[L1] = extras[LASSO] / total
-        settings[SCALE] = 1.0
-        settings[SHRINK] = learning_rate * extras[DECOUPLED_DECAY]
-        if optimizer != NO_RULE:
-            settings[RATE] = step_rate(rate_rule, learning_rate, float(step), at_doubles(settings, OPTIONS))
+        wait_for_all(run.counter, n_threads, generation)
+        worker.step += 1
+        learning_rate: float = run.rates[begin // run.batch_size] if run.scheduled else run.rates[0]
+        worker.l2 = run.alpha / total + extras[COUPLED_DECAY]
+        worker.l1 = extras[LASSO] / total
+        worker.scale = 1.0
+        worker.shrink = learning_rate * extras[DECOUPLED_DECAY]
+        if run.optimizer != NO_RULE:
+            worker.rate = step_rate(run.rate_rule, learning_rate, float(worker.step), run.optimizer_options)
         if thread == 0:
-            data_loss: float = 0.0
-            penalty: float = 0.0
-            for r in range(rows):
-                data_loss += losses[r]
-                penalty += penalties[r]
-            if alpha > 0 or extras[LASSO] > 0:
-                for i in range(n_squares):
-                    penalty += squares[i] / total
-            results[0] += rows * data_loss
-            results[1] += rows * penalty
+            add_losses(run, rows, total)
+        worker.rule = NO_RULE if clipped else run.optimizer
+        worker.gradient = run.gradient
         if n_groups > 0:
-            learn_sums(
-                thread, n_threads, layers, n_layers, sums, n_groups, rule, parameters, gradient, slots, n_parameters,
-                extras, settings, scratch,
-            )  # fmt: skip
+            learn_sums(worker, sums, n_groups)
         else:
-            learn_part(
-                thread, n_threads, by_columns, 0, rows, inputs, first_offsets, strips, layers, n_layers, layer_rows,
-                batch, rule, parameters, gradient, slots, n_parameters, extras, settings, workspace, scratch,
-            )  # fmt: skip
+            worker.low = 0
+            worker.high = rows
+            learn_part(worker, thread, n_threads)
         generation += 1
-        wait_for_all(counter, n_threads, generation)
+        wait_for_all(run.counter, n_threads, generation)
         if clipped:
-            squares_of_gradient(gradient, n_parameters, thread, n_threads, squares)
+            squares_of_gradient(worker)
             generation += 1
-            wait_for_all(counter, n_threads, generation)
-            norm: float = 0.0
-            for i in range((n_parameters + BLOCK - 1) // BLOCK):
-                norm += squares[i]
-            norm = _sqrt(norm)
-            settings[L2] = 0.0
-            settings[L1] = 0.0
-            settings[SCALE] = extras[CLIP_NORM] / norm if norm > extras[CLIP_NORM] else 1.0
-            learn_sums(
-                thread, n_threads, layers, n_layers, gradient, 1, optimizer, parameters, gradient, slots, n_parameters,
-                extras, settings, scratch,
-            )  # fmt: skip
+            wait_for_all(run.counter, n_threads, generation)
+            learn_clipped(worker)
             generation += 1
-            wait_for_all(counter, n_threads, generation)
+            wait_for_all(run.counter, n_threads, generation)
         if extras[MAX_NORM] > 0:
-            limit_norms(layers, n_layers, thread, n_threads, parameters, extras[MAX_NORM], scratch)
+            limit_norms(worker)
             generation += 1
-            wait_for_all(counter, n_threads, generation)
+            wait_for_all(run.counter, n_threads, generation)
     if thread == 0:
-        results[2] = step - first_step
+        run.results[2] = worker.step - run.step
     restore_denormals(denormals)

@@ -1,8 +1,8 @@
-"""What some layers do beside f(A W + b): skip connections, dropout and noise, learned slopes, derivatives from z.
+"""What some layers do beside f(A W + b): skip connections, dropout and noise, trainable slopes, derivatives from z.
 
-Such a layer (SPECIAL) keeps da/dz of every output in SLOPES, dropout included, and where it learns slopes da/dslope in
-BENDS. A weighted skip is a matter of layout: the outputs that it brings are copied beside those of the layer below, and
-its errors come back there.
+Such a ``special`` layer keeps da/dz of every output, dropout included, and where it learns slopes da/dslope. A weighted
+skip is a matter of layout: the outputs that it brings are copied beside those of the layer below, and its errors come
+back there.
 
 Compiled twice, like engine/products.py.
 """
@@ -11,157 +11,137 @@ from __future__ import annotations
 
 from fastmlp.kernels.rules.activations import sign
 
-from .partition import (
-    ACTIVATE,
-    ACTIVITY_L1,
-    ACTIVITY_L2,
-    BENDS,
-    DELTAS,
-    DERIVE,
-    DEVIATE,
-    DROPOUT,
-    FAN_IN,
-    FAN_OUT,
-    FIELDS,
-    INPUT_DEVIATION,
-    INPUT_DROPOUT,
-    LAYER_EXTRAS,
-    LAYERS,
-    LEARNED,
-    OF_INPUT,
-    OUTPUTS,
-    SLOPES,
-    SOURCE,
-    STRIDE,
-    WEIGHTED,
-    WEIGHTS,
-)
+from .partition import ACTIVITY_L1, ACTIVITY_L2, DROPOUT, INPUT_DEVIATION, INPUT_DROPOUT, LAYER_EXTRAS, LAYERS
 from .primitives import (
     NO_RULE,
     Doubles,
-    Integers,
     Number,
     Vector,
     activate,
     activate_learned,
     at,
-    at_integers,
-    bint,
     derive,
     drop,
     fill_normal,
     random_key,
 )
+from .records import Layer, Layout, Run, Worker
 
 
-def disturb_inputs(row: Vector, n: int, number: int, extras: Doubles, seed: int, step: int, scratch: Vector) -> None:
+def disturb_inputs(worker: Worker, row: Vector, number: int) -> None:
     """Noise and dropout on a row of inputs, the ``number``th of its batch."""
     T = type(row[0])
+    run: Run = worker.run
+    extras: Doubles = run.extras
+    n = run.layout.n_inputs
     if extras[INPUT_DEVIATION] > 0:
+        noise: Vector = worker.scratch
         deviation: Number = T(extras[INPUT_DEVIATION])
-        fill_normal(scratch, n, random_key(seed, step, 0), number * n)
+        fill_normal(noise, n, random_key(run.seed, worker.step, 0), number * n)
         for j in range(n):
-            row[j] += deviation * scratch[j]
+            row[j] += deviation * noise[j]
     if extras[INPUT_DROPOUT] > 0:
-        drop(row, n, random_key(seed, step, 1), number * n, extras[INPUT_DROPOUT])
+        drop(row, n, random_key(run.seed, worker.step, 1), number * n, extras[INPUT_DROPOUT])
 
 
-def rows_of_layer(layers: Integers, number: int, inputs: Vector, workspace: Vector) -> Vector:
-    """Where the outputs of layer ``number`` are, counted from 0, the network's inputs."""
+def row_of_layer(worker: Worker, number: int, r: int) -> Vector:
+    """Row r of the outputs of layer ``number``, counted from 0, the network's inputs."""
+    layout: Layout = worker.run.layout
     if number == 0:
-        return inputs
-    layer: Integers = at_integers(layers, (number - 1) * FIELDS)
-    return at(workspace, layer[OUTPUTS])
+        return at(worker.inputs, worker.offsets[r])
+    layer: Layer = at(layout.layers, number - 1)
+    return at(worker.workspace, layer.outputs + layout.layer_rows[number * layout.batch + r])
 
 
-def finish_rows(
-    level: int, low: int, high: int, first_number: int, inputs: Vector, offsets: Integers, layers: Integers,
-    n_layers: int, layer_rows: Integers, batch: int, parameters: Vector, workspace: Vector, noisy: bint,
-    extras: Doubles, seed: int, step: int, learning: bint, scratch: Vector,
-) -> None:  # fmt: skip
-    """From A W + b, which is in OUTPUTS, to all that a special layer leaves behind, for rows low to high of a batch.
+def finish_rows(worker: Worker, level: int, low: int, high: int, first_number: int) -> None:
+    """From A W + b, which is in ``outputs``, to all that a special layer leaves behind, for rows low to high.
 
     The random numbers of row r are those of the row ``first_number`` + r.
     """
-    T = type(parameters[0])
-    layer: Integers = at_integers(layers, level * FIELDS)
-    fan_in, fan_out, stride = layer[FAN_IN], layer[FAN_OUT], layer[STRIDE]
-    keeps = learning and layer[SLOPES] >= 0
-    out: Vector = at(workspace, layer[OUTPUTS])
-    slopes: Vector = at(workspace, layer[SLOPES] if keeps else layer[OUTPUTS])
-    own: Vector = at(parameters, layer[WEIGHTS] + (fan_in + 1) * fan_out)
+    run: Run = worker.run
+    layers: Layer = run.layout.layers
+    layer: Layer = at(layers, level)
+    workspace: Vector = worker.workspace
+    scratch: Vector = worker.scratch
+    T = type(workspace[0])
+    fan_in, fan_out, stride = layer.fan_in, layer.fan_out, layer.stride
+    keeps = layer.da_dz >= 0
+    out: Vector = at(workspace, layer.outputs)
+    slopes: Vector = at(workspace, layer.da_dz if keeps else layer.outputs)
+    own: Vector = at(run.parameters, layer.weights + (fan_in + 1) * fan_out)
+    rate: float = run.extras[LAYERS + level * LAYER_EXTRAS + DROPOUT]
     for r in range(low, high):
         row: Vector = at(out, r * stride)
         slope: Vector = at(slopes, r * stride)
-        if layer[SOURCE] >= 0 and not layer[WEIGHTED]:
-            here: Integers = offsets if layer[SOURCE] == 0 else at_integers(layer_rows, layer[SOURCE] * batch)
-            source: Vector = at(rows_of_layer(layers, layer[SOURCE], inputs, workspace), here[r])
+        if layer.skip_source >= 0 and not layer.skip_weighted:
+            source: Vector = row_of_layer(worker, layer.skip_source, r)
             for j in range(fan_out):
                 row[j] += source[j]
-        if noisy and layer[DEVIATE] != NO_RULE:
+        if run.noisy and layer.noise_std != NO_RULE:
             deviations: Vector = at(scratch, stride)
             for j in range(fan_out):
                 deviations[j] = row[j]
-            activate(layer[DEVIATE], deviations, 1, fan_out, fan_out)
-            fill_normal(scratch, fan_out, random_key(seed, step, 2 * level + 2), (first_number + r) * fan_out)
+            activate(layer.noise_std, deviations, 1, fan_out, fan_out)
+            key = random_key(run.seed, worker.step, 2 * level + 2)
+            fill_normal(scratch, fan_out, key, (first_number + r) * fan_out)
             for j in range(fan_out):
                 row[j] += deviations[j] * scratch[j]
-        if layer[LEARNED] > 0:
-            bend: Vector = at(workspace, layer[BENDS] + r * stride) if keeps else scratch
+        if layer.n_slopes > 0:
+            bend: Vector = at(workspace, layer.da_dslope + r * stride) if keeps else scratch
             activate_learned(
-                layer[ACTIVATE], row, own, 1 if layer[LEARNED] == fan_out else 0, slope if keeps else scratch, bend,
+                layer.activation, row, own, 1 if layer.n_slopes == fan_out else 0, slope if keeps else scratch, bend,
                 fan_out,
             )  # fmt: skip
         else:
             if keeps:
                 for j in range(fan_out):
                     slope[j] = T(1)
-            if keeps and layer[OF_INPUT]:
-                derive(layer[DERIVE], row, slope, 1, fan_out, stride)
-            activate(layer[ACTIVATE], row, 1, fan_out, stride)
-            if keeps and not layer[OF_INPUT]:
-                derive(layer[DERIVE], row, slope, 1, fan_out, stride)
-        rate: float = extras[LAYERS + level * LAYER_EXTRAS + DROPOUT]
-        if noisy and rate > 0:
-            key = random_key(seed, step, 2 * level + 3)
+            if keeps and layer.of_input:
+                derive(layer.derivative, row, slope, 1, fan_out, stride)
+            activate(layer.activation, row, 1, fan_out, stride)
+            if keeps and not layer.of_input:
+                derive(layer.derivative, row, slope, 1, fan_out, stride)
+        if run.noisy and rate > 0:
+            key = random_key(run.seed, worker.step, 2 * level + 3)
             place = (first_number + r) * fan_out
             drop(row, fan_out, key, place, rate)
             if keeps:
                 drop(slope, fan_out, key, place, rate)
-            if keeps and layer[LEARNED] > 0:
-                drop(at(workspace, layer[BENDS] + r * stride), fan_out, key, place, rate)
-        if level + 1 < n_layers:
-            above: Integers = at_integers(layers, (level + 1) * FIELDS)
-            if above[SOURCE] >= 0 and above[WEIGHTED]:
-                here = offsets if above[SOURCE] == 0 else at_integers(layer_rows, above[SOURCE] * batch)
-                source = at(rows_of_layer(layers, above[SOURCE], inputs, workspace), here[r])
-                for j in range(above[FAN_IN] - fan_out):
+            if keeps and layer.n_slopes > 0:
+                drop(at(workspace, layer.da_dslope + r * stride), fan_out, key, place, rate)
+        if level + 1 < run.layout.n_layers:
+            above: Layer = at(layers, level + 1)
+            if above.skip_source >= 0 and above.skip_weighted:
+                source = row_of_layer(worker, above.skip_source, r)
+                for j in range(above.fan_in - fan_out):
                     row[fan_out + j] = source[j]
 
 
-def finish_deltas(
-    level: int, low: int, high: int, layers: Integers, n_layers: int, workspace: Vector, extras: Doubles,
-    penalties: Doubles, weights: Doubles,
-) -> None:  # fmt: skip
-    """From dLoss/da by way of the layer above, which is in DELTAS, to dLoss/dz of a special layer.
+def finish_deltas(worker: Worker, level: int) -> None:
+    """From dLoss/da by way of the layer above, which is in ``deltas``, to dLoss/dz of a special layer.
 
-    ``weights`` are those of the rows; their activity penalties are added to ``penalties``.
+    The activity penalties of its rows are added to the run's ``penalties``.
     """
+    run: Run = worker.run
+    layers: Layer = run.layout.layers
+    layer: Layer = at(layers, level)
+    workspace: Vector = worker.workspace
     T = type(workspace[0])
-    layer: Integers = at_integers(layers, level * FIELDS)
-    fan_out, stride = layer[FAN_OUT], layer[STRIDE]
-    first: float = extras[ACTIVITY_L1]
-    second: float = extras[ACTIVITY_L2]
-    for r in range(low, high):
-        a: Vector = at(workspace, layer[OUTPUTS] + r * stride)
-        delta: Vector = at(workspace, layer[DELTAS] + r * stride)
+    penalties: Doubles = run.penalties
+    weights: Doubles = run.weights
+    n_layers, fan_out, stride = run.layout.n_layers, layer.fan_out, layer.stride
+    first: float = run.extras[ACTIVITY_L1]
+    second: float = run.extras[ACTIVITY_L2]
+    for r in range(worker.low, worker.high):
+        a: Vector = at(workspace, layer.outputs + r * stride)
+        delta: Vector = at(workspace, layer.deltas + r * stride)
         for upper in range(level + 1, n_layers):
-            above: Integers = at_integers(layers, upper * FIELDS)
-            if above[SOURCE] == level + 1:
-                error: Vector = at(workspace, above[DELTAS] + r * above[STRIDE])
-                if above[WEIGHTED]:
-                    below: Integers = at_integers(layers, (upper - 1) * FIELDS)
-                    error = at(workspace, below[DELTAS] + r * below[STRIDE] + below[FAN_OUT])
+            above: Layer = at(layers, upper)
+            if above.skip_source == level + 1:
+                error: Vector = at(workspace, above.deltas + r * above.stride)
+                if above.skip_weighted:
+                    below: Layer = at(layers, upper - 1)
+                    error = at(workspace, below.deltas + r * below.stride + below.fan_out)
                 for j in range(fan_out):
                     delta[j] += error[j]
         if level < n_layers - 1 and (first > 0 or second > 0):
@@ -173,13 +153,13 @@ def finish_deltas(
                 total += first * abs(value) + second / 2 * value * value
                 delta[j] += pull * sign(a[j]) + pull_back * a[j]
             penalties[r] += weights[r] * total
-        if layer[LEARNED] > 0:
-            bend: Vector = at(workspace, layer[BENDS] + r * stride)
+        if layer.n_slopes > 0:
+            bend: Vector = at(workspace, layer.da_dslope + r * stride)
             for j in range(fan_out):
                 bend[j] *= delta[j]
-        if layer[SLOPES] >= 0:
-            slope: Vector = at(workspace, layer[SLOPES] + r * stride)
+        if layer.da_dz >= 0:
+            slope: Vector = at(workspace, layer.da_dz + r * stride)
             for j in range(fan_out):
                 delta[j] *= slope[j]
-        elif layer[DERIVE] != NO_RULE:
-            derive(layer[DERIVE], a, delta, 1, fan_out, stride)
+        elif layer.derivative != NO_RULE:
+            derive(layer.derivative, a, delta, 1, fan_out, stride)

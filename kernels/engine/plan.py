@@ -1,5 +1,6 @@
 """How the engine lays a network out: tables of layers and rows, buffers, and how many threads the work is worth."""
 
+from ctypes import addressof
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -8,8 +9,9 @@ import numpy as np
 
 from fastmlp.kernels.spec import activation_row, aligned_zeros, loss_row
 
-from . import partition
+from .demands import NO_DEMANDS
 from .products import DEPTH, TILE_VECTORS
+from .records import Layer, Layout, Run, Worker
 from .update import BLOCK, SCRATCH_ROWS, SCRATCH_TILES
 
 TRAINING, GRADIENT, PREDICTION = "training", "gradient", "prediction"
@@ -47,24 +49,6 @@ class NetworkCodes(NamedTuple):
     loss: int
 
 
-class Demands(NamedTuple):
-    """What a call asks for that a plan must make room for.
-
-    ``noisy``: training noise of activations; ``inputs``: noise or dropout on them; ``dropped``: whether each layer's
-    outputs are; ``activity``: its penalty; ``by_matrix``: something that needs whole gradients or matrices, as bounds
-    on norms do.
-    """
-
-    noisy: bool = False
-    inputs: bool = False
-    dropped: tuple[bool, ...] = ()
-    activity: bool = False
-    by_matrix: bool = False
-
-
-NO_DEMANDS = Demands()
-
-
 def is_special(network, layer, demands):
     """Whether a layer of weights needs engine/layer_features.py, apart from what it learns."""
     skips, row = network.skips or (None,) * len(network.activations), activation_row(network.activations[layer])
@@ -91,7 +75,28 @@ class Buffers:
         self.offsets = [np.zeros(plan.batch, np.int64) for _ in range(n_threads)]
         self.by_row = np.zeros((3, plan.batch))  # losses, penalties, weights
         self.squares = np.zeros(max(plan.n_squares, -(-plan.n_parameters // BLOCK)))
+        self.run = Run(
+            layout=addressof(plan.layout), counter=self.counter.ctypes.data, sums=self.sums.ctypes.data,
+            losses=self.by_row[0].ctypes.data, penalties=self.by_row[1].ctypes.data,
+            weights=self.by_row[2].ctypes.data, squares=self.squares.ctypes.data,
+        )  # fmt: skip
+        self.workers = (Worker * n_threads)()
+        for thread, worker in enumerate(self.workers):
+            worker.run, worker.thread = addressof(self.run), thread
+            worker.workspace = self.workspaces[thread % len(self.workspaces)].ctypes.data
+            worker.row_offsets, worker.scratch = self.offsets[thread].ctypes.data, self.scratch[thread].ctypes.data
+        self._calls = [(addressof(worker), plan.like) for worker in self.workers]
         self.n_bytes = sum(array.nbytes for array in (*self.workspaces, *self.scratch, self.sums))
+
+    def describe(self, n_threads, extras, noise):
+        """Begin a call: the number of its threads, and what it asks for beside its network."""
+        run, self.counter[0] = self.run, 0
+        run.n_threads, run.extras, run.noisy = n_threads, extras.address, noise is not None
+        run.seed = 0 if noise is None else noise.seed
+
+    def arguments_of(self, thread):
+        """The arguments of an entry point for one thread."""
+        return self._calls[thread]
 
 
 def row_stride(width, lanes, itemsize):
@@ -105,7 +110,9 @@ class Plan:
 
     Attributes
     ----------
-    layers : int64 array of shape (layers of weights, FIELDS), see engine/partition.py
+    layers : a Layer (engine/records.py) for each layer of weights
+    layout : the Layout of all of it
+    like : an empty array of the dtype
     layer_rows : int64 array of shape (layers + 2, batch): where each row of a layer's inputs begins in its buffer; the
         last two are for the outputs and for strips (engine/products.py)
     batch : rows of a batch, rounded up to whole tiles
@@ -149,7 +156,7 @@ class Plan:
         for layer, block in enumerate(blocks):
             widths[layer] = block.fan_in
         strides = [row_stride(n, lanes, dtype.itemsize) for n in widths]
-        self.layers = np.zeros((len(sizes) - 1, partition.FIELDS), np.int64)
+        self.layers = (Layer * (len(sizes) - 1))()
         self.workspace = 0 if self.in_place else self.batch * strides[0]
         self.n_squares = inputs = 0
         for layer, (start, fan_in, fan_out, n_slopes) in enumerate(blocks):
@@ -163,23 +170,31 @@ class Plan:
                 bends, self.workspace = self.workspace, self.workspace + size
             pieces = fan_out if self.by_columns and layer == 0 else -(-fan_in // rows)
             packed = fan_in * fan_out * dtype.itemsize > PACK_BYTES
-            self.layers[layer] = (
-                fan_in, fan_out, start, inputs, outputs, outputs + size, strides[layer + 1], self.n_squares,
-                codes.activations[layer], codes.derivatives[layer], packed, 0, 0, 0, special[layer], rule.of_input,
-                slopes, bends, n_slopes, codes.deviations[layer], -1 if skip is None else skip.source,
-                skip is not None and skip.weighted,
+            self.layers[layer] = Layer(
+                fan_in=fan_in, fan_out=fan_out, weights=start, inputs=inputs, outputs=outputs, deltas=outputs + size,
+                stride=strides[layer + 1], squares=self.n_squares, activation=codes.activations[layer],
+                derivative=codes.derivatives[layer], packed=packed, special=special[layer], of_input=rule.of_input,
+                da_dz=slopes, da_dslope=bends, n_slopes=n_slopes, noise_std=codes.deviations[layer],
+                skip_source=-1 if skip is None else skip.source, skip_weighted=skip is not None and skip.weighted,
             )  # fmt: skip
             inputs = outputs
             self.n_squares += pieces
         self.layer_rows = np.multiply.outer([*strides, rows], np.arange(self.batch)).astype(np.int64)
         self.scratch = TILE_VECTORS * lanes * (DEPTH + 1)
-        if learning and self.layers[:, partition.PACKED].any():
+        if learning and any(layer.packed for layer in self.layers):
             self.scratch += SCRATCH_ROWS * (DEPTH + max(strides))
         elif learning:
             self.scratch += SCRATCH_TILES * rows * max(strides)
         if self.special or demands != NO_DEMANDS:
             self.scratch = max(self.scratch, 2 * max(strides))
         self.learning = learning
+        self.like = np.empty(0, dtype)
+        self.layout = Layout(
+            layers=addressof(self.layers), n_layers=len(self.layers), n_inputs=sizes[0],
+            n_parameters=self.n_parameters, loss=self.loss, linked=linked, layer_rows=self.layer_rows.ctypes.data,
+            batch=self.batch, in_place=self.in_place, by_columns=self.by_columns, n_groups=self.n_groups,
+            n_squares=self.n_squares, special=self.special,
+        )  # fmt: skip
         self._free = []
 
     def wanted_threads(self, n_rows):
@@ -213,21 +228,27 @@ class OnlinePlan:
         self.loss = codes.loss
         lanes = engine.vector_bytes // dtype.itemsize
         widths = [-(-n // lanes) * lanes for n in network.sizes]
-        self.layers = np.zeros((len(widths) - 1, partition.FIELDS), np.int64)
+        self.layers = (Layer * (len(widths) - 1))()
         weights = inputs = self.n_local = 0
         outputs = widths[0]
         for layer, (fan_in, fan_out) in enumerate(pairwise(network.sizes)):
             narrow = fan_out < fan_in and fan_out < lanes
             n, stride = (fan_out, widths[layer]) if narrow else (fan_in, widths[layer + 1])
             width = widths[layer + 1]
-            self.layers[layer, : partition.SPECIAL] = (
-                fan_in, fan_out, weights, inputs, outputs, outputs + width, stride, 0, codes.activations[layer],
-                codes.derivatives[layer], 0, width, self.n_local, narrow,
+            self.layers[layer] = Layer(
+                fan_in=fan_in, fan_out=fan_out, weights=weights, inputs=inputs, outputs=outputs,
+                deltas=outputs + width, stride=stride, activation=codes.activations[layer],
+                derivative=codes.derivatives[layer], width=width, local=self.n_local, narrow=narrow,
             )  # fmt: skip
             weights += (fan_in + 1) * fan_out
             self.n_local += n * stride + width
             inputs, outputs = outputs, outputs + 2 * width
         self.workspace = outputs
+        self.like = np.empty(0, dtype)
+        self.layout = Layout(
+            layers=addressof(self.layers), n_layers=len(self.layers), n_parameters=network.n_parameters,
+            n_local=self.n_local, loss=self.loss, linked=loss_row(network.loss).link is not None,
+        )  # fmt: skip
 
 
 @lru_cache(maxsize=32)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from fastmlp.kernels.rules.elementary import sum_of
 
 from .layer_features import disturb_inputs, finish_rows
-from .partition import ACTIVATE, FAN_IN, FAN_OUT, FIELDS, OUTPUTS, PACKED, SPECIAL, STRIDE, WEIGHTS, share
+from .partition import share
 from .primitives import (
     NO_RULE,
     Doubles,
@@ -17,7 +17,6 @@ from .primitives import (
     Vector,
     activate,
     at,
-    at_integers,
     bint,
     flush_denormals,
     lanes,
@@ -26,6 +25,7 @@ from .primitives import (
     weighted_loss,
 )
 from .products import dense_rows
+from .records import Layer, Layout, Run, Worker
 
 
 def dense_row(
@@ -49,30 +49,34 @@ def dense_row(
     activate(activation, out, 1, fan_out, stride)
 
 
-def predict(
-    thread: int, n_threads: int, layers: Integers, n_layers: int, layer_rows: Integers, batch: int, X: Vector,
-    n_inputs: int, in_place: bint, n_rows: int, special: bint, noisy: bint, extras: Doubles, seed: int,
-    parameters: Vector, out: Vector, workspace: Vector, offsets: Integers, scratch: Vector, sums: Doubles,
-) -> None:  # fmt: skip
+def predict(worker: Worker) -> None:
     """One thread's part of the outputs for the rows of X, ``batch`` rows at a time in a workspace of its own.
 
-    ``sums[thread]`` becomes the sum of the thread's rows: infinity or NaN among them shows in it, at little cost while
-    they are on their way through the caches.
+    ``input_sums[thread]`` becomes the sum of the thread's rows: infinity or NaN among them shows in it, at little cost
+    while they are on their way through the caches.
     """
+    run: Run = worker.run
+    layout: Layout = run.layout
+    workspace: Vector = worker.workspace
+    scratch: Vector = worker.scratch
+    offsets: Integers = worker.row_offsets
+    layer_rows: Integers = layout.layer_rows
     denormals = flush_denormals()
     total: float = 0.0
-    last: Integers = at_integers(layers, (n_layers - 1) * FIELDS)
-    n_outputs = last[FAN_OUT]
-    start, stop = share(n_rows, tile_rows(), thread, n_threads), share(n_rows, tile_rows(), thread + 1, n_threads)
-    few = n_rows < tile_rows() and not special  # of all rows: an output does not depend on who else makes some
+    last: Layer = at(layout.layers, layout.n_layers - 1)
+    n_inputs, n_outputs, batch = layout.n_inputs, last.fan_out, layout.batch
+    start = share(run.n_rows, tile_rows(), worker.thread, run.n_threads)
+    stop = share(run.n_rows, tile_rows(), worker.thread + 1, run.n_threads)
+    few = run.n_rows < tile_rows() and not layout.special  # of all rows: an output does not depend on who makes others
+    worker.step = 0
     for begin in range(start, stop, batch):
         rows = min(batch, stop - begin)
-        inputs: Vector = at(X, begin * n_inputs)
+        inputs: Vector = at(run.X, begin * n_inputs)
         total += float(sum_of(inputs, rows * n_inputs))
         here: Integers = offsets
         if few:
             here = layer_rows
-        elif in_place:
+        elif layout.in_place:
             for r in range(batch):
                 offsets[r] = min(r, rows - 1) * n_inputs
         else:
@@ -81,40 +85,37 @@ def predict(
                 to: Vector = at(workspace, layer_rows[r])
                 for j in range(n_inputs):
                     to[j] = source[j]
-                if noisy:
-                    disturb_inputs(to, n_inputs, begin + r, extras, seed, 0, scratch)
+                if run.noisy:
+                    disturb_inputs(worker, to, begin + r)
             inputs, here = workspace, layer_rows
-        first_inputs: Vector = inputs
-        first_rows: Integers = here
-        for level in range(n_layers):
-            layer: Integers = at_integers(layers, level * FIELDS)
-            fan_in, fan_out, stride = layer[FAN_IN], layer[FAN_OUT], layer[STRIDE]
-            W: Vector = at(parameters, layer[WEIGHTS])
+        worker.inputs = inputs
+        worker.offsets = here
+        for level in range(layout.n_layers):
+            layer: Layer = at(layout.layers, level)
+            fan_in, fan_out, stride = layer.fan_in, layer.fan_out, layer.stride
+            W: Vector = at(run.parameters, layer.weights)
             b: Vector = at(W, fan_in * fan_out)
-            outputs: Vector = at(workspace, layer[OUTPUTS])
+            outputs: Vector = at(workspace, layer.outputs)
             if few:
                 width = n_inputs if level == 0 else here[1]  # from row to row of the inputs
                 for r in range(rows):
                     dense_row(
-                        at(inputs, r * width), fan_in, fan_out, W, b, layer[ACTIVATE], at(outputs, r * stride), stride
+                        at(inputs, r * width), fan_in, fan_out, W, b, layer.activation, at(outputs, r * stride), stride
                     )
             else:
                 dense_rows(
-                    inputs, here, 0, rows, fan_in, fan_out, W, b, layer[PACKED],
-                    NO_RULE if layer[SPECIAL] else layer[ACTIVATE], outputs, stride, scratch,
+                    inputs, here, 0, rows, fan_in, fan_out, W, b, layer.packed,
+                    NO_RULE if layer.special else layer.activation, outputs, stride, scratch,
                 )  # fmt: skip
-            if layer[SPECIAL]:
-                finish_rows(
-                    level, 0, rows, begin, first_inputs, first_rows, layers, n_layers, layer_rows, batch, parameters,
-                    workspace, noisy, extras, seed, 0, 0, scratch,
-                )  # fmt: skip
-            inputs, here = outputs, at_integers(layer_rows, (level + 1) * batch)
+            if layer.special:
+                finish_rows(worker, level, 0, rows, begin)
+            inputs, here = outputs, at(layer_rows, (level + 1) * batch)
         for r in range(rows):
-            source = at(inputs, r * last[STRIDE])
-            to = at(out, (begin + r) * n_outputs)
+            source = at(inputs, r * last.stride)
+            to = at(run.out, (begin + r) * n_outputs)
             for j in range(n_outputs):
                 to[j] = source[j]
-    sums[thread] = total
+    run.input_sums[worker.thread] = total
     restore_denormals(denormals)
 
 

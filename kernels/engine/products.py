@@ -14,7 +14,6 @@ from .primitives import (
     Vector,
     activate,
     at,
-    at_integers,
     bint,
     copy,
     derive,
@@ -90,7 +89,7 @@ def product(
     for k in range(0, inner, DEPTH):
         depth = min(DEPTH, inner - k)
         if by_column and packed:
-            pack_columns(a, at_integers(rows, k), depth, stop_row, strip)
+            pack_columns(a, at(rows, k), depth, stop_row, strip)
         j = first
         while j < stop:
             left = (stop - j + step - 1) // step
@@ -111,7 +110,7 @@ def product(
             for i in range(first_row, stop_row, tile_rows()):
                 to: Vector = at(out, i * out_stride + j)
                 column: Vector = at(a, i if by_column else k)
-                offsets: Integers = at_integers(rows, k if by_column else i)
+                offsets: Integers = at(rows, k if by_column else i)
                 if by_column and packed:
                     column = at(strip, i * depth)
                     offsets = strips

@@ -9,29 +9,7 @@ from math import sqrt as _sqrt
 
 from fastmlp.kernels.rules.activations import sign
 
-from .partition import (
-    BENDS,
-    CLIP,
-    DELTAS,
-    FACTOR,
-    FAN_IN,
-    FAN_OUT,
-    FIELDS,
-    INPUTS,
-    L1,
-    L2,
-    LAYER_EXTRAS,
-    LAYERS,
-    LEARNED,
-    OPTIONS,
-    PACKED,
-    RATE,
-    SCALE,
-    SHRINK,
-    STRIDE,
-    WEIGHTS,
-    share,
-)
+from .partition import FACTOR, LASSO, LAYER_EXTRAS, LAYERS, MAX_NORM, share
 from .primitives import (
     NO_RULE,
     Doubles,
@@ -40,63 +18,62 @@ from .primitives import (
     Vector,
     apply_update,
     at,
-    at_doubles,
-    at_integers,
     bint,
     lanes,
     sum_of_squares,
     tile_rows,
 )
 from .products import DEPTH, TILE_VECTORS, product
+from .records import Layer, Layout, Run, Worker
 
 SCRATCH_ROWS = 256  # of a gradient that is made before its update, where operands are too large for the caches
 SCRATCH_TILES = 4  # the same, in tiles, where they are not: a call of the update for fewer costs more than it does
 BLOCK = 1024  # parameters whose gradients are added up before their update
 
 
-def learn(
-    optimizer: int, parameters: Vector, gradient: Vector, slots: Vector, n_parameters: int, offset: int, g: Vector,
-    n: int, decays: bint, factor: float, settings: Doubles,
-) -> None:  # fmt: skip
-    """Update ``n`` parameters from their gradient g, or note it in ``gradient`` where there is no optimizer."""
+def learn(worker: Worker, offset: int, g: Vector, n: int, decays: bint, factor: float) -> None:
+    """Update ``n`` parameters from their gradient g, or note it where there is no rule to update them by."""
     T = type(g[0])
-    w: Vector = at(parameters, offset)
-    if decays and settings[L2] > 0:
-        strength: Number = T(settings[L2])
+    run: Run = worker.run
+    w: Vector = at(run.parameters, offset)
+    if decays and worker.l2 > 0:
+        strength: Number = T(worker.l2)
         for i in range(n):
             g[i] += strength * w[i]
-    if decays and settings[L1] > 0:
-        pull: Number = T(settings[L1])
+    if decays and worker.l1 > 0:
+        pull: Number = T(worker.l1)
         for i in range(n):
             g[i] += pull * sign(w[i])
-    if optimizer == NO_RULE:
-        to: Vector = at(gradient, offset)
+    if worker.rule == NO_RULE:
+        to: Vector = at(worker.gradient, offset)
         for i in range(n):
             to[i] = g[i]
     else:
-        if settings[SCALE] != 1:
-            scale: Number = T(settings[SCALE])
+        if worker.scale != 1:
+            scale: Number = T(worker.scale)
             for i in range(n):
                 g[i] *= scale
-        if settings[CLIP] > 0:
-            bound: Number = T(settings[CLIP])
+        if worker.clip > 0:
+            bound: Number = T(worker.clip)
             for i in range(n):
                 g[i] = -bound if g[i] < -bound else bound if g[i] > bound else g[i]
-        if decays and settings[SHRINK] > 0:
-            rest: Number = T(1 - settings[SHRINK] * factor)
+        if decays and worker.shrink > 0:
+            rest: Number = T(1 - worker.shrink * factor)
             for i in range(n):
                 w[i] *= rest
-        apply_update(
-            optimizer, w, g, at(slots, offset), n_parameters, n, settings[RATE] * factor, at_doubles(settings, OPTIONS)
-        )
+        slots: Vector = at(run.slots, offset)
+        apply_update(worker.rule, w, g, slots, run.layout.n_parameters, n, worker.rate * factor, run.optimizer_options)
 
 
 def learn_weights(
-    a: Vector, rows: Integers, n_rows: int, delta: Vector, delta_stride: int, first_row: int, stop_row: int,
-    fan_out: int, packed: bint, strips: Integers, optimizer: int, parameters: Vector, gradient: Vector, slots: Vector,
-    n_parameters: int, offset: int, factor: float, settings: Doubles, scratch: Vector,
+    worker: Worker, layer: Layer, a: Vector, rows: Integers, delta: Vector, first_row: int, stop_row: int, fan_out: int,
+    offset: int, factor: float,
 ) -> None:  # fmt: skip
     """Gradient A^T delta of a part of a weight matrix, and at once the update of that part."""
+    layout: Layout = worker.run.layout
+    strips: Integers = at(layout.layer_rows, (layout.n_layers + 1) * layout.batch)
+    scratch: Vector = worker.scratch
+    packed, n_rows = layer.packed, worker.high - worker.low
     step = lanes(a)
     stride = (fan_out + step - 1) // step * step
     g: Vector = at(scratch, TILE_VECTORS * step * (DEPTH + 1) + (SCRATCH_ROWS * DEPTH if packed else 0))
@@ -105,113 +82,93 @@ def learn_weights(
         count = min(height, stop_row - i)
         place = offset + i * fan_out
         product(
-            at(a, i), rows, 1, 0, count, n_rows, delta, delta_stride, 0, packed, strips, 0, stride, delta, 0, g,
-            stride, scratch,
+            at(a, i), rows, 1, 0, count, n_rows, delta, layer.stride, 0, packed, strips, 0, stride, delta, 0, g, stride,
+            scratch,
         )  # fmt: skip
         if fan_out < step:  # close the gaps: updates of a few numbers each would cost more
             for r in range(1, count):
                 for j in range(fan_out):
                     g[r * fan_out + j] = g[r * stride + j]
         if stride == fan_out or fan_out < step:
-            learn(optimizer, parameters, gradient, slots, n_parameters, place, g, count * fan_out, 1, factor, settings)
+            learn(worker, place, g, count * fan_out, 1, factor)
         else:
             for r in range(count):
-                learn(
-                    optimizer, parameters, gradient, slots, n_parameters, place + r * fan_out, at(g, r * stride),
-                    fan_out, 1, factor, settings,
-                )  # fmt: skip
+                learn(worker, place + r * fan_out, at(g, r * stride), fan_out, 1, factor)
 
 
 def learn_biases(
-    delta: Vector, delta_stride: int, n_rows: int, first: int, stop: int, optimizer: int, parameters: Vector,
-    gradient: Vector, slots: Vector, n_parameters: int, offset: int, factor: float, settings: Doubles, scratch: Vector,
-) -> None:  # fmt: skip
+    worker: Worker, delta: Vector, delta_stride: int, first: int, stop: int, offset: int, factor: float
+) -> None:
     """Column sums of delta, and at once the update of those biases."""
     T = type(delta[0])
+    sums: Vector = worker.scratch
     for j in range(first, stop):
-        scratch[j] = T(0)
-    for r in range(n_rows):
+        sums[j] = T(0)
+    for r in range(worker.high - worker.low):
         row: Vector = at(delta, r * delta_stride)
         for j in range(first, stop):
-            scratch[j] += row[j]
+            sums[j] += row[j]
     if stop > first:
-        learn(
-            optimizer, parameters, gradient, slots, n_parameters, offset + first, at(scratch, first), stop - first,
-            0, factor, settings,
-        )  # fmt: skip
+        learn(worker, offset + first, at(sums, first), stop - first, 0, factor)
 
 
-def learn_shared_slope(
-    bends: Vector, stride: int, n_rows: int, fan_out: int, optimizer: int, parameters: Vector, gradient: Vector,
-    slots: Vector, n_parameters: int, offset: int, factor: float, settings: Doubles, scratch: Vector,
-) -> None:  # fmt: skip
-    """The sum of all bends, and the update of the one slope of a layer."""
+def learn_shared_slope(worker: Worker, bends: Vector, stride: int, fan_out: int, offset: int, factor: float) -> None:
+    """The sum of dLoss/dslope over all units, and the update of the one slope of a layer."""
     T = type(bends[0])
     total: float = 0.0
-    for r in range(n_rows):
+    for r in range(worker.high - worker.low):
         row: Vector = at(bends, r * stride)
         for j in range(fan_out):
             total += row[j]
-    scratch[0] = T(total)
-    learn(optimizer, parameters, gradient, slots, n_parameters, offset, scratch, 1, 0, factor, settings)
+    sums: Vector = worker.scratch
+    sums[0] = T(total)
+    learn(worker, offset, sums, 1, 0, factor)
 
 
-def learn_part(
-    thread: int, n_threads: int, by_columns: bint, low: int, high: int, inputs: Vector, offsets: Integers,
-    strips: Integers, layers: Integers, n_layers: int, layer_rows: Integers, batch: int, optimizer: int,
-    parameters: Vector, gradient: Vector, slots: Vector, n_parameters: int, extras: Doubles, settings: Doubles,
-    workspace: Vector, scratch: Vector,
-) -> None:  # fmt: skip
-    """Gradient of rows low to high of the batch, and update, for one thread's part of the parameters of every layer."""
-    for level in range(n_layers):
-        layer: Integers = at_integers(layers, level * FIELDS)
-        fan_in, fan_out, offset = layer[FAN_IN], layer[FAN_OUT], layer[WEIGHTS]
-        factor: float = extras[LAYERS + level * LAYER_EXTRAS + FACTOR]
-        a: Vector = inputs if level == 0 else at(workspace, layer[INPUTS])
-        here: Integers = at_integers(offsets if level == 0 else layer_rows, low + (0 if level == 0 else level * batch))
-        delta: Vector = at(workspace, layer[DELTAS] + low * layer[STRIDE])
+def learn_part(worker: Worker, thread: int, n_threads: int) -> None:
+    """Gradient of the worker's rows, and update, for one thread's part of the parameters of every layer."""
+    run: Run = worker.run
+    layout: Layout = run.layout
+    workspace: Vector = worker.workspace
+    low = worker.low
+    for level in range(layout.n_layers):
+        layer: Layer = at(layout.layers, level)
+        fan_in, fan_out, offset = layer.fan_in, layer.fan_out, layer.weights
+        factor: float = run.extras[LAYERS + level * LAYER_EXTRAS + FACTOR]
+        a: Vector = worker.inputs if level == 0 else at(workspace, layer.inputs)
+        here: Integers = at(worker.offsets, low) if level == 0 else at(layout.layer_rows, level * layout.batch + low)
+        delta: Vector = at(workspace, layer.deltas + low * layer.stride)
         left, right = share(fan_out, lanes(a), thread, n_threads), share(fan_out, lanes(a), thread + 1, n_threads)
-        learn_biases(
-            delta, layer[STRIDE], high - low, left, right, optimizer, parameters, gradient, slots, n_parameters,
-            offset + fan_in * fan_out, factor, settings, scratch,
-        )  # fmt: skip
-        if layer[LEARNED] > 0:
-            bends: Vector = at(workspace, layer[BENDS] + low * layer[STRIDE])
+        learn_biases(worker, delta, layer.stride, left, right, offset + fan_in * fan_out, factor)
+        if layer.n_slopes > 0:
+            bends: Vector = at(workspace, layer.da_dslope + low * layer.stride)
             slopes = offset + (fan_in + 1) * fan_out
-            if layer[LEARNED] == fan_out:
-                learn_biases(
-                    bends, layer[STRIDE], high - low, left, right, optimizer, parameters, gradient, slots,
-                    n_parameters, slopes, factor, settings, scratch,
-                )  # fmt: skip
+            if layer.n_slopes == fan_out:
+                learn_biases(worker, bends, layer.stride, left, right, slopes, factor)
             elif thread == 0:
-                learn_shared_slope(
-                    bends, layer[STRIDE], high - low, fan_out, optimizer, parameters, gradient, slots, n_parameters,
-                    slopes, factor, settings, scratch,
-                )  # fmt: skip
+                learn_shared_slope(worker, bends, layer.stride, fan_out, slopes, factor)
         top, bottom = share(fan_in, tile_rows(), thread, n_threads), share(fan_in, tile_rows(), thread + 1, n_threads)
-        if by_columns and level == 0:
+        if layout.by_columns and level == 0:
             top, bottom, fan_out = 0, fan_in, right - left
             delta = at(delta, left)
             offset += fan_in * left
         if fan_out > 0:
-            learn_weights(
-                a, here, high - low, delta, layer[STRIDE], top, bottom, fan_out, layer[PACKED], strips, optimizer,
-                parameters, gradient, slots, n_parameters, offset, factor, settings, scratch,
-            )  # fmt: skip
+            learn_weights(worker, layer, a, here, delta, top, bottom, fan_out, offset, factor)
 
 
-def learn_sums(
-    thread: int, n_threads: int, layers: Integers, n_layers: int, sums: Vector, n_groups: int, optimizer: int,
-    parameters: Vector, gradient: Vector, slots: Vector, n_parameters: int, extras: Doubles, settings: Doubles,
-    scratch: Vector,
-) -> None:  # fmt: skip
+def learn_sums(worker: Worker, sums: Vector, n_groups: int) -> None:
     """The update of one thread's part of every layer from the gradients of all groups, which follow in ``sums``."""
-    for level in range(n_layers):
-        layer: Integers = at_integers(layers, level * FIELDS)
-        n_weights = layer[FAN_IN] * layer[FAN_OUT]
+    run: Run = worker.run
+    layout: Layout = run.layout
+    scratch: Vector = worker.scratch
+    thread, n_threads, n_parameters = worker.thread, run.n_threads, layout.n_parameters
+    for level in range(layout.n_layers):
+        layer: Layer = at(layout.layers, level)
+        factor: float = run.extras[LAYERS + level * LAYER_EXTRAS + FACTOR]
+        n_weights = layer.fan_in * layer.fan_out
         for weights in range(2):
-            n = n_weights if weights else layer[FAN_OUT] + layer[LEARNED]
-            offset = layer[WEIGHTS] + (0 if weights else n_weights)
+            n = n_weights if weights else layer.fan_out + layer.n_slopes
+            offset = layer.weights + (0 if weights else n_weights)
             start, stop = share(n, BLOCK, thread, n_threads), share(n, BLOCK, thread + 1, n_threads)
             for i in range(start, stop, BLOCK):
                 count = min(BLOCK, stop - i)
@@ -222,18 +179,18 @@ def learn_sums(
                     more: Vector = at(first, group * n_parameters)
                     for j in range(count):
                         scratch[j] += more[j]
-                learn(
-                    optimizer, parameters, gradient, slots, n_parameters, offset + i, scratch, count,
-                    weights, extras[LAYERS + level * LAYER_EXTRAS + FACTOR], settings,
-                )  # fmt: skip
+                learn(worker, offset + i, scratch, count, weights, factor)
 
 
-def penalties_of(
-    W: Vector, fan_in: int, fan_out: int, by_columns: bint, thread: int, n_threads: int, alpha: float, lasso: float,
-    pieces: Doubles,
-) -> None:  # fmt: skip
+def penalties_of(worker: Worker, layer: Layer, by_columns: bint) -> None:
     """alpha |W|^2 / 2 + lasso |W| of this thread's part of a weight matrix, in pieces that do not depend on how many
     threads there are."""
+    run: Run = worker.run
+    W: Vector = at(run.parameters, layer.weights)
+    pieces: Doubles = at(run.squares, layer.squares)
+    alpha: float = run.alpha
+    lasso: float = run.extras[LASSO]
+    fan_in, fan_out, thread, n_threads = layer.fan_in, layer.fan_out, worker.thread, run.n_threads
     if by_columns:
         left, right = share(fan_out, lanes(W), thread, n_threads), share(fan_out, lanes(W), thread + 1, n_threads)
         width = right - left
@@ -257,23 +214,30 @@ def penalties_of(
                 pieces[i // tile_rows()] += lasso * total
 
 
-def squares_of_gradient(gradient: Vector, n: int, thread: int, n_threads: int, pieces: Doubles) -> None:
+def squares_of_gradient(worker: Worker) -> None:
     """Sums of squares of this thread's part of a gradient, a number for each BLOCK of it."""
-    start, stop = share(n, BLOCK, thread, n_threads), share(n, BLOCK, thread + 1, n_threads)
+    run: Run = worker.run
+    gradient: Vector = run.gradient
+    pieces: Doubles = run.squares
+    n = run.layout.n_parameters
+    start, stop = share(n, BLOCK, worker.thread, run.n_threads), share(n, BLOCK, worker.thread + 1, run.n_threads)
     for i in range(start, stop, BLOCK):
         pieces[i // BLOCK] = sum_of_squares(at(gradient, i), min(BLOCK, stop - i))
 
 
-def limit_norms(
-    layers: Integers, n_layers: int, thread: int, n_threads: int, parameters: Vector, bound: float, scratch: Vector
-) -> None:
-    """Weights into a unit, for this thread's part of the units, scaled down to a norm of at most ``bound``."""
-    T = type(parameters[0])
-    for level in range(n_layers):
-        layer: Integers = at_integers(layers, level * FIELDS)
-        fan_in, fan_out = layer[FAN_IN], layer[FAN_OUT]
-        left, right = share(fan_out, 1, thread, n_threads), share(fan_out, 1, thread + 1, n_threads)
-        W: Vector = at(parameters, layer[WEIGHTS])
+def limit_norms(worker: Worker) -> None:
+    """Weights into a unit, for this thread's part of the units, scaled down to a norm of at most MAX_NORM."""
+    run: Run = worker.run
+    layout: Layout = run.layout
+    scratch: Vector = worker.scratch
+    T = type(scratch[0])
+    bound: float = run.extras[MAX_NORM]
+    for level in range(layout.n_layers):
+        layer: Layer = at(layout.layers, level)
+        fan_in, fan_out = layer.fan_in, layer.fan_out
+        left = share(fan_out, 1, worker.thread, run.n_threads)
+        right = share(fan_out, 1, worker.thread + 1, run.n_threads)
+        W: Vector = at(run.parameters, layer.weights)
         for j in range(left, right):
             scratch[j] = T(0)
         for i in range(fan_in):

@@ -4,13 +4,12 @@ from functools import cache
 
 import numba
 
-from fastmlp.kernels.cpu import contract as compiled
+from fastmlp.kernels.cpu.contract import Contract
 from fastmlp.kernels.engine.plan import Engine, NetworkCodes
 from fastmlp.kernels.engine.primitives import NO_RULE
-from fastmlp.kernels.spec import NO_PENALTY, loss_row
+from fastmlp.kernels.spec import loss_row
 
-from . import engine as numba_engine
-from . import rule_loops
+from . import engine, rule_loops
 from .vectors import TILE_ROWS, VECTOR_BYTES
 
 
@@ -37,60 +36,5 @@ def _frozen(array):
     return view
 
 
-_engine = Engine(VECTOR_BYTES, TILE_ROWS, _network_codes, _optimizer_codes, numba_engine, _frozen)
-
-
-def dense_forward(activation, X, W, b):
-    return compiled.dense_forward(_engine, activation, X, W, b)
-
-
-def activation_derivative(activation, output, delta):
-    return compiled.activation_derivative(_engine, activation, output, delta)
-
-
-def delta_backpropagation(delta, W):
-    return compiled.delta_backpropagation(_engine, delta, W)
-
-
-def weight_gradient(X, delta):
-    return compiled.weight_gradient(_engine, X, delta)
-
-
-def hold(X, y, sample_weight=None):
-    return X, y, sample_weight
-
-
-def forward(network, parameters, X, only_if_finite=False, noise=None):
-    return compiled.forward(_engine, network, parameters, X, only_if_finite, noise)
-
-
-def row_predictor(network, parameters):
-    return compiled.row_predictor(_engine, network, parameters)
-
-
-def loss(network, parameters, X, y, sample_weight=None):
-    return compiled.loss(_engine, network, parameters, X, y, sample_weight)
-
-
-def loss_of_outputs(network, outputs, y, sample_weight=None):
-    return compiled.loss_of_outputs(_engine, network, outputs, y, sample_weight)
-
-
-def loss_and_gradient(
-    network, parameters, X, y, sample_weight=None, alpha=0.0, penalty=NO_PENALTY, noise=None
-):  # fmt: skip
-    return compiled.loss_and_gradient(_engine, network, parameters, X, y, sample_weight, alpha, penalty, noise)
-
-
-def update(optimizer, parameters, gradient, slots, step):
-    compiled.update(_engine, optimizer, parameters, gradient, slots, step)
-
-
-def train_epoch(
-    network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight=None, alpha=0.0, loss_sum=0.0,
-    penalty_sum=0.0, penalty=NO_PENALTY, noise=None, rates=None,
-):  # fmt: skip
-    return compiled.train_epoch(
-        _engine, network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight, alpha, loss_sum,
-        penalty_sum, penalty, noise, rates,
-    )  # fmt: skip
+_contract = Contract(Engine(VECTOR_BYTES, TILE_ROWS, _network_codes, _optimizer_codes, engine, _frozen))
+globals().update(_contract.functions())

@@ -4,6 +4,7 @@ The entry points take the same arguments as those in cpu/engine.pyx.
 """
 
 import os
+from ctypes import addressof
 from types import FunctionType
 
 import numba
@@ -20,7 +21,8 @@ from . import primitives as numba_primitives
 from . import random as numba_random
 from . import tiles as numba_tiles
 from . import vectors as numba_vectors
-from .primitives import at, data_of
+from .primitives import data_of
+from .records import record_at
 from .rule_loops import COMPILE, SOURCE_HASH, call
 
 SOURCES = partition, products, layer_features, update, epoch, online, inference  # each after those it calls
@@ -86,52 +88,45 @@ train, train_online, rearrange, predict_row, predict, product, mean_loss = (_com
 
 
 @_njit
-def run_train(
-    thread, n_threads, counter, layers, layer_rows, X, in_place, by_columns, n_groups, y, order, batch_size,
-    sample_weight, alpha, loss, linked, loss_options, noisy, extras, seed, optimizer, rate_rule, parameters, gradient,
-    slots, step, rates, scheduled, settings, workspace, sums, offsets, scratch, by_row, squares, n_squares, results,
-):  # fmt: skip
-    train(
-        thread, n_threads, data_of(counter), data_of(layers), layers.shape[0], data_of(layer_rows),
-        layer_rows.shape[1], data_of(X), X.shape[1], in_place, by_columns, n_groups, data_of(y), data_of(order),
-        order.size, batch_size, data_of(sample_weight), sample_weight.size > 0, alpha, loss, linked,
-        data_of(loss_options), noisy, data_of(extras), seed, optimizer, rate_rule, data_of(parameters),
-        data_of(gradient), data_of(slots), parameters.size, step, data_of(rates), scheduled, data_of(settings),
-        data_of(workspace), data_of(sums), data_of(offsets), data_of(scratch), data_of(by_row),
-        at(data_of(by_row), by_row.shape[1]), at(data_of(by_row), 2 * by_row.shape[1]), data_of(squares), n_squares,
-        data_of(results),
-    )  # fmt: skip
+def run_train(worker, like):
+    train(record_at(worker, "Worker", like))
 
 
 @_njit
-def run_online(
-    layers, X, y, order, sample_weight, alpha, loss, linked, loss_options, optimizer, rate_rule, parameters, slots,
-    step, rates, scheduled, options, local, workspace, results,
-):  # fmt: skip
-    table, n_layers, w = data_of(layers), layers.shape[0], data_of(local)
-    n = local.shape[1]
-    rearrange(table, n_layers, data_of(parameters), w, False)
-    for slot in range(slots.shape[0]):
-        rearrange(table, n_layers, at(data_of(slots), slot * parameters.size), at(w, (2 + slot) * n), False)
-    train_online(
-        table, n_layers, data_of(X), X.shape[1], data_of(y), data_of(order), order.size, data_of(sample_weight),
-        sample_weight.size > 0, alpha, loss, linked, data_of(loss_options), optimizer, rate_rule, w, at(w, n),
-        at(w, 2 * n), n, step, data_of(rates), scheduled, data_of(options), data_of(workspace), data_of(results),
-    )  # fmt: skip
-    rearrange(table, n_layers, data_of(parameters), w, True)
-    for slot in range(slots.shape[0]):
-        rearrange(table, n_layers, at(data_of(slots), slot * parameters.size), at(w, (2 + slot) * n), True)
+def run_predict(worker, like):
+    predict(record_at(worker, "Worker", like))
 
 
 @_njit
-def run_rearrange(layers, parameters, local):
-    rearrange(data_of(layers), layers.shape[0], data_of(parameters), data_of(local), False)
+def run_online(run, local, workspace):
+    train_online(record_at(run, "Run", local), data_of(local), data_of(workspace))
 
 
 @_njit
-def run_predict_row(layers, x, local, out, workspace):
+def bind_training(run, X, y, order, sample_weight, parameters, gradient, slots, rates, results):
+    to = record_at(run, "Run", parameters)
+    to.X, to.y, to.sample_weight = data_of(X), data_of(y), data_of(sample_weight)
+    to.order, to.n_rows, to.weighted = data_of(order), order.size, sample_weight.size > 0
+    to.parameters, to.gradient, to.slots = data_of(parameters), data_of(gradient), data_of(slots)
+    to.n_slots, to.rates, to.results = slots.shape[0], data_of(rates), data_of(results)
+
+
+@_njit
+def bind_prediction(run, X, parameters, out, input_sums):
+    to = record_at(run, "Run", parameters)
+    to.X, to.n_rows, to.parameters = data_of(X), X.shape[0], data_of(parameters)
+    to.out, to.input_sums = data_of(out), data_of(input_sums)
+
+
+@_njit
+def run_rearrange(layers, n_layers, parameters, local):
+    rearrange(record_at(layers, "Layer", local), n_layers, data_of(parameters), data_of(local), 0)
+
+
+@_njit
+def run_predict_row(layers, n_layers, x, local, out, workspace):
     predict_row(
-        data_of(layers), layers.shape[0], data_of(x), data_of(local), data_of(out), data_of(workspace)
+        record_at(layers, "Layer", local), n_layers, data_of(x), data_of(local), data_of(out), data_of(workspace)
     )  # fmt: skip
 
 
@@ -141,28 +136,16 @@ class RowPredictor:
     def __init__(self, plan, n_inputs, n_outputs, parameters):
         local = aligned_zeros((1, plan.n_local), parameters.dtype)
         workspace = aligned_zeros(plan.workspace, parameters.dtype)
-        run_rearrange(plan.layers, parameters, local)
+        run_rearrange(addressof(plan.layers), len(plan.layers), parameters, local)
         self._n_inputs, self._dtype = n_inputs, parameters.dtype
         self._arguments = local, np.zeros(n_outputs, parameters.dtype), workspace
-        self._layers = plan.layers
+        self._layers, self._plan = (addressof(plan.layers), len(plan.layers)), plan
 
     def __call__(self, x):
         if not isinstance(x, np.ndarray) or x.size != self._n_inputs or x.dtype != self._dtype:
             raise wrong_row(self._n_inputs, x)
-        run_predict_row(self._layers, x.ravel(), *self._arguments)
+        run_predict_row(*self._layers, x.ravel(), *self._arguments)
         return self._arguments[1]
-
-
-@_njit
-def run_predict(
-    thread, n_threads, layers, layer_rows, X, in_place, special, noisy, extras, seed, parameters, out, workspace,
-    offsets, scratch, sums,
-):  # fmt: skip
-    predict(
-        thread, n_threads, data_of(layers), layers.shape[0], data_of(layer_rows), layer_rows.shape[1], data_of(X),
-        X.shape[1], in_place, X.shape[0], special, noisy, data_of(extras), seed, data_of(parameters),
-        data_of(out), data_of(workspace), data_of(offsets), data_of(scratch), data_of(sums),
-    )  # fmt: skip
 
 
 @_njit

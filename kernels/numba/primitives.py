@@ -13,7 +13,7 @@ from .vectors import INT32, INT64, TRIPLE, constant
 
 @intrinsic
 def at(typingctx, pointer, offset):
-    """pointer + offset, in elements."""
+    """pointer + offset, in numbers or records."""
 
     def codegen(context, builder, signature, args):
         return builder.gep(args[0], [args[1]])
@@ -109,6 +109,3 @@ def arrivals(typingctx, counter):
         return builder.load_atomic(args[0], "acquire", 8)
 
     return types.int64(counter), codegen
-
-
-at_integers = at_doubles = at

@@ -11,7 +11,7 @@ delta = dLoss/dz; rows are samples.
 
 import numpy as np
 
-from fastmlp.kernels.spec import NO_PENALTY, layer_views, slope_views, wrong_row
+from fastmlp.kernels.spec import NO_PENALTY, layer_views, predictor_by, slope_views
 
 from .random import dropout_mask, normal
 from .rules import (
@@ -161,14 +161,7 @@ def row_predictor(network, parameters):
 
     It knows the parameters as they are now, and may give the same array again and again.
     """
-    parameters, n_inputs = parameters.copy(), network.sizes[0]
-
-    def predict(x):
-        if not isinstance(x, np.ndarray) or x.size != n_inputs or x.dtype != parameters.dtype:
-            raise wrong_row(n_inputs, x)
-        return forward(network, parameters, x.reshape(1, -1))[0]
-
-    return predict
+    return predictor_by(forward, network, parameters)
 
 
 def loss(network, parameters, X, y, sample_weight=None):
@@ -182,15 +175,15 @@ def loss_of_outputs(network, outputs, y, sample_weight=None):
     return float(np.sum(weight * _row_losses(network, outputs, y)) / weight.sum())
 
 
-def loss_and_gradient(network, parameters, X, y, sample_weight=None, alpha=0.0, penalty=NO_PENALTY, noise=None):
+def loss_and_gradient(network, parameters, X, y, sample_weight=None, penalty=NO_PENALTY, noise=None):
     """(data loss, penalty, gradient) of the weighted mean over rows.
 
     penalty = (alpha |W|^2 / 2 + l1 |W|) / (sum of weights), and the mean activity penalty. ``noise``: a random pass.
     """
-    return _loss_and_gradient(network, parameters, X, y, sample_weight, alpha, penalty, noise, 0)
+    return _loss_and_gradient(network, parameters, X, y, sample_weight, penalty, noise, 0)
 
 
-def _loss_and_gradient(network, parameters, X, y, sample_weight, alpha, penalty, noise, step):
+def _loss_and_gradient(network, parameters, X, y, sample_weight, penalty, noise, step):
     weight = np.ones(len(X), X.dtype) if sample_weight is None else sample_weight
     total = weight.sum()
     share = weight[:, None] / total
@@ -200,7 +193,7 @@ def _loss_and_gradient(network, parameters, X, y, sample_weight, alpha, penalty,
     outputs, last = run.layers, len(weights) - 1
 
     loss = np.sum(weight * _row_losses(network, outputs[-1], y)) / total
-    on_weights = sum(alpha * np.sum(W**2) / 2 + penalty.l1 * np.sum(np.abs(W)) for W in weights) / total
+    on_weights = sum(penalty.alpha * np.sum(W**2) / 2 + penalty.l1 * np.sum(np.abs(W)) for W in weights) / total
     on_activity = sum(
         np.sum(share * (penalty.activity_l1 * np.abs(a) + penalty.activity_l2 * a**2 / 2)) for a in outputs[1:-1]
     )
@@ -225,7 +218,7 @@ def _loss_and_gradient(network, parameters, X, y, sample_weight, alpha, penalty,
             slope_gradients[layer][:] = bend.sum(axis=0) if slopes[layer].size > 1 else bend.sum()
         inputs, rounded = _operand(network, run.inputs[layer]), _operand(network, delta)
         weight_gradients[layer][:], bias_gradients[layer][:] = weight_gradient(inputs, rounded)
-        weight_gradients[layer] += (alpha * weights[layer] + penalty.l1 * np.sign(weights[layer])) / total
+        weight_gradients[layer] += (penalty.alpha * weights[layer] + penalty.l1 * np.sign(weights[layer])) / total
         below = delta_backpropagation(rounded, _operand(network, weights[layer]))
         width = network.sizes[layer]
         errors[layer] += below[:, :width]
@@ -267,28 +260,27 @@ def _full_update(network, optimizer, parameters, gradient, slots, step):
 
 
 def train_epoch(
-    network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight=None, alpha=0.0, loss_sum=0.0,
-    penalty_sum=0.0, penalty=NO_PENALTY, noise=None, rates=None,
-):  # fmt: skip
-    """One pass over the rows named by ``order`` in batches; parameters and slots change in place.
+    network, optimizer, parameters, slots, step, batches, penalty=NO_PENALTY, noise=None, rates=None, totals=(0.0, 0.0)
+):
+    """One pass over Batches; parameters and slots change in place.
 
     ``step`` is the number of updates made before; ``rates`` (float64) are the learning rates of the batches, if not the
-    optimizer's. Returns (``loss_sum`` plus rows x data loss of each batch, ``penalty_sum`` plus the same of the
-    penalty, number of updates made now): sums that go on from call to call do not depend on where an epoch is cut. A
-    batch whose weights sum to zero is passed over.
+    optimizer's. Returns (rows x data loss of each batch, the same of the penalty, number of updates made now). The
+    first two are added to ``totals``: sums that go on from call to call do not depend on where an epoch is cut. A batch
+    whose weights sum to zero is passed over.
     """
-    first = step
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        weight = None if sample_weight is None else sample_weight[rows]
+    first, (loss_sum, penalty_sum) = step, totals
+    for number, start in enumerate(range(0, len(batches.order), batches.size)):
+        rows = batches.order[start : start + batches.size]
+        weight = None if batches.sample_weight is None else batches.sample_weight[rows]
         if weight is not None and weight.sum() == 0:
             continue
         loss, more, gradient = _loss_and_gradient(
-            network, parameters, X[rows], y[rows], weight, alpha, penalty, noise, step
+            network, parameters, batches.X[rows], batches.y[rows], weight, penalty, noise, step
         )
         step += 1
         if rates is not None:
-            optimizer = optimizer._replace(learning_rate=float(rates[start // batch_size]))
+            optimizer = optimizer._replace(learning_rate=float(rates[number]))
         _full_update(network, optimizer, parameters, gradient, slots, step)
         loss_sum += len(rows) * loss
         penalty_sum += len(rows) * more

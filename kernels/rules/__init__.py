@@ -1,7 +1,7 @@
 """Every scalar formula of a hot loop, once: in activations.py, losses.py and optimizers.py; here are the lists of them.
 
-A rule is a plain function of scalars. Numba compiles it as it stands (CPU and CUDA); setup.py types the same
-lines for Cython. ``T = type(z)`` and ``T(1)`` instead of bare literals keep float32 in float32. Comparisons are
+A rule is a plain function of scalars. Numba compiles it as it stands (CPU and CUDA); tools/typed_cython.py types the
+same lines for Cython. ``T = type(z)`` and ``T(1)`` instead of bare literals keep float32 in float32. Comparisons are
 written so that NaN passes through: a diverging fit must not look healthy.
 
 The tables are the only lists of names: code, tests, benchmarks, help and error messages read them.

@@ -10,7 +10,7 @@ from fastmlp.kernels.cuda import executor as execution
 from fastmlp.kernels.cuda.simt.layout import Features
 from fastmlp.kernels.cuda.tensor_core import plan as fused_plan
 from fastmlp.kernels.reference import contract as reference
-from fastmlp.kernels.spec import Noise, Skip, new_slots, optimizer
+from fastmlp.kernels.spec import Noise, Penalty, Skip, new_slots, optimizer
 from problems import Problem, relative_error
 
 PROBLEMS = {
@@ -42,8 +42,8 @@ def train(kernels, problem, batch_size=13, **asked):
     slots = new_slots("adam", parameters.size, "float32")
     for _ in range(2):
         *sums, made = kernels.train_epoch(
-            problem.network, rule, parameters, slots, step, problem.X, problem.y, problem.order, batch_size,
-            problem.weight, 0.1, **asked,
+            problem.network, rule, parameters, slots, step, problem.batches(batch_size, problem.weight),
+            Penalty(alpha=0.1), **asked,
         )  # fmt: skip
         step += made
         found += sums
@@ -59,8 +59,8 @@ def test_training_is_near_the_reference_that_rounds(problem):
 
 def test_gradients_and_outputs_are_near_the_reference_that_rounds(problem):
     args = problem.network, problem.parameters, problem.X
-    found = contract.loss_and_gradient(*args, problem.y, problem.weight, 0.1)
-    expected = reference.loss_and_gradient(*args, problem.y, problem.weight, 0.1)
+    found = contract.loss_and_gradient(*args, problem.y, problem.weight, Penalty(alpha=0.1))
+    expected = reference.loss_and_gradient(*args, problem.y, problem.weight, Penalty(alpha=0.1))
     np.testing.assert_allclose(found[:2], expected[:2], rtol=1e-2)
     assert relative_error(found[2], expected[2]) < 1e-2
     assert relative_error(contract.forward(*args), reference.forward(*args)) < 1e-2

@@ -1,5 +1,7 @@
 """Backend cuda keeps the promises that kernels/test_contract.py asks of the others."""
 
+import inspect
+
 import numpy as np
 import pytest
 from test_contract import (  # noqa: F401
@@ -12,7 +14,10 @@ from test_contract import (  # noqa: F401
     test_zero_weight_equals_an_absent_row,
 )
 
+from fastmlp.kernels import CONTRACT, PIECES
 from fastmlp.kernels.cuda import contract
+from fastmlp.kernels.reference import contract as reference
+from fastmlp.kernels.spec import Penalty
 from problems import Problem
 
 
@@ -21,11 +26,16 @@ def kernels():
     return contract
 
 
+@pytest.mark.parametrize("function", [*CONTRACT, *PIECES])
+def test_signatures_are_those_of_the_reference(function):
+    assert inspect.signature(getattr(contract, function)) == inspect.signature(getattr(reference, function))
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_loss_is_the_data_loss_of_loss_and_gradient(weighted):
     """Of rows that lie on the host, and on the device."""
     problem = Problem()
     arrays = problem.X, problem.y, problem.weight if weighted else None
-    expected = contract.loss_and_gradient(problem.network, problem.parameters, *arrays, 0.3)[0]
+    expected = contract.loss_and_gradient(problem.network, problem.parameters, *arrays, Penalty(alpha=0.3))[0]
     for given in (arrays, contract.hold(*arrays)):
         np.testing.assert_allclose(contract.loss(problem.network, problem.parameters, *given), expected, rtol=1e-12)

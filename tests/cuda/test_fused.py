@@ -12,13 +12,13 @@ if os.environ.get("FASTMLP_GPU") != "1":
 
     cuda_tensor_cores.install()
 
-from fastmlp.kernels.cpu.contract import NO_OPTIMIZER, extras_of
 from fastmlp.kernels.cuda.launch import Prepared, launch
 from fastmlp.kernels.cuda.simt.layout import Features
 from fastmlp.kernels.cuda.tensor_core.plan import Plan, Segments, padded, refusal, segments_for
 from fastmlp.kernels.cuda.tensor_core.prediction import copy_kernel, fused_prediction_kernel
 from fastmlp.kernels.cuda.tensor_core.rows import convert_rows
 from fastmlp.kernels.cuda.tensor_core.training import fused_training_kernel
+from fastmlp.kernels.engine.demands import NO_OPTIMIZER, extras_of
 from fastmlp.kernels.reference import contract as numpy_reference
 from fastmlp.kernels.rules.optimizers import OPTIMIZERS
 from fastmlp.kernels.spec import NO_PENALTY, Network, Penalty, loss_row, new_slots, optimizer
@@ -66,7 +66,7 @@ def train(network, optimizer, parameters, slots, step, X, y, order, batch_size, 
     rates = np.full(n_batches, optimizer.learning_rate if optimizer is not None else 0.0)
     options = [*optimizer.options, 0.0] if optimizer is not None else [0.0]
     weights = np.ones(1, np.float32) if sample_weight is None else sample_weight
-    extras, _, _ = extras_of(network, optimizer or NO_OPTIMIZER, penalty, None)
+    extras = extras_of(network, optimizer or NO_OPTIMIZER, penalty, None).array
     P, state = cuda.to_device(parameters), cuda.to_device(slots.reshape(-1) if slots.size else np.zeros(1, np.float32))
     results, gradient = cuda.to_device(np.zeros(3)), cuda.to_device(np.full(n, np.nan, np.float32))
     given = [
@@ -106,7 +106,9 @@ def check_gradient(network, rows=40, weighted=False, **how):
     np.testing.assert_allclose(results, wanted, rtol=TOLERANCE)
     close(gradient, slopes, TOLERANCE)
     in_bfloat16 = network._replace(bfloat16=True)
-    loss, _, reference = numpy_reference.loss_and_gradient(in_bfloat16, parameters, X, y, weight, 0.1, penalty)
+    loss, _, reference = numpy_reference.loss_and_gradient(
+        in_bfloat16, parameters, X, y, weight, penalty._replace(alpha=0.1)
+    )
     np.testing.assert_allclose(results[0] / rows, loss, rtol=1e-2)
     close(gradient, reference, 1e-2)
 

@@ -15,7 +15,6 @@ from test_contract import (  # noqa: F401
 )
 from test_special import FEATURES
 
-from fastmlp.kernels.cpu.contract import NO_OPTIMIZER, extras_of
 from fastmlp.kernels.cuda.gemm import kernels as wide_kernels
 from fastmlp.kernels.cuda.gemm import matrices as wide_matrices
 from fastmlp.kernels.cuda.gemm import step as wide_step
@@ -24,8 +23,9 @@ from fastmlp.kernels.cuda.gemm import update as wide_update
 from fastmlp.kernels.cuda.gemm.layout import WideLayout
 from fastmlp.kernels.cuda.gemm.products import EPILOGUES, Products
 from fastmlp.kernels.cuda.simt.layout import Features
+from fastmlp.kernels.engine.demands import NO_OPTIMIZER, extras_of
 from fastmlp.kernels.reference import contract as reference
-from fastmlp.kernels.spec import NO_PENALTY, Skip, new_slots, optimizer
+from fastmlp.kernels.spec import NO_PENALTY, Batches, Penalty, Skip, new_slots, optimizer
 from problems import COMBINATIONS, Problem, relative_error
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
@@ -65,21 +65,23 @@ class Wide:
         self.products = Partial(known)
 
     def train_epoch(
-        self, network, rule, parameters, slots, step, X, y, order, batch_size, sample_weight=None, alpha=0.0,
-        loss_sum=0.0, penalty_sum=0.0, penalty=NO_PENALTY, noise=None, rates=None,
+        self, network, rule, parameters, slots, step, batches, penalty=NO_PENALTY, noise=None, rates=None,
+        totals=(0.0, 0.0),
     ):  # fmt: skip
-        extras, demands, _ = extras_of(network, rule, penalty, noise)
-        features = Features.of(demands, noise, rule, weighted=sample_weight is not None)
+        X, y, order, batch_size, sample_weight = batches
+        extras = extras_of(network, rule, penalty, noise)
+        features = Features.of(extras.demands, noise, rule, weighted=sample_weight is not None)
         layout, dtype = WideLayout(network, features, min(batch_size, len(order))), parameters.dtype
         training = wide_training.WideTraining(layout, rule.name, dtype, self.products, graphs=ON_GPU)
         weight = np.ones(1, dtype) if sample_weight is None else sample_weight
         rates = np.full(-(-len(order) // layout.rows), rule.learning_rate) if rates is None else rates
         there, state = cuda.to_device(parameters), cuda.to_device(np.append(slots.ravel(), 0).astype(dtype))
-        gradient, results = cuda.to_device(parameters), cuda.to_device(np.array([loss_sum, penalty_sum, 0.0]))
+        gradient, results = cuda.to_device(parameters), cuda.to_device(np.array([*totals, 0.0]))
         options, loss_options = (np.array([*numbers, 0.0]) for numbers in (rule.options, network.loss_options))
         training.run(
             cuda.stream(), *map(cuda.to_device, (X, y, weight, order, rates)), there, state, gradient, results,
-            *map(cuda.to_device, (extras, options, loss_options)), alpha, 0 if noise is None else noise.seed, step,
+            *map(cuda.to_device, (extras.array, options, loss_options)), penalty.alpha,
+            0 if noise is None else noise.seed, step,
         )  # fmt: skip
         cuda.synchronize()
         self.gradient = gradient.copy_to_host()
@@ -87,23 +89,21 @@ class Wide:
         loss, more, made = results.copy_to_host()
         return float(loss), float(more), int(made)
 
-    def loss_and_gradient(
-        self, network, parameters, X, y, sample_weight=None, alpha=0.0, penalty=NO_PENALTY, noise=None
-    ):
+    def loss_and_gradient(self, network, parameters, X, y, sample_weight=None, penalty=NO_PENALTY, noise=None):
         n = len(X)
         loss, more, _ = self.train_epoch(
-            network, NO_OPTIMIZER, parameters.copy(), np.empty((0, parameters.size)), 0, X, y, np.arange(n), n,
-            sample_weight, alpha, penalty=penalty, noise=noise,
+            network, NO_OPTIMIZER, parameters.copy(), np.empty((0, parameters.size)), 0,
+            Batches(X, y, np.arange(n), n, sample_weight), penalty, noise,
         )  # fmt: skip
         return loss / n, more / n, self.gradient
 
     def forward(self, network, parameters, X, noise=None, rows=16):
-        extras, demands, _ = extras_of(network, NO_OPTIMIZER, NO_PENALTY, noise)
-        layout = WideLayout(network, Features.of(demands, noise, learning=False), rows)
+        extras = extras_of(network, NO_OPTIMIZER, NO_PENALTY, noise)
+        layout = WideLayout(network, Features.of(extras.demands, noise, learning=False), rows)
         out = cuda.device_array((len(X), network.sizes[-1]), parameters.dtype)
         prediction = wide_training.WidePrediction(layout, parameters.dtype, self.products)
         seed = 0 if noise is None else noise.seed
-        prediction.run(cuda.stream(), *map(cuda.to_device, (X, parameters, extras)), seed, 0, out)
+        prediction.run(cuda.stream(), *map(cuda.to_device, (X, parameters, extras.array)), seed, 0, out)
         cuda.synchronize()
         return out.copy_to_host()
 
@@ -194,7 +194,8 @@ def test_20_steps_in_single_precision(name):
 def test_gradient_equals_the_reference(feature):
     given, asked, _ = FEATURES[feature]
     problem = Problem(**given, rows=11)
-    args = problem.network, problem.parameters, problem.X, problem.y, problem.weight, 0.3
+    asked = asked | {"penalty": asked.get("penalty", NO_PENALTY)._replace(alpha=0.3)}
+    args = problem.network, problem.parameters, problem.X, problem.y, problem.weight
     for mine, yours in zip(Wide().loss_and_gradient(*args, **asked), reference.loss_and_gradient(*args, **asked)):
         assert relative_error(mine, yours) < TOLERANCE["float64"]
 
@@ -224,6 +225,7 @@ def test_rates_follow_the_batches_and_counts_the_updates():
     for kernels in (Wide(), reference):
         parameters, slots = problem.parameters.copy(), new_slots("nadam", problem.parameters.size, "float64")
         given = problem.network, optimizer("nadam"), parameters, slots
-        data = problem.X, problem.y, problem.order, 8, problem.weight, 0.1, 5.0, 6.0
-        sums.append([parameters, slots, kernels.train_epoch(*given, 3, *data, rates=rates)])
+        batches, penalty = problem.batches(8, problem.weight), Penalty(alpha=0.1)
+        found = kernels.train_epoch(*given, 3, batches, penalty, rates=rates, totals=(5.0, 6.0))
+        sums.append([parameters, slots, found])
     assert_close(*sums, TOLERANCE["float64"])

@@ -11,13 +11,14 @@ import pytest
 
 from fastmlp import MLP
 from fastmlp.backends import registry
-from fastmlp.kernels.cpu import contract as compiled
 from fastmlp.kernels.cpu import cython as cython_cpu
 from fastmlp.kernels.cpu import thread_pool
+from fastmlp.kernels.cpu.columns import columns_by_thread
+from fastmlp.kernels.cpu.contract import Contract
 from fastmlp.kernels.engine import plan
 from fastmlp.kernels.engine.plan import Plan
 from fastmlp.kernels.reference import contract as reference
-from fastmlp.kernels.spec import NO_PENALTY, new_slots, optimizer
+from fastmlp.kernels.spec import Batches, Penalty, new_slots, optimizer
 from interrupted import interrupted_predictions, needs_signals
 from patience import PATIENCE
 from problems import COMPILED, DTYPES, OUTPUTS, Problem, grid, relative_error
@@ -44,10 +45,10 @@ def threads_pay(monkeypatch):
 def trained(kernels, sizes, batch, dtype, n_threads, alpha=0.1):
     problem = Problem("squared_error", "identity", ("tanh",) * (len(sizes) - 2), sizes, rows=70, dtype=dtype)
     slots = new_slots("adam", problem.parameters.size, dtype)
-    given = problem.network, optimizer("adam"), problem.parameters, slots, 0, problem.X, problem.y, problem.order, batch
+    batches, penalty = problem.batches(batch, problem.weight), Penalty(alpha=alpha)
     with thread_pool.limited_to(n_threads):
-        sums = kernels.train_epoch(*given, problem.weight, alpha)
-        gradient = kernels.loss_and_gradient(*given[:1], problem.parameters, problem.X, problem.y, alpha=alpha)
+        sums = kernels.train_epoch(problem.network, optimizer("adam"), problem.parameters, slots, 0, batches, penalty)
+        gradient = kernels.loss_and_gradient(problem.network, problem.parameters, problem.X, problem.y, penalty=penalty)
         outputs = kernels.forward(problem.network, problem.parameters, problem.X)
     return problem.parameters, slots, outputs, gradient[2], [*sums, *gradient[:2]]
 
@@ -71,13 +72,13 @@ def test_the_same_bits_for_every_number_of_threads(threads_pay, shape, dtype, na
 def test_products_of_several_passes_equal_the_reference(name, sizes, rows):
     """More rows, also of a group of them, than a pass has; packed and not; more outputs than a pass is deep."""
     problem = Problem(sizes=sizes, rows=rows)
-    given = problem.network, problem.parameters, problem.X, problem.y, problem.weight, 0.1
+    given = problem.network, problem.parameters, problem.X, problem.y, problem.weight, Penalty(alpha=0.1)
     found, expected = registry.choose(name).module.loss_and_gradient(*given), reference.loss_and_gradient(*given)
     assert relative_error(found[2], expected[2]) < 1e-11
 
 
 def test_the_shapes_above_are_shared_in_those_ways():
-    engine, dtype = cython_cpu._engine, np.dtype("float32")
+    engine, dtype = cython_cpu._contract.engine, np.dtype("float32")
     plans = {
         name: Plan(
             engine, Problem(sizes=sizes, hidden=("tanh",) * (len(sizes) - 2)).network, dtype, batch, plan.TRAINING
@@ -88,7 +89,7 @@ def test_the_shapes_above_are_shared_in_those_ways():
         "groups": (True, False), "columns": (False, True), "columns, one vector": (False, True),
         "weights": (False, False), "weights in place, packed": (False, False),
     }  # fmt: skip
-    assert plans["weights in place, packed"].layers[:, plan.partition.PACKED].any()
+    assert any(layer.packed for layer in plans["weights in place, packed"].layers)
 
 
 @pytest.mark.parametrize("level", ["baseline", "x86_64_v3", "x86_64_v4"])
@@ -98,26 +99,17 @@ def test_every_level_that_runs_here_equals_the_reference(level, dtype):
     if level != "baseline" and not baseline.processor_has(level):
         pytest.skip(f"this processor has no {level}")
     entries = importlib.import_module(f"fastmlp.kernels.cpu.engine_{level}")
-    engine = cython_cpu._engine_of(entries)
+    kernels = Contract(cython_cpu._engine_of(entries))
     for sizes, batch in (*SHARED.values(), ((7, 17, 2), 1)):
         runs = []
         for kind in (dtype, "float64"):
             problem = Problem("squared_error", "identity", ("tanh",) * (len(sizes) - 2), sizes, rows=70, dtype=kind)
             slots = new_slots("adam", problem.parameters.size, kind)
-            given = (
-                problem.network,
-                optimizer("adam"),
-                problem.parameters,
-                slots,
-                0,
-                problem.X,
-                problem.y,
-                problem.order,
-            )
-            if kind == dtype and not runs:
-                compiled.train_epoch(engine, *given, batch, None, 0.1, 0.0, 0.0, NO_PENALTY, None, None)
-            else:
-                reference.train_epoch(*given, batch, None, 0.1)
+            module = reference if runs else kernels
+            module.train_epoch(
+                problem.network, optimizer("adam"), problem.parameters, slots, 0, problem.batches(batch),
+                Penalty(alpha=0.1),
+            )  # fmt: skip
             runs.append(problem.parameters)
         assert relative_error(*runs) < {"float32": 2e-4, "float64": 1e-10}[dtype]
 
@@ -137,7 +129,13 @@ def test_batches_of_one_row_equal_the_reference(name, dtype, loss, output):
             slots = new_slots("momentum", parameters.size, kind)
             rule = optimizer("momentum", 0.001)
             sums = kernels.train_epoch(
-                problem.network, rule, parameters, slots, 0, X, y, problem.order, 1, weight, 0.01
+                problem.network,
+                rule,
+                parameters,
+                slots,
+                0,
+                Batches(X, y, problem.order, 1, weight),
+                Penalty(alpha=0.01),
             )
             runs.append((parameters, slots, sums))
         for found, expected in zip(*runs):
@@ -195,9 +193,7 @@ def test_denormal_numbers_are_what_they_were_after_each_call(name, batch):
     sgd, slots = optimizer("sgd"), new_slots("sgd", problem.parameters.size, "float32")
     tiny = np.array([1e-40], "f4")
     for call in (
-        lambda: kernels.train_epoch(
-            problem.network, sgd, problem.parameters, slots, 0, problem.X, problem.y, problem.order, batch
-        ),
+        lambda: kernels.train_epoch(problem.network, sgd, problem.parameters, slots, 0, problem.batches(batch)),
         lambda: kernels.forward(problem.network, problem.parameters, problem.X),
         lambda: kernels.row_predictor(problem.network, problem.parameters)(problem.X[0]),
     ):
@@ -208,7 +204,7 @@ def test_denormal_numbers_are_what_they_were_after_each_call(name, batch):
 def test_columns_are_put_back_after_an_error():
     matrix = np.arange(120.0).reshape(3, 40)
     before = matrix.copy()
-    with pytest.raises(KeyboardInterrupt), compiled.columns_by_thread([matrix], 16, 2):
+    with pytest.raises(KeyboardInterrupt), columns_by_thread([matrix], 16, 2):
         assert not np.array_equal(matrix, before)
         raise KeyboardInterrupt
     np.testing.assert_array_equal(matrix, before)
@@ -253,8 +249,8 @@ def test_where_an_epoch_is_cut_changes_no_bit(name):
         slots, step = new_slots("adam", problem.parameters.size, "float64"), 0
         for start, stop in pairwise(cuts):
             *_, made = registry.choose(name).module.train_epoch(
-                problem.network, optimizer("adam"), problem.parameters, slots, step, problem.X, problem.y,
-                problem.order[start:stop], 512,
+                problem.network, optimizer("adam"), problem.parameters, slots, step,
+                problem.batches(512, order=problem.order[start:stop]),
             )  # fmt: skip
             step += made
         runs.append(problem.parameters)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fastmlp.kernels.spec import Penalty
 from problems import COMBINATIONS, Problem, grid
 
 STEP = 1e-5
@@ -18,12 +19,12 @@ def test_gradient_is_the_slope_of_loss_plus_penalty(kernels, hidden, loss, outpu
 
     def objective(parameters):
         data_loss, penalty, _ = kernels.loss_and_gradient(
-            problem.network, parameters, problem.X, problem.y, problem.weight, 0.7
+            problem.network, parameters, problem.X, problem.y, problem.weight, Penalty(alpha=0.7)
         )
         return data_loss + penalty
 
     gradient = kernels.loss_and_gradient(
-        problem.network, problem.parameters, problem.X, problem.y, problem.weight, 0.7
+        problem.network, problem.parameters, problem.X, problem.y, problem.weight, Penalty(alpha=0.7)
     )[2]
     numeric = np.empty_like(gradient)
     for i in range(gradient.size):

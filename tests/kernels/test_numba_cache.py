@@ -27,12 +27,12 @@ def test_read_only_data_compile_nothing_new(frozen):
             array.flags.writeable = not frozen
         for name in ("sgd", "adam"):
             slots = new_slots(name, problem.parameters.size, "float64")
-            given = problem.network, optimizer(name), problem.parameters, slots, 0, problem.X, problem.y, problem.order
-            numba_cpu.train_epoch(*given, 8)
-            numba_cpu.train_epoch(*given, 8, problem.weight)
+            given = problem.network, optimizer(name), problem.parameters, slots, 0
+            numba_cpu.train_epoch(*given, problem.batches(8))
+            numba_cpu.train_epoch(*given, problem.batches(8, problem.weight))
             numba_cpu.forward(problem.network, problem.parameters, problem.X)
-    for entry, position_of_X in ((numba_engine.run_train, 5), (numba_engine.run_predict, 4)):
-        dtypes = [signature[position_of_X].dtype for signature in entry.signatures]
+    for entry in (numba_engine.bind_training, numba_engine.bind_prediction):
+        dtypes = [signature[1].dtype for signature in entry.signatures]
         assert dtypes
         assert len(dtypes) == len(set(dtypes)), entry.signatures
 

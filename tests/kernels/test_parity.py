@@ -8,7 +8,7 @@ import pytest
 from fastmlp.backends import registry
 from fastmlp.kernels.reference import contract as reference
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
-from fastmlp.kernels.spec import new_slots, optimizer
+from fastmlp.kernels.spec import Batches, Penalty, new_slots, optimizer
 from problems import COMBINATIONS, COMPILED, DTYPES, HIDDEN, OUTPUTS, Problem, grid, relative_error
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
@@ -50,7 +50,13 @@ def test_parameters_after_20_steps_equal_the_reference(compiled, dtype, hidden, 
         steps = 0
         for _ in range(4):
             *sums, made = kernels.train_epoch(
-                problem.network, rule, parameters, slots, steps, X, y, problem.order, 13, weight, 0.05
+                problem.network,
+                rule,
+                parameters,
+                slots,
+                steps,
+                Batches(X, y, problem.order, 13, weight),
+                Penalty(alpha=0.05),
             )
             steps += made
         assert steps == 20
@@ -66,7 +72,7 @@ def test_parameters_after_20_steps_equal_the_reference(compiled, dtype, hidden, 
 @pytest.mark.parametrize("hidden, loss, output", grid(sorted({row[:3] for row in COMBINATIONS})))
 def test_loss_and_gradient_equal_the_reference(compiled, dtype, hidden, loss, output):
     problem = Problem(loss, output, (hidden,), dtype=dtype)
-    args = problem.network, problem.parameters, problem.X, problem.y, problem.weight, 0.3
+    args = problem.network, problem.parameters, problem.X, problem.y, problem.weight, Penalty(alpha=0.3)
     found = compiled.loss_and_gradient(*args)
     expected = reference.loss_and_gradient(*(a.astype("f8") if isinstance(a, np.ndarray) else a for a in args))
     assert relative_error(found[:2], expected[:2]) < TOLERANCE[dtype]

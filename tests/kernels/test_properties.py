@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from fastmlp.backends import registry
 from fastmlp.io.model_files import decode, encode
 from fastmlp.kernels.reference import contract as reference
-from fastmlp.kernels.spec import layer_views, new_slots, optimizer, slope_views
+from fastmlp.kernels.spec import Penalty, layer_views, new_slots, optimizer, slope_views
 from problems import HIDDEN, OUTPUTS, Problem
 
 UNTIMED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -38,8 +38,8 @@ def test_any_network_trains_as_the_reference(problem, kernels, batch_size, alpha
         parameters = problem.parameters.copy()
         slots = new_slots("momentum", parameters.size, "float64")
         sums = module.train_epoch(
-            problem.network, rule, parameters, slots, 0, problem.X, problem.y, problem.order, batch_size,
-            problem.weight, alpha,
+            problem.network, rule, parameters, slots, 0, problem.batches(batch_size, problem.weight),
+            Penalty(alpha=alpha),
         )  # fmt: skip
         results.append((parameters, sums))
     np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-9, atol=1e-11)
@@ -52,8 +52,8 @@ def test_gradient_does_not_depend_on_the_order_of_rows(problem, kernels, random)
     rows = list(range(len(problem.X)))
     random.shuffle(rows)
     args = problem.network, problem.parameters
-    one = kernels.loss_and_gradient(*args, problem.X, problem.y, problem.weight, 0.1)
-    other = kernels.loss_and_gradient(*args, problem.X[rows], problem.y[rows], problem.weight[rows], 0.1)
+    one = kernels.loss_and_gradient(*args, problem.X, problem.y, problem.weight, Penalty(alpha=0.1))
+    other = kernels.loss_and_gradient(*args, problem.X[rows], problem.y[rows], problem.weight[rows], Penalty(alpha=0.1))
     np.testing.assert_allclose(one[2], other[2], rtol=1e-8, atol=1e-10)
 
 
@@ -61,8 +61,8 @@ def test_gradient_does_not_depend_on_the_order_of_rows(problem, kernels, random)
 @given(problems(), MODULES)
 def test_scaling_all_weights_of_the_rows_changes_nothing_but_the_penalty(problem, kernels):
     args = problem.network, problem.parameters, problem.X, problem.y
-    one = kernels.loss_and_gradient(*args, problem.weight, 0.0)
-    double = kernels.loss_and_gradient(*args, problem.weight * 2, 0.0)
+    one = kernels.loss_and_gradient(*args, problem.weight)
+    double = kernels.loss_and_gradient(*args, problem.weight * 2)
     assert one[0] == pytest.approx(double[0], rel=1e-10, abs=1e-12)
     np.testing.assert_allclose(one[2], double[2], rtol=1e-9, atol=1e-11)
 

@@ -8,7 +8,7 @@ import pytest
 from fastmlp.backends import registry
 from fastmlp.kernels.reference import contract as reference
 from fastmlp.kernels.rules import OPTIMIZERS
-from fastmlp.kernels.spec import Noise, Penalty, Skip, new_slots, optimizer
+from fastmlp.kernels.spec import NO_PENALTY, Batches, Noise, Penalty, Skip, new_slots, optimizer
 from problems import COMPILED, DTYPES, Problem, grid, relative_error
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
@@ -64,10 +64,10 @@ def train(kernels, problem, rule, dtype, batch_size, epochs=2, **asked):
     arrays = [problem.parameters, problem.X, problem.y, problem.weight]
     parameters, X, y, weight = [array.astype(dtype) for array in arrays]
     slots, step = new_slots(rule.name, parameters.size, dtype), 0
+    batches = Batches(X, y, problem.order, batch_size, weight)
+    asked["penalty"] = asked.get("penalty", NO_PENALTY)._replace(alpha=0.05)
     for _ in range(epochs):
-        *sums, made = kernels.train_epoch(
-            problem.network, rule, parameters, slots, step, X, y, problem.order, batch_size, weight, 0.05, **asked
-        )
+        *sums, made = kernels.train_epoch(problem.network, rule, parameters, slots, step, batches, **asked)
         step += made
     return parameters, sums, slots
 
@@ -103,11 +103,12 @@ def test_gradient_is_the_slope_with_the_random_numbers_held(kernels, feature):
     """Of loss plus all penalties, in one random pass. The noise of a noisy ReLU is taken for a constant, which it is
     not: its deviation depends on z."""
     given, asked, _ = FEATURES[feature]
+    asked = asked | {"penalty": asked.get("penalty", NO_PENALTY)._replace(alpha=0.3)}
     problem = Problem(**given, rows=6, seed=4)
 
     def value_and_gradient(parameters):
         data_loss, penalty, gradient = kernels.loss_and_gradient(
-            problem.network, parameters, problem.X, problem.y, problem.weight, 0.3, **asked
+            problem.network, parameters, problem.X, problem.y, problem.weight, **asked
         )
         return data_loss + penalty, gradient
 
@@ -146,8 +147,8 @@ def test_rates_by_batch_take_the_place_of_the_optimizers(kernels, name):
     for step, rate in enumerate(rates):
         rows = problem.order[10 * step : 10 * step + 10]
         kernels.train_epoch(
-            problem.network, optimizer(name, rate), parameters, slots, step, problem.X, problem.y, rows, 10,
-            problem.weight, 0.05,
+            problem.network, optimizer(name, rate), parameters, slots, step,
+            problem.batches(10, problem.weight, rows), Penalty(alpha=0.05),
         )  # fmt: skip
     np.testing.assert_allclose(found, parameters, rtol=1e-12)
 
@@ -174,7 +175,7 @@ def test_weight_decay_of_every_optimizer(compiled, name):
     weights = reference.layer_views(zero.network, zero.parameters)
     kept = [b.copy() for b in weights[1]], [W.copy() for W in weights[0]]
     slots = new_slots(name, zero.parameters.size, "float64")
-    compiled.train_epoch(zero.network, rule, zero.parameters, slots, 0, zero.X, zero.y, zero.order, 40)
+    compiled.train_epoch(zero.network, rule, zero.parameters, slots, 0, zero.batches(40))
     for after, before in zip(weights[1], kept[0]):
         np.testing.assert_allclose(after, before, atol=1e-7)
     if OPTIMIZERS[name].decoupled:
@@ -187,7 +188,7 @@ def test_bounded_weights_stay_bounded(kernels):
     problem = Problem(sizes=(9, 30, 4))
     rule = optimizer("adam", 0.1, max_norm=0.7)
     slots = new_slots("adam", problem.parameters.size, "float64")
-    kernels.train_epoch(problem.network, rule, problem.parameters, slots, 0, problem.X, problem.y, problem.order, 8)
+    kernels.train_epoch(problem.network, rule, problem.parameters, slots, 0, problem.batches(8))
     for W in reference.layer_views(problem.network, problem.parameters)[0]:
         norms = np.linalg.norm(W, axis=0)
         assert norms.max() <= 0.7 * (1 + 1e-12)
@@ -220,7 +221,7 @@ def test_random_numbers_change_with_seed_and_step_and_nothing_else(kernels):
     slots = new_slots("sgd", problem.parameters.size, "float64")
     losses = [
         kernels.train_epoch(
-            problem.network, rule, problem.parameters.copy(), slots, step, problem.X, problem.y, problem.order, 40,
+            problem.network, rule, problem.parameters.copy(), slots, step, problem.batches(40),
             noise=Noise(1, 0.0, 0.0, (0.5,)),
         )[0]
         for step in (0, 0, 1)

@@ -18,11 +18,11 @@ from fastmlp.kernels.spec import Network, Skip
 RUN = """
 import numpy as np
 from numba import cuda
-from fastmlp.kernels.compiled import extras_of
-from fastmlp.kernels.network import NO_PENALTY, Network, optimizer
-from fastmlp.kernels.numba_cuda.layout import Features
-from fastmlp.kernels.numba_cuda.wide_layout import WideLayout
-from fastmlp.kernels.numba_cuda.wide_training import WideTraining
+from fastmlp.kernels.engine.demands import extras_of
+from fastmlp.kernels.spec import NO_PENALTY, Network, optimizer
+from fastmlp.kernels.cuda.simt.layout import Features
+from fastmlp.kernels.cuda.gemm.layout import WideLayout
+from fastmlp.kernels.cuda.gemm.training import WideTraining
 
 @cuda.jit("void(float32[::1])")
 def multiply(x):
@@ -40,7 +40,7 @@ training = WideTraining(WideLayout(network, Features(), 16), "adam", np.dtype("f
 n, stream = network.n_parameters, cuda.stream()
 empty = lambda *shape, dtype="f4": cuda.to_device(np.zeros(shape, dtype))
 X, y, weight, P, slots, gradient = empty(200, 8), empty(200, 3), empty(1), empty(n), empty(2 * n), empty(n)
-extras = cuda.to_device(extras_of(network, rule, NO_PENALTY, None)[0])
+extras = cuda.to_device(extras_of(network, rule, NO_PENALTY, None).array)
 options, loss_options = cuda.to_device(np.array(rule.options)), empty(1, dtype="f8")
 for rows in {rows}:
     order, rates, results = empty(rows, dtype="i8"), empty(rows, dtype="f8"), empty(3, dtype="f8")

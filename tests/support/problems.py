@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
-from fastmlp.kernels.spec import Network, aligned_zeros
+from fastmlp.kernels.spec import Batches, Network, aligned_zeros
 
 COMPILED = ("cython", "numba")
 DTYPES = ("float32", "float64")
@@ -69,6 +69,10 @@ class Problem:
         self.y = targets(loss, rng, rows, sizes[-1]).astype(dtype)
         self.weight = rng.uniform(0.2, 2, rows).astype(dtype)
         self.order = rng.permutation(rows)
+
+    def batches(self, size, sample_weight=None, order=None):
+        """Its rows, or those of another order, as Batches."""
+        return Batches(self.X, self.y, self.order if order is None else order, size, sample_weight)
 
 
 def targets(loss, rng, rows, columns):

@@ -6,7 +6,7 @@ are the inputs, ``outputs[level + 1]`` what layer ``level`` of weights gives.
 
 from typing import NamedTuple
 
-from fastmlp.kernels.cpu.contract import NO_OPTIMIZER
+from fastmlp.kernels.engine.demands import NO_OPTIMIZER
 from fastmlp.kernels.spec import Network, activation_row, loss_row
 
 

@@ -1,0 +1,37 @@
+"""A weight matrix of which each thread owns columns lies in memory thread by thread, for the time of a call."""
+
+import contextlib
+from itertools import pairwise
+
+import numpy as np
+
+from fastmlp.kernels.engine.partition import share
+
+
+@contextlib.contextmanager
+def columns_by_thread(matrices, lanes, n_threads):
+    """Inside the block each matrix holds the columns of the first thread, row by row, then those of the second, ..."""
+    spare = np.empty_like(matrices[0]) if matrices else None  # taken now: putting back must not fail
+    done = []
+    try:
+        for matrix in matrices:
+            spare[...] = matrix
+            done.append(matrix)
+            for columns, block in _blocks(matrix, lanes, n_threads):
+                block[...] = spare[:, columns]
+        yield
+    finally:
+        for matrix in done:
+            for columns, block in _blocks(matrix, lanes, n_threads):
+                spare[:, columns] = block
+            matrix[...] = spare
+
+
+def _blocks(matrix, lanes, n_threads):
+    """(a thread's columns, where its block of them lies in the memory of the matrix), thread after thread."""
+    rows, start = len(matrix), 0
+    cuts = [share(matrix.shape[1], lanes, thread, n_threads) for thread in range(n_threads + 1)]
+    for left, right in pairwise(cuts):
+        stop = start + rows * (right - left)
+        yield slice(left, right), matrix.reshape(-1)[start:stop].reshape(rows, right - left)
+        start = stop

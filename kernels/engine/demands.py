@@ -1,0 +1,92 @@
+"""What a call asks for beside its network, as the compiled backends are handed it."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from fastmlp.kernels.rules import OPTIMIZERS
+from fastmlp.kernels.spec import Optimizer, activation_row
+
+from . import partition
+
+NO_OPTIMIZER = Optimizer("", 0.0)
+
+
+class Demands(NamedTuple):
+    """What a call asks for that a plan must make room for.
+
+    ``noisy``: training noise of activations; ``inputs``: noise or dropout on them; ``dropped``: whether each layer's
+    outputs are; ``activity``: its penalty; ``by_matrix``: something that needs whole gradients or matrices, as bounds
+    on norms do.
+    """
+
+    noisy: bool = False
+    inputs: bool = False
+    dropped: tuple[bool, ...] = ()
+    activity: bool = False
+    by_matrix: bool = False
+
+
+NO_DEMANDS = Demands()
+
+
+class Constants(NamedTuple):
+    """Numbers as a float64 array, which nobody writes to, and its address, which takes a while to ask for."""
+
+    array: np.ndarray
+    address: int
+
+
+@lru_cache(maxsize=64)
+def constants(values):
+    array = np.array(values, np.float64)
+    return Constants(array, array.ctypes.data)
+
+
+class Extras(NamedTuple):
+    """Numbers in the order of engine/partition.py, where they are, the Demands that follow, and whether
+    engine/online.py knows all of it."""
+
+    array: np.ndarray
+    address: int
+    demands: Demands
+    plain: bool
+
+
+def extras_of(network, optimizer, penalty, noise):
+    """The Extras of a call; ``alpha`` is not among them."""
+    # Neither the rates nor alpha nor the seed matter, and all of them change often.
+    bounds = optimizer.weight_decay, optimizer.clip_norm, optimizer.clip_value, optimizer.max_norm
+    return _extras(
+        network, optimizer.name, bounds, optimizer.layer_rates, penalty[:-1], None if noise is None else noise[1:]
+    )
+
+
+@lru_cache(maxsize=64)
+def _extras(network, optimizer, bounds, layer_rates, penalty, noise):
+    n_layers = len(network.activations)
+    weight_decay, clip_norm, clip_value, max_norm = bounds
+    _, activity_l1, activity_l2 = penalty
+    input_dropout, input_deviation, dropout = (0.0, 0.0, ()) if noise is None else noise
+    decoupled = optimizer in OPTIMIZERS and OPTIMIZERS[optimizer].decoupled
+    extras = np.zeros(partition.LAYERS + partition.LAYER_EXTRAS * n_layers)
+    extras[[partition.LASSO, partition.ACTIVITY_L1, partition.ACTIVITY_L2]] = penalty
+    extras[partition.DECOUPLED_DECAY if decoupled else partition.COUPLED_DECAY] = weight_decay
+    extras[[partition.CLIP_NORM, partition.CLIP_VALUE, partition.MAX_NORM]] = clip_norm, clip_value, max_norm
+    extras[[partition.INPUT_DROPOUT, partition.INPUT_DEVIATION]] = input_dropout, input_deviation
+    by_layer = extras[partition.LAYERS :].reshape(n_layers, partition.LAYER_EXTRAS)
+    by_layer[: len(dropout), partition.DROPOUT] = dropout
+    by_layer[:, partition.FACTOR] = layer_rates or 1.0
+    demands = Demands(
+        noisy=noise is not None and any(activation_row(name).deviation is not None for name in network.activations),
+        inputs=input_dropout > 0 or input_deviation > 0,
+        dropped=tuple(rate > 0 for rate in dropout) if any(dropout) else (),
+        activity=activity_l1 > 0 or activity_l2 > 0,
+        by_matrix=clip_norm > 0 or max_norm > 0,
+    )
+    plain = (
+        demands == NO_DEMANDS and not network.skips and not layer_rates and not extras[: partition.LAYERS].any()
+        and not any(activation_row(name).of_input for name in network.activations)
+    )  # fmt: skip
+    return Extras(extras, extras.ctypes.data, demands, plain)
