@@ -62,7 +62,7 @@ def optimizer_of(estimator, network):
         given = check_optimizer(name)
         check_layer_rates(given, network.activations)
         return given if schedule is None else given._replace(schedule=schedule)
-    options = {"decay": estimator.momentum} if name in ("sgd", "momentum", "nesterov") else {}
+    options = {"momentum": estimator.momentum} if name in ("sgd", "momentum", "nesterov") else {}
     if name == "sgd":
         name = "nesterov" if estimator.nesterovs_momentum else "momentum"
     if "beta_1" in OPTIMIZERS[name].options:

@@ -154,7 +154,7 @@ def check_saved_noise(noise, sizes):
     """The noise of a file, if it is one for a network of these sizes."""
     for rate in (noise.input_dropout, *noise.dropout):
         check_real("dropout", rate, 0, 1, open_high=True)
-    check_real("input_deviation", noise.input_deviation, 0)
+    check_real("input_std", noise.input_std, 0)
     if len(noise.dropout) not in (0, len(sizes) - 1):
         raise ValueError(f"{len(noise.dropout)} rates of dropout for {len(sizes)} layers")
     return noise

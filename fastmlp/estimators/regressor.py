@@ -30,7 +30,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     loss : str, the result of ``make_loss`` or (function, derivative), default='squared_error'
         scikit-learn's: half the squared error (mean over outputs), or 'poisson', half the Poisson deviance, which
         predicts through an exponential and needs y >= 0. Beside them 'mean_squared_error', 'absolute_error', 'huber',
-        'quantile' (``make_loss("quantile", level=0.9)``), or two plain functions of (prediction, target), summed over
+        'quantile' (``make_loss("quantile", quantile=0.9)``), or two plain functions of (prediction, target), summed over
         outputs.
     hidden_layer_sizes : int or array-like of shape (n_layers - 2,), default=(100,)
         Units of each hidden layer; empty for a linear model.

@@ -33,7 +33,7 @@ class Exported(NamedTuple):
 
     ``kind``: "outputs" as they are, "numbers" of a regressor, or classes: "binary", "multiclass", "multilabel", with
     ``classes`` and, where the outputs are no probabilities, the ``targets`` (low, high) of their loss. ``inputs`` of
-    the model of a table are (name, mean, deviation) of each.
+    the model of a table are (name, mean, std) of each.
     """
 
     network: Network
@@ -68,8 +68,8 @@ class Exported(NamedTuple):
         rows = np.random.RandomState(0).standard_normal((n_rows, self.sizes[0]))
         if self.inputs is None:
             return rows
-        means, deviations = np.array([[mean, deviation] for _, mean, deviation in self.inputs]).T
-        return rows * deviations + means
+        means, stds = np.array([[mean, std] for _, mean, std in self.inputs]).T
+        return rows * stds + means
 
 
 def network_and_parameters(model):

@@ -12,9 +12,9 @@ from fastmlp.validation.checks import check_options, check_real, known
 RANGES = {
     "epsilon": (0, float("inf"), True, False),
     "delta": (0, float("inf"), True, False),
-    "level": (0, 1, True, True),
+    "quantile": (0, 1, True, True),
 }
-SHARES = 0, 1, False, True  # decays and betas
+SHARES = 0, 1, False, True  # momentum, rho and the betas
 
 
 def make_optimizer(name, learning_rate=None, *, weight_decay=None, clip_norm=0.0, clip_value=0.0, max_norm=0.0,
@@ -43,8 +43,9 @@ def make_optimizer(name, learning_rate=None, *, weight_decay=None, clip_norm=0.0
     schedule : str or the result of ``make_schedule``, default=None
         How the rate changes: a name takes the schedule's default options.
     **options : float
-        decay: of 'momentum' and 'nesterov' (0.9), 'rmsprop' (0.9), 'adadelta' (0.95). beta_1, beta_2 (0.9, 0.999): of
-        the Adams. Both in [0, 1). epsilon > 0 (1e-8, 'adadelta' 1e-6): of all adaptive ones but 'adamax'.
+        momentum in [0, 1): of 'momentum' and 'nesterov' (0.9). rho in [0, 1): of 'rmsprop' (0.9) and 'adadelta' (0.95).
+        beta_1, beta_2 in [0, 1): of 'adam' and its variants (0.9, 0.999). epsilon > 0: of all of these but 'momentum',
+        'nesterov' and 'adamax' (1e-8, 'adadelta' 1e-6), and of 'adagrad'.
 
     Raises
     ------
@@ -87,7 +88,7 @@ def make_loss(name, **options):
 'binary_cross_entropy', 'poisson', 'perceptron'}
         Formulas: ``help(fastmlp.kernels.rules.losses)``.
     **options : float
-        'huber': delta > 0 (1), where the square becomes a straight line. 'quantile': level in (0, 1) (0.5, the median).
+        'huber': delta > 0 (1), where the square becomes a straight line. 'quantile': quantile in (0, 1) (0.5, the median).
 
     Returns
     -------
@@ -165,25 +166,29 @@ def name_of(choice):
     return name_of(choice.function) if isinstance(choice, tuple) else getattr(choice, "__name__", repr(choice))
 
 
-def make_schedule(name, *, warm_up=0.0, **options):
+def make_schedule(name, *, warmup_epochs=0.0, **options):
     """A schedule of the learning rate, for ``make_optimizer`` and the estimators' ``learning_rate``.
 
     Parameters
     ----------
-    name : {'constant', 'inverse_scaling', 'step', 'exponential', 'cosine', 'adaptive'}
-    warm_up : float >= 0, default=0
+    name : {'constant', 'inverse_scaling', 'step', 'exponential', 'cosine', 'reduce_on_plateau'}
+    warmup_epochs : float >= 0, default=0
         Epochs over which the rate first rises to its full value, step by step (Goyal et al. 2017).
     **options : float
-        The factor at t epochs, counted in steps. 'inverse_scaling': (1 + t)^-power (0.5). 'step': decay (0.5) to the
-        power of floor(t / every) (10). 'exponential': decay^t (0.95). 'cosine': half a wave from 1 to lowest (0) in
-        ``epochs`` (100) (Loshchilov & Hutter 2017). 'adaptive': times decay (0.2) whenever ``patience`` (10) epochs in
-        a row brought no loss better by ``tolerance`` (1e-4).
+        The rate is multiplied by a factor, with t the time in epochs, counted in steps (defaults in parentheses):
+
+        - 'inverse_scaling': (1 + t)^-power (0.5);
+        - 'step': gamma^floor(t / step_size) (0.5, 10);
+        - 'exponential': gamma^t (0.95);
+        - 'cosine': a half wave from 1 to end_factor (0) within ``epochs`` (100) (Loshchilov & Hutter 2017);
+        - 'reduce_on_plateau': ``factor`` (0.2) once more whenever the training loss has not improved by more than
+          ``min_delta`` (1e-4) for ``patience`` (10) epochs, as Keras's ReduceLROnPlateau does.
     """
     rule = SCHEDULES[known("schedule", name, SCHEDULES)]
     ranges = {key: (given.low, given.high, given.open_low, False) for key, given in rule.options.items()}
     check_options("schedule", name, options, ranges)
     values = {key: given.default for key, given in rule.options.items()} | options
-    return Schedule(name, tuple(map(float, values.values())), check_real("warm_up", warm_up, 0))
+    return Schedule(name, tuple(map(float, values.values())), check_real("warmup_epochs", warmup_epochs, 0))
 
 
 def check_schedule(given):
@@ -192,4 +197,4 @@ def check_schedule(given):
         return make_schedule(given)
     given = _remade("schedule", Schedule, given, SCHEDULES)
     rule = SCHEDULES[known("schedule", given.name, SCHEDULES)]
-    return make_schedule(given.name, warm_up=given.warm_up, **dict(zip(rule.options, given.options, strict=True)))
+    return make_schedule(given.name, warmup_epochs=given.warmup_epochs, **dict(zip(rule.options, given.options, strict=True)))

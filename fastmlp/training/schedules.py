@@ -17,23 +17,26 @@ def inverse_scaling(progress, power):
     return (1 + progress) ** -power
 
 
-def step(progress, every, decay):
-    """factor = decay^floor(t / every)."""
-    return decay ** np.floor(progress / every)
+def step(progress, step_size, gamma):
+    """factor = gamma^floor(t / step_size)."""
+    return gamma ** np.floor(progress / step_size)
 
 
-def exponential(progress, decay):
-    """factor = decay^t."""
-    return decay**progress
+def exponential(progress, gamma):
+    """factor = gamma^t."""
+    return gamma**progress
 
 
-def cosine(progress, epochs, lowest):
-    """factor = lowest + (1 - lowest) (1 + cos(pi t / epochs)) / 2, then ``lowest`` (Loshchilov & Hutter 2017)."""
-    return lowest + (1 - lowest) * (1 + np.cos(math.pi * np.minimum(progress / epochs, 1))) / 2
+def cosine(progress, epochs, end_factor):
+    """factor = end_factor + (1 - end_factor) (1 + cos(pi t / epochs)) / 2; ``end_factor`` after that.
+
+    Loshchilov & Hutter (2017).
+    """
+    return end_factor + (1 - end_factor) * (1 + np.cos(math.pi * np.minimum(progress / epochs, 1))) / 2
 
 
-def adaptive(progress, patience, tolerance, decay):
-    """factor = decay^n after n plateaus of the loss: ``Plateau`` knows n, and nothing else changes the rate."""
+def reduce_on_plateau(progress, patience, min_delta, factor):
+    """factor^n after n plateaus of the training loss, which ``Plateau`` counts."""
     return np.ones_like(progress)
 
 
@@ -56,12 +59,12 @@ class ScheduleRule(NamedTuple):
 SCHEDULES = {
     "constant": ScheduleRule(constant, {}),
     "inverse_scaling": ScheduleRule(inverse_scaling, {"power": Range(0.5, 0)}),
-    "step": ScheduleRule(step, {"every": Range(10, 0, open_low=True), "decay": Range(0.5, 0, 1, open_low=True)}),
-    "exponential": ScheduleRule(exponential, {"decay": Range(0.95, 0, 1, open_low=True)}),
-    "cosine": ScheduleRule(cosine, {"epochs": Range(100, 0, open_low=True), "lowest": Range(0.0, 0, 1)}),
-    "adaptive": ScheduleRule(
-        adaptive,
-        {"patience": Range(10, 1), "tolerance": Range(1e-4, 0), "decay": Range(0.2, 0, 1, open_low=True)},
+    "step": ScheduleRule(step, {"step_size": Range(10, 0, open_low=True), "gamma": Range(0.5, 0, 1, open_low=True)}),
+    "exponential": ScheduleRule(exponential, {"gamma": Range(0.95, 0, 1, open_low=True)}),
+    "cosine": ScheduleRule(cosine, {"epochs": Range(100, 0, open_low=True), "end_factor": Range(0.0, 0, 1)}),
+    "reduce_on_plateau": ScheduleRule(
+        reduce_on_plateau,
+        {"patience": Range(10, 1), "min_delta": Range(1e-4, 0), "factor": Range(0.2, 0, 1, open_low=True)},
     ),
 }
 
@@ -72,26 +75,26 @@ class Schedule(NamedTuple):
 
     name: str
     options: tuple[float, ...] = ()
-    warm_up: float = 0.0
+    warmup_epochs: float = 0.0
 
 
 class Plateau(NamedTuple):
-    """What the schedule "adaptive" knows: the best loss, how many epochs have not bettered it, the factor by now."""
+    """State of "reduce_on_plateau": the best loss, epochs without a better one, and the current factor."""
 
     best: float = math.inf
     stalled: int = 0
     factor: float = 1.0
 
-    def after(self, loss, patience, tolerance, decay):
-        """The state after one more epoch: a better loss by ``tolerance``, or after ``patience`` others a lower one."""
-        if loss < self.best - tolerance:
+    def after(self, loss, patience, min_delta, factor):
+        """The state after one more epoch; ``factor`` lowers the rate after ``patience`` epochs without improvement."""
+        if loss < self.best - min_delta:
             return self._replace(best=loss, stalled=0)
         if self.stalled + 1 < patience:
             return self._replace(best=min(loss, self.best), stalled=self.stalled + 1)
-        return Plateau(min(loss, self.best), 0, self.factor * decay)
+        return Plateau(min(loss, self.best), 0, self.factor * factor)
 
 
 def factors(schedule, plateau, starts, stops):
     """Factors of the rate for steps that begin and end at the given progress in epochs, two arrays."""
     values = SCHEDULES[schedule.name].function(starts, *schedule.options) * plateau.factor
-    return values * np.minimum(stops / schedule.warm_up, 1) if schedule.warm_up else values
+    return values * np.minimum(stops / schedule.warmup_epochs, 1) if schedule.warmup_epochs else values

@@ -141,10 +141,10 @@ def test_batch_online_and_mini_batch_in_order_or_shuffled(backend):
 FACTORS = {
     "constant": ({}, [1, 1, 1]),
     "inverse_scaling": ({"power": 1}, [1, 1 / 2, 1 / 3]),
-    "step": ({"every": 2, "decay": 0.1}, [1, 1, 0.1]),
-    "exponential": ({"decay": 0.5}, [1, 0.5, 0.25]),
-    "cosine": ({"epochs": 2, "lowest": 0.2}, [1, 0.6, 0.2]),
-    "adaptive": ({}, [1, 1, 1]),
+    "step": ({"step_size": 2, "gamma": 0.1}, [1, 1, 0.1]),
+    "exponential": ({"gamma": 0.5}, [1, 0.5, 0.25]),
+    "cosine": ({"epochs": 2, "end_factor": 0.2}, [1, 0.6, 0.2]),
+    "reduce_on_plateau": ({}, [1, 1, 1]),
 }
 
 
@@ -160,16 +160,16 @@ def test_schedule_by_epochs(backend, name):
         assert model.biases[0][0] == pytest.approx(0.1 * sum(expected[: epoch + 1]))
 
 
-def test_schedule_and_warm_up_go_by_steps(backend):
-    given = make_optimizer("sgd", 1.0, schedule=make_schedule("exponential", decay=0.5, warm_up=1.5))
+def test_schedule_and_warmup_go_by_steps(backend):
+    given = make_optimizer("sgd", 1.0, schedule=make_schedule("exponential", gamma=0.5, warmup_epochs=1.5))
     model = MLP([(1, "identity")], "absolute_error", given, init="zeros", dtype="float64", backend=backend)
     model.fit(np.zeros((4, 1)), np.full((4, 1), 100.0), 2, 2)
     rates = [0.5**t * min(1, (t + 0.5) / 1.5) for t in (0, 0.5, 1, 1.5)]
     assert model.biases[0][0] == pytest.approx(sum(rates))
 
 
-def test_adaptive_schedule_waits_for_a_plateau():
-    schedule = make_schedule("adaptive", patience=3, decay=0.5, tolerance=0.1)
+def test_reduce_on_plateau_waits_for_a_plateau():
+    schedule = make_schedule("reduce_on_plateau", patience=3, factor=0.5, min_delta=0.1)
     model = MLP([(1, "identity")], optimizer=make_optimizer("sgd", 1e-9, schedule=schedule), random_state=0)
     factors = [model.fit(X, Y[:, 0], 1)._state.plateau.factor for _ in range(8)]
     assert factors == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
@@ -177,7 +177,7 @@ def test_adaptive_schedule_waits_for_a_plateau():
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_schedule_goes_on_from_a_file_and_from_the_middle_of_an_epoch(tmp_path, name):
-    schedule = make_schedule(name, warm_up=2)
+    schedule = make_schedule(name, warmup_epochs=2)
     layers = [Layer(4, "tanh", dropout=0.2), Layer(2, "identity")]
     given = {"optimizer": make_optimizer("adamw", 0.05, schedule=schedule, clip_norm=1.0), "random_state": 0}
     whole = MLP(layers, **given).fit(X, Y, 8)
@@ -200,7 +200,7 @@ def test_schedules_of_the_estimators(solver):
         schedule if isinstance(schedule, str) else "made": MLPRegressor(
             hidden_layer_sizes=(5,), solver=solver, learning_rate=schedule, max_iter=30, tol=0, random_state=0
         ).fit(X, Y).loss_
-        for schedule in ("constant", "cosine", "step", make_schedule("exponential", decay=0.5))
+        for schedule in ("constant", "cosine", "step", make_schedule("exponential", gamma=0.5))
     }  # fmt: skip
     assert len(set(fitted.values())) == 4
     assert fitted["made"] > fitted["constant"]  # its rate dies out
@@ -293,7 +293,7 @@ def test_an_activation_for_each_layer():
 def test_a_quantile_is_one(level):
     rows = rng.standard_normal((2000, 1))
     y = rng.exponential(size=2000)
-    model = MLP([(1, "identity")], make_loss("quantile", level=level), make_optimizer("adam", 0.01), random_state=0)
+    model = MLP([(1, "identity")], make_loss("quantile", quantile=level), make_optimizer("adam", 0.01), random_state=0)
     model.fit(0 * rows, y, 60)
     assert np.mean(y < model.predict(rows[:1] * 0)[0, 0]) == pytest.approx(level, abs=0.03)
 
