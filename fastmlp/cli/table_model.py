@@ -4,7 +4,7 @@ import numpy as np
 
 from fastmlp.export.network import exported
 from fastmlp.io.model_files import Savable
-from fastmlp.model.layered_network import Layer
+from fastmlp.model.layer import Layer
 from fastmlp.model.mlp import MLP
 from fastmlp.training.scaling import folded
 

@@ -18,10 +18,11 @@ from fastmlp.io.model_files import Savable
 from fastmlp.kernels.rules import ACTIVATIONS
 from fastmlp.model.initializers import INITIALIZERS, check_init, initial_parameters
 from fastmlp.model.layered_network import try_own_rules
+from fastmlp.model.optimizers import Optimizer
 from fastmlp.training.callbacks import NO_CALLBACKS, Callbacks
 from fastmlp.training.problem import Problem
 from fastmlp.training.scaling import scalings_of
-from fastmlp.training.schedules import SCHEDULES
+from fastmlp.training.schedules import SCHEDULES, Schedule
 from fastmlp.training.streams import Stream, check_n_rows
 from fastmlp.validation.checks import check_memory
 
@@ -61,10 +62,10 @@ class BaseMLP(Savable, CallbackSupportMixin, BaseEstimator, ABC):
     _parameter_constraints: dict = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions({name for name, row in ACTIVATIONS.items() if not row.rowwise}), tuple, list],
-        "solver": [StrOptions(set(SOLVERS)), tuple],
+        "solver": [StrOptions(set(SOLVERS)), Optimizer, tuple],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({*SCIKIT_SCHEDULES, *SCHEDULES}), tuple],
+        "learning_rate": [StrOptions({*SCIKIT_SCHEDULES, *SCHEDULES}), Schedule, tuple],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "power_t": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -265,7 +266,7 @@ class BaseMLP(Savable, CallbackSupportMixin, BaseEstimator, ABC):
 
     def _watches_loss(self):
         """Whether early stopping watches the loss; for scikit-learn's losses it watches what scikit-learn does."""
-        return (self.loss[0] if isinstance(self.loss, tuple) else self.loss) not in self._scikit_losses
+        return getattr(self.loss, "name", self.loss) not in self._scikit_losses
 
     def _mean_loss(self, samples):
         """Loss without penalties, of samples as the network sees them."""

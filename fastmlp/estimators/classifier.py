@@ -14,7 +14,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.spec import loss_row
-from fastmlp.model.choices import check_loss
+from fastmlp.model.losses import Loss, check_loss
 from fastmlp.training.class_weight import BALANCED_IN_PARTS, weigh_classes
 from fastmlp.validation.arrays import floats_of, is_listing
 from fastmlp.validation.checks import check_integer
@@ -176,7 +176,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     _parameter_constraints: dict = {
         **BaseMLP._parameter_constraints,
-        "loss": [StrOptions({"cross_entropy", *(name for name, row in LOSSES.items() if row.link is None)}), tuple],
+        "loss": [
+            StrOptions({"cross_entropy", *(name for name, row in LOSSES.items() if row.link is None)}),
+            Loss,
+            tuple,
+        ],
         "target_values": [tuple, list],
         "class_weight": [dict, StrOptions({"balanced"}), list, None],
     }

@@ -9,7 +9,7 @@ from sklearn.utils.validation import _check_feature_names, _get_feature_names, c
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.kernels.reference import contract as numpy_reference
 from fastmlp.kernels.spec import Network, layer_views, slope_views
-from fastmlp.model.choices import name_of
+from fastmlp.model.activations import name_of
 from fastmlp.model.layered_network import LayeredNetwork
 
 

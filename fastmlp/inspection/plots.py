@@ -14,7 +14,7 @@ from sklearn.utils.validation import _get_feature_names
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.extras import from_extra
 from fastmlp.kernels.rules import ACTIVATIONS
-from fastmlp.model.choices import check_activation
+from fastmlp.model.activations import check_activation
 from fastmlp.model.mlp import MLP
 from fastmlp.training.history import curves
 from fastmlp.validation.arrays import as_labels, as_numbers, is_listing

@@ -2,9 +2,13 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+
+from fastmlp.docstrings import with_names
+from fastmlp.validation.checks import call_text, check_option_values, check_real, from_record, known, option_values
 
 
 def constant(progress):
@@ -55,6 +59,11 @@ class ScheduleRule(NamedTuple):
     function: Callable
     options: dict[str, Range]
 
+    @property
+    def defaults(self):
+        """{option: default}"""
+        return {key: given.default for key, given in self.options.items()}
+
 
 SCHEDULES = {
     "constant": ScheduleRule(constant, {}),
@@ -67,15 +76,72 @@ SCHEDULES = {
         {"patience": Range(10, 1), "min_delta": Range(1e-4, 0), "factor": Range(0.2, 0, 1, open_low=True)},
     ),
 }
+OLD_NAMES = {"adaptive": "reduce_on_plateau"}  # in files of earlier versions
 
 
-class Schedule(NamedTuple):
-    """A row of SCHEDULES by name, its options in the row's order, and the epochs over which the rate first rises to its
-    full value in a straight line (Goyal et al. 2017)."""
+@dataclass(frozen=True, repr=False)
+class Schedule:
+    """A schedule of the table SCHEDULES, the values of its options in the table's order, and warm-up.
+
+    ``make_schedule`` takes options by name; None takes the defaults. Values are checked when the object is made.
+    """
 
     name: str
-    options: tuple[float, ...] = ()
+    options: tuple[float, ...] | None = None
     warmup_epochs: float = 0.0
+
+    def __post_init__(self):
+        rule = SCHEDULES[known("schedule", self.name, SCHEDULES)]
+        ranges = {key: (given.low, given.high, given.open_low, False) for key, given in rule.options.items()}
+        options = check_option_values("schedule", self.name, self.options, rule.defaults, ranges)
+        object.__setattr__(self, "options", options)
+        object.__setattr__(self, "warmup_epochs", check_real("warmup_epochs", self.warmup_epochs, 0))
+
+    def __repr__(self):
+        given = dict(zip(SCHEDULES[self.name].options, self.options, strict=True))
+        warmup = {"warmup_epochs": self.warmup_epochs} if self.warmup_epochs else {}
+        return call_text("make_schedule", self.name, warmup | given)
+
+
+@with_names(SCHEDULES=SCHEDULES)
+def make_schedule(name, *, warmup_epochs=0.0, **options):
+    """Return a schedule of the learning rate, for ``make_optimizer`` and the estimators' ``learning_rate``.
+
+    Parameters
+    ----------
+    name : {SCHEDULES}
+    warmup_epochs : float >= 0, default=0
+        Epochs over which the rate first rises linearly to its full value, step by step (Goyal et al. 2017).
+    **options : float
+        The rate is multiplied by a factor, with t the time in epochs, counted in steps (defaults in parentheses):
+
+        - 'inverse_scaling': (1 + t)^-power (0.5);
+        - 'step': gamma^floor(t / step_size) (0.5, 10);
+        - 'exponential': gamma^t (0.95);
+        - 'cosine': a half cosine wave from 1 to end_factor (0) within ``epochs`` (100) (Loshchilov & Hutter 2017);
+        - 'reduce_on_plateau': ``factor`` (0.2) once more each time the training loss has not improved by more than
+          ``min_delta`` (1e-4) for ``patience`` (10) epochs, as in Keras's ReduceLROnPlateau.
+
+    Returns
+    -------
+    Schedule
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or option, or a value out of range.
+    """
+    rule = SCHEDULES[known("schedule", name, SCHEDULES)]
+    return Schedule(name, option_values("schedule", name, options, rule.defaults), warmup_epochs)
+
+
+def check_schedule(given):
+    """A Schedule from one, or from a name."""
+    if isinstance(given, Schedule):
+        return given
+    if isinstance(given, tuple):  # from a model file
+        return from_record("schedule", Schedule, tuple(OLD_NAMES.get(value, value) for value in given))
+    return Schedule(given)
 
 
 class Plateau(NamedTuple):

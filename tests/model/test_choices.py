@@ -1,8 +1,10 @@
 """What can be chosen, through both doors: every name works, and a user's own. model/test_refusals.py has what does
 not."""
 
+import copy
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,9 +24,12 @@ from fastmlp import (  # fmt: skip
     make_schedule,
 )
 from fastmlp.estimators.prediction import predictor_of
+from fastmlp.io.model_files import save
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
 from fastmlp.model.initializers import INITIALIZERS
-from fastmlp.training.schedules import SCHEDULES
+from fastmlp.model.losses import check_loss
+from fastmlp.model.optimizers import check_optimizer
+from fastmlp.training.schedules import SCHEDULES, check_schedule
 from problems import HIDDEN, OUTPUTS, grid
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -321,6 +326,41 @@ def test_defaults_of_a_name_are_those_of_the_table():
         assert made.options == tuple(row.options.values())
         assert make_optimizer(name=name, learning_rate=0.5).learning_rate == 0.5
     assert {name for name in ACTIVATIONS if name not in HIDDEN} == {"softmax"}
+
+
+MADE = [
+    *map(make_optimizer, OPTIMIZERS), *map(make_schedule, SCHEDULES), *map(make_loss, LOSSES), Layer(3, "gelu", 0.1, 2),
+    make_optimizer("adam", 0.5, weight_decay=0.1, clip_norm=1.0, schedule=make_schedule("cosine", warmup_epochs=2)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("made", MADE, ids=repr)
+def test_settings_show_how_to_make_them_and_survive_copies(made, tmp_path):
+    assert eval(repr(made)) == made
+    assert pickle.loads(pickle.dumps(made)) == copy.deepcopy(made) == made
+    assert hash(made) == hash(replace(made))
+    save(MLPRegressor(init=[made]), tmp_path / "m")  # a parameter that holds anything
+    assert load(tmp_path / "m").init == [made]
+
+
+def test_settings_of_estimators_come_back_from_files(tmp_path):
+    given = {
+        "solver": make_optimizer("rmsprop", rho=0.8), "learning_rate": make_schedule("step", gamma=0.1),
+        "loss": make_loss("huber", delta=0.5),
+    }  # fmt: skip
+    MLPRegressor(**given, max_iter=2).fit(X, Y).save(tmp_path / "m")
+    loaded = load(tmp_path / "m")
+    assert {name: getattr(loaded, name) for name in given} == given
+    loaded.fit(X, Y)
+
+
+def test_records_of_earlier_files_are_read():
+    """They were plain tuples, and 'reduce_on_plateau' was called 'adaptive'."""
+    schedule = check_schedule(("adaptive", (10.0, 1e-4, 0.2), 0.0))
+    assert schedule == make_schedule("reduce_on_plateau")
+    old = ("adam", 0.5, (0.9, 0.999, 1e-8), 0.0, 0.0, 0.0, 0.0, (), ("adaptive", (10.0, 1e-4, 0.2), 0.0))
+    assert check_optimizer(old) == make_optimizer("adam", 0.5, schedule=schedule)
+    assert check_loss(("huber", (0.5,))) == check_loss(make_loss("huber", delta=0.5))
 
 
 def test_arithmetic_that_python_refuses_is_nan_or_infinite_on_every_backend(backend):
