@@ -1,11 +1,14 @@
 """TableModel: an MLP together with the columns it was trained on, as the command line makes and saves it."""
 
-import numpy as np
+from types import SimpleNamespace
 
-from fastmlp.export.network import exported
+import numpy as np
+from sklearn.utils.validation import _check_feature_names, _get_feature_names
+
 from fastmlp.io.model_files import Savable
 from fastmlp.model.layer import Layer
 from fastmlp.model.mlp import MLP
+from fastmlp.prediction.network import HasPredictionNetwork
 from fastmlp.training.scaling import folded
 
 from .tables import (
@@ -31,7 +34,7 @@ def looks_like_classes(values):
     return values.nunique() <= MAX_CLASSES and bool((values == values.round()).all())
 
 
-class TableModel(Savable):
+class TableModel(HasPredictionNetwork, Savable):
     """Encoded columns -> MLP -> the target column in its own terms.
 
     ``classes`` holds the labels of a classification; None means regression, whose target is standardised by
@@ -108,15 +111,21 @@ class TableModel(Savable):
             raise TableError("probabilities are for classes; this model predicts a number.")
         return pd.DataFrame(self.model.predict(self.encoder.transform(frame, self.model.dtype)), columns=self.classes)
 
-    def exported(self):
-        """The Exported: standardisation of inputs and target is in the first and last layer's weights."""
-        found = exported(self.model)
+    def prediction_network(self):
+        """The PredictionNetwork; the scaling of inputs and target is folded into the first and last layer's weights."""
+        found = self.model.prediction_network()
         inputs = self.encoder.outputs
         scaling = np.array([[mean, std] for _, mean, std in inputs]).T
         targets = None if self.classes is not None else (np.array([self.mean]), np.array([self.std]))
         parameters = folded(found.network, found.parameters, scaling, targets)
         kind = "numbers" if self.classes is None else "multiclass"
         return found._replace(parameters=parameters, kind=kind, classes=self.classes, inputs=inputs)
+
+    def check_feature_names(self, X):
+        """Raise, or warn, where X has column names other than those of the encoded columns; arrays have none."""
+        if _get_feature_names(X) is not None:
+            names = np.array([name for name, *_ in self.encoder.outputs], object)
+            _check_feature_names(SimpleNamespace(feature_names_in_=names), X, reset=False)
 
     def saved_state(self):
         """What a model file holds of this model."""

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_feature_names, check_is_fitted
 
 from fastmlp.backends import registry
 from fastmlp.io.model_files import Savable
@@ -19,6 +19,7 @@ from fastmlp.kernels.rules import ACTIVATIONS
 from fastmlp.model.initializers import INITIALIZERS, check_init, initial_parameters
 from fastmlp.model.layered_network import try_own_rules
 from fastmlp.model.optimizers import Optimizer
+from fastmlp.prediction.network import HasPredictionNetwork, PredictionNetwork
 from fastmlp.training.callbacks import NO_CALLBACKS, Callbacks
 from fastmlp.training.problem import Problem
 from fastmlp.training.scaling import scalings_of
@@ -54,7 +55,7 @@ def restored_on_error(estimator, before, kind):
         raise
 
 
-class BaseMLP(Savable, CallbackSupportMixin, BaseEstimator, ABC):
+class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator, ABC):
     """Everything but the kinds of targets. Parameters and attributes: see the two estimators."""
 
     _net = None  # a FittedNetwork
@@ -275,6 +276,15 @@ class BaseMLP(Savable, CallbackSupportMixin, BaseEstimator, ABC):
     def _shuffled(self, order):
         """scikit-learn's: each epoch permutes the order of the last."""
         return order[self._random_state.permutation(len(order))]
+
+    def prediction_network(self):
+        """The PredictionNetwork for inputs and outputs in the user's units."""
+        check_is_fitted(self)
+        return PredictionNetwork(*self._net.with_scaling_in_weights(), "numbers")
+
+    def check_feature_names(self, X):
+        """Raise, or warn, as scikit-learn does where the column names of X are not those of the first fit."""
+        _check_feature_names(self, X, reset=False)
 
     @property
     def _optimizer(self):

@@ -372,6 +372,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self.classes_.ndim != 1 or n_outputs != self.n_outputs_:
             raise ValueError(f"{self.n_outputs_} outputs for classes of shape {self.classes_.shape}")
 
+    def prediction_network(self):
+        """The PredictionNetwork for inputs in the user's units, with the classes."""
+        kind = "multilabel" if self._label_type.startswith("multilabel") else self._label_type
+        return super().prediction_network()._replace(kind=kind, classes=self.classes_, targets=self._targets)
+
     def _decode(self, output):
         return self._labels_of(output if self._label_type == "multiclass" else self._confidence(output))
 

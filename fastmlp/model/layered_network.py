@@ -11,6 +11,7 @@ from fastmlp.backends import registry
 from fastmlp.backends.device_arrays import check_device_rows, is_on_gpu
 from fastmlp.kernels.device_errors import DeviceError
 from fastmlp.kernels.spec import Network, Penalty, layer_views, loss_row, new_slots, slope_views
+from fastmlp.prediction.network import HasPredictionNetwork, PredictionNetwork
 from fastmlp.training.class_weight import weigh_classes
 from fastmlp.training.problem import Problem, Samples, noise_for
 from fastmlp.training.schedules import Plateau
@@ -64,7 +65,7 @@ def choose_for(work, parameters):
     return found
 
 
-class LayeredNetwork:
+class LayeredNetwork(HasPredictionNetwork):
     """Base of MLP, which documents the parameters and attributes."""
 
     def __init__(self, layers, loss="squared_error", optimizer="adam", *, alpha=0.0, l1=0.0, activity_l1=0.0,
@@ -186,6 +187,10 @@ class LayeredNetwork:
     def n_parameters(self):
         return self.parameters.size
 
+    def prediction_network(self):
+        """The PredictionNetwork, with a view of the parameters."""
+        return PredictionNetwork(self.network, self.parameters, "outputs")
+
     def _need_weights(self):
         if self._state is None:
             raise ValueError("this MLP has no weights yet: call fit, or build(n_inputs).")
@@ -240,8 +245,8 @@ class LayeredNetwork:
                 vars(self).pop("feature_names_in_", None)
             raise
 
-    def _check_names(self, X):
-        """scikit-learn's error or warning where X has other names than the inputs; arrays of NumPy have none."""
+    def check_feature_names(self, X):
+        """Raise, or warn, as scikit-learn does where the column names of X are not those of the first fit."""
         named = hasattr(self, "feature_names_in_")
         if named or (type(X) is not np.ndarray and self._is_trained()):
             _check_feature_names(self, X, reset=False)
@@ -250,7 +255,7 @@ class LayeredNetwork:
         return self._state is not None and (self._state.epoch > 0 or self._state.order is not None)
 
     def _checked_inputs(self, X):
-        self._check_names(X)
+        self.check_feature_names(X)
         if is_on_gpu(X) and self.backend == "cuda":
             from fastmlp.kernels.cuda.primitives import all_finite
 
