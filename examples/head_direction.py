@@ -29,7 +29,7 @@ def network(seed):
     output = random.uniform(-0.05, 0.05, (3, 4)), random.uniform(-0.05, 0.05, 4)
     return MLP(
         [Layer(3, "logistic"), Layer(4, "logistic")], "squared_error",
-        make_optimizer("momentum", learning_rate=0.3, decay=0.3), init=[hidden, output], random_state=seed,
+        make_optimizer("momentum", learning_rate=0.3, momentum=0.3), init=[hidden, output], random_state=seed,
     )  # fmt: skip
 
 

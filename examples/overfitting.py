@@ -38,8 +38,8 @@ def draw_curves(axes, history):
 
 def draw_fit(axes, x, y, prediction, band=None):
     if band is not None:
-        mean, deviation = (part[:, 0] for part in band)
-        axes.fill_between(wide[:, 0], mean - 2 * deviation, mean + 2 * deviation, color="tab:red", alpha=0.2)
+        mean, std = (part[:, 0] for part in band)
+        axes.fill_between(wide[:, 0], mean - 2 * std, mean + 2 * std, color="tab:red", alpha=0.2)
     axes.plot(wide, truth(wide), "--", color="grey", label="truth")
     axes.plot(x, y, "o", markersize=3, color="tab:blue")
     axes.plot(wide, prediction, color="tab:red", label="prediction")

@@ -161,7 +161,7 @@ class Noise(NamedTuple):
 
     seed: int = 0
     input_dropout: float = 0.0
-    input_deviation: float = 0.0
+    input_std: float = 0.0
     dropout: tuple[float, ...] = ()
 
     def of_layer(self, layer):

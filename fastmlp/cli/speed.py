@@ -27,7 +27,7 @@ def samples_per_second(model, X, y, names, batch_size, rounds=5, others=()):
     y = check_targets(y, model.loss, model.layers[-1].units, X, model.dtype)
     runs, rng = {}, np.random.RandomState(0)
     for name in names:
-        state = TrainingState.start(model.parameters.copy(), model.optimizer)
+        state = TrainingState.start(model.parameters.copy(), model.optimizer.for_kernels())
         problem = Problem(registry.choose(name).module, model.network, Penalty(alpha=model.alpha))
         runs[name] = Epochs(problem, state, batch_size, Samples(X, y), lambda order: rng.permutation(len(order)))
         runs[name].run()

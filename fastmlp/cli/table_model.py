@@ -1,12 +1,15 @@
 """TableModel: an MLP together with the columns it was trained on, as the command line makes and saves it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
-from fastmlp.export.network import exported
 from fastmlp.io.model_files import Savable
-from fastmlp.model.layered_network import Layer
+from fastmlp.model.layer import Layer
 from fastmlp.model.mlp import MLP
+from fastmlp.prediction.network import HasPredictionNetwork
 from fastmlp.training.scaling import folded
+from fastmlp.validation.sklearn_compat import check_feature_names, get_feature_names
 
 from .tables import (
     MAX_CATEGORIES,
@@ -16,10 +19,11 @@ from .tables import (
     check_kinds,
     check_present,
     listed,
-    mean_and_deviation,
+    mean_and_std,
     pd,
 )
 
+OLD_KEYS = {"deviation": "std"}
 MAX_CLASSES = 20  # whole numbers with more distinct values than this are taken for a quantity
 
 
@@ -30,16 +34,16 @@ def looks_like_classes(values):
     return values.nunique() <= MAX_CLASSES and bool((values == values.round()).all())
 
 
-class TableModel(Savable):
+class TableModel(HasPredictionNetwork, Savable):
     """Encoded columns -> MLP -> the target column in its own terms.
 
     ``classes`` holds the labels of a classification; None means regression, whose target is standardised by
-    ``mean`` and ``deviation``.
+    ``mean`` and ``std``.
     """
 
-    def __init__(self, encoder, model, target, classes=None, mean=0.0, deviation=1.0):
+    def __init__(self, encoder, model, target, classes=None, mean=0.0, std=1.0):
         self.encoder, self.model, self.target = encoder, model, target
-        self.classes, self.mean, self.deviation = classes, mean, deviation
+        self.classes, self.mean, self.std = classes, mean, std
 
     @classmethod
     def create(cls, frame, target, *, task="auto", hidden=(100,), activation="relu", dtype="float32", **options):
@@ -70,7 +74,7 @@ class TableModel(Savable):
         if not pd.api.types.is_numeric_dtype(values):
             raise TableError(f"the target {target!r} is not numeric: a regression needs numbers.")
         model = MLP([*hidden, Layer(1, "identity")], "squared_error", dtype=dtype, **options)
-        return cls(encoder, model, target, None, *mean_and_deviation(values))
+        return cls(encoder, model, target, None, *mean_and_std(values))
 
     @property
     def texts(self):
@@ -86,7 +90,7 @@ class TableModel(Savable):
         if self.classes is None:
             if not pd.api.types.is_numeric_dtype(frame[self.target]):
                 raise TableError(f"the target {self.target!r} held numbers in training, and holds others here.")
-            return X, (values - self.mean) / self.deviation
+            return X, (values - self.mean) / self.std
         unknown = np.setdiff1d(values, self.classes)
         if len(unknown):
             raise TableError(
@@ -98,7 +102,7 @@ class TableModel(Savable):
         """Predicted target of each row: a label or a number."""
         output = self.model.predict(self.encoder.transform(frame, self.model.dtype))
         if self.classes is None:
-            return output[:, 0].astype(np.float64) * self.deviation + self.mean  # float32 has no room for a large mean
+            return output[:, 0].astype(np.float64) * self.std + self.mean  # float32 has no room for a large mean
         return self.classes[output.argmax(axis=1)]
 
     def predict_proba(self, frame):
@@ -107,15 +111,21 @@ class TableModel(Savable):
             raise TableError("probabilities are for classes; this model predicts a number.")
         return pd.DataFrame(self.model.predict(self.encoder.transform(frame, self.model.dtype)), columns=self.classes)
 
-    def exported(self):
-        """The Exported: standardisation of inputs and target is in the first and last layer's weights."""
-        found = exported(self.model)
+    def prediction_network(self):
+        """The PredictionNetwork; the scaling of inputs and target is folded into the first and last layer's weights."""
+        found = self.model.prediction_network()
         inputs = self.encoder.outputs
-        scaling = np.array([[mean, deviation] for _, mean, deviation in inputs]).T
-        targets = None if self.classes is not None else (np.array([self.mean]), np.array([self.deviation]))
+        scaling = np.array([[mean, std] for _, mean, std in inputs]).T
+        targets = None if self.classes is not None else (np.array([self.mean]), np.array([self.std]))
         parameters = folded(found.network, found.parameters, scaling, targets)
         kind = "numbers" if self.classes is None else "multiclass"
         return found._replace(parameters=parameters, kind=kind, classes=self.classes, inputs=inputs)
+
+    def check_feature_names(self, X):
+        """Raise, or warn, where X has column names other than those of the encoded columns; arrays have none."""
+        if get_feature_names(X) is not None:
+            names = np.array([name for name, *_ in self.encoder.outputs], object)
+            check_feature_names(SimpleNamespace(feature_names_in_=names), X, reset=False)
 
     def saved_state(self):
         """What a model file holds of this model."""
@@ -125,13 +135,15 @@ class TableModel(Savable):
             "target": self.target,
             "classes": self.classes,
             "mean": self.mean,
-            "deviation": self.deviation,
+            "std": self.std,
         }
 
     @classmethod
     def from_saved_state(cls, saved):
         """The model of ``saved_state``."""
+        # Older files say "deviation".
+        columns = [{OLD_KEYS.get(key, key): value for key, value in column.items()} for column in saved["columns"]]
         return cls(
-            ColumnEncoder(saved["columns"]), MLP.from_saved_state(saved["model"]), saved["target"], saved["classes"],
-            saved["mean"], saved["deviation"],
+            ColumnEncoder(columns), MLP.from_saved_state(saved["model"]), saved["target"], saved["classes"],
+            saved["mean"], saved["std"] if "std" in saved else saved["deviation"],
         )  # fmt: skip

@@ -148,26 +148,26 @@ def check_kinds(frame, names):
             )
 
 
-def mean_and_deviation(values):
-    """Of a column of numbers, to standardise it by; the deviation of a constant is 1.
+def mean_and_std(values):
+    """Mean and standard deviation of a numeric column; the standard deviation of a constant is 1.
 
     Raises
     ------
     TableError
         If they are not finite.
     """
-    # Not the computed deviation of a constant: rounding makes 1e-17 of it.
+    # Not computed for a constant: rounding would make it 1e-17 instead of 0.
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, deviation = float(values.mean()), float(values.std(ddof=0)) if values.nunique() > 1 else 0.0
-    if not (math.isfinite(mean) and math.isfinite(deviation)):
+        mean, std = float(values.mean()), float(values.std(ddof=0)) if values.nunique() > 1 else 0.0
+    if not (math.isfinite(mean) and math.isfinite(std)):
         raise TableError(f"column {values.name!r} has numbers that are too large.")
-    return mean, deviation or 1.0
+    return mean, std or 1.0
 
 
 class ColumnEncoder:
     """Columns of a table as numbers: numeric ones standardised, the others one column of 0 and 1 per value.
 
-    ``columns`` is a list of dicts: {"name", "mean", "deviation"} or {"name", "values"}. A value that was not there
+    ``columns`` is a list of dicts: {"name", "mean", "std"} or {"name", "values"}. A value that was not there
     when fitted becomes all zeros, with a warning.
     """
 
@@ -186,8 +186,8 @@ class ColumnEncoder:
         for name in frame.columns:
             values = frame[name]
             if pd.api.types.is_numeric_dtype(values):
-                mean, deviation = mean_and_deviation(values)
-                columns.append({"name": name, "mean": mean, "deviation": deviation})
+                mean, std = mean_and_std(values)
+                columns.append({"name": name, "mean": mean, "std": std})
             elif values.nunique() > MAX_CATEGORIES:
                 raise TableError(
                     f"column {name!r} has {values.nunique()} different texts, too many for categories. "
@@ -206,13 +206,13 @@ class ColumnEncoder:
 
     @property
     def outputs(self):
-        """(name, mean, deviation) of each of these columns; one of 0 and 1 is 'column=value', and stays as it is."""
+        """(name, mean, std) of each of these columns; one of 0 and 1 is 'column=value', and stays as it is."""
         found = []
         for column in self.columns:
             if "values" in column:
                 found += [(f"{column['name']}={value}", 0.0, 1.0) for value in column["values"]]
             else:
-                found.append((str(column["name"]), column["mean"], column["deviation"]))
+                found.append((str(column["name"]), column["mean"], column["std"]))
         return found
 
     def transform(self, frame, dtype):
@@ -234,5 +234,5 @@ class ColumnEncoder:
                 numbers = pd.to_numeric(values).to_numpy(np.float64)
             except (ValueError, TypeError) as error:
                 raise TableError(f"column {column['name']!r} held numbers in training: {error}") from error
-            parts.append(((numbers - column["mean"]) / column["deviation"])[:, None])
+            parts.append(((numbers - column["mean"]) / column["std"])[:, None])
         return np.ascontiguousarray(np.hstack(parts), dtype)

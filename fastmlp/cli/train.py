@@ -178,7 +178,7 @@ def table_of(source, target, ignore, drop_missing):
 
 
 def chosen_optimizer(name, learning_rate):
-    from fastmlp.model.choices import make_optimizer
+    from fastmlp.model.optimizers import make_optimizer
 
     if name != "lbfgs":
         return make_optimizer(name, learning_rate)

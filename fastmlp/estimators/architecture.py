@@ -4,10 +4,13 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from fastmlp.kernels.rules import OPTIMIZERS
-from fastmlp.kernels.spec import Network, Noise, Optimizer, Penalty, optimizer
-from fastmlp.model.choices import check_loss, check_optimizer, check_schedule, make_schedule
-from fastmlp.model.layered_network import Layer, checked_layers, skips_of
+from fastmlp.kernels.spec import Network, Noise, Penalty, optimizer
+from fastmlp.kernels.spec import Optimizer as KernelOptimizer
+from fastmlp.model.layer import Layer, checked_layers, skips_of
+from fastmlp.model.losses import check_loss
+from fastmlp.model.optimizers import Optimizer, check_optimizer
 from fastmlp.training.problem import noise_for
+from fastmlp.training.schedules import Schedule, check_schedule, make_schedule
 from fastmlp.training.state import check_layer_rates
 from fastmlp.validation.checks import check_network, check_real
 
@@ -58,11 +61,11 @@ def network_of(estimator, n_inputs, hidden, n_outputs):
 def optimizer_of(estimator, network):
     """The Optimizer of a solver other than 'lbfgs'."""
     schedule, name = schedule_of(estimator), estimator.solver
-    if isinstance(name, tuple):
-        given = check_optimizer(name)
+    if isinstance(name, (Optimizer, tuple)):
+        given = check_optimizer(name).for_kernels()
         check_layer_rates(given, network.activations)
         return given if schedule is None else given._replace(schedule=schedule)
-    options = {"decay": estimator.momentum} if name in ("sgd", "momentum", "nesterov") else {}
+    options = {"momentum": estimator.momentum} if name in ("sgd", "momentum", "nesterov") else {}
     if name == "sgd":
         name = "nesterov" if estimator.nesterovs_momentum else "momentum"
     if "beta_1" in OPTIMIZERS[name].options:
@@ -73,7 +76,7 @@ def optimizer_of(estimator, network):
 def schedule_of(estimator):
     """A Schedule, or None for scikit-learn's own three."""
     given = estimator.learning_rate
-    if isinstance(given, tuple):
+    if isinstance(given, (Schedule, tuple)):
         return check_schedule(given)
     if given in SCIKIT_SCHEDULES:
         return None
@@ -84,7 +87,7 @@ class Plan(NamedTuple):
     """What an estimator's parameters ask for, checked once in a fit. ``optimizer`` is None for 'lbfgs'."""
 
     network: Network
-    optimizer: Optimizer | None
+    optimizer: KernelOptimizer | None
     penalty: Penalty
     noise: Noise | None
 

@@ -17,13 +17,15 @@ from fastmlp.io.model_files import Savable
 from fastmlp.kernels.rules import ACTIVATIONS
 from fastmlp.model.initializers import INITIALIZERS, check_init, initial_parameters
 from fastmlp.model.layered_network import try_own_rules
+from fastmlp.model.optimizers import Optimizer
+from fastmlp.prediction.network import HasPredictionNetwork, PredictionNetwork
 from fastmlp.training.callbacks import NO_CALLBACKS, Callbacks
 from fastmlp.training.problem import Problem
 from fastmlp.training.scaling import scalings_of
-from fastmlp.training.schedules import SCHEDULES
+from fastmlp.training.schedules import SCHEDULES, Schedule
 from fastmlp.training.streams import Stream, check_n_rows
 from fastmlp.validation.checks import check_memory
-from fastmlp.validation.sklearn_compat import Interval, Options, StrOptions, fit_context
+from fastmlp.validation.sklearn_compat import Interval, Options, StrOptions, check_feature_names, fit_context
 
 from . import samples as samples_of
 from .architecture import SCIKIT_SCHEDULES, SOLVERS, plan_of
@@ -53,7 +55,7 @@ def restored_on_error(estimator, before, kind):
         raise
 
 
-class BaseMLP(Savable, CallbackSupportMixin, BaseEstimator, ABC):
+class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator, ABC):
     """Everything but the kinds of targets. Parameters and attributes: see the two estimators."""
 
     _net = None  # a FittedNetwork
@@ -61,10 +63,10 @@ class BaseMLP(Savable, CallbackSupportMixin, BaseEstimator, ABC):
     _parameter_constraints: dict = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions({name for name, row in ACTIVATIONS.items() if not row.rowwise}), tuple, list],
-        "solver": [StrOptions(set(SOLVERS)), tuple],
+        "solver": [StrOptions(set(SOLVERS)), Optimizer, tuple],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({*SCIKIT_SCHEDULES, *SCHEDULES}), tuple],
+        "learning_rate": [StrOptions({*SCIKIT_SCHEDULES, *SCHEDULES}), Schedule, tuple],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "power_t": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -265,7 +267,7 @@ class BaseMLP(Savable, CallbackSupportMixin, BaseEstimator, ABC):
 
     def _watches_loss(self):
         """Whether early stopping watches the loss; for scikit-learn's losses it watches what scikit-learn does."""
-        return (self.loss[0] if isinstance(self.loss, tuple) else self.loss) not in self._scikit_losses
+        return getattr(self.loss, "name", self.loss) not in self._scikit_losses
 
     def _mean_loss(self, samples):
         """Loss without penalties, of samples as the network sees them."""
@@ -274,6 +276,15 @@ class BaseMLP(Savable, CallbackSupportMixin, BaseEstimator, ABC):
     def _shuffled(self, order):
         """scikit-learn's: each epoch permutes the order of the last."""
         return order[self._random_state.permutation(len(order))]
+
+    def prediction_network(self):
+        """The PredictionNetwork for inputs and outputs in the user's units."""
+        check_is_fitted(self)
+        return PredictionNetwork(*self._net.with_scaling_in_weights(), "numbers")
+
+    def check_feature_names(self, X):
+        """Raise, or warn, as scikit-learn does where the column names of X are not those of the first fit."""
+        check_feature_names(self, X, reset=False)
 
     @property
     def _optimizer(self):

@@ -13,7 +13,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.spec import loss_row
-from fastmlp.model.choices import check_loss
+from fastmlp.model.losses import Loss, check_loss
 from fastmlp.training.class_weight import BALANCED_IN_PARTS, weigh_classes
 from fastmlp.validation.arrays import floats_of, is_listing
 from fastmlp.validation.checks import check_integer
@@ -176,7 +176,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     _parameter_constraints: dict = {
         **BaseMLP._parameter_constraints,
-        "loss": [StrOptions({"cross_entropy", *(name for name, row in LOSSES.items() if row.link is None)}), tuple],
+        "loss": [
+            StrOptions({"cross_entropy", *(name for name, row in LOSSES.items() if row.link is None)}),
+            Loss,
+            tuple,
+        ],
         "target_values": [tuple, list],
         "class_weight": [dict, StrOptions({"balanced"}), list, None],
     }
@@ -367,6 +371,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_outputs = 1 if self._label_type == "binary" else len(self.classes_)
         if self.classes_.ndim != 1 or n_outputs != self.n_outputs_:
             raise ValueError(f"{self.n_outputs_} outputs for classes of shape {self.classes_.shape}")
+
+    def prediction_network(self):
+        """The PredictionNetwork for inputs in the user's units, with the classes."""
+        kind = "multilabel" if self._label_type.startswith("multilabel") else self._label_type
+        return super().prediction_network()._replace(kind=kind, classes=self.classes_, targets=self._targets)
 
     def _decode(self, output):
         return self._labels_of(output if self._label_type == "multiclass" else self._confidence(output))

@@ -72,7 +72,7 @@ def begin_watching(estimator, evaluation):
 
 def follows(estimator, schedule):
     """Whether the rate follows one of scikit-learn's schedules: they are not for Adam."""
-    solver = estimator.solver[0] if isinstance(estimator.solver, tuple) else estimator.solver
+    solver = getattr(estimator.solver, "name", estimator.solver)
     return estimator.learning_rate == schedule and solver != "adam"
 
 

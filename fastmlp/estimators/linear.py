@@ -9,8 +9,8 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastmlp.model.choices import make_optimizer
 from fastmlp.model.mlp import MLP
+from fastmlp.model.optimizers import make_optimizer
 from fastmlp.validation.arrays import as_numbers
 from fastmlp.validation.checks import check_integer, check_real
 

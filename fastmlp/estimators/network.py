@@ -6,7 +6,7 @@ from dataclasses import astuple
 import numpy as np
 
 from fastmlp.kernels.spec import Network, Noise, Skip, aligned_copy, layer_views
-from fastmlp.model.choices import check_loss
+from fastmlp.model.losses import Loss
 from fastmlp.training.scaling import check_saved_scaling, folded, scaled
 from fastmlp.training.state import TrainingState, check_finite
 from fastmlp.training.stopping import Progress
@@ -143,7 +143,7 @@ def check_saved_network(network, parameters):
     network = network._replace(skips=tuple(skip and Skip(*skip) for skip in network.skips))
     check_skips(network)
     check_network(network.activations, network.loss, network.sizes[-1])
-    check_loss((network.loss, network.loss_options))
+    Loss(network.loss, network.loss_options)
     if parameters.shape != (network.n_parameters,) or parameters.dtype not in (np.float32, np.float64):
         raise ValueError(f"parameters are {parameters.dtype} of shape {parameters.shape}")
     check_finite(parameters)
@@ -154,7 +154,7 @@ def check_saved_noise(noise, sizes):
     """The noise of a file, if it is one for a network of these sizes."""
     for rate in (noise.input_dropout, *noise.dropout):
         check_real("dropout", rate, 0, 1, open_high=True)
-    check_real("input_deviation", noise.input_deviation, 0)
+    check_real("input_std", noise.input_std, 0)
     if len(noise.dropout) not in (0, len(sizes) - 1):
         raise ValueError(f"{len(noise.dropout)} rates of dropout for {len(sizes)} layers")
     return noise

@@ -9,7 +9,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.spec import loss_row
-from fastmlp.model.choices import check_loss
+from fastmlp.model.losses import Loss, check_loss
 from fastmlp.training.scaling import warn_of_far_targets
 from fastmlp.validation.arrays import as_numbers, floats_of
 from fastmlp.validation.checks import check_integer, check_numeric
@@ -30,8 +30,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     loss : str, the result of ``make_loss`` or (function, derivative), default='squared_error'
         scikit-learn's: half the squared error (mean over outputs), or 'poisson', half the Poisson deviance, which
         predicts through an exponential and needs y >= 0. Beside them 'mean_squared_error', 'absolute_error', 'huber',
-        'quantile' (``make_loss("quantile", level=0.9)``), or two plain functions of (prediction, target), summed over
-        outputs.
+        'quantile' (``make_loss("quantile", quantile=0.9)``), or a custom loss: two plain functions of (prediction,
+        target), summed over outputs.
     hidden_layer_sizes : int or array-like of shape (n_layers - 2,), default=(100,)
         Units of each hidden layer; empty for a linear model.
     activation : str, (function, derivative) or list, default='relu'
@@ -153,7 +153,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     _parameter_constraints: dict = {
         **BaseMLP._parameter_constraints,
-        "loss": [StrOptions({name for name, row in LOSSES.items() if row.link in (None, "exp")}), tuple],
+        "loss": [StrOptions({name for name, row in LOSSES.items() if row.link in (None, "exp")}), Loss, tuple],
         "scale": [StrOptions({"standard", "inputs", "targets"}), None],
     }
 

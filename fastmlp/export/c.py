@@ -8,33 +8,14 @@ from scipy.sparse import issparse
 from fastmlp import __version__
 from fastmlp.io.atomic import write_whole
 from fastmlp.kernels.reference import contract as numpy_reference
+from fastmlp.kernels.rules import ACTIVATIONS
 from fastmlp.kernels.spec import layer_views
 from fastmlp.validation.arrays import as_numbers
 from fastmlp.validation.checks import check_flags
 
-from .network import check_names, exported
+from .expressions import expression
+from .network import exportable
 
-# Of a name in ACTIVATIONS: an expression of z, a float, and of ``slope`` where one was learned.
-ACTIVATIONS = {
-    "identity": "z",
-    "step": "z > 0 ? 1.0f : z < 0 ? 0.0f : z + 0.5f",
-    "sign": "z > 0 ? 1.0f : z < 0 ? -1.0f : z",
-    "piecewise_linear": "z < -0.5f ? 0.0f : z > 0.5f ? 1.0f : z + 0.5f",
-    "logistic": "1.0f / (1.0f + expf(-z))",
-    "tanh": "tanhf(z)",
-    "arctan": "atanf(z)",
-    "relu": "z < 0 ? 0.0f : z",
-    "leaky_relu": "z < 0 ? 0.01f * z : z",
-    "prelu": "z < 0 ? slope * z : z",
-    "shared_prelu": "z < 0 ? slope * z : z",
-    "noisy_relu": "z < 0 ? 0.0f : z",
-    "elu": "z < 0 ? expm1f(z) : z",
-    "selu": "1.05070099f * (z < 0 ? 1.67326324f * expm1f(z) : z)",
-    "softplus": "(z > 0 ? z : 0.0f) + log1pf(expf(-fabsf(z)))",
-    "gelu": "0.5f * z * erfcf(-0.707106781f * z)",
-    "silu": "z / (1.0f + expf(-z))",
-    "exp": "expf(z)",
-}
 TEST_ROWS = 8
 
 HEAD = """\
@@ -57,17 +38,6 @@ static void {name}_accumulate(const float *x, size_t n_in, const {kind} *W, size
         for (size_t j = 0; j < n_out; j++)
             y[j] += x[i] * W[i * n_out + j];
 }}
-"""
-SOFTMAX = """\
-    {{
-        float largest = {z}[0], total = 0.0f;
-        for (size_t j = 1; j < {width}; j++)
-            largest = {z}[j] > largest ? {z}[j] : largest;
-        for (size_t j = 0; j < {width}; j++)
-            total += {z}[j] = expf({z}[j] - largest);
-        for (size_t j = 0; j < {width}; j++)
-            {z}[j] /= total;
-    }}
 """
 CLASS = """
 int {name}_class(const float x[{n_inputs}]);
@@ -144,7 +114,7 @@ def to_c(model, path=None, *, name="model", int8=False, rows=None):
     if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)):
         raise ValueError(f"name must be a name in C, of letters, digits and underscores, got {name!r}.")
     (int8,) = check_flags(int8=int8)
-    exact = exported(model)
+    exact = exportable(model)
     rows = _test_rows(rows, model, exact)
     expected, scales, rounded = exact.outputs(rows), [None] * len(exact.layers), exact.parameters
     if int8:
@@ -174,7 +144,7 @@ def _test_rows(rows, model, exact):
     if rows is None:
         rows = exact.sample(TEST_ROWS)
     else:
-        check_names(model, rows)
+        model.check_feature_names(rows)
         rows = as_numbers(rows, "rows")
     rows = np.asarray(rows.toarray() if issparse(rows) else rows, np.float32)
     if rows.ndim != 2 or rows.shape[1] != n_inputs or not len(rows) or not np.isfinite(rows).all():
@@ -284,13 +254,13 @@ def _predict(model, int8, names):
         value = f"{z}[j] * {name}_scale{number}[j] + {name}_b{number}[j]" if int8 else f"{z}[j]"
         if layer.added is not None:
             value += f" + {outputs[layer.added]}[j]"
-        softmax = layer.activation == "softmax"
+        formula, rowwise = expression(layer.activation, "c"), ACTIVATIONS[layer.activation].rowwise
         lines.append(f"    for (size_t j = 0; j < {width}; j++) {{\n        float z = {value};\n")
         if layer.slopes.size:
             lines.append(f"        float slope = {name}_slope{number}[{'j' if layer.slopes.size > 1 else '0'}];\n")
-        lines.append(f"        {z}[j] = {'z' if softmax else ACTIVATIONS[layer.activation]};\n    }}\n")
-        if softmax:
-            lines.append(SOFTMAX.format(z=z, width=width))
+        lines.append(f"        {z}[j] = {'z' if rowwise else formula};\n    }}\n")
+        if rowwise:
+            lines.append(formula.format(z=z, width=width))
         outputs.append(z)
     head = "\nvoid {name}_predict(const float x[{n_inputs}], float outputs[{n_outputs}])\n{{\n".format(**names)
     return head + "".join(lines) + "}\n"

@@ -7,44 +7,9 @@ import numpy as np
 from fastmlp import __version__
 from fastmlp.io.atomic import write_whole
 
-from .network import exported
+from .expressions import expression, numpy_helper
+from .network import exportable
 
-# Of a name in ACTIVATIONS: an expression of z, and of ``slope`` where one was learned.
-ACTIVATIONS = {
-    "identity": "z",
-    "step": "np.heaviside(z, 0.5).astype(z.dtype)",
-    "sign": "np.sign(z)",
-    "piecewise_linear": "np.clip(z + 0.5, 0, 1)",
-    "logistic": "np.exp(-np.logaddexp(0, -z))",
-    "tanh": "np.tanh(z)",
-    "arctan": "np.arctan(z)",
-    "relu": "np.maximum(z, 0)",
-    "leaky_relu": "np.where(z < 0, 0.01 * z, z)",
-    "prelu": "np.where(z < 0, slope * z, z)",
-    "shared_prelu": "np.where(z < 0, slope * z, z)",
-    "noisy_relu": "np.maximum(z, 0)",
-    "elu": "np.where(z < 0, np.expm1(np.minimum(z, 0)), z)",
-    "selu": "1.0507009873554805 * np.where(z < 0, 1.6732632423543772 * np.expm1(np.minimum(z, 0)), z)",
-    "softplus": "np.logaddexp(0, z)",
-    "gelu": "z * normal(z)",
-    "silu": "z * np.exp(-np.logaddexp(0, -z))",
-    "exp": "np.exp(z)",
-    "softmax": "softmax(z)",
-}
-HELPERS = {
-    "softmax": """
-
-def softmax(z):
-    e = np.exp(z - z.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
-""",
-    "gelu": '''
-
-def normal(z):
-    """The normal distribution's share below z."""
-    return 0.5 * np.frompyfunc(math.erfc, 1, 1)(-z / math.sqrt(2)).astype(z.dtype)
-''',
-}
 HEAD = '''"""{model}, written by fastmlp {version}. It needs NumPy alone.{inputs}
 
 outputs(X), for X of shape (rows, {n_inputs}), is what the last layer gives, of shape (rows, {n_outputs}); predict(X) is
@@ -77,7 +42,7 @@ def to_numpy_source(model, path=None):
     ValueError
         See ``exported.exported``.
     """
-    model = exported(model)
+    model = exportable(model)
     text = _text(model)
     if path is not None:
         write_whole(path, text.encode())
@@ -85,10 +50,10 @@ def to_numpy_source(model, path=None):
 
 
 def _text(model):
-    used = {layer.activation for layer in model.layers}
+    helpers = "".join(dict.fromkeys(numpy_helper(layer.activation) for layer in model.layers))
     head = HEAD.format(
         model=model, version=__version__, inputs=_told(model), n_inputs=model.sizes[0], n_outputs=model.sizes[-1],
-        code=model.parameters.dtype.str[1:], math="\nimport math" if "gelu" in used else "",
+        code=model.parameters.dtype.str[1:], math="\nimport math" if "math." in helpers else "",
     )  # fmt: skip
     arrays, lines = [], []
     for number, layer in enumerate(model.layers):
@@ -100,12 +65,11 @@ def _text(model):
         if layer.slopes.size:
             arrays.append(f"slope{number} = {_packed(layer.slopes)}\n")
             lines.append(f"    slope = slope{number}\n")
-        lines.append(f"    a{number + 1} = {ACTIVATIONS[layer.activation]}\n")
+        lines.append(f"    a{number + 1} = {expression(layer.activation, 'numpy')}\n")
     outputs = (
         f"\n\ndef outputs(X):\n    a0 = np.asarray(X, W0.dtype)\n{''.join(lines)}    return a{len(model.layers)}\n"
     )
-    helpers = [text for name, text in HELPERS.items() if name in used]
-    return "".join([head, *arrays, *helpers, outputs, _predict(model)])
+    return "".join([head, *arrays, helpers, outputs, _predict(model)])
 
 
 def _told(model):

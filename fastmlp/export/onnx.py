@@ -6,12 +6,12 @@ from fastmlp import __version__
 from fastmlp.extras import from_extra
 from fastmlp.io.atomic import write_whole
 
-from .network import exported
+from .expressions import expression
+from .network import exportable
 
 OPSET, IR_VERSION = 18, 9
 INT64, STRING = 7, 8  # onnx.TensorProto's numbers of types
 BY_KIND = {"i": (np.int64, INT64), "u": (np.int64, INT64), "b": (bool, 9), "f": (np.float64, 11)}  # of labels
-SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
 class Graph:
@@ -34,55 +34,6 @@ class Graph:
         out = called or f"n{len(self.nodes)}"
         self.nodes.append(self._helper.make_node(operator, given, [out], **attributes))
         return out
-
-
-def _one_operator(operator, **attributes):
-    return lambda graph, z, slopes: graph(operator, z, **attributes)
-
-
-def _step(graph, z, slopes):
-    return graph("Mul", graph("Add", graph("Sign", z), 1), 0.5)
-
-
-def _piecewise_linear(graph, z, slopes):
-    return graph("Clip", graph("Add", z, 0.5), 0, 1)
-
-
-def _prelu(graph, z, slopes):
-    return graph("PRelu", z, slopes)
-
-
-def _gelu(graph, z, slopes):
-    tail = graph("Add", graph("Erf", graph("Mul", z, 0.5**0.5)), 1)
-    return graph("Mul", graph("Mul", z, 0.5), tail)
-
-
-def _silu(graph, z, slopes):
-    return graph("Mul", z, graph("Sigmoid", z))
-
-
-# Of a name in ACTIVATIONS: function(graph, name of z, learned slopes) -> name of a.
-ACTIVATIONS = {
-    "identity": _one_operator("Identity"),
-    "step": _step,
-    "sign": _one_operator("Sign"),
-    "piecewise_linear": _piecewise_linear,
-    "logistic": _one_operator("Sigmoid"),
-    "tanh": _one_operator("Tanh"),
-    "arctan": _one_operator("Atan"),
-    "relu": _one_operator("Relu"),
-    "leaky_relu": _one_operator("LeakyRelu", alpha=0.01),
-    "prelu": _prelu,
-    "shared_prelu": _prelu,
-    "noisy_relu": _one_operator("Relu"),
-    "elu": _one_operator("Elu", alpha=1.0),
-    "selu": _one_operator("Selu", alpha=SELU_ALPHA, gamma=SELU_SCALE),
-    "softplus": _one_operator("Softplus"),
-    "gelu": _gelu,
-    "silu": _silu,
-    "exp": _one_operator("Exp"),
-    "softmax": _one_operator("Softmax", axis=-1),
-}
 
 
 def to_onnx(model, path=None):
@@ -113,7 +64,7 @@ def to_onnx(model, path=None):
     with from_extra("onnx", "to_onnx needs onnx"):
         import onnx
         from onnx import helper
-    model = exported(model)
+    model = exportable(model)
     graph, numbers = Graph(model.parameters.dtype), helper.np_dtype_to_tensor_dtype(model.parameters.dtype)
     outputs = _outputs(graph, model, _network(graph, model))
     made = helper.make_graph(
@@ -141,7 +92,7 @@ def _network(graph, model):
         z = graph("Gemm", inputs, layer.W, layer.b)
         if layer.added is not None:
             z = graph("Add", z, names[layer.added])
-        names.append(ACTIVATIONS[layer.activation](graph, z, layer.slopes))
+        names.append(expression(layer.activation, "onnx")(graph, z, layer.slopes))
     return names[-1]
 
 

@@ -1,24 +1,17 @@
 """Models from torch's, and back: the same weights and predictions."""
 
+from fastmlp.extras import optional
 from fastmlp.model.mlp import MLP
 
-from .network import exported
+from .expressions import EXPRESSIONS, expression
+from .network import exportable
 
-# Of a name in ACTIVATIONS: torch's module of it, with arguments where they must be these.
-ACTIVATIONS = {
-    "identity": ("Identity", {}), "logistic": ("Sigmoid", {}), "tanh": ("Tanh", {}), "relu": ("ReLU", {}),
-    "leaky_relu": ("LeakyReLU", {"negative_slope": 0.01}), "elu": ("ELU", {"alpha": 1.0}), "selu": ("SELU", {}),
-    "softplus": ("Softplus", {"beta": 1, "threshold": 20}), "gelu": ("GELU", {"approximate": "none"}),
-    "silu": ("SiLU", {}), "softmax": ("Softmax", {"dim": -1}), "prelu": ("PReLU", {}), "shared_prelu": ("PReLU", {}),
-}  # fmt: skip
 LOSSES = {"softmax": "categorical_cross_entropy", "logistic": "binary_cross_entropy"}  # by the last activation
 
 
 def _torch():
-    try:
+    with optional("this needs the package torch", "pip install torch."):
         import torch
-    except ImportError as error:
-        raise ImportError("this needs the package torch: pip install torch.") from error
     return torch
 
 
@@ -40,17 +33,14 @@ def to_torch(model):
     ValueError
         For skips, and activations that torch has no module for.
     """
-    torch, model = _torch(), exported(model)
+    torch, model = _torch(), exportable(model)
     modules = []
     for layer in model.layers:
         if len(layer.sources) > 1 or layer.added is not None:
             raise ValueError("a torch.nn.Sequential has no skip connections.")
-        if layer.activation not in ACTIVATIONS:
-            known = ", ".join(ACTIVATIONS)
-            raise ValueError(f"torch has no module for {layer.activation!r}. It has them for {known}.")
+        name, given = expression(layer.activation, "torch")
         linear = torch.nn.Linear(*layer.W.shape)
         linear.weight.data, linear.bias.data = (torch.from_numpy(a.copy()) for a in (layer.W.T, layer.b))
-        name, given = ACTIVATIONS[layer.activation]
         if layer.slopes.size:
             activation = torch.nn.PReLU(layer.slopes.size)
             activation.weight.data = torch.from_numpy(layer.slopes.copy())
@@ -150,11 +140,12 @@ def _activation(torch, part, linear):
         if slopes.size not in (1, linear.out_features):
             raise ValueError(f"{part} has slopes for {slopes.size} units, the layer before has {linear.out_features}.")
         return "shared_prelu" if slopes.size == 1 and linear.out_features > 1 else "prelu", slopes
-    for name, (kind, given) in ACTIVATIONS.items():
+    known = {name: row.torch for name, row in EXPRESSIONS.items() if row.torch is not None}
+    for name, (kind, given) in known.items():
         if type(part) is getattr(torch.nn, kind):
             wrong = {key: getattr(part, key) for key, value in given.items() if getattr(part, key) != value}
             if name == "softmax" and wrong == {"dim": 1}:
                 wrong = {}
             if not wrong:
                 return name, None
-    raise ValueError(f"MLP has nothing like {part}. It knows {', '.join(kind for kind, _ in ACTIVATIONS.values())}.")
+    raise ValueError(f"MLP has nothing like {part}. It knows {', '.join(kind for kind, _ in known.values())}.")

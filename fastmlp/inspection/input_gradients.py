@@ -3,9 +3,9 @@
 import numpy as np
 from sklearn.utils import check_array
 
-from fastmlp.export.network import check_names, network_and_parameters
 from fastmlp.kernels.reference import contract as numpy_reference
 from fastmlp.kernels.spec import layer_views, slope_views
+from fastmlp.prediction.network import prediction_network_of
 from fastmlp.validation.arrays import as_numbers
 from fastmlp.validation.checks import check_integer
 
@@ -34,8 +34,8 @@ def jacobian(model, X):
 
 def _derivatives(model, X, output):
     """Of one output, or of all."""
-    network, parameters = network_and_parameters(model)
-    check_names(model, X)
+    network, parameters, *_ = prediction_network_of(model)
+    model.check_feature_names(X)
     X = check_array(as_numbers(X, "X"), dtype=parameters.dtype, input_name="X")
     if X.shape[1] != network.sizes[0]:
         raise ValueError(f"X has {X.shape[1]} columns, but the network has {network.sizes[0]} inputs.")
@@ -64,7 +64,7 @@ def input_gradient(model, X, output=None):
     ValueError
         For an output that there is not, and for None where there are several.
     """
-    n_outputs = network_and_parameters(model)[0].sizes[-1]
+    n_outputs = prediction_network_of(model).sizes[-1]
     if output is None and n_outputs > 1:
         raise ValueError(f"the network has {n_outputs} outputs: say which, or take jacobian for all.")
     number = check_integer("output", 0 if output is None else output, 0)

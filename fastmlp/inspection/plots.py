@@ -13,7 +13,7 @@ import numpy as np
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.extras import from_extra
 from fastmlp.kernels.rules import ACTIVATIONS
-from fastmlp.model.choices import check_activation
+from fastmlp.model.activations import check_activation
 from fastmlp.model.mlp import MLP
 from fastmlp.training.history import curves
 from fastmlp.validation.arrays import as_labels, as_numbers, is_listing

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.extras import from_extra
 from fastmlp.io.atomic import check_destination, write_whole
-from fastmlp.model.choices import name_of
+from fastmlp.model.activations import name_of
 from fastmlp.model.mlp import MLP
 from fastmlp.training.history import layer_norms
 from fastmlp.validation.checks import check_real

@@ -1,12 +1,13 @@
 """Model files: safetensors with a small versioned JSON header. Reading one runs no code of the file's.
 
-Values are None, booleans, numbers, strings, lists, tuples, dicts, NumPy arrays and
-numpy.random.RandomState; anything else is refused when writing. Arrays of numbers become tensors.
+Values are None, booleans, numbers, strings, lists, tuples, dicts, NumPy arrays, numpy.random.RandomState and the
+classes of SETTINGS; anything else is refused when writing. Arrays of numbers become tensors.
 """
 
 import json
 import os
 import zlib
+from dataclasses import fields
 from importlib import import_module
 
 import numpy as np
@@ -23,6 +24,13 @@ KINDS = {
     "MLPEnsembleClassifier": "fastmlp.estimators.ensemble",
     "MLPEnsembleRegressor": "fastmlp.estimators.ensemble",
     "TableModel": "fastmlp.cli.table_model",
+}
+# Immutable settings of models: written as the tuple of their fields, and checked when they are made again.
+SETTINGS = {
+    "Layer": "fastmlp.model.layer",
+    "Loss": "fastmlp.model.losses",
+    "Optimizer": "fastmlp.model.optimizers",
+    "Schedule": "fastmlp.training.schedules",
 }
 
 
@@ -125,6 +133,9 @@ def encode(value, tensors):
         return [encode(item, tensors) for item in value]
     if isinstance(value, tuple):
         return {"tuple": [encode(item, tensors) for item in value]}
+    if type(value).__module__ == SETTINGS.get(type(value).__name__):
+        values = tuple(getattr(value, field.name) for field in fields(value))
+        return {"settings": encode(values, tensors), "class": type(value).__name__}
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {"dict": {key: encode(item, tensors) for key, item in value.items()}}
     if isinstance(value, dict):
@@ -160,6 +171,9 @@ def decode(value, tensors):
     if tag == "array":
         items = decode(content, tensors)
         return np.array(items, dtype=object if dict(rest)["dtype"] == "object" else str)
+    if tag == "settings":
+        made_of = dict(rest)["class"]
+        return getattr(import_module(SETTINGS[made_of]), made_of)(*decode(content, tensors))
     if tag == "random_state":
         random_state = np.random.RandomState()
         state = decode(content, tensors)

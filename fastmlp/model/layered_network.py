@@ -2,7 +2,6 @@
 
 from contextlib import contextmanager
 from numbers import Integral
-from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils import check_array, check_random_state
@@ -10,17 +9,16 @@ from sklearn.utils import check_array, check_random_state
 from fastmlp.backends import registry
 from fastmlp.backends.device_arrays import check_device_rows, is_on_gpu
 from fastmlp.kernels.device_errors import DeviceError
-from fastmlp.kernels.rules import Activation
-from fastmlp.kernels.spec import Network, Penalty, Skip, layer_views, loss_row, new_slots, slope_views
+from fastmlp.kernels.spec import Network, Penalty, layer_views, loss_row, new_slots, slope_views
+from fastmlp.prediction.network import HasPredictionNetwork, PredictionNetwork
 from fastmlp.training.class_weight import weigh_classes
 from fastmlp.training.problem import Problem, Samples, noise_for
 from fastmlp.training.schedules import Plateau
 from fastmlp.training.state import TrainingState, check_layer_rates
-from fastmlp.validation.arrays import as_numbers, is_listing
+from fastmlp.validation.arrays import as_numbers
 from fastmlp.validation.checks import (
     check_dtype,
     check_integer,
-    check_layer,
     check_network,
     check_real,
     check_sum_of_weights,
@@ -29,50 +27,11 @@ from fastmlp.validation.checks import (
 )
 from fastmlp.validation.sklearn_compat import check_feature_names
 
-from .choices import check_activation, check_loss, check_optimizer, name_of
+from .activations import name_of
 from .initializers import check_init, initial_parameters
-
-
-class Layer(NamedTuple):
-    """A dense layer.
-
-    Parameters
-    ----------
-    units : int
-    activation : str or (function, derivative), default='relu'
-        A name of the table ACTIVATIONS (``help(fastmlp.kernels.rules.activations)``), or two plain functions of the
-        pre-activation z, a number, which Numba compiles: full speed on the backends 'cython' and 'numba'. What they
-        capture is as it was when they were first used, and they must not raise.
-    dropout : float in [0, 1), default=0
-        Share of the outputs that training drops in each step; the others are scaled up by 1 / (1 - dropout), so that
-        predictions are made with the expected activations (Srivastava et al. 2014). Not for the last layer.
-    skip : int, default=0
-        With k > 1 the outputs of the layer k below come in too, past those between (He et al. 2015); 0 is none.
-    skip_weights : bool, default=True
-        Whether they come with weights of their own, in the last rows of W. Otherwise they are added to z, and both
-        layers must have the same number of units.
-    """
-
-    units: int
-    activation: str | Activation = "relu"
-    dropout: float = 0.0
-    skip: int = 0
-    skip_weights: bool = True
-
-
-def skips_of(layers, n_inputs):
-    """The Skip of each layer of weights, or () where there is none; ValueError where units do not fit."""
-    sizes = [n_inputs, *(layer.units for layer in layers)]
-    skips = []
-    for number, layer in enumerate(layers, 1):
-        source = number - layer.skip
-        if layer.skip and not layer.skip_weights and sizes[source] != layer.units:
-            raise ValueError(
-                f"layer {number} has {layer.units} units and its skip comes from {sizes[source]}: without weights both "
-                "must be the same."
-            )
-        skips.append(Skip(source, layer.skip_weights) if layer.skip else None)
-    return tuple(skips) if any(skips) else ()
+from .layer import checked_layers, skips_of
+from .losses import check_loss
+from .optimizers import check_optimizer
 
 
 def try_own_rules(backend, network, parameters):
@@ -106,26 +65,7 @@ def choose_for(work, parameters):
     return found
 
 
-def checked_layers(layers):
-    """Layers from what a user gave for them."""
-    if not is_listing(layers) or isinstance(layers, Layer):
-        raise ValueError(f"layers must be a list of Layer(units, activation) or such pairs, got {layers!r}.")
-    layers = [Layer(*check_layer(layer)) for layer in layers]
-    if not layers:
-        raise ValueError("layers must hold at least the output layer.")
-    layers = [layer._replace(units=int(layer.units), activation=check_activation(layer.activation)) for layer in layers]
-    for number, layer in enumerate(layers, 1):
-        check_real(f"dropout of layer {number}", layer.dropout, 0, 1, open_high=True)
-        if check_integer(f"skip of layer {number}", layer.skip, 0) == 1 or layer.skip > number:
-            raise ValueError(f"skip of layer {number} must be 0 or between 2 and {number}, got {layer.skip}.")
-        if not isinstance(layer.skip_weights, (bool, np.bool_)):
-            raise ValueError(f"skip_weights of layer {number} must be True or False, got {layer.skip_weights!r}.")
-    if layers[-1].dropout:
-        raise ValueError("the last layer can have no dropout: its outputs are the predictions.")
-    return layers
-
-
-class LayeredNetwork:
+class LayeredNetwork(HasPredictionNetwork):
     """Base of MLP, which documents the parameters and attributes."""
 
     def __init__(self, layers, loss="squared_error", optimizer="adam", *, alpha=0.0, l1=0.0, activity_l1=0.0,
@@ -240,12 +180,16 @@ class LayeredNetwork:
                 self._state.step = 0
             if given.schedule != self._state.optimizer.schedule:
                 self._state.schedule_start, self._state.plateau = self._state.epoch, Plateau()
-            self._state.optimizer = given
+            self._state.optimizer = given.for_kernels()
         self._optimizer = given
 
     @property
     def n_parameters(self):
         return self.parameters.size
+
+    def prediction_network(self):
+        """The PredictionNetwork, with a view of the parameters."""
+        return PredictionNetwork(self.network, self.parameters, "outputs")
 
     def _need_weights(self):
         if self._state is None:
@@ -276,7 +220,7 @@ class LayeredNetwork:
         """Draw initial weights for inputs of that many columns. ``fit`` does it where it has not been done."""
         network = self._network_for(n_inputs)
         parameters = initial_parameters(network, self.init, network.activations, self._random_state, self.dtype)
-        optimizer = check_optimizer("sgd") if self.optimizer == "lbfgs" else self.optimizer
+        optimizer = (check_optimizer("sgd") if self.optimizer == "lbfgs" else self.optimizer).for_kernels()
         try_own_rules(self._backend.module, network, parameters)
         seed = int(self._random_state.randint(2**63 - 1, dtype=np.int64)) if self._is_noisy() else 0
         self._network, self._state = network, TrainingState.start(parameters, optimizer, seed)
@@ -301,8 +245,8 @@ class LayeredNetwork:
                 vars(self).pop("feature_names_in_", None)
             raise
 
-    def _check_names(self, X):
-        """scikit-learn's error or warning where X has other names than the inputs; arrays of NumPy have none."""
+    def check_feature_names(self, X):
+        """Raise, or warn, as scikit-learn does where the column names of X are not those of the first fit."""
         named = hasattr(self, "feature_names_in_")
         if named or (type(X) is not np.ndarray and self._is_trained()):
             check_feature_names(self, X, reset=False)
@@ -311,7 +255,7 @@ class LayeredNetwork:
         return self._state is not None and (self._state.epoch > 0 or self._state.order is not None)
 
     def _checked_inputs(self, X):
-        self._check_names(X)
+        self.check_feature_names(X)
         if is_on_gpu(X) and self.backend == "cuda":
             from fastmlp.kernels.cuda.primitives import all_finite
 

@@ -13,7 +13,7 @@ from fastmlp.prediction.predictor import Predictor
 from fastmlp.training.state import TrainingState
 from fastmlp.validation.checks import check_integer
 
-from .choices import name_of
+from .activations import name_of
 from .layered_network import LayeredNetwork
 
 
@@ -107,7 +107,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
     def saved_state(self):
         """What a model file holds of this model."""
         return {
-            "layers": [tuple(layer) for layer in self.layers],
+            "layers": self.layers,
             "loss": (self.loss, self._loss_options),
             "optimizer": self.optimizer,
             "alpha": self.alpha,

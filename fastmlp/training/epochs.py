@@ -70,7 +70,7 @@ class Learning:
         state.epoch += 1
         state.drop_epoch_in_progress()
         schedule = state.optimizer.schedule
-        if schedule is not None and schedule.name == "adaptive":
+        if schedule is not None and schedule.name == "reduce_on_plateau":
             state.plateau = state.plateau.after(loss, *schedule.options)
         return loss
 

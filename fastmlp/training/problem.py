@@ -32,9 +32,9 @@ class Samples(NamedTuple):
     weight: np.ndarray | None = None
 
 
-def noise_for(activations, seed, input_dropout=0.0, input_deviation=0.0, dropout=()):
+def noise_for(activations, seed, input_dropout=0.0, input_std=0.0, dropout=()):
     """The Noise of training, or None if nothing is random."""
     noisy = any(activation_row(activation).deviation is not None for activation in activations)
-    if not (noisy or input_dropout or input_deviation or any(dropout)):
+    if not (noisy or input_dropout or input_std or any(dropout)):
         return None
-    return Noise(seed, input_dropout, input_deviation, tuple(dropout))
+    return Noise(seed, input_dropout, input_std, tuple(dropout))

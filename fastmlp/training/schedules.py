@@ -2,9 +2,13 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+
+from fastmlp.docstrings import with_names
+from fastmlp.validation.checks import call_text, check_option_values, check_real, from_record, known, option_values
 
 
 def constant(progress):
@@ -17,23 +21,26 @@ def inverse_scaling(progress, power):
     return (1 + progress) ** -power
 
 
-def step(progress, every, decay):
-    """factor = decay^floor(t / every)."""
-    return decay ** np.floor(progress / every)
+def step(progress, step_size, gamma):
+    """factor = gamma^floor(t / step_size)."""
+    return gamma ** np.floor(progress / step_size)
 
 
-def exponential(progress, decay):
-    """factor = decay^t."""
-    return decay**progress
+def exponential(progress, gamma):
+    """factor = gamma^t."""
+    return gamma**progress
 
 
-def cosine(progress, epochs, lowest):
-    """factor = lowest + (1 - lowest) (1 + cos(pi t / epochs)) / 2, then ``lowest`` (Loshchilov & Hutter 2017)."""
-    return lowest + (1 - lowest) * (1 + np.cos(math.pi * np.minimum(progress / epochs, 1))) / 2
+def cosine(progress, epochs, end_factor):
+    """factor = end_factor + (1 - end_factor) (1 + cos(pi t / epochs)) / 2; ``end_factor`` after that.
+
+    Loshchilov & Hutter (2017).
+    """
+    return end_factor + (1 - end_factor) * (1 + np.cos(math.pi * np.minimum(progress / epochs, 1))) / 2
 
 
-def adaptive(progress, patience, tolerance, decay):
-    """factor = decay^n after n plateaus of the loss: ``Plateau`` knows n, and nothing else changes the rate."""
+def reduce_on_plateau(progress, patience, min_delta, factor):
+    """factor^n after n plateaus of the training loss, which ``Plateau`` counts."""
     return np.ones_like(progress)
 
 
@@ -52,46 +59,108 @@ class ScheduleRule(NamedTuple):
     function: Callable
     options: dict[str, Range]
 
+    @property
+    def defaults(self):
+        """{option: default}"""
+        return {key: given.default for key, given in self.options.items()}
+
 
 SCHEDULES = {
     "constant": ScheduleRule(constant, {}),
     "inverse_scaling": ScheduleRule(inverse_scaling, {"power": Range(0.5, 0)}),
-    "step": ScheduleRule(step, {"every": Range(10, 0, open_low=True), "decay": Range(0.5, 0, 1, open_low=True)}),
-    "exponential": ScheduleRule(exponential, {"decay": Range(0.95, 0, 1, open_low=True)}),
-    "cosine": ScheduleRule(cosine, {"epochs": Range(100, 0, open_low=True), "lowest": Range(0.0, 0, 1)}),
-    "adaptive": ScheduleRule(
-        adaptive,
-        {"patience": Range(10, 1), "tolerance": Range(1e-4, 0), "decay": Range(0.2, 0, 1, open_low=True)},
+    "step": ScheduleRule(step, {"step_size": Range(10, 0, open_low=True), "gamma": Range(0.5, 0, 1, open_low=True)}),
+    "exponential": ScheduleRule(exponential, {"gamma": Range(0.95, 0, 1, open_low=True)}),
+    "cosine": ScheduleRule(cosine, {"epochs": Range(100, 0, open_low=True), "end_factor": Range(0.0, 0, 1)}),
+    "reduce_on_plateau": ScheduleRule(
+        reduce_on_plateau,
+        {"patience": Range(10, 1), "min_delta": Range(1e-4, 0), "factor": Range(0.2, 0, 1, open_low=True)},
     ),
 }
+OLD_NAMES = {"adaptive": "reduce_on_plateau"}  # in files of earlier versions
 
 
-class Schedule(NamedTuple):
-    """A row of SCHEDULES by name, its options in the row's order, and the epochs over which the rate first rises to its
-    full value in a straight line (Goyal et al. 2017)."""
+@dataclass(frozen=True, repr=False)
+class Schedule:
+    """A schedule of the table SCHEDULES, the values of its options in the table's order, and warm-up.
+
+    ``make_schedule`` takes options by name; None takes the defaults. Values are checked when the object is made.
+    """
 
     name: str
-    options: tuple[float, ...] = ()
-    warm_up: float = 0.0
+    options: tuple[float, ...] | None = None
+    warmup_epochs: float = 0.0
+
+    def __post_init__(self):
+        rule = SCHEDULES[known("schedule", self.name, SCHEDULES)]
+        ranges = {key: (given.low, given.high, given.open_low, False) for key, given in rule.options.items()}
+        options = check_option_values("schedule", self.name, self.options, rule.defaults, ranges)
+        object.__setattr__(self, "options", options)
+        object.__setattr__(self, "warmup_epochs", check_real("warmup_epochs", self.warmup_epochs, 0))
+
+    def __repr__(self):
+        given = dict(zip(SCHEDULES[self.name].options, self.options, strict=True))
+        warmup = {"warmup_epochs": self.warmup_epochs} if self.warmup_epochs else {}
+        return call_text("make_schedule", self.name, warmup | given)
+
+
+@with_names(SCHEDULES=SCHEDULES)
+def make_schedule(name, *, warmup_epochs=0.0, **options):
+    """Return a schedule of the learning rate, for ``make_optimizer`` and the estimators' ``learning_rate``.
+
+    Parameters
+    ----------
+    name : {SCHEDULES}
+    warmup_epochs : float >= 0, default=0
+        Epochs over which the rate first rises linearly to its full value, step by step (Goyal et al. 2017).
+    **options : float
+        The rate is multiplied by a factor, with t the time in epochs, counted in steps (defaults in parentheses):
+
+        - 'inverse_scaling': (1 + t)^-power (0.5);
+        - 'step': gamma^floor(t / step_size) (0.5, 10);
+        - 'exponential': gamma^t (0.95);
+        - 'cosine': a half cosine wave from 1 to end_factor (0) within ``epochs`` (100) (Loshchilov & Hutter 2017);
+        - 'reduce_on_plateau': ``factor`` (0.2) once more each time the training loss has not improved by more than
+          ``min_delta`` (1e-4) for ``patience`` (10) epochs, as in Keras's ReduceLROnPlateau.
+
+    Returns
+    -------
+    Schedule
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or option, or a value out of range.
+    """
+    rule = SCHEDULES[known("schedule", name, SCHEDULES)]
+    return Schedule(name, option_values("schedule", name, options, rule.defaults), warmup_epochs)
+
+
+def check_schedule(given):
+    """A Schedule from one, or from a name."""
+    if isinstance(given, Schedule):
+        return given
+    if isinstance(given, tuple):  # from a model file
+        return from_record("schedule", Schedule, tuple(OLD_NAMES.get(value, value) for value in given))
+    return Schedule(given)
 
 
 class Plateau(NamedTuple):
-    """What the schedule "adaptive" knows: the best loss, how many epochs have not bettered it, the factor by now."""
+    """State of "reduce_on_plateau": the best loss, epochs without a better one, and the current factor."""
 
     best: float = math.inf
     stalled: int = 0
     factor: float = 1.0
 
-    def after(self, loss, patience, tolerance, decay):
-        """The state after one more epoch: a better loss by ``tolerance``, or after ``patience`` others a lower one."""
-        if loss < self.best - tolerance:
+    def after(self, loss, patience, min_delta, factor):
+        """The state after one more epoch; ``factor`` lowers the rate after ``patience`` epochs without improvement."""
+        if loss < self.best - min_delta:
             return self._replace(best=loss, stalled=0)
         if self.stalled + 1 < patience:
             return self._replace(best=min(loss, self.best), stalled=self.stalled + 1)
-        return Plateau(min(loss, self.best), 0, self.factor * decay)
+        return Plateau(min(loss, self.best), 0, self.factor * factor)
 
 
 def factors(schedule, plateau, starts, stops):
     """Factors of the rate for steps that begin and end at the given progress in epochs, two arrays."""
     values = SCHEDULES[schedule.name].function(starts, *schedule.options) * plateau.factor
-    return values * np.minimum(stops / schedule.warm_up, 1) if schedule.warm_up else values
+    return values * np.minimum(stops / schedule.warmup_epochs, 1) if schedule.warmup_epochs else values

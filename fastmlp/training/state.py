@@ -7,10 +7,9 @@ import numpy as np
 
 from fastmlp.kernels.rules import OPTIMIZERS
 from fastmlp.kernels.spec import Optimizer, aligned_copy, new_slots
-from fastmlp.model.choices import check_schedule
 from fastmlp.validation.checks import check_integer, check_real
 
-from .schedules import Plateau
+from .schedules import Plateau, check_schedule
 from .stopping import EarlyStopping
 
 

@@ -165,7 +165,7 @@ def _stacked(parts):
 def check_n_rows(n_rows, optimizer):
     """Refuse a schedule that changes within epochs, where nobody knows how long they are."""
     schedule = optimizer.schedule
-    if n_rows is None and schedule is not None and schedule.name != "adaptive":
+    if n_rows is None and schedule is not None and schedule.name != "reduce_on_plateau":
         raise ValueError(f"the schedule {schedule.name!r} needs n_rows: how many rows all blocks have together.")
 
 

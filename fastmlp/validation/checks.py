@@ -3,6 +3,7 @@
 import math
 import os
 from contextlib import suppress
+from dataclasses import fields
 from numbers import Integral, Real
 
 import numpy as np
@@ -89,14 +90,6 @@ def check_memory(n_parameters, dtype):
         )
 
 
-def check_layer(layer):
-    """The arguments of a Layer, from one or from a pair (units, activation)."""
-    if not isinstance(layer, (tuple, list)) or not 1 <= len(layer) <= 5:
-        raise ValueError(f"a layer must be Layer(units, activation) or such a pair, got {layer!r}.")
-    check_integer("units of a layer", layer[0], 1)
-    return layer
-
-
 def check_weights(sample_weight, X, dtype, in_parts=False):
     """Weights of the rows in ``dtype``: not negative, with a finite sum, not all zero but where these are not all rows.
 
@@ -147,13 +140,44 @@ def check_numeric(y):
         raise ValueError(f"y must be numbers, got {y.dtype}.")
 
 
-def check_options(kind, name, given, ranges):
-    """Refuse an option that ``ranges`` does not know, or one out of its (low, high, open_low, open_high)."""
-    for key, value in given.items():
-        if key not in ranges:
-            raise ValueError(f"{kind} {name!r} has no option {key!r}. Known: {', '.join(ranges) or 'none'}.")
+def option_values(kind, name, given, defaults):
+    """Values of all options in the table's order, from those given by name and the defaults."""
+    for key in given:
+        if key not in defaults:
+            raise ValueError(f"{kind} {name!r} has no option {key!r}. Known: {', '.join(defaults) or 'none'}.")
+    return tuple((defaults | given).values())
+
+
+def check_option_values(kind, name, values, defaults, ranges):
+    """Values of options as floats; ``ranges`` has (low, high, open_low, open_high) of each. None takes the defaults."""
+    values = tuple(defaults.values()) if values is None else values
+    if not isinstance(values, tuple) or len(values) != len(defaults):
+        raise ValueError(
+            f"options of {kind} {name!r} must be a tuple ({', '.join(defaults)}), got {values!r}. make_{kind} takes "
+            "them by name."
+        )
+    checked = []
+    for key, value in zip(defaults, values):
         low, high, open_low, open_high = ranges[key]
-        check_real(key, value, low, high, open_low=open_low, open_high=open_high)
+        checked.append(check_real(key, value, low, high, open_low=open_low, open_high=open_high))
+    return tuple(checked)
+
+
+def from_record(kind, made_of, values):
+    """An object from the tuple of all its fields, as model files hold it."""
+    try:
+        if len(values) == len(fields(made_of)):
+            return made_of(*values)
+        error = None
+    except (TypeError, ValueError) as caught:
+        error = caught
+    why = "" if error is None else f" {error}"
+    raise ValueError(f"{kind} must be a name or the result of make_{kind}, got {values!r}.{why}") from error
+
+
+def call_text(function, name, given):
+    """The call that makes an object, as its repr."""
+    return f"{function}({', '.join([repr(name), *(f'{key}={value!r}' for key, value in given.items())])})"
 
 
 def check_targets(y, loss, n_outputs, X, dtype):

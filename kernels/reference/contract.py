@@ -114,8 +114,8 @@ class _Pass:
     def __init__(self, network, parameters, X, noise, step):
         self.inputs, self.z, self.masks = [], [], []
         dtype = X.dtype
-        if noise is not None and noise.input_deviation:
-            X = X + noise.input_deviation * normal(noise.seed, step, 0, X.shape)
+        if noise is not None and noise.input_std:
+            X = X + noise.input_std * normal(noise.seed, step, 0, X.shape)
         if noise is not None and noise.input_dropout:
             X = X * dropout_mask(noise.seed, step, 1, X.shape, noise.input_dropout)
         self.layers = [X.astype(dtype, copy=False)]  # outputs of each layer, from the inputs on

@@ -92,7 +92,7 @@ LOSSES = {
     "mean_squared_error": lambda p, t: np.mean((p - t) ** 2, axis=1),
     "absolute_error": lambda p, t: np.sum(np.abs(p - t), axis=1),
     "huber": lambda p, t, delta: np.sum(_huber(p, t, delta), axis=1),
-    "quantile": lambda p, t, level: np.sum(np.maximum(level * (t - p), (level - 1) * (t - p)), axis=1),
+    "quantile": lambda p, t, q: np.sum(np.maximum(q * (t - p), (q - 1) * (t - p)), axis=1),
     "categorical_cross_entropy": lambda p, t: -np.sum(t * np.log(_clip(p)), axis=1),
     "binary_cross_entropy": lambda p, t: -np.sum(t * np.log(_clip(p)) + (1 - t) * np.log(_clip(1 - p)), axis=1),
     "poisson": lambda p, t: np.sum(xlogy(t, t / np.maximum(p, 1e-37)) - t + p, axis=1),
@@ -105,7 +105,7 @@ LOSS_DERIVATIVES = {
     "mean_squared_error": lambda p, t: 2 * (p - t) / p.shape[1],
     "absolute_error": lambda p, t: np.sign(p - t),
     "huber": lambda p, t, delta: np.clip(p - t, -delta, delta),
-    "quantile": lambda p, t, level: np.where(p < t, -level, np.where(p > t, 1 - level, 0)),
+    "quantile": lambda p, t, q: np.where(p < t, -q, np.where(p > t, 1 - q, 0)),
 }
 
 # dLoss/dz of the last layer, for losses with an output activation that belongs to them.
@@ -121,14 +121,14 @@ def _sgd(w, g, slots, step, rate):
     w -= rate * g
 
 
-def _momentum(w, g, slots, step, rate, decay):
-    slots[0] = decay * slots[0] - rate * g
+def _momentum(w, g, slots, step, rate, momentum):
+    slots[0] = momentum * slots[0] - rate * g
     w += slots[0]
 
 
-def _nesterov(w, g, slots, step, rate, decay):
-    slots[0] = decay * slots[0] - rate * g
-    w += decay * slots[0] - rate * g
+def _nesterov(w, g, slots, step, rate, momentum):
+    slots[0] = momentum * slots[0] - rate * g
+    w += momentum * slots[0] - rate * g
 
 
 def _adam(w, g, slots, step, rate, beta_1, beta_2, epsilon):
@@ -143,16 +143,16 @@ def _adagrad(w, g, slots, step, rate, epsilon):
     w -= rate * g / (np.sqrt(slots[0]) + epsilon)
 
 
-def _adadelta(w, g, slots, step, rate, decay, epsilon):
+def _adadelta(w, g, slots, step, rate, rho, epsilon):
     square, change = slots
-    square[:] = decay * square + (1 - decay) * g**2
+    square[:] = rho * square + (1 - rho) * g**2
     u = np.sqrt(change + epsilon) / np.sqrt(square + epsilon) * g
-    change[:] = decay * change + (1 - decay) * u**2
+    change[:] = rho * change + (1 - rho) * u**2
     w -= rate * u
 
 
-def _rmsprop(w, g, slots, step, rate, decay, epsilon):
-    slots[0] = decay * slots[0] + (1 - decay) * g**2
+def _rmsprop(w, g, slots, step, rate, rho, epsilon):
+    slots[0] = rho * slots[0] + (1 - rho) * g**2
     w -= rate * g / (np.sqrt(slots[0]) + epsilon)
 
 

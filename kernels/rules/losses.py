@@ -59,18 +59,18 @@ def huber_derivative(prediction, target, delta):
     return T(-delta) if error < T(-delta) else T(delta) if error > T(delta) else error
 
 
-def quantile(prediction, target, level):
-    """level (t - p) for t > p, else (1 - level) (p - t): the pinball loss (Koenker & Bassett 1978)."""
+def quantile(prediction, target, quantile):
+    """quantile (t - p) for t > p, else (1 - quantile) (p - t): the pinball loss (Koenker & Bassett 1978)."""
     T = type(prediction)
     error = target - prediction
-    return T(level) * error if error > T(0) else T(level - 1) * error
+    return T(quantile) * error if error > T(0) else T(quantile - 1) * error
 
 
-def quantile_derivative(prediction, target, level):
-    """-level for t > p, 1 - level for t < p."""
+def quantile_derivative(prediction, target, quantile):
+    """-quantile for t > p, 1 - quantile for t < p."""
     T = type(prediction)
     error = prediction - target
-    return T(-level) if error < T(0) else T(1 - level) if error > T(0) else error
+    return T(-quantile) if error < T(0) else T(1 - quantile) if error > T(0) else error
 
 
 def perceptron(prediction, target):
@@ -127,7 +127,7 @@ LOSSES = {
     "mean_squared_error": Loss(squared_difference, twice_the_difference, mean=True),
     "absolute_error": Loss(absolute_error, sign_of_difference, averaged=True),
     "huber": Loss(huber, huber_derivative, averaged=True, options=(("delta", 1.0),)),
-    "quantile": Loss(quantile, quantile_derivative, averaged=True, options=(("level", 0.5),)),
+    "quantile": Loss(quantile, quantile_derivative, averaged=True, options=(("quantile", 0.5),)),
     "categorical_cross_entropy": Loss(categorical_cross_entropy, difference, link="softmax", targets=(0, 1)),
     "binary_cross_entropy": Loss(binary_cross_entropy, difference, link="logistic", targets=(0, 1)),
     "poisson": Loss(poisson, difference, link="exp", targets=(0, inf)),

@@ -18,18 +18,18 @@ def sgd(parameter, gradient, rate):
     return parameter - T(rate) * gradient
 
 
-def momentum(parameter, gradient, velocity, rate, decay):
-    """v <- decay v - rate g;  w <- w + v (Polyak 1964)."""
+def momentum(parameter, gradient, velocity, rate, momentum):
+    """v <- momentum v - rate g;  w <- w + v (Polyak 1964)."""
     T = type(parameter)
-    velocity = T(decay) * velocity - T(rate) * gradient
+    velocity = T(momentum) * velocity - T(rate) * gradient
     return parameter + velocity, velocity
 
 
-def nesterov(parameter, gradient, velocity, rate, decay):
-    """v <- decay v - rate g;  w <- w + decay v - rate g (Nesterov 1983; this form: Sutskever et al. 2013)."""
+def nesterov(parameter, gradient, velocity, rate, momentum):
+    """v <- momentum v - rate g;  w <- w + momentum v - rate g (Nesterov 1983; this form: Sutskever et al. 2013)."""
     T = type(parameter)
-    velocity = T(decay) * velocity - T(rate) * gradient
-    return parameter + T(decay) * velocity - T(rate) * gradient, velocity
+    velocity = T(momentum) * velocity - T(rate) * gradient
+    return parameter + T(momentum) * velocity - T(rate) * gradient, velocity
 
 
 def adam(parameter, gradient, mean, square, rate, beta_1, beta_2, epsilon):
@@ -47,22 +47,22 @@ def adagrad(parameter, gradient, square, rate, epsilon):
     return parameter - T(rate) * gradient * reciprocal(T(_sqrt(square)) + T(epsilon)), square
 
 
-def adadelta(parameter, gradient, square, change, rate, decay, epsilon):
-    """s <- d s + (1-d) g^2;  u = g sqrt(c + eps) / sqrt(s + eps);  c <- d c + (1-d) u^2;  w <- w - rate u.
+def adadelta(parameter, gradient, square, change, rate, rho, epsilon):
+    """s <- rho s + (1-rho) g^2;  u = g sqrt(c + eps) / sqrt(s + eps);  c <- rho c + (1-rho) u^2;  w <- w - rate u.
 
     Zeiler (2012).
     """
     T = type(parameter)
-    square = T(decay) * square + T(1 - decay) * gradient * gradient
+    square = T(rho) * square + T(1 - rho) * gradient * gradient
     step = gradient * T(_sqrt(change + T(epsilon))) * reciprocal(T(_sqrt(square + T(epsilon))))
-    change = T(decay) * change + T(1 - decay) * step * step
+    change = T(rho) * change + T(1 - rho) * step * step
     return parameter - T(rate) * step, square, change
 
 
-def rmsprop(parameter, gradient, square, rate, decay, epsilon):
-    """s <- d s + (1-d) g^2;  w <- w - rate g / (sqrt s + eps) (Tieleman & Hinton 2012, lecture 6e)."""
+def rmsprop(parameter, gradient, square, rate, rho, epsilon):
+    """s <- rho s + (1-rho) g^2;  w <- w - rate g / (sqrt s + eps) (Tieleman & Hinton 2012, lecture 6e)."""
     T = type(parameter)
-    square = T(decay) * square + T(1 - decay) * gradient * gradient
+    square = T(rho) * square + T(1 - rho) * gradient * gradient
     return parameter - T(rate) * gradient * reciprocal(T(_sqrt(square)) + T(epsilon)), square
 
 
@@ -130,11 +130,11 @@ _ADAM = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
 
 OPTIMIZERS = {
     "sgd": OptimizerRule(sgd, None, (), 0.01, {}, decoupled=False),
-    "momentum": OptimizerRule(momentum, None, ("velocity",), 0.01, {"decay": 0.9}, decoupled=False),
-    "nesterov": OptimizerRule(nesterov, None, ("velocity",), 0.01, {"decay": 0.9}, decoupled=False),
+    "momentum": OptimizerRule(momentum, None, ("velocity",), 0.01, {"momentum": 0.9}, decoupled=False),
+    "nesterov": OptimizerRule(nesterov, None, ("velocity",), 0.01, {"momentum": 0.9}, decoupled=False),
     "adagrad": OptimizerRule(adagrad, None, ("square",), 0.01, {"epsilon": 1e-8}),
-    "adadelta": OptimizerRule(adadelta, None, ("square", "change"), 1.0, {"decay": 0.95, "epsilon": 1e-6}),
-    "rmsprop": OptimizerRule(rmsprop, None, ("square",), 0.001, {"decay": 0.9, "epsilon": 1e-8}),
+    "adadelta": OptimizerRule(adadelta, None, ("square", "change"), 1.0, {"rho": 0.95, "epsilon": 1e-6}),
+    "rmsprop": OptimizerRule(rmsprop, None, ("square",), 0.001, {"rho": 0.9, "epsilon": 1e-8}),
     "adam": OptimizerRule(adam, adam_rate, ("mean", "square"), 0.001, _ADAM),
     "adamw": OptimizerRule(adam, adam_rate, ("mean", "square"), 0.001, _ADAM, weight_decay=0.01),
     "adamax": OptimizerRule(adamax, adamax_rate, ("mean", "top"), 0.002, {"beta_1": 0.9, "beta_2": 0.999}),

@@ -19,7 +19,7 @@ COMMON = y < 2
 rng = np.random.RandomState(0)
 INPUTS = rng.uniform(-1, 1, (1500, 2))
 SKEWED = INPUTS[:, 0] + rng.exponential(1, 1500)  # its 0.9 quantile is 2.3 above the inputs', its mean 1
-QUANTILE = make_loss("quantile", level=0.9)
+QUANTILE = make_loss("quantile", quantile=0.9)
 OPTIONS = {"learning_rate_init": 0.01, "early_stopping": True, "max_iter": 60, "random_state": 0, "n_iter_no_change": 5}
 
 

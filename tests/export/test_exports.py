@@ -9,10 +9,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits, load_iris, load_wine
 
-from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor, to_c, to_numpy_source, to_onnx
-from fastmlp.export import c as export_c
-from fastmlp.export import numpy as export_numpy
-from fastmlp.export import onnx as export_onnx
+from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor, to_c, to_numpy_source, to_onnx, to_torch
+from fastmlp.export.expressions import EXPRESSIONS, FORMATS
 from fastmlp.kernels.rules import ACTIVATIONS
 
 X = np.random.RandomState(0).standard_normal((40, 5)).astype("f4")
@@ -79,9 +77,37 @@ def run_onnx(graph, rows):
     return dict(zip([out.name for out in session.get_outputs()], session.run(None, {"X": rows})))
 
 
-def test_tables_know_every_activation():
-    assert set(export_onnx.ACTIVATIONS) == set(export_numpy.ACTIVATIONS) == set(ACTIVATIONS)
-    assert set(export_c.ACTIVATIONS) == set(ACTIVATIONS) - {"softmax"}  # which is written out
+EXPORTS = {"numpy": to_numpy_source, "c": to_c, "onnx": to_onnx, "torch": to_torch}
+NOT_IN_TORCH = {"step", "sign", "piecewise_linear", "arctan", "noisy_relu", "exp"}
+
+
+@pytest.mark.parametrize("kind", EXPORTS)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_activation_is_exported_or_refused_by_name(name, kind, tmp_path):
+    """What the exports compute is compared below, and in test_torch.py."""
+    model = mlp(name)
+    if kind in ("onnx", "torch"):
+        pytest.importorskip(kind, reason=f"needs the package {kind}")
+    if kind == "torch" and name in NOT_IN_TORCH:
+        with pytest.raises(ValueError, match=f"'{name}' cannot be exported to torch. Those that can: identity, .*tanh"):
+            to_torch(model)
+    else:
+        assert EXPORTS[kind](model)
+
+
+@pytest.mark.parametrize("kind", EXPORTS)
+def test_a_new_activation_needs_no_expressions(kind, monkeypatch, tmp_path):
+    if kind in ("onnx", "torch"):
+        pytest.importorskip(kind, reason=f"needs the package {kind}")
+    monkeypatch.delitem(EXPRESSIONS, "tanh")
+    message = f"'tanh' cannot be exported to {FORMATS[kind]}"
+    with pytest.raises(ValueError, match=message):
+        EXPORTS[kind](mlp("tanh"), *([] if kind == "torch" else [tmp_path / "file"]))
+    assert not list(tmp_path.iterdir())
+
+
+def test_expressions_are_of_known_activations():
+    assert set(EXPRESSIONS) <= set(ACTIVATIONS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -203,7 +229,7 @@ def test_numbers_beyond_float32():
         to_c(model)
     model.parameters[0] = np.nan
     for function in (to_c, to_numpy_source):
-        with pytest.raises(ValueError, match="weights that are not finite"):
+        with pytest.raises(ValueError, match="weights are NaN or infinite"):
             function(model)
 
 
@@ -292,7 +318,7 @@ def test_numpy_alone_gives_the_labels(tmp_path):
 
 def test_things_that_are_no_models():
     for function in (to_onnx, to_c, to_numpy_source):
-        with pytest.raises(TypeError, match="this takes fastmlp's MLP, MLPClassifier and MLPRegressor"):
+        with pytest.raises(TypeError, match="model must be an MLP, MLPClassifier or MLPRegressor, got object"):
             function(object())
         with pytest.raises(ValueError, match="no weights yet"):
             function(MLP([Layer(1, "identity")]))
@@ -306,7 +332,7 @@ def test_functions_of_ones_own_stay_in_python():
         return 2 * z
 
     model = MLP([Layer(3, (square, slope)), Layer(1, "identity")], backend="numpy").build(5)
-    with pytest.raises(ValueError, match="square is an activation of one's own: it cannot be exported"):
+    with pytest.raises(ValueError, match="custom activation 'square' cannot be exported"):
         to_numpy_source(model)
 
 

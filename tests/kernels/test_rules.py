@@ -161,7 +161,7 @@ def test_every_row_of_the_tables_has_a_reference():
 SOURCE = re.compile(r"\([A-Z][^()]*\d{4}[^()]*\)")  # (Author 1999)
 TEXTBOOK = ("identity", "sign", "piecewise_linear", "logistic", "tanh", "arctan", "relu", "exp", "softmax",
             "squared_error", "mean_squared_error", "absolute_error", "categorical_cross_entropy",
-            "binary_cross_entropy", "poisson", "constant", "step", "exponential", "adaptive", "zeros",
+            "binary_cross_entropy", "poisson", "constant", "step", "exponential", "reduce_on_plateau", "zeros",
             "normal")  # fmt: skip
 TABLES = {
     "activations": ACTIVATIONS, "losses": LOSSES, "optimizers": OPTIMIZERS, "schedules": SCHEDULES,

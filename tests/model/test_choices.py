@@ -1,8 +1,10 @@
 """What can be chosen, through both doors: every name works, and a user's own. model/test_refusals.py has what does
 not."""
 
+import copy
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,9 +24,12 @@ from fastmlp import (  # fmt: skip
     make_schedule,
 )
 from fastmlp.estimators.prediction import predictor_of
+from fastmlp.io.model_files import save
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
 from fastmlp.model.initializers import INITIALIZERS
-from fastmlp.training.schedules import SCHEDULES
+from fastmlp.model.losses import check_loss
+from fastmlp.model.optimizers import check_optimizer
+from fastmlp.training.schedules import SCHEDULES, check_schedule
 from problems import HIDDEN, OUTPUTS, grid
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -141,10 +146,10 @@ def test_batch_online_and_mini_batch_in_order_or_shuffled(backend):
 FACTORS = {
     "constant": ({}, [1, 1, 1]),
     "inverse_scaling": ({"power": 1}, [1, 1 / 2, 1 / 3]),
-    "step": ({"every": 2, "decay": 0.1}, [1, 1, 0.1]),
-    "exponential": ({"decay": 0.5}, [1, 0.5, 0.25]),
-    "cosine": ({"epochs": 2, "lowest": 0.2}, [1, 0.6, 0.2]),
-    "adaptive": ({}, [1, 1, 1]),
+    "step": ({"step_size": 2, "gamma": 0.1}, [1, 1, 0.1]),
+    "exponential": ({"gamma": 0.5}, [1, 0.5, 0.25]),
+    "cosine": ({"epochs": 2, "end_factor": 0.2}, [1, 0.6, 0.2]),
+    "reduce_on_plateau": ({}, [1, 1, 1]),
 }
 
 
@@ -160,16 +165,16 @@ def test_schedule_by_epochs(backend, name):
         assert model.biases[0][0] == pytest.approx(0.1 * sum(expected[: epoch + 1]))
 
 
-def test_schedule_and_warm_up_go_by_steps(backend):
-    given = make_optimizer("sgd", 1.0, schedule=make_schedule("exponential", decay=0.5, warm_up=1.5))
+def test_schedule_and_warmup_go_by_steps(backend):
+    given = make_optimizer("sgd", 1.0, schedule=make_schedule("exponential", gamma=0.5, warmup_epochs=1.5))
     model = MLP([(1, "identity")], "absolute_error", given, init="zeros", dtype="float64", backend=backend)
     model.fit(np.zeros((4, 1)), np.full((4, 1), 100.0), 2, 2)
     rates = [0.5**t * min(1, (t + 0.5) / 1.5) for t in (0, 0.5, 1, 1.5)]
     assert model.biases[0][0] == pytest.approx(sum(rates))
 
 
-def test_adaptive_schedule_waits_for_a_plateau():
-    schedule = make_schedule("adaptive", patience=3, decay=0.5, tolerance=0.1)
+def test_reduce_on_plateau_waits_for_a_plateau():
+    schedule = make_schedule("reduce_on_plateau", patience=3, factor=0.5, min_delta=0.1)
     model = MLP([(1, "identity")], optimizer=make_optimizer("sgd", 1e-9, schedule=schedule), random_state=0)
     factors = [model.fit(X, Y[:, 0], 1)._state.plateau.factor for _ in range(8)]
     assert factors == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
@@ -177,7 +182,7 @@ def test_adaptive_schedule_waits_for_a_plateau():
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_schedule_goes_on_from_a_file_and_from_the_middle_of_an_epoch(tmp_path, name):
-    schedule = make_schedule(name, warm_up=2)
+    schedule = make_schedule(name, warmup_epochs=2)
     layers = [Layer(4, "tanh", dropout=0.2), Layer(2, "identity")]
     given = {"optimizer": make_optimizer("adamw", 0.05, schedule=schedule, clip_norm=1.0), "random_state": 0}
     whole = MLP(layers, **given).fit(X, Y, 8)
@@ -200,7 +205,7 @@ def test_schedules_of_the_estimators(solver):
         schedule if isinstance(schedule, str) else "made": MLPRegressor(
             hidden_layer_sizes=(5,), solver=solver, learning_rate=schedule, max_iter=30, tol=0, random_state=0
         ).fit(X, Y).loss_
-        for schedule in ("constant", "cosine", "step", make_schedule("exponential", decay=0.5))
+        for schedule in ("constant", "cosine", "step", make_schedule("exponential", gamma=0.5))
     }  # fmt: skip
     assert len(set(fitted.values())) == 4
     assert fitted["made"] > fitted["constant"]  # its rate dies out
@@ -293,7 +298,7 @@ def test_an_activation_for_each_layer():
 def test_a_quantile_is_one(level):
     rows = rng.standard_normal((2000, 1))
     y = rng.exponential(size=2000)
-    model = MLP([(1, "identity")], make_loss("quantile", level=level), make_optimizer("adam", 0.01), random_state=0)
+    model = MLP([(1, "identity")], make_loss("quantile", quantile=level), make_optimizer("adam", 0.01), random_state=0)
     model.fit(0 * rows, y, 60)
     assert np.mean(y < model.predict(rows[:1] * 0)[0, 0]) == pytest.approx(level, abs=0.03)
 
@@ -321,6 +326,41 @@ def test_defaults_of_a_name_are_those_of_the_table():
         assert made.options == tuple(row.options.values())
         assert make_optimizer(name=name, learning_rate=0.5).learning_rate == 0.5
     assert {name for name in ACTIVATIONS if name not in HIDDEN} == {"softmax"}
+
+
+MADE = [
+    *map(make_optimizer, OPTIMIZERS), *map(make_schedule, SCHEDULES), *map(make_loss, LOSSES), Layer(3, "gelu", 0.1, 2),
+    make_optimizer("adam", 0.5, weight_decay=0.1, clip_norm=1.0, schedule=make_schedule("cosine", warmup_epochs=2)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("made", MADE, ids=repr)
+def test_settings_show_how_to_make_them_and_survive_copies(made, tmp_path):
+    assert eval(repr(made)) == made
+    assert pickle.loads(pickle.dumps(made)) == copy.deepcopy(made) == made
+    assert hash(made) == hash(replace(made))
+    save(MLPRegressor(init=[made]), tmp_path / "m")  # a parameter that holds anything
+    assert load(tmp_path / "m").init == [made]
+
+
+def test_settings_of_estimators_come_back_from_files(tmp_path):
+    given = {
+        "solver": make_optimizer("rmsprop", rho=0.8), "learning_rate": make_schedule("step", gamma=0.1),
+        "loss": make_loss("huber", delta=0.5),
+    }  # fmt: skip
+    MLPRegressor(**given, max_iter=2).fit(X, Y).save(tmp_path / "m")
+    loaded = load(tmp_path / "m")
+    assert {name: getattr(loaded, name) for name in given} == given
+    loaded.fit(X, Y)
+
+
+def test_records_of_earlier_files_are_read():
+    """They were plain tuples, and 'reduce_on_plateau' was called 'adaptive'."""
+    schedule = check_schedule(("adaptive", (10.0, 1e-4, 0.2), 0.0))
+    assert schedule == make_schedule("reduce_on_plateau")
+    old = ("adam", 0.5, (0.9, 0.999, 1e-8), 0.0, 0.0, 0.0, 0.0, (), ("adaptive", (10.0, 1e-4, 0.2), 0.0))
+    assert check_optimizer(old) == make_optimizer("adam", 0.5, schedule=schedule)
+    assert check_loss(("huber", (0.5,))) == check_loss(make_loss("huber", delta=0.5))
 
 
 def test_arithmetic_that_python_refuses_is_nan_or_infinite_on_every_backend(backend):

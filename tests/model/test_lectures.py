@@ -12,7 +12,7 @@ EXAMPLE = {"loss": "squared_error", "dtype": "float64"}
 @pytest.fixture
 def worked_example(backend):
     """2 inputs, 2 hidden units, 1 output, logistic; every weight and bias 0.1; rate 0.2, momentum 0.9."""
-    optimizer = make_optimizer("momentum", learning_rate=0.2, decay=0.9)
+    optimizer = make_optimizer("momentum", learning_rate=0.2, momentum=0.9)
     model = MLP([(2, "logistic"), (1, "logistic")], optimizer=optimizer, backend=backend, **EXAMPLE).build(2)
     model.parameters[:] = 0.1
     return model

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import FrozenInstanceError, replace
 from fractions import Fraction
 
 import numpy as np
@@ -26,6 +27,9 @@ from fastmlp import (  # fmt: skip
 )
 from fastmlp.inspection.plots import plot_activation, plot_decision_boundary, plot_hidden_weights, plot_history
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES
+from fastmlp.model.losses import Loss
+from fastmlp.model.optimizers import Optimizer
+from fastmlp.training.schedules import Schedule
 
 rng = np.random.RandomState(0)
 X = rng.standard_normal((60, 3))
@@ -41,24 +45,24 @@ WRONG = [
     (lambda: make_optimizer("adam", momentum=0.9), "no option 'momentum'. Known: beta_1, beta_2, epsilon"),
     (lambda: make_optimizer("adam", -0.1), r"learning_rate must be a number in \(0, inf\), got -0.1"),
     (lambda: MLP([(1, (float, lambda z: float(Fraction(z))))], backend="numba").fit(X, X[:, 0]), "Numba cannot comp"),
-    (lambda: make_optimizer("sgd", decay=0.9), "no option 'decay'. Known: none"),
-    (lambda: make_optimizer("rmsprop", decay=1), r"decay must be a number in \[0, 1\)"),
+    (lambda: make_optimizer("sgd", momentum=0.9), "no option 'momentum'. Known: none"),
+    (lambda: make_optimizer("rmsprop", rho=1), r"rho must be a number in \[0, 1\)"),
     (lambda: make_optimizer("adam", weight_decay=-1), r"weight_decay must be a number in \[0, inf\)"),
     (lambda: make_optimizer("adam", clip_norm=-1), r"clip_norm must be a number in \[0, inf\)"),
     (lambda: make_optimizer("adam", clip_value="1"), "clip_value must be a number"),
     (lambda: make_optimizer("adam", max_norm=math.nan), "max_norm must be a number"),
     (lambda: make_optimizer("adam", layer_rates=(1, 0)), r"each of layer_rates must be a number in \(0, inf\)"),
     (lambda: make_optimizer("adam", schedule="linear"), "unknown schedule 'linear'. Known: constant, inverse_scaling"),
-    (lambda: make_schedule("cosine", decay=1), "no option 'decay'. Known: epochs, lowest"),
-    (lambda: make_schedule("step", every=0), r"every must be a number in \(0, inf\)"),
-    (lambda: make_schedule("exponential", decay=1.5), r"decay must be a number in \(0, 1\], got 1.5"),
-    (lambda: make_schedule("constant", warm_up=-1), "warm_up"),
+    (lambda: make_schedule("cosine", gamma=1), "no option 'gamma'. Known: epochs, end_factor"),
+    (lambda: make_schedule("step", step_size=0), r"step_size must be a number in \(0, inf\)"),
+    (lambda: make_schedule("exponential", gamma=1.5), r"gamma must be a number in \(0, 1\], got 1.5"),
+    (lambda: make_schedule("constant", warmup_epochs=-1), "warmup_epochs"),
     (lambda: make_loss("huber", delta=0), r"delta must be a number in \(0, inf\)"),
-    (lambda: make_loss("quantile", level=1), r"level must be a number in \(0, 1\)"),
+    (lambda: make_loss("quantile", quantile=1), r"quantile must be a number in \(0, 1\)"),
     (lambda: make_loss("squared_error", delta=1), "no option 'delta'. Known: none"),
-    (lambda: MLP([Layer(3, dropout=1.5), (1, "identity")]), r"dropout of layer 1 must be a number in \[0, 1\), got"),
+    (lambda: MLP([Layer(3, dropout=1.5), (1, "identity")]), r"dropout must be a number in \[0, 1\), got 1.5"),
     (lambda: MLP([Layer(1, "identity", dropout=0.5)]), "the last layer can have no dropout"),
-    (lambda: MLP([Layer(3), Layer(1, "identity", skip=1)]), "skip of layer 2 must be 0 or between 2 and 2, got 1"),
+    (lambda: MLP([Layer(3), Layer(1, "identity", skip=1)]), "skip must be 0 or an integer of at least 2, got 1"),
     (lambda: MLP([Layer(3), Layer(1, "identity", skip=3)]), "skip of layer 2"),
     (lambda: MLP([Layer(3), Layer(1, "identity", skip=2, skip_weights=False)]).build(2), "1 units and its skip .* 2"),
     (lambda: MLP([(1, "identity")], l1=-1), r"l1 must be a number in \[0, inf\)"),
@@ -72,7 +76,7 @@ WRONG = [
     (lambda: MLP([(1, "identity")], "poisson"), "needs the output activation 'exp'"),
     (lambda: MLP([(1, len)]), "unknown activation"),
     (lambda: MLP([(1, (len, len))]), "the activation function len fails for 0.5"),
-    (lambda: MLP([(1, (str, str))]), "must give a number for numbers, got '0.5'"),
+    (lambda: MLP([(1, (str, str))]), "must return a number, got '0.5'"),
     (lambda: MLP([(1, "identity")], (abs, abs)), r"the loss function abs fails for 0.5, 0.25"),
     (lambda: MLP([Layer(2, dropout=0.1), (1, "identity")], optimizer="lbfgs"), "'lbfgs' needs the same loss each time"),
     (lambda: MLP([(1, "identity")], optimizer=make_optimizer("sgd", layer_rates=(1, 1))), "layer_rates must be 1 num"),
@@ -89,13 +93,23 @@ WRONG = [
     (lambda: MLPClassifier(loss="poisson").fit(X, LABELS), "'loss' parameter"),
     (lambda: MLPClassifier(loss="huber", target_values=(1, 0)).fit(X, LABELS), "target_values must be two numbers"),
     (lambda: MLPRegressor(max_iter=1).fit(X, Y).predict(X, mc_samples=3), "mc_samples needs an estimator fitted with"),
-    (lambda: MLP([Layer(3), Layer(2), Layer(1, "identity", skip=2, skip_weights=0.5)]), "skip_weights of layer 3 "),
+    (lambda: MLP([Layer(3), Layer(2), Layer(1, "identity", skip=2, skip_weights=0.5)]), "skip_weights must be True"),
+    (lambda: Optimizer("adam", -1), r"learning_rate must be a number in \(0, inf\), got -1"),
+    (lambda: Optimizer("adam", options=(0.9,)), r"must be a tuple \(beta_1, beta_2, epsilon\)"),
+    (lambda: Optimizer("lbfgs"), "unknown optimizer 'lbfgs'"),
+    (lambda: Schedule("step", (0.0, 0.5)), r"step_size must be a number in \(0, inf\), got 0.0"),
+    (lambda: Loss("huber", (-1.0,)), r"delta must be a number in \(0, inf\), got -1"),
+    (lambda: Layer(0), "units of a layer must be an integer of at least 1, got 0"),
+    (lambda: Layer(3, "swish"), "unknown activation 'swish'"),
+    (lambda: replace(Layer(3), dropout=1), "dropout must be"),
+    (lambda: replace(make_optimizer("sgd"), clip_norm=-1), "clip_norm must be"),
+    (lambda: replace(make_schedule("cosine"), warmup_epochs=-1), "warmup_epochs must be"),
     (lambda: MLP([(1, "identity")], optimizer=("adam",)), "optimizer must be a name or the result of make_optimizer"),
     (lambda: make_optimizer("sgd", schedule=("cosine",)), "schedule must be a name or the result of make_schedule"),
     (lambda: make_optimizer("sgd", layer_rates=3), "layer_rates must be a number for each layer"),
     (lambda: MLP([(1, "identity")], ("huber", 2.0)), "made by make_loss"),
-    (lambda: MLP([(1, ACTIVATIONS["tanh"])]), "goes by its name"),
-    (lambda: MLP([(1, "identity")], LOSSES["mean_squared_error"]), "goes by its name"),
+    (lambda: MLP([(1, ACTIVATIONS["tanh"])]), "pass the name of a built-in"),
+    (lambda: MLP([(1, "identity")], LOSSES["mean_squared_error"]), "pass the name of a built-in"),
     (lambda: MLP([(1, "identity")], init=[]), "init must be a name"),
     (lambda: MLP([(1, "identity")], init=[1, 2]), "init must be a name"),
     (lambda: MLP([(1, "identity")], init=[(np.ones((1, 1)) * 1j, [0])]).build(1), "Complex"),
@@ -161,6 +175,15 @@ def test_what_is_of_a_wrong_kind_is_named(call, message):
 def test_what_is_wrong_is_named_with_what_would_be_right(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    "made", [make_optimizer("adam"), make_schedule("step"), make_loss("huber"), Layer(3)], ids=repr
+)
+def test_settings_cannot_be_changed_in_place(made):
+    for name in vars(made):
+        with pytest.raises(FrozenInstanceError):
+            setattr(made, name, 1)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -11,6 +11,7 @@ import pytest
 from fastmlp import MLP, Layer
 from fastmlp.cli.table_model import TableModel
 from fastmlp.cli.tables import read_table
+from fastmlp.extras import from_extra
 
 ROOT = Path(__file__).parents[2]
 OPTIONAL = "click", "jinja2", "matplotlib", "numba", "onnx", "pandas", "polars", "pyarrow", "torch", "tqdm"
@@ -142,3 +143,24 @@ def test_the_command_line_names_what_is_missing_in_one_line(missing, arguments, 
         assert "backend numba: does not work: it needs the package numba: pip install numba\n" in result.stdout
     else:
         assert (result.returncode, result.stderr) == (1, message)
+
+
+@pytest.mark.parametrize(
+    "error, message",
+    [
+        (ModuleNotFoundError("No module named 'onnx'", name="onnx"), "x needs onnx: pip install 'fastmlp[onnx]'"),
+        (
+            ImportError("libprotobuf.so: no such file", name="onnx.onnx_cpp2py_export"),
+            "x needs onnx: pip install 'fastmlp[onnx]' (the import failed with: libprotobuf.so: no such file)",
+        ),
+        (
+            ModuleNotFoundError("No module named 'ml_dtypes'", name="ml_dtypes"),
+            "x needs onnx: pip install 'fastmlp[onnx]' (the import failed with: No module named 'ml_dtypes')",
+        ),
+    ],
+)
+def test_a_broken_package_is_not_reported_as_missing(error, message):
+    with pytest.raises(ImportError) as caught, from_extra("onnx", "x needs onnx"):
+        raise error
+    assert str(caught.value) == message
+    assert caught.value.__cause__ is error

@@ -1,5 +1,7 @@
 """Callbacks between epochs, and scores of rows that a fit does not learn from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -76,7 +78,7 @@ def test_callbacks_change_nothing_by_themselves():
 
 def test_a_callback_may_set_the_rate():
     def halve(model, epoch, results):
-        model.optimizer = model.optimizer._replace(learning_rate=model.optimizer.learning_rate / 2)
+        model.optimizer = replace(model.optimizer, learning_rate=model.optimizer.learning_rate / 2)
 
     model = mlp()
     rate = model.optimizer.learning_rate

@@ -55,11 +55,11 @@ def assert_same(found, expected):
         ({}, {}),
         ({}, {"metric": "accuracy", "monitor": True}),
         ({"dropout": 0.2}, {"metric": correct}),
-        ({"schedule": make_schedule("adaptive", patience=2)}, {}),
-        ({"schedule": make_schedule("cosine", epochs=20, warm_up=3)}, {"patience": 100}),
+        ({"schedule": make_schedule("reduce_on_plateau", patience=2)}, {}),
+        ({"schedule": make_schedule("cosine", epochs=20, warmup_epochs=3)}, {"patience": 100}),
         ({"dropout": 0.2}, {"blocks": True}),
     ],
-    ids=["loss", "accuracy", "dropout", "adaptive", "cosine", "blocks"],
+    ids=["loss", "accuracy", "dropout", "plateau", "cosine", "blocks"],
 )
 def test_from_the_checkpoint_of_every_epoch(tmp_path, model, options):
     """The best epoch is before some of them and after others; the last one but waits for the best weights."""

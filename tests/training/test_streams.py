@@ -176,14 +176,14 @@ def test_memory_is_that_of_few_blocks(n_mixed):
 
 
 def test_schedules_go_by_rows():
-    optimizer = make_optimizer("momentum", 0.1, schedule=make_schedule("cosine", epochs=2, warm_up=0.5))
+    optimizer = make_optimizer("momentum", 0.1, schedule=make_schedule("cosine", epochs=2, warmup_epochs=0.5))
     whole = mlp(optimizer).fit(X, y, 2, shuffle=False)
     parts = mlp(optimizer).fit_stream(blocks_of(X, y), 2, shuffle=False, n_rows=500)
     assert_array_equal(parts.parameters, whole.parameters)
     with pytest.raises(ValueError, match="the schedule 'cosine' needs n_rows"):
         mlp(optimizer).fit_stream(blocks_of(X, y))
-    adaptive = make_optimizer("momentum", 0.1, schedule="adaptive")
-    assert mlp(adaptive).fit_stream(blocks_of(X, y)).epoch == 1
+    plateau = make_optimizer("momentum", 0.1, schedule="reduce_on_plateau")
+    assert mlp(plateau).fit_stream(blocks_of(X, y)).epoch == 1
 
 
 def test_what_watches_a_fit_watches_this_one(capsys):

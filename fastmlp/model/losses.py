@@ -1,0 +1,72 @@
+"""Losses by name with options, or as custom functions."""
+
+from dataclasses import dataclass
+
+from fastmlp.docstrings import with_names
+from fastmlp.kernels.rules import LOSSES
+from fastmlp.kernels.rules import Loss as LossRow
+from fastmlp.validation.checks import call_text, check_option_values, known, option_values
+
+from .activations import check_functions, try_functions
+
+RANGES = {"delta": (0, float("inf"), True, False), "quantile": (0, 1, True, True)}
+
+
+@dataclass(frozen=True, repr=False)
+class Loss:
+    """A loss of the table LOSSES and the values of its options in the table's order; None takes the defaults.
+
+    ``make_loss`` takes options by name. Values are checked when the object is made.
+    """
+
+    name: str
+    options: tuple[float, ...] | None = None
+
+    def __post_init__(self):
+        defaults = dict(LOSSES[known("loss", self.name, LOSSES)].options)
+        object.__setattr__(self, "options", check_option_values("loss", self.name, self.options, defaults, RANGES))
+
+    def __repr__(self):
+        return call_text("make_loss", self.name, dict(zip(dict(LOSSES[self.name].options), self.options)))
+
+
+@with_names(LOSSES=LOSSES)
+def make_loss(name, **options):
+    """Return a loss with the given options, for every parameter called ``loss``.
+
+    Parameters
+    ----------
+    name : {LOSSES}
+        Formulas: ``help(fastmlp.kernels.rules.losses)``.
+    **options : float
+        'huber': delta > 0 (default 1), the error at which the loss changes from quadratic to linear. 'quantile':
+        quantile in (0, 1) (default 0.5, the median).
+
+    Returns
+    -------
+    Loss
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or option, or a value out of range.
+    """
+    return Loss(name, option_values("loss", name, options, dict(LOSSES[known("loss", name, LOSSES)].options)))
+
+
+def check_loss(given):
+    """(name or table row, option values) from a name, a Loss, or a custom (function, derivative)."""
+    if isinstance(given, str):
+        given = Loss(given)
+    elif isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str):  # from a model file
+        name, options = given
+        if not isinstance(options, tuple):
+            raise ValueError(f"a loss with options is made by make_loss({name!r}, ...), got {given!r}.")
+        given = Loss(name, options)
+    if isinstance(given, Loss):
+        return given.name, given.options
+    row = LossRow(*check_functions("loss", given[:2] if isinstance(given, LossRow) else given, LOSSES))
+    if isinstance(given, LossRow) and given != row:
+        raise ValueError("pass the name of a built-in loss, not its row of the table LOSSES.")
+    try_functions("loss", row[:2], (0.5, 0.25))
+    return row, ()
