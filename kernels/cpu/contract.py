@@ -127,11 +127,10 @@ class Contract:
     def _train_online(self, network, optimizer, batches, penalty, noise, step, arrays):
         dtype = arrays.parameters.dtype
         plan = online_plan(self.engine, network, dtype)
-        run = Run(layout=addressof(plan.layout))
+        run, room = Run(layout=addressof(plan.layout)), (2 + len(arrays.slots)) * plan.n_local + plan.workspace
+        arrays = arrays._replace(gradient=aligned_zeros(room, dtype))
         self._bind(run, network, optimizer, batches, penalty.alpha, step, arrays)
-        local = aligned_zeros((2 + len(arrays.slots), plan.n_local), dtype)
-        workspace = aligned_zeros(plan.workspace, dtype)
-        self.engine.entries.run_online(addressof(run), local, workspace)
+        self.engine.entries.run_online(addressof(run), plan.like)
 
     def _bind(self, run, network, optimizer, batches, alpha, step, arrays):
         """Fill in what a Run knows of steps: their data, loss and optimizer."""

@@ -209,12 +209,13 @@ def bind_prediction(
     to.out, to.input_sums = <float*>&out[0, 0], &input_sums[0]
 
 
-def run_online(size_t run, floating[:, ::1] local, floating[::1] workspace):
-    with nogil:
-        if floating is float:
-            train_online_float(<Run_float*>run, &local[0, 0], &workspace[0])
-        else:
-            train_online_double(<Run_double*>run, &local[0, 0], &workspace[0])
+def run_online(size_t run, like):
+    if like.itemsize == sizeof(float):
+        with nogil:
+            train_online_float(<Run_float*>run)
+    else:
+        with nogil:
+            train_online_double(<Run_double*>run)
 
 
 def run_train(size_t worker, like):

@@ -170,17 +170,21 @@ def steps_online(
     restore_denormals(denormals)
 
 
-def train_online(run: Run, local: Vector, workspace: Vector) -> None:
-    """An epoch of steps of one row each; ``local`` has room for parameters, gradient and slots in local layout."""
+def train_online(run: Run) -> None:
+    """An epoch of steps of one row each.
+
+    ``gradient`` is room for parameters, gradient and slots in local layout, and then for the workspace.
+    """
     layout: Layout = run.layout
     layers: Layer = layout.layers
     n_layers, n_local = layout.n_layers, layout.n_local
-    g: Vector = at(local, n_local)
-    slots: Vector = at(local, 2 * n_local)
-    rearrange(layers, n_layers, run.parameters, local, 0)
+    w: Vector = run.gradient
+    g: Vector = at(w, n_local)
+    slots: Vector = at(w, 2 * n_local)
+    rearrange(layers, n_layers, run.parameters, w, 0)
     for slot in range(run.n_slots):
         rearrange(layers, n_layers, at(run.slots, slot * layout.n_parameters), at(slots, slot * n_local), 0)
-    steps_online(run, layers, n_layers, n_local, local, g, slots, workspace)
-    rearrange(layers, n_layers, run.parameters, local, 1)
+    steps_online(run, layers, n_layers, n_local, w, g, slots, at(slots, run.n_slots * n_local))
+    rearrange(layers, n_layers, run.parameters, w, 1)
     for slot in range(run.n_slots):
         rearrange(layers, n_layers, at(run.slots, slot * layout.n_parameters), at(slots, slot * n_local), 1)

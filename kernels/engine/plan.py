@@ -1,13 +1,13 @@
 """How the engine lays a network out: tables of layers and rows, buffers, and how many threads the work is worth."""
 
-from ctypes import addressof
+from ctypes import addressof, sizeof
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from fastmlp.kernels.spec import activation_row, aligned_zeros, loss_row
+from fastmlp.kernels.spec import ALIGNMENT, activation_row, aligned_zeros, loss_row
 
 from .demands import NO_DEMANDS
 from .products import DEPTH, TILE_VECTORS
@@ -80,7 +80,8 @@ class Buffers:
             losses=self.by_row[0].ctypes.data, penalties=self.by_row[1].ctypes.data,
             weights=self.by_row[2].ctypes.data, squares=self.squares.ctypes.data,
         )  # fmt: skip
-        self.workers = (Worker * n_threads)()
+        lines = aligned_zeros((n_threads, -(-sizeof(Worker) // ALIGNMENT) * ALIGNMENT), np.uint8)
+        self.workers = [Worker.from_buffer(line) for line in lines]  # no two in the same line of a cache
         for thread, worker in enumerate(self.workers):
             worker.run, worker.thread = addressof(self.run), thread
             worker.workspace = self.workspaces[thread % len(self.workspaces)].ctypes.data

@@ -98,8 +98,8 @@ def run_predict(worker, like):
 
 
 @_njit
-def run_online(run, local, workspace):
-    train_online(record_at(run, "Run", local), data_of(local), data_of(workspace))
+def run_online(run, like):
+    train_online(record_at(run, "Run", like))
 
 
 @_njit

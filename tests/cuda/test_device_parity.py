@@ -14,7 +14,7 @@ from fastmlp.kernels.cuda import dispatch as choice
 from fastmlp.kernels.cuda import executor as execution
 from fastmlp.kernels.reference import contract as reference
 from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
-from fastmlp.kernels.spec import new_slots, optimizer
+from fastmlp.kernels.spec import Penalty, new_slots, optimizer
 from problems import COMBINATIONS, DTYPES, Problem, relative_error
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
@@ -92,7 +92,7 @@ def test_last_batches_without_weight(ways, way):
         rule, parameters = optimizer("sgd", 0.01), problem.parameters.copy()
         slots = new_slots("sgd", parameters.size, parameters.dtype)
         results.extend(kernels.train_epoch(
-            problem.network, rule, parameters, slots, 0, problem.X, problem.y, np.arange(40), 8, weight, 0.1, 0.0, 0.0
+            problem.network, rule, parameters, slots, 0, problem.batches(8, weight, np.arange(40)), Penalty(alpha=0.1)
         ))  # fmt: skip
         results.append(parameters)
     assert_close(found, expected, TOLERANCE["float64"])
