@@ -1,6 +1,6 @@
 """Builds the compiled engine. The rest of the packaging is in pyproject.toml.
 
-tools/engine_source.py writes the include file kernels/cpu/_engine.pxi (generated, ignored) from the rules and the
+tools/generate_engine.py writes the include file kernels/cpu/_engine.pxi (generated, ignored) from the rules and the
 engine in kernels/. The extension is compiled for several levels of the x86-64 instruction set, of which
 kernels/cpu/cython.py takes the best that the processor has. With FASTMLP_LEVELS=native in the environment it is
 compiled once, for the processor at hand: a third of the time, for a build that stays on this machine.
@@ -17,7 +17,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 sys.path.insert(0, str(Path(__file__).parent / "tools"))
-from engine_source import engine_source, load
+from generate_engine import engine_source, load
 
 CPU, SOURCE = Path("kernels/cpu"), "kernels/cpu/engine.pyx"
 

@@ -51,7 +51,7 @@ def test_source_distribution_has_what_a_build_needs_and_nothing_generated(wheel)
         names = {name.split("/", 1)[1] for name in file.getnames() if "/" in name}
     assert {
         "setup.py",
-        "tools/engine_source.py",
+        "tools/generate_engine.py",
         "tools/typed_cython.py",
         "pyproject.toml",
         "LICENSE",
