@@ -1,8 +1,8 @@
 """What the engine is written on: names that each compiler supplies, and the names of its types.
 
 Numba's are in numba/vectors.py, numba/tiles.py, numba/primitives.py and numba/rule_loops.py; Cython's in
-cpu/primitives.h and cpu/engine.pyx, and tools/generate_engine.py writes the loops around each rule. Nothing here is ever
-called: Python only needs the names, readers what they promise.
+cpu/primitives.h and cpu/engine.pyx, and tools/generate_engine.py writes the loops around each rule. Nothing here is
+ever called: Python only needs the names, readers what they promise.
 
 ``Vector`` points to numbers of the network's dtype, ``Number`` is one of them, ``Integers`` points to int64,
 ``Doubles`` to float64. Local names without annotation are integers.
