@@ -138,7 +138,7 @@ WRONG = [
     (lambda: plot_hidden_weights(FITTED, 3), r"image_shape must be \(height, width\)"),
     (lambda: plot_hidden_weights(FITTED, (None, 3)), r"image_shape must be \(height, width\)"),
     (lambda: plot_decision_boundary(FITTED, X[:, :2], "y"), "y must be an array, a frame or a list, got str"),
-    (lambda: plot_decision_boundary(FITTED, X[:, :2], None), "X has 60 rows, y has none"),
+    (lambda: plot_decision_boundary(FITTED, X[:, :2], None), "X has 60 samples, y has none"),
     (lambda: Progress(0.5), "epochs must be an integer of at least 1"),
 ]  # fmt: skip
 
@@ -148,9 +148,9 @@ WRONG_KINDS = [
     (lambda: check_gradients(None, X, Y), "model must be an MLP, MLPClassifier or MLPRegressor, got NoneType"),
     (lambda: plot_hidden_weights("model", (1, 3)), "model must be an MLP, MLPClassifier or MLPRegressor, got str"),
     (lambda: plot_decision_boundary("model", X[:, :2], LABELS), "model must be an MLP or another classifier, got str"),
-    (lambda: plot_decision_boundary(FITTED, X[:, :2], LABELS, axes=1), "axes must be Axes of matplotlib, got int"),
-    (lambda: plot_hidden_weights(FITTED, (1, 3), axes=3), "axes must be a list of Axes of matplotlib, got 3"),
-    (lambda: plot_activation("relu", axes="a"), "axes must be Axes of matplotlib, got str"),
+    (lambda: plot_decision_boundary(FITTED, X[:, :2], LABELS, axes=1), "axes must be matplotlib Axes, got int"),
+    (lambda: plot_hidden_weights(FITTED, (1, 3), axes=3), "axes must be a list of matplotlib Axes, got 3"),
+    (lambda: plot_activation("relu", axes="a"), "axes must be matplotlib Axes, got str"),
     (lambda: plot_activation("relu", 3), "expected str, bytes or os.PathLike object, not int"),
     (lambda: plot_history([1.0]), "history must be a dict of lists like MLP.history, got list"),
     (lambda: training_report("r.html", FITTED, Y, Y, speeds=[1]), r"speeds must be a dict of numbers, got \[1\]"),
