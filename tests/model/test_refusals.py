@@ -72,7 +72,7 @@ WRONG = [
     (lambda: MLP([(1, "identity")], init="xavier"), "unknown init 'xavier'. Known: zeros, uniform, normal"),
     (lambda: MLP([(1, "identity")], init=("zeros", 1)), "takes no scale; uniform and normal do"),
     (lambda: MLP([(1, "identity")], init=("normal", 0)), "scale of init"),
-    (lambda: MLP([(3, "softmax"), (1, "identity")]), "'softmax' is for the output layer only"),
+    (lambda: MLP([(3, "softmax"), (1, "identity")]), "'softmax' can only be used in the output layer"),
     (lambda: MLP([(1, "identity")], "poisson"), "needs the output activation 'exp'"),
     (lambda: MLP([(1, len)]), "unknown activation"),
     (lambda: MLP([(1, (len, len))]), "the activation function len fails for 0.5"),
