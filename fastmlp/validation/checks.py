@@ -151,7 +151,10 @@ def option_values(kind, name, given, defaults):
 
 
 def check_option_values(kind, name, values, defaults, ranges):
-    """Values of options as floats; ``ranges`` has (low, high, open_low, open_high) of each. None takes the defaults."""
+    """Values of options as floats; None takes the defaults.
+
+    ``ranges`` has (low, high, open_low, open_high) by name; other options may be any finite number.
+    """
     values = tuple(defaults.values()) if values is None else values
     if not isinstance(values, tuple) or len(values) != len(defaults):
         raise ValueError(
@@ -160,7 +163,7 @@ def check_option_values(kind, name, values, defaults, ranges):
         )
     checked = []
     for key, value in zip(defaults, values):
-        low, high, open_low, open_high = ranges[key]
+        low, high, open_low, open_high = ranges.get(key, (-math.inf, math.inf, True, True))
         checked.append(check_real(key, value, low, high, open_low=open_low, open_high=open_high))
     return tuple(checked)
 

@@ -160,7 +160,7 @@ def test_ignored_columns_are_not_needed(houses):
         (["train", "header.csv", "--target", "a"], "0 rows"),
         (["train", "text.npz"], "cannot be read as NPZ"),
         (["train", "noX.npz"], "must hold a 2-D array X"),
-        (["predict", "houses.csv", "houses.csv"], "no model file of fastmlp"),
+        (["predict", "houses.csv", "houses.csv"], "not a model file of fastmlp"),
         (["train", "houses.csv", "--target", "price", "--out", "houses.csv"], "would be overwritten"),
         (["predict", "houses.csv", "new.csv", "--out", "houses.csv"], "would be overwritten"),
         (["predict", "houses.csv", "new.csv", "--out", "no/p.csv"], "the folder does not exist"),
@@ -299,7 +299,7 @@ def test_exports_that_cannot_be(houses):
     assert "--int8 and --name are only for C files" in run("export", "model.fastmlp", "m.py", "--int8", code=2).output
     assert "would be overwritten" in run("export", "model.fastmlp", "model.fastmlp", code=2).output
     assert "a name in C" in run("export", "model.fastmlp", "m.c", "--name", "2", code=1).output
-    assert "no model file" in run("export", "houses.csv", "m.c", code=1).output
+    assert "not a model file" in run("export", "houses.csv", "m.c", code=1).output
 
 
 def one_row(frame):
