@@ -1,4 +1,4 @@
-"""Every activation of the table beside its derivative."""
+"""Plot all activations with their derivatives."""
 
 from matplotlib.figure import Figure
 
@@ -9,7 +9,7 @@ COLUMNS = 5
 
 
 def main(out, quick=False):
-    """How many were drawn; softmax is not among them, as it has no curve over one z. Nothing to be quicker at."""
+    """Plot all activations of one variable and return their number. ``quick`` changes nothing."""
     names = [name for name, row in ACTIVATIONS.items() if not row.rowwise]
     rows = -(-len(names) // COLUMNS)
     figure = Figure(figsize=(2.6 * COLUMNS, 2.1 * rows), layout="constrained")
@@ -22,7 +22,7 @@ def main(out, quick=False):
         axes.tick_params(labelbottom=True)
     for axes in places[len(names) :]:
         axes.set_axis_off()
-    figure.suptitle("activations, and dashed their derivatives")
+    figure.suptitle("activations (solid) and their derivatives (dashed)")
     figure.savefig(out / "activations.png", dpi=75)
     return {"activations": len(names)}
 

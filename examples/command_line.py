@@ -1,4 +1,4 @@
-"""The command line that all examples share."""
+"""Common command line of the examples."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ import click
 
 
 def run(main, data=None):
-    """Call an example's ``main`` with what was asked for and print its numbers.
+    """Run the ``main`` of an example with the options of the command line and print the numbers that it returns.
 
-    ``data`` says which data the example needs, if any: then the option --data names their folder.
+    ``data`` describes the data set that the example needs, if any; the option --data then gives its folder.
     """
 
     def command(out, **options):
@@ -18,10 +18,10 @@ def run(main, data=None):
 
     params = [
         click.Option(["--out"], type=click.Path(file_okay=False), default="figures", show_default=True,
-                     help="Folder of the figure."),
-        click.Option(["--quick"], is_flag=True, help="A small version of the same, for tests."),
+                     help="Output folder of the figure."),
+        click.Option(["--quick"], is_flag=True, help="Run a small version, for tests."),
     ]  # fmt: skip
     if data:
         folder = click.Path(exists=True, file_okay=False, path_type=Path)
-        params.append(click.Option(["--data"], type=folder, required=True, help=f"Folder of {data}."))
+        params.append(click.Option(["--data"], type=folder, required=True, help=f"Folder with {data}."))
     click.Command(None, callback=command, params=params, help=main.__doc__)()

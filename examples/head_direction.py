@@ -1,4 +1,4 @@
-"""Where does a face look? Mitchell's 960-3-4 network (Machine Learning, 1997, section 4.7) and what its units see."""
+"""Direction of a face: Mitchell's 960-3-4 network (Machine Learning, 1997, section 4.7) and its weights."""
 
 from pathlib import Path
 
@@ -11,19 +11,19 @@ from fastmlp.inspection.plots import plot_hidden_weights
 
 POSES = ["left", "straight", "right", "up"]
 SHAPE = 30, 32
-HELD_OUT = "all_test1", "all_test2"  # the lists of the course
+HELD_OUT = "all_test1", "all_test2"  # lists of test images
 
 
 def images(data, name):
-    """Pixels in [0, 1] and pose numbers of the images in a list of the course."""
+    """Pixels in [0, 1] and class numbers of the images in a list."""
     files = [Path(line).name for line in (data / "lists" / f"{name}.list").read_text().split()]
-    # <user>_<pose>_<expression>_<eyes>_4.pgm; Pillow divides by the file's largest grey and gives 0 to 255.
+    # <user>_<pose>_<expression>_<eyes>_4.pgm; Pillow scales grey values to 0 to 255.
     pixels = [np.asarray(Image.open(data / "faces" / file.split("_")[0] / file)).ravel() / 255 for file in files]
     return np.array(pixels), np.array([POSES.index(file.split("_")[1]) for file in files])
 
 
 def network(seed):
-    """As in the book: input weights 0, the others small, online steps with momentum."""
+    """The book's network: input weights of 0, small output weights, momentum."""
     random = np.random.RandomState(seed)
     hidden = np.zeros((np.prod(SHAPE), 3)), np.zeros(3)
     output = random.uniform(-0.05, 0.05, (3, 4)), random.uniform(-0.05, 0.05, 4)
@@ -38,7 +38,7 @@ def accuracy(model, X, poses):
 
 
 def main(out, quick=False, data=None):
-    """Held-out accuracy after 100 epochs (the book: 90 %), over several starts; weights after 1 and 100 epochs."""
+    """Test accuracy after 100 epochs (90 % in the book) for several seeds, and the weights after 1 and 100 epochs."""
     X, poses = images(data, "all_train")
     held_out = [np.concatenate(parts) for parts in zip(*(images(data, name) for name in HELD_OUT))]
     targets = np.where(np.eye(4)[poses], 0.9, 0.1)
@@ -60,12 +60,12 @@ def main(out, quick=False, data=None):
         "held-out images": len(held_out[0]),
         "training accuracy": round(accuracy(model, X, poses), 3),
         "held-out accuracy": round(accuracies[0], 3),
-        "median of all starts": round(float(np.median(accuracies)), 3),
-        "worst of all starts": round(min(accuracies), 3),
+        "median over seeds": round(float(np.median(accuracies)), 3),
+        "minimum over seeds": round(min(accuracies), 3),
     }
 
 
 if __name__ == "__main__":
     from command_line import run
 
-    run(main, data="the CMU face images (with faces/ and lists/)")
+    run(main, data="the CMU face images (faces/ and lists/)")

@@ -1,4 +1,4 @@
-"""Iris by its petals: softmax regression draws straight lines, an MLP may bend them."""
+"""Iris from petal length and width: linear boundaries of softmax regression, curved ones of an MLP."""
 
 from matplotlib.figure import Figure
 from sklearn.datasets import load_iris
@@ -8,11 +8,11 @@ from sklearn.preprocessing import StandardScaler
 from fastmlp import MLP, Layer, softmax_regression
 from fastmlp.inspection.plots import plot_decision_boundary
 
-PETALS = [2, 3]  # the columns of length and width
+PETALS = [2, 3]  # columns: length and width
 
 
 def main(out, quick=False):
-    """Held-out accuracies of both, from the petals alone."""
+    """Test accuracies of both models."""
     data = load_iris()
     X_train, X_test, y_train, y_test = train_test_split(
         data.data[:, PETALS], data.target, test_size=0.5, stratify=data.target, random_state=0
@@ -28,7 +28,7 @@ def main(out, quick=False):
         accuracy = model.evaluate(X_test, y_test)["accuracy"]
         numbers[name] = round(accuracy, 3)
         plot_decision_boundary(model, X_test, y_test, axes=axes)
-        axes.set(title=f"{name}: {accuracy:.1%} of held-out rows", xlabel="petal length, standardised")
+        axes.set(title=f"{name}: {accuracy:.1%} test accuracy", xlabel="petal length, standardised")
     figure.axes[0].set_ylabel("petal width, standardised")
     figure.axes[0].get_legend().remove()
     for text, name in zip(figure.axes[1].get_legend().get_texts(), data.target_names):

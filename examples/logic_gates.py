@@ -1,4 +1,4 @@
-"""AND, OR and XOR: what one unit can tell apart, and what takes a hidden layer."""
+"""AND, OR and XOR: a single unit learns the first two, XOR needs a hidden layer."""
 
 import warnings
 
@@ -14,9 +14,9 @@ GATES = {"AND": [0, 0, 0, 1], "OR": [0, 1, 1, 1], "XOR": [0, 1, 1, 0]}
 
 
 def fit_all(y, passes):
-    """Perceptron, Adaline and an MLP, each fitted to the four rows."""
+    """Fit a Perceptron, an Adaline and an MLP to the four samples."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the perceptron on XOR: `converged_` tells
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of the perceptron on XOR; see converged_
         perceptron = Perceptron(max_iter=passes, random_state=0).fit(X, y)
     adaline = Adaline(learning_rate=0.5, max_iter=passes, random_state=0).fit(X, y)
     mlp = MLP([Layer(2, "tanh"), Layer(1, "logistic")], "binary_cross_entropy", "lbfgs", random_state=1)
@@ -24,7 +24,7 @@ def fit_all(y, passes):
 
 
 def main(out, quick=False):
-    """Decision regions of three models for three gates, and whether the perceptron came to an end."""
+    """Decision regions of three models for three gates, and whether the perceptron converged."""
     numbers = {}
     figure = Figure(figsize=(9, 8), layout="constrained")
     rows = figure.subplots(3, 3, sharex=True, sharey=True)

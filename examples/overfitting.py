@@ -1,4 +1,4 @@
-"""Thirty noisy points and 10,000 weights: learning them by heart, three remedies, and how sure dropout is of itself."""
+"""Overfitting with 30 noisy points and 10,000 weights, three remedies, and the uncertainty estimated by dropout."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from fastmlp import MLP, Layer, make_optimizer
 
 NOISE = 0.25
-wide = np.linspace(-1.6, 1.6, 321)[:, None]  # data lie between -1 and 1
+wide = np.linspace(-1.6, 1.6, 321)[:, None]  # the data are between -1 and 1
 INSIDE = abs(wide[:, 0]) <= 1
 
 
@@ -47,7 +47,7 @@ def draw_fit(axes, x, y, prediction, band=None):
 
 
 def main(out, quick=False):
-    """Validation losses, errors against the true curve, and how the dropout band grows where no data were."""
+    """Validation losses, errors against the true curve, and the width of the dropout band outside the data."""
     x, y = noisy_points(30, seed=0)
     held_out = noisy_points(100, seed=100)
     variants = {  # the network, and the patience of its fit

@@ -1,4 +1,4 @@
-"""A minimum never comes alone: M hidden tanh units can be exchanged and negated in 2^M M! ways."""
+"""Weight space symmetry: M hidden tanh units can be permuted and negated in 2^M M! equivalent ways."""
 
 from itertools import permutations, product
 from math import factorial
@@ -12,7 +12,7 @@ UNITS = 3
 
 
 def copies(model):
-    """Parameter vectors of all networks that compute the same: units in another order, in and out negated."""
+    """Parameter vectors of all equivalent networks, with hidden units permuted and their weights negated."""
     (W, V), (b, c) = model.weights, model.biases
     for order in map(list, permutations(range(UNITS))):
         for signs in product([1, -1], repeat=UNITS):
@@ -21,7 +21,7 @@ def copies(model):
 
 
 def main(out, quick=False):
-    """How many copies of a trained network there are, and by how much their errors differ."""
+    """The number of equivalent copies of a trained network, and the difference of their errors."""
     x = np.linspace(-1, 1, 50)[:, None]
     y = np.sin(np.pi * x)
     model = MLP([Layer(UNITS, "tanh"), Layer(1, "identity")], "squared_error", "lbfgs", dtype="float64", random_state=0)
@@ -39,8 +39,8 @@ def main(out, quick=False):
     way = np.linspace(0, 1, 11 if quick else 61)
     for each in found[1:]:  # the first is the network itself
         axes.plot(way, [error(minimum + t * (each - minimum)) for t in way], color="tab:blue", alpha=0.4)
-    axes.set(xlabel="way from one minimum to another, straight through weight space", ylabel="error", yscale="log")
-    axes.set_title(f"{len(found)} minima, equally deep, with hills between them")
+    axes.set(xlabel="straight line from one minimum to another in weight space", ylabel="error", yscale="log")
+    axes.set_title(f"{len(found)} equivalent minima with barriers between them")
     axes.grid(alpha=0.3)
     figure.savefig(out / "symmetry.png", dpi=90)
     return {

@@ -1,4 +1,4 @@
-"""Three tanh units bend to x², sin πx, |x| and sign x: the sum of three curves is nearly any curve."""
+"""Approximate x², sin πx, |x| and sign x with three tanh units."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ x = np.linspace(-1, 1, 50)[:, None]
 
 
 def best_fit(y, seeds):
-    """The network with the smallest error of several starts: single ones end in local minima."""
+    """The network with the smallest error over several seeds, because some end in local minima."""
     fits = [
         MLP([Layer(3, "tanh"), Layer(1, "identity")], "squared_error", "lbfgs", init=("normal", 2), dtype="float64",
             random_state=seed).fit(x, y, epochs=2000)

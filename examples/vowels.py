@@ -1,4 +1,4 @@
-"""Ten vowels from their first two formants (Peterson & Barney 1952), said by speakers that the network never heard."""
+"""Classify ten vowels by their first two formants (Peterson & Barney 1952), tested on unseen speakers."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -13,10 +13,10 @@ IPA = {"i": "i", "I": "ɪ", "E": "ɛ", "{": "æ", "V": "ʌ", "A": "ɑ", "O": "ɔ
 
 
 def main(out, quick=False, data=None):
-    """Accuracy on held-out speakers, a quarter of all."""
+    """Accuracy on the held-out quarter of the speakers."""
     table = pd.read_csv(data / "pb52.csv", keep_default_na=False)
     X, vowels = table[["f1", "f2"]].to_numpy(float), table["vowel"].map(IPA).to_numpy()
-    split = GroupShuffleSplit(n_splits=1, test_size=0.25, random_state=0)  # a speaker is on one side only
+    split = GroupShuffleSplit(n_splits=1, test_size=0.25, random_state=0)  # no speaker is in both sets
     train, test = next(split.split(X, vowels, groups=table["speaker"]))
     network = MLPClassifier(
         (50,), "tanh", learning_rate_init=0.01, tol=1e-3 if quick else 1e-4, n_iter_no_change=20, max_iter=2000,
@@ -32,8 +32,8 @@ def main(out, quick=False, data=None):
     axes.set(xlabel="first formant, Hz", ylabel="second formant, Hz")
     figure.savefig(out / "vowels.png", dpi=90)
     return {
-        "training rows": len(train),
-        "held-out rows": len(test),
+        "training samples": len(train),
+        "test samples": len(test),
         "training accuracy": round(with_scale.score(X[train], vowels[train]), 3),
         "held-out accuracy": round(accuracy, 3),
     }

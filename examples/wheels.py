@@ -1,4 +1,4 @@
-"""Car or motorbike from wheels, height and weight: six rows, and how the error of each falls."""
+"""Classify cars and motorbikes by wheels, height and weight: the error of each of six samples during training."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,9 +11,9 @@ NAMES = "car", "motorbike"
 
 
 def main(out, quick=False):
-    """Mean errors before and after training, and how many of the six are told apart."""
-    X = (VEHICLES - VEHICLES.mean(axis=0)) / VEHICLES.std(axis=0)  # weights would drown wheels
-    # 0.1 and 0.9: a logistic unit never reaches 0 and 1, and its weights would grow for ever.
+    """Mean errors before and after training, and the number of correct predictions."""
+    X = (VEHICLES - VEHICLES.mean(axis=0)) / VEHICLES.std(axis=0)  # weights are much larger than wheels
+    # Targets 0.1 and 0.9: logistic units never reach 0 and 1, so their weights would keep growing.
     targets = np.where(np.column_stack([IS_CAR, ~IS_CAR]), 0.9, 0.1)
     model = MLP(
         [Layer(2, "logistic"), Layer(2, "logistic")], "squared_error", make_optimizer("sgd", learning_rate=0.5),
@@ -37,9 +37,9 @@ def main(out, quick=False):
     figure.savefig(out / "wheels.png", dpi=90)
     right = (model.predict(X)[:, 0] > model.predict(X)[:, 1]) == IS_CAR
     return {
-        "mean error at first": round(float(errors[0].mean()), 4),
-        "mean error at last": round(float(errors[-1].mean()), 6),
-        "right": int(right.sum()),
+        "mean error before training": round(float(errors[0].mean()), 4),
+        "mean error after training": round(float(errors[-1].mean()), 6),
+        "correct": int(right.sum()),
     }
 
 

@@ -1,7 +1,7 @@
 """Train and run multilayer perceptrons fast, from Python.
 
-``MLPClassifier`` and ``MLPRegressor`` replace scikit-learn's; ``MLP`` is a small model API; ``load`` reads what any
-of them has saved. Names are imported when first used, so that ``import fastmlp`` costs next to nothing.
+``MLPClassifier`` and ``MLPRegressor`` are drop-in replacements for scikit-learn's; ``MLP`` is a small model API;
+``load`` reads saved models. Submodules are imported on first use, so that ``import fastmlp`` is fast.
 """
 
 from importlib import import_module
@@ -11,8 +11,8 @@ __version__ = "0.1.0"
 
 if find_spec("fastmlp.kernels") is None:
     raise ImportError(
-        "this is fastmlp's source folder, not an installed fastmlp: start Python in another folder, or install this "
-        "one for development with 'pip install -e .'"
+        "fastmlp was imported from its source folder, but is not installed there: start Python in another folder, or "
+        "install it for development with 'pip install -e .'"
     )
 
 _HOME = {

@@ -1,4 +1,4 @@
-"""The command ``fastmlp``, which is ``python -m fastmlp`` too."""
+"""Entry point of the command ``fastmlp`` and of ``python -m fastmlp``."""
 
 import sys
 
@@ -6,7 +6,7 @@ from fastmlp.extras import from_extra
 
 
 def main():
-    """Run the command line; without click, which the extra ``cli`` installs, say so and exit with status 1."""
+    """Run the command line; exit with an error if click, which the extra ``cli`` installs, is missing."""
     try:
         with from_extra("cli", "the command 'fastmlp' needs click, pandas and tqdm"):
             import click  # noqa: F401

@@ -1,4 +1,4 @@
-"""What all commands share: where they may write, how mistakes are told, and output for machines."""
+"""Shared parts of the commands: output checks, error reporting and JSON output."""
 
 import json
 import math
@@ -11,13 +11,13 @@ import click
 from fastmlp.io.atomic import check_destination
 from fastmlp.kernels.device_errors import DeviceError
 
-INTERRUPTED = 130  # the exit status of a command that Ctrl-C ended
+INTERRUPTED = 130  # exit status after Ctrl-C
 
-as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, for machines.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
 
 
 class Widths(click.ParamType):
-    """Comma-separated widths of layers; '' for none."""
+    """Comma-separated layer widths; '' means none."""
 
     name = "widths"
 
@@ -32,7 +32,7 @@ class Widths(click.ParamType):
 
 
 def echo_json(found):
-    """One line of JSON, which has no word for infinity and NaN: they become null."""
+    """Print one line of JSON; infinity and NaN, which JSON does not have, become null."""
     click.echo(json.dumps(_finite(found)))
 
 
@@ -45,16 +45,18 @@ def _finite(value):
 
 
 def check_output(path, *inputs):
-    """Refuse, before any work is done, to write where one cannot or over what is read."""
+    """Raise early if the output path is not writable or is also an input."""
     check_destination(path)
     for source in inputs:
         if os.path.exists(source) and os.path.exists(path) and os.path.samefile(source, path):
-            raise click.UsageError(f"{path} is read by this command, and would be overwritten.")
+            raise click.UsageError(
+                f"{path} is an input of this command and would be overwritten: choose another output."
+            )
 
 
 @contextmanager
 def plain_messages():
-    """Errors that a user can mend become one line on stderr and exit status 1; so does each warning, without exit."""
+    """Print user errors as one line on stderr with exit status 1, and each warning as one line."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         try:

@@ -1,4 +1,4 @@
-"""Commands about this machine: info, bench, measure."""
+"""The commands info, bench and measure, about this machine."""
 
 import click
 
@@ -11,7 +11,7 @@ from .common import Widths, as_json, echo_json, plain_messages
 @click.command()
 @as_json
 def info(as_json):
-    """Which backends work here, and why not; versions and threads."""
+    """Show which backends work on this machine, package versions and threads."""
     from importlib.metadata import PackageNotFoundError, version
     from platform import platform, python_version
 
@@ -50,17 +50,18 @@ def info(as_json):
 
 
 @click.command(epilog="Examples: fastmlp bench; fastmlp bench --network 784,128,10 --batch-size 128 --json")
-@click.option("--network", type=Widths(), help="Widths of all layers, inputs first: 784,128,10.")
-@click.option("--batch-size", type=click.IntRange(1), help="Of that network.  [default: 32]")
+@click.option("--network", type=Widths(), help="Layer widths, inputs first, for example 784,128,10.")
+@click.option("--batch-size", type=click.IntRange(1), help="Batch size for --network.  [default: 32]")
 @click.option("--backend", "names", multiple=True, type=click.Choice(list(registry.MODULES)),
-              help="May be repeated.  [default: all that work here]")  # fmt: skip
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+              help="Backend to time; may be repeated.  [default: all that work]")  # fmt: skip
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True,
+              help="Timed epochs per backend.")  # fmt: skip
 @as_json
 def bench(network, batch_size, names, rounds, as_json):
-    """Time training and prediction of some networks here: each backend, and scikit-learn, in turn.
+    """Time training and prediction on this machine, for each backend and for scikit-learn.
 
-    Rows per second are medians of epochs with Adam and ReLU in float32, shuffled. A prediction is one row by
-    compile_predict, or by predict of scikit-learn.
+    Reports the median number of rows per second over shuffled epochs with Adam and ReLU in float32, and the time to
+    predict one row with compile_predict (scikit-learn: predict).
     """
     from fastmlp.backends.threads import allowed_threads
 
@@ -68,9 +69,9 @@ def bench(network, batch_size, names, rounds, as_json):
 
     with plain_messages():
         if network is None and batch_size is not None:
-            raise click.UsageError("--batch-size is for --network.")
+            raise click.UsageError("--batch-size needs --network.")
         if network is not None and len(network) < 2:
-            raise click.UsageError("--network needs at least two widths, of inputs and of outputs.")
+            raise click.UsageError("--network needs at least two widths: inputs and outputs.")
         for name in names:
             if registry.why_not(name) is not None:
                 raise click.ClickException(f"backend {name} does not work here: {registry.why_not(name)}")
@@ -95,19 +96,19 @@ def bench(network, batch_size, names, rounds, as_json):
 @click.command()
 @as_json
 def measure(as_json):
-    """Measure a few networks on CPU and GPU, so that the backend 'auto' knows which to take."""
+    """Measure CPU and GPU speed, which the backend 'auto' uses to choose between them."""
     from .speed import measure_gpu
 
     reason = registry.why_not("cuda")
     if reason is not None:
-        raise click.ClickException(f"there is no GPU to measure: {reason}")
+        raise click.ClickException(f"no GPU to measure: {reason}")
     with plain_messages():
         rows = []
         for name, cpu, gpu in measure_gpu():
             rows.append({"network": name, "cpu_seconds": cpu, "gpu_seconds": gpu})
             if not as_json:
-                click.echo(f"{name}: {cpu * 1e6:.0f} us a step on the CPU, {gpu * 1e6:.0f} us on the GPU")
+                click.echo(f"{name}: {cpu * 1e6:.0f} us per step on the CPU, {gpu * 1e6:.0f} us on the GPU")
     if as_json:
         echo_json({"file": str(cost_model.FILE), "steps": rows})
     else:
-        click.echo(f"kept in {cost_model.FILE}")
+        click.echo(f"saved in {cost_model.FILE}")

@@ -1,4 +1,4 @@
-"""The command ``fastmlp``: train on a table, predict, score and export with a saved model, time what works here."""
+"""The command ``fastmlp``: train on a table; predict, evaluate and export with a saved model; benchmark."""
 
 import os
 import sys
@@ -15,13 +15,13 @@ from .train import train
 
 
 class Commands(click.Group):
-    """Commands that end alike on Ctrl-C, on files that cannot be written, and on output that cannot be written."""
+    """Group of commands with common handling of Ctrl-C and of errors when writing files or output."""
 
     def main(self, *args, **kwargs):
-        """Run a command and flush its output; a reader that has left (``| head``) is no error to report."""
+        """Run a command and flush its output; a closed pipe (``| head``) is not reported as an error."""
         try:
             super().main(*args, **kwargs)
-        except OSError as error:  # from --help or --version, which are written before a command is invoked
+        except OSError as error:  # from --help or --version, printed before a command is invoked
             with suppress(OSError):
                 click.ClickException(str(error)).show()
             sys.exit(1)
@@ -44,9 +44,9 @@ class Commands(click.Group):
 
 
 def _discard_unwritten(stream):
-    """Drop what a stream could not write: the interpreter would try again at exit, and end with status 120."""
+    """Discard unwritten output of a stream: the interpreter would retry at exit and return status 120."""
     try:
-        if stream is not None and not stream.closed:  # None: closed before the start
+        if stream is not None and not stream.closed:  # None: closed before Python started
             stream.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
@@ -55,13 +55,13 @@ def _discard_unwritten(stream):
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Exit status: 0 all is well, 1 something was wrong with data or files, 2 with the command, 130 Ctrl-C.",
+    epilog="Exit status: 0 success, 1 error in data or files, 2 error in the command line, 130 Ctrl-C.",
 )
 @click.version_option(__version__)
 def main():
     """Train and run multilayer perceptrons, fast.
 
-    Results go to stdout, with --json as one object for machines; progress, warnings and errors go to stderr.
+    Results go to stdout, with --json as one JSON object. Progress, warnings and errors go to stderr.
     """
 
 

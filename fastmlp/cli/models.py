@@ -1,4 +1,4 @@
-"""Commands for models that ``fastmlp train`` saved: predict, evaluate, export."""
+"""The commands predict, evaluate and export, for models saved by ``fastmlp train``."""
 
 import os
 import sys
@@ -11,11 +11,13 @@ from .common import as_json, check_output, echo_json, plain_messages
 @click.command(epilog="Example: fastmlp predict model.fastmlp new.csv --out predictions.csv")
 @click.argument("model", type=click.Path(exists=True, dir_okay=False))
 @click.argument("source")
-@click.option("--proba", is_flag=True, help="Write the probability of each class instead of the label.")
-@click.option("--out", type=click.Path(dir_okay=False), help="File to write, .parquet or CSV; stdout otherwise.")
+@click.option("--proba", is_flag=True, help="Write class probabilities instead of labels.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False), help="Output file, Parquet (.parquet) or CSV.  [default: CSV to stdout]"
+)
 @as_json
 def predict(model, source, proba, out, as_json):
-    """Predict the rows of SOURCE (CSV, Parquet, NPZ or a bundled data set) with a MODEL that 'fastmlp train' saved."""
+    """Predict the target for each row of SOURCE (CSV, Parquet, NPZ or a bundled data set) with a saved MODEL."""
     with plain_messages():
         import pandas as pd
 
@@ -23,7 +25,7 @@ def predict(model, source, proba, out, as_json):
         from .tables import read_table, write_table
 
         if out and as_json:
-            raise click.UsageError("--json is for stdout, --out for a file.")
+            raise click.UsageError("use either --json, which prints to stdout, or --out.")
         if out:
             check_output(out, source, model)
         table = TableModel.load(model)
@@ -40,7 +42,7 @@ def predict(model, source, proba, out, as_json):
 @click.argument("source")
 @as_json
 def evaluate(model, source, as_json):
-    """Score a MODEL that 'fastmlp train' saved on the rows of SOURCE, which has the target's column too."""
+    """Evaluate a saved MODEL on SOURCE, which must contain the target column."""
     with plain_messages():
         from .table_model import TableModel
         from .tables import read_table
@@ -61,14 +63,14 @@ EXPORTS = ".onnx", ".c", ".py"
 @click.command(epilog="Examples: fastmlp export model.fastmlp model.onnx; fastmlp export model.fastmlp model.c --int8")
 @click.argument("model", type=click.Path(exists=True, dir_okay=False))
 @click.argument("out", type=click.Path(dir_okay=False))
-@click.option("--name", help="What names in a file of C begin with, instead of 'model'.")
-@click.option("--int8", is_flag=True, help="Weights of 8 bits in a file of C.")
+@click.option("--name", help="Prefix of names in the C file.  [default: model]")
+@click.option("--int8", is_flag=True, help="Quantize the weights in the C file to 8 bits.")
 @as_json
 def export(model, out, name, int8, as_json):
-    """Write a MODEL as an ONNX graph (OUT ends in .onnx), one file of C99 (.c) or a module for NumPy alone (.py).
+    """Export a saved MODEL to ONNX (OUT ends in .onnx), C99 (.c) or a Python module that needs only NumPy (.py).
 
-    Inputs of a model that 'fastmlp train' saved are its columns as they are in the table: the standardisation is in the
-    weights. A column of texts becomes one of 0 and 1 for each of its values.
+    The inputs are the columns of the table without scaling, because the standardisation is folded into the weights.
+    A categorical column becomes one input of 0 and 1 for each of its values.
     """
     from fastmlp.export.c import to_c
     from fastmlp.export.numpy import to_numpy_source
@@ -80,7 +82,7 @@ def export(model, out, name, int8, as_json):
         if not out.endswith(EXPORTS):
             raise click.UsageError(f"OUT must end in one of {', '.join(EXPORTS)}, got {out!r}.")
         if (int8 or name) and not out.endswith(".c"):
-            raise click.UsageError("--int8 and --name are for files of C.")
+            raise click.UsageError("--int8 and --name are only for C files (.c).")
         given = load(model)
         if out.endswith(".c"):
             to_c(given, out, name=name or "model", int8=int8)

@@ -1,4 +1,4 @@
-"""How fast backends train on given data, and train and predict on random ones."""
+"""Timing of training and prediction by backend."""
 
 import statistics
 import time
@@ -18,10 +18,10 @@ from fastmlp.validation.checks import check_targets
 
 
 def samples_per_second(model, X, y, names, batch_size, rounds=5, others=()):
-    """{backend: median rows per second of training epochs}, measured in turn on copies of an MLP's weights.
+    """Median training speed in samples per second, {backend: speed}, measured in turn on copies of an MLP's weights.
 
-    Shuffled epochs, after one that warms up. X and y as MLP.fit takes them. ``others`` are measured beside them:
-    pairs of a name and a function that makes an epoch.
+    The epochs are shuffled; one warm-up epoch comes first. X and y are as for MLP.fit. ``others`` holds pairs of a name
+    and a function that runs one epoch, to measure as well.
     """
     X = np.ascontiguousarray(X, model.dtype)
     y = check_targets(y, model.loss, model.layers[-1].units, X, model.dtype)
@@ -46,31 +46,31 @@ def samples_per_second(model, X, y, names, batch_size, rounds=5, others=()):
     return {name: statistics.median(values) for name, values in rates.items()}
 
 
-# Widths of all layers, and rows of a batch.
+# Layer widths and batch size.
 BENCH_NETWORKS = [((4, 16, 3), 1), ((8, 64, 64, 1), 32), ((32, 128, 128, 2), 256), ((784, 128, 10), 128)]
-BENCH_ROWS, BENCH_BATCHES = 4096, 64  # of an epoch, at least
+BENCH_ROWS, BENCH_BATCHES = 4096, 64  # minimum per epoch
 ROW_CALLS = 200
 
 
 class NetworkTimes(NamedTuple):
-    """Medians of training, rows per second, and of the prediction of one row, by backend and for scikit-learn."""
+    """Median training speed and median time to predict one row, by backend and for scikit-learn."""
 
     samples_per_second: dict[str, float]
     row_seconds: dict[str, float]
 
 
 def time_network(sizes, batch_size, names, rounds=5):
-    """The NetworkTimes of random rows, in float32, with Adam, ReLU and a squared error.
+    """Measure the NetworkTimes on random data, in float32, with Adam, ReLU and the squared error.
 
     Parameters
     ----------
     sizes : sequence of int
-        Widths of all layers, inputs first.
+        Layer widths, inputs first.
     batch_size : int
     names : list of str
-        Backends.
+        Names of backends.
     rounds : int
-        Epochs to take the median of, in turn, after one that warms up.
+        Timed epochs per backend, after one warm-up epoch.
     """
     from sklearn.neural_network import MLPRegressor
 
@@ -86,7 +86,7 @@ def time_network(sizes, batch_size, names, rounds=5):
     target = y if n_outputs > 1 else y.ravel()
 
     def their_epoch():
-        with Interruption() as interruption:  # theirs would end the epoch, and say nothing to us
+        with Interruption() as interruption:  # scikit-learn would catch Ctrl-C and only end its epoch
             theirs.partial_fit(X, target)
         if interruption.requested:
             raise KeyboardInterrupt
@@ -101,7 +101,7 @@ def time_network(sizes, batch_size, names, rounds=5):
     return NetworkTimes(rates, {name: statistics.median(times) / ROW_CALLS for name, times in calls.items()})
 
 
-# Inputs, hidden layers, outputs, rows of a batch and of an epoch: what a cost model is fitted to.
+# Inputs, hidden layers, outputs, batch size and samples, for the fit of the cost model.
 MEASURED = [
     (8, (64, 64), 1, 32, 6_400),
     (32, (128, 128), 2, 256, 51_200),
@@ -112,9 +112,9 @@ MEASURED = [
 
 
 def measure_gpu():
-    """Fit the cost model of ``backend="auto"`` to steps measured here, on the CPU and on the GPU, and keep it.
+    """Measure training steps on the CPU and on the GPU; fit the cost model of ``backend="auto"`` to them and save it.
 
-    Yields (network as text, seconds of a step on the CPU, on the GPU), row by row.
+    Yields (description of the network, seconds per step on the CPU, on the GPU) after each measurement.
     """
     from fastmlp.model.mlp import MLP
 

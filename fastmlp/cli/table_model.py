@@ -1,4 +1,4 @@
-"""TableModel: an MLP together with the columns it was trained on, as the command line makes and saves it."""
+"""TableModel: an MLP together with the columns of a table, as saved by the command line."""
 
 from types import SimpleNamespace
 
@@ -24,21 +24,20 @@ from .tables import (
 )
 
 OLD_KEYS = {"deviation": "std"}
-MAX_CLASSES = 20  # whole numbers with more distinct values than this are taken for a quantity
+MAX_CLASSES = 20  # integer targets with more distinct values are treated as regression
 
 
 def looks_like_classes(values):
-    """Texts, booleans, and whole numbers of few distinct values are classes; other numbers a quantity."""
+    """Whether a target has strings, booleans, or integers with few distinct values; other numbers mean regression."""
     if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         return True
     return values.nunique() <= MAX_CLASSES and bool((values == values.round()).all())
 
 
 class TableModel(HasPredictionNetwork, Savable):
-    """Encoded columns -> MLP -> the target column in its own terms.
+    """An MLP with an encoder of its input columns, which predicts the target column in its original units.
 
-    ``classes`` holds the labels of a classification; None means regression, whose target is standardised by
-    ``mean`` and ``std``.
+    ``classes`` holds the class labels; None means regression, with a target standardised by ``mean`` and ``std``.
     """
 
     def __init__(self, encoder, model, target, classes=None, mean=0.0, std=1.0):
@@ -47,12 +46,12 @@ class TableModel(HasPredictionNetwork, Savable):
 
     @classmethod
     def create(cls, frame, target, *, task="auto", hidden=(100,), activation="relu", dtype="float32", **options):
-        """An untrained model for the columns of ``frame``; ``options`` go to MLP.
+        """Make an untrained model for the columns of ``frame``; ``options`` are passed to MLP.
 
         Raises
         ------
         TableError
-            For a missing target column, missing values, or a target with a single value.
+            If the target column is missing or constant, or if values are missing.
         """
         check_present(frame, [target])
         check_kinds(frame, list(frame.columns))
@@ -60,55 +59,55 @@ class TableModel(HasPredictionNetwork, Savable):
         values = frame[target]
         encoder = ColumnEncoder.fit(frame.drop(columns=target))
         if values.nunique() < 2:
-            raise TableError(f"the target {target!r} has a single value in all {len(values)} rows.")
+            raise TableError(
+                f"the target {target!r} has the same value in all {len(values)} rows: nothing can be learned."
+            )
         hidden = [Layer(units, activation) for units in hidden]
         if task == "classification" or (task == "auto" and looks_like_classes(values)):
             classes = np.unique(values.to_numpy())
             if task == "auto" and len(classes) > MAX_CATEGORIES:
                 raise TableError(
-                    f"the target {target!r} has {len(classes)} different values, too many for classes. If they are "
-                    "meant as such, say --task classification."
+                    f"the target {target!r} has {len(classes)} distinct values, too many for classes. If they are "
+                    "classes, pass --task classification."
                 )
             model = MLP([*hidden, Layer(len(classes), "softmax")], "categorical_cross_entropy", dtype=dtype, **options)
             return cls(encoder, model, target, classes)
         if not pd.api.types.is_numeric_dtype(values):
-            raise TableError(f"the target {target!r} is not numeric: a regression needs numbers.")
+            raise TableError(f"the target {target!r} is not numeric, but --task regression needs numbers.")
         model = MLP([*hidden, Layer(1, "identity")], "squared_error", dtype=dtype, **options)
         return cls(encoder, model, target, None, *mean_and_std(values))
 
     @property
     def texts(self):
-        """Names of the columns that hold texts, the target among them if its classes do."""
+        """Names of the categorical columns, and of the target if its classes are strings."""
         labels = [] if self.classes is None else self.classes.tolist()
         return [*self.encoder.texts, *([self.target] if any(isinstance(label, str) for label in labels) else [])]
 
     def arrays(self, frame):
-        """(X, y) as the network sees them."""
+        """(X, y) encoded for the network."""
         check_complete(frame, [self.target])
         X = self.encoder.transform(frame, self.model.dtype)
         values = frame[self.target].to_numpy()
         if self.classes is None:
             if not pd.api.types.is_numeric_dtype(frame[self.target]):
-                raise TableError(f"the target {self.target!r} held numbers in training, and holds others here.")
+                raise TableError(f"the target {self.target!r} was numeric in training, but is not here.")
             return X, (values - self.mean) / self.std
         unknown = np.setdiff1d(values, self.classes)
         if len(unknown):
-            raise TableError(
-                f"{self.target!r} has classes that were not there in training: {listed(unknown.tolist())}."
-            )
+            raise TableError(f"{self.target!r} has classes that did not occur in training: {listed(unknown.tolist())}.")
         return X, np.searchsorted(self.classes, values)
 
     def predict(self, frame):
-        """Predicted target of each row: a label or a number."""
+        """Predicted labels or numbers."""
         output = self.model.predict(self.encoder.transform(frame, self.model.dtype))
         if self.classes is None:
-            return output[:, 0].astype(np.float64) * self.std + self.mean  # float32 has no room for a large mean
+            return output[:, 0].astype(np.float64) * self.std + self.mean  # float32 has too few digits for a large mean
         return self.classes[output.argmax(axis=1)]
 
     def predict_proba(self, frame):
         """Frame with the probability of each class."""
         if self.classes is None:
-            raise TableError("probabilities are for classes; this model predicts a number.")
+            raise TableError("this is a regression model: it has no class probabilities.")
         return pd.DataFrame(self.model.predict(self.encoder.transform(frame, self.model.dtype)), columns=self.classes)
 
     def prediction_network(self):
@@ -128,7 +127,7 @@ class TableModel(HasPredictionNetwork, Savable):
             check_feature_names(SimpleNamespace(feature_names_in_=names), X, reset=False)
 
     def saved_state(self):
-        """What a model file holds of this model."""
+        """The content of a model file."""
         return {
             "columns": self.encoder.columns,
             "model": self.model.saved_state(),

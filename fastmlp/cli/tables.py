@@ -1,4 +1,4 @@
-"""Tables from files and bundled data sets, and the numbers that a network sees in place of their columns."""
+"""Tables from files and bundled data sets, and the encoding of their columns as numbers."""
 
 import math
 import re
@@ -27,24 +27,29 @@ BUNDLED = {
 }
 
 PARQUET, PARQUET_NEEDS = ".parquet", "Parquet files need pyarrow"
-MAX_CATEGORIES = 200  # more distinct texts than this are names or free text, not categories
+MAX_CATEGORIES = 200  # a column with more distinct strings holds names or free text
 
 
 class TableError(ValueError):
-    """A table lacks something, or holds what cannot be learned from; the message names the columns."""
+    """Raised for tables with missing or unsuitable columns; the message names them."""
 
 
 def read_table(source, target=None, texts=()):
-    """(frame, name of its target column) of a bundled data set's name, a CSV or Parquet file, or an NPZ file with X, y.
+    """Read a bundled data set, a CSV or Parquet file, or an NPZ file with X and y.
 
-    ``target`` is needed for tables when training; None leaves the second value None there. Columns named in
-    ``texts`` are kept as they are written: the category 01 is no number, whatever else the file holds.
+    Columns named in ``texts`` are read as strings: the category 01 is not the number 1.
+
+    Returns
+    -------
+    frame : DataFrame
+    target : str or None
+        Name of the target column: the given one, or that of a data set or NPZ file.
     """
     if source in BUNDLED:
         return BUNDLED[source](as_frame=True).frame, target or "target"
     path = Path(source)
     if not path.exists():
-        raise TableError(f"{source} is neither a file nor a bundled data set ({', '.join(BUNDLED)}).")
+        raise TableError(f"{source} is neither a file nor a bundled data set. Bundled: {', '.join(BUNDLED)}.")
     if path.suffix.lower() == ".npz":
         return _read_npz(path), target or "y"
     if path.suffix.lower() == PARQUET:
@@ -60,15 +65,15 @@ def read_table(source, target=None, texts=()):
 
 
 def _read_csv(path, dtypes):
-    """With the separator that the header has most of, and decimal commas where fields are not separated by them."""
-    file = path if path.is_file() else BytesIO(path.read_bytes())  # a pipe can be read but once
+    """Read CSV with the most frequent separator of the header, and decimal commas if the separator is another one."""
+    file = path if path.is_file() else BytesIO(path.read_bytes())  # a pipe can be read only once
     with open(path, "rb") if path.is_file() else file as opened:
         lines = [opened.readline().decode(errors="replace") for _ in range(20)]
         separator = max(";\t,", key=lines[0].count) if re.search("[;\t]", lines[0]) else ","
         decimal = "," if separator != "," and any(re.search(r"\d,\d", line) for line in lines[1:]) else "."
         opened.seek(0)
         with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # more fields than the header has
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # more fields than in the header
             return pd.read_csv(
                 opened, sep=separator, decimal=decimal, skipinitialspace=True, dtype=dtypes, low_memory=False,
                 index_col=False,
@@ -76,7 +81,7 @@ def _read_csv(path, dtypes):
 
 
 def write_table(frame, out):
-    """Write a frame to a file, Parquet by its name or else CSV, or as CSV to a stream."""
+    """Write a frame to a Parquet file (.parquet), to a CSV file, or as CSV to a stream."""
     if not str(out).lower().endswith(PARQUET):
         frame.to_csv(out, index=False)
         return
@@ -92,12 +97,14 @@ def _read_npz(path):
         raise TableError(f"{path} cannot be read as NPZ: {error or 'it is empty'}") from error
     X = arrays.get("X")
     if X is None or X.ndim != 2 or X.dtype.kind not in "biuf":
-        raise TableError(f"{path} needs a 2-D array X of numbers (and y to train); it has {listed(list(arrays))}.")
+        raise TableError(
+            f"{path} must hold a 2-D array X of numbers (and y for training); it has {listed(list(arrays))}."
+        )
     frame = pd.DataFrame(X.astype(np.float64), columns=[f"x{i}" for i in range(X.shape[1])])
     if "y" in arrays:
         y = arrays["y"]
         if y.shape != (len(frame),) or y.dtype.kind not in "biufSU":
-            raise TableError(f"{path}: y must be {len(frame)} numbers or texts, got {y.dtype} of shape {y.shape}.")
+            raise TableError(f"{path}: y must be {len(frame)} numbers or strings, got {y.dtype} of shape {y.shape}.")
         if y.dtype.kind == "S":
             y = np.char.decode(y, "utf-8", "replace")
         frame["y"] = y.astype(np.float64 if y.dtype.kind == "f" else y.dtype.newbyteorder("="))
@@ -105,36 +112,36 @@ def _read_npz(path):
 
 
 def drop_incomplete(frame):
-    """The rows without missing or infinite values."""
+    """Rows without missing or infinite values."""
     return frame.replace([np.inf, -np.inf], np.nan).dropna(ignore_index=True)
 
 
 def listed(names):
-    """The first names, quoted, for a message."""
+    """The first few names, quoted, for a message."""
     shown = ", ".join(map(repr, map(str, names[:8])))
     return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"
 
 
 def check_present(frame, names):
-    """Every name is a column."""
+    """TableError unless every name is a column."""
     absent = [name for name in names if name not in frame.columns]
     if absent:
         raise TableError(f"no column {listed(absent)}. Columns: {listed(list(frame.columns))}.")
 
 
 def check_complete(frame, names):
-    """Every name is a column, without missing or infinite values."""
+    """TableError unless every name is a column without missing or infinite values."""
     check_present(frame, names)
     missing = frame[names].replace([np.inf, -np.inf], np.nan).isna().sum()
     if missing.any():
         counts = ", ".join(f"{name!r} ({count} rows)" for name, count in missing[missing > 0].items())
         raise TableError(
-            f"missing or infinite values in {counts}: fill them in, or leave these rows out ('train': --drop-missing)."
+            f"missing or infinite values in {counts}: fill them in or drop these rows ('train --drop-missing')."
         )
 
 
 def check_kinds(frame, names):
-    """Every column holds numbers, booleans or texts, and no dates, lists or other things."""
+    """TableError unless every column holds numbers, booleans or strings."""
     for name in names:
         values = frame[name]
         plain = pd.api.types.is_numeric_dtype(values) or pd.api.types.is_string_dtype(values)
@@ -143,8 +150,8 @@ def check_kinds(frame, names):
         if not plain or any(isinstance(value, Decimal) for value in values[:1]):
             kind = type(values.iloc[0]).__name__
             raise TableError(
-                f"column {name!r} holds {kind}, neither numbers nor texts: make numbers of it, or leave it out "
-                f"(--ignore {name!r})."
+                f"column {name!r} holds {kind}, but only numbers and strings are supported: convert it, or drop it "
+                f"with --ignore {name!r}."
             )
 
 
@@ -160,15 +167,17 @@ def mean_and_std(values):
     with np.errstate(over="ignore", invalid="ignore"):
         mean, std = float(values.mean()), float(values.std(ddof=0)) if values.nunique() > 1 else 0.0
     if not (math.isfinite(mean) and math.isfinite(std)):
-        raise TableError(f"column {values.name!r} has numbers that are too large.")
+        raise TableError(
+            f"column {values.name!r} has numbers that are too large: their mean or standard deviation is not finite."
+        )
     return mean, std or 1.0
 
 
 class ColumnEncoder:
-    """Columns of a table as numbers: numeric ones standardised, the others one column of 0 and 1 per value.
+    """Encoder of the columns of a table: numeric ones are standardised, the others one-hot encoded.
 
-    ``columns`` is a list of dicts: {"name", "mean", "std"} or {"name", "values"}. A value that was not there
-    when fitted becomes all zeros, with a warning.
+    ``columns`` is a list of dicts: {"name", "mean", "std"} or {"name", "values"}. Unknown values are encoded as all
+    zeros, with a warning.
     """
 
     def __init__(self, columns):
@@ -176,7 +185,7 @@ class ColumnEncoder:
 
     @property
     def texts(self):
-        """Names of the columns that hold categories."""
+        """Names of the categorical columns."""
         return [column["name"] for column in self.columns if "values" in column]
 
     @classmethod
@@ -190,23 +199,23 @@ class ColumnEncoder:
                 columns.append({"name": name, "mean": mean, "std": std})
             elif values.nunique() > MAX_CATEGORIES:
                 raise TableError(
-                    f"column {name!r} has {values.nunique()} different texts, too many for categories. "
-                    f"--ignore {name!r} leaves it out."
+                    f"column {name!r} has {values.nunique()} distinct strings, too many for categories (at most "
+                    f"{MAX_CATEGORIES}). Drop it with --ignore {name!r}."
                 )
             else:
                 columns.append({"name": name, "values": sorted(values.astype(str).unique())})
         if not columns:
-            raise TableError("there is no column to learn from beside the target.")
+            raise TableError("the table has no columns other than the target.")
         return cls(columns)
 
     @property
     def n_outputs(self):
-        """Columns that ``transform`` gives."""
+        """Number of encoded columns."""
         return sum(len(column.get("values", "x")) for column in self.columns)
 
     @property
     def outputs(self):
-        """(name, mean, std) of each of these columns; one of 0 and 1 is 'column=value', and stays as it is."""
+        """(name, mean, std) of each encoded column; one-hot columns are called 'column=value' and are not scaled."""
         found = []
         for column in self.columns:
             if "values" in column:
@@ -216,7 +225,7 @@ class ColumnEncoder:
         return found
 
     def transform(self, frame, dtype):
-        """Array of shape (rows, encoded columns)."""
+        """Encode a frame as an array of shape (n_samples, n_outputs)."""
         check_complete(frame, [column["name"] for column in self.columns])
         parts = []
         for column in self.columns:
@@ -226,13 +235,15 @@ class ColumnEncoder:
                 hits = values.astype(str).to_numpy(object)[:, None] == known[None, :]
                 unknown = values[~hits.any(axis=1)]
                 if len(unknown):
-                    message = f"column {column['name']!r} has values unseen in training, taken for none of the known"
+                    message = f"column {column['name']!r} has values that did not occur in training, encoded as zeros"
                     warnings.warn(f"{message}: {listed(list(unknown.unique()))} ({len(unknown)} rows).")
                 parts.append(hits)
                 continue
             try:
                 numbers = pd.to_numeric(values).to_numpy(np.float64)
             except (ValueError, TypeError) as error:
-                raise TableError(f"column {column['name']!r} held numbers in training: {error}") from error
+                raise TableError(
+                    f"column {column['name']!r} was numeric in training, but is not here: {error}"
+                ) from error
             parts.append(((numbers - column["mean"]) / column["std"])[:, None])
         return np.ascontiguousarray(np.hstack(parts), dtype)

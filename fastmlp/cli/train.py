@@ -1,4 +1,4 @@
-"""``fastmlp train``: a network for a table."""
+"""The command train."""
 
 import os
 import sys
@@ -21,42 +21,44 @@ TEST_SHARE, WATCHED_SHARE = 0.2, 0.1
     "--early-stopping 20 --report houses.html; fastmlp train old.parquet --target y --eval new.parquet --json"
 )
 @click.argument("source")
-@click.option("--target", help="Column to predict. Needed for CSV and Parquet files.")
+@click.option("--target", help="Column to predict; required for CSV and Parquet files.")
 @click.option("--task", type=click.Choice(["auto", "classification", "regression"]), default="auto", show_default=True)
-@click.option("--hidden", type=Widths(), default="100", show_default=True, help="Widths of the hidden layers: 64,32.")
+@click.option(
+    "--hidden", type=Widths(), default="100", show_default=True, help="Widths of the hidden layers, for example 64,32."
+)
 @click.option("--activation", type=click.Choice(HIDDEN_ACTIVATIONS), default="relu", show_default=True)
 @click.option("--optimizer", type=click.Choice([*OPTIMIZERS, "lbfgs"]), default="adam", show_default=True)
-@click.option("--learning-rate", type=float, help="Step size; the optimizer's own default otherwise.")
+@click.option("--learning-rate", type=float, help="Learning rate.  [default: that of the optimizer]")
 @click.option("--alpha", type=float, default=1e-4, show_default=True, help="L2 penalty.")
 @click.option("--epochs", type=click.IntRange(1), default=50, show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
-@click.option("--balanced", is_flag=True, help="Let all classes weigh the same, however many rows they have.")
+@click.option("--balanced", is_flag=True, help="Weight classes inversely to their frequency.")
 @click.option("--test-size", type=click.FloatRange(0, 1, max_open=True),
-              help=f"Share of the rows held out for the score.  [default: {TEST_SHARE}, with --eval 0]")  # fmt: skip
-@click.option("--eval", "eval_source", metavar="FILE", help="Rows to score after each epoch and in the end.")
+              help=f"Fraction of the rows held out for testing.  [default: {TEST_SHARE}, with --eval 0]")  # fmt: skip
+@click.option("--eval", "eval_source", metavar="FILE", help="Validation data, scored after each epoch.")
 @click.option("--early-stopping", type=click.IntRange(1), metavar="EPOCHS",
-              help="Stop after that many epochs without a better score on the rows of --eval, or else on a tenth of "
-              "those for training, and keep the best weights.")  # fmt: skip
+              help="Stop after this many epochs without improvement on the data of --eval, or on a tenth of the "
+              "training rows, and keep the best weights.")  # fmt: skip
 @click.option("--metric", type=click.Choice(["loss", "accuracy", "r2"]), default="loss", show_default=True,
-              help="The score that --early-stopping watches.")  # fmt: skip
+              help="The score that --early-stopping uses.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--dtype", type=click.Choice(["float32", "float64", "bfloat16"]), default="float32", show_default=True)
 @click.option("--backend", type=click.Choice(registry.NAMES), default="auto", show_default=True)
-@click.option("--ignore", multiple=True, metavar="COLUMN", help="Leave a column out; may be repeated.")
-@click.option("--drop-missing", is_flag=True, help="Leave out rows with missing values.")
+@click.option("--ignore", multiple=True, metavar="COLUMN", help="Drop a column; may be repeated.")
+@click.option("--drop-missing", is_flag=True, help="Drop rows with missing values.")
 @click.option("--out", type=click.Path(dir_okay=False), default="model.fastmlp", show_default=True)
-@click.option("--plot", type=click.Path(dir_okay=False), help="Draw the loss curves into this image file.")
-@click.option("--report", type=click.Path(dir_okay=False), help="Write a page about the training: this HTML file.")
-@click.option("--compare", is_flag=True, help="Measure training speed beside the NumPy reference.")
-@click.option("--quiet", is_flag=True, help="No progress bar.")
+@click.option("--plot", type=click.Path(dir_okay=False), help="Save a plot of the loss curves as this image file.")
+@click.option("--report", type=click.Path(dir_okay=False), help="Write a training report as this HTML file.")
+@click.option("--compare", is_flag=True, help="Compare the training speed with the NumPy reference.")
+@click.option("--quiet", is_flag=True, help="Do not show a progress bar.")
 @as_json
 def train(source, target, task, hidden, activation, optimizer, learning_rate, alpha, epochs, batch_size, balanced,
           test_size, eval_source, early_stopping, metric, seed, dtype, backend, ignore, drop_missing, out, plot, report,
           compare, quiet, as_json):  # fmt: skip
     """Train on SOURCE: a CSV, Parquet or NPZ file (with X and y), or the name of a bundled data set.
 
-    Bundled: digits, iris, wine, breast_cancer, diabetes. Numeric columns are standardised, texts become categories.
-    The model is saved with its columns, for 'fastmlp predict'. Ctrl-C ends training early and saves what there is.
+    Bundled: digits, iris, wine, breast_cancer, diabetes. Numeric columns are standardised, string columns one-hot
+    encoded. The model is saved with its columns, for 'fastmlp predict'. Ctrl-C stops training and saves the model.
     """
     say = (lambda *given: None) if as_json else click.echo
     with plain_messages():
@@ -64,7 +66,7 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
 
         check_outputs(out, plot, report, [path for path in (source, eval_source) if path])
         if metric != "loss" and early_stopping is None:
-            raise click.UsageError("--metric is what --early-stopping watches.")
+            raise click.UsageError("--metric needs --early-stopping, which uses it.")
         frame, target = table_of(source, target, ignore, drop_missing)
         table = TableModel.create(
             frame, target, task=task, hidden=hidden, activation=activation,
@@ -72,7 +74,7 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
             random_state=seed,
         )  # fmt: skip
         if balanced and table.classes is None:
-            raise click.UsageError("--balanced is for classes; the target is a number.")
+            raise click.UsageError("--balanced is only for classification, but the target is numeric.")
         eval_frame = None
         if eval_source is not None:
             eval_frame = rows_to_watch(eval_source, table, list(frame.columns), drop_missing)
@@ -99,7 +101,7 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
             click.echo(f"model of epoch {model.epoch} saved in {out}", err=True)
             raise
         seconds = time.perf_counter() - start
-        table.save(out)  # before the results are printed: the reader of a pipe may be gone
+        table.save(out)  # before results are printed: a pipe may be closed
 
         found = {
             "model": out, "rows": {"train": len(X)} | {name: len(rows) for name, (rows, _) in arrays.items()},
@@ -113,7 +115,7 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
         if as_json:
             echo_json(found)
         else:
-            tell(found)
+            print_results(found)
         if plot and model.history["loss"]:
             from fastmlp.inspection.plots import plot_history
 
@@ -138,7 +140,7 @@ ROWS = {"eval": "to watch", "watched": "to watch", "test": "held out", "train": 
 
 
 def check_outputs(out, plot, report, inputs):
-    """Refuse what cannot be written before the training rather than after it."""
+    """Check before training that all outputs can be written."""
     outputs = [path for path in (out, plot, report) if path]
     for path in outputs:
         check_output(path, *inputs)
@@ -157,7 +159,7 @@ def check_outputs(out, plot, report, inputs):
 
 
 def rows_to_watch(source, table, columns, drop_missing):
-    """The rows of --eval, in the columns that the model of a table was made for."""
+    """The validation data of --eval, with the columns of the model."""
     from .tables import check_present, drop_incomplete, read_table
 
     frame = read_table(source, table.target, texts=table.texts)[0]
@@ -166,12 +168,12 @@ def rows_to_watch(source, table, columns, drop_missing):
 
 
 def table_of(source, target, ignore, drop_missing):
-    """(frame, target) without what is to be left out."""
+    """(frame, target) without ignored columns and, if asked, incomplete rows."""
     from .tables import check_present, drop_incomplete, read_table
 
     frame, target = read_table(source, target)
     if target is None:
-        raise click.UsageError(f"--target is needed: one of {', '.join(map(str, frame.columns))}.")
+        raise click.UsageError(f"--target is required: one of {', '.join(map(str, frame.columns))}.")
     check_present(frame, ignore)
     frame = frame.drop(columns=list(ignore))
     return (drop_incomplete(frame) if drop_missing else frame), target
@@ -183,12 +185,12 @@ def chosen_optimizer(name, learning_rate):
     if name != "lbfgs":
         return make_optimizer(name, learning_rate)
     if learning_rate is not None:
-        raise click.UsageError("--learning-rate is not for lbfgs, which finds its steps by line search.")
+        raise click.UsageError("--learning-rate cannot be used with lbfgs, which chooses its steps by line search.")
     return name
 
 
 def split(frame, eval_frame, test_size, watches, seed):
-    """{'train', and as asked for 'eval' (given), 'watched' (some of the rows for training), 'test': frame}"""
+    """{part: frame} with 'train', and optionally 'eval' (given), 'watched' (split off to stop early) and 'test'."""
     from sklearn.model_selection import train_test_split
 
     parts = {} if eval_frame is None else {"eval": eval_frame}
@@ -200,7 +202,7 @@ def split(frame, eval_frame, test_size, watches, seed):
 
 
 def speeds(model, X, y, batch_size):
-    """{backend: rows per second} of the model's and of the NumPy reference, or None where there are none."""
+    """{backend: samples per second} for the model's backend and the NumPy reference, or None if not measurable."""
     from fastmlp.training.outcomes import Diverged
 
     from .speed import samples_per_second
@@ -213,8 +215,8 @@ def speeds(model, X, y, batch_size):
         return None
 
 
-def tell(found):
-    """What came out, for people."""
+def print_results(found):
+    """Print the results in readable form."""
     click.echo(f"{found['epochs']} epochs in {found['seconds']:.2f} s")
     if found["best_epoch"] is not None:
         click.echo(f"the weights are those of epoch {found['best_epoch']}")

@@ -1,4 +1,4 @@
-"""Models as one file of C99, for machines without Python: no allocation, no library but the C one."""
+"""Export of a model as a single C99 file, for machines without Python: no allocation, no library but libm."""
 
 import re
 
@@ -23,15 +23,15 @@ HEAD = """\
 
    void {name}_predict(const float x[{n_inputs}], float outputs[{n_outputs}]);
 {more}
-   C99 with <math.h>; no allocation, nothing written but the outputs: threads may share it. Compiled with
-   -D{upper}_SELF_TEST it is a program that checks itself, and exits with 0 where all is right.{int8} */
+   C99 with <math.h>; it allocates nothing and writes only to outputs, so it is thread-safe. Compiled with
+   -D{upper}_SELF_TEST it is a program that tests itself and exits with 0 on success.{int8} */
 #include <math.h>
 #include <stddef.h>
 
 void {name}_predict(const float x[{n_inputs}], float outputs[{n_outputs}]);
 """
 ACCUMULATE = """
-/* y += x W, of {kind} in rows. */
+/* y += x W, with W in row-major order, of {kind}. */
 static void {name}_accumulate(const float *x, size_t n_in, const {kind} *W, size_t n_out, float *y)
 {{
     for (size_t i = 0; i < n_in; i++)
@@ -68,10 +68,10 @@ int main(void)
         float outputs[{n_outputs}];
         {name}_predict({name}_rows[r], outputs);
         for (size_t j = 0; j < {n_outputs}; j++) {{
-            float wanted = {name}_expected[r][j];
-            float error = fabsf(outputs[j] - wanted) / (1.0f + fabsf(wanted));
+            float target = {name}_expected[r][j];
+            float error = fabsf(outputs[j] - target) / (1.0f + fabsf(target));
             largest = error > largest ? error : largest;
-            wrong += !(error <= {allowed}); /* NaN is wrong, too */
+            wrong += !(error <= {allowed}); /* NaN is wrong as well */
         }}
     }}
     printf("{name}: largest error %g, allowed %g, %d outputs wrong\\n", (double)largest, (double){allowed}, wrong);
@@ -82,37 +82,38 @@ int main(void)
 
 
 def to_c(model, path=None, *, name="model", int8=False, rows=None):
-    """A model as one file of C99, which computes in float32, with plain sums.
+    """Export a model as a single C99 file that computes in float32.
 
-    ``name_predict(x, outputs)`` gives what the network's last layer gives; for a classifier with one label for a row
-    ``name_class(x)`` is the number of its class, whose label a comment tells.
+    The function ``name_predict(x, outputs)`` computes the outputs of the last layer. For classifiers, other than
+    multilabel ones, ``name_class(x)`` returns the index of the predicted class; a comment lists the class labels.
 
     Parameters
     ----------
-    model : MLP, MLPClassifier, MLPRegressor, or what ``load`` gives for a model of the command line
-        Fitted.
+    model : MLP, MLPClassifier, MLPRegressor, or a model of the command line
+        A fitted model.
     path : str or Path, default=None
-        A file to write to.
+        File to write; None writes none.
     name : str, default='model'
-        What the names in the file begin with: letters, digits and underscores.
+        Prefix of all names in the file: letters, digits and underscores.
     int8 : bool, default=False
-        Weights as 8-bit integers with a scale for each unit, a quarter of the size. The file says how far outputs are
-        from the model's on the rows of its self-test, relative to 1 + |output|.
+        Whether to quantize weights to 8-bit integers with a scale for each unit, a quarter of the size. A comment in
+        the file gives the largest error of the outputs on the samples of the self-test, relative to 1 + |output|.
     rows : array-like of shape (n_rows, n_inputs), default=None
-        Inputs for the self-test, best some real ones; None draws some from the standard normal distribution.
+        Inputs for the self-test, preferably real data; None draws standard normal numbers.
 
     Returns
     -------
     str
-        The file's text.
+        The content of the file.
 
     Raises
     ------
     ValueError
-        For a name that is none in C, rows of a wrong shape, numbers beyond float32, and as ``exported.exported`` says.
+        For a name that is not valid in C, rows of the wrong shape, numbers too large for float32, and for models that
+        cannot be exported (see ``fastmlp.export.network.exportable``).
     """
     if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)):
-        raise ValueError(f"name must be a name in C, of letters, digits and underscores, got {name!r}.")
+        raise ValueError(f"name must be a name in C (letters, digits and underscores, no digit first), got {name!r}.")
     (int8,) = check_flags(int8=int8)
     exact = exportable(model)
     rows = _test_rows(rows, model, exact)
@@ -125,7 +126,7 @@ def to_c(model, path=None, *, name="model", int8=False, rows=None):
         of_bits = _largest_error(exact._replace(parameters=rounded).outputs(rows), expected)
     if not (np.isfinite(single).all() and np.isfinite(shown).all() and np.isfinite(of_sums + of_bits)):
         raise ValueError(
-            "weights, or outputs for the rows of the self-test, are too large for float32: give other rows."
+            "weights, or outputs for the samples of the self-test, are too large for float32: pass other rows."
         )
     allowed = 1.01 * of_bits + 10 * of_sums + 2e-6 * (1 + len(exact.layers))
     text = _text(exact, scales, name, rows, expected, of_bits, allowed)
@@ -135,7 +136,7 @@ def to_c(model, path=None, *, name="model", int8=False, rows=None):
 
 
 def _largest_error(found, expected):
-    """Relative to 1 + |expected|."""
+    """Largest error relative to 1 + |expected|."""
     return float(np.max(np.abs(found - expected) / (1 + np.abs(expected))))
 
 
@@ -153,7 +154,7 @@ def _test_rows(rows, model, exact):
 
 
 def quantized(model):
-    """(the scale of each unit of each layer, parameters with the weights rounded to multiples of it)."""
+    """(scales of the units of each layer, parameters with weights rounded to multiples of them)."""
     rounded, scales = model.parameters.astype(np.float64), []
     for W, _ in zip(*layer_views(model.network, rounded)):
         scale = (np.abs(W).max(axis=0) / 127).astype(np.float32)
@@ -163,7 +164,7 @@ def quantized(model):
 
 
 def _array(values, kind="float"):
-    """An initializer, also for more dimensions."""
+    """A C initializer for an array of any number of dimensions."""
     if np.ndim(values) > 1:
         return "{\n" + ",\n".join(_array(row, kind) for row in values) + "}"
     if kind == "float":
@@ -172,7 +173,7 @@ def _array(values, kind="float"):
 
 
 def _number(value):
-    """A float32 constant with all its digits."""
+    """A float32 literal with all significant digits."""
     text = np.format_float_scientific(np.float32(value), unique=True, trim="0")
     return f"{text}f"
 
@@ -187,11 +188,11 @@ def _text(model, scales, name, rows, expected, error, allowed):
     if one_label:
         more += f"   int {name}_class(const float x[{n_inputs}]);\n"
         more += f"   Classes, from 0 on: {_in_comment(model.classes.tolist())}.\n"
-    stated = "\n\n   Weights are rounded to 8 bits. On the rows of the self-test outputs are off by up to"
-    stated = f"{stated} {error:.2g} of 1 + |output|." if int8 else ""
+    quantization = "\n\n   Weights are rounded to 8 bits. On the samples of the self-test outputs are off by up to"
+    quantization = f"{quantization} {error:.2g} of 1 + |output|." if int8 else ""
     kind = "signed char" if int8 else "float"
     parts = [
-        HEAD.format(model=model, version=__version__, more=more, int8=stated, **names),
+        HEAD.format(model=model, version=__version__, more=more, int8=quantization, **names),
         *(_constants(layer, scale, name, number) for number, (layer, scale) in enumerate(zip(model.layers, scales))),
         ACCUMULATE.format(kind=kind, **names),
         _predict(model, int8, names),
@@ -207,7 +208,7 @@ def _text(model, scales, name, rows, expected, error, allowed):
 
 
 def _in_comment(labels):
-    """Text that neither ends a comment nor joins its lines."""
+    """Labels for a comment, which must not contain its end, a trigraph or a line continuation."""
     text = ", ".join(map(ascii, labels))
     for risky in ("*/", "/*", "??"):
         text = text.replace(risky, " ".join(risky))
@@ -220,7 +221,7 @@ def _threshold(model):
 
 
 def _constants(layer, scale, name, number):
-    """W, b, scales and slopes of a layer."""
+    """Definitions of W, b, scales and slopes of a layer."""
     found = [("b", "float", layer.b)]
     if scale is None:
         found.insert(0, ("W", "float", layer.W))

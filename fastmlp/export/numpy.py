@@ -1,4 +1,4 @@
-"""Models as a Python file that needs NumPy alone."""
+"""Export of a model as a Python module that needs only NumPy."""
 
 import base64
 
@@ -10,10 +10,10 @@ from fastmlp.io.atomic import write_whole
 from .expressions import expression, numpy_helper
 from .network import exportable
 
-HEAD = '''"""{model}, written by fastmlp {version}. It needs NumPy alone.{inputs}
+HEAD = '''"""{model}, written by fastmlp {version}. It needs only NumPy.{inputs}
 
-outputs(X), for X of shape (rows, {n_inputs}), is what the last layer gives, of shape (rows, {n_outputs}); predict(X) is
-what predict of the model was.
+outputs(X) returns the outputs of the last layer, of shape (n_samples, {n_outputs}), for X of shape (n_samples,
+{n_inputs}); predict(X) returns the same as the model's predict.
 """
 
 import base64{math}
@@ -28,19 +28,24 @@ def array(text, *shape):
 
 
 def to_numpy_source(model, path=None):
-    """A model as the text of a Python module with a function ``outputs(X)``, and ``predict(X)`` like the model's.
+    """Export a model as a Python module with the functions ``outputs(X)`` and ``predict(X)``.
 
     Parameters
     ----------
-    model : MLP, MLPClassifier, MLPRegressor, or what ``load`` gives for a model of the command line
-        Fitted.
+    model : MLP, MLPClassifier, MLPRegressor, or a model of the command line
+        A fitted model.
     path : str or Path, default=None
-        A file to write to.
+        File to write; None writes none.
+
+    Returns
+    -------
+    str
+        The source of the module.
 
     Raises
     ------
     ValueError
-        See ``exported.exported``.
+        For models that cannot be exported (see ``fastmlp.export.network.exportable``).
     """
     model = exportable(model)
     text = _text(model)
@@ -52,8 +57,9 @@ def to_numpy_source(model, path=None):
 def _text(model):
     helpers = "".join(dict.fromkeys(numpy_helper(layer.activation) for layer in model.layers))
     head = HEAD.format(
-        model=model, version=__version__, inputs=_told(model), n_inputs=model.sizes[0], n_outputs=model.sizes[-1],
-        code=model.parameters.dtype.str[1:], math="\nimport math" if "math." in helpers else "",
+        model=model, version=__version__, inputs=_column_names(model), n_inputs=model.sizes[0],
+        n_outputs=model.sizes[-1], code=model.parameters.dtype.str[1:],
+        math="\nimport math" if "math." in helpers else "",
     )  # fmt: skip
     arrays, lines = [], []
     for number, layer in enumerate(model.layers):
@@ -72,8 +78,8 @@ def _text(model):
     return "".join([head, *arrays, helpers, outputs, _predict(model)])
 
 
-def _told(model):
-    """The names of a table's columns."""
+def _column_names(model):
+    """A sentence for the docstring with the names of a table's columns, or ''."""
     if model.inputs is None:
         return ""
     names = ", ".join(ascii(name) for name, *_ in model.inputs)
@@ -91,13 +97,13 @@ def _predict(model):
     number = (
         "outputs(X).argmax(axis=1)" if model.kind == "multiclass" else f"(outputs(X)[:, 0] > {threshold!r}).astype(int)"
     )
-    labels = np.resize(model.classes, max(len(model.classes), 2))  # there may be but one
+    labels = np.resize(model.classes, max(len(model.classes), 2))  # there may be only one
     kind = "object" if labels.dtype.kind == "O" else labels.dtype.str
     classes = f"np.array({labels.tolist()!r}, {kind!r})"
     return f"\n\nclasses = {classes}\n\n\ndef predict(X):\n    return classes[{number}]\n"
 
 
 def _packed(values):
-    """The call that makes the array again."""
+    """The call that decodes the array."""
     raw = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
     return f"array({base64.b85encode(raw).decode()!r}, {', '.join(map(str, values.shape))})"

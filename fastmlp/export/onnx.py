@@ -1,4 +1,4 @@
-"""Models as ONNX graphs, which ONNX Runtime and others run without fastmlp."""
+"""Export of a model as an ONNX graph, which ONNX Runtime and others run without fastmlp."""
 
 import numpy as np
 
@@ -10,12 +10,12 @@ from .expressions import expression
 from .network import exportable
 
 OPSET, IR_VERSION = 18, 9
-INT64, STRING = 7, 8  # onnx.TensorProto's numbers of types
+INT64, STRING = 7, 8  # type numbers of onnx.TensorProto
 BY_KIND = {"i": (np.int64, INT64), "u": (np.int64, INT64), "b": (bool, 9), "f": (np.float64, 11)}  # of labels
 
 
 class Graph:
-    """Nodes and constants, named as they come. ``T`` is the dtype of all numbers."""
+    """Nodes and constants with generated names; ``T`` is the dtype of constants."""
 
     def __init__(self, T):
         from onnx import helper, numpy_helper
@@ -29,7 +29,7 @@ class Graph:
         return name
 
     def __call__(self, operator, *inputs, called=None, **attributes):
-        """The name of what an operator makes of inputs, which are names or numbers."""
+        """Add a node; inputs are names or numbers. Returns the name of its output."""
         given = [name if isinstance(name, str) else self.constant(name) for name in inputs]
         out = called or f"n{len(self.nodes)}"
         self.nodes.append(self._helper.make_node(operator, given, [out], **attributes))
@@ -37,18 +37,18 @@ class Graph:
 
 
 def to_onnx(model, path=None):
-    """A model as an ONNX graph (opset 18), in the dtype of its weights.
+    """Export a model as an ONNX graph (opset 18), in the dtype of its weights.
 
-    Its input is ``X``, of shape (rows, inputs). Its output is ``outputs``, of shape (rows, outputs), of an MLP;
-    ``predictions``, as ``predict`` shapes them, of a regressor; ``labels`` and ``probabilities``, as ``predict`` and
-    ``predict_proba`` give them, of a classifier.
+    The input is ``X`` of shape (n_samples, n_inputs). The outputs depend on the model: ``outputs`` of shape (n_samples,
+    n_outputs) for an MLP; ``predictions``, shaped as by ``predict``, for a regressor; ``labels`` and
+    ``probabilities``, as returned by ``predict`` and ``predict_proba``, for a classifier.
 
     Parameters
     ----------
-    model : MLP, MLPClassifier, MLPRegressor, or what ``load`` gives for a model of the command line
-        Fitted. ONNX Runtime has no 'arctan' and 'gelu' in float64: fit on float32 for these.
+    model : MLP, MLPClassifier, MLPRegressor, or a model of the command line
+        A fitted model. ONNX Runtime does not support 'arctan' and 'gelu' in float64: fit on float32 data for these.
     path : str or Path, default=None
-        A file to write the graph to.
+        File to write; None writes none.
 
     Returns
     -------
@@ -57,9 +57,10 @@ def to_onnx(model, path=None):
     Raises
     ------
     ImportError
-        Without the package onnx: ``pip install 'fastmlp[onnx]'``.
+        If the package onnx is not installed: ``pip install 'fastmlp[onnx]'``.
     ValueError
-        For labels of 2^63 and more, and as ``exported.exported`` says.
+        For integer labels of 2^63 or more, and for models that cannot be exported (see
+        ``fastmlp.export.network.exportable``).
     """
     with from_extra("onnx", "to_onnx needs onnx"):
         import onnx
@@ -84,7 +85,7 @@ def to_onnx(model, path=None):
 
 
 def _network(graph, model):
-    """The name of the last layer's outputs."""
+    """Add all layers; returns the name of the last layer's outputs."""
     names = ["X"]
     for layer in model.layers:
         below = [names[source] for source in layer.sources]
@@ -97,7 +98,7 @@ def _network(graph, model):
 
 
 def _outputs(graph, model, last):
-    """The nodes after the last layer, and (name, type or None for that of numbers, columns ...) of what they make."""
+    """Add the nodes after the last layer; returns (name, type or None for the dtype of X, shape ...) of each output."""
     n_outputs = model.sizes[-1]
     if model.kind == "outputs":
         graph("Identity", last, called="outputs")
@@ -128,11 +129,11 @@ def _is_likely(graph, confidence):
 
 
 def _labels(graph, model, numbers):
-    """Classes by their numbers, of shape (rows, 1)."""
-    classes = np.resize(model.classes, max(len(model.classes), 2))  # there may be but one
+    """Add the labels of class indices of shape (n_samples, 1)."""
+    classes = np.resize(model.classes, max(len(model.classes), 2))  # there may be only one
     kind = classes.dtype.kind
     if kind == "u" and classes.max() > np.iinfo(np.int64).max:
-        raise ValueError(f"ONNX has no labels as large as {classes.max()}: take numbers below 2^63, or strings.")
+        raise ValueError(f"ONNX has no labels as large as {classes.max()}: use integers below 2^63, or strings.")
     dtype, tensor = BY_KIND.get(kind, (object, STRING))
     graph(
         "Gather", graph.constant(classes, dtype), graph("Squeeze", numbers, graph.constant([1], np.int64)),
@@ -142,7 +143,7 @@ def _labels(graph, model, numbers):
 
 
 def _confidence(graph, model, last):
-    """Probabilities, from the outputs of whichever loss."""
+    """Add the probabilities, whatever loss the outputs belong to."""
     if model.targets is None:
         return last
     low, high = model.targets

@@ -1,4 +1,4 @@
-"""Estimators from scikit-learn's, and back: the same parameters, weights and predictions."""
+"""Conversion of estimators from and to scikit-learn: same parameters, weights and predictions."""
 
 import inspect
 from copy import deepcopy
@@ -23,17 +23,17 @@ FITTED = (
 
 
 def from_sklearn(estimator, **params):
-    """fastmlp's estimator with the parameters of scikit-learn's and, where it was fitted, its weights.
+    """Convert a scikit-learn estimator, with its weights if it is fitted.
 
-    Training goes on from these weights (``warm_start``, ``partial_fit``) with a new optimizer state: scikit-learn keeps
-    none that could be read.
+    Training continues from these weights (``warm_start``, ``partial_fit``) with a new optimizer state, because
+    scikit-learn does not expose its own.
 
     Parameters
     ----------
     estimator : sklearn.neural_network.MLPClassifier or MLPRegressor
     **params
-        Parameters of fastmlp's estimator to set besides, such as backend. Where weights are taken they must not ask for
-        another network.
+        Further parameters of the fastmlp estimator, such as backend. They must not change the network of a fitted
+        estimator.
 
     Returns
     -------
@@ -42,14 +42,14 @@ def from_sklearn(estimator, **params):
     Raises
     ------
     TypeError
-        For any other estimator.
+        For any other estimator, and for subclasses.
     ValueError
-        For parameters, or arrays put into coefs_, that do not fit what was fitted.
+        If parameters or the arrays in coefs_ and intercepts_ do not match the fitted network.
     """
     if type(estimator) not in PAIRS:
         raise TypeError(
-            "from_sklearn takes sklearn.neural_network's MLPClassifier and MLPRegressor, "
-            f"not {type(estimator).__module__}.{type(estimator).__name__}."
+            "estimator must be an MLPClassifier or MLPRegressor of sklearn.neural_network, "
+            f"got {type(estimator).__module__}.{type(estimator).__name__}."
         )
     kind = PAIRS[type(estimator)]
     shared = _shared(clone(estimator), kind)
@@ -60,7 +60,7 @@ def from_sklearn(estimator, **params):
 
 
 def _take_weights(made, fitted, plain):
-    """``plain`` has scikit-learn's parameters alone: those besides must ask for the same network."""
+    """``plain`` has only scikit-learn's parameters; the others must not change the network."""
     for estimator in (made, plain):
         for name in filter(vars(fitted).__contains__, FITTED):
             setattr(estimator, name, deepcopy(getattr(fitted, name)))
@@ -73,15 +73,21 @@ def _take_weights(made, fitted, plain):
     network, dropout = network_of(made, sizes[0], sizes[1:-1], sizes[-1])
     asked = network_of(plain, sizes[0], sizes[1:-1], sizes[-1])[0]
     if network != asked or made._hidden_widths() != sizes[1:-1] or made.scale is not None:
-        raise ValueError("the parameters given besides are for another network than the one that was fitted: fit anew.")
+        raise ValueError(
+            "these parameters change the network of the fitted estimator. Convert an unfitted one and fit again."
+        )
     if network.activations[-1] != fitted.out_activation_:
-        raise ValueError(f"loss={fitted.loss!r} was set after the fit, whose output is {fitted.out_activation_!r}.")
+        raise ValueError(
+            f"loss={fitted.loss!r} was set after the fit, which has the output {fitted.out_activation_!r}: fit again."
+        )
     single = all(array.dtype == np.float32 for array in (*arrays[0], *arrays[1]))
     parameters = aligned_zeros((network.n_parameters,), np.float32 if single else np.float64)
     for views, given in zip(layer_views(network, parameters), arrays):
         for view, array in zip(views, given, strict=True):
             if array.shape != view.shape:
-                raise ValueError(f"coefs_ and intercepts_ do not fit together: {array.shape} for {view.shape}.")
+                raise ValueError(
+                    f"coefs_ and intercepts_ do not match: got shape {array.shape}, expected {view.shape}."
+                )
             view[:] = array
     made._net = FittedNetwork(network, parameters, noise_of(made, network, dropout, 0))
     best = getattr(made, "best_validation_score_" if made.early_stopping else "best_loss_", None)
@@ -91,19 +97,31 @@ def _take_weights(made, fitted, plain):
 
 
 def to_sklearn(estimator):
-    """scikit-learn's estimator with the parameters of fastmlp's and, where it was fitted, its weights.
+    """Convert a fastmlp estimator to scikit-learn, with its weights if it is fitted.
+
+    ``backend`` and ``n_jobs`` are dropped.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+
+    Returns
+    -------
+    sklearn.neural_network.MLPClassifier or MLPRegressor
 
     Raises
     ------
     TypeError
-        If it is none of fastmlp's estimators.
+        For any other estimator, and for subclasses.
     ValueError
-        If it has what scikit-learn's lacks (other activations, losses or solvers, skips, dropout ...), or parameters
-        that were set after the fit. ``backend`` and ``n_jobs`` are let go.
+        If the estimator uses something that scikit-learn's does not have (other activations, losses or solvers, skip
+        connections, dropout ...), or if parameters that define the network were set after the fit.
     """
     kind = next((theirs for theirs, ours in PAIRS.items() if type(estimator) is ours), None)
     if kind is None:
-        raise TypeError(f"to_sklearn takes fastmlp's MLPClassifier and MLPRegressor, not {type(estimator).__name__}.")
+        raise TypeError(
+            f"estimator must be an MLPClassifier or MLPRegressor of fastmlp, got {type(estimator).__name__}."
+        )
     shared, lost = _shared(clone(estimator), kind), _beyond(estimator, kind)
     if lost:
         raise ValueError(f"scikit-learn's {kind.__name__} has no {', '.join(lost)}.")
@@ -118,7 +136,7 @@ def to_sklearn(estimator):
             or estimator._net.target_scaling is not None
             or network != network_of(estimator, network.sizes[0], list(network.sizes[1:-1]), network.sizes[-1])[0]
         ):
-            raise ValueError("parameters were set after the fit that ask for another network: fit again first.")
+            raise ValueError("parameters that define the network were set after the fit: fit again first.")
         for name in FITTED:
             if hasattr(estimator, name):
                 setattr(made, name, deepcopy(getattr(estimator, name)))
@@ -135,7 +153,7 @@ def to_sklearn(estimator):
 
 
 def _beyond(estimator, kind):
-    """Parameters that scikit-learn's estimator lacks and that are used."""
+    """Names of parameters in use that scikit-learn's estimator does not have."""
     given, usual = (one.get_params(deep=False) for one in (estimator, type(estimator)()))
     unused = {"backend", "n_jobs", "n_layers", "width"}
     if not estimator.skip:

@@ -1,4 +1,4 @@
-"""Models from torch's, and back: the same weights and predictions."""
+"""Conversion of models from and to torch: same weights and predictions."""
 
 from fastmlp.extras import optional
 from fastmlp.model.mlp import MLP
@@ -16,28 +16,34 @@ def _torch():
 
 
 def to_torch(model):
-    """A model as a torch.nn.Sequential of Linear and activations, in eval mode and in the dtype of the weights.
+    """Convert a model to a torch.nn.Sequential of Linear layers and activations, in eval mode.
 
-    It gives what the last layer gives. Losses of logits, as torch has them, want the module without the activation in
-    the end, ``module[:-1]``.
+    The module has the dtype of the weights and computes the outputs of the last layer. torch losses that take logits
+    need the module without its last activation, ``module[:-1]``.
 
     Parameters
     ----------
     model : MLP, MLPClassifier or MLPRegressor
-        Fitted, without skips.
+        A fitted model without skip connections.
+
+    Returns
+    -------
+    torch.nn.Sequential
 
     Raises
     ------
     ImportError
-        Without the package torch.
+        If torch is not installed.
     ValueError
-        For skips, and activations that torch has no module for.
+        For skip connections, and for activations without a torch module.
     """
     torch, model = _torch(), exportable(model)
     modules = []
     for layer in model.layers:
         if len(layer.sources) > 1 or layer.added is not None:
-            raise ValueError("a torch.nn.Sequential has no skip connections.")
+            raise ValueError(
+                "models with skip connections cannot be exported to torch: a torch.nn.Sequential has none."
+            )
         name, given = expression(layer.activation, "torch")
         linear = torch.nn.Linear(*layer.W.shape)
         linear.weight.data, linear.bias.data = (torch.from_numpy(a.copy()) for a in (layer.W.T, layer.b))
@@ -51,39 +57,41 @@ def to_torch(model):
 
 
 def from_torch(module, loss=None, **params):
-    """An MLP with the layers and weights of a torch.nn.Sequential.
+    """Convert a torch.nn.Sequential to an MLP with the same layers and weights.
 
     Parameters
     ----------
     module : torch.nn.Sequential
-        Of Linear, each perhaps followed by an activation and by Dropout; Flatten may come first, and parts may be
-        Sequential themselves. All of torch's own classes, and without hooks.
+        Linear layers, each optionally followed by an activation and then by Dropout. Flatten may come first, and
+        modules may be Sequential themselves. Only torch's own classes without hooks are supported.
     loss : str, default=None
-        For later training. None: the cross-entropy of a last Softmax or Sigmoid, else 'squared_error'.
+        Loss for further training. None takes the cross-entropy after a final Softmax or Sigmoid, else 'squared_error'.
     **params
         Other parameters of MLP.
 
     Returns
     -------
     MLP
-        In float64 where the module is, else in float32.
+        In float64 if the module is, else in float32.
 
     Raises
     ------
     ImportError
-        Without the package torch.
+        If torch is not installed.
     ValueError
-        For anything else in the module; the message names it.
+        For any other module; the message names it.
     """
     torch = _torch()
     if type(module) is not torch.nn.Sequential:
-        raise ValueError(f"from_torch takes a torch.nn.Sequential, not {type(module).__name__}.")
+        raise ValueError(f"module must be a torch.nn.Sequential, got {type(module).__name__}.")
     layers = []
     for part in _parts(torch, module):
         if type(part) is torch.nn.Linear:
             if layers and part.in_features != layers[-1]["linear"].out_features:
                 above = layers[-1]["linear"].out_features
-                raise ValueError(f"{part} takes {part.in_features} inputs, but the layer before has {above} outputs.")
+                raise ValueError(
+                    f"{part} takes {part.in_features} inputs, but the layer before it has {above} outputs."
+                )
             layers.append({"linear": part, "activation": None, "slopes": None, "dropout": 0.0})
         elif type(part) is torch.nn.Flatten and not layers and (part.start_dim, part.end_dim) == (1, -1):
             continue
@@ -94,9 +102,12 @@ def from_torch(module, loss=None, **params):
         elif layers[-1]["activation"] is None and not layers[-1]["dropout"]:
             layers[-1]["activation"], layers[-1]["slopes"] = _activation(torch, part, layers[-1]["linear"])
         else:
-            raise ValueError(f"{part} cannot be in an MLP after {layers[-1]['linear']}.")
+            raise ValueError(
+                f"{layers[-1]['linear']} cannot be followed by {part}: an MLP supports one activation and then "
+                "one Dropout after each Linear."
+            )
     if not layers:
-        raise ValueError("the module holds no torch.nn.Linear.")
+        raise ValueError("module must contain at least one torch.nn.Linear.")
     activations = [layer["activation"] or "identity" for layer in layers]
     linears = [layer["linear"] for layer in layers]
     dtype = "float64" if linears[0].weight.dtype == torch.float64 else "float32"
@@ -115,10 +126,10 @@ def from_torch(module, loss=None, **params):
 
 
 def _parts(torch, module):
-    """Modules in their order; a Sequential in it by its parts, Identity left out."""
+    """Modules in order, with nested Sequential flattened and Identity left out."""
     if module._forward_hooks or module._forward_pre_hooks:
         raise ValueError(
-            f"{module} has hooks, which may change what it gives (remove those of pruning and weight norm)."
+            f"{module} has hooks, which may change its outputs: remove them (also those of pruning and weight norm)."
         )
     if type(module) is torch.nn.Sequential:
         for part in module:
@@ -129,16 +140,18 @@ def _parts(torch, module):
 
 def _numbers(tensor):
     if not tensor.is_floating_point():
-        raise ValueError(f"weights must be real numbers, not {tensor.dtype}.")
+        raise ValueError(f"weights must be real numbers, got {tensor.dtype}.")
     return tensor.detach().cpu().double().numpy()
 
 
 def _activation(torch, part, linear):
-    """(name, learned slopes or None) of a module."""
+    """(name of the activation, trainable slopes or None) of a module."""
     if type(part) is torch.nn.PReLU:
         slopes = _numbers(part.weight)
         if slopes.size not in (1, linear.out_features):
-            raise ValueError(f"{part} has slopes for {slopes.size} units, the layer before has {linear.out_features}.")
+            raise ValueError(
+                f"{part} has slopes for {slopes.size} units, but the layer before it has {linear.out_features}."
+            )
         return "shared_prelu" if slopes.size == 1 and linear.out_features > 1 else "prelu", slopes
     known = {name: row.torch for name, row in EXPRESSIONS.items() if row.torch is not None}
     for name, (kind, given) in known.items():
@@ -148,4 +161,4 @@ def _activation(torch, part, linear):
                 wrong = {}
             if not wrong:
                 return name, None
-    raise ValueError(f"MLP has nothing like {part}. It knows {', '.join(kind for kind, _ in known.values())}.")
+    raise ValueError(f"MLP does not support {part}. Supported: {', '.join(kind for kind, _ in known.values())}.")

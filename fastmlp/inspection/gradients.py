@@ -1,4 +1,4 @@
-"""Looking inside: are the gradients right, which layers learn, which units are dead?"""
+"""Gradient checks and dead units."""
 
 from copy import copy
 from typing import NamedTuple
@@ -18,17 +18,18 @@ from fastmlp.validation.checks import check_integer, check_real
 
 
 def dead_units(model, X):
-    """How many units of each hidden layer give 0 for every row of X: they have no gradient there.
+    """Count the units of each hidden layer whose output is 0 for every sample of X, so that they have no gradient.
 
     Parameters
     ----------
     model : MLP, MLPClassifier or MLPRegressor
-        With weights.
+        A model with weights.
     X : array-like or sparse matrix of shape (n_samples, n_inputs)
 
     Returns
     -------
     tuple of int
+        One count for each hidden layer.
     """
     _check_kind(model)
     return count_dead_units(layer_outputs(model, X) if isinstance(model, BaseMLP) else model.layer_outputs(X))
@@ -40,10 +41,20 @@ def _check_kind(model):
 
 
 class GradientCheck(NamedTuple):
-    """Largest relative error of a model's gradient, that of each layer, and how many parameters were looked at.
+    """Result of ``check_gradients``.
 
-    The relative error of a parameter is |g - numeric| / (|g| + |numeric| + the mean size of all): below 1e-6 a gradient
-    is right, above 1e-3 a formula is wrong; in between there may be corners (ReLU) near by. NaN counts as infinite.
+    The relative error of a parameter is |g - numeric| / (|g| + |numeric| + mean |g|). Below 1e-6 the gradient is
+    correct, above 1e-3 a formula is wrong; values in between can come from kinks, such as that of ReLU. NaN counts as
+    infinite.
+
+    Attributes
+    ----------
+    largest : float
+        Largest relative error of all parameters checked.
+    by_layer : tuple of float
+        Largest relative error in each layer.
+    n_checked : int
+        Number of parameters checked.
     """
 
     largest: float
@@ -54,19 +65,19 @@ class GradientCheck(NamedTuple):
 def check_gradients(model, X, y, sample_weight=None, *, step=1e-5, n_parameters=500):
     """Compare the gradient of a model with central differences of its loss, in float64, penalties included.
 
-    Meant for activations and losses of one's own. Dropout and noise are left out.
+    Use it to test custom activations and losses. Dropout and noise are switched off.
 
     Parameters
     ----------
     model : MLP, MLPClassifier or MLPRegressor
-        Weights of an MLP are drawn if it has none; an estimator must be fitted. Its inputs are scaled and its labels
-        encoded as in ``fit``; weights of classes do not count.
+        An MLP without weights gets initial ones; an estimator must be fitted. Inputs of an estimator are scaled and
+        labels encoded as in ``fit``; class weights are ignored.
     X, y, sample_weight
-        Some rows, as for ``fit``.
+        A few samples, as for ``fit``.
     step : float > 0, default=1e-5
-        Half the distance of the two points of a difference.
+        Step of the central differences.
     n_parameters : int, default=500
-        How many parameters to look at, picked at random where there are more.
+        Number of parameters to check, chosen at random if the model has more.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""How outputs change with inputs: the Jacobian of a network, row by row."""
+"""Derivatives of a network's outputs with respect to its inputs."""
 
 import numpy as np
 from sklearn.utils import check_array
@@ -9,31 +9,36 @@ from fastmlp.prediction.network import prediction_network_of
 from fastmlp.validation.arrays import as_numbers
 from fastmlp.validation.checks import check_integer
 
-BLOCK_NUMBERS = 2**22  # of derivatives at a time
+BLOCK_NUMBERS = 2**22  # derivatives computed at a time
 
 
 def jacobian(model, X):
-    """d output / d input for each row: an array of shape (n_samples, n_outputs, n_inputs), in the dtype of the weights.
+    """Compute the Jacobian of the outputs with respect to the inputs, for each sample.
 
-    Outputs are what the last layer gives: predictions of numbers, or probabilities (of two classes that of the second).
-    Dropout and noise are left out. It is computed in NumPy, by delta backpropagation from each output.
+    Outputs are those of the last layer: predicted values, or probabilities (for two classes that of the second).
+    Dropout and noise are switched off. The Jacobian is computed in NumPy, by backpropagation from each output.
 
     Parameters
     ----------
     model : MLP, MLPClassifier or MLPRegressor
-        With weights.
+        A model with weights.
     X : array-like of shape (n_samples, n_inputs)
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_outputs, n_inputs)
+        In the dtype of the weights.
 
     Raises
     ------
     ValueError
-        For rows of another width, NaN and infinity, and a model without weights.
+        If X has the wrong number of columns, NaN or infinity, or if the model has no weights.
     """
     return _derivatives(model, X, None)
 
 
 def _derivatives(model, X, output):
-    """Of one output, or of all."""
+    """Derivatives of one output, or of all if ``output`` is None."""
     network, parameters, *_ = prediction_network_of(model)
     model.check_feature_names(X)
     X = check_array(as_numbers(X, "X"), dtype=parameters.dtype, input_name="X")
@@ -50,23 +55,29 @@ def _derivatives(model, X, output):
 
 
 def input_gradient(model, X, output=None):
-    """d output / d input for each row: an array of shape (n_samples, n_inputs).
+    """Compute the gradient of one output with respect to the inputs, for each sample.
 
     Parameters
     ----------
     model, X
         As for ``jacobian``.
     output : int, default=None
-        Which output, from 0 on. None: the only one.
+        Index of the output. None is allowed if the network has only one.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_inputs)
 
     Raises
     ------
     ValueError
-        For an output that there is not, and for None where there are several.
+        If ``output`` is out of range, or None although the network has several outputs.
     """
     n_outputs = prediction_network_of(model).sizes[-1]
     if output is None and n_outputs > 1:
-        raise ValueError(f"the network has {n_outputs} outputs: say which, or take jacobian for all.")
+        raise ValueError(
+            f"the network has {n_outputs} outputs: pass output=0 to {n_outputs - 1}, or use jacobian for all of them."
+        )
     number = check_integer("output", 0 if output is None else output, 0)
     if number >= n_outputs:
         raise ValueError(f"output must be below {n_outputs}, the number of outputs, got {output}.")
@@ -74,11 +85,11 @@ def input_gradient(model, X, output=None):
 
 
 def _of_rows(network, parameters, X, first):
-    """``first``: derivatives of outputs by the last layer's."""
+    """Derivatives for a block of samples; ``first`` is that of the chosen outputs with respect to the last layer's."""
     weights, _ = layer_views(network, parameters)
     slopes = slope_views(network, parameters)
     run = numpy_reference._Pass(network, parameters, X, None, 0)
-    # errors[i]: d output / d a of layer i, the inputs being layer 0, of shape (rows, outputs, units)
+    # errors[i]: d output / d a of layer i, of shape (samples, outputs, units); layer 0 is the inputs
     errors = [np.zeros((len(X), len(first), size), parameters.dtype) for size in network.sizes]
     errors[-1] += first
     for layer in reversed(range(len(weights))):

@@ -1,7 +1,6 @@
-"""Pictures of models and their training. Needs matplotlib (extra ``plot``).
+"""Plots of models and their training. They need matplotlib (extra ``plot``).
 
-Each function saves the picture if it is given a ``path``, and returns the matplotlib Figure: one of its own, or that of
-the ``axes`` it is told to draw into.
+Each function returns the matplotlib Figure, a new one or that of the given ``axes``, and saves it if ``path`` is given.
 """
 
 import os
@@ -20,20 +19,21 @@ from fastmlp.validation.arrays import as_labels, as_numbers, is_listing
 from fastmlp.validation.sklearn_compat import get_feature_names
 
 LAYER_NORMS = {"gradient_norm": "norm of the gradient", "update_norm": "norm of an epoch's change"}
-MANY = 8  # more lines than a legend should name
+MANY = 8  # lines in a legend; image columns of hidden units
 GRID = 300  # points along each side of a decision region
 REACH = 4.0  # activations are drawn from -REACH to REACH
-SLOPE = 0.25  # where it is learned: what it starts from
+SLOPE = 0.25  # initial value of trainable slopes
 
 
 def plot_history(history, path=None):
-    """Draw the loss curves of an MLP's ``history``, and with ``monitor=True`` the norms of each layer beside them.
+    """Plot the loss curves of an MLP's ``history``, and the norms of each layer if it was fitted with ``monitor=True``.
 
     Parameters
     ----------
     history : dict of lists
         ``MLP.history`` of at least one epoch.
-    path : str or path, default=None
+    path : str or Path, default=None
+        File to save the figure to.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def plot_history(history, path=None):
         raise TypeError(f"history must be a dict of lists like MLP.history, got {type(history).__name__}.")
     losses = curves(history)
     if not losses:
-        raise ValueError("this history has no epoch yet: call fit first.")
+        raise ValueError("history has no epochs yet: call fit first.")
     norms = [name for name in LAYER_NORMS if history.get(name)]
     figure = new_figure((7 if not norms else 4.5 * (1 + len(norms)), 4.5))
     loss_axes, *norm_axes = figure.subplots(1, 1 + len(norms), squeeze=False)[0]
@@ -63,7 +63,7 @@ def plot_history(history, path=None):
 
 
 def plot_layers(axes, norms, colours):
-    """A line for each layer, from the inputs up; where there are many, the legend names the outer two."""
+    """Plot a line for each layer. If there are many, the legend names only the first and the last."""
     for layer, (curve, colour) in enumerate(zip(norms, colours), 1):
         named = len(norms) <= MANY or layer in (1, len(norms))
         axes.plot(range(1, len(curve) + 1), curve, color=colour, label=f"layer {layer}" if named else None)
@@ -71,16 +71,17 @@ def plot_layers(axes, norms, colours):
 
 
 def plot_decision_boundary(model, X, y, path=None, axes=None):
-    """Colour the plane of two inputs by the class that a model sees there, with the rows as points.
+    """Plot the decision regions of a classifier of two inputs, with the samples as points.
 
     Parameters
     ----------
     model : MLP, or any classifier with a ``predict`` that gives labels
-        With one output, an MLP sees the class whose label is nearest to the output.
+        For an MLP with one output, the predicted class is the label nearest to the output.
     X : array-like of shape (n_samples, 2)
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Labels; for an MLP as for its ``fit``.
-    path : str or path, default=None
+        Labels; for an MLP, targets as for its ``fit``.
+    path : str or Path, default=None
+        File to save the figure to.
     axes : matplotlib Axes, default=None
 
     Returns
@@ -93,10 +94,10 @@ def plot_decision_boundary(model, X, y, path=None, axes=None):
     X, y = np.asarray(as_numbers(X, "X"), dtype=float), np.asarray(as_labels(y, "y"))
     if X.ndim != 2 or X.shape[1] != 2:
         raise ValueError(
-            f"a decision boundary lies in the plane of two inputs: X must be (n_samples, 2), got {X.shape}."
+            f"X must have the shape (n_samples, 2), because the plot shows the plane of two inputs; got {X.shape}."
         )
     if y.ndim == 0 or len(y) != len(X):
-        raise ValueError(f"X has {len(X)} rows, y has {len(y) if y.ndim else 'none'}.")
+        raise ValueError(f"X has {len(X)} samples, y has {len(y) if y.ndim else 'none'}.")
     y = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.ravel()
     axes = _axes_or_new(axes)
     margin = 0.1 * np.ptp(X, axis=0) + 1e-9
@@ -104,7 +105,7 @@ def plot_decision_boundary(model, X, y, path=None, axes=None):
     columns = np.meshgrid(np.linspace(left, right, GRID), np.linspace(bottom, top, GRID))
     columns = [column.ravel() for column in columns]
     grid = np.column_stack(columns)
-    if names is not None:  # which the model checks
+    if names is not None:  # the model checks them
         library = nw.from_native(given).implementation
         grid = nw.from_dict(dict(zip(names, columns)), backend=library).to_native()
     seen = _labels(model, grid, y)
@@ -120,7 +121,7 @@ def plot_decision_boundary(model, X, y, path=None, axes=None):
 
 
 def _labels(model, X, y):
-    """The label of each row as the model sees it."""
+    """Predicted labels, among those in y for an MLP with one output."""
     outputs = model.predict(X)
     if not isinstance(model, MLP):
         return outputs
@@ -131,14 +132,15 @@ def _labels(model, X, y):
 
 
 def plot_hidden_weights(model, image_shape, path=None, axes=None):
-    """Show the weights into each unit of the first layer as an image, for inputs that are images: red is positive.
+    """Plot the weights of each unit of the first layer as an image, for inputs that are images; red is positive.
 
     Parameters
     ----------
     model : MLP, MLPClassifier or MLPRegressor with weights
     image_shape : (height, width)
-        Its product must be the number of inputs.
-    path : str or path, default=None
+        Shape of the input images; height x width must be the number of inputs.
+    path : str or Path, default=None
+        File to save the figure to.
     axes : sequence of matplotlib Axes, default=None
         One for each unit.
 
@@ -165,9 +167,9 @@ def plot_hidden_weights(model, image_shape, path=None, axes=None):
         rows = -(-n_units // columns)
         axes = new_figure((1.5 * columns, 1.6 * rows)).subplots(rows, columns, squeeze=False).ravel()
     if not is_listing(axes) or not all(hasattr(each, "imshow") for each in axes):
-        raise TypeError(f"axes must be a list of Axes of matplotlib, got {axes!r}.")
+        raise TypeError(f"axes must be a list of matplotlib Axes, got {axes!r}.")
     if len(axes) < n_units:
-        raise ValueError(f"axes must be one for each of {n_units} units, got {len(axes)}.")
+        raise ValueError(f"axes must hold one for each of {n_units} units, got {len(axes)}.")
     largest = abs(weights).max() or 1.0
     for unit, image in enumerate(weights.T):
         axes[unit].imshow(image.reshape(image_shape), cmap="RdBu_r", vmin=-largest, vmax=largest)
@@ -178,14 +180,15 @@ def plot_hidden_weights(model, image_shape, path=None, axes=None):
 
 
 def plot_activation(activation, path=None, axes=None):
-    """Draw an activation and its derivative.
+    """Plot an activation and its derivative.
 
     Parameters
     ----------
     activation : str or (function, derivative)
-        A name of the table ACTIVATIONS, but for those of a whole row ('softmax'); or two functions of z, a number.
-        Where a slope is learned, it is 1/4.
-    path : str or path, default=None
+        A name of the table ACTIVATIONS other than 'softmax', or a custom pair of functions of z, a number. A trainable
+        slope is drawn with its initial value, 1/4.
+    path : str or Path, default=None
+        File to save the figure to.
     axes : matplotlib Axes, default=None
 
     Returns
@@ -195,7 +198,7 @@ def plot_activation(activation, path=None, axes=None):
     chosen = check_activation(activation)
     name, row = (chosen, ACTIVATIONS[chosen]) if isinstance(chosen, str) else (chosen.function.__name__, chosen)
     if row.rowwise:
-        raise ValueError(f"{name!r} takes a whole row, not one z: it has no curve.")
+        raise ValueError(f"{name!r} is a function of all units, not of one z: it has no curve.")
     slope = (SLOPE,) if row.learned else ()
     z = np.linspace(-REACH, REACH, 401)
     outputs = [row.function(float(at), *slope) for at in z]
@@ -203,7 +206,7 @@ def plot_activation(activation, path=None, axes=None):
     axes = _axes_or_new(axes)
     axes.plot(z, outputs, label=name)
     axes.plot(z, derivatives, "--", label="derivative")
-    seen = np.clip([outputs, derivatives], -REACH, REACH)  # not 'exp' up to 55
+    seen = np.clip([outputs, derivatives], -REACH, REACH)  # so that 'exp' does not hide the rest
     axes.set_ylim(seen.min() - 0.2, seen.max() + 0.2)
     axes.set_xlabel("z")
     axes.grid(alpha=0.3)
@@ -214,14 +217,14 @@ def plot_activation(activation, path=None, axes=None):
 def new_figure(size):
     with from_extra("plot", "plots need matplotlib"):
         from matplotlib.figure import Figure
-    return Figure(figsize=size, layout="constrained")  # not pyplot's: nothing to close, no window
+    return Figure(figsize=size, layout="constrained")  # not pyplot: no window, nothing to close
 
 
 def _axes_or_new(axes):
     if axes is None:
         return new_figure((5.5, 4)).subplots()
     if not hasattr(axes, "imshow"):
-        raise TypeError(f"axes must be Axes of matplotlib, got {type(axes).__name__}.")
+        raise TypeError(f"axes must be matplotlib Axes, got {type(axes).__name__}.")
     return axes
 
 
@@ -238,7 +241,7 @@ def colormap(name):
 
 
 def _class_colours(n):
-    """Ten colours that are told apart with ease; more of them around the circle of hues."""
+    """Colours of n classes: ten that are easy to tell apart, or else hues."""
     return colormap("tab10")(np.arange(n)) if n <= 10 else colormap("hsv")(np.linspace(0, 0.95, n))
 
 

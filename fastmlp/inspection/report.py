@@ -1,4 +1,4 @@
-"""A page about a training, all in one HTML file. Needs the extra ``plot``."""
+"""A training report in one HTML file. Needs the extra ``plot``."""
 
 from numbers import Real
 from typing import NamedTuple
@@ -21,14 +21,14 @@ from fastmlp.validation.checks import check_real
 
 from . import figures
 
-MOST_CLASSES = 30  # of a matrix that can be read; of more the largest confusions are listed
+MOST_CLASSES = 30  # in a confusion matrix; with more, the largest confusions are listed
 CONFUSIONS = 20
-MOST_OUTPUTS = 4  # with pictures of their own
-LARGEST = 1e100  # larger numbers count as infinite: their squares are, and there is no picture of them
+MOST_OUTPUTS = 4  # with figures of their own
+LARGEST = 1e100  # larger numbers count as infinite: their squares overflow, and they cannot be drawn
 
 
 class Panel(NamedTuple):
-    """Curves that belong together: {name: values of the last of n_epochs}; the epoch that was kept, or None."""
+    """Curves for one figure: {name: values of the last epochs}, the number of epochs, and the best epoch or None."""
 
     title: str
     curves: dict[str, list[float]]
@@ -37,31 +37,33 @@ class Panel(NamedTuple):
 
 
 def training_report(path, model, truth, predicted, *, title=None, seconds=None, speeds=None):
-    """Write a page with curves, what was predicted beside what is true, the layers, and speed.
+    """Write an HTML report with learning curves, predictions against true values, layers, and speed.
 
-    It asks for nothing else when it is opened, and runs no code.
+    The file is self-contained and has no scripts.
 
     Parameters
     ----------
-    path : str or path
-        The HTML file. An old one stays until the new one is complete.
+    path : str or Path
+        The HTML file. An existing file is replaced only by a complete one.
     model : MLP, MLPClassifier or MLPRegressor with weights
-        After ``MLP.fit(..., monitor=True)`` the page has norms of gradients and updates by layer and epoch.
+        After ``MLP.fit(..., monitor=True)`` the report shows norms of gradients and updates by layer and epoch.
     truth, predicted : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Rows that were not learned from, in their own terms: labels, 0 and 1 for each of several labels, or numbers.
-        For a classifier, or an MLP with a loss of classes, the page counts confusions; otherwise it draws residuals.
+        True and predicted targets of samples not used for training, in original units: labels, 0 and 1 for each of
+        several labels, or numbers. The report shows a confusion matrix for classifiers and for an MLP with a
+        classification loss, and residuals otherwise.
     title : str, default=None
+        Heading; None takes the name of the model's class.
     seconds : float, default=None
-        How long the training took.
+        Training time.
     speeds : dict {str: float}, default=None
-        Rows per second of backends, or whatever else is to be compared.
+        Samples per second by backend, or any other rates to compare.
 
     Raises
     ------
     TypeError, ValueError
-        For another kind of model, one without weights, and arrays that do not belong together.
+        For any other model or one without weights, and if truth and predicted do not match.
     ImportError
-        Without matplotlib and Jinja2.
+        If matplotlib or Jinja2 is not installed.
     OSError
         If the file cannot be written.
     """
@@ -82,7 +84,9 @@ def training_report(path, model, truth, predicted, *, title=None, seconds=None, 
     title = type(model).__name__ if title is None else str(title)
     check_consistent_length(truth, predicted)
     if truth.shape != predicted.shape or not len(truth):
-        raise ValueError(f"truth and predicted must be rows of one shape, got {truth.shape} and {predicted.shape}.")
+        raise ValueError(
+            f"truth and predicted must have one shape and not be empty, got {truth.shape} and {predicted.shape}."
+        )
     decides = model._decides() if isinstance(model, MLP) else is_classifier(model)
     found = _classes(truth, predicted) if decides else _numbers(truth, predicted)
     numbers, facts = _facts(model, network, seconds)
@@ -96,7 +100,7 @@ def training_report(path, model, truth, predicted, *, title=None, seconds=None, 
 
 
 def template():
-    """The page's; ImportError without Jinja2, or matplotlib."""
+    """The template of the page; ImportError if Jinja2 or matplotlib is not installed."""
     with from_extra("plot", "reports need Jinja2 and matplotlib"):
         import matplotlib  # noqa: F401 - for the figures
         from jinja2 import Environment, PackageLoader
@@ -106,7 +110,7 @@ def template():
 
 
 def _number(value):
-    """For people: a few digits, thousands apart."""
+    """A number for display: a few digits, with thousands separators."""
     if isinstance(value, float) and not np.isfinite(value):
         return "-"
     if isinstance(value, (int, np.integer)) or 1e4 <= abs(value) < 1e15:
@@ -119,7 +123,7 @@ def _column_or_matrix(name, given):
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim not in (1, 2):
-        raise ValueError(f"{name} must have one or two dimensions, its shape is {array.shape}.")
+        raise ValueError(f"{name} must have one or two dimensions, got the shape {array.shape}.")
     return array
 
 
@@ -128,7 +132,7 @@ def _monitored(model):
 
 
 def _facts(model, network, seconds):
-    """(name, text) of numbers for the head of the page, and of how the model was trained."""
+    """Pairs (name, text): the numbers at the top of the page, and the facts about the training."""
     if isinstance(model, MLP):
         optimizer = model.optimizer if model.optimizer == "lbfgs" else model.optimizer.name
         epochs, backend, reason = model.epoch, model.backend, model.backend_reason_
@@ -138,10 +142,10 @@ def _facts(model, network, seconds):
         more += [("interrupted by Ctrl-C", "yes")] if model.interrupted else []
     else:
         epochs, backend, reason = model.n_iter_, model.backend_, model.backend_reason_
-        more = [("loss", name_of(network.loss)), ("parameters that were set", " ".join(repr(model).split()))]
+        more = [("loss", name_of(network.loss)), ("estimator", " ".join(repr(model).split()))]
     by_lbfgs = (model.optimizer if isinstance(model, MLP) else model.solver) == "lbfgs"
     numbers = [("iterations" if by_lbfgs else "epochs", epochs), ("weights and biases", network.n_parameters)]
-    numbers += [] if seconds is None else [("seconds of training", seconds)]
+    numbers += [] if seconds is None else [("training seconds", seconds)]
     return [(name, _number(value)) for name, value in numbers], [*more, ("backend", f"{backend}: {reason}")]
 
 
@@ -156,13 +160,13 @@ def _layers(network, parameters):
 
 
 def _panels(model):
-    """The Panels of what a fit left behind, none where there are no epochs."""
+    """The Panels of a fitted model; none if it has no epochs."""
     if isinstance(model, MLP):
         history = {name: values for name, values in model.history.items() if name.startswith("validation_")}
         losses = {"training": model.history["loss"], "validation": history.pop("validation_loss", [])}
         others = {name.removeprefix("validation_"): {"validation": values} for name, values in history.items()}
         n_epochs, best = len(losses["training"]), model.best_epoch
-        for curve in (losses, *others.values()):  # the last epochs may have been without
+        for curve in (losses, *others.values()):  # the last epochs may have had no validation data
             if curve.get("validation"):
                 curve["validation"] = curve["validation"] + [np.nan] * (n_epochs - len(curve["validation"]))
     else:
@@ -172,9 +176,9 @@ def _panels(model):
                 others.setdefault(metric, {})[name] = values
         watched = getattr(model, "validation_scores_", None) or []
         if watched and not others:
-            others["validation score"] = {"rows held out": watched}
+            others["validation score"] = {"validation": watched}
         elif watched:
-            watched = watched[-model.n_iter_ :]  # earlier fits may have watched something else
+            watched = watched[-model.n_iter_ :]  # earlier fits may have used another score
         n_epochs, best = len(losses["training"]), None
         if watched and np.isfinite(watched).any():
             best = n_epochs - len(watched) + int(np.nanargmax(watched)) + 1
@@ -184,11 +188,11 @@ def _panels(model):
 
 
 def _classes(truth, predicted):
-    """What the page says of labels."""
+    """Content of the page for labels."""
     if truth.ndim == 2:
         names = [f"label {number}" for number in range(truth.shape[1])]
         scores = metrics.precision_recall_fscore_support(truth, predicted, average=None, zero_division=np.nan)
-        headline = [("rows with all labels right", _number(metrics.accuracy_score(truth, predicted)))]
+        headline = [("samples with all labels correct", _number(metrics.accuracy_score(truth, predicted)))]
         return {"headline": headline, "scores": _scores(names, *scores)}
     labels = unique_labels(truth, predicted)
     counts = metrics.confusion_matrix(truth, predicted, labels=labels)
@@ -214,18 +218,18 @@ def _classes(truth, predicted):
 
 def _scores(names, precision, recall, f1, support):
     rows = zip(names, zip(*(column.tolist() for column in (precision, recall, f1, support))))
-    return {"head": ["", "precision", "recall", "F1", "rows"], "rows": list(rows)}
+    return {"head": ["", "precision", "recall", "F1", "samples"], "rows": list(rows)}
 
 
 def _numbers(truth, predicted):
-    """What the page says of quantities."""
+    """Content of the page for numbers."""
     for name, array in (("truth", truth), ("predicted", predicted)):
         if array.dtype.kind not in "biuf":
-            raise ValueError(f"{name} must be numbers, as the model predicts numbers, got {array.dtype}.")
+            raise ValueError(f"{name} must be numbers for a model that predicts numbers, got {array.dtype}.")
     truth, predicted = (array.reshape(len(array), -1).astype(float) for array in (truth, predicted))
     rows, pictures = [], []
     for output, (t, p) in enumerate(zip(truth.T, predicted.T)):
-        name = f"output {output}" if truth.shape[1] > 1 else "all rows"
+        name = f"output {output}" if truth.shape[1] > 1 else "all samples"
         finite = (np.abs(t) < LARGEST) & (np.abs(p) < LARGEST)
         t, p, lost = t[finite], p[finite], int((~finite).sum())
         r2 = metrics.r2_score(t, p) if len(t) > 1 else np.nan
@@ -233,12 +237,12 @@ def _numbers(truth, predicted):
         rows.append((name, [float(r2), *map(float, errors), len(t), lost]))
         if output < MOST_OUTPUTS and len(t):
             pictures += figures.residuals(t, p, name, output)
-    scores = {"head": ["", "r²", "root of the mean square", "mean absolute", "rows", "not finite"], "rows": rows}
+    scores = {"head": ["", "r²", "RMSE", "MAE", "samples", "not finite"], "rows": rows}
     r2 = np.mean([values[0] for _, values in rows])
     return {"headline": [("r²", _number(float(r2)))], "scores": scores, "pictures": pictures}
 
 
 def _speeds(speeds):
-    """(name, rows per second, share of the largest) of each."""
+    """(name, samples per second, fraction of the largest) of each."""
     known = {name: rate for name, rate in speeds.items() if np.isfinite(rate) and rate > 0}
     return [(name, rate, rate / max(known.values())) for name, rate in known.items()]

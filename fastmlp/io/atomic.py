@@ -1,8 +1,8 @@
-"""Files that are replaced only by complete ones.
+"""Atomic replacement of files.
 
-The content goes to a temporary file beside the target, which then takes the target's name. A process that is killed in
-between leaves its temporary file; the next write to the same target removes it. Writers hold a lock on theirs, so one
-that can be locked has no writer any more.
+The content is written to a temporary file beside the target, which is then renamed. A process that is killed in between
+leaves its temporary file behind; the next write to the same target removes it. Writers lock their temporary files, so a
+file that can be locked has no writer any more.
 """
 
 import errno
@@ -16,14 +16,14 @@ from uuid import uuid4
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing is locked, and nothing removed
+except ImportError:  # Windows: no locks, and stale files are not removed
     fcntl = None
 
-OTHER_HOSTS_SECONDS = 24 * 3600  # some network file systems do not show one host the locks of another
+OTHER_HOSTS_SECONDS = 24 * 3600  # locks of other hosts are invisible on some network file systems
 
 
 def write_whole(path, content):
-    """Write bytes to a file; the old one of that name stays until the new one is complete."""
+    """Write bytes to a file, replacing an existing file only when the new one is complete."""
     path = check_destination(path)
     prefix = f".fastmlp-{_digest(os.fsencode(path.name))}-"
     own_prefix = f"{prefix}{_digest(platform.node().encode())}-"
@@ -38,7 +38,7 @@ def write_whole(path, content):
             if path.exists():
                 os.chmod(beside, path.stat().st_mode)
             if fcntl is None:
-                file.close()  # Windows renames no open file; elsewhere the lock must last until then
+                file.close()  # Windows cannot rename open files; elsewhere the lock must be held until the rename
             os.replace(beside, path)
     except BaseException:
         with suppress(OSError):
@@ -47,12 +47,12 @@ def write_whole(path, content):
 
 
 def check_destination(path):
-    """Where a file of that name would go, links followed; OSError if nothing can be written there."""
+    """The path with links resolved; OSError if it cannot be the path of a regular file."""
     path = Path(os.path.realpath(os.fsdecode(path)))
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "the folder does not exist", str(path.parent))
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "a folder, device or pipe is there, not a file", str(path))
+        raise OSError(errno.EINVAL, "the path is a folder, device or pipe, not a regular file", str(path))
     return path
 
 
@@ -61,13 +61,13 @@ def _digest(content):
 
 
 def _new_locked_file(folder, prefix):
-    """(path, file) of a new file, locked until it is closed where the file system has locks."""
+    """(path, file) of a new file, locked until it is closed if the file system has locks."""
     while True:
         path = folder / f"{prefix}{uuid4().hex}"
         file = open(path, "xb")  # noqa: SIM115 (the caller closes it)
         if fcntl is None:
             return path, file
-        with suppress(OSError):  # a file system without locks: nobody can lock this file, so nobody removes it
+        with suppress(OSError):  # no locks on this file system: nobody removes the file
             fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:
             return path, file
@@ -75,7 +75,7 @@ def _new_locked_file(folder, prefix):
 
 
 def _remove_stale(folder, prefix, own_prefix):
-    """Remove temporary files of dead processes; what cannot be removed stays."""
+    """Remove temporary files of dead processes, as far as possible."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if not entry.name.startswith(prefix):
@@ -87,7 +87,7 @@ def _remove_stale(folder, prefix, own_prefix):
 
 
 def _remove_unlocked(path):
-    """Remove a file unless somebody holds a lock on it (OSError)."""
+    """Remove a file; OSError if another process holds a lock on it."""
     file = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
-"""Model files: safetensors with a small versioned JSON header. Reading one runs no code of the file's.
+"""Model files: safetensors with a small versioned JSON header. Loading never executes code from the file.
 
 Values are None, booleans, numbers, strings, lists, tuples, dicts, NumPy arrays, numpy.random.RandomState and the
-classes of SETTINGS; anything else is refused when writing. Arrays of numbers become tensors.
+classes of SETTINGS; saving anything else raises TypeError. Numeric arrays become tensors.
 """
 
 import json
@@ -35,20 +35,20 @@ SETTINGS = {
 
 
 class ModelFileError(ValueError):
-    """The file is not a model of fastmlp, is damaged, or was written by a newer version."""
+    """Raised for files that are not fastmlp models, are damaged, or were written by a newer version."""
 
 
 def save(model, path):
-    """Write ``model`` (one of KINDS) to ``path``; the old file stays until the new one is complete.
+    """Save a model (an instance of one of KINDS), replacing an existing file only when the new one is complete.
 
     Raises
     ------
     TypeError
-        For a subclass, or a parameter that a file cannot hold; pickle can.
+        For a subclass, or for a parameter that a model file cannot hold. Use pickle for these.
     ValueError
-        If weights are NaN or infinite: ``load`` refuses such a file.
+        If weights are NaN or infinite.
     OSError
-        If the file cannot be written, or ``path`` is a folder, a device or a pipe.
+        If the file cannot be written, or if ``path`` is a folder, a device or a pipe.
     """
     tensors = {}
     header = {"version": VERSION, "kind": kind_of(model), "state": encode(model.saved_state(), tensors)}
@@ -57,9 +57,9 @@ def save(model, path):
 
 
 def checksum(header, tensors):
-    """CRC-32 of the header and of the tensors, their names, dtypes and shapes.
+    """CRC-32 of the header and the tensors, including names, dtypes and shapes.
 
-    It is to find damage, not forgery. SHA-256 would nearly double the time that loading takes, BLAKE2 more than that.
+    It detects damage, not forgery. SHA-256 would nearly double the time of loading, BLAKE2 more than double it.
     """
     crc = zlib.crc32(header.encode())
     for name, tensor in sorted(tensors.items()):
@@ -70,44 +70,52 @@ def checksum(header, tensors):
 
 
 def kind_of(model):
-    """One of KINDS; TypeError for anything else, subclasses of these too."""
+    """The name of the model's class in KINDS; TypeError for any other class, including subclasses."""
     kind = type(model).__name__
     if type(model).__module__ != KINDS.get(kind):
-        raise TypeError(f"model files hold {', '.join(KINDS)}, not a subclass like {kind}. pickle or joblib can.")
+        raise TypeError(
+            f"a model file can hold {', '.join(KINDS)}, but no subclasses such as {kind}: use pickle or joblib."
+        )
     return kind
 
 
 def load(path, kind=None):
-    """The model in a file that ``save`` wrote.
+    """Load a model from a file written by ``save``.
 
     Parameters
     ----------
     path : str or Path
     kind : str or None
-        The class to expect; None takes any.
+        Name of the expected class; None allows any.
+
+    Returns
+    -------
+    MLP, MLPClassifier, MLPRegressor or any other class in KINDS
 
     Raises
     ------
     ModelFileError
-        If the file is foreign, cut off, damaged, of another kind, or written by a newer version, or if its weights are
-        NaN or infinite.
+        If the file is not a fastmlp model, is truncated or damaged, holds another class, was written by a newer
+        version, or has weights that are NaN or infinite.
     OSError
-        If it cannot be read at all.
+        If the file cannot be opened.
     """
-    path = os.fsdecode(path)  # TypeError for a number, which open takes for a file that is open already
+    path = os.fsdecode(path)  # TypeError for a number, which open() takes as a file descriptor
     with open(path, "rb"):
-        pass  # a missing file or one without permission is the system's error, not a damaged model
+        pass  # a missing or unreadable file is an OSError, not a damaged model
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
-        raise ModelFileError(f"{path} is no model file of fastmlp, or it is cut off: {error}") from error
+        raise ModelFileError(f"{path} is not a model file of fastmlp, or it is truncated: {error}") from error
     if "fastmlp" not in metadata:
-        raise ModelFileError(f"{path} is a safetensors file, but not one that fastmlp wrote.")
+        raise ModelFileError(f"{path} is a safetensors file, but was not written by fastmlp.")
     expected = metadata.get("crc32")  # files of early versions have none
     if expected is not None and expected != checksum(metadata["fastmlp"], tensors):
-        raise ModelFileError(f"{path} is damaged: its content does not match its checksum. Use another copy.")
+        raise ModelFileError(
+            f"{path} is damaged: its content does not match its checksum. Use another copy of the file."
+        )
     try:
         header = json.loads(metadata["fastmlp"])
         version, found = header["version"], header["kind"]
@@ -124,7 +132,7 @@ def load(path, kind=None):
 
 
 def encode(value, tensors):
-    """A value as JSON; its arrays of numbers go to ``tensors``, which is filled."""
+    """Encode a value as JSON; numeric arrays are added to ``tensors``."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -150,11 +158,11 @@ def encode(value, tensors):
         state = value.get_state(legacy=False)
         if state["bit_generator"] == "MT19937":
             return {"random_state": encode(state, tensors)}
-    raise TypeError(f"a model file cannot hold a {type(value).__name__}: {value!r}. pickle or joblib can.")
+    raise TypeError(f"a model file cannot hold a {type(value).__name__}: {value!r}. Use pickle or joblib.")
 
 
 def decode(value, tensors):
-    """The value that ``encode`` was given."""
+    """Decode a value encoded by ``encode``."""
     if isinstance(value, list):
         return [decode(item, tensors) for item in value]
     if not isinstance(value, dict):
@@ -178,7 +186,7 @@ def decode(value, tensors):
         random_state = np.random.RandomState()
         state = decode(content, tensors)
         key, position = state["state"]["key"], state["state"]["pos"]
-        # NumPy copies 624 words and later reads at the position, without looking.
+        # NumPy does not check these: it copies 624 words and later reads at the position.
         if key.shape != (624,) or key.dtype != np.uint32 or type(position) is not int or not 0 <= position <= 624:
             raise ValueError(f"position {position} in a random state of {key.dtype} {key.shape}")
         random_state.set_state(state)
@@ -187,19 +195,25 @@ def decode(value, tensors):
 
 
 class Savable:
-    """Mixin of the models: ``saved_state`` and ``from_saved_state`` say what a file holds of them."""
+    """Mixin of models whose methods ``saved_state`` and ``from_saved_state`` define the content of a file."""
 
     def save(self, path):
-        """Write the whole model to a file that ``load`` and ``fastmlp.load`` read, optimizer and random state included.
+        """Save the model with its optimizer and random state, for ``load`` and ``fastmlp.load``.
+
+        An existing file is replaced only when the new one is complete.
+
+        Parameters
+        ----------
+        path : str or Path
 
         Raises
         ------
-        TypeError, OSError
-            See ``fastmlp.io.model_files.save``. An old file of that name stays until the new one is complete.
+        TypeError, ValueError, OSError
+            See ``fastmlp.io.model_files.save``.
         """
         save(self, path)
 
     @classmethod
     def load(cls, path):
-        """The model of this class in a file that ``save`` wrote; ModelFileError if it is anything else."""
+        """Load a model of this class from a file written by ``save``; ModelFileError for any other file."""
         return load(path, cls.__name__)

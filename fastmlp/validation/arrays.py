@@ -1,4 +1,4 @@
-"""X, y and weights as a user gives them -> what scikit-learn validates, or an error where it would misread them."""
+"""Conversion of X, y and weights from any container, before scikit-learn validates them."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -28,22 +28,24 @@ def as_numbers(given, name):
     Raises
     ------
     ValueError
-        For dates and times, which NumPy would turn into numbers, for sparse matrices with damaged indices, and for
-        anything that is not an array.
+        For dates and times, which NumPy would convert to numbers, for sparse matrices with invalid indices, and for
+        anything that is not array-like.
     """
     if type(given) is np.ndarray and given.ndim and given.dtype.kind in NUMBERS and given.dtype.isnative:
-        return given  # the usual case costs nothing
+        return given  # the usual case is fast
     given = nw.to_native(to_host(given), pass_through=True)
     if issparse(given):
         return checked_sparse(given, name)
-    if type(given).__name__ == "RecordBatch":  # whose names nobody would look at
-        raise ValueError(f"{name} is an Arrow RecordBatch: pass pyarrow.Table.from_batches([batch]).")
+    if type(given).__name__ == "RecordBatch":  # its column names would be ignored
+        raise ValueError(
+            f"{name} is an Arrow RecordBatch, which is not supported: pass pyarrow.Table.from_batches([batch])."
+        )
     if is_frame(given):
         _refuse_columns_of_dates(given, name)
         return given
     try:
         array = given if isinstance(given, np.ndarray) else np.asarray(given)
-    except ValueError as error:  # rows of several lengths
+    except ValueError as error:  # rows of different lengths
         raise ValueError(f"{name} must be an array, a frame or a list of numbers: {error}") from error
     if array.ndim == 0:
         raise ValueError(f"{name} must be an array, a frame or a list of numbers, got {type(given).__name__}.")
@@ -54,7 +56,7 @@ def as_numbers(given, name):
 def as_labels(given, name):
     """Convert targets of any kind on the host for scikit-learn's validation; None stays None."""
     if type(given) is np.ndarray and given.ndim:
-        return given  # the usual case costs nothing
+        return given  # the usual case is fast
     given = to_host(given)
     if given is not None and not (issparse(given) or is_frame(given) or is_listing(given)):
         raise ValueError(f"{name} must be an array, a frame or a list, got {type(given).__name__}.")
@@ -62,7 +64,7 @@ def as_labels(given, name):
 
 
 def floats_of(X):
-    """The ``dtype`` for scikit-learn's validation of what ``as_numbers`` gave.
+    """The ``dtype`` argument for scikit-learn's validation of a result of ``as_numbers``.
 
     A frame whose columns are all float32 stays float32; any other one becomes float64.
     """
@@ -72,21 +74,21 @@ def floats_of(X):
 
 
 def is_frame(given):
-    """Whether it is a frame or a series of pandas, polars, Arrow and their like."""
+    """Whether it is a frame or series of pandas, polars, Arrow or another dataframe library."""
     return nw.dependencies.is_into_dataframe(given) or nw.dependencies.is_into_series(given)
 
 
 def is_listing(given):
-    """Whether it is list-like: iterable, but not a string, a dict or an array without dimensions."""
+    """Whether it is list-like: iterable, but not a string, a dict or a 0-d array."""
     if hasattr(given, "__array__"):
         return np.asarray(given).ndim > 0
     return isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping))
 
 
 def checked_sparse(X, name):
-    """X, in a format that can be checked if it is sparse; ValueError if its indices are out of bounds.
+    """Check the indices of X if it is sparse, and convert formats that cannot be checked; ValueError if out of bounds.
 
-    Call it before any other use: SciPy's conversions read and write memory by these indices.
+    Call this before any other use: SciPy's conversions access memory by these indices without checks.
     """
     if not issparse(X):
         return X
@@ -95,14 +97,14 @@ def checked_sparse(X, name):
     try:
         if X.format == "coo":
             return type(X)((X.data, X.coords), shape=X.shape)
-        copy(X).check_format(full_check=True)  # which may cut off the ends of the arrays of what it checks
+        copy(X).check_format(full_check=True)  # check_format may shorten the arrays of its matrix
     except (ValueError, IndexError) as error:
-        raise ValueError(f"{name} is a damaged sparse matrix: {error}") from error
+        raise ValueError(f"{name} is an invalid sparse matrix: {error}") from error
     return X
 
 
 def _columns(frame):
-    """(name, type) of each column; a series is one of no name."""
+    """(name, dtype) of each column; a series has the name None."""
     if nw.dependencies.is_into_series(frame):
         return [(None, frame.dtype if hasattr(frame, "dtype") else frame.type)]
     if hasattr(frame, "dtypes"):
@@ -112,7 +114,7 @@ def _columns(frame):
 
 def _refuse_columns_of_dates(frame, name):
     columns = _columns(frame)
-    texts = {kind: str(kind) for _, kind in columns}  # once for each type: it takes its time
+    texts = {kind: str(kind) for _, kind in columns}  # once per dtype, because str() is slow here
     suspects = {kind for kind, text in texts.items() if DATE_TYPE.match(text) or text in HOLD_ANYTHING}
     for column, kind in columns if suspects else ():
         where = "" if column is None else f" in column {column!r}"
@@ -132,6 +134,6 @@ def _refuse_dates(array, name, where=""):
 
 def _refuse(name, kind, where):
     raise ValueError(
-        f"{name} must be numbers, got {kind}{where}. Turn dates and times into numbers first, for example into days "
-        "since the first of them."
+        f"{name} must be numbers, got {kind}{where}. Convert dates and times to numbers first, for example to days "
+        "since the first one."
     )

@@ -1,4 +1,4 @@
-"""Checks on what a network is asked to be and to learn: one clear error, before anything is changed."""
+"""Checks of hyper-parameters, sample weights and targets; each raises one clear error."""
 
 import math
 import os
@@ -15,18 +15,18 @@ from fastmlp.kernels.spec import activation_row, loss_row
 from .arrays import NUMBERS, as_numbers
 from .sklearn_compat import check_sample_weight
 
-LARGEST = float(np.finfo(np.float64).max)  # comparing with it is false for NaN, and works for any integer
+LARGEST = float(np.finfo(np.float64).max)  # comparison with it is False for NaN and works for any int
 
 
 def known(kind, name, table):
-    """``name`` if it is one of the table's, else a ValueError that lists them."""
+    """Return ``name`` if the table has it; a ValueError lists the names otherwise."""
     if not isinstance(name, str) or name not in table:
         raise ValueError(f"unknown {kind} {name!r}. Known: {', '.join(table)}.")
     return name
 
 
 def check_dtype(dtype):
-    """np.float32 or np.float64 from one of their names or types."""
+    """The dtype float32 or float64, from its name or type."""
     try:
         found = None if dtype is None else np.dtype(dtype)
     except TypeError:
@@ -37,13 +37,14 @@ def check_dtype(dtype):
 
 
 def check_integer(name, value, least):
+    """The value as an int; ValueError unless it is an integer of at least ``least``."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
     return int(value)
 
 
 def check_flags(**flags):
-    """Each as True or False; 1 and 0 count as such."""
+    """Each value as a bool; 1 and 0 are allowed as well."""
     for name, value in flags.items():
         if not isinstance(value, (Integral, np.bool_)) or value not in (0, 1):
             raise ValueError(f"{name} must be True or False, got {value!r}.")
@@ -51,8 +52,8 @@ def check_flags(**flags):
 
 
 def check_real(name, value, low, high=math.inf, *, open_low=False, open_high=False):
-    """A finite number in the range, ends included unless said otherwise."""
-    value = float(value) if isinstance(value, np.floating) else value  # LARGEST is none of float32
+    """The value as a float; ValueError unless it is a finite number in the range, whose ends are closed by default."""
+    value = float(value) if isinstance(value, np.floating) else value  # LARGEST is not a float32
     good = isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= LARGEST
     if not good or not low <= value <= high or (open_low and value == low) or (open_high and value == high):
         ends = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or high == math.inf else ']'}"
@@ -61,13 +62,13 @@ def check_real(name, value, low, high=math.inf, *, open_low=False, open_high=Fal
 
 
 def check_network(activations, loss, n_outputs):
-    """Names known, whole-row activations at the output only, and an output that the loss can use."""
+    """Check the names, that softmax is used only for the output, and that the output activation suits the loss."""
     for name in activations:
         if isinstance(name, str):
             known("activation", name, ACTIVATIONS)
     for name in activations[:-1]:
         if activation_row(name).rowwise:
-            raise ValueError(f"activation {name!r} is for the output layer only.")
+            raise ValueError(f"activation {name!r} can only be used in the output layer.")
     if isinstance(loss, str):
         known("loss", loss, LOSSES)
     link = loss_row(loss).link
@@ -78,28 +79,29 @@ def check_network(activations, loss, n_outputs):
 
 
 def check_memory(n_parameters, dtype):
-    """Raise ValueError if the parameters alone would not fit into the memory of this machine."""
-    memory = 2**47  # what a process can address
-    with suppress(AttributeError, ValueError, OSError):  # not every system tells
+    """Raise ValueError if the parameters do not fit into the memory of this machine."""
+    memory = 2**47  # address space of a process
+    with suppress(AttributeError, ValueError, OSError):  # not available on every system
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     needed = n_parameters * np.dtype(dtype).itemsize
     if needed > memory:
         raise ValueError(
             f"this network would have {n_parameters:,} parameters, {needed // 10**9:,} GB in {np.dtype(dtype)}, and "
-            f"this machine has {memory // 10**9:,} GB of memory: take fewer or narrower layers."
+            f"this machine has {memory // 10**9:,} GB of memory: use fewer or narrower layers."
         )
 
 
 def check_weights(sample_weight, X, dtype, in_parts=False):
-    """Weights of the rows in ``dtype``: not negative, with a finite sum, not all zero but where these are not all rows.
+    """Validate sample weights and convert them to ``dtype``.
 
-    A single number applies to all samples; None stays None.
+    They must not be negative and must have a finite sum. All may be zero only if these samples are a part of the data
+    (``in_parts``). A single number applies to all samples; None stays None.
     """
     if sample_weight is None:
         return None
     if isinstance(sample_weight, (str, dict)):
         raise ValueError(
-            f"sample_weight must be a number for each sample, got {sample_weight!r}. Weights of classes are for "
+            f"sample_weight must be a number for each sample, got {sample_weight!r}. To weight classes use "
             "class_weight."
         )
     if isinstance(sample_weight, Real):
@@ -116,26 +118,26 @@ def check_weights(sample_weight, X, dtype, in_parts=False):
 
 
 def check_sum_of_weights(sample_weight, in_parts=False):
-    """Refuse weights whose sum is zero, or too small to divide by; those of a part of the samples may all be zero.
+    """Raise ValueError if the weights have a sum that is not finite, or too small to divide by.
 
-    Denormal weights count as zero, as in the compiled backends.
+    All weights of a part of the samples may be zero. Denormal weights count as zero, as in the compiled backends.
     """
     with np.errstate(over="ignore"):
         if not np.isfinite(sample_weight.sum()):
             raise ValueError(
-                "sample weights, times those of their classes, are too large: their sum is not finite in "
+                "sample weights (times class weights) are too large: their sum is not finite in "
                 f"{sample_weight.dtype}. Divide them by a constant."
             )
     tiny = np.finfo(sample_weight.dtype).tiny
     if not (sample_weight >= tiny).any() and not (in_parts and not sample_weight.any()):
         raise ValueError(
-            f"sample weights, times those of their classes, are too small: none is a normal number in "
+            f"sample weights (times class weights) are too small: none is a normal number in "
             f"{sample_weight.dtype} (at least {tiny:.3g}). Multiply them by a constant."
         )
 
 
 def check_numeric(y):
-    """Refuse texts and objects, which NumPy would turn into numbers or a puzzling error."""
+    """Raise ValueError for strings and objects."""
     if y.dtype.kind not in NUMBERS:
         raise ValueError(f"y must be numbers, got {y.dtype}.")
 
@@ -149,7 +151,10 @@ def option_values(kind, name, given, defaults):
 
 
 def check_option_values(kind, name, values, defaults, ranges):
-    """Values of options as floats; ``ranges`` has (low, high, open_low, open_high) of each. None takes the defaults."""
+    """Values of options as floats; None takes the defaults.
+
+    ``ranges`` has (low, high, open_low, open_high) by name; other options may be any finite number.
+    """
     values = tuple(defaults.values()) if values is None else values
     if not isinstance(values, tuple) or len(values) != len(defaults):
         raise ValueError(
@@ -158,7 +163,7 @@ def check_option_values(kind, name, values, defaults, ranges):
         )
     checked = []
     for key, value in zip(defaults, values):
-        low, high, open_low, open_high = ranges[key]
+        low, high, open_low, open_high = ranges.get(key, (-math.inf, math.inf, True, True))
         checked.append(check_real(key, value, low, high, open_low=open_low, open_high=open_high))
     return tuple(checked)
 
@@ -181,14 +186,14 @@ def call_text(function, name, given):
 
 
 def check_targets(y, loss, n_outputs, X, dtype):
-    """Targets of shape (rows, n_outputs), C-contiguous; class numbers for a softmax become rows of 0 and 1."""
+    """Targets as a C-contiguous array of shape (n_samples, n_outputs); class numbers for softmax become one-hot."""
     y = check_array(as_numbers(y, "y"), dtype=None, ensure_2d=False, input_name="y")
     check_consistent_length(X, y)
     check_numeric(y)
     if y.ndim == 1 and loss_row(loss).link == "softmax" and n_outputs > 1:
         labels = y.astype(np.int64)
         if not np.array_equal(labels, y) or labels.min() < 0 or labels.max() >= n_outputs:
-            raise ValueError(f"class numbers in y must be the integers 0 to {n_outputs - 1}.")
+            raise ValueError(f"class numbers in y must be integers from 0 to {n_outputs - 1}.")
         rows = np.zeros((len(labels), n_outputs), dtype)
         rows[np.arange(len(labels)), labels] = 1
         return rows
@@ -197,8 +202,10 @@ def check_targets(y, loss, n_outputs, X, dtype):
         raise ValueError(f"y has {y.shape[1]} columns, but the network has {n_outputs} outputs.")
     low, high = loss_row(loss).targets
     if y.min() < low or y.max() > high:
-        raise ValueError(f"loss {loss!r} needs targets in [{low:g}, {high:g}]; y has {y.min():g} to {y.max():g}.")
+        raise ValueError(
+            f"loss {loss!r} needs targets in [{low:g}, {high:g}], got values from {y.min():g} to {y.max():g}."
+        )
     if loss_row(loss).link == "softmax" and not np.allclose(y.sum(axis=1), 1, atol=1e-4):
-        raise ValueError(f"loss {loss!r} needs rows of y that sum to 1: the probability of each class.")
+        raise ValueError(f"loss {loss!r} needs rows of y that sum to 1: a probability for each class.")
     with np.errstate(over="ignore"):
         return check_array(y, dtype=dtype, order="C", input_name="y")

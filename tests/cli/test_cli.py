@@ -143,28 +143,31 @@ def test_ignored_columns_are_not_needed(houses):
     "arguments, message",
     [
         (["train", "houses.csv", "--target", "prise"], "no column 'prise'. Columns: 'area', 'rooms', 'town', 'price'"),
-        (["train", "houses.csv"], "--target is needed: one of area, rooms, town, price"),
-        (["train", "nothing.csv", "--target", "x"], "neither a file nor a bundled data set (digits, iris"),
+        (["train", "houses.csv"], "--target is required: one of area, rooms, town, price"),
+        (["train", "nothing.csv", "--target", "x"], "neither a file nor a bundled data set. Bundled: digits, iris"),
         (["train", "houses.csv", "--target", "town", "--task", "regression"], "not numeric"),
         (["train", "houses.csv", "--target", "price", "--ignore", "size"], "no column 'size'"),
         (["train", "houses.csv", "--target", "price", "--learning-rate", "-1"], "learning_rate must be"),
-        (["train", "houses.csv", "--target", "price", "--optimizer", "lbfgs", "--learning-rate", "1"], "not for lbfgs"),
+        (
+            ["train", "houses.csv", "--target", "price", "--optimizer", "lbfgs", "--learning-rate", "1"],
+            "cannot be used with lbfgs",
+        ),
         (["train", "houses.csv", "--target", "price", "--alpha", "-1"], "alpha must be"),
-        (["train", "constant.csv", "--target", "a"], "single value"),
-        (["train", "names.csv", "--target", "a"], "column 'name' has 300 different texts"),
-        (["train", "only.csv", "--target", "a"], "no column to learn from"),
+        (["train", "constant.csv", "--target", "a"], "the same value in all 3 rows"),
+        (["train", "names.csv", "--target", "a"], "column 'name' has 300 distinct strings"),
+        (["train", "only.csv", "--target", "a"], "no columns other than the target"),
         (["train", "empty.csv", "--target", "a"], "cannot be read as CSV"),
         (["train", "header.csv", "--target", "a"], "0 rows"),
         (["train", "text.npz"], "cannot be read as NPZ"),
-        (["train", "noX.npz"], "needs a 2-D array X"),
-        (["predict", "houses.csv", "houses.csv"], "no model file of fastmlp"),
+        (["train", "noX.npz"], "must hold a 2-D array X"),
+        (["predict", "houses.csv", "houses.csv"], "not a model file of fastmlp"),
         (["train", "houses.csv", "--target", "price", "--out", "houses.csv"], "would be overwritten"),
         (["predict", "houses.csv", "new.csv", "--out", "houses.csv"], "would be overwritten"),
         (["predict", "houses.csv", "new.csv", "--out", "no/p.csv"], "the folder does not exist"),
         (["train", "houses.csv", "--target", "price", "--plot", "no/p.png"], "the folder does not exist"),
-        (["train", "dates.csv", "--target", "d"], "300 different values, too many for classes"),
+        (["train", "dates.csv", "--target", "d"], "300 distinct values, too many for classes"),
         (["train", "complex.npz"], "2-D array X of numbers"),
-        (["train", "wide.npz"], "y must be 3 numbers or texts, got float64 of shape (3, 2)"),
+        (["train", "wide.npz"], "y must be 3 numbers or strings, got float64 of shape (3, 2)"),
         (["train", "houses.csv", "--target", "price", "--hidden", "1000000000000"], "GB in float32"),
         (["train", "houses.csv", "--target", "price", "--hidden", f"{2**62},{2**62}"], "GB in float32, and this"),
         (
@@ -202,7 +205,7 @@ def test_an_unknown_category_is_all_zeros(houses):
     houses.assign(town="Rom").to_csv("new.csv", index=False)
     result = run("predict", "model.fastmlp", "new.csv")
     assert len(result.stdout.splitlines()) == 301
-    assert "warning: column 'town' has values unseen in training" in result.stderr
+    assert "warning: column 'town' has values that did not occur in training" in result.stderr
     assert "'Rom' (300 rows)" in result.stderr
 
 
@@ -293,10 +296,10 @@ def test_models_leave_with_their_columns(houses, target):
 def test_exports_that_cannot_be(houses):
     run("train", "iris", "--epochs", "1", "--quiet")
     assert "must end in one of .onnx, .c, .py" in run("export", "model.fastmlp", "m.txt", code=2).output
-    assert "--int8 and --name are for files of C" in run("export", "model.fastmlp", "m.py", "--int8", code=2).output
+    assert "--int8 and --name are only for C files" in run("export", "model.fastmlp", "m.py", "--int8", code=2).output
     assert "would be overwritten" in run("export", "model.fastmlp", "model.fastmlp", code=2).output
     assert "a name in C" in run("export", "model.fastmlp", "m.c", "--name", "2", code=1).output
-    assert "no model file" in run("export", "houses.csv", "m.c", code=1).output
+    assert "not a model file" in run("export", "houses.csv", "m.c", code=1).output
 
 
 def one_row(frame):

@@ -173,7 +173,7 @@ def test_predictions_as_json(cancer):
     assert found_by("predict", "model.fastmlp", "new.csv") == {"target": list(table.predict(cancer[400:]))}
     proba = found_by("predict", "model.fastmlp", "new.csv", "--proba")
     np.testing.assert_allclose(np.array(proba["benign"]) + proba["malignant"], 1, atol=1e-6)
-    assert "--json is for stdout" in run("predict", "model.fastmlp", "new.csv", "--json", "--out", "p", code=2).output
+    assert "use either --json" in run("predict", "model.fastmlp", "new.csv", "--json", "--out", "p", code=2).output
 
 
 def test_exports_and_this_machine_as_json():
@@ -200,8 +200,8 @@ def test_bench_times_backends_beside_scikit_learn():
 
 
 @pytest.mark.parametrize("arguments, code, message", [
-    (["train", "diabetes", "--balanced"], 2, "--balanced is for classes"),
-    (["train", "diabetes", "--metric", "r2"], 2, "--metric is what --early-stopping watches"),
+    (["train", "diabetes", "--balanced"], 2, "--balanced is only for classification"),
+    (["train", "diabetes", "--metric", "r2"], 2, "--metric needs --early-stopping"),
     (["train", "diabetes", "--metric", "accuracy", "--early-stopping", "3"], 1, "metric must be 'r2'"),
     (["train", "diabetes", "--eval", "nothing.csv"], 1, "neither a file nor"),
     (["train", "diabetes", "--eval", "wine"], 1, "no column"), (["train", "diabetes", "--test-size", "1"], 2, "range"),
@@ -209,7 +209,7 @@ def test_bench_times_backends_beside_scikit_learn():
     (["train", "diabetes", "--report", "no/r.html"], 1, "the folder does not exist"),
     (["train", "diabetes", "--plot", "p.xyz"], 2, "--plot must end in one of"),
     (["train", "diabetes", "--out", "m", "--report", "./m"], 2, "must be different files"),
-    (["bench", "--batch-size", "3"], 2, "--batch-size is for --network"),
+    (["bench", "--batch-size", "3"], 2, "--batch-size needs --network"),
     (["bench", "--network", "3"], 2, "at least two widths"), (["bench", "--backend", "no"], 2, "is not one of"),
     (["predict", "nothing", "iris"], 2, "does not exist"),
 ])  # fmt: skip

@@ -99,7 +99,7 @@ def test_dates_and_other_things_are_refused_by_name(values, kind):
     pd.DataFrame({"odd": values, "y": range(20)}).to_parquet("t.parquet")
     for target in ("odd", "y"):
         message = run("train", "t.parquet", "--target", target, code=1).output.replace("\n", " ")
-        assert f"column 'odd' holds {kind}, neither numbers nor texts" in message
+        assert f"column 'odd' holds {kind}, but only numbers and strings are supported" in message
     run("train", "t.parquet", "--target", "y", "--ignore", "odd", "--drop-missing", "--quiet", code=1)  # nothing left
 
 

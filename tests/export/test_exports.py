@@ -225,7 +225,7 @@ def test_eight_bits_of_tiny_and_of_large_weights(tmp_path, size):
 def test_numbers_beyond_float32():
     model = MLP([Layer(3, "exp")], "poisson", random_state=0).build(5)
     model.parameters[:] += 60
-    with pytest.raises(ValueError, match="too large for float32: give other rows"):
+    with pytest.raises(ValueError, match="too large for float32: pass other rows"):
         to_c(model)
     model.parameters[0] = np.nan
     for function in (to_c, to_numpy_source):

@@ -97,7 +97,7 @@ def test_classes(path, network):
     assert float(layers[1][4]) == pytest.approx(norm, rel=1e-3)
     assert [row[:2] for row in speeds[1:]] == [["cython", "300,000"], ["numpy", "100,000"]]
     assert page.terms["epochs"] == str(network.epoch)
-    assert page.terms["seconds of training"] == "1.5"
+    assert page.terms["training seconds"] == "1.5"
     assert float(page.terms["accuracy"]) == pytest.approx((truth == predicted).mean(), abs=1e-3)
     assert page.terms["optimizer"] == "adam"
     loss, accuracy, gradient, update = page.pictures
@@ -115,10 +115,10 @@ def test_numbers(path):
     assert r2 == pytest.approx(r2_score(measured[1::2], predicted), rel=1e-3)
     assert root == pytest.approx(root_mean_squared_error(measured[1::2], predicted), rel=1e-3)
     assert (rows, lost) == (221, 0)
-    assert "no epochs were noted" in page.source
+    assert "No epochs were recorded" in page.source
     assert page.terms["iterations"] == "20"
     against, differences = page.pictures
-    assert {"all rows, 221 of 221 rows", "true", "predicted"} <= set(against)
+    assert {"all samples, 221 of 221 samples", "true", "predicted"} <= set(against)
     assert "predicted - true" in differences
 
 
@@ -135,7 +135,7 @@ def test_several_numbers_and_some_that_are_none(path):
     assert Page(path).tables[0][1] == ["output 0", "-", "-", "-", "0", "442"]
     many = np.tile(measured, 10)
     training_report(path, model, many, many + 1)
-    assert "all rows, 2,000 of 4,420 rows" in Page(path).pictures[1]
+    assert "all samples, 2,000 of 4,420 samples" in Page(path).pictures[1]
 
 
 def test_sets_of_an_estimator_and_the_epoch_that_was_kept(path):
@@ -150,7 +150,7 @@ def test_sets_of_an_estimator_and_the_epoch_that_was_kept(path):
     assert "accuracy" in accuracy
     plain = MLPClassifier(early_stopping=True, max_iter=3, random_state=0).fit(X, y)
     training_report(path, plain, truth, plain.predict(held))
-    assert "rows held out" in Page(path).pictures[1]
+    assert "validation" in Page(path).pictures[1]
 
 
 def test_curves_of_several_fits_end_together(path):
@@ -189,7 +189,7 @@ def test_several_labels(path):
     page = Page(path)
     wanted = np.column_stack(precision_recall_fscore_support(Y, model.predict(X)))
     np.testing.assert_allclose(np.array(page.tables[0])[1:, 1:].astype(float), wanted, atol=1e-3)
-    assert "rows with all labels right" in page.terms
+    assert "samples with all labels correct" in page.terms
 
 
 EVIL = '<script>a("x")</script>& $a_$ {{7}}网'
@@ -243,8 +243,8 @@ def test_the_page_needs_nothing_else(path, network):
 @pytest.mark.parametrize("change, error, message", [
     ({"model": 3}, TypeError, "model must be an MLP"), ({"model": MLPClassifier()}, ValueError, "not fitted"),
     ({"model": MLP([(1, "identity")])}, ValueError, "no weights"), ({"truth": [1]}, ValueError, "inconsistent"),
-    ({"truth": np.zeros((898, 2))}, ValueError, "rows of one shape"),
-    ({"truth": [], "predicted": []}, ValueError, "rows of one shape"),
+    ({"truth": np.zeros((898, 2))}, ValueError, "one shape and not be empty"),
+    ({"truth": [], "predicted": []}, ValueError, "one shape and not be empty"),
     ({"truth": np.zeros((898, 1, 1))}, ValueError, "one or two dimensions"),
     ({"path": "/no/where.html"}, OSError, "does not exist"),
 ])  # fmt: skip

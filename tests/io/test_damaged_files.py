@@ -51,13 +51,13 @@ def test_a_file_cut_anywhere_is_refused(saved):
 def test_foreign_files_are_refused(tmp_path, content):
     path = tmp_path / "x"
     path.write_bytes(content)
-    with pytest.raises(ModelFileError, match="no model file of fastmlp"):
+    with pytest.raises(ModelFileError, match="not a model file of fastmlp"):
         fastmlp.load(path)
 
 
 def test_a_safetensors_file_of_somebody_else_is_refused(tmp_path):
     save_file({"w": np.zeros(3)}, tmp_path / "x.safetensors")
-    with pytest.raises(ModelFileError, match="not one that fastmlp wrote"):
+    with pytest.raises(ModelFileError, match="was not written by fastmlp"):
         fastmlp.load(tmp_path / "x.safetensors")
 
 

@@ -57,8 +57,8 @@ def test_iris(run):
 
 def test_wheels(run):
     numbers = run("wheels")
-    assert numbers["right"] == 6
-    assert numbers["mean error at last"] < numbers["mean error at first"] / 10
+    assert numbers["correct"] == 6
+    assert numbers["mean error after training"] < numbers["mean error before training"] / 10
 
 
 def test_vanishing_gradient(run):
@@ -93,7 +93,7 @@ def test_activations(run):
 
 def test_vowels(run, data_folder):
     numbers = run("vowels", data=data_folder / "vowels_pb52")
-    assert numbers["training rows"] + numbers["held-out rows"] == 1520
+    assert numbers["training samples"] + numbers["test samples"] == 1520
     assert numbers["held-out accuracy"] > 0.7
 
 
