@@ -1,7 +1,10 @@
 """Estimators from scikit-learn's, and back: the same parameters, weights and predictions."""
 
+from __future__ import annotations
+
 import inspect
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 from sklearn import neural_network
@@ -22,7 +25,7 @@ FITTED = (
 )  # fmt: skip
 
 
-def from_sklearn(estimator, **params):
+def from_sklearn(estimator: Any, **params: Any) -> MLPClassifier | MLPRegressor:
     """fastmlp's estimator with the parameters of scikit-learn's and, where it was fitted, its weights.
 
     Training goes on from these weights (``warm_start``, ``partial_fit``) with a new optimizer state: scikit-learn keeps
@@ -90,7 +93,7 @@ def _take_weights(made, fitted, plain):
     made.backend_, _, made.backend_reason_ = registry.choose(made.backend)
 
 
-def to_sklearn(estimator):
+def to_sklearn(estimator: MLPClassifier | MLPRegressor) -> Any:
     """scikit-learn's estimator with the parameters of fastmlp's and, where it was fitted, its weights.
 
     Raises

@@ -1,7 +1,17 @@
 """Models from torch's, and back: the same weights and predictions."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
 from fastmlp.extras import optional
+from fastmlp.model.layer import Layer
 from fastmlp.model.mlp import MLP
+from fastmlp.prediction.network import HasPredictionNetwork
+from fastmlp.typing import LossSpec
 
 from .expressions import EXPRESSIONS, expression
 from .network import exportable
@@ -15,7 +25,7 @@ def _torch():
     return torch
 
 
-def to_torch(model):
+def to_torch(model: HasPredictionNetwork) -> torch.nn.Sequential:
     """A model as a torch.nn.Sequential of Linear and activations, in eval mode and in the dtype of the weights.
 
     It gives what the last layer gives. Losses of logits, as torch has them, want the module without the activation in
@@ -50,7 +60,7 @@ def to_torch(model):
     return torch.nn.Sequential(*modules).eval()
 
 
-def from_torch(module, loss=None, **params):
+def from_torch(module: torch.nn.Sequential, loss: LossSpec | None = None, **params: Any) -> MLP:
     """An MLP with the layers and weights of a torch.nn.Sequential.
 
     Parameters
@@ -78,7 +88,7 @@ def from_torch(module, loss=None, **params):
     torch = _torch()
     if type(module) is not torch.nn.Sequential:
         raise ValueError(f"from_torch takes a torch.nn.Sequential, not {type(module).__name__}.")
-    layers = []
+    layers: list[Any] = []
     for part in _parts(torch, module):
         if type(part) is torch.nn.Linear:
             if layers and part.in_features != layers[-1]["linear"].out_features:
@@ -101,7 +111,7 @@ def from_torch(module, loss=None, **params):
     linears = [layer["linear"] for layer in layers]
     dtype = "float64" if linears[0].weight.dtype == torch.float64 else "float32"
     model = MLP(
-        [(linear.out_features, activation, layer["dropout"])
+        [Layer(linear.out_features, activation, layer["dropout"])
          for linear, activation, layer in zip(linears, activations, layers)],
         loss or LOSSES.get(activations[-1], "squared_error"), **{"dtype": dtype} | params,
     ).build(linears[0].in_features)  # fmt: skip

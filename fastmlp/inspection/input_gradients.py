@@ -1,18 +1,21 @@
 """How outputs change with inputs: the Jacobian of a network, row by row."""
 
+from __future__ import annotations
+
 import numpy as np
 from sklearn.utils import check_array
 
 from fastmlp.kernels.reference import contract as numpy_reference
 from fastmlp.kernels.spec import layer_views, slope_views
-from fastmlp.prediction.network import prediction_network_of
+from fastmlp.prediction.network import HasPredictionNetwork, prediction_network_of
+from fastmlp.typing import ArrayLike, FloatArray
 from fastmlp.validation.arrays import as_numbers
 from fastmlp.validation.checks import check_integer
 
 BLOCK_NUMBERS = 2**22  # of derivatives at a time
 
 
-def jacobian(model, X):
+def jacobian(model: HasPredictionNetwork, X: ArrayLike) -> FloatArray:
     """d output / d input for each row: an array of shape (n_samples, n_outputs, n_inputs), in the dtype of the weights.
 
     Outputs are what the last layer gives: predictions of numbers, or probabilities (of two classes that of the second).
@@ -49,7 +52,7 @@ def _derivatives(model, X, output):
     return found
 
 
-def input_gradient(model, X, output=None):
+def input_gradient(model: HasPredictionNetwork, X: ArrayLike, output: int | None = None) -> FloatArray:
     """d output / d input for each row: an array of shape (n_samples, n_inputs).
 
     Parameters

@@ -17,7 +17,7 @@ from uuid import uuid4
 try:
     import fcntl
 except ImportError:  # Windows: nothing is locked, and nothing removed
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 OTHER_HOSTS_SECONDS = 24 * 3600  # some network file systems do not show one host the locks of another
 

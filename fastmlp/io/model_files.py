@@ -4,15 +4,20 @@ Values are None, booleans, numbers, strings, lists, tuples, dicts, NumPy arrays,
 classes of SETTINGS; anything else is refused when writing. Arrays of numbers become tensors.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import zlib
 from dataclasses import fields
 from importlib import import_module
+from typing import Any, Self
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
+
+from fastmlp.typing import StrPath
 
 from .atomic import write_whole
 
@@ -77,7 +82,7 @@ def kind_of(model):
     return kind
 
 
-def load(path, kind=None):
+def load(path: StrPath, kind: str | None = None) -> Any:
     """The model in a file that ``save`` wrote.
 
     Parameters
@@ -189,7 +194,7 @@ def decode(value, tensors):
 class Savable:
     """Mixin of the models: ``saved_state`` and ``from_saved_state`` say what a file holds of them."""
 
-    def save(self, path):
+    def save(self, path: StrPath) -> None:
         """Write the whole model to a file that ``load`` and ``fastmlp.load`` read, optimizer and random state included.
 
         Raises
@@ -200,6 +205,6 @@ class Savable:
         save(self, path)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: StrPath) -> Self:
         """The model of this class in a file that ``save`` wrote; ModelFileError if it is anything else."""
         return load(path, cls.__name__)
