@@ -1,10 +1,19 @@
 """Export of a model as an ONNX graph, which ONNX Runtime and others run without fastmlp."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx
+
 import numpy as np
 
 from fastmlp import __version__
 from fastmlp.extras import from_extra
 from fastmlp.io.atomic import write_whole
+from fastmlp.prediction.network import HasPredictionNetwork
+from fastmlp.typing import StrPath
 
 from .expressions import expression
 from .network import exportable
@@ -36,7 +45,7 @@ class Graph:
         return out
 
 
-def to_onnx(model, path=None):
+def to_onnx(model: HasPredictionNetwork, path: StrPath | None = None) -> onnx.ModelProto:
     """Export a model as an ONNX graph (opset 18), in the dtype of its weights.
 
     The input is ``X`` of shape (n_samples, n_inputs). The outputs depend on the model: ``outputs`` of shape (n_samples,
