@@ -136,13 +136,13 @@ class Contract:
         """Fill in what a Run knows of steps: their data, loss and optimizer."""
         parameters, gradient, slots, rates, results = arrays
         run.batch_size, run.alpha, run.step, run.scheduled = batches.size, alpha, step, rates is not None
-        run.loss_options = constants(network.loss_options).address
-        run.optimizer_options = constants(optimizer.options).address
+        loss_options, options = constants(network.loss_options), constants(optimizer.options)
+        run.loss_options, run.optimizer_options = loss_options.address, options.address
         run.optimizer = run.rate_rule = NO_RULE
         if optimizer is not NO_OPTIMIZER:
             run.optimizer, run.rate_rule = self.engine.optimizer_codes(optimizer.name, parameters.dtype)
-        if rates is None:
-            rates = constants((optimizer.learning_rate,)).array
+        rates = constants((optimizer.learning_rate,)).array if rates is None else rates
+        run.kept = loss_options, options, rates  # else another thread's calls might empty the cache that holds them
         weight = np.empty(0, parameters.dtype) if batches.sample_weight is None else batches.sample_weight
         data = map(self.engine.read_only, (batches.X, batches.y, batches.order, weight))
         self.engine.entries.bind_training(addressof(run), *data, parameters, gradient, slots, rates, results)

@@ -4,6 +4,9 @@ Compiled twice, like the rules: by Numba as it stands, and by Cython with the ty
 
 Buffers of the engine's own have rows padded to whole vectors, and as many rows as whole tiles have: a tile never needs
 a mask. What lies in the padding is never used.
+
+``product`` and the two functions around it are the innermost ones, and take their operands one by one: others take
+records (engine/records.py), which would have to be filled here for each layer of each batch.
 """
 
 from __future__ import annotations

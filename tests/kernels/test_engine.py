@@ -4,6 +4,7 @@ import importlib
 import multiprocessing
 import threading
 import time
+import weakref
 from itertools import pairwise
 
 import numpy as np
@@ -16,6 +17,7 @@ from fastmlp.kernels.cpu import thread_pool
 from fastmlp.kernels.cpu.columns import columns_by_thread
 from fastmlp.kernels.cpu.contract import Contract
 from fastmlp.kernels.engine import plan
+from fastmlp.kernels.engine.demands import constants
 from fastmlp.kernels.engine.plan import Plan
 from fastmlp.kernels.reference import contract as reference
 from fastmlp.kernels.spec import Batches, Penalty, new_slots, optimizer
@@ -199,6 +201,25 @@ def test_denormal_numbers_are_what_they_were_after_each_call(name, batch):
     ):
         call()
         assert (tiny + np.float32(0))[0] > 0
+
+
+@pytest.mark.parametrize("batch", [1, 16])
+def test_constants_of_a_call_stay_while_another_empties_their_cache(monkeypatch, batch):
+    problem = Problem()
+    sgd, slots = optimizer("sgd", 0.0123), new_slots("sgd", problem.parameters.size, "float64")
+    contract, rates = cython_cpu._contract, weakref.ref(constants((0.0123,)).array)
+
+    def emptied(entry):
+        def run(*given):
+            constants.cache_clear()
+            assert rates() is not None
+            entry(*given)
+
+        return run
+
+    for name in ("run_train", "run_online"):
+        monkeypatch.setattr(contract.engine.entries, name, emptied(getattr(contract.engine.entries, name)))
+    contract.train_epoch(problem.network, sgd, problem.parameters, slots, 0, problem.batches(batch))
 
 
 def test_columns_are_put_back_after_an_error():
