@@ -101,7 +101,7 @@ class LayeredNetwork(HasPredictionNetwork):
 
     @backend.setter
     def backend(self, name):
-        asked = "cuda" if self._bfloat16 and name == "auto" else name
+        asked = registry.GPU if self._bfloat16 and name == "auto" else name
         try:
             found = registry.choose(asked)
         except ImportError as error:
@@ -109,7 +109,7 @@ class LayeredNetwork(HasPredictionNetwork):
                 raise
             why = f"dtype 'bfloat16' is for GPUs: {registry.why_not(asked)}."
             raise ImportError(f"{why} backend='numpy' computes it slowly; dtype='float32' works everywhere.") from error
-        if self._bfloat16 and found.name not in registry.WITH_BFLOAT16:
+        if self._bfloat16 and "bfloat16" not in found.module.DTYPES:
             raise ValueError(f"dtype 'bfloat16' is for backend 'cuda' (and 'numpy', slowly), not for {found.name!r}.")
         if self._state is not None:
             try_own_rules(found.module, self._network, self._state.parameters)
@@ -123,7 +123,7 @@ class LayeredNetwork(HasPredictionNetwork):
 
     @property
     def backend_reason_(self):
-        return self._backend.reason + self._kernels
+        return "; ".join(filter(None, (self._backend.reason, self._kernels)))
 
     @property
     def input_dropout(self):
@@ -256,10 +256,8 @@ class LayeredNetwork(HasPredictionNetwork):
 
     def _checked_inputs(self, X):
         self.check_feature_names(X)
-        if is_on_gpu(X) and self.backend == "cuda":
-            from fastmlp.kernels.cuda.primitives import all_finite
-
-            return check_device_rows(X, self.dtype, all_finite)
+        if is_on_gpu(X) and self._backend.module.DEVICE:
+            return check_device_rows(X, self.dtype)
         X = as_numbers(X, "X")
         with np.errstate(over="ignore"):  # a value too large for float32 is refused as infinite
             return check_array(X, accept_sparse="csr", dtype=self.dtype, order="C", input_name="X")

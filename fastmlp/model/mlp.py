@@ -3,7 +3,6 @@
 import sys
 from functools import partial
 
-from fastmlp.backends import registry
 from fastmlp.backends.cost_model import Work
 from fastmlp.backends.device_arrays import to_host
 from fastmlp.training.callbacks import Callbacks, progress_bar
@@ -248,7 +247,7 @@ class MLP(TrainedNetwork):
             return False
         work = Work(self._network, batch_size, -(-n_samples // batch_size))
         self._backend = choose_for(work, self._state.parameters)
-        if self.backend == "cuda":
+        if self._backend.module.DEVICE:
             return False
         if validation is not None:
             validation.come_to_host()
@@ -256,8 +255,8 @@ class MLP(TrainedNetwork):
 
     def _note_kernels(self, batch_size, weighted):
         """Keep for ``backend_reason_`` which kernels a backend with several uses."""
-        self._kernels = registry.kernels_of(
-            self.backend, self._network, self.optimizer, self.dtype, batch_size, self._penalty, self._noise(0), weighted
+        self._kernels = self._backend.module.describe(
+            self._network, self.optimizer, self.dtype, batch_size, self._penalty, self._noise(0), weighted
         )
 
     def _trainer(self, validation, patience, callbacks, bar, monitor=None):
