@@ -1,16 +1,16 @@
 """Check and time backend cuda on this machine's GPU, in a given number of minutes: ``make gpu-check``.
 
-Each part is a process of its own with a time limit, killed with all its children when the limit or the total is
-reached, and the report is written after every part. The order is that of what one would miss most, so that 3 minutes
-on 16 cores are worth having:
+Each part is a separate process with a time limit, killed with all its children when the limit or the total is reached,
+and the report is written after every part. The most important parts come first, so that 3 minutes on 16 cores are
+useful:
 
-1. which packages and tools are here, and what to bring (no process, a second);
-2. smoke: is there a GPU, and does one kernel compile, run and agree with NumPy?
-3. each way of making a step, once, against the reference;
-4. the rows of gpu/rows.py, timed;
-5. every feature in every way, then the other files of tests;
-6. torch on the same rows: it does not change with fastmlp, and could be timed another day;
-7. the extension module, for this processor only, and the fits that are compared with it;
+1. installed packages and tools, and what is missing (no process, a second);
+2. smoke test: is there a GPU, and does one kernel compile, run and agree with NumPy?
+3. each training strategy once, against the reference;
+4. timing of the rows of gpu/rows.py;
+5. every feature with every strategy, then the other test files;
+6. torch on the same rows, which does not depend on fastmlp;
+7. the extension module, for this CPU only, and the fits that are compared with it;
 8. every pair of activation, loss and optimizer; compute-sanitizer.
 
 Needs no network. Writes gpu/report.json, gpu/REPORT.md and gpu/logs beside this file.
@@ -22,7 +22,7 @@ import sys
 import time
 from pathlib import Path
 
-if sys.version_info < (3, 11):  # noqa: UP036 - named before anything else fails
+if sys.version_info < (3, 11):  # noqa: UP036 - checked before anything else fails
     sys.exit(f"gpu-check needs Python 3.11 or newer, this is {platform.python_version()}: make gpu-check PYTHON=...")
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "gpu"))
@@ -35,15 +35,15 @@ import requirements  # noqa: E402
 
 def arguments(given=None):
     parser = argparse.ArgumentParser(description="Check and time backend 'cuda' on this machine's GPU.")
-    parser.add_argument("--minutes", type=float, default=9, help="for everything (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=60, help="for each part, at most (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=9, help="limit for everything (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=60, help="limit per part (default: %(default)s)")
     parser.add_argument("--only", action="append", metavar="PART", help="a part's name in the report; repeatable")
     parser.add_argument("--out", type=Path, default=HERE / "gpu", help="folder of the report")
     return parser.parse_args(given)
 
 
 def chosen(parts, names):
-    """The parts of these names, or all."""
+    """The parts with these names, or all parts."""
     unknown = set(names or ()) - {part.name for part in parts}
     if unknown:
         known = ", ".join(part.name for part in parts)
@@ -56,7 +56,7 @@ def say(text):
 
 
 def check_parts(parts, report, out, end, seconds, stop, environment):
-    """Run the parts in turn until ``end``, and write the report after each."""
+    """Run the parts until ``end``, and write the report after each."""
     results = report["parts"] = [{"name": part.name, "state": "not run", "said": part.obstacle} for part in parts]
     page.write(report, out)
     for part, result in zip(parts, results, strict=True):
@@ -92,7 +92,7 @@ def main():
     say(", ".join(f"{name} {version}" for name, version in versions.items()))
     for line in [*problems, *(requirements.how_to_bring(bring) if bring else [])]:
         say(f"- {line}")
-    parts_of.lay_out(site)
+    parts_of.copy_sources(site)
     system = f"{platform.system()} {platform.machine()}"
     report = {"platform": system, "versions": versions, "problems": problems, "bring": bring}
     end = begin + 60 * options.minutes

@@ -1,4 +1,8 @@
-"""All hot loops. A backend is a module with the functions listed here; reference/contract.py says what each does."""
+"""Compute kernels. A backend is a module with these functions and fields, documented in reference/contract.py."""
 
-CONTRACT = ("hold", "forward", "row_predictor", "loss", "loss_of_outputs", "loss_and_gradient", "update", "train_epoch")
+FIELDS = ("DEVICE", "DTYPES", "USES_BLAS")
+CONTRACT = (
+    "describe", "hold", "forward", "row_predictor", "loss", "loss_of_outputs", "loss_and_gradient", "update",
+    "train_epoch",
+)  # fmt: skip
 PIECES = ("dense_forward", "activation_derivative", "delta_backpropagation", "weight_gradient")

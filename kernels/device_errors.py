@@ -1,9 +1,9 @@
-"""What a GPU that fails, or is full, raises: for those who want to know of it without importing the backend."""
+"""Errors raised when the GPU fails or runs out of memory, in a module that can be imported without a GPU."""
 
 
 class DeviceError(RuntimeError):
-    """The GPU failed; the host's weights are as they were."""
+    """The GPU failed. The weights on the host are unchanged."""
 
 
 class OutOfDeviceMemory(DeviceError):
-    """There was too little memory on the GPU."""
+    """The GPU ran out of memory."""

@@ -66,6 +66,10 @@ class Network(NamedTuple):
         start, fan_in, fan_out, n_slopes = self.blocks[-1]
         return start + (fan_in + 1) * fan_out + n_slopes
 
+    def step_flops(self, batch_size):
+        """Floating-point operations of the matrix products of a training step."""
+        return 6 * self.n_parameters * batch_size
+
 
 def first_layers(network):
     """The networks that end with the first layer of weights, the second, ...: their parameters come first too."""

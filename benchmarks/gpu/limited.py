@@ -1,4 +1,4 @@
-"""Commands with a time limit, and the values that they report."""
+"""Commands with a time limit, and the values they report."""
 
 import contextlib
 import faulthandler
@@ -8,14 +8,14 @@ import signal
 import subprocess
 import time
 
-REAP_SECONDS = 2  # a process stuck inside the driver may survive SIGKILL: nobody waits longer than this for it
+REAP_SECONDS = 2  # the longest wait for a killed process, which may be stuck inside the driver
 POLL_SECONDS = 0.1
 TRACE_SECONDS = 20
 MARK = "RESULT "
 
 
 class Stop:
-    """Remembers SIGTERM or SIGINT, so that a report can be finished before the program exits."""
+    """Records SIGTERM or SIGINT, so that the report can be finished before the program exits."""
 
     def __init__(self):
         self.signal = None
@@ -29,17 +29,17 @@ class Stop:
 
 
 def run(command, log, seconds, environment, stop, folder=None):
-    """Run a command until it ends, the time is up or a signal arrives; then kill whatever is left of it.
+    """Run a command until it ends, the time is up or a signal arrives; then kill its remaining processes.
 
-    The output goes to a file: a grandchild that keeps a pipe open would keep the reader of the pipe waiting. The
-    command has a process group of its own, so that one SIGKILL reaches all its processes.
+    The output is written to a file, because a grandchild could keep a pipe open. The command has its own process group,
+    so that one SIGKILL reaches all its processes.
 
     Returns
     -------
     state : str
         "passed", "failed", "timed out" or "stopped".
     gone : bool
-        Whether the process has really ended.
+        Whether the process has ended.
     """
     with log.open("wb") as out:
         try:
@@ -65,7 +65,7 @@ def _state_of(child, end, stop):
 
 
 def _kill(child):
-    """SIGKILL to the whole process group, also when its leader has ended. Returns whether the leader is gone."""
+    """Kill the whole process group, even if its leader has ended. Returns whether the leader has ended."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -75,24 +75,24 @@ def _kill(child):
 
 @contextlib.contextmanager
 def trace():
-    """Inside a command, print every 20 seconds which line it has reached, so that the log shows where it hung."""
+    """Inside a command, print a traceback every 20 seconds, so that the log shows where it hangs."""
     faulthandler.dump_traceback_later(TRACE_SECONDS, repeat=True)
     try:
         yield
     finally:
-        faulthandler.cancel_dump_traceback_later()  # the last line of output is the reason of a failure
+        faulthandler.cancel_dump_traceback_later()  # the last line of output must be the reason of a failure
 
 
 def report_values(**values):
-    """Report values from inside a command; they are kept even if the command hangs afterwards."""
+    """Report values from inside a command; they are recorded even if the command hangs afterwards."""
     print(MARK + json.dumps(values), flush=True)
 
 
 def reported_values(text):
-    """The values that a command reported in its output, all in one dictionary."""
+    """All values reported in the output of a command, as one dictionary."""
     values = {}
     for line in text.splitlines():
         if line.startswith(MARK):
-            with contextlib.suppress(ValueError):  # cut off in the middle
+            with contextlib.suppress(ValueError):  # the line may be truncated
                 values.update(json.loads(line.removeprefix(MARK)))
     return values

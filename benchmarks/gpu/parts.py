@@ -15,28 +15,27 @@ from rows import ROWS
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-# Each way of a step once: one block, the grid, tiles; on tensor cores; as products of matrices.
-WAYS = (
+# Each training strategy once: one block, the grid, tiles; tensor cores; cuBLASLt.
+STRATEGIES = (
     "test_device_parity.py::test_last_batches_without_weight",
-    "test_device_bfloat16.py::test_training_is_near_the_reference_that_rounds",
-    "test_wide.py::test_gradient_equals_the_reference",
+    "test_device_bfloat16.py::test_training_is_close_to_the_rounding_reference",
+    "test_gemm.py::test_gradient_equals_the_reference",
 )
-FEATURES = "test_device_parity.py::test_every_feature_in_every_way"
+FEATURES = "test_device_parity.py::test_every_feature_with_every_strategy"
 PAIRS = "test_device_parity.py::test_training_equals_the_reference"
 OTHER_PARITY = (
     "test_20_steps_in_single_precision", "test_prediction_equals_the_reference",
     "test_dense_forward_and_activation_derivative_equal_the_reference", "test_products_equal_the_reference",
     "test_update_equals_the_reference_step_after_step",
 )  # fmt: skip
-FILES = "fused", "wide_products", "wide", "device_bfloat16", "device_contract"
+FILES = "tensor_core", "gemm_products", "gemm", "device_bfloat16", "device_contract"
 SANITIZERS = "memcheck", "racecheck", "synccheck"
-TEST_SECONDS = 45  # for one test: pytest then says where it hangs, and its process ends
-MOST_WORKERS = 15  # each has a context on the GPU, of about half a GB
+TEST_SECONDS = 45  # for one test; then pytest prints where it hangs and its process ends
+MAX_WORKERS = 15  # each has a context on the GPU, of about half a GB
 
 
 class Part(NamedTuple):
-    """A name, the kind of its result ("smoke", "tests", "row", "torch", "build"), the command, and why it cannot run
-    here, if so."""
+    """A part: name, kind of result ("smoke", "tests", "row", "torch", "build"), command, and why it cannot run here."""
 
     name: str
     kind: str
@@ -49,10 +48,10 @@ def _script(name, *arguments):
 
 
 def _tests(name, ids, before=(), obstacle=""):
-    """Tests on the GPU. Compiling takes most of the time, so that they are shared out over the cores."""
-    workers = min(len(os.sched_getaffinity(0)) - 1, MOST_WORKERS)
+    """Tests on the GPU, distributed over the cores, because compilation takes most of the time."""
+    workers = min(len(os.sched_getaffinity(0)) - 1, MAX_WORKERS)
     spread = ("-p", "xdist", "-n", str(workers)) if importlib.util.find_spec("xdist") and workers > 1 else ()
-    # -P: fastmlp is the copy that the check made, not the source folder. Warnings of other versions are no errors here.
+    # -P: import the copy of fastmlp made by this check, not the source folder. Warnings are not errors here.
     command = (
         *before, sys.executable, "-P", "-m", "pytest", "-v", "-rN", "--tb=short", "-W", "default", "-p",
         "no:cacheprovider", "-o", f"faulthandler_timeout={TEST_SECONDS}", "-o", "faulthandler_exit_on_timeout=true",
@@ -66,14 +65,14 @@ def _without(module):
 
 
 def all_parts(site):
-    """The parts in their order; the extension module is built into the folder ``site``."""
+    """All parts in order; the extension module is built into the folder ``site``."""
     torch, tool = _without("torch"), sanitizer()
     build = (sys.executable, str(ROOT / "setup.py"), "build_ext", "--build-lib", str(site))
     checked = "" if tool else "compute-sanitizer is not installed"
     options = "--error-exitcode", "9", "--target-processes", "all"
     return [
         Part("smoke", "smoke", _script("smoke")),
-        _tests("each way once", WAYS),
+        _tests("each strategy once", STRATEGIES),
         *(Part(f"row: {name}", "row", _script("time_ours", name)) for name in ROWS),
         _tests("every feature", [FEATURES]),
         *(_tests(name, [f"test_{name}.py"]) for name in FILES),
@@ -91,7 +90,7 @@ def all_parts(site):
 
 
 def environment(site):
-    """What parts run with. ``PYTHONPATH`` stays behind our own folder: it may hold the packages that were brought."""
+    """Environment variables of the parts. PYTHONPATH, which may hold installed packages, comes after ``site``."""
     path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
     return os.environ | {
         "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "FASTMLP_GPU": "1",
@@ -99,8 +98,8 @@ def environment(site):
     }  # fmt: skip
 
 
-def lay_out(site):
-    """The package from its sources: backend cuda works without the extension module, and can be checked before it."""
+def copy_sources(site):
+    """Copy the package to ``site``: backend cuda can be checked before the extension module is built."""
     shutil.rmtree(site / "fastmlp", ignore_errors=True)
     sources = shutil.ignore_patterns("__pycache__", "*.so", "*.pyx", "*.pxi", "kernels")
     shutil.copytree(ROOT / "fastmlp", site / "fastmlp", ignore=sources)
@@ -108,7 +107,7 @@ def lay_out(site):
 
 
 def outcomes(log):
-    """({test: "PASSED", "FAILED", "ERROR" or "SKIPPED"}, number of tests that there are) from pytest's output."""
+    """({test: "PASSED", "FAILED", "ERROR" or "SKIPPED"}, number of tests collected) from pytest's output."""
     line = r"^(?:\[gw\d+\] \[ *\d+%\] (\w+) )?(\S+::.*?)(?: (PASSED|FAILED|ERROR|SKIPPED).*| Timeout \(.*)?$"
     found = re.findall(line, log, re.MULTILINE)
     results = {test.strip(): before or after for before, test, after in found if before or after}
@@ -117,17 +116,17 @@ def outcomes(log):
 
 
 def result_of(part, state, log):
-    """(state, what there is to say in one line, values) of a part that has run, from its output."""
-    if re.search(r"\b(ERROR|RACECHECK) SUMMARY: [1-9]", log):  # compute-sanitizer, in whichever process
+    """(state, one-line summary, reported values) of a part, from its output."""
+    if re.search(r"\b(ERROR|RACECHECK) SUMMARY: [1-9]", log):  # compute-sanitizer, of any process
         state = "failed"
     results, number = outcomes(log) if part.kind == "tests" else ({}, 0)
     if results:
         counts = Counter(word.lower() for word in results.values())
-        counts["not answered"] = number - len(results)
+        counts["no result"] = number - len(results)
         failed = [test for test, word in results.items() if word in ("FAILED", "ERROR")]
         return state, ", ".join(f"{n} {word}" for word, n in counts.items() if n), {"failed": failed}
     if state != "failed":
         return state, "", limited.reported_values(log)
-    errors = re.findall(r"^E   (\S.*)", log, re.MULTILINE)  # of pytest, where a file cannot be imported
+    errors = re.findall(r"^E   (\S.*)", log, re.MULTILINE)  # of pytest, if a file cannot be imported
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     return state, next(reversed(errors or lines), ""), limited.reported_values(log)

@@ -1,4 +1,4 @@
-"""What this machine has of what a check needs, and what to bring; from the packages' metadata, without imports."""
+"""Installed and missing requirements of a check, from the metadata of packages, without importing them."""
 
 import platform
 import re
@@ -21,7 +21,7 @@ SANITIZER_FOLDERS = None, "/usr/local/cuda/bin"  # None: those of PATH
 
 
 def needs(project):
-    """{what needs it: requirements} of a parsed pyproject.toml, most important first."""
+    """{purpose: requirements} of a parsed pyproject.toml, most important first."""
     extras = project["project"]["optional-dependencies"]
 
     def of(extra, *names):
@@ -45,7 +45,7 @@ def installed(name):
 
 
 def unmet(requirement, who, seen):
-    """(requirement, installed version or None, who needs it) for it and all that it needs, where not satisfied."""
+    """Yield (requirement, installed version or None, who needs it) for unmet requirements, including indirect ones."""
     key = str(requirement)
     if key in seen:
         return
@@ -67,7 +67,7 @@ def sanitizer():
 
 
 def tools():
-    """(name, what is missing and what to bring) for what is no Python package."""
+    """Yield messages about missing tools that are not Python packages."""
     compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
     if shutil.which(compiler) is None:
         yield f"no C compiler ({compiler}), which building the extension module needs: bring gcc"
@@ -78,7 +78,7 @@ def tools():
 
 
 def driver():
-    """The version of the loaded NVIDIA driver, as text."""
+    """The version of the loaded NVIDIA driver."""
     try:
         found = re.search(r"\b\d{3}\.\d+(\.\d+)?\b", DRIVER.read_text())
     except OSError:
@@ -87,7 +87,7 @@ def driver():
 
 
 def check(pyproject):
-    """(versions by name, list of problems, requirements of pip to bring)."""
+    """(versions by name, list of problems, requirements to install with pip)."""
     project = tomllib.loads(pyproject.read_text())
     versions, problems, bring = {"Python": platform.python_version(), "NVIDIA driver": driver()}, [], {}
     wanted = SpecifierSet(project["project"]["requires-python"])
@@ -109,10 +109,10 @@ def check(pyproject):
 
 
 def how_to_bring(requirements):
-    """Commands that fetch wheels where there is a network, and install them here."""
+    """Commands that download wheels on a machine with a network, and install them here."""
     quoted = " ".join(f"'{requirement}'" for requirement in requirements)
     python = "python{}.{}".format(*sys.version_info)
     return [
-        f"where there is a network: {python} -m pip download --only-binary :all: -d wheels {quoted}",
+        f"on a machine with a network: {python} -m pip download --only-binary :all: -d wheels {quoted}",
         f"here: {sys.executable} -m pip install --no-index --find-links wheels {quoted}",
     ]

@@ -1,12 +1,12 @@
-"""The networks that gpu_check.py times. Importing this loads nothing heavy."""
+"""The networks timed by gpu_check.py. Importing this module is cheap."""
 
 from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """Training of ``sizes`` in batches of ``batch`` out of ``n_rows`` rows; or prediction, where there is no optimizer.
+    """Training with ``n_rows`` samples in batches of ``batch``, or prediction if there is no optimizer.
 
-    ``target`` says what was hoped for; ``peer`` is how torch is run.
+    ``target``: the desired result; ``peer``: how torch is run.
     """
 
     sizes: tuple[int, ...]
@@ -36,7 +36,7 @@ ROWS = {
 
 
 def data_of(row):
-    """X, and targets in the loss's range, both float32."""
+    """Random X, and targets that are valid for the loss, both float32."""
     import numpy as np
 
     rng = np.random.RandomState(0)
@@ -47,11 +47,11 @@ def data_of(row):
 
 
 def flops(row):
-    """Floating-point operations of a step, or of a prediction of a batch."""
+    """Floating-point operations of a training step, or of the prediction of a batch."""
     weights = [fan_in * fan_out for fan_in, fan_out in zip(row.sizes, row.sizes[1:])]
     return row.batch * (6 * sum(weights) - 2 * weights[0] if row.optimizer else 2 * sum(weights))
 
 
 def least_bytes(row):
-    """Bytes that must come from memory or go there: inputs, targets or outputs."""
+    """Bytes that must be read from or written to memory: inputs, and targets or outputs."""
     return row.batch * (row.sizes[0] * (2 if row.bfloat16 else 4) + row.sizes[-1] * 4)

@@ -1,11 +1,11 @@
-"""Name this machine's GPU, or say why there is none; then compile one kernel, run it and compare it with NumPy."""
+"""Report the GPU, or why there is none; then compile one kernel, run it and compare it with NumPy."""
 
 import sys
 from pathlib import Path
 
 from limited import report_values, trace
 
-TESTS = Path(__file__).parents[2] / "tests"
+SUPPORT = Path(__file__).parents[2] / "tests" / "support"
 TOLERANCE = 3e-5
 
 
@@ -18,8 +18,8 @@ def reason_not_to_run():
 
 
 def difference():
-    """Relative difference of parameters after an epoch of float32 training from NumPy's in float64."""
-    sys.path.append(str(TESTS))
+    """The relative difference between parameters after an epoch in float32 and those of NumPy in float64."""
+    sys.path.append(str(SUPPORT))
     from fastmlp.kernels.cuda import contract
     from fastmlp.kernels.reference import contract as numpy_reference
     from fastmlp.kernels.spec import Batches, new_slots, optimizer

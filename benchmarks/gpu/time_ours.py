@@ -1,4 +1,4 @@
-"""Time one row of rows.py on backend cuda, by the GPU's own clock: ``python time_ours.py "narrow 64"``."""
+"""Time one row of rows.py on backend cuda, with CUDA events: ``python time_ours.py "narrow 64"``."""
 
 import statistics
 import sys
@@ -7,7 +7,7 @@ import numpy as np
 from limited import report_values, trace
 from rows import ROWS, data_of
 
-LEAST_STEPS = 256  # in one go: the way to the GPU and back is not what is timed
+LEAST_STEPS = 256  # per call, so that the copies to the GPU and back do not matter
 
 
 def network_of(row):
@@ -19,11 +19,11 @@ def network_of(row):
 
 
 def time_ours(row, rounds=7):
-    """(median seconds of a step or of a batch's prediction on the GPU, which kernels made it)."""
+    """Return (median seconds of a training step or of the prediction of a batch, description of the kernels)."""
     from numba import cuda
 
-    from fastmlp.kernels.cuda import data
-    from fastmlp.kernels.cuda import executor as execution
+    from fastmlp.kernels.cuda import data, executor
+    from fastmlp.kernels.cuda.records import Samples, Settings
     from fastmlp.kernels.cuda.simt.layout import Features
     from fastmlp.kernels.engine.demands import NO_OPTIMIZER, extras_of
     from fastmlp.kernels.spec import NO_PENALTY, optimizer
@@ -33,7 +33,7 @@ def time_ours(row, rounds=7):
     parameters = rng.uniform(-0.1, 0.1, network.n_parameters).astype(dtype)
     X, y = data.hold(X, y)
     if not row.optimizer:
-        runner = execution.predictor_for(network, Features(learning=False), dtype, row.n_rows)
+        runner = executor.prediction_executor(network, Features(training=False), dtype, row.n_rows)
         there, extras = (
             cuda.to_device(parameters),
             cuda.to_device(extras_of(network, NO_OPTIMIZER, NO_PENALTY, None).array),
@@ -41,26 +41,27 @@ def time_ours(row, rounds=7):
         out = cuda.device_array((row.n_rows, row.sizes[-1]), dtype)
 
         def run():
-            runner.passes.queue(runner.stream, X, there, extras, 0, 0, out)
+            runner.strategy.queue(runner.stream, X, there, extras, 0, 0, out)
 
-        return _median_seconds(run, runner.stream, rounds), str(runner.how.reason)
+        return _median_seconds(run, runner.stream, rounds), str(runner.config.description)
     rule = optimizer(row.optimizer)
-    runner = execution.trainer_for(network, row.optimizer, Features(), dtype, row.batch)
+    runner = executor.training_executor(network, row.optimizer, Features(), dtype, row.batch)
     slots = np.zeros((runner.n_slots, parameters.size), dtype)
     epochs = max(1, LEAST_STEPS * row.batch // row.n_rows)
     order = np.concatenate([rng.permutation(row.n_rows) for _ in range(epochs)])
-    steps = -(-order.size // row.batch)
+    n_steps = -(-order.size // row.batch)
     extras = extras_of(network, rule, NO_PENALTY, None).array
-    order, rates = cuda.to_device(order), np.full(steps, rule.learning_rate)
+    samples, rates = Samples(X, y, None, cuda.to_device(order)), np.full(n_steps, rule.learning_rate)
+    settings = Settings(extras, rule.options, (), 0.0, 0, 0)
 
     def run():
-        runner.queue(parameters, slots, 0, (X, y, None, order), rates, extras, rule.options, (), 0.0, 0, np.zeros(3))
+        runner.queue(parameters, slots, samples, rates, settings, np.zeros(3))
 
-    return _median_seconds(run, runner.stream, rounds) / steps, str(runner.how.reason)
+    return _median_seconds(run, runner.stream, rounds) / n_steps, str(runner.config.description)
 
 
 def _median_seconds(run, stream, rounds):
-    """Of several runs by events, after two that compile and warm up."""
+    """The median of several runs, after two that compile and warm up."""
     from numba import cuda
 
     seconds = []

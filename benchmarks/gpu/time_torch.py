@@ -1,6 +1,6 @@
-"""The same rows in torch, as fast as its own manual says: fused Adam, CUDA graphs or torch.compile, bf16 weights.
+"""The same rows in torch, tuned as in its documentation: fused Adam, CUDA graphs or torch.compile, bfloat16 weights.
 
-``python time_torch.py "narrow 64"`` times a row; without a name it measures the rates of products and of copies.
+``python time_torch.py "narrow 64"`` times a row; without a name it measures the rates of matrix products and copies.
 """
 
 import statistics
@@ -11,7 +11,7 @@ from rows import ROWS, data_of
 
 
 def time_torch(row, rounds=7):
-    """Median seconds of a step, or of a batch's prediction, by the GPU's clock."""
+    """Median seconds of a training step, or of the prediction of a batch, measured with CUDA events."""
     import torch
 
     device, kind = torch.device("cuda"), torch.bfloat16 if row.bfloat16 else torch.float32
@@ -37,7 +37,7 @@ def _prediction(torch, model, X):
 
 
 def _training(torch, row, model, X, y, batch):
-    """A step on rows that an index picks, from data on the GPU."""
+    """A step on samples selected by an index, from data on the GPU."""
     softmax = row.loss == "categorical_cross_entropy"
     target = y.argmax(dim=1) if softmax else y
     order = torch.randperm(row.n_rows, device=X.device)[:batch].clone()
@@ -64,7 +64,7 @@ def _training(torch, row, model, X, y, batch):
 
 
 def _captured(torch, step):
-    """The step as a CUDA graph, after warming up on a stream of its own as torch asks for."""
+    """The step as a CUDA graph, after warming up on a side stream, as torch requires."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

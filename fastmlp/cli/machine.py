@@ -99,7 +99,7 @@ def measure(as_json):
     """Measure CPU and GPU speed, which the backend 'auto' uses to choose between them."""
     from .speed import measure_gpu
 
-    reason = registry.why_not("cuda")
+    reason = registry.why_not(registry.GPU)
     if reason is not None:
         raise click.ClickException(f"no GPU to measure: {reason}")
     with plain_messages():

@@ -122,9 +122,11 @@ def measure_gpu():
     for n_inputs, hidden, n_outputs, batch_size, n_rows in MEASURED:
         model = MLP([*((width, "relu") for width in hidden), (n_outputs, "identity")], random_state=0).build(n_inputs)
         X, y = rng.standard_normal((n_rows, n_inputs)), rng.standard_normal((n_rows, n_outputs))
-        rates = samples_per_second(model, X, y, [cpu, "cuda"], batch_size)
+        rates = samples_per_second(model, X, y, [cpu, registry.GPU], batch_size)
         work = cost_model.Work(model.network, batch_size, 1)
-        rows.append((work.step_flops, batch_size / rates[cpu], batch_size / rates["cuda"]))
+        rows.append((work.step_flops, batch_size / rates[cpu], batch_size / rates[registry.GPU]))
         yield f"{'-'.join(map(str, model.network.sizes))}, batch {batch_size}", *rows[-1][1:]
     flops, *seconds = zip(*rows)
-    cost_model.save(registry.gpu_name(), cpu, *(cost_model.fit_speed(flops, column) for column in seconds))
+    cost_model.save(
+        registry.choose(registry.GPU).module.DEVICE, cpu, *(cost_model.fit_speed(flops, column) for column in seconds)
+    )

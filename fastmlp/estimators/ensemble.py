@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from fastmlp.backends import registry
 from fastmlp.backends.threads import allowed_threads, threads_of
 from fastmlp.io.model_files import Savable, kind_of
 from fastmlp.training.interruption import Interruption, shared_with_fits
@@ -79,7 +80,7 @@ class MLPEnsemble(Savable, BaseEstimator):
         members = [clone(estimator) for _ in range(self.n_members)]
         for member in members:  # not by set_params: the __init__ of a subclass may not have the parameter
             member.random_state = random_state.randint(np.iinfo(np.int32).max)
-        n_workers = 1 if estimator.backend == "cuda" else min(self._n_threads(), len(members))
+        n_workers = 1 if registry.runs_on_gpu(estimator.backend) else min(self._n_threads(), len(members))
         n_threads = max(1, self._n_threads() // n_workers)
         # scikit-learn's validation changes the warning filters temporarily, which is not thread-safe: restored here.
         errors: list[DivergenceError] = []

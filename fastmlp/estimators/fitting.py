@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from fastmlp.backends import registry
 from fastmlp.backends.cost_model import Work
 from fastmlp.model.layered_network import choose_backend
 from fastmlp.training.callbacks import NO_CALLBACKS, CombinedCallbacks
@@ -288,10 +287,11 @@ def _epochs(estimator, call, problem, samples):
         found = choose_backend(Work(problem.network, batch_size, n_steps), estimator._net.parameters)
         estimator.backend_, kernels, estimator.backend_reason_ = found
         problem = problem._replace(kernels=kernels)
-    estimator.backend_reason_ += registry.kernels_of(
-        estimator.backend_, problem.network, state.optimizer, estimator._net.parameters.dtype, batch_size,
-        problem.penalty, problem.noise, samples.weight is not None,
+    steps = problem.kernels.describe(
+        problem.network, state.optimizer, estimator._net.parameters.dtype, batch_size, problem.penalty, problem.noise,
+        samples.weight is not None,
     )  # fmt: skip
+    estimator.backend_reason_ += f"; {steps}" if steps else ""
     if stream is None:
         shuffled = estimator._shuffled if estimator.shuffle else None
         return problem, partial(Epochs, problem, state, batch_size, samples, shuffled)

@@ -127,7 +127,7 @@ class LayeredNetwork(HasPredictionNetwork):
 
     @backend.setter
     def backend(self, name: str) -> None:
-        requested = "cuda" if self._bfloat16 and name == "auto" else name
+        requested = registry.GPU if self._bfloat16 and name == "auto" else name
         try:
             found = registry.choose(requested)
         except ImportError as error:
@@ -137,7 +137,7 @@ class LayeredNetwork(HasPredictionNetwork):
                 f"dtype 'bfloat16' requires a GPU: {registry.why_not(requested)}. Use dtype='float32', or "
                 "backend='numpy', which is slow."
             ) from error
-        if self._bfloat16 and found.name not in registry.WITH_BFLOAT16:
+        if self._bfloat16 and "bfloat16" not in found.module.DTYPES:
             raise ValueError(f"dtype 'bfloat16' requires backend 'cuda' or 'numpy' (slow), got {found.name!r}.")
         if self._state is not None:
             compile_custom_functions(found.module, self._network, self._state.parameters)
@@ -151,7 +151,7 @@ class LayeredNetwork(HasPredictionNetwork):
 
     @property
     def backend_reason_(self) -> str:
-        return self._backend.reason + self._kernels
+        return "; ".join(filter(None, (self._backend.reason, self._kernels)))
 
     @property
     def input_dropout(self) -> float:
@@ -305,10 +305,8 @@ class LayeredNetwork(HasPredictionNetwork):
 
     def _checked_inputs(self, X):
         self.check_feature_names(X)
-        if is_on_gpu(X) and self.backend == "cuda":
-            from fastmlp.kernels.cuda.primitives import all_finite
-
-            return check_device_rows(X, self.dtype, all_finite)
+        if is_on_gpu(X) and self._backend.module.DEVICE:
+            return check_device_rows(X, self.dtype)
         X = as_numbers(X, "X")
         with np.errstate(over="ignore"):  # check_array rejects values that overflow to infinity
             return check_array(X, accept_sparse="csr", dtype=self.dtype, order="C", input_name="X")

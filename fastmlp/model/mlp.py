@@ -6,7 +6,6 @@ import sys
 from functools import partial
 from typing import Self
 
-from fastmlp.backends import registry
 from fastmlp.backends.cost_model import Work
 from fastmlp.backends.device_arrays import to_host
 from fastmlp.training.callbacks import CombinedCallbacks, progress_bar
@@ -300,7 +299,7 @@ class MLP(TrainedNetwork):
             return False
         work = Work(self._network, batch_size, -(-n_samples // batch_size))
         self._backend = choose_backend(work, self._state.parameters)
-        if self.backend == "cuda":
+        if self._backend.module.DEVICE:
             return False
         if validation is not None:
             validation.copy_to_host()
@@ -308,8 +307,8 @@ class MLP(TrainedNetwork):
 
     def _note_kernels(self, batch_size, weighted):
         """Record the kernels in use for ``backend_reason_``, for a backend with a choice of kernels."""
-        self._kernels = registry.kernels_of(
-            self.backend, self._network, self.optimizer, self.dtype, batch_size, self._penalty, self._noise(0), weighted
+        self._kernels = self._backend.module.describe(
+            self._network, self.optimizer, self.dtype, batch_size, self._penalty, self._noise(0), weighted
         )
 
     def _trainer(self, validation, patience, callbacks, bar, monitor=None):

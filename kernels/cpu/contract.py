@@ -38,6 +38,9 @@ class Contract:
         """{name: function} of all that a backend's module offers."""
         return {name: getattr(self, name) for name in (*CONTRACT, *PIECES)}
 
+    def describe(self, network, optimizer, dtype, batch_size, penalty=NO_PENALTY, noise=None, weighted=False):
+        return ""
+
     def hold(self, X, y, sample_weight=None):
         return X, y, sample_weight
 

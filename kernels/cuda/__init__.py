@@ -1,4 +1,4 @@
-"""Backend 'cuda': the contract (contract.py) on an NVIDIA GPU, through kernels that Numba compiles for the network."""
+"""Backend 'cuda': training and prediction on an NVIDIA GPU, by kernels that Numba compiles for each network."""
 
 from importlib.util import find_spec
 
@@ -8,7 +8,7 @@ INSTALL = "pip install 'fastmlp[cuda]'"
 def _is_missing(name):
     try:
         return find_spec(name) is None
-    except ImportError:  # a parent is missing
+    except ImportError:  # its parent package is missing
         return True
 
 

@@ -1,15 +1,15 @@
-"""bfloat16 numbers as the upper 16 bits of a float32, in uint16."""
+"""Conversions between float32 and bfloat16, which is stored in uint16: the upper 16 bits of a float32."""
 
 import numpy as np
 
-from .rules import device
+from .composition import device
 
 NAN = np.uint16(0x7FC0)
 
 
 @device
 def to_bfloat16(x):
-    """Rounded to the nearest, ties to even."""
+    """Round to nearest, ties to even."""
     bits = np.float32(x).view(np.uint32)
     rounded = bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))
     return np.uint16(np.uint32(rounded) >> np.uint32(16)) if x == x else NAN

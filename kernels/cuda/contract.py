@@ -1,33 +1,40 @@
-"""The contract on an NVIDIA GPU. What each function promises: reference/contract.py.
+"""The backend contract on an NVIDIA GPU. The functions are documented in reference/contract.py.
 
-Arrays of rows may lie on the device already (``hold``); parameters and slots are the host's, and change only when a
-call has succeeded.
+X, y and sample weights may already be on the device (``hold``). Parameters and optimizer slots are host arrays, which
+are changed only after a call has succeeded.
 """
 
 import numpy as np
 
 from fastmlp.kernels.engine.demands import NO_OPTIMIZER, extras_of
-from fastmlp.kernels.numba import contract as on_cpu
+from fastmlp.kernels.numba import contract as numba_contract
 from fastmlp.kernels.spec import NO_PENALTY, Batches, Network, predictor_by
 
-from . import data, devices
-from . import primitives as pieces
-from .dispatch import rounded_up
-from .executor import attempt, forget, predictor_for, trainer_for
+from . import data, devices, dispatch, primitives
+from .executor import call_with_retry, prediction_executor, release_cached, training_executor
+from .records import Samples, Settings
 from .simt.layout import Features
 
-devices.current()  # whoever imports this wants to know at once
+# devices.current() raises ImportError if there is no usable GPU.
+DEVICE, DTYPES, USES_BLAS = devices.current().name, ("float32", "float64", "bfloat16"), False
+
+
+def describe(network, optimizer, dtype, batch_size, penalty=NO_PENALTY, noise=None, weighted=False):
+    extras = extras_of(network, optimizer, penalty, noise)
+    features = Features.of(extras.demands, noise, optimizer, weighted)
+    device = devices.current()
+    return dispatch.training_config(network, features, optimizer.name, dtype, batch_size, device).description
 
 
 def hold(X, y, sample_weight=None):
     arrays = X, y, sample_weight
 
-    def work():
-        if not data.fit(*arrays):
-            forget()
-        return data.hold(*arrays) if data.fit(*arrays) else arrays
+    def copy_if_they_fit():
+        if not data.fits_on_device(*arrays):
+            release_cached()
+        return data.hold(*arrays) if data.fits_on_device(*arrays) else arrays
 
-    return attempt(work)
+    return call_with_retry(copy_if_they_fit)
 
 
 def dense_forward(activation, X, W, b):
@@ -36,7 +43,7 @@ def dense_forward(activation, X, W, b):
 
 
 def activation_derivative(activation, output, delta):
-    return attempt(lambda: pieces.derive(activation, output, delta))
+    return call_with_retry(lambda: primitives.apply_derivative(activation, output, delta))
 
 
 def delta_backpropagation(delta, W):
@@ -52,12 +59,13 @@ def forward(network, parameters, X, only_if_finite=False, noise=None):
     if only_if_finite and not np.isfinite(X).all():
         return None
     extras = extras_of(network, NO_OPTIMIZER, NO_PENALTY, noise)
-    features = Features.of(extras.demands, noise, learning=False)
-    return attempt(
-        lambda: predictor_for(network, features, parameters.dtype, min(X.shape[0], data.block_rows(X))).run(
-            parameters, X, extras.array, 0 if noise is None else noise.seed
-        )
-    )
+    features, n_rows = Features.of(extras.demands, noise, training=False), min(X.shape[0], data.rows_per_block(X))
+    seed = 0 if noise is None else noise.seed
+
+    def predict():
+        return prediction_executor(network, features, parameters.dtype, n_rows).run(parameters, X, extras.array, seed)
+
+    return call_with_retry(predict)
 
 
 def loss(network, parameters, X, y, sample_weight=None):
@@ -65,8 +73,8 @@ def loss(network, parameters, X, y, sample_weight=None):
 
 
 def loss_of_outputs(network, outputs, y, sample_weight=None):
-    y, weight = attempt(lambda: tuple(map(data.on_host, (y, sample_weight))))
-    return on_cpu.loss_of_outputs(network, outputs, y, weight)
+    y, weight = call_with_retry(lambda: tuple(map(data.to_host, (y, sample_weight))))
+    return numba_contract.loss_of_outputs(network, outputs, y, weight)
 
 
 def row_predictor(network, parameters):
@@ -74,17 +82,17 @@ def row_predictor(network, parameters):
 
 
 def loss_and_gradient(network, parameters, X, y, sample_weight=None, penalty=NO_PENALTY, noise=None):
-    gradient, n_rows = np.empty_like(parameters), X.shape[0]
-    # The batch size is rounded up: the same kernels for many numbers of rows.
-    batches = Batches(X, y, np.arange(n_rows), rounded_up(n_rows), sample_weight)
+    gradient, n_samples = np.empty_like(parameters), X.shape[0]
+    # The batch size is rounded up, so that few kernels serve all numbers of samples.
+    batches = Batches(X, y, np.arange(n_samples), dispatch.next_power_of_two(n_samples), sample_weight)
     arrays = parameters, np.empty((0, parameters.size)), gradient
-    loss, more, _ = _run(network, NO_OPTIMIZER, arrays, 0, batches, penalty, noise, None, (0.0, 0.0))
-    return loss / n_rows, more / n_rows, gradient
+    loss, on_weights, _ = _run(network, NO_OPTIMIZER, arrays, 0, batches, penalty, noise, None, (0.0, 0.0))
+    return loss / n_samples, on_weights / n_samples, gradient
 
 
 def update(optimizer, parameters, gradient, slots, step):
-    found = attempt(lambda: pieces.update(optimizer, parameters, gradient, slots, step))
-    parameters[...], slots[...] = found
+    new = call_with_retry(lambda: primitives.update(optimizer, parameters, gradient, slots, step))
+    parameters[...], slots[...] = new
 
 
 def train_epoch(
@@ -96,15 +104,22 @@ def train_epoch(
 
 
 def _run(network, optimizer, arrays, step, batches, penalty, noise, rates, totals):
-    """Steps, or one gradient: (sum of losses, sum of penalties, updates made)."""
+    """Train, or compute one gradient: (sum of losses, sum of penalties, number of updates).
+
+    ``arrays``: parameters, slots, and the gradient or None.
+    """
     X, y, order, batch_size, sample_weight = batches
     extras = extras_of(network, optimizer, penalty, noise)
     features = Features.of(extras.demands, noise, optimizer, weighted=sample_weight is not None)
     n_batches = -(-len(order) // batch_size)
     rates = np.full(n_batches, optimizer.learning_rate) if rates is None else np.asarray(rates, np.float64)
-    given = (
-        *arrays, step, (X, y, sample_weight, order), rates, extras.array, optimizer.options,
-        network.loss_options, float(penalty.alpha), 0 if noise is None else noise.seed, np.array([*totals, 0.0]),
-    )  # fmt: skip
-    dtype = arrays[0].dtype
-    return attempt(lambda: trainer_for(network, optimizer.name, features, dtype, batch_size).run(*given))
+    seed, results = 0 if noise is None else noise.seed, np.array([*totals, 0.0])
+    alpha, dtype = float(penalty.alpha), arrays[0].dtype
+    settings = Settings(extras.array, optimizer.options, network.loss_options, alpha, seed, step)
+    samples = Samples(X, y, sample_weight, order)
+
+    def train():
+        executor = training_executor(network, optimizer.name, features, dtype, batch_size)
+        return executor.run(*arrays, samples, rates, settings, results)
+
+    return call_with_retry(train)

@@ -1,4 +1,7 @@
-"""Rows on their way to the device: those that are there stay, others come in blocks while the last are learned from."""
+"""Transfer of samples to the device: device arrays are used in place, others are copied, in blocks if they are large.
+
+The copy of a block overlaps with training on the previous one.
+"""
 
 from functools import lru_cache
 
@@ -6,117 +9,118 @@ import numpy as np
 from numba import cuda
 
 from . import devices
-from .transfers import Room
+from .records import Samples
+from .transfers import GrowingBuffer
 
-STREAMED_BYTES = 2**27  # of rows in a block that comes by itself
-KEPT_FREE = 0.5  # share of free memory that is left to workspaces, and to rows in bfloat16
-
-
-def block_rows(X):
-    """How many rows come at a time."""
-    return max(1, STREAMED_BYTES // (X.shape[1] * X.dtype.itemsize))
+BLOCK_BYTES = 2**27  # of X in a block
+RESERVED = 0.5  # share of the free memory that is left to workspaces and to copies of X in bfloat16
 
 
-def is_there(array):
-    """Whether an array lies in the device's memory."""
+def rows_per_block(X):
+    return max(1, BLOCK_BYTES // (X.shape[1] * X.dtype.itemsize))
+
+
+def is_on_device(array):
     return cuda.is_cuda_array(array)
 
 
-def on_device(array, stream=0):
-    """A device array: a view of the given one, or a copy. Kernels want at least one number."""
-    if is_there(array):
+def to_device(array, stream=0):
+    """Return a device array: a view of a device array, a copy of a host array. Kernels need at least one element."""
+    if is_on_device(array):
         return array if hasattr(array, "copy_to_host") else cuda.as_cuda_array(array)
     return cuda.to_device(array if array.size else np.zeros((1,) * array.ndim, array.dtype), stream)
 
 
-def on_host(array):
-    """The array, or None, in the host's memory."""
-    return on_device(array).copy_to_host() if array is not None and is_there(array) else array
+def to_host(array):
+    """Return a host array: a copy of a device array, anything else (also None) unchanged."""
+    return to_device(array).copy_to_host() if array is not None and is_on_device(array) else array
 
 
-def constant(array):
-    """A device copy of a few numbers that nobody writes to, from the last copies where they are the same."""
-    array = np.asarray(array, np.float64) if len(array) else np.zeros(1)
-    return constant_of(array.tobytes())
+def constant(values):
+    """Return a read-only device array of a few float64 values, from a cache if the same values were copied before."""
+    values = np.asarray(values, np.float64) if len(values) else np.zeros(1)
+    return constant_from_bytes(values.tobytes())
 
 
 @lru_cache(maxsize=256)
-def constant_of(numbers):
-    return cuda.to_device(np.frombuffer(numbers))
+def constant_from_bytes(values):
+    return cuda.to_device(np.frombuffer(values))
 
 
-def fit(*arrays):
-    """Whether there is room for those of the arrays (or None) that are not on the device."""
-    n_bytes = sum(array.nbytes for array in arrays if array is not None and not is_there(array))
-    return n_bytes <= (1 - KEPT_FREE) * devices.free_bytes()
+def fits_on_device(*arrays):
+    """Whether there is enough free memory to copy those of the arrays (or None) that are on the host."""
+    n_bytes = sum(array.nbytes for array in arrays if array is not None and not is_on_device(array))
+    return n_bytes <= (1 - RESERVED) * devices.free_bytes()
 
 
 def hold(*arrays):
-    """The arrays (or None) on the device.
+    """Return the arrays (or None) on the device.
 
-    Each is a new object: one that is the same in the next call has the same contents.
+    Each result is a new object: while later calls pass the same object, its contents have not changed.
     """
-    views = (cuda.as_cuda_array(array) if array is not None and is_there(array) else array for array in arrays)
-    return tuple(None if array is None else on_device(array) for array in views)
+    views = (cuda.as_cuda_array(array) if array is not None and is_on_device(array) else array for array in arrays)
+    return tuple(None if array is None else to_device(array) for array in views)
 
 
-class _Slot:
-    """Page-locked room for a block of rows, its place on the device, and how far both have been used."""
+class _StagingBuffer:
+    """Page-locked host memory and device memory for one block, and events for when each may be reused."""
 
     def __init__(self, arrays, height):
-        self.here = [cuda.pinned_array((height, *array.shape[1:]), array.dtype) for array in arrays]
-        self.there = [cuda.device_array(array.shape, array.dtype) for array in self.here]
+        self.host = [cuda.pinned_array((height, *array.shape[1:]), array.dtype) for array in arrays]
+        self.device = [cuda.device_array(array.shape, array.dtype) for array in self.host]
         self.copied, self.used = cuda.event(), cuda.event()
 
-    def take(self, arrays, rows, copies, stream):
-        """Queue the copy of some rows of each array; ``stream`` goes on when it is done."""
+    def load(self, arrays, rows, copy_stream, stream):
+        """Queue the copy of the given rows of each array; ``stream`` waits until it is done."""
         n = len(rows)
         self.copied.synchronize()
-        for array, here in zip(arrays, self.here):
-            np.take(array, rows, axis=0, out=here[:n], mode="clip")
-        self.used.wait(copies)
-        for here, there in zip(self.here, self.there):
-            there[:n].copy_to_device(here[:n], stream=copies)
-        self.copied.record(copies)
+        for array, host in zip(arrays, self.host):
+            np.take(array, rows, axis=0, out=host[:n], mode="clip")
+        self.used.wait(copy_stream)
+        for host, device in zip(self.host, self.device):
+            device[:n].copy_to_device(host[:n], stream=copy_stream)
+        self.copied.record(copy_stream)
         self.copied.wait(stream)
-        return [there[:n] for there in self.there]
+        return [device[:n] for device in self.device]
 
 
 @lru_cache(maxsize=4)
-def nothing(dtype):
-    """Stands for weights that are not given."""
+def no_weights(dtype):
+    """Placeholder argument for kernels that do not read sample weights."""
     return cuda.to_device(np.ones(1, dtype))
 
 
-class Feed:
-    """The way of rows to the device, and the room that it takes, which is kept from call to call."""
+class BlockLoader:
+    """Brings samples to the device in blocks of whole batches. Its buffers are kept from call to call."""
 
     def __init__(self):
-        self._order, self._slots, self._kinds = Room(np.int64), [], None
+        self._order, self._buffers, self._shapes = GrowingBuffer(np.int64), [], None
 
-    def blocks(self, X, y, sample_weight, order, batch_size, stream):
-        """(X, y, sample_weight, order) on the device, in blocks of whole batches: one block if X is there already.
+    def blocks(self, samples, batch_size, stream):
+        """Yield Samples on the device: a single block if X is there already.
 
-        What is done with a block is queued on ``stream`` before the next is asked for.
+        The caller queues its work on a block on ``stream`` before it asks for the next one.
         """
-        if is_there(X):
-            weight = nothing(y.dtype) if sample_weight is None else sample_weight
-            there = order if is_there(order) else self._order.copy_of(order, stream)
-            yield [*(on_device(array, stream) for array in (X, y, weight)), there]
+        X, y, weight, order = samples
+        if is_on_device(X):
+            order = order if is_on_device(order) else self._order.copy_from(order, stream)
+            weight = no_weights(y.dtype) if weight is None else weight
+            yield Samples(*(to_device(array, stream) for array in (X, y, weight)), order)
             return
-        arrays = [X, y] if sample_weight is None else [X, y, sample_weight]
-        height = min(max(1, block_rows(X) // batch_size) * batch_size, len(order))
-        self._make_slots(arrays, height, 1 if height == len(order) else 2)
-        unweighted = nothing(y.dtype)
+        arrays = [X, y] if weight is None else [X, y, weight]
+        height = min(max(1, rows_per_block(X) // batch_size) * batch_size, len(order))
+        self._allocate(arrays, height, 1 if height == len(order) else 2)
         for number, start in enumerate(range(0, len(order), height)):
-            slot, rows = self._slots[number % len(self._slots)], order[start : start + height]
-            X_there, y_there, *weight_there = slot.take(arrays, rows, self._copies, stream)
-            yield X_there, y_there, weight_there[0] if weight_there else unweighted, self._in_turn[: len(rows)]
-            slot.used.record(stream)
+            buffer, rows = self._buffers[number % len(self._buffers)], order[start : start + height]
+            block = buffer.load(arrays, rows, self._copy_stream, stream)
+            if weight is None:
+                block.append(no_weights(y.dtype))
+            yield Samples(*block, self._in_order[: len(rows)])
+            buffer.used.record(stream)
 
-    def _make_slots(self, arrays, height, count):
-        kinds = height, *((array.shape[1:], array.dtype) for array in arrays)
-        if kinds != self._kinds:
-            self._slots, self._kinds = [], kinds
-            self._copies, self._in_turn = cuda.stream(), cuda.to_device(np.arange(height))
-        self._slots += [_Slot(arrays, height) for _ in range(count - len(self._slots))]
+    def _allocate(self, arrays, height, n_buffers):
+        shapes = height, *((array.shape[1:], array.dtype) for array in arrays)
+        if shapes != self._shapes:
+            self._buffers, self._shapes = [], shapes
+            self._copy_stream, self._in_order = cuda.stream(), cuda.to_device(np.arange(height))
+        self._buffers += [_StagingBuffer(arrays, height) for _ in range(n_buffers - len(self._buffers))]

@@ -1,4 +1,4 @@
-"""The GPU that kernels run on: what it must be, what it has, and one clear error for whatever befalls it."""
+"""CUDA device discovery, requirements and errors."""
 
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -8,14 +8,14 @@ from numba import cuda
 
 from fastmlp.kernels.device_errors import DeviceError, OutOfDeviceMemory
 
-LEAST_CAPABILITY = (7, 5)
-LEAST_DRIVER = (13, 0)
-USUAL_SHARED_BYTES = 48 * 1024  # of a block; for more a kernel needs leave
-_for_good = ExitStack()  # what lasts to the end of the process
+MIN_CAPABILITY = (7, 5)
+MIN_DRIVER = (13, 0)
+DEFAULT_SHARED_BYTES = 48 * 1024  # per block; kernels must opt in to more
+_until_exit = ExitStack()  # contexts that stay open until the process ends
 
 
 class Device(NamedTuple):
-    """A GPU's name, compute capability, number of multiprocessors, and bytes of shared memory a block may have."""
+    """A GPU: name, compute capability, number of multiprocessors, and maximal bytes of shared memory per block."""
 
     name: str
     capability: tuple[int, int]
@@ -23,41 +23,41 @@ class Device(NamedTuple):
     shared_bytes: int
 
 
-def _dotted(pair):
+def _version(pair):
     return ".".join(map(str, pair))
 
 
 @cache
 def current():
-    """The Device in use.
+    """Return the Device in use.
 
     Raises
     ------
     ImportError
-        If there is none that works; the message says what is missing and how to get it.
+        If there is no usable GPU; the message says what is missing and how to get it.
     """
     if not cuda.is_available():
         why = " ".join((cuda.cuda_error() or "none is visible").split()).rstrip(".")
-        raise ImportError(f"no NVIDIA GPU was found ({why}); it needs one, with a driver for CUDA {LEAST_DRIVER[0]}")
+        raise ImportError(f"no NVIDIA GPU was found ({why}); a GPU and a driver for CUDA {MIN_DRIVER[0]} are required")
     from numba.cuda.cudadrv.driver import driver
 
-    if driver.get_version() < LEAST_DRIVER:
+    if driver.get_version() < MIN_DRIVER:
         raise ImportError(
-            f"the NVIDIA driver is for CUDA {_dotted(driver.get_version())}, too old: it needs one for CUDA "
-            f"{_dotted(LEAST_DRIVER)} or newer (version 580 or newer)"
+            f"the NVIDIA driver supports CUDA {_version(driver.get_version())}, but CUDA {_version(MIN_DRIVER)} is "
+            "required: install driver 580 or newer"
         )
     try:
         device = cuda.get_current_device()
         cuda.current_context()
     except Exception as error:
         raise ImportError(
-            f"the NVIDIA GPU cannot be used: {_first_line(error)}. nvidia-smi shows who holds it"
+            f"the NVIDIA GPU cannot be used: {_first_line(error)}. nvidia-smi shows which processes use it"
         ) from error
     name = device.name.decode() if isinstance(device.name, bytes) else device.name
-    if device.compute_capability < LEAST_CAPABILITY:
+    if device.compute_capability < MIN_CAPABILITY:
         raise ImportError(
-            f"{name} has compute capability {_dotted(device.compute_capability)}: it needs "
-            f"{_dotted(LEAST_CAPABILITY)} or newer"
+            f"{name} has compute capability {_version(device.compute_capability)}, but {_version(MIN_CAPABILITY)} or "
+            "newer is required"
         )
     return Device(
         name, tuple(device.compute_capability), device.MULTIPROCESSOR_COUNT,
@@ -66,28 +66,28 @@ def current():
 
 
 def free_bytes():
-    """Memory of the device that nobody uses."""
+    """Free memory of the device, after pending deallocations."""
     context = cuda.current_context()
     context.deallocations.clear()
     return context.get_memory_info().free
 
 
 def compiled_for(kernel, arguments):
-    """The kernel compiled and loaded for arguments of these types."""
+    """Compile a kernel for the types of these arguments and load it."""
     return kernel.compile(tuple(kernel.typeof_pyval(argument) for argument in arguments))
 
 
-def allow_shared(kernel, arguments, n_bytes):
-    """Let a kernel have more shared memory than is usual."""
+def allow_shared_memory(kernel, arguments, n_bytes):
+    """Let a kernel use more than DEFAULT_SHARED_BYTES of shared memory."""
     from cuda.bindings import driver
 
     function = compiled_for(kernel, arguments)._codelibrary.get_cufunc()
-    most = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    checked(driver.cuKernelSetAttribute(most, n_bytes, function.handle, cuda.get_current_device().id))
+    attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    checked(driver.cuKernelSetAttribute(attribute, n_bytes, function.handle, cuda.get_current_device().id))
 
 
-def most_blocks(kernel, arguments, threads, shared_bytes):
-    """How many blocks can wait for each other."""
+def max_resident_blocks(kernel, arguments, threads, shared_bytes):
+    """The largest grid of a cooperative launch."""
     return compiled_for(kernel, arguments).max_cooperative_grid_blocks(threads, shared_bytes)
 
 
@@ -95,47 +95,46 @@ def _first_line(error):
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _failure(reason):
-    """The error for what the driver said."""
+def _device_error(reason):
+    """Make the exception for an error reported by the driver."""
     if "OUT_OF_MEMORY" in reason:
         return OutOfDeviceMemory(
-            "the GPU has not enough free memory for this. Take a smaller batch_size or a narrower network, end "
-            "what else uses the GPU (nvidia-smi shows it), or take another backend."
+            "the GPU is out of memory. Use a smaller batch_size or a narrower network, end other programs that use "
+            "the GPU (nvidia-smi lists them), or use another backend."
         )
     return DeviceError(
-        f"the GPU failed: {reason}. The weights so far are kept: save the model. A new process can use the GPU again; "
-        "in this one take another backend."
+        f"the GPU failed: {reason}. The weights from before the failed call are kept: save the model. "
+        "Continue with another backend, or use the GPU again in a new process."
     )
 
 
 def checked(returned):
-    """What a function of cuda.bindings gave, of which the first is a status."""
-    status, *found = returned
+    """Return the result of a function of cuda.bindings, whose first value is a status, or raise DeviceError."""
+    status, *results = returned
     if status:
-        raise _failure(status.name)
-    return found[0] if found else None
+        raise _device_error(status.name)
+    return results[0] if results else None
 
 
-def _leave_if_lost():
-    """After an error that stays, nothing can be given back, and Numba is not to try: it would say so each time."""
+def _stop_cleanup_if_lost():
+    """After an error that persists, stop Numba from freeing memory: every attempt would fail and print an error."""
     try:
         cuda.synchronize()
     except Exception:
-        _for_good.enter_context(cuda.defer_cleanup())
+        _until_exit.enter_context(cuda.defer_cleanup())
 
 
 @contextmanager
-def guarded():
-    """What happens inside has the device, in any thread; errors of the driver, of which there are two families, come
-    out as one DeviceError that says what to do."""
+def driver_errors():
+    """Bind the device to this thread, and convert the errors of Numba and of cuda.core to DeviceError."""
     from cuda.core._utils.cuda_utils import CUDAError
     from numba.cuda.cudadrv.error import CudaDriverError
 
     try:
-        cuda.current_context()  # makes it this thread's
+        cuda.current_context()
         yield
     except (CudaDriverError, CUDAError, DeviceError) as error:
-        failure = error if isinstance(error, DeviceError) else _failure(_first_line(error))
-        if not isinstance(failure, OutOfDeviceMemory):
-            _leave_if_lost()
-        raise failure from error
+        converted = error if isinstance(error, DeviceError) else _device_error(_first_line(error))
+        if not isinstance(converted, OutOfDeviceMemory):
+            _stop_cleanup_if_lost()
+        raise converted from error

@@ -1,5 +1,4 @@
-"""The functions that rules/elementary.py leaves to a compiler, for CUDA. Their twins for CPUs are in
-numba/elementary.py."""
+"""CUDA versions of the functions that rules/elementary.py leaves to each compiler (for CPUs: numba/elementary.py)."""
 
 import numpy as np
 from numba import cuda
@@ -7,7 +6,7 @@ from numba.cuda import libdevice
 
 
 @cuda.jit(device=True)
-def _largest(row, n):
+def _row_max(row, n):
     top = row[0]
     for i in range(1, n):
         top = row[i] if row[i] > top else top
@@ -15,7 +14,7 @@ def _largest(row, n):
 
 
 @cuda.jit(device=True)
-def _sum_of(row, n):
+def _row_sum(row, n):
     total = row[0]
     for i in range(1, n):
         total += row[i]
@@ -23,12 +22,12 @@ def _sum_of(row, n):
 
 
 @cuda.jit(device=True)
-def _yes(z):
+def _true(z):
     return True
 
 
 @cuda.jit(device=True)
-def _no(z):
+def _false(z):
     return False
 
 
@@ -62,19 +61,19 @@ def _reciprocal_double(z):
     return libdevice.longlong_as_double(np.int64(0x7FDE6238502484BA) - libdevice.double_as_longlong(z))
 
 
-_ROWS = {"largest": _largest, "sum_of": _sum_of}
+_ROWS = {"largest": _row_max, "sum_of": _row_sum}
 
-# By dtype: what takes the place of the names at the top of rules/elementary.py.
+# By dtype: replacements for the functions at the top of rules/elementary.py.
 ELEMENTARY = {
     "float32": {
-        "is_single": _yes,
+        "is_single": _true,
         "round_to_integer": _round_single,
         "power_of_two": _power_single,
         "reciprocal_estimate": _reciprocal_single,
         **_ROWS,
     },
     "float64": {
-        "is_single": _no,
+        "is_single": _false,
         "round_to_integer": _round_double,
         "power_of_two": _power_double,
         "reciprocal_estimate": _reciprocal_double,

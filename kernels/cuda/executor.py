@@ -1,6 +1,6 @@
-"""Launches: what a call of the contract needs on the device, kept from call to call, and the way there and back.
+"""Training and prediction executors: compiled kernels and device buffers, cached from call to call.
 
-The host's parameters and slots change only once a call has succeeded.
+The host's parameters and slots are changed only after a call has succeeded.
 """
 
 import threading
@@ -13,94 +13,96 @@ from numba.cuda.cudadrv.driver import device_to_host
 from fastmlp.kernels.rules.optimizers import OPTIMIZERS
 
 from . import data, devices
-from .dispatch import WIDE, prediction_launch, training_launch
-from .prediction_ways import passes_for
-from .training_ways import steps_for
-from .transfers import Parcel, Room
+from .dispatch import GEMM, prediction_config, training_config
+from .prediction_strategies import prediction_strategy
+from .records import State
+from .training_strategies import training_strategy
+from .transfers import GrowingBuffer, TransferBuffer
 
 
-class Trainer:
-    """Steps of one network, optimizer and batch size, and their arrays. ``optimizer`` "": gradients."""
+class TrainingExecutor:
+    """Training steps for one network, optimizer and batch size. ``optimizer`` "" computes gradients only."""
 
     def __init__(self, network, optimizer, features, dtype, batch_size):
-        self.how = training_launch(network, features, optimizer, dtype, batch_size, devices.current())
+        self.config = training_config(network, features, optimizer, dtype, batch_size, devices.current())
         self.batch_size, self.lock, self.stream = batch_size, threading.Lock(), cuda.stream()
         self.n_slots, n = len(OPTIMIZERS[optimizer].slots) if optimizer else 0, network.n_parameters
-        needs_gradient = not optimizer or features.clipped or self.how.way == WIDE
-        self.parcel = Parcel({
+        needs_gradient = not optimizer or features.clipped or self.config.strategy == GEMM
+        self.buffer = TransferBuffer({
             "parameters": (n, dtype), "slots": (n * self.n_slots, dtype), "results": (3, np.float64),
             "gradient": (n * needs_gradient, dtype),
         })  # fmt: skip
-        self.feed = data.Feed()
-        self.steps = steps_for(self.how, optimizer, features, dtype)
+        device = self.buffer.device
+        self.state = State(device["parameters"], device["slots"], device["gradient"], device["results"])
+        self.loader = data.BlockLoader()
+        self.strategy = training_strategy(self.config, optimizer, features, dtype)
 
-    def run(
-        self, parameters, slots, gradient, step, rows, rates, extras, options, loss_options, alpha, seed, results
-    ):  # fmt: skip
-        """Steps over ``rows``, a tuple (X, y, sample_weight, order); returns ``results`` with what they added.
+    def run(self, parameters, slots, gradient, samples, rates, settings, results):
+        """Train on Samples; return ``results`` with the new losses, penalties and updates added.
 
-        Parameters and slots change, or ``gradient`` where that is asked for, all at once in the end.
+        At the end parameters and slots are changed, or ``gradient`` if it is not None.
         """
         with self.lock:
-            self.queue(parameters, slots, step, rows, rates, extras, options, loss_options, alpha, seed, results)
+            self.queue(parameters, slots, samples, rates, settings, results)
             first, last = ("parameters", "results") if gradient is None else ("results", "gradient")
-            self.parcel.fetch(first, last, self.stream)
+            self.buffer.fetch(first, last, self.stream)
             self.stream.synchronize()
-            here = self.parcel.here
+            host = self.buffer.host
             if gradient is not None:
-                gradient[:] = here["gradient"]
+                gradient[:] = host["gradient"]
             else:
-                parameters[:] = here["parameters"]
-                slots.reshape(-1)[:] = here["slots"][: slots.size]
-            return here["results"].copy()
+                parameters[:] = host["parameters"]
+                slots.reshape(-1)[:] = host["slots"][: slots.size]
+            return host["results"].copy()
 
-    def queue(self, parameters, slots, step, rows, rates, extras, options, loss_options, alpha, seed, results):
-        """Copies and launches, for none of which the host waits."""
-        here, there, done = self.parcel.here, self.parcel.there, 0
-        here["parameters"][:], here["slots"][: slots.size], here["results"][:] = parameters, slots.reshape(-1), results
-        self.parcel.send("parameters", "results", self.stream)
-        extras, options, loss_options = map(data.constant, (extras, options, loss_options))
-        for X, y, sample_weight, order in self.feed.blocks(*rows, self.batch_size, self.stream):
-            n_batches = -(-order.size // self.batch_size)
-            self.steps.queue(
-                self.stream, X, y, sample_weight, order, rates[done : done + n_batches], self.batch_size,
-                there["parameters"], there["slots"], there["gradient"], there["results"], extras, options,
-                loss_options, alpha, seed, step,
-            )  # fmt: skip
-            done += n_batches
-
-
-trainer_for = lru_cache(maxsize=16)(Trainer)
+    def queue(self, parameters, slots, samples, rates, settings, results):
+        """Queue copies and kernel launches, without waiting for the device."""
+        host = self.buffer.host
+        host["parameters"][:], host["slots"][: slots.size], host["results"][:] = parameters, slots.reshape(-1), results
+        self.buffer.send("parameters", "results", self.stream)
+        settings = settings._replace(
+            extras=data.constant(settings.extras), options=data.constant(settings.options),
+            loss_options=data.constant(settings.loss_options),
+        )  # fmt: skip
+        n_done = 0
+        for block in self.loader.blocks(samples, self.batch_size, self.stream):
+            n_batches = -(-block.order.size // self.batch_size)
+            block_rates = rates[n_done : n_done + n_batches]
+            self.strategy.queue(self.stream, block, block_rates, self.batch_size, self.state, settings)
+            n_done += n_batches
 
 
-class Predictor:
-    """Outputs of one network."""
+training_executor = lru_cache(maxsize=16)(TrainingExecutor)
+
+
+class PredictionExecutor:
+    """Predictions of one network, for up to ``n_rows`` rows at a time."""
 
     def __init__(self, network, features, dtype, n_rows):
-        self.how = prediction_launch(network, features, dtype, n_rows, devices.current())
+        self.config = prediction_config(network, features, dtype, n_rows, devices.current())
         self.n_outputs, self.lock, self.stream = network.sizes[-1], threading.Lock(), cuda.stream()
-        self.parameters, self.passes = Room(dtype), passes_for(self.how, dtype)
+        self.parameters, self.strategy = GrowingBuffer(dtype), prediction_strategy(self.config, dtype)
 
     def run(self, parameters, X, extras, seed):
-        """Outputs of rows, from host or device to the host; ``seed`` is that of a random pass."""
+        """Return the outputs for X (host or device) as a host array; ``seed`` is used with noise only."""
         out = np.empty((X.shape[0], self.n_outputs), parameters.dtype)
-        height = data.block_rows(X)
+        height = data.rows_per_block(X)
         with self.lock:
-            parameters, extras = self.parameters.copy_of(parameters, self.stream), data.constant(extras)
+            parameters, extras = self.parameters.copy_from(parameters, self.stream), data.constant(extras)
             for start in range(0, X.shape[0], height):
-                to, rows = out[start : start + height], data.on_device(X[start : start + height], self.stream)
-                there = cuda.device_array(to.shape, to.dtype)
-                self.passes.queue(self.stream, rows, parameters, extras, seed, start, there)
-                device_to_host(to, there, to.nbytes, self.stream)
+                block, block_out = data.to_device(X[start : start + height], self.stream), out[start : start + height]
+                device_out = cuda.device_array(block_out.shape, block_out.dtype)
+                self.strategy.queue(self.stream, block, parameters, extras, seed, start, device_out)
+                device_to_host(block_out, device_out, block_out.nbytes, self.stream)
                 self.stream.synchronize()
         return out
 
 
-predictor_for = lru_cache(maxsize=16)(Predictor)
+prediction_executor = lru_cache(maxsize=16)(PredictionExecutor)
 
 
-def attempt(work):
-    """``work()``, once more without the memory that is kept from call to call where there was too little.
+def call_with_retry(function):
+    """Call ``function()``; if the device is out of memory, release the cached buffers and call it once more.
 
     Raises
     ------
@@ -108,19 +110,19 @@ def attempt(work):
         If the GPU fails.
     """
     try:
-        with devices.guarded():
-            return work()
+        with devices.driver_errors():
+            return function()
     except devices.OutOfDeviceMemory:
-        pass  # what the error holds is given back after this
+        pass  # memory referenced by the traceback is freed only after this block
     except devices.DeviceError:
-        forget()
+        release_cached()
         raise
-    forget()
-    with devices.guarded():
-        return work()
+    release_cached()
+    with devices.driver_errors():
+        return function()
 
 
-def forget():
-    """Give back all that is kept on the device."""
-    for kept in (trainer_for, predictor_for, data.constant_of, data.nothing):
-        kept.cache_clear()
+def release_cached():
+    """Release everything that is cached on the device."""
+    for cached in (training_executor, prediction_executor, data.constant_from_bytes, data.no_weights):
+        cached.cache_clear()

@@ -1,4 +1,4 @@
-"""Work that is queued on a stream once, captured, and queued again at once: no Python between its launches."""
+"""CUDA graphs: a sequence of launches captured once and replayed without Python between them."""
 
 import sys
 
@@ -8,20 +8,23 @@ from . import devices
 
 
 class Graph:
-    """What ``queue(stream)`` queues. All of it must have run before: loading a kernel is no part of a graph."""
+    """The launches made by ``queue(stream)``.
+
+    All kernels must have been launched before, because a capture cannot load a kernel.
+    """
 
     def __init__(self, queue):
         from cuda.bindings import driver
 
-        self._driver, self._replay = driver, None
-        # A stream that the default one does not wait for: other threads go on using that meanwhile.
+        self._driver, self._executable = driver, None
+        # A non-blocking stream, so that other threads can use the default stream during the capture.
         handle = devices.checked(driver.cuStreamCreate(driver.CUstream_flags.CU_STREAM_NON_BLOCKING))
         try:
             graph = self._captured(handle, queue)
         finally:
             driver.cuStreamDestroy(handle)
         try:
-            self._replay = devices.checked(driver.cuGraphInstantiate(graph, 0))
+            self._executable = devices.checked(driver.cuGraphInstantiate(graph, 0))
         finally:
             driver.cuGraphDestroy(graph)
 
@@ -29,7 +32,7 @@ class Graph:
     def _captured(handle, queue):
         from cuda.bindings import driver
 
-        # Relaxed: memory that Python gives back meanwhile must not spoil the capture.
+        # In relaxed mode, memory that Python frees meanwhile does not invalidate the capture.
         mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
         with cuda.defer_cleanup():
             devices.checked(driver.cuStreamBeginCapture(handle, mode))
@@ -42,8 +45,8 @@ class Graph:
             return devices.checked(driver.cuStreamEndCapture(handle))
 
     def __call__(self, stream):
-        devices.checked(self._driver.cuGraphLaunch(self._replay, self._driver.CUstream(int(stream))))
+        devices.checked(self._driver.cuGraphLaunch(self._executable, self._driver.CUstream(int(stream))))
 
     def __del__(self):
-        if getattr(self, "_replay", None) is not None and not sys.is_finalizing():
-            self._driver.cuGraphExecDestroy(self._replay)
+        if getattr(self, "_executable", None) is not None and not sys.is_finalizing():
+            self._driver.cuGraphExecDestroy(self._executable)

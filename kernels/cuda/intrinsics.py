@@ -1,7 +1,7 @@
-"""PTX instructions that numba-cuda has no name for: 128-bit loads, cp.async, ldmatrix, mma.sync, conversions to bf16.
+"""PTX instructions missing in numba-cuda: 128-bit loads, cp.async, ldmatrix, mma.sync, conversions to bfloat16.
 
-The one module of the backend that knows Numba's code generation. Shared memory is addressed by 32-bit numbers, as one
-base and offsets: constant offsets become part of the instruction. bf16 numbers travel in pairs, as uint32.
+Only this module of the backend uses Numba's code generation. Shared memory is addressed by a 32-bit base and offsets,
+so that constant offsets become part of the instruction. bfloat16 numbers are handled in pairs, as uint32.
 """
 
 from llvmlite import ir
@@ -13,23 +13,23 @@ float32, uint32 = types.float32, types.uint32
 
 
 def _pointer(context, builder, array_type, array, index_type, index):
-    """The address of array[index], as a number."""
+    """The address of array[index], as an integer."""
     data = context.make_array(array_type)(context, builder, array).data
     index = context.cast(builder, index, index_type, types.intp)
     return builder.ptrtoint(builder.gep(data, [index]), LONG)
 
 
 def _assembly(builder, result, arguments, text, constraints, pure=False):
-    """Inline PTX. What touches memory is not ``pure``: it says so, and keeps its place."""
+    """Inline PTX. Instructions that access memory are not ``pure``: they are not reordered."""
     signature = ir.FunctionType(result, [argument.type for argument in arguments])
     constraints = constraints if pure else f"{constraints},~{{memory}}"
     code = ir.InlineAsm(signature, text, constraints.strip(","), side_effect=not pure)
-    together = ("convergent",) if ".aligned" in text else ()  # what a whole warp does must not move into a branch
-    return builder.call(code, arguments, attrs=together)
+    attributes = ("convergent",) if ".aligned" in text else ()  # warp-wide instructions must not move into a branch
+    return builder.call(code, arguments, attrs=attributes)
 
 
-def _several(context, builder, signature, values, count):
-    """A tuple from what an instruction with several results gives."""
+def _result_tuple(context, builder, signature, values, count):
+    """Make a tuple of the results of an instruction with several results."""
     parts = [builder.extract_value(values, i) for i in range(count)]
     return context.make_tuple(builder, signature.return_type, parts)
 
@@ -48,7 +48,7 @@ def smem_addr(typing, array, index):
 
 @intrinsic
 def soff(typing, address, elements):
-    """The address that many bf16 numbers further."""
+    """The address plus an offset of bfloat16 elements."""
 
     def generate(context, builder, signature, args):
         elements = context.cast(builder, args[1], signature.args[1], types.int32)
@@ -59,9 +59,9 @@ def soff(typing, address, elements):
 
 @intrinsic
 def fresh(typing, number):
-    """The same number, as far as the compiler knows a new one: what follows from it is made here.
+    """Return the number, hidden from the optimiser, so that values derived from it are computed here.
 
-    Else hundreds of addresses and conditions are made ahead of the loops around, and held in registers.
+    Otherwise hundreds of addresses and conditions are hoisted out of loops and occupy registers.
     """
 
     def generate(context, builder, signature, args):
@@ -72,20 +72,20 @@ def fresh(typing, number):
 
 @intrinsic
 def ldg_v4u32(typing, array, index):
-    """Four numbers from array[index] on, a multiple of 4, of an array that no one writes to."""
+    """Load four elements of a read-only array from array[index]; ``index`` is a multiple of 4."""
 
     def generate(context, builder, signature, args):
         pointer = _pointer(context, builder, *(x for pair in zip(signature.args, args) for x in pair))
         four = ir.LiteralStructType([WORD] * 4)
         loaded = _assembly(builder, four, [pointer], "ld.global.nc.v4.u32 {$0,$1,$2,$3}, [$4];", "=r,=r,=r,=r,l")
-        return _several(context, builder, signature, loaded, 4)
+        return _result_tuple(context, builder, signature, loaded, 4)
 
     return types.UniTuple(uint32, 4)(array, index), generate
 
 
 @intrinsic
 def cp_async16(typing, address, array, index):
-    """16 bytes from array[index] on go to shared memory, past L1; they are there after ``cp_async_wait0``."""
+    """Copy 16 bytes from array[index] to shared memory, bypassing L1; completed by ``cp_async_wait0``."""
 
     def generate(context, builder, signature, args):
         pointer = _pointer(context, builder, signature.args[1], args[1], signature.args[2], args[2])
@@ -119,7 +119,9 @@ def _ldmatrix(transposed):
             kind = f"m8n8.x4{'.trans' if transposed else ''}"
             text = f"ldmatrix.sync.aligned.{kind}.shared.b16 {{$0,$1,$2,$3}}, [$4];"
             four = ir.LiteralStructType([WORD] * 4)
-            return _several(context, builder, signature, _assembly(builder, four, list(args), text, "=r,=r,=r,=r,r"), 4)
+            return _result_tuple(
+                context, builder, signature, _assembly(builder, four, list(args), text, "=r,=r,=r,=r,r"), 4
+            )
 
         return types.UniTuple(uint32, 4)(uint32), generate
 
@@ -131,7 +133,7 @@ ldmatrix_x4, ldmatrix_x4_t = _ldmatrix(False), _ldmatrix(True)
 
 @intrinsic
 def mma_bf16(typing, a, b0, b1, c):
-    """A B + C for a warp: A 16 x 16 and B 16 x 8 in bf16, C 16 x 8 in float32."""
+    """A B + C by a warp: A 16 x 16 and B 16 x 8 in bfloat16, C 16 x 8 in float32."""
 
     def generate(context, builder, signature, args):
         a, c = cgutils.unpack_tuple(builder, args[0], 4), cgutils.unpack_tuple(builder, args[3], 4)
@@ -142,13 +144,13 @@ def mma_bf16(typing, a, b0, b1, c):
         four = ir.LiteralStructType([SINGLE] * 4)
         constraints = "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f"
         product = _assembly(builder, four, [*a, args[1], args[2], *c], text, constraints, pure=True)
-        return _several(context, builder, signature, product, 4)
+        return _result_tuple(context, builder, signature, product, 4)
 
     return types.UniTuple(float32, 4)(types.UniTuple(uint32, 4), uint32, uint32, types.UniTuple(float32, 4)), generate
 
 
 def _pure_word(text, *given):
-    """An intrinsic that makes a uint32 of its arguments."""
+    """The result of an intrinsic that computes a uint32 from its arguments."""
     kinds = {"f": float32, "r": uint32}
     constraints = ",".join(["=r", *given])
 
@@ -160,19 +162,19 @@ def _pure_word(text, *given):
 
 @intrinsic
 def pack_bf16(typing, high, low):
-    """Two float32 rounded to bf16."""
+    """Round two float32 to bfloat16."""
     return _pure_word("cvt.rn.bf16x2.f32 $0, $1, $2;", "f", "f")
 
 
 @intrinsic
 def pack_bf16_relu(typing, high, low):
-    """The same, with what is below 0 held to 0."""
+    """Round two float32 to bfloat16, with negative numbers set to 0."""
     return _pure_word("cvt.rn.relu.bf16x2.f32 $0, $1, $2;", "f", "f")
 
 
 @intrinsic
 def mask2(typing, pair, output):
-    """Each half of ``pair`` where the half of ``output``, not below 0, is not 0; else 0 (NaN stays NaN)."""
+    """Each half of ``pair`` if that half of ``output`` is positive, else 0; NaN stays NaN."""
     text = "{ .reg .b32 m, z; mov.b32 z, 0; set.gt.bf16x2.bf16x2 m, $2, z; mul.bf16x2 $0, $1, m; }"
     return _pure_word(text, "r", "r")
 
@@ -191,7 +193,7 @@ def unpack_bf16(typing, pair):
 
 @intrinsic
 def lds_u32(typing, address):
-    """A pair from shared memory."""
+    """Load a pair from shared memory."""
 
     def generate(context, builder, signature, args):
         return _assembly(builder, WORD, list(args), "ld.shared.u32 $0, [$1];", "=r,r")
@@ -201,7 +203,7 @@ def lds_u32(typing, address):
 
 @intrinsic
 def sts_a32(typing, address, pair):
-    """A pair to shared memory."""
+    """Store a pair to shared memory."""
 
     def generate(context, builder, signature, args):
         _assembly(builder, ir.VoidType(), list(args), "st.shared.u32 [$0], $1;", "r,r")
@@ -212,7 +214,7 @@ def sts_a32(typing, address, pair):
 
 @intrinsic
 def sts_v4u32(typing, address, four):
-    """16 bytes to shared memory."""
+    """Store 16 bytes to shared memory."""
 
     def generate(context, builder, signature, args):
         parts = cgutils.unpack_tuple(builder, args[1], 4)
@@ -224,19 +226,19 @@ def sts_v4u32(typing, address, four):
 
 @intrinsic
 def lds_v4u32(typing, address):
-    """16 bytes from shared memory."""
+    """Load 16 bytes from shared memory."""
 
     def generate(context, builder, signature, args):
         four = ir.LiteralStructType([WORD] * 4)
         loaded = _assembly(builder, four, list(args), "ld.shared.v4.u32 {$0,$1,$2,$3}, [$4];", "=r,=r,=r,=r,r")
-        return _several(context, builder, signature, loaded, 4)
+        return _result_tuple(context, builder, signature, loaded, 4)
 
     return types.UniTuple(uint32, 4)(uint32), generate
 
 
 @intrinsic
 def stg_v4u32(typing, array, index, four):
-    """Four numbers to array[index] and on, a multiple of 4."""
+    """Store four elements from array[index]; ``index`` is a multiple of 4."""
 
     def generate(context, builder, signature, args):
         pointer = _pointer(context, builder, signature.args[0], args[0], signature.args[1], args[1])
@@ -250,7 +252,7 @@ def stg_v4u32(typing, array, index, four):
 
 @intrinsic
 def prefetch_l2(typing, array, index):
-    """Ask for the line of array[index], to be read soon."""
+    """Prefetch the cache line of array[index]."""
 
     def generate(context, builder, signature, args):
         pointer = _pointer(context, builder, *(x for pair in zip(signature.args, args) for x in pair))

@@ -1,4 +1,4 @@
-"""Kernels of the contract's small pieces: an activation's derivative, and one optimizer step."""
+"""Kernels of the contract's primitives (derivative of an activation, optimizer step), and a check for finite values."""
 
 from functools import cache
 from math import isfinite
@@ -9,22 +9,16 @@ from numba import cuda
 from fastmlp.kernels.engine import partition
 from fastmlp.kernels.spec import activation_row
 
-from . import devices
-from .launch import launch
+from .launch import grid_size, launch
 from .rules import device_rule
-from .simt.update import learner, rate_correction
+from .simt.update import rate_correction, update_function
 
 THREADS = 256
 
 
-def blocks(n_items):
-    """How many blocks of THREADS share that many numbers."""
-    return max(1, min(4 * devices.current().processors, -(-n_items // THREADS)))
-
-
 @cache
 def derivative_kernel(activation, dtype):
-    """derive(output, delta): delta, dLoss/da of each row, becomes dLoss/dz."""
+    """derive(output, delta): multiply dLoss/da by da/dz, in place."""
     row = activation_row(activation)
     derivative = device_rule(row.derivative, dtype)
 
@@ -45,48 +39,49 @@ def derivative_kernel(activation, dtype):
 
 @cache
 def update_kernel(optimizer, dtype):
-    """update(parameters, gradient, slots, rate, step, extras, options): one step of every parameter."""
-    learn, correction_of = learner(optimizer, dtype), rate_correction(optimizer)
+    """update(parameters, gradient, slots, rate, step, extras, options): one optimizer step for all parameters."""
+    update_parameter, correction_of = update_function(optimizer, dtype), rate_correction(optimizer)
 
     @cuda.jit(launch_bounds=THREADS)
     def update(parameters, gradient, slots, rate, step, extras, options):
         correction = correction_of(step, options)
         n = parameters.size
         for p in range(cuda.grid(1), n, cuda.gridsize(1)):
-            learn(p, gradient[p], False, 1.0, rate, correction, parameters, slots, n, extras, options)
+            update_parameter(p, gradient[p], False, 1.0, rate, correction, parameters, slots, n, extras, options)
 
     return update
 
 
 @cuda.jit(launch_bounds=THREADS)
-def _note_wrong(X, found):
+def _count_non_finite(X, count):
     columns = X.shape[1]
     for item in range(cuda.grid(1), X.size, cuda.gridsize(1)):
         x = X[item // columns, item % columns]
         if not isfinite(x):
-            cuda.atomic.add(found, 0, 1)
+            cuda.atomic.add(count, 0, 1)
 
 
 def all_finite(X):
-    """Whether a device array of two dimensions holds no NaN and no infinity."""
-    found = cuda.to_device(np.zeros(1, np.int32))
-    launch(_note_wrong, blocks(X.size), THREADS, 0, 0, X, found)
-    return found.copy_to_host()[0] == 0
+    """Whether a 2-D device array contains neither NaN nor infinity."""
+    count = cuda.to_device(np.zeros(1, np.int32))
+    launch(_count_non_finite, grid_size(X.size, THREADS), THREADS, 0, 0, X, count)
+    return count.copy_to_host()[0] == 0
 
 
-def derive(activation, output, delta):
-    """dLoss/dz from host arrays of outputs and dLoss/da."""
-    there = cuda.to_device(delta)
-    launch(derivative_kernel(activation, delta.dtype), blocks(delta.size), THREADS, 0, 0, cuda.to_device(output), there)
-    return there.copy_to_host()
+def apply_derivative(activation, output, delta):
+    """Return dLoss/dz, given host arrays of outputs and of dLoss/da."""
+    output, product = cuda.to_device(output), cuda.to_device(delta)
+    kernel = derivative_kernel(activation, delta.dtype)
+    launch(kernel, grid_size(delta.size, THREADS), THREADS, 0, 0, output, product)
+    return product.copy_to_host()
 
 
 def update(optimizer, parameters, gradient, slots, step):
-    """(parameters, slots) after a step from host arrays, which stay as they are."""
-    n = parameters.size
-    given = parameters, gradient, slots if slots.size else np.zeros(1, parameters.dtype)
-    here, slopes, state = (cuda.to_device(array.reshape(-1)) for array in given)
+    """Return (parameters, slots) after a step; the host arrays are not changed."""
+    n, dtype = parameters.size, parameters.dtype
+    host = parameters, gradient, slots if slots.size else np.zeros(1, dtype)
+    P, gradient, new_slots = (cuda.to_device(array.reshape(-1)) for array in host)
     extras, options = cuda.to_device(np.zeros(partition.LAYERS)), cuda.to_device(np.array([*optimizer.options, 0.0]))
-    kernel = update_kernel(optimizer.name, parameters.dtype)
-    launch(kernel, blocks(n), THREADS, 0, 0, here, slopes, state, optimizer.learning_rate, step, extras, options)
-    return here.copy_to_host(), state.copy_to_host()[: slots.size].reshape(slots.shape)
+    kernel, rate = update_kernel(optimizer.name, dtype), optimizer.learning_rate
+    launch(kernel, grid_size(n, THREADS), THREADS, 0, 0, P, gradient, new_slots, rate, step, extras, options)
+    return P.copy_to_host(), new_slots.copy_to_host()[: slots.size].reshape(slots.shape)

@@ -1,25 +1,18 @@
-"""The rules of the package rules compiled for the device: the same lines, with the elementary functions of CUDA below
-them."""
+"""The formulas of fastmlp.kernels.rules compiled as CUDA device functions."""
 
 from functools import cache
 from types import FunctionType
-
-from numba import cuda
 
 from fastmlp.kernels import rules
 from fastmlp.kernels.numba import random as numba_random
 from fastmlp.kernels.rules import elementary
 
+from .composition import device
 from .elementary import ELEMENTARY
 
 
-def device(function):
-    """A function that only other device functions and kernels call."""
-    return cuda.jit(device=True)(function)
-
-
 def _compiled(functions, supplied):
-    """{name: device function}, each with those before it, and ``supplied``, in the place of what its module holds."""
+    """{name: device function}. Each sees those before it, and ``supplied``, in place of the globals of its module."""
     compiled = {}
     for function in functions:
         namespace = {**function.__globals__, **supplied, **compiled}
@@ -30,12 +23,12 @@ def _compiled(functions, supplied):
 
 @cache
 def rules_for(dtype):
-    """{name of a rule: device function} for numbers of one dtype."""
+    """{name of a rule: device function} for one dtype."""
     return _compiled([*elementary.POLYNOMIALS, *rules.RULES], ELEMENTARY[str(dtype)])
 
 
 def device_rule(rule, dtype):
-    """The device function of a rule of the tables, or of a user's, which may give a number of any kind."""
+    """The device function of a built-in or custom rule; the result of a custom one is converted to ``dtype``."""
     if rule in rules.RULES:
         return rules_for(dtype)[rule.__name__]
     T, given = dtype.type, device(getattr(rule, "py_func", rule))

@@ -26,6 +26,10 @@ from .rules import (
     OPTIMIZERS,
 )
 
+# Every backend has these fields: the name of the GPU on which it runs, None for the CPU; the dtypes of models; and
+# whether its products are made by the BLAS that NumPy uses, which has threads of its own.
+DEVICE, DTYPES, USES_BLAS = None, ("float32", "float64", "bfloat16"), True
+
 NO_SLOPE = np.empty(0)
 
 
@@ -138,6 +142,14 @@ class _Pass:
             self.z.append(z)
             self.masks.append(mask)
             self.layers.append((_activate(activation, z, slope) * mask).astype(dtype, copy=False))
+
+
+def describe(network, optimizer, dtype, batch_size, penalty=NO_PENALTY, noise=None, weighted=False):
+    """How training steps will be computed, for ``backend_reason_``; "" where there is only one way.
+
+    ``weighted``: whether samples have weights.
+    """
+    return ""
 
 
 def hold(X, y, sample_weight=None):

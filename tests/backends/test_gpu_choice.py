@@ -1,6 +1,6 @@
-"""backend='auto' beside a GPU, moves from one backend to another, rows on a GPU, and GPUs that fail: what users meet.
+"""The choice of backend="auto" with a GPU, changing backends, device arrays, and failing GPUs, as seen by users.
 
-The driver is fake (support/fake_driver.py), and makes no numbers; what is taken, said and kept is real.
+The driver is fake (support/fake_driver.py) and computes nothing; everything else is real.
 """
 
 import json
@@ -24,7 +24,7 @@ from numba import cuda
 from fastmlp import MLP, Layer, MLPRegressor, load
 from fastmlp.backends import cost_model
 
-cost_model.gpu_may_be_there = lambda: True
+cost_model.gpu_may_be_present = lambda: True
 X = np.random.RandomState(0).standard_normal((64, 4)).astype("f4")
 Y = X[:, :1].copy()
 
@@ -38,7 +38,7 @@ def attempt(call):
 
 @pytest.fixture
 def fast_gpu(tmp_path):
-    """Speeds as if steps took an hour on the CPU."""
+    """Measured speeds with an hour per step on the CPU."""
     file = tmp_path / "speeds.json"
     speeds = {"gpu": "NVIDIA H200", "cpu": "cython", "cpu_speed": [3600, 0], "gpu_speed": [1e-6, 0]}
     file.write_text(json.dumps(speeds))
@@ -50,7 +50,7 @@ def run(code, **how):
 
 
 @pytest.mark.exhaustive
-def test_auto_takes_a_gpu_that_is_faster(fast_gpu):
+def test_auto_chooses_a_faster_gpu(fast_gpu):
     out = run("""
 print(MLP([Layer(5), Layer(1, "identity")]).fit(X, Y, 10, 16).backend_reason_)
 print(MLPRegressor(hidden_layer_sizes=(5,), max_iter=20).fit(X, Y[:, 0]).backend_reason_)
@@ -59,7 +59,7 @@ print(MLPRegressor(hidden_layer_sizes=(5,), max_iter=20).fit(X, Y[:, 0]).backend
 
 
 @pytest.mark.exhaustive
-def test_auto_does_not_take_a_gpu_for_functions_that_it_cannot_run(fast_gpu):
+def test_auto_does_not_choose_the_gpu_for_functions_that_numba_cannot_compile(fast_gpu):
     out = run("""
 own = (lambda z: np.abs(z), lambda z: np.sign(z))
 model = MLP([Layer(5, own), Layer(1, "identity")], random_state=0).fit(X, Y, 10, 16)
@@ -75,7 +75,7 @@ attempt(lambda: MLP([Layer(5, own), Layer(1, "identity")], backend="cuda").build
 
 
 @pytest.mark.exhaustive
-def test_rows_on_a_gpu_come_back_where_the_cpu_is_taken(fast_gpu):
+def test_device_arrays_are_copied_to_the_host_if_the_cpu_is_chosen(fast_gpu):
     out = run("""
 model, there = MLP([Layer(5), Layer(1, "identity")]), cuda.to_device(X)
 print(model.fit(there, Y, 10, 16, validation_data=(there, Y)).backend)
@@ -88,7 +88,7 @@ print(model.fit(there, Y, 1, 16, validation_data=(there, Y)).backend, model.epoc
 @pytest.mark.parametrize("damage", [
     {"gpu": None}, {"cpu_speed": [1]}, {"gpu_speed": [-1, 0]}, {"gpu_speed": ["nan", 0]}, {"cpu_speed": [1, "inf"]},
 ])  # fmt: skip
-def test_damaged_speeds_are_none(monkeypatch, tmp_path, damage):
+def test_damaged_speed_files_are_ignored(monkeypatch, tmp_path, damage):
     speeds = {"gpu": "G", "cpu": "cython", "cpu_speed": [1, 1], "gpu_speed": [1, 1]}
     monkeypatch.setattr(cost_model, "FILE", tmp_path / "speeds.json")
     cost_model.FILE.write_text(json.dumps(speeds))
@@ -108,7 +108,7 @@ def test_a_user_without_a_home_can_train(monkeypatch):
 
 
 @pytest.mark.exhaustive
-def test_after_a_failure_a_model_goes_on_elsewhere(tmp_path):
+def test_training_continues_on_another_backend_after_a_failure(tmp_path):
     out = run(f"""
 model = MLP([Layer(5), Layer(1, "identity")], backend="cuda", random_state=0)
 attempt(lambda: model.fit(X, Y, 9, 16))
@@ -118,16 +118,16 @@ for again in (model, load({str(tmp_path / "m")!r})):
     print(again.predict(X).shape, again.fit(X, Y, 1).epoch, again.backend_reason_)
 """, fail="cuLaunchKernel*:700:5:later")  # fmt: skip
     error, *others = out.splitlines()
-    assert "The weights so far are kept: save the model." in error
-    assert others == ["(64, 1) 5 asked for"] * 2
+    assert "The weights from before the failed call are kept: save the model." in error
+    assert others == ["(64, 1) 5 requested"] * 2
 
 
 @pytest.mark.exhaustive
-def test_the_command_line_saves_what_there_is_when_a_gpu_fails(tmp_path):
+def test_the_command_line_saves_the_model_if_the_gpu_fails(tmp_path):
     done = fake_driver.run(f"""
 import os
 os.chdir({str(tmp_path)!r})
-from fastmlp.cli import main
+from fastmlp.cli.main import main
 main(["train", "iris", "--backend", "cuda", "--epochs", "6", "--quiet"])
 """, fail="cuLaunchKernel*:700:5:later", check=False)  # fmt: skip
     assert done.code == 1
@@ -139,7 +139,7 @@ main(["train", "iris", "--backend", "cuda", "--epochs", "6", "--quiet"])
 
 OF_TORCH = """
 class Tensor:
-    '''As torch has it: no view of what wants gradients.'''
+    '''Like a torch tensor that requires gradients: it refuses to be exported.'''
     def __init__(self, there): self.there = there
     def __dlpack_device__(self): return 2, 0
     def detach(self): return self.there
@@ -149,9 +149,8 @@ class Tensor:
 
 
 @pytest.mark.exhaustive
-def test_rows_of_other_libraries():
+def test_device_arrays_of_other_libraries():
     out = run(OF_TORCH + """
-from fastmlp import device_rows
 model = MLP([Layer(5), Layer(1, "identity")], backend="cuda", random_state=0).build(4)
 print(model.fit(Tensor(cuda.to_device(X)), Y, 1).epoch)
 class Malformed:
@@ -164,24 +163,24 @@ attempt(lambda: model.fit(cuda.to_device(X), Y, 1))
 """)  # fmt: skip
     first, second, third = out.splitlines()
     assert first == "1"
-    assert second.startswith("ValueError Malformed says that it lies on a GPU, but cannot be read: ")
-    assert third == "ValueError X lies on GPU 0, and models use GPU 1: move it there, or to the host."
+    assert second.startswith("ValueError the Malformed is on a GPU but cannot be read: ")
+    assert third == "ValueError X is on GPU 0, but models use GPU 1: move X there, or to the host."
 
 
 @needs_cuda
-def test_rows_on_a_gpu_without_a_driver():
+def test_device_arrays_without_a_driver():
     class Tensor:
         __cuda_array_interface__ = {"shape": (64, 4)}
 
     if registry.why_not("cuda") is None:
         pytest.skip("a GPU is here")
-    with pytest.raises(ValueError, match="Tensor lies on a GPU, which cannot be used: no NVIDIA GPU was found"):
+    with pytest.raises(ValueError, match="Tensor is on a GPU, which cannot be used: no NVIDIA GPU was found"):
         MLP([Layer(1, "identity")]).fit(Tensor(), X[:, :1])
 
 
 @needs_cuda
 def test_a_missing_package_is_named_with_its_remedy(tmp_path):
-    """In a process of its own: here they may have been imported."""
+    """In a new process: here the packages may have been imported."""
     code = """
 import importlib.util
 from fastmlp import MLP
@@ -220,7 +219,7 @@ def test_dtypes_that_are_none(dtype):
 
 
 def test_a_backend_may_be_changed_between_fits():
-    """Not to one that lacks what the model needs; and then nothing has changed."""
+    """But not to a backend without the model's dtype; then nothing changes."""
     model = MLP([Layer(6, "tanh"), Layer(1, "identity")], backend="numpy", random_state=0).fit(X, X[:, :1], 1)
     model.backend = "cython"
     again = MLP([Layer(6, "tanh"), Layer(1, "identity")], backend="cython", random_state=0).fit(X, X[:, :1], 1)

@@ -1,4 +1,4 @@
-"""The thread limit holds during a fit, and nothing of it is left afterwards."""
+"""The thread limit holds during a fit, and is removed afterwards."""
 
 import threading
 
@@ -39,7 +39,7 @@ def test_the_limit_holds_inside_and_is_undone_after():
 
 
 def test_overlapping_limits_leave_what_was_before():
-    """Two threads: the first to come is the first to go, and OpenBLAS listens to none but the one that limited it."""
+    """Two threads: OpenBLAS lets only the thread that set a limit remove it."""
     threadpool_limits(2, user_api="blas").__exit__(None, None, None)  # no thread is in control
     before, seen = blas_threads(), []
     first_is_in, second_is_in, first_is_out, second_is_out = (threading.Event() for _ in range(4))
@@ -89,7 +89,7 @@ SHORT = {"max_iter": 5, "n_jobs": 1, "tol": 1e9, "n_iter_no_change": 1, "random_
 
 @pytest.mark.parametrize("backend, expected", [("numpy", {1}), ("cython", {2})])
 def test_a_fit_is_limited(monkeypatch, backend, expected):
-    """BLAS for the reference alone: the compiled backends do not use it, and others may."""
+    """BLAS is limited for the reference backend only: the compiled backends do not use it."""
     seen = []
     from fastmlp.training import epochs as training
 

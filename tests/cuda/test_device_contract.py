@@ -1,4 +1,4 @@
-"""Backend cuda keeps the promises that kernels/test_contract.py asks of the others."""
+"""Backend cuda passes the contract tests of the other backends (tests/kernels/test_contract.py)."""
 
 import inspect
 
@@ -14,10 +14,11 @@ from test_contract import (  # noqa: F401
     test_zero_weight_equals_an_absent_row,
 )
 
+from fastmlp.backends import registry
 from fastmlp.kernels import CONTRACT, PIECES
-from fastmlp.kernels.cuda import contract
+from fastmlp.kernels.cuda import contract, devices
 from fastmlp.kernels.reference import contract as reference
-from fastmlp.kernels.spec import Penalty
+from fastmlp.kernels.spec import Penalty, optimizer
 from problems import Problem
 
 
@@ -39,3 +40,18 @@ def test_loss_is_the_data_loss_of_loss_and_gradient(weighted):
     expected = contract.loss_and_gradient(problem.network, problem.parameters, *arrays, Penalty(alpha=0.3))[0]
     for given in (arrays, contract.hold(*arrays)):
         np.testing.assert_allclose(contract.loss(problem.network, problem.parameters, *given), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("function", [*CONTRACT, *PIECES])
+def test_signatures_are_identical(function):
+    assert inspect.signature(getattr(contract, function)) == inspect.signature(getattr(reference, function))
+
+
+def test_fields_describe_the_backend():
+    assert contract.DEVICE == devices.current().name
+    assert registry.runs_on_gpu("cuda")
+    assert not registry.runs_on_gpu("auto")
+    assert contract.DTYPES == ("float32", "float64", "bfloat16")
+    assert not contract.USES_BLAS
+    steps = contract.describe(Problem().network, optimizer("sgd"), np.dtype("float32"), 8)
+    assert steps.startswith("one block of")

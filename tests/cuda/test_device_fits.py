@@ -1,4 +1,4 @@
-"""Whole fits on the device: models and estimators, rows that are there already, rows that do not fit, own functions."""
+"""Fits on the device: models, estimators, device arrays, data larger than device memory, custom functions."""
 
 import math
 import re
@@ -12,10 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor, make_optimizer
 from fastmlp.backends import registry
 from fastmlp.estimators.prediction import predictor_of
-from fastmlp.kernels.cuda import data, devices
-from fastmlp.kernels.cuda import dispatch as choice
-from fastmlp.kernels.cuda import executor as execution
-from fastmlp.kernels.cuda import training_ways as steps
+from fastmlp.kernels.cuda import data, devices, dispatch, executor, training_strategies
 from fastmlp.kernels.cuda.simt.prediction import prediction_kernel
 from fastmlp.kernels.cuda.simt.training_kernel import training_kernel
 
@@ -30,11 +27,11 @@ def model(backend, **options):
     return MLP(layers, optimizer=make_optimizer("adam", 0.01), random_state=0, backend=backend, **options)
 
 
-def test_a_model_learns_what_it_learns_elsewhere():
+def test_models_agree_with_those_of_other_backends():
     fits = [model(name, alpha=0.1).fit(X, y, 3, 8, validation_data=(X[:9], y[:9])) for name in ("cuda", ON_CPU)]
     assert fits[0].backend == "cuda"
-    assert re.search(r"one block of \d+ threads makes whole steps", fits[0].backend_reason_)
-    assert fits[1].backend_reason_ == "asked for"
+    assert re.search(r"one block of \d+ threads computes whole steps", fits[0].backend_reason_)
+    assert fits[1].backend_reason_ == "requested"
     for curve in ("loss", "validation_loss"):
         assert_allclose(fits[0].history[curve], fits[1].history[curve], rtol=1e-4)
     assert_allclose(fits[0].predict(X), fits[1].predict(X), rtol=1e-3, atol=1e-5)
@@ -54,11 +51,11 @@ def test_estimators(kind, target):
     assert_allclose(fits[0].loss_curve_, fits[1].loss_curve_, rtol=1e-9)
     assert_allclose(*(predictor_of(fit).outputs(wide) for fit in fits), rtol=1e-9)
     assert fits[0].backend_ == "cuda"
-    assert re.match(r"asked for; one block of \d+ threads makes whole steps", fits[0].backend_reason_)
+    assert re.match(r"requested; one block of \d+ threads computes whole steps", fits[0].backend_reason_)
 
 
-def test_rows_on_the_device_stay_there(monkeypatch):
-    """They are handed to kernels as they are, and what is learned is the same."""
+def test_device_arrays_are_not_copied(monkeypatch):
+    """They are passed to kernels without a copy, and the fit is the same."""
     there = cuda.to_device(X)
     copied = []
     to_device = cuda.to_device
@@ -73,7 +70,7 @@ def test_rows_on_the_device_stay_there(monkeypatch):
 
 
 def test_blocks_of_rows():
-    """Also such as lie on the device, and of lengths that batches do not divide."""
+    """Also blocks on the device, and of lengths that are not multiples of the batch size."""
     blocks = [(X[:11], y[:11]), (cuda.to_device(X[11:13]), y[11:13]), (X[13:], y[13:])]
     parts = model("cuda").fit_stream(blocks, 2, 8, shuffle=False)
     whole = model("cuda").fit(X, y, 2, 8, shuffle=False)
@@ -84,8 +81,8 @@ def test_blocks_of_rows():
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        (X.astype("f8"), "X on the GPU is float64, the model float32: cast it"),
-        (X[:, 0].copy(), "two dimensions"),
+        (X.astype("f8"), "X on the GPU is float64, but the model is float32: convert it"),
+        (X[:, 0].copy(), "a non-empty 2-D array"),
         (np.asfortranarray(X), "C-contiguous"),
         (np.where(X > 2, np.nan, X), "NaN or infinity"),
         (X[:, :3].copy(), "3 columns"),
@@ -96,29 +93,29 @@ def test_wrong_rows_on_the_device(wrong, message):
         model("cuda").build(4).fit(cuda.to_device(wrong), y)
 
 
-def test_rows_that_do_not_fit_come_in_blocks(monkeypatch):
-    """Blocks of two batches, the next on its way while the last is learned from."""
+def test_data_larger_than_device_memory_is_copied_in_blocks(monkeypatch):
+    """Blocks of two batches, with two buffers in turn."""
     whole = model("cuda").fit(X, y, 2, 5, sample_weight=np.arange(1.0, 31))
     monkeypatch.setattr(devices, "free_bytes", lambda: 100)
-    monkeypatch.setattr(data, "STREAMED_BYTES", 10 * X.shape[1] * 4)
-    slots = []
-    take = data._Slot.take
-    monkeypatch.setattr(data._Slot, "take", lambda self, *given: slots.append(self) or take(self, *given))
+    monkeypatch.setattr(data, "BLOCK_BYTES", 10 * X.shape[1] * 4)
+    buffers = []
+    load = data._StagingBuffer.load
+    monkeypatch.setattr(data._StagingBuffer, "load", lambda self, *given: buffers.append(self) or load(self, *given))
     streamed = model("cuda").fit(X, y, 2, 5, sample_weight=np.arange(1.0, 31))
     assert_array_equal(streamed.parameters, whole.parameters)
     assert streamed.history == whole.history
-    assert len(slots) >= 6
-    assert len(set(map(id, slots[:3]))) == 2
+    assert len(buffers) >= 6
+    assert len(set(map(id, buffers[:3]))) == 2
     assert_array_equal(streamed.predict(X), whole.predict(X))
 
 
-def test_long_epochs_take_several_launches(monkeypatch):
+def test_several_launches_per_epoch(monkeypatch):
     once = model("cuda").fit(X, y, 2, 2)
-    monkeypatch.setattr(steps, "STEPS_PER_LAUNCH", 4)
+    monkeypatch.setattr(training_strategies, "STEPS_PER_LAUNCH", 4)
     assert_array_equal(model("cuda").fit(X, y, 2, 2).parameters, once.parameters)
 
 
-def test_what_a_failed_try_holds_is_given_back_before_the_next():
+def test_memory_of_a_failed_call_is_freed_before_the_retry():
     class Held:
         pass
 
@@ -131,10 +128,10 @@ def test_what_a_failed_try_holds_is_given_back_before_the_next():
         tries.append(weakref.ref(held))
         raise devices.OutOfDeviceMemory
 
-    assert execution.attempt(work) is None
+    assert executor.call_with_retry(work) is None
 
 
-def test_one_row_is_checked_and_the_same_array_given_each_time():
+def test_single_row_predictions_are_checked_and_reuse_their_output():
     predict = model("cuda").build(4).compile_predict()
     assert predict(X[0]) is predict(X[1])
     for wrong in (X[0, :2], np.zeros(7, "f4"), X[0].astype("f8")):
@@ -142,8 +139,8 @@ def test_one_row_is_checked_and_the_same_array_given_each_time():
             predict(wrong)
 
 
-def test_kernels_serve_many_numbers_of_rows():
-    """Compiling takes seconds: batches, evaluations and predictions of other sizes must not ask for it."""
+def test_kernels_are_reused_for_other_numbers_of_rows():
+    """Compilation takes seconds: batches, evaluations and predictions of other sizes must not trigger it."""
     fitted = model("cuda").fit(X, y, 1, 30)
     fitted.evaluate(X, y)
     fitted.predict(X[:5])
@@ -157,7 +154,7 @@ def test_kernels_serve_many_numbers_of_rows():
     assert (training_kernel.cache_info().misses, prediction_kernel.cache_info().misses) == compiled
 
 
-def test_own_functions():
+def test_custom_functions():
     def bump(z):
         return math.exp(-z * z)
 
@@ -180,17 +177,17 @@ def test_own_functions():
     assert_allclose(fits[0].parameters, fits[1].parameters, rtol=1e-9)
 
 
-def test_the_choice_goes_by_the_shape():
+def test_the_strategy_depends_on_the_shape():
     from fastmlp.kernels.cuda.simt.layout import Features
     from fastmlp.kernels.spec import Network
 
     class H200:
         processors, shared_bytes = 132, 232448
 
-    def way(sizes, batch_size):
+    def strategy(sizes, batch_size):
         network = Network(sizes, ("relu",) * (len(sizes) - 2) + ("identity",), "squared_error")
-        return choice.training_launch(network, Features(), "adam", np.dtype("f4"), batch_size, H200).way
+        return dispatch.training_config(network, Features(), "adam", np.dtype("f4"), batch_size, H200).strategy
 
-    assert way((4, 16, 3), 1) == way((8, 64, 64, 1), 8) == "block"
-    assert way((784, 128, 10), 128) == "grid"
-    assert way((64,) * 6, 2**18) == "tiles"
+    assert strategy((4, 16, 3), 1) == strategy((8, 64, 64, 1), 8) == "block"
+    assert strategy((784, 128, 10), 128) == "grid"
+    assert strategy((64,) * 6, 2**18) == "tiles"

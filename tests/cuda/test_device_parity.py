@@ -1,4 +1,4 @@
-"""Backend cuda against the oracle: the checks of the other backends, in each way in which a step can be made."""
+"""Backend cuda against the reference implementation, with each training strategy."""
 
 import numpy as np
 import pytest
@@ -9,40 +9,38 @@ from test_parity import (
 )
 from test_special import FEATURES
 
-from fastmlp.kernels.cuda import contract
-from fastmlp.kernels.cuda import dispatch as choice
-from fastmlp.kernels.cuda import executor as execution
+from fastmlp.kernels.cuda import contract, dispatch, executor
 from fastmlp.kernels.reference import contract as reference
 from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
 from fastmlp.kernels.spec import Penalty, new_slots, optimizer
 from problems import COMBINATIONS, DTYPES, Problem, relative_error
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
-WAYS = {  # what makes the choice fall on a way, for small networks
+STRATEGIES = {  # settings of dispatch.py that select a strategy, also for small networks
     "block": {"ONE_BLOCK_FLOPS": 1e12},
-    "grid": {"ONE_BLOCK_FLOPS": 0, "NARROW": 0},
-    "tiles": {"ONE_BLOCK_FLOPS": 0, "NARROW": 10**6, "TILE_HEIGHT": 5, "LEAST_TILES": 0},
+    "grid": {"ONE_BLOCK_FLOPS": 0, "MAX_NARROW_WIDTH": 0},
+    "tiles": {"ONE_BLOCK_FLOPS": 0, "MAX_NARROW_WIDTH": 10**6, "TILE_HEIGHT": 5, "MIN_TILES_PER_PROCESSOR": 0},
 }
 
 
 def assert_close(found, expected, tolerance):
-    """Parameters, sums and slots, of which there may be none."""
+    """Compare parameters, sums and slots; arrays may be empty."""
     for mine, yours in zip(found, expected, strict=True):
         assert np.shape(mine) == np.shape(yours)
         assert np.size(yours) == 0 or relative_error(mine, yours) < tolerance
 
 
 @pytest.fixture
-def ways(monkeypatch):
-    """A function that makes the choice fall on a way, until the end of the test."""
+def use_strategy(monkeypatch):
+    """A function that selects a strategy until the end of the test."""
 
-    def take(way):
-        execution.trainer_for.cache_clear()
-        for name, value in WAYS[way].items():
-            monkeypatch.setattr(choice, name, value)
+    def use(strategy):
+        executor.training_executor.cache_clear()
+        for name, value in STRATEGIES[strategy].items():
+            monkeypatch.setattr(dispatch, name, value)
 
-    yield take
-    execution.trainer_for.cache_clear()
+    yield use
+    executor.training_executor.cache_clear()
 
 
 @pytest.fixture(params=DTYPES)
@@ -66,11 +64,11 @@ def test_training_equals_the_reference(hidden, loss, output, name):
 
 
 @pytest.mark.parametrize("batch_size", [1, 13, 40])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("feature", FEATURES)
-def test_every_feature_in_every_way(ways, feature, way, batch_size):
-    """Skips, noise, penalties, bounds and rates; several blocks, short last batches and tiles."""
-    ways(way)
+def test_every_feature_with_every_strategy(use_strategy, feature, strategy, batch_size):
+    """Skips, noise, penalties, limits and learning rates; several blocks, shorter last batches and tiles."""
+    use_strategy(strategy)
     given, asked, options = FEATURES[feature]
     rule = optimizer("momentum", 0.002 if batch_size == 1 else 0.02, **options)
     rows = 6 if batch_size == 1 else 40
@@ -81,10 +79,10 @@ def test_every_feature_in_every_way(ways, feature, way, batch_size):
     assert_close(found, expected, 3 * TOLERANCE["float64"])
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_last_batches_without_weight(ways, way):
-    """They make no step, and their sums are added up all the same."""
-    ways(way)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_last_batches_without_weight(use_strategy, strategy):
+    """They are skipped, and the sums are still accumulated."""
+    use_strategy(strategy)
     problem = Problem(rows=40)
     weight = np.where(np.arange(40) < 20, 1.0, 0.0)
     found, expected = [], []
@@ -98,11 +96,11 @@ def test_last_batches_without_weight(ways, way):
     assert_close(found, expected, TOLERANCE["float64"])
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_20_steps_in_single_precision(ways, way, name):
+def test_20_steps_in_single_precision(use_strategy, strategy, name):
     """float32 against the float64 reference."""
-    ways(way)
+    use_strategy(strategy)
     runs = [
         test_special.train(kernels, Problem(dtype="float32", rows=30), optimizer(name, 0.01), kind, 8, epochs=5)
         for kernels, kind in ((contract, "float32"), (reference, "float64"))
@@ -113,7 +111,7 @@ def test_20_steps_in_single_precision(ways, way, name):
 @pytest.mark.parametrize("rows", [1, 70])
 @pytest.mark.parametrize("feature", test_special.OF_NETWORKS)
 def test_prediction_equals_the_reference(feature, rows):
-    """Quiet, and in a random pass."""
+    """With and without noise."""
     given, asked, _ = FEATURES[feature]
     problem = Problem(**given, rows=rows)
     args = problem.network, problem.parameters, problem.X
@@ -129,6 +127,6 @@ def test_dense_forward_and_activation_derivative_equal_the_reference(activation,
     expected = reference.dense_forward(activation, X, W, b)
     np.testing.assert_allclose(found, expected, rtol=10 * TOLERANCE[dtype], atol=TOLERANCE[dtype])
     delta = rng.standard_normal(found.shape).astype(dtype)
-    slope = contract.activation_derivative(activation, found, delta)
+    product = contract.activation_derivative(activation, found, delta)
     expected = reference.activation_derivative(activation, found, delta)
-    np.testing.assert_allclose(slope, expected, rtol=10 * TOLERANCE[dtype], atol=TOLERANCE[dtype])
+    np.testing.assert_allclose(product, expected, rtol=10 * TOLERANCE[dtype], atol=TOLERANCE[dtype])

@@ -1,4 +1,4 @@
-"""The simulator that the other tests rely on: it does what a GPU does, and refuses what a GPU must not be given."""
+"""The simulator used by the other tests behaves like a GPU, and detects invalid kernels."""
 
 import os
 
@@ -7,7 +7,7 @@ import pytest
 from numba import cuda
 
 if os.environ.get("FASTMLP_GPU") == "1":
-    pytest.skip("this is about the simulator, and a GPU was asked for", allow_module_level=True)
+    pytest.skip("tests of the simulator, but FASTMLP_GPU=1", allow_module_level=True)
 from cuda_simulator import SimulationError
 
 
@@ -37,7 +37,7 @@ def test_blocks_wait_for_the_grid():
     assert (run(kernel, np.zeros(6), np.zeros(3), blocks=3, threads=2) == 6).all()
 
 
-def test_shared_arrays_are_the_blocks_and_apart():
+def test_shared_arrays_belong_to_blocks_and_do_not_overlap():
     def kernel(out):
         t = cuda.threadIdx.x
         a, b = cuda.shared.array(4, "float64"), cuda.shared.array(4, "float64")
@@ -84,7 +84,7 @@ def race_in_shared_memory(out):
     out[cuda.threadIdx.x] = shared[63 - cuda.threadIdx.x]
 
 
-def waits_alone(out):
+def deadlock(out):
     if cuda.threadIdx.x < 32:
         cuda.syncthreads()
     else:
@@ -99,7 +99,7 @@ def host_array(out):
     "function, message",
     [
         (beyond, "out of bounds"), (below, "index"), (race_of_writes, "race"), (race_with_a_reader, "race"),
-        (race_between_blocks, "race"), (race_in_shared_memory, "race"), (waits_alone, "in vain"), (host_array, "host"),
+        (race_between_blocks, "race"), (race_in_shared_memory, "race"), (deadlock, "deadlocked"), (host_array, "host"),
     ],
 )  # fmt: skip
 def test_errors_are_found(function, message):

@@ -193,7 +193,7 @@ def test_partial_fit_is_for_stochastic_solvers_only():
 
 def test_backend_and_its_reason_are_told(backend):
     model = MLPClassifier(backend=backend, max_iter=2).fit(X, y)
-    assert (model.backend_, model.backend_reason_) == (backend, "asked for")
+    assert (model.backend_, model.backend_reason_) == (backend, "requested")
     automatic = MLPClassifier(max_iter=2).fit(X, y)
     assert automatic.backend_ == "cython"
     assert "ahead of time" in automatic.backend_reason_

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastmlp.backends import registry
-from fastmlp.kernels import CONTRACT, PIECES
+from fastmlp.kernels import CONTRACT, FIELDS, PIECES
 from fastmlp.kernels.spec import ALIGNMENT, Penalty, layer_views, new_slots, optimizer
 from problems import DTYPES, OUTPUTS, Problem, grid, relative_error
 
@@ -17,6 +17,18 @@ def test_signatures_are_identical(function):
     modules = [registry.choose(name).module for name in registry.ON_CPU]
     signatures = [inspect.signature(getattr(module, function)) for module in modules]
     assert signatures[0] == signatures[1] == signatures[2]
+
+
+def test_fields_have_the_same_types_and_describe_the_backend():
+    """Capabilities are looked up here, never by comparing a backend's name. Backend cuda: tests/cuda."""
+    for name in registry.ON_CPU:
+        module = registry.choose(name).module
+        assert {field for field in vars(module) if field.isupper()} >= set(FIELDS)
+        assert module.DEVICE is None
+        assert not registry.runs_on_gpu(name)
+        assert ("bfloat16" in module.DTYPES) == module.USES_BLAS == (name == "numpy")
+        assert {"float32", "float64"} <= set(module.DTYPES)
+        assert module.describe(Problem().network, optimizer("sgd"), np.dtype("float32"), 8) == ""
 
 
 def test_public_names_are_identical():

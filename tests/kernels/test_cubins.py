@@ -1,6 +1,6 @@
-"""Every kernel of backend cuda compiles to machine code, for the newest and the oldest GPU, within its budget.
+"""Every SIMT kernel of backend cuda compiles to machine code within its budget, for the newest and the oldest GPU.
 
-Budgets: nothing is spilled (but what SPILLED says, in bytes), registers leave room for the threads of a launch.
+No register is spilled, except for the bytes in SPILLED, and a block of the launch fits on a multiprocessor.
 """
 
 import numpy as np
@@ -8,8 +8,7 @@ import pytest
 from cubins import array, resources
 from numba.cuda import types
 
-from fastmlp.kernels.cuda import dispatch as choice
-from fastmlp.kernels.cuda import primitives as pieces
+from fastmlp.kernels.cuda import dispatch, primitives
 from fastmlp.kernels.cuda.simt.layout import Features
 from fastmlp.kernels.cuda.simt.prediction import prediction_kernel
 from fastmlp.kernels.cuda.simt.training_kernel import training_kernel
@@ -45,12 +44,12 @@ ODD = Network(
     skips=(None, None, Skip(0, True), Skip(2, True)),
 )  # fmt: skip
 EVERYTHING = Features(True, True, True, (True, True, True), True, True, True, True)
-SHAPES = {  # network, features, optimizer, batch size, dtype, the way it should go
+SHAPES = {  # network, features, optimizer, batch size, dtype, expected strategy
     "iris online": (IRIS, Features(), "sgd", 1, "f4", "block"),
     "iris in batches": (IRIS, Features(), "adam", 32, "f8", "block"),
     "mnist": (MNIST, Features(), "adam", 128, "f4", "grid"),
     "narrow": (NARROW, Features(), "adam", 2**18, "f4", "tiles"),
-    "odd, everything asked for": (ODD, EVERYTHING, "amsgrad", 4096, "f4", "tiles"),
+    "odd, everything enabled": (ODD, EVERYTHING, "amsgrad", 4096, "f4", "tiles"),
     "odd, on the grid": (ODD._replace(sizes=(5, 17, 330, 6, 2)), EVERYTHING, "nadam", 512, "f8", "grid"),
 }
 
@@ -59,27 +58,27 @@ SHAPES = {  # network, features, optimizer, batch size, dtype, the way it should
 @pytest.mark.parametrize("gpu", [H200, T4])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_training_kernels(shape, gpu):
-    network, features, optimizer, batch_size, code, way = SHAPES[shape]
+    network, features, optimizer, batch_size, code, strategy = SHAPES[shape]
     dtype = np.dtype(code)
-    how = choice.training_launch(network, features, optimizer, dtype, batch_size, gpu)
-    assert how.way == way
-    assert how.shared_bytes <= gpu.shared_bytes
-    kernel = training_kernel(how.layout, optimizer, dtype, how.way, how.on_chip, how.threads)
+    config = dispatch.training_config(network, features, optimizer, dtype, batch_size, gpu)
+    assert config.strategy == strategy
+    assert config.shared_bytes <= gpu.shared_bytes
+    kernel = training_kernel(config.layout, optimizer, dtype, config.strategy, config.in_shared, config.threads)
     found = resources(kernel, training_arguments(code), gpu.capability)
     assert found.spilled <= SPILLED.get((shape, gpu.name), 0)
-    assert found.registers * how.threads <= REGISTERS
+    assert found.registers * config.threads <= REGISTERS
     assert found.shared == 0  # all of it is dynamic, and counted by kernels/cuda/dispatch.py
 
 
 @pytest.mark.parametrize("network", quick_first([IRIS, NARROW, ODD]))
 def test_prediction_kernels(network):
-    how = choice.prediction_launch(network, Features(learning=False), np.dtype("f4"), 2**20, H200)
-    kernel = prediction_kernel(how.layout, np.dtype("f4"), how.on_chip, how.threads)
+    config = dispatch.prediction_config(network, Features(training=False), np.dtype("f4"), 2**20, H200)
+    kernel = prediction_kernel(config.layout, np.dtype("f4"), config.in_shared, config.threads)
     vector, matrix = array("f4"), array("f4", 2)
     arguments = [matrix, vector, vector, array("i8"), array("f8"), types.int64, types.int64, matrix]
     found = resources(kernel, arguments)
     assert found.spilled == 0
-    assert found.registers * how.threads <= REGISTERS / 2  # blocks wait for memory in turn
+    assert found.registers * config.threads <= REGISTERS / 2  # two blocks per multiprocessor hide memory latency
 
 
 @pytest.mark.exhaustive
@@ -87,13 +86,13 @@ def test_prediction_kernels(network):
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_derivatives(name, code):
     if ACTIVATIONS[name].learned is None:
-        found = resources(pieces.derivative_kernel(name, np.dtype(code)), [array(code, 2)] * 2)
+        found = resources(primitives.derivative_kernel(name, np.dtype(code)), [array(code, 2)] * 2)
         assert found.spilled == 0
 
 
 @pytest.mark.parametrize("name", quick_first(OPTIMIZERS))
 def test_updates(name):
-    kernel = pieces.update_kernel(name, np.dtype("f4"))
+    kernel = primitives.update_kernel(name, np.dtype("f4"))
     found = resources(kernel, [*[array("f4")] * 3, types.float64, types.int64, array("f8"), array("f8")])
     assert found.spilled == 0
     assert found.registers <= 64

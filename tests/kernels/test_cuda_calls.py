@@ -1,4 +1,4 @@
-"""What a call of backend cuda asks of the driver: few requests, and for each way of a step the launches it needs.
+"""Driver calls of backend cuda: few per epoch, and the expected launches for each training strategy.
 
 Everything but the driver is real (support/fake_driver.py).
 """
@@ -21,10 +21,10 @@ thread.join()
 """
 
 
-def test_an_epoch_is_five_requests_to_the_driver():
-    """Two copies there, a launch, a copy back, a wait: what a small fit takes on a GPU. Also in a thread."""
+def test_an_epoch_is_five_driver_calls():
+    """Two copies to the device, a launch, a copy back, a wait; also in a thread."""
     run = fake_driver.run(SMALL)
-    assert run.out.startswith("asked for; one block of")
+    assert run.out.startswith("requested; one block of")
     launches = [i for i, call in enumerate(run.log) if call.name.startswith("cuLaunch") and call.kernel == "train"]
     names = [call.name for call in run.log[launches[-11] : launches[-1]]]
     assert names == 10 * [
@@ -35,7 +35,7 @@ def test_an_epoch_is_five_requests_to_the_driver():
 FIT = """
 import numpy as np
 from fastmlp import MLP
-from fastmlp.kernels.numba_cuda import data, devices
+from fastmlp.kernels.cuda import data, devices
 
 {before}
 rows, batch_size, n_inputs, *hidden = {shape}
@@ -44,8 +44,8 @@ layers = [*((width, "relu") for width in hidden), (1, "identity")]
 model = MLP(layers, backend="cuda", random_state=0, dtype={dtype!r})
 print(model.fit(X, X[:, :1], 4, batch_size=batch_size).backend_reason_)
 """
-STREAMED = "data.STREAMED_BYTES, devices.free_bytes = 16 * 4 * 4, lambda: 100"
-WAYS = {  # shape, dtype, before; what it says; kernels of an epoch; requests that there must be; of an epoch
+STREAMED = "data.BLOCK_BYTES, devices.free_bytes = 16 * 4 * 4, lambda: 100"
+STRATEGIES = {  # shape, dtype, code run before; description; launches per epoch; expected driver calls
     "one block": ((64, 16, 4, 8), "float32", "", "one block of", 1, ()),
     "more than 48 KiB": ((64, 16, 4, 400), "float32", "", "one block of", 1, ("cuKernelSetAttribute",)),
     "grid": ((128, 128, 784, 128), "float32", "", "blocks share each layer", 1, ("cuLaunchCooperativeKernel",)),
@@ -55,10 +55,10 @@ WAYS = {  # shape, dtype, before; what it says; kernels of an epoch; requests th
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_every_way_of_a_step(way):
-    """An epoch is a launch for each block of rows, however many steps it has; only the first makes room."""
-    shape, dtype, before, reason, launches, requests = WAYS[way]
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy(strategy):
+    """One launch per epoch and block of rows, for any number of steps; only the first epoch allocates memory."""
+    shape, dtype, before, reason, launches, requests = STRATEGIES[strategy]
     run = fake_driver.run(FIT.format(shape=shape, dtype=dtype, before=before))
     assert reason in run.out
     assert run.errors() == []

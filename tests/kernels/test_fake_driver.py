@@ -1,4 +1,4 @@
-"""The fake CUDA driver behaves as numba-cuda, cuda.core and cuda.bindings expect of a driver."""
+"""The fake CUDA driver behaves as numba-cuda, cuda.core and cuda.bindings expect."""
 
 import re
 import struct
@@ -245,7 +245,7 @@ def test_out_of_memory():
         "Call to cuMemAlloc results in CUDA_ERROR_OUT_OF_MEMORY"
     )
     assert info == "MemoryInfo(free=600000, total=1000000)"
-    # Numba frees what waits to be freed, then tries once more.
+    # Numba processes its pending deallocations, then tries again.
     assert done.errors() == [("cuMemAlloc", 2)] * 2
 
 
@@ -273,7 +273,7 @@ attempt(x.copy_to_host)
     [(700, "ILLEGAL_ADDRESS"), (719, "LAUNCH_FAILED"), (702, "LAUNCH_TIMEOUT"), (214, "ECC_UNCORRECTABLE")],
 )
 def test_failing_kernel(code, name):
-    """The launch is accepted, the wait has the error, and nothing works after it."""
+    """The launch succeeds, the synchronisation fails, and so does everything after it."""
     done = run(FAILING, fail=f"cuLaunch*:{code}:2:later")
     *launches, wait, copy = done.out.splitlines()
     assert launches == ["no error"] * 3
@@ -292,7 +292,7 @@ def test_failing_launch():
 
 
 def test_launch_without_resources():
-    """An error of the launch alone leaves the rest working."""
+    """Other calls still work if only a launch fails."""
     done = run(FAILING, fail="cuLaunch*:701:2")
     assert [line == "no error" for line in done.out.splitlines()] == [True, False, True, True, True]
 
@@ -320,7 +320,7 @@ def test_no_device():
 
 
 def test_old_driver():
-    """Numba sees nothing wrong until it loads a kernel."""
+    """Numba reports an error only when it loads a kernel."""
     done = run(
         """
         print(cuda.is_available(), check(driver.cuDriverGetVersion()))

@@ -1,4 +1,4 @@
-"""``make gpu-check`` answers in time, whatever hangs, and says what is missing. The GPU's driver is fake_driver.c."""
+"""``make gpu-check`` ends in time, whatever hangs, and reports what is missing. The driver is fake_driver.c."""
 
 import json
 import os
@@ -194,7 +194,7 @@ def test_without_a_gpu_it_says_so_at_once(tmp_path):
 
 
 def test_an_unknown_part_is_an_error():
-    with pytest.raises(SystemExit, match="no part is called rows; there are: smoke, tests: each way once, row: narrow"):
+    with pytest.raises(SystemExit, match="no part is called rows; there are: smoke, tests: each strategy once, row: "):
         gpu_check.chosen(parts_of.all_parts(Path("site")), ["smoke", "rows"])
 
 

@@ -80,7 +80,7 @@ REFUSALS = {  # what a user does without OPTIONAL: what the error says
     "fastmlp.to_onnx(fitted)": "to_onnx needs onnx: pip install 'fastmlp[onnx]'",
     "fastmlp.to_torch(fitted)": "this needs the package torch: pip install torch.",
     "fastmlp.MLP(layers, backend='numba')": "backend 'numba' does not work here: it needs the package numba: "
-    "pip install numba. backend='auto' takes one that does.",
+    "pip install numba. backend='auto' chooses one that works.",
     **dict.fromkeys((
         "fastmlp.MLP([((8, (abs, float))), layers[1]], backend='cython').build(3)",
         "fastmlp.MLP([layers[0], (1, (abs, float))], backend='cython').fit(X, y)",

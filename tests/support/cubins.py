@@ -1,4 +1,4 @@
-"""Kernels compiled to machine code for a GPU that is not there, and what that code takes of it."""
+"""Compile kernels to machine code without a GPU, and report the resources they use."""
 
 import importlib.util
 import re
@@ -17,7 +17,7 @@ ARRAYS = {"f4": types.float32, "f8": types.float64, "i8": types.int64, "u2": typ
 
 
 class Resources(NamedTuple):
-    """Registers of a thread; bytes of its stack, spilled to memory, and of a block's static shared memory."""
+    """Registers per thread; bytes of stack and of spills per thread, and of static shared memory per block."""
 
     registers: int
     stack: int
@@ -31,7 +31,7 @@ def array(code, dimensions=1):
 
 
 def find_ptxas():
-    """NVIDIA's assembler, of the wheel nvidia-cuda-nvcc or of a toolkit."""
+    """The path of NVIDIA's assembler, from the wheel nvidia-cuda-nvcc or a CUDA toolkit."""
     wheels = importlib.util.find_spec("nvidia")
     for folder in wheels.submodule_search_locations if wheels else []:
         found = Path(folder) / "cu13" / "bin" / "ptxas"
@@ -41,30 +41,30 @@ def find_ptxas():
 
 
 def linked(kernel, arguments, capability):
-    """PTX as on a machine with such a GPU: optimised while it is linked with what the kernel calls."""
+    """The PTX for a compute capability, with link-time optimisation of the functions that the kernel calls."""
     import numba.cuda.compiler
     import numba.cuda.dispatcher
     from numba.cuda.codegen import CUDACodeLibrary
 
-    # Device functions and overloads ask which GPU is there.
+    # Device functions and overloads look up the current device.
     device = SimpleNamespace(compute_capability=capability, id=0)
     with pytest.MonkeyPatch.context() as patch:
         for module in (numba.cuda.compiler, numba.cuda.dispatcher):
             patch.setattr(module, "get_current_device", lambda: device, raising=False)
         patch.setattr(CUDACodeLibrary, "_ensure_cc", lambda library, asked: asked or architecture(capability))
         compiled = numba.cuda.dispatcher._Kernel(kernel.py_func, tuple(arguments), **kernel.targetoptions)
-        with warnings.catch_warnings():  # the device runtime, which holds the grid's barrier, comes in later
+        with warnings.catch_warnings():  # the device runtime, which contains the grid barrier, is linked later
             warnings.filterwarnings("ignore", "Not adding .*libcudadevrt")
             return compiled._codelibrary.get_lto_ptx().rstrip("\0")
 
 
 def architecture(capability):
-    """As Numba names it: with all that this GPU can, where that is more than later ones can."""
+    """The architecture as Numba names it: "a" for the features of this GPU that later ones lack."""
     return (*capability, "a" if capability >= (9, 0) else "")
 
 
 def resources(kernel, arguments, capability=(9, 0)):
-    """Compile for arguments of these types, without a driver, and assemble. ``kernel`` is the result of cuda.jit."""
+    """Compile the result of cuda.jit for arguments of these types, assemble it, and return its Resources."""
     ptxas = find_ptxas()
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "kernel.ptx"

@@ -1,11 +1,10 @@
-"""Runs CUDA kernels in Python, thread by thread: what Numba's simulator leaves out is here.
+"""A simulator that runs CUDA kernels in Python, with the features missing in Numba's simulator.
 
-Threads are greenlets that change only at barriers. Beside syncthreads there are barriers of the grid and of warps,
-whose lanes exchange values. New memory is poisoned; an index below 0 or beyond the end is an error, and so are threads
-that wait for each other in vain. With ``races`` a number that one thread writes, and another reads or writes with no
-barrier between them, is an error too.
+Threads are greenlets that switch only at barriers. Besides syncthreads there are grid barriers, and warp barriers with
+shuffles. New memory is poisoned. An index out of bounds, including negative ones, is an error, and so is a deadlock.
+With ``races``, a data race is an error too: two threads access an element with no barrier between, and one writes.
 
-``install()`` comes right after ``from numba import cuda``, in a process with NUMBA_ENABLE_CUDASIM=1.
+Call ``install()`` right after ``from numba import cuda``, in a process with NUMBA_ENABLE_CUDASIM=1.
 """
 
 import contextvars
@@ -20,11 +19,11 @@ from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
 WARP = 32
 RUNS, AT_WARP, AT_BLOCK, AT_GRID, DONE = range(5)
-_now = SimpleNamespace(thread=None, races=False)  # the thread that runs
+_now = SimpleNamespace(thread=None, races=False)  # the running thread
 
 
 class SimulationError(Exception):
-    """A kernel did what a GPU could not bear."""
+    """The kernel is invalid on a GPU."""
 
 
 class Dim3(tuple):
@@ -32,27 +31,27 @@ class Dim3(tuple):
 
 
 class Thread:
-    """One thread of a kernel: its greenlet, and what it waits for."""
+    """A thread of a kernel: its greenlet, and the barrier it waits at."""
 
     def __init__(self, block, place, number, run):
         self.block, self.place, self.number, self.state = block, place, number, RUNS
         self.lane, self.warp = number % WARP, block.warps.setdefault(number // WARP, [])
         self.warp.append(self)
-        self.given = None  # to the lanes of its warp
+        self.given = None  # the value passed to the lanes of its warp
         self.greenlet = greenlet.greenlet(run)
-        self.greenlet.gr_context = contextvars.copy_context()  # NumPy's ways with overflow are in it
+        self.greenlet.gr_context = contextvars.copy_context()  # includes NumPy's error state
 
     def wait(self, state):
         self.state = state
         self.greenlet.parent.switch()
 
     def when(self):
-        """How many barriers of each kind it has passed; what is shared compares these."""
+        """The number of barriers of each kind passed so far, to detect races."""
         return self.block.grid.passed, self.block.passed, self.block.warps_passed.get(id(self.warp), 0)
 
 
 class Grid:
-    """All threads of a launch, which run until each is done or waits in vain."""
+    """All threads of a launch, which run until all are done, or until a deadlock."""
 
     def __init__(self, function, blocks, threads, shared_bytes, arguments):
         self.shape, self.block_shape, self.passed, self.accesses = blocks, threads, 0, {}
@@ -85,7 +84,7 @@ class Grid:
                     thread.state = RUNS
             if live and not moved:
                 where = {("a warp", "its block", "the grid")[thread.state - 1] for thread in live}
-                raise SimulationError(f"{len(live)} threads wait in vain for {', '.join(sorted(where))}")
+                raise SimulationError(f"{len(live)} threads are deadlocked, waiting for {', '.join(sorted(where))}")
 
 
 class Block:
@@ -94,7 +93,7 @@ class Block:
         self.dynamic = np.full(shared_bytes, 0xFF, np.uint8)  # NaN in every float
 
     def release(self, state):
-        """Let threads go on that have all come to the same barrier; whether there were any."""
+        """Resume threads that have all reached the same barrier; return whether there were any."""
         found = False
         for group in self.warps.values() if state == AT_WARP else [self.threads]:
             waiting = [thread for thread in group if thread.state == state]
@@ -132,7 +131,7 @@ class Checked(np.ndarray):
 
 
 def note_access(address, writes):
-    """Compare with what others did to the same number since the last barrier between them."""
+    """Compare with the accesses of other threads to the same element since the last common barrier."""
     thread = _now.thread
     mine = thread.when()
     for other, when, wrote in thread.block.grid.accesses.get(address, ()):
@@ -141,7 +140,7 @@ def note_access(address, writes):
         if other.block is thread.block and (when[1] != mine[1] or (other.warp is thread.warp and when[2] != mine[2])):
             continue
         raise SimulationError(
-            f"a race: threads {other.number} of block {other.block.place} and {thread.number} of {thread.block.place}"
+            f"data race: thread {other.number} of block {other.block.place}, {thread.number} of {thread.block.place}"
         )
     kept = [access for access in thread.block.grid.accesses.get(address, ()) if access[1][0] == mine[0]]
     thread.block.grid.accesses[address] = [a for a in kept if a[0] is not thread or a[2] != writes] + [
@@ -150,18 +149,18 @@ def note_access(address, writes):
 
 
 def dtype_of(kind):
-    """NumPy's dtype for a name, for a type of NumPy's, or for one of Numba's."""
+    """The NumPy dtype for a name, a NumPy type or a Numba type."""
     return np.dtype(kind if isinstance(kind, (str, type, np.dtype)) else str(kind))
 
 
 def poisoned(shape, kind, alignment=None):
-    """New memory, with what no kernel could work with."""
+    """New memory, filled with NaN or the largest integer."""
     dtype = dtype_of(kind)
     return np.full(shape, np.nan if dtype.kind == "f" else np.iinfo(dtype).max, dtype)
 
 
 def shared_array(shape, kind, alignment=None):
-    """One array for the block at each place of a program that makes one; shape 0 is the dynamic memory."""
+    """The block's array for each place in the program that allocates one; shape 0 is the dynamic shared memory."""
     block, dtype = _now.thread.block, dtype_of(kind)
     if shape == 0:
         return block.dynamic[: block.dynamic.size // dtype.itemsize * dtype.itemsize].view(dtype).view(Checked)
@@ -173,7 +172,7 @@ def shared_array(shape, kind, alignment=None):
 
 
 def collective(value, choose):
-    """Every lane of the warp gives a value; ``choose(lane, values)`` makes of them what this lane gets."""
+    """Exchange values within a warp: each lane passes one, and receives ``choose(lane, values)``."""
     thread = _now.thread
     thread.given = value
     thread.wait(AT_WARP)
@@ -183,7 +182,7 @@ def collective(value, choose):
 
 
 class Kernel:
-    """What cuda.jit makes of a kernel: kernel[blocks, threads, stream, shared_bytes](...)."""
+    """The result of cuda.jit for a kernel: kernel[blocks, threads, stream, shared_bytes](...)."""
 
     def __init__(self, function):
         self.function, self.py_func = function, function
@@ -195,21 +194,21 @@ class Kernel:
         def launch(*arguments):
             given = [a._ary.view(Checked) if isinstance(a, FakeCUDAArray) else a for a in arguments]
             if any(isinstance(a, np.ndarray) and not isinstance(a, Checked) for a in given):
-                raise SimulationError("an array on the host was given to a kernel")
+                raise SimulationError("a host array was passed to a kernel")
             Grid(self.function, (*blocks, 1, 1)[:3], (*threads, 1, 1)[:3], shared_bytes, given).run()
 
         return launch
 
 
 def jit(function=None, **options):
-    """cuda.jit: device functions stay plain functions."""
+    """Replacement for cuda.jit; device functions stay plain functions."""
     if not callable(function):
         return lambda given: jit(given, **options)
     return function if options.get("device") else Kernel(function)
 
 
 class SimulatedModule(ModuleType):
-    """numba.cuda as a running thread sees it."""
+    """numba.cuda as seen by the running thread."""
 
     threadIdx = property(lambda self: _now.thread.place)
     blockIdx = property(lambda self: _now.thread.block.place)
@@ -225,7 +224,7 @@ def _add(array, index, value):
 
 
 def install(races=False):
-    """Put all this in the place of Numba's own."""
+    """Replace Numba's simulator."""
     if "simulator" not in cuda.jit.__module__:
         raise RuntimeError("set NUMBA_ENABLE_CUDASIM=1 before numba.cuda is imported")
     _now.races = races

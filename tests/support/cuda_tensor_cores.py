@@ -1,6 +1,6 @@
-"""What kernels/cuda/intrinsics.py is in the simulator: bf16 matrix products of a warp, in NumPy.
+"""The simulator's version of kernels/cuda/intrinsics.py: bfloat16 matrix products of a warp, in NumPy.
 
-An address in shared memory is the array and an index.
+An address in shared memory is a tuple of the array and an index.
 """
 
 import sys
@@ -11,7 +11,7 @@ from cuda_simulator import SimulationError, _now, collective, note_access
 
 
 def bf16(x):
-    """float32 numbers rounded to bf16, as uint16."""
+    """Round float32 to bfloat16, in uint16."""
     x = np.asarray(x, np.float32)
     bits = x.view(np.uint32)
     rounded = (bits + np.uint32(0x7FFF) + (bits >> 16 & np.uint32(1))) >> 16
@@ -19,17 +19,17 @@ def bf16(x):
 
 
 def single(bits):
-    """bf16 numbers as float32."""
+    """Convert bfloat16 to float32."""
     return (np.asarray(bits).astype(np.uint32) << 16).view(np.float32)
 
 
 def rounded(x):
-    """float32 numbers with the digits that bf16 has."""
+    """Round float32 to the precision of bfloat16."""
     return single(bf16(x))
 
 
 def plain(array, index, count, writes):
-    """``count`` numbers of an array from ``index`` on, without the checks of each, which are made here."""
+    """A view of ``count`` elements from ``index``, checked here and not for each element."""
     if index < 0 or index + count > array.size or index % count:
         raise SimulationError(f"{count} numbers at {index} of {array.size}")
     view = array.view(np.ndarray)
@@ -139,7 +139,7 @@ def mma_bf16(a, b0, b1, c):
 
 
 def install():
-    """Put these functions where kernels look for them."""
+    """Replace the module imported by kernels."""
     module = ModuleType("fastmlp.kernels.cuda.intrinsics")
     vars(module).update({
         function.__name__: function

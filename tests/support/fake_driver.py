@@ -1,4 +1,4 @@
-"""Runs Python against the CUDA driver of fake_driver.c, where there is no GPU."""
+"""Runs Python code with the fake CUDA driver of fake_driver.c, on machines without a GPU."""
 
 import fnmatch
 import functools
@@ -19,15 +19,15 @@ from patience import PATIENCE
 
 SOURCE = Path(__file__).with_name("fake_driver.c")
 TUPLES = ("grid", "block", "args")
-# What a run must not have from outside: other steering, or Numba's ways to do without a driver.
+# Prefixes of environment variables that must not be inherited.
 FOREIGN = ("FAKE_CUDA_", "NUMBA_ENABLE_CUDASIM", "NUMBA_DISABLE_CUDA", "CUDA_VISIBLE_DEVICES")
 
 
 @dataclass
 class Call:
-    """A line of the log: numbers, tuples of numbers for the grid, the block and the arguments, the kernel's name.
+    """A line of the log. Details are numbers, tuples for grid, block and arguments, or the name of a kernel.
 
-    Arguments are unsigned integers, as they lie in memory, also where the kernel takes a float.
+    Arguments are unsigned integers as stored in memory, also those that the kernel reads as floats.
     """
 
     name: str
@@ -48,24 +48,24 @@ class Run:
     log: list
 
     def calls(self, pattern):
-        """The calls whose names match, without those that failed."""
+        """The successful calls whose names match."""
         return [call for call in self.log if fnmatch.fnmatch(call.name, pattern) and "error" not in call.details]
 
     def errors(self):
-        """(function, code) of each call that failed."""
+        """(function, error code) of each failed call."""
         return [(call.name, call.error) for call in self.log if "error" in call.details]
 
     def launches(self):
         return self.calls("cuLaunch*Kernel*")
 
     def kernels(self):
-        """The Python names of all kernels launched, in order. Those in a captured graph count when captured."""
+        """The Python names of all launched kernels, in order; those in a graph count once, when captured."""
         return [call.kernel for call in self.launches()]
 
 
 @functools.cache
 def library():
-    """The folder with libcuda.so.1, built once; it goes with the process."""
+    """Build libcuda.so.1 in a temporary folder, once per process, and return the folder."""
     if sys.platform != "linux":
         pytest.skip("the fake CUDA driver is for Linux")
     compiler = shutil.which("cc") or shutil.which("gcc")
@@ -78,17 +78,17 @@ def library():
     if not any((folder / "cuda.h").exists() for folder in headers):
         pytest.skip("needs cuda.h of the wheel nvidia-cuda-runtime for the fake CUDA driver")
     folder = tempfile.TemporaryDirectory(prefix="fake_driver_")
-    library.folder = folder  # until the interpreter ends
+    library.folder = folder  # kept until the interpreter ends
     built = Path(folder.name) / "libcuda.so.1"
     command = [compiler, "-shared", "-fPIC", "-O1", *(f"-I{header}" for header in headers)]
     subprocess.run([*command, str(SOURCE), "-o", str(built), "-lpthread", "-ldl"], check=True)
-    # Numba asks for this name first, and could find a real driver by it.
+    # Numba tries this name first, and could find a real driver with it.
     built.with_name("libcuda.so").symlink_to(built.name)
     return folder.name
 
 
 def run(code, *, check=True, env=None, **steer):
-    """Run the code in a process of its own. run(code, driver_version=12020) sets FAKE_CUDA_DRIVER_VERSION to 12020."""
+    """Run code in a new process. run(code, driver_version=12020) sets FAKE_CUDA_DRIVER_VERSION to 12020."""
     with tempfile.TemporaryDirectory() as folder:
         script, log = Path(folder) / "script.py", Path(folder) / "log"
         script.write_text(textwrap.dedent(code))
@@ -119,7 +119,7 @@ def number(key, text):
 
 
 def python_name(symbol):
-    """The function's own name in a mangled one: _ZN8__main__5scaleB2v1... is scale."""
+    """The function name in a mangled symbol: _ZN8__main__5scaleB2v1... is scale."""
     rest, name = symbol.removeprefix("_ZN"), symbol
     while found := re.match(r"\d+", rest):
         start, length = found.end(), int(found[0])

@@ -1,4 +1,4 @@
-"""Products of matrices in the place of cuBLASLt's, for the simulator: NumPy's, with the same arguments."""
+"""Matrix products by NumPy, which replace those of cuBLASLt in the simulator."""
 
 import numpy as np
 
@@ -6,19 +6,19 @@ from fastmlp.kernels.cuda.gemm.products import mask_stride
 
 
 def rounded(x):
-    """float32 numbers to the nearest that bfloat16 has, ties to even."""
+    """Round float32 to bfloat16, ties to even."""
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16 << 16).astype(np.uint32).view(np.float32)
 
 
 def values(array):
-    """Numbers of an array of the simulator; uint16 holds bfloat16."""
+    """The contents of an array of the simulator as floats; uint16 holds bfloat16."""
     array = np.asarray(array._ary if hasattr(array, "_ary") else array)
     return (array.astype(np.uint32) << 16).view(np.float32) if array.dtype == np.uint16 else array
 
 
 class NumpyProducts:
-    """The twin of Products."""
+    """Replacement for gemm.products.Products."""
 
     def prepare(self, A, B, D, *, transpose_a=False, transpose_b=False, add=False, epilogue=None, bias=None, mask=None):
         def run(stream):

@@ -1,7 +1,7 @@
-"""Products of row-major matrices on the device, by cuBLASLt, each prepared once for the arrays that it will always use.
+"""Matrix products by cuBLASLt, each prepared once for given arrays.
 
-cuBLASLt counts by columns: a row-major matrix is its transpose there, so D = A B is made as D' = B' A'. Then a bias
-runs along the rows of D', as the library wants it, and so do the bits of a ReLU's mask.
+cuBLASLt is column-major and sees a row-major matrix as its transpose, so D = A B is computed as D' = B' A'. A bias then
+runs along the rows of D', as cuBLASLt requires, and so do the bits of a ReLU's mask.
 """
 
 from ctypes import byref
@@ -14,12 +14,12 @@ from fastmlp.kernels.cuda import devices
 
 from . import cublaslt
 
-WORKSPACE_BYTES = 2**25  # what NVIDIA advises for Hopper
-ALIGNMENT = 256  # bytes; the most that the library asks for
-MASK_BITS = 128  # a row of a mask is a multiple of this
+WORKSPACE_BYTES = 2**25  # NVIDIA's recommendation for Hopper
+ALIGNMENT = 256  # bytes; the largest that cuBLASLt distinguishes
+MASK_BITS = 128  # the length of a row of a mask is a multiple of this
 
-# What may follow a product. "relu": of D + bias, with a mask of what stayed unless that is None. "relu derivative":
-# D where the mask has a bit, else 0. "bias gradient": the sums of the columns of B into the bias.
+# Operations fused into a product. "relu": relu(D + bias); also writes a mask of positive elements, unless it is None.
+# "relu derivative": D where the mask is set, else 0. "bias gradient": writes the column sums of B to the bias.
 EPILOGUES = {
     "relu": cublaslt.RELU,
     "relu derivative": cublaslt.RELU_DERIVATIVE,
@@ -29,7 +29,7 @@ _KINDS = {"float32": cublaslt.FLOAT32, "float64": cublaslt.FLOAT64, "uint16": cu
 
 
 def mask_stride(width):
-    """Bits from a row of a mask to the next."""
+    """Bits from one row of a mask to the next."""
     return -(-width // MASK_BITS) * MASK_BITS
 
 
@@ -42,16 +42,16 @@ def _alignment(address):
 
 
 class Products:
-    """A maker of products that share a workspace: for one stream at a time. Arrays of uint16 hold bfloat16."""
+    """Prepares products that share a workspace, to be used on one stream at a time. uint16 arrays hold bfloat16."""
 
     def __init__(self):
         self.workspace = cuda.device_array(WORKSPACE_BYTES, np.uint8)
-        self._known = {}
+        self._algorithms = {}
 
     def prepare(self, A, B, D, *, transpose_a=False, transpose_b=False, add=False, epilogue=None, bias=None, mask=None):
-        """A function of a stream that queues D = A B there, or None where the GPU or a type lacks the epilogue.
+        """Return a function of a stream that queues D = A B, or None if the epilogue is not supported.
 
-        A and B are taken as their transposes where that is said; with ``add`` the product is added to D.
+        With ``transpose_a`` or ``transpose_b`` that operand is transposed; with ``add`` the product is added to D.
         """
         double, code = D.dtype == np.float64, EPILOGUES[epilogue] if epilogue else cublaslt.PLAIN
         if epilogue == "relu":
@@ -66,20 +66,20 @@ class Products:
             for matrix in (B, A, D)
         ]
         of_b, of_a, of_d = (cublaslt.layout(*shape) for shape in shapes)
-        layouts = of_b, of_a, of_d, of_d  # what is added to is D itself
+        layouts = of_b, of_a, of_d, of_d  # C is D itself
         addresses = [_address(matrix) for matrix in (B, A, D, D)]
         alignments = [_alignment(address) for address in addresses]
-        beside = [_alignment(_address(array)) for array in (bias, mask) if array is not None]
-        alignments[2:] = [min(alignments[3], *beside)] * 2 if beside else alignments[2:]
+        of_epilogue = [_alignment(_address(array)) for array in (bias, mask) if array is not None]
+        alignments[2:] = [min(alignments[3], *of_epilogue)] * 2 if of_epilogue else alignments[2:]
         key = (*shapes, transpose_a, transpose_b, add, code, tuple(alignments))
-        if key not in self._known:
+        if key not in self._algorithms:
             preferred = cublaslt.preference(WORKSPACE_BYTES, alignments)
-            self._known[key] = cublaslt.suggestion(operation, layouts, preferred)
-        best = self._known[key]
+            self._algorithms[key] = cublaslt.best_algorithm(operation, layouts, preferred)
+        best = self._algorithms[key]
         if best is None and epilogue:
             return None
         if best is None:
-            raise devices.DeviceError(f"the GPU failed: cuBLASLt knows no way to make {A.shape} x {B.shape}.")
+            raise devices.DeviceError(f"the GPU failed: cuBLASLt has no algorithm for {A.shape} x {B.shape}.")
         factors = cublaslt.scalar(double, 1), cublaslt.scalar(double, add)
         return partial(_queue, operation, factors, addresses, layouts, best, self.workspace)
 

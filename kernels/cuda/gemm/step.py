@@ -1,65 +1,69 @@
-"""A step of training made of products and of the kernels between them, ready to be queued again and again."""
+"""A training step as a list of launches: matrix products and the kernels between them."""
 
+from fastmlp.kernels.cuda.launch import grid_size
 from fastmlp.kernels.cuda.simt.block_sums import WARP
 
-from . import kernels as wide_kernels
-from . import update as wide_update
-from .control import TURN_THREADS, turn_kernel
+from . import kernels
+from . import update as updates
+from .control import CONTROL_THREADS, next_batch_kernel
 from .head import head_kernel
-from .kernels import COLUMN_THREADS, THREADS
-from .matrices import Matrices, blocks_for, queued, start, starter
-from .update import GROUP, UPDATE_THREADS
+from .matrices import Matrices, kernel_step, launch_kernel, product_step
 
 
-class Shares:
-    """Where the blocks of each kernel leave their shares of loss and penalty: offsets into one array."""
+class PartialSums:
+    """Offsets into the array of partial sums: where the blocks of each kernel write their part of loss and penalty.
+
+    Grids are sized for a full batch, so that a shorter one overwrites all the partial sums of the batch before.
+    """
 
     def __init__(self, layout):
-        """For launches whose sizes do not depend on the rows of a batch: a short one must not leave old shares."""
         rows, hidden = layout.rows, range(len(layout.blocks) - 1)
-        self.losses = blocks_for(rows * WARP, THREADS)
-        self.hidden = [blocks_for(rows * layout.blocks[level].fan_out, THREADS) for level in hidden]
-        self.update = self.squares = blocks_for(-(-layout.network.n_parameters // GROUP), THREADS)
+        self.losses = grid_size(rows * WARP, kernels.THREADS)
+        self.hidden = [grid_size(rows * layout.blocks[level].fan_out, kernels.THREADS) for level in hidden]
+        self.update = self.squares = grid_size(-(-layout.network.n_parameters // updates.GROUP), kernels.THREADS)
         active = [n if layout.features.activity else 0 for n in self.hidden]
         self.hidden_at = [self.losses + sum(active[:level]) for level in hidden]
         self.update_at = self.losses + sum(active)
         self.size = self.update_at + self.update
 
 
-class WideStep:
-    """The launches of a step of ``rows`` rows of a WideTraining; calling it queues them."""
+class GemmStep:
+    """The launches of a training step for a batch of ``rows`` rows; calling it queues them."""
 
     def __init__(self, training, rows):
         self.training, self.layout, self.dtype, self.rows = training, training.layout, training.dtype, rows
         self.matrices = Matrices(
-            self.layout, rows, training.parameters, training.gradient, training.work, training.halves, training.masks
+            self.layout, rows, training.parameters, training.gradient, training.work, training.bf16, training.masks
         )
-        self.fused, self.parts = {}, []
+        self.fused, self.launches = {}, []
         self._forward()
         self._backward()
         self._update()
 
-    def __call__(self, stream, X, y, sample_weight):
-        for part in self.parts:
-            part(stream, X, y, sample_weight)
+    def __call__(self, stream, samples):
+        for launch in self.launches:
+            launch(stream, samples)
 
-    def _launch(self, kernel, blocks, threads, *given):
-        self.parts.append(starter(kernel, blocks, threads, *given))
+    def _launch(self, kernel, blocks, threads, *arguments):
+        self.launches.append(kernel_step(kernel, blocks, threads, *arguments))
 
     def _multiply(self, products):
-        self.parts += map(queued, products)
+        self.launches += map(product_step, products)
 
     def _forward(self):
         this, layout, dtype, rows = self.training, self.layout, self.dtype, self.rows
-        turn = turn_kernel(this.optimizer, layout.features.weighted)
-        gather = wide_kernels.inputs_kernel(layout, dtype)
-        blocks = blocks_for(layout.rows * layout.network.sizes[0], THREADS)
+        next_batch = next_batch_kernel(this.optimizer, layout.features.weighted)
+        gather = kernels.inputs_kernel(layout, dtype)
+        blocks = grid_size(layout.rows * layout.network.sizes[0], kernels.THREADS)
 
-        def begin(stream, X, y, sample_weight):
-            start(turn, 1, TURN_THREADS, stream, *this.turn_arguments(sample_weight, rows))
-            start(gather, blocks, THREADS, stream, X, this.work, this.halves, this.order, this.state, this.extras, rows)
+        def begin(stream, samples):
+            launch_kernel(next_batch, 1, CONTROL_THREADS, stream, *this.next_batch_arguments(samples.weight, rows))
+            launch_kernel(
+                gather, blocks, kernels.THREADS, stream, samples.X, this.work, this.bf16, this.order, this.control,
+                this.extras, rows,
+            )  # fmt: skip
 
-        self.parts.append(begin)
+        self.launches.append(begin)
         for level in range(len(layout.blocks)):
             if self._fuse(level):
                 self._multiply([self.fused[level][0]])
@@ -67,12 +71,12 @@ class WideStep:
             self._multiply(self.matrices.forward(level, this.products))
             if level < len(layout.blocks) - 1:
                 self._launch(
-                    wide_kernels.outputs_kernel(layout, level, dtype), this.shares.hidden[level], THREADS,
-                    this.parameters, this.work, this.halves, this.order, this.state, this.extras, rows,
+                    kernels.outputs_kernel(layout, level, dtype), this.partial_sums.hidden[level], kernels.THREADS,
+                    this.parameters, this.work, this.bf16, this.order, this.control, this.extras, rows,
                 )  # fmt: skip
 
     def _fuse(self, level):
-        """Whether the products of a layer, forward and back, end with its activation and its derivative."""
+        """Whether the activation and its derivative are fused into the layer's products, forward and backward."""
         forward = self.matrices.fused_forward(level, self.training.products)
         backward = forward and self.matrices.fused_backward(level, self.training.products)
         if backward:
@@ -80,77 +84,81 @@ class WideStep:
         return level in self.fused
 
     def _backward(self):
-        this, layout, rows, shares = self.training, self.layout, self.rows, self.training.shares
+        this, layout, rows = self.training, self.layout, self.rows
         head = head_kernel(layout, self.dtype)
 
-        def end(stream, X, y, sample_weight):
-            start(
-                head, shares.losses, THREADS, stream, this.parameters, y, sample_weight, this.work, this.halves,
-                this.order, this.state, this.numbers, this.extras, this.loss_options, this.sums, rows,
+        def output_errors(stream, samples):
+            launch_kernel(
+                head, this.partial_sums.losses, kernels.THREADS, stream, this.parameters, samples.y, samples.weight,
+                this.work, this.bf16, this.order, this.control, this.scalars, this.extras, this.loss_options,
+                this.sums, rows,
             )  # fmt: skip
 
-        self.parts.append(end)
+        self.launches.append(output_errors)
         self._gradients(len(layout.blocks) - 1)
         for level in reversed(range(len(layout.blocks) - 1)):
             if level in self.fused:
                 self._multiply([self.fused[level][1]])
             else:
                 self._multiply(self.matrices.backward(level, this.products))
-                self.parts.append(self._settle(level))
+                self.launches.append(self._hidden_errors(level))
             self._gradients(level)
 
-    def _settle(self, level):
-        this, rows, shares = self.training, self.rows, self.training.shares
-        settle = wide_kernels.errors_kernel(self.layout, level, self.dtype)
+    def _hidden_errors(self, level):
+        this, rows, partial_sums = self.training, self.rows, self.training.partial_sums
+        kernel = kernels.errors_kernel(self.layout, level, self.dtype)
 
-        def back(stream, X, y, sample_weight):
-            start(
-                settle, shares.hidden[level], THREADS, stream, sample_weight, this.work, this.halves, this.order,
-                this.state, this.numbers, this.extras, this.sums, shares.hidden_at[level], rows,
+        def hidden_errors(stream, samples):
+            launch_kernel(
+                kernel, partial_sums.hidden[level], kernels.THREADS, stream, samples.weight, this.work, this.bf16,
+                this.order, this.control, this.scalars, this.extras, this.sums, partial_sums.hidden_at[level], rows,
             )  # fmt: skip
 
-        return back
+        return hidden_errors
 
     def _gradients(self, level):
-        """Of all that a layer learns."""
+        """Gradients of the weights, biases and trainable slopes of a layer."""
         this, layout, block = self.training, self.layout, self.layout.blocks[level]
         products, with_bias = self.matrices.weight_gradients(level, this.products)
         self._multiply(products)
         bias_at, width = self.matrices.bias_at(level), block.fan_out
         if not with_bias and layout.bfloat16:
-            given = this.halves, layout.half_deltas[level], layout.half_stride(width)
-            self._add_columns(given, width, this.gradient, bias_at)
+            deltas = this.bf16, layout.bf16_deltas[level], layout.bf16_stride(width)
+            self._sum_columns(deltas, width, this.gradient, bias_at)
         elif not with_bias:
-            self._add_columns((this.work, layout.deltas[level], width), width, this.gradient, bias_at)
-        if layout.bends[level] >= 0:
-            given = this.work, layout.bends[level], width
-            if layout.shares_slope(level):
-                self._add_columns(given, width, this.columns, 0)
-                self._launch(wide_kernels.add_all, 1, THREADS, this.columns, width, this.gradient, bias_at + width)
+            self._sum_columns((this.work, layout.deltas[level], width), width, this.gradient, bias_at)
+        if layout.slope_gradients[level] >= 0:
+            slopes = this.work, layout.slope_gradients[level], width
+            if layout.has_shared_slope(level):
+                self._sum_columns(slopes, width, this.columns, 0)
+                arguments = this.columns, width, this.gradient, bias_at + width
+                self._launch(kernels.sum_all, 1, kernels.THREADS, *arguments)
             else:
-                self._add_columns(given, width, this.gradient, bias_at + width)
+                self._sum_columns(slopes, width, this.gradient, bias_at + width)
 
-    def _add_columns(self, matrix, width, to, at):
+    def _sum_columns(self, matrix, width, to, at):
         source, start, stride = matrix
-        kernel = wide_kernels.columns_kernel(self.dtype, source is self.training.halves)
-        self._launch(kernel, -(-width // WARP), COLUMN_THREADS, source, start, stride, self.rows, width, to, at)
+        kernel = kernels.column_sums_kernel(self.dtype, source is self.training.bf16)
+        blocks, arguments = -(-width // WARP), (source, start, stride, self.rows, width, to, at)
+        self._launch(kernel, blocks, kernels.COLUMN_THREADS, *arguments)
 
     def _update(self):
-        this, layout, shares, features = self.training, self.layout, self.training.shares, self.layout.features
-        given = this.parameters, this.slots, this.gradient, this.halves, this.state, this.numbers
-        rest = this.extras, this.options
-        kernel = wide_update.update_kernel(layout, this.optimizer, self.dtype)
-        self._launch(kernel, shares.update, UPDATE_THREADS, *given, this.sums, shares.update_at, *rest)
+        this, layout, partial_sums, threads = self.training, self.layout, self.training.partial_sums, kernels.THREADS
+        arrays = this.parameters, this.slots, this.gradient, this.bf16, this.control, this.scalars
+        settings = this.extras, this.options
+        kernel = updates.update_kernel(layout, this.optimizer, self.dtype)
+        self._launch(
+            kernel, partial_sums.update, updates.UPDATE_THREADS, *arrays, this.sums, partial_sums.update_at, *settings
+        )
         if not this.optimizer:
             return
-        if features.clipped:
-            self._launch(wide_update.add_squares, shares.squares, THREADS, this.gradient, this.squares)
-            kernel = wide_update.clipped_update_kernel(layout, this.optimizer, self.dtype)
-            self._launch(kernel, shares.update, UPDATE_THREADS, *given, this.squares, *rest)
-        if features.limited:
-            blocks = blocks_for(max(layout.network.sizes), THREADS)
-            self._launch(
-                wide_update.limit_kernel(layout, self.dtype), blocks, THREADS, this.parameters, this.state, this.extras
-            )
+        if layout.features.clipped:
+            self._launch(updates.sum_squares, partial_sums.squares, threads, this.gradient, this.squares)
+            kernel = updates.clipped_update_kernel(layout, this.optimizer, self.dtype)
+            self._launch(kernel, partial_sums.update, updates.UPDATE_THREADS, *arrays, this.squares, *settings)
+        if layout.features.limited:
+            kernel, blocks = updates.limit_kernel(layout, self.dtype), grid_size(max(layout.network.sizes), threads)
+            self._launch(kernel, blocks, threads, this.parameters, this.control, this.extras)
             if layout.bfloat16:
-                self._launch(wide_update.halve_kernel(layout), shares.update, THREADS, this.parameters, this.halves)
+                kernel = updates.bf16_copies_kernel(layout)
+                self._launch(kernel, partial_sums.update, threads, this.parameters, this.bf16)

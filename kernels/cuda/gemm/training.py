@@ -1,185 +1,192 @@
-"""Training of wide networks: each layer a product of matrices by cuBLASLt, all else in kernels between them.
+"""Training and prediction of wide networks: layers are matrix products by cuBLASLt, with kernels between them.
 
-A step is some dozen launches. They are captured once in a graph, which is queued for each whole batch; where a step
-begins, and with what rate, lies in the device's memory (gemm/control.py). A short last batch has launches of its own.
+A training step consists of a few dozen launches. They are captured once in a CUDA graph, which is replayed for every
+full batch; the position and the learning rate of the batch are in device memory (gemm/control.py). A shorter last batch
+is launched without a graph.
 """
 
 import numpy as np
 from numba import cuda
 
+from fastmlp.kernels.cuda import data
 from fastmlp.kernels.cuda.graphs import Graph
+from fastmlp.kernels.cuda.launch import grid_size
+from fastmlp.kernels.cuda.records import Samples
 
-from . import control as wide_control
-from .control import TURN_THREADS, begin, look_at, turn_kernel
-from .head import predictions_kernel, row_rule_is_known
+from .control import CONTROL_SIZE, CONTROL_THREADS, SCALARS_SIZE, begin_run, next_batch_kernel, select_rows
+from .head import predictions_kernel, supports_output_activation
 from .kernels import THREADS, inputs_kernel, outputs_kernel
-from .matrices import Matrices, blocks_for, queued, start, starter
-from .step import Shares, WideStep
-from .update import halve_kernel
+from .matrices import Matrices, kernel_step, launch_kernel, product_step
+from .step import GemmStep, PartialSums
+from .update import bf16_copies_kernel
 
-LEAST_REPEATS = 3  # steps that a graph is made for
-KEPT = 4  # graphs, and steps of different numbers of rows, at a time
-LEAST_CAPABILITY_FOR_BFLOAT16 = (8, 0)
+MIN_REPEATS = 3  # a graph is made if at least this many steps are left
+MAX_CACHED = 4  # graphs, and steps for different numbers of rows
+BFLOAT16_CAPABILITY = (8, 0)
 
 
-def refusal(network, dtype, device):
-    """Why a network cannot be computed in this way on a Device, or None."""
-    if not row_rule_is_known(network):
-        return "its last layer's activation sees whole rows, and only softmax is known"
+def gemm_refusal(network, dtype, device):
+    """Why these kernels cannot run a network on a Device, or None if they can."""
+    if not supports_output_activation(network):
+        return "the activation of the last layer is computed row by row, and only softmax is supported"
     if network.bfloat16 and dtype != np.float32:
-        return f"bfloat16 goes with parameters in float32, not {dtype}"
-    if network.bfloat16 and tuple(device.capability) < LEAST_CAPABILITY_FOR_BFLOAT16:
-        return f"{device.name} has no products in bfloat16"
+        return f"bfloat16 requires float32 parameters, not {dtype}"
+    if network.bfloat16 and tuple(device.capability) < BFLOAT16_CAPABILITY:
+        return f"{device.name} has no bfloat16 matrix products"
     return None
 
 
-def _room(size, dtype):
+def _empty(size, dtype):
     return cuda.device_array(max(size, 1), dtype)
 
 
-def _keep(cache, key, make):
-    """What ``make()`` gave for a key, of which a few are kept."""
+def _cached(cache, key, make):
+    """Return ``cache[key]``, made by ``make()`` at first; the oldest of MAX_CACHED entries is dropped."""
     if key not in cache:
-        while len(cache) >= KEPT:
+        while len(cache) >= MAX_CACHED:
             del cache[next(iter(cache))]
         cache[key] = make()
     return cache[key]
 
 
-class WideTraining:
-    """Steps of one network, optimizer ("": gradients) and batch size, the layout's number of rows.
+class GemmTraining:
+    """Training steps of one network and optimizer ("": gradients only), with batches of as many rows as the layout.
 
-    ``products`` makes products of matrices: a wide_products.Products, or what tests have in its place. Without
-    ``graphs`` each step is queued launch by launch, as the simulator wants it.
+    Parameters
+    ----------
+    products : gemm.products.Products
+        Makes the matrix products; tests replace it.
+    graphs : bool
+        Whether to use CUDA graphs, which the simulator does not support.
     """
 
     def __init__(self, layout, optimizer, dtype, products, graphs=True):
         self.layout, self.optimizer, self.dtype, self.products, self.graphs = layout, optimizer, dtype, products, graphs
-        self.turn = turn_kernel(optimizer, layout.features.weighted)
-        self.shares = Shares(layout)
-        self.work, self.halves = _room(layout.size, dtype), cuda.to_device(layout.new_halves())
-        self.masks, self.columns = _room(layout.n_mask_bytes, np.uint8), _room(max(layout.network.sizes), dtype)
-        self.state, self.numbers = _room(wide_control.STATES, np.int64), _room(wide_control.NUMBERS, np.float64)
-        self.sums, self.squares = _room(self.shares.size, np.float64), _room(self.shares.squares, np.float64)
-        self.results, self.no_weight = _room(3, np.float64), cuda.to_device(np.ones(1, dtype))
+        self.next_batch = next_batch_kernel(optimizer, layout.features.weighted)
+        self.partial_sums = PartialSums(layout)
+        self.work, self.bf16 = _empty(layout.size, dtype), cuda.to_device(layout.initial_bf16())
+        self.masks, self.columns = _empty(layout.n_mask_bytes, np.uint8), _empty(max(layout.network.sizes), dtype)
+        self.control, self.scalars = _empty(CONTROL_SIZE, np.int64), _empty(SCALARS_SIZE, np.float64)
+        self.sums = _empty(self.partial_sums.size, np.float64)
+        self.squares = _empty(self.partial_sums.squares, np.float64)
+        self.results, self.no_weight = _empty(3, np.float64), cuda.to_device(np.ones(1, dtype))
         self.parameters = self.slots = self.gradient = self.order = self.rates = None
         self.extras = self.options = self.loss_options = None
-        self._forget()
+        self._clear_cache()
 
-    def _forget(self):
-        """What has been made for arrays that are no longer used."""
-        self._steps, self._replays, self._warm = {}, {}, False
+    def _clear_cache(self):
+        """Drop the steps and graphs made for arrays that are no longer used."""
+        self._steps, self._graphs, self._warm = {}, {}, False
 
-    def run(
-        self, stream, X, y, sample_weight, order, rates, parameters, slots, gradient, results, extras, options,
-        loss_options, alpha, seed, step,
-    ):  # fmt: skip
-        """Queue steps over the rows named by ``order``; all arrays are the device's, and laid out as for
-        training_kernel, but ``gradient`` has room for all parameters in any case.
+    def queue(self, stream, samples, rates, batch_size, state, settings):
+        """Queue the steps for Samples, as in training_strategies.py. ``gradient`` must have room for all parameters.
 
-        Graphs are made for certain arrays: who passes the same X, y, sample_weight, parameters, slots and gradient
-        again need not wait for new ones.
+        Graphs are made for given arrays: they are reused if X, y, the weights and the State's arrays are the same
+        objects as in the call before.
         """
-        if parameters is not self.parameters or slots is not self.slots or gradient is not self.gradient:
-            self.parameters, self.slots, self.gradient = parameters, slots, gradient
-            self._forget()
-        for name, given in (
-            ("order", order), ("rates", rates), ("extras", extras), ("options", options),
-            ("loss_options", loss_options), ("results", results),
+        arrays = state.parameters, state.slots, state.gradient
+        if any(new is not old for new, old in zip(arrays, (self.parameters, self.slots, self.gradient))):
+            self.parameters, self.slots, self.gradient = arrays
+            self._clear_cache()
+        for name, array in (
+            ("order", samples.order), ("rates", data.constant(rates)), ("extras", settings.extras),
+            ("options", settings.options), ("loss_options", settings.loss_options), ("results", state.results),
         ):  # fmt: skip
-            self._take(name, given, stream)
-        start(begin, 1, 1, stream, self.state, self.numbers, self.results, alpha, seed, step)
+            self._copy_in(name, array, stream)
+        alpha, seed, step = settings.alpha, settings.seed, settings.step
+        launch_kernel(begin_run, 1, 1, stream, self.control, self.scalars, self.results, alpha, seed, step)
         if self.layout.bfloat16:
-            blocks = blocks_for(self.layout.network.n_parameters, THREADS)
-            start(halve_kernel(self.layout), blocks, THREADS, stream, self.parameters, self.halves)
-        given = X, y, sample_weight if self.layout.features.weighted else self.no_weight
-        n_whole, n_left = divmod(order.size, self.layout.rows)
-        for n_done in range(n_whole):
-            self._whole_step(n_whole - n_done, stream, *given)
+            blocks = grid_size(self.layout.network.n_parameters, THREADS)
+            launch_kernel(bf16_copies_kernel(self.layout), blocks, THREADS, stream, self.parameters, self.bf16)
+        if not self.layout.features.weighted:
+            samples = samples._replace(weight=self.no_weight)
+        n_full, n_left = divmod(samples.order.size, self.layout.rows)
+        for n_done in range(n_full):
+            self._full_step(n_full - n_done, stream, samples)
         if n_left:
-            self._step(n_left)(stream, *given)
-        start(self.turn, 1, TURN_THREADS, stream, *self.turn_arguments(given[2], 0))
-        results.copy_to_device(self.results, stream=stream)
+            self._step(n_left)(stream, samples)
+        launch_kernel(self.next_batch, 1, CONTROL_THREADS, stream, *self.next_batch_arguments(samples.weight, 0))
+        state.results.copy_to_device(self.results, stream=stream)
 
-    def _take(self, name, given, stream):
-        """Copy what changes from run to run to where the launches look for it."""
-        mine = getattr(self, name)
-        if mine is None or mine.size < given.size:
-            mine = _room(given.size, given.dtype)
-            setattr(self, name, mine)
-            self._forget()
-        mine[: given.size].copy_to_device(given, stream=stream)
+    def _copy_in(self, name, array, stream):
+        """Copy an array that differs from call to call into the one that the launches read."""
+        copy = getattr(self, name)
+        if copy is None or copy.size < array.size:
+            copy = _empty(array.size, array.dtype)
+            setattr(self, name, copy)
+            self._clear_cache()
+        copy[: array.size].copy_to_device(array, stream=stream)
 
-    def turn_arguments(self, sample_weight, rows):
+    def next_batch_arguments(self, sample_weight, rows):
         return (
-            self.state, self.numbers, self.order, sample_weight, self.rates, self.sums, self.shares.losses,
+            self.control, self.scalars, self.order, sample_weight, self.rates, self.sums, self.partial_sums.losses,
             self.results, self.extras, self.options, rows,
         )  # fmt: skip
 
     def _step(self, rows):
-        return _keep(self._steps, rows, lambda: WideStep(self, rows))
+        return _cached(self._steps, rows, lambda: GemmStep(self, rows))
 
-    def _whole_step(self, n_to_do, stream, *given):
-        """The first of ``n_to_do`` steps. A graph, whose kernels must have been loaded, is worth it for several."""
-        step = self._step(self.layout.rows)
-        key = tuple((array.device_ctypes_pointer.value, array.shape) for array in given) if self.graphs else None
-        if self._warm and (key in self._replays or (self.graphs and n_to_do >= LEAST_REPEATS)):
-            _keep(self._replays, key, lambda: Graph(lambda s: step(s, *given)))(stream)
+    def _full_step(self, n_steps_left, stream, samples):
+        """Queue the step of a full batch, by a graph if there is one or if enough steps are left to make it worthwhile.
+
+        A graph is made only after a step without one, which loads the kernels.
+        """
+        step, key = self._step(self.layout.rows), None
+        if self.graphs:
+            arrays = samples.X, samples.y, samples.weight
+            key = tuple((array.device_ctypes_pointer.value, array.shape) for array in arrays)
+        if self._warm and (key in self._graphs or (self.graphs and n_steps_left >= MIN_REPEATS)):
+            _cached(self._graphs, key, lambda: Graph(lambda capturing: step(capturing, samples)))(stream)
         else:
-            step(stream, *given)
+            step(stream, samples)
             self._warm = True
 
 
-class WidePrediction:
-    """Outputs of rows, as many at a time as the layout, which is not ``learning``, has."""
+class GemmPrediction:
+    """Predictions of one network, for as many rows at a time as the layout has; the layout is not for training."""
 
     def __init__(self, layout, dtype, products):
         self.layout, self.dtype, self.products = layout, dtype, products
-        self.work, self.halves = _room(layout.size, dtype), cuda.to_device(layout.new_halves())
-        self.state, self.order, self.parameters, self.extras = _room(wide_control.STATES, np.int64), None, None, None
+        self.work, self.bf16 = _empty(layout.size, dtype), cuda.to_device(layout.initial_bf16())
+        self.control, self.parameters, self.extras = _empty(CONTROL_SIZE, np.int64), None, None
         self._passes = {}
 
-    def run(self, stream, X, parameters, extras, seed, number, out):
-        """Queue outputs of ``X``, whose first row is row ``number`` for random passes; arrays are the device's."""
+    def queue(self, stream, X, parameters, extras, seed, first, out):
+        """Queue the predictions for X, as in prediction_strategies.py."""
         if parameters is not self.parameters or extras is not self.extras:
             self.parameters, self.extras = parameters, extras
             self._passes = {}
         if self.layout.bfloat16:
-            blocks = blocks_for(parameters.size, THREADS)
-            start(halve_kernel(self.layout), blocks, THREADS, stream, parameters, self.halves)
-        for place in range(0, X.shape[0], self.layout.rows):
-            rows = min(self.layout.rows, X.shape[0] - place)
-            start(look_at, 1, 1, stream, self.state, place, number + place, seed)
+            blocks = grid_size(parameters.size, THREADS)
+            launch_kernel(bf16_copies_kernel(self.layout), blocks, THREADS, stream, parameters, self.bf16)
+        for start in range(0, X.shape[0], self.layout.rows):
+            rows = min(self.layout.rows, X.shape[0] - start)
+            launch_kernel(select_rows, 1, 1, stream, self.control, start, first + start, seed)
             self._gather(stream, X, rows)
-            for part in _keep(self._passes, rows, lambda: self._pass(rows)):  # noqa: B023 (called at once)
-                part(stream, None, None, None)
-            self._write(stream, rows, out, place)
+            for launch in _cached(self._passes, rows, lambda: self._pass(rows)):  # noqa: B023 (called at once)
+                launch(stream, Samples(None, None, None, None))
+            self._write(stream, rows, out, start)
 
     def _gather(self, stream, X, rows):
-        given = self.work, self.halves, self.state, self.state, self.extras, rows
-        blocks = blocks_for(self.layout.rows * self.layout.network.sizes[0], THREADS)
-        start(inputs_kernel(self.layout, self.dtype), blocks, THREADS, stream, X, *given)
+        # There is no order: ``control`` is passed in its place and not read.
+        arguments = self.work, self.bf16, self.control, self.control, self.extras, rows
+        blocks = grid_size(self.layout.rows * self.layout.network.sizes[0], THREADS)
+        launch_kernel(inputs_kernel(self.layout, self.dtype), blocks, THREADS, stream, X, *arguments)
 
     def _pass(self, rows):
-        """Steps through all layers, but for what follows the last product."""
-        layout, parts = self.layout, []
-        matrices = Matrices(layout, rows, self.parameters, None, self.work, self.halves, None)
+        """The launches for all layers, up to the last product."""
+        layout, launches = self.layout, []
+        matrices = Matrices(layout, rows, self.parameters, None, self.work, self.bf16, None)
         for level in range(len(layout.blocks)):
             fused = matrices.fused_forward(level, self.products)
-            parts += map(queued, [fused] if fused else matrices.forward(level, self.products))
+            launches += map(product_step, [fused] if fused else matrices.forward(level, self.products))
             if not fused and level < len(layout.blocks) - 1:
-                blocks = blocks_for(layout.rows * layout.blocks[level].fan_out, THREADS)
-                parts.append(
-                    starter(
-                        outputs_kernel(layout, level, self.dtype), blocks, THREADS, self.parameters, self.work,
-                        self.halves, self.state, self.state, self.extras, rows,
-                    )
-                )  # fmt: skip
-        return parts
+                blocks = grid_size(layout.rows * layout.blocks[level].fan_out, THREADS)
+                arguments = self.parameters, self.work, self.bf16, self.control, self.control, self.extras, rows
+                launches.append(kernel_step(outputs_kernel(layout, level, self.dtype), blocks, THREADS, *arguments))
+        return launches
 
-    def _write(self, stream, rows, out, place):
-        kernel, blocks = predictions_kernel(self.layout, self.dtype), blocks_for(self.layout.rows * 32, THREADS)
-        start(
-            kernel, blocks, THREADS, stream, self.parameters, self.work, self.state, self.state, self.extras, out,
-            place, rows,
-        )  # fmt: skip
+    def _write(self, stream, rows, out, start):
+        kernel, blocks = predictions_kernel(self.layout, self.dtype), grid_size(self.layout.rows * 32, THREADS)
+        arrays = self.parameters, self.work, self.control, self.control, self.extras, out
+        launch_kernel(kernel, blocks, THREADS, stream, *arrays, start, rows)

@@ -1,12 +1,12 @@
-"""Sums over a block's threads, in an order that depends on the number of threads alone.
+"""Sums over the threads of a block, in an order that depends only on the number of threads.
 
-They meet in the first SUM_BYTES of the dynamic shared memory: Numba cannot link a static array of a device function
-that is called in several places.
+They use the first SUM_BYTES of the dynamic shared memory, because Numba cannot link a static shared array of a device
+function that is called in several places.
 """
 
 from numba import cuda
 
-from fastmlp.kernels.cuda.rules import device
+from fastmlp.kernels.cuda.composition import device
 
 WARP = 32
 ALL_LANES = 0xFFFFFFFF
@@ -15,25 +15,25 @@ SUM_BYTES = 8 * WARP
 
 @device
 def block_sum(value):
-    """The sum of float64 ``value`` over the threads of the block, for all of them; whole warps only."""
-    of_warps = cuda.shared.array(0, "float64")
+    """The sum of float64 ``value`` over all threads of the block, returned to all of them. Blocks have whole warps."""
+    warp_sums = cuda.shared.array(0, "float64")
     distance = WARP // 2
     while distance > 0:
         value += cuda.shfl_xor_sync(ALL_LANES, value, distance)
         distance //= 2
     if cuda.threadIdx.x % WARP == 0:
-        of_warps[cuda.threadIdx.x // WARP] = value
+        warp_sums[cuda.threadIdx.x // WARP] = value
     cuda.syncthreads()
     total = 0.0
     for warp in range(cuda.blockDim.x // WARP):
-        total += of_warps[warp]
+        total += warp_sums[warp]
     cuda.syncthreads()  # before the next sum
     return total
 
 
 @device
-def sum_over_rows(values, order, begin, rows):
-    """The sum of ``values`` of the rows that ``order`` names."""
+def sum_over_samples(values, order, begin, rows):
+    """The sum of ``values`` over the samples of a batch."""
     total = 0.0
     for r in range(cuda.threadIdx.x, rows, cuda.blockDim.x):
         total += values[order[begin + r]]
@@ -41,8 +41,8 @@ def sum_over_rows(values, order, begin, rows):
 
 
 @device
-def add_up_blocks(t, n, sums, n_batches, blocks):
-    """The first of each batch's pairs (loss, penalty), of which each block has left one, becomes the sum of them."""
+def sum_over_blocks(t, n, sums, n_batches, blocks):
+    """Sum each batch's (loss, penalty) over the blocks, into the pair of the first block."""
     for b in range(t, n_batches, n):
         for block in range(1, blocks):
             sums[b * blocks * 2] += sums[(b * blocks + block) * 2]
@@ -50,11 +50,11 @@ def add_up_blocks(t, n, sums, n_batches, blocks):
 
 
 @device
-def add_up_steps(sums, n_batches, blocks, n_rows, batch_size, results):
-    """Rows x loss and rows x penalty of each batch, in their order: where launches are cut changes nothing."""
-    lost, penalty = results[0], results[1]
+def accumulate_results(sums, n_batches, blocks, n_rows, batch_size, results):
+    """Add rows x loss and rows x penalty of each batch, in order, so that the split into launches does not matter."""
+    loss, penalty = results[0], results[1]
     for b in range(n_batches):
         rows = min(batch_size, n_rows - b * batch_size)
-        lost += rows * sums[b * blocks * 2]
+        loss += rows * sums[b * blocks * 2]
         penalty += rows * sums[b * blocks * 2 + 1]
-    results[0], results[1] = lost, penalty
+    results[0], results[1] = loss, penalty

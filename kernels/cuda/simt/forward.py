@@ -1,12 +1,13 @@
-"""The forward pass of a batch: for each layer of weights a device function that threads share number by number.
+"""The forward pass of a batch: a device function for each layer, whose outputs are distributed over the threads.
 
-``t`` of ``n`` is the thread's part. Rows are those of a slab of a batch: row r is number ``place`` + r of ``order``,
-and number ``first`` + r of its batch, which is what random numbers go by.
+``t`` is the index of the thread, ``n`` the number of threads. Row r of a block of rows is element ``position`` + r of
+``order``, and row ``first`` + r of its batch, which selects its random numbers.
 """
 
 from numba import cuda
 
-from fastmlp.kernels.cuda.rules import RANDOM, device, device_rule
+from fastmlp.kernels.cuda.composition import device
+from fastmlp.kernels.cuda.rules import RANDOM, device_rule
 from fastmlp.kernels.engine.partition import DROPOUT, INPUT_DEVIATION, INPUT_DROPOUT, LAYER_EXTRAS, LAYERS
 from fastmlp.kernels.spec import activation_row
 
@@ -16,113 +17,115 @@ random_key, drop_limit, is_dropped, normal_at = (
 
 
 def reader(layout, level):
-    """(handle(order, place, r), read(X, work, handle, k)): where a row of outputs ``level`` is, and its number k."""
-    start, width, gathered = layout.outputs[level], layout.network.sizes[level], layout.features.learning
+    """(locate(order, position, r), read(X, work, location, k)): access to element k of row r of outputs ``level``."""
+    start, width, gathered = layout.outputs[level], layout.network.sizes[level], layout.features.training
 
     @device
-    def number_of(order, place, r):
-        return order[place + r] if gathered else place + r
+    def index_of(order, position, r):
+        return order[position + r] if gathered else position + r
 
     @device
-    def read_inputs(X, work, number, k):
-        return X[number, k]
+    def read_inputs(X, work, index, k):
+        return X[index, k]
 
     @device
-    def offset_of(order, place, r):
+    def offset_of(order, position, r):
         return start + r * width
 
     @device
     def read_outputs(X, work, offset, k):
         return work[offset + k]
 
-    return (number_of, read_inputs) if start < 0 else (offset_of, read_outputs)
+    return (index_of, read_inputs) if start < 0 else (offset_of, read_outputs)
 
 
-def disturbed_inputs(layout, dtype):
-    """Inputs with noise and dropout into the workspace."""
+def noisy_inputs(layout, dtype):
+    """add_noise(...): write the inputs, with noise and dropout, to the workspace."""
     T, width, start = dtype.type, layout.network.sizes[0], layout.inputs
-    gathered = layout.features.learning
+    gathered = layout.features.training
 
     @device
-    def disturb(t, n, first, rows, place, X, order, work, extras, seed, step):
-        deviation, rate = extras[INPUT_DEVIATION], extras[INPUT_DROPOUT]
+    def add_noise(t, n, first, rows, position, X, order, work, extras, seed, step):
+        std, rate = extras[INPUT_DEVIATION], extras[INPUT_DROPOUT]
         normal_key, drop_key = random_key(seed, step, 0), random_key(seed, step, 1)
         limit = drop_limit(rate)
         for item in range(t, rows * width, n):
             r, j = item // width, item % width
-            x, where = X[order[place + r] if gathered else place + r, j], first * width + item
-            if deviation > 0:
-                x += T(deviation * normal_at(normal_key, where))
+            x, where = X[order[position + r] if gathered else position + r, j], first * width + item
+            if std > 0:
+                x += T(std * normal_at(normal_key, where))
             if rate > 0:
                 x = T(0) if is_dropped(drop_key, where, limit) else x * T(1 / (1 - rate))
             work[start + item] = x
 
-    return disturb
+    return add_noise
 
 
-def finisher(layout, level, dtype):
-    """finish(r, j, z, ...): from x W + b of one unit to all that the layer leaves behind."""
+def output_writer(layout, level, dtype):
+    """write_output(r, j, z, ...): from z = x W + b of one unit, write its output and what backpropagation needs."""
     T, name, block = dtype.type, layout.network.activations[level], layout.blocks[level]
     row, width, skip = activation_row(name), block.fan_out, layout.skip(level)
-    outputs, slopes, bends = layout.outputs[level + 1], layout.slopes[level], layout.bends[level]
-    own = block.start + (block.fan_in + 1) * width
-    step_of_own = 1 if block.n_slopes > 1 else 0
-    learned, plain, noted = row.learned is not None, row.learned is None and not row.rowwise, slopes >= 0
-    of_input, deviates, drops = row.of_input, layout.deviates(level), layout.drops(level)
+    outputs, derivatives = layout.outputs[level + 1], layout.derivatives[level]
+    slope_gradients = layout.slope_gradients[level]
+    slopes_at = block.start + (block.fan_in + 1) * width
+    slope_step = 1 if block.n_slopes > 1 else 0
+    has_slope, saved = row.learned is not None, derivatives >= 0
+    elementwise = not has_slope and not row.rowwise
+    of_input, adds_noise, has_dropout = row.of_input, layout.adds_noise(level), layout.has_dropout(level)
     function, derivative = device_rule(row.function, dtype), device_rule(row.derivative, dtype)
-    bend_of = device_rule(row.learned, dtype) if learned else None
-    deviation = device_rule(row.deviation, dtype) if deviates else None
-    added = skip is not None and not skip.weighted
-    handle, read = reader(layout, skip.source) if added else (None, None)
+    slope_derivative = device_rule(row.learned, dtype) if has_slope else None
+    noise_std = device_rule(row.deviation, dtype) if adds_noise else None
+    adds_skip = skip is not None and not skip.weighted
+    locate, read = reader(layout, skip.source) if adds_skip else (None, None)
     rate_at = LAYERS + level * LAYER_EXTRAS + DROPOUT
 
     @device
-    def finish(r, j, z, first, place, X, order, P, work, extras, seed, step):
-        if added:
-            z += read(X, work, handle(order, place, r), j)
+    def write_output(r, j, z, first, position, X, order, P, work, extras, seed, step):
+        if adds_skip:
+            z += read(X, work, locate(order, position, r), j)
         where = (first + r) * width + j
-        if deviates:
-            z += T(deviation(z) * normal_at(random_key(seed, step, 2 * level + 2), where))
-        slope = T(1)
+        if adds_noise:
+            z += T(noise_std(z) * normal_at(random_key(seed, step, 2 * level + 2), where))
+        da_dz = T(1)
         a = z
         factor = T(1)
-        if drops:
+        if has_dropout:
             rate = extras[rate_at]
             dropped = is_dropped(random_key(seed, step, 2 * level + 3), where, drop_limit(rate))
             factor = T(0) if dropped else T(1 / (1 - rate))
-        if learned:
-            given = P[own + j * step_of_own]
-            if noted:
-                slope = derivative(z, given)
-                work[bends + r * width + j] = bend_of(z) * factor
-            a = function(z, given)
-        elif plain:
+        if has_slope:
+            slope = P[slopes_at + j * slope_step]
+            if saved:
+                da_dz = derivative(z, slope)
+                work[slope_gradients + r * width + j] = slope_derivative(z) * factor
+            a = function(z, slope)
+        elif elementwise:
             a = function(z)
-            if noted:
-                slope = derivative(z if of_input else a)
-        if drops:
+            if saved:
+                da_dz = derivative(z if of_input else a)
+        if has_dropout:
             a *= factor
-            slope *= factor
+            da_dz *= factor
         work[outputs + r * width + j] = a
-        if noted:
-            work[slopes + r * width + j] = slope
+        if saved:
+            work[derivatives + r * width + j] = da_dz
 
-    return finish
+    return write_output
 
 
 def dense_layer(layout, level, dtype):
-    """forward(t, n, first, rows, place, X, order, P, work, extras, seed, step) of one layer, but for softmax."""
+    """forward(t, n, first, rows, position, X, order, P, work, extras, seed, step) of one layer, without a softmax."""
     T, block, width = dtype.type, layout.blocks[level], layout.blocks[level].fan_out
     W, bias = block.start, block.start + block.fan_in * width
     below, skip = layout.network.sizes[level], layout.skip(level)
-    beside = skip is not None and skip.weighted
-    handle, read = reader(layout, level)
-    handle_beside, read_beside = reader(layout, skip.source) if beside else (handle, read)
+    has_skip = skip is not None and skip.weighted
+    locate, read = reader(layout, level)
+    locate_skip, read_skip = reader(layout, skip.source) if has_skip else (locate, read)
     more = block.fan_in - below
-    finish, TILE = finisher(layout, level, dtype), layout.tile_rows
+    write_output, TILE = output_writer(layout, level, dtype), layout.tile_rows
 
     @device
-    def forward(t, n, first, rows, place, X, order, P, work, extras, seed, step):
+    def forward(t, n, first, rows, position, X, order, P, work, extras, seed, step):
         z = cuda.local.array(TILE, T)
         where = cuda.local.array(TILE, "int64")
         item, n_items = t, (rows + TILE - 1) // TILE * width
@@ -130,21 +133,21 @@ def dense_layer(layout, level, dtype):
             j, r = item % width, item // width * TILE
             for i in range(TILE):
                 z[i] = P[bias + j]
-                where[i] = handle(order, place, min(r + i, rows - 1))
+                where[i] = locate(order, position, min(r + i, rows - 1))
             for k in range(below):
                 weight = P[W + k * width + j]
                 for i in range(TILE):
                     z[i] += read(X, work, where[i], k) * weight
-            if beside:
+            if has_skip:
                 for i in range(TILE):
-                    where[i] = handle_beside(order, place, min(r + i, rows - 1))
+                    where[i] = locate_skip(order, position, min(r + i, rows - 1))
                 for k in range(more):
                     weight = P[W + (below + k) * width + j]
                     for i in range(TILE):
-                        z[i] += read_beside(X, work, where[i], k) * weight
+                        z[i] += read_skip(X, work, where[i], k) * weight
             for i in range(TILE):
                 if r + i < rows:
-                    finish(r + i, j, z[i], first, place, X, order, P, work, extras, seed, step)
+                    write_output(r + i, j, z[i], first, position, X, order, P, work, extras, seed, step)
             item += n
 
     return forward

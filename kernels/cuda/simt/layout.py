@@ -1,7 +1,7 @@
-"""Where the layers of a batch lie in a flat workspace, and the weights of backpropagation beside the parameters.
+"""Memory layout of a batch in a flat workspace, and of the transposed weights used by backpropagation.
 
-Offsets and sizes are compile-time constants of the kernels. Layers are counted like those of a Network: ``outputs[0]``
-are the inputs, ``outputs[level + 1]`` what layer ``level`` of weights gives.
+Offsets and sizes are compile-time constants of the kernels. ``outputs[0]`` are the inputs of the network,
+``outputs[level + 1]`` the outputs of layer ``level``.
 """
 
 from typing import NamedTuple
@@ -11,10 +11,14 @@ from fastmlp.kernels.spec import Network, activation_row, loss_row
 
 
 class Features(NamedTuple):
-    """What kernels are compiled for beside the network: ``noisy`` passes, with ``inputs`` disturbed and the outputs of
-    some layers ``dropped``; penalties of ``activity``; weights of rows; and what a step does with its gradient."""
+    """The features that kernels are compiled with.
 
-    learning: bool = True
+    ``noisy``: the forward pass is random, with noise or dropout on ``inputs`` and dropout on the layers ``dropped``;
+    ``activity``: activity penalties; ``weighted``: sample weights; ``clipped``: the norm of the gradient is clipped;
+    ``limited``: the norm of the weights into each unit is limited.
+    """
+
+    training: bool = True
     noisy: bool = False
     inputs: bool = False
     dropped: tuple[bool, ...] = ()
@@ -24,19 +28,20 @@ class Features(NamedTuple):
     limited: bool = False
 
     @classmethod
-    def of(cls, demands, noise, optimizer=NO_OPTIMIZER, weighted=False, learning=True):
-        """From what ``extras_of`` found, and how steps are made."""
+    def of(cls, demands, noise, optimizer=NO_OPTIMIZER, weighted=False, training=True):
+        """From the Demands returned by ``extras_of``, and the settings of training."""
         return cls(
-            learning, noise is not None, demands.inputs, demands.dropped, demands.activity, weighted,
+            training, noise is not None, demands.inputs, demands.dropped, demands.activity, weighted,
             optimizer.clip_norm > 0, optimizer.max_norm > 0,
         )  # fmt: skip
 
 
 class Layout:
-    """Offsets into a workspace for ``rows`` rows; -1 for what this network does not need.
+    """Offsets into a workspace for ``rows`` rows; -1 for arrays that this network does not need.
 
-    A thread makes outputs of ``tile_rows`` rows, or gradients of ``tile_inputs`` weights of a unit, at a time: what it
-    loads serves them all, but there must be work for every thread.
+    ``derivatives``: da/dz where the forward pass saves it; ``slope_gradients``: of trainable slopes, for each row. A
+    thread computes the outputs of ``tile_rows`` rows, or the gradients of ``tile_inputs`` weights of a unit, at a time:
+    larger tiles reuse what is loaded, smaller ones give work to more threads.
     """
 
     def __init__(self, network: Network, features: Features, rows: int, tile_rows=1, tile_inputs=1):
@@ -47,13 +52,14 @@ class Layout:
         self.size = 0
         self.inputs = self._take(network.sizes[0], features.inputs)
         self.outputs = [self.inputs] + [self._take(block.fan_out) for block in self.blocks]
-        self.slopes = [self._take(b.fan_out, self.keeps_slopes(level)) for level, b in enumerate(self.blocks)]
-        self.bends = [self._take(b.fan_out, features.learning and b.n_slopes > 0) for b in self.blocks]
-        self.deltas = [self._take(block.fan_out, features.learning) for block in self.blocks]
-        self.flipped, self.n_flipped = [-1], 0  # no error goes back to the inputs
+        saved = [self.saves_derivatives(level) for level in range(len(self.blocks))]
+        self.derivatives = [self._take(block.fan_out, needed) for block, needed in zip(self.blocks, saved)]
+        self.slope_gradients = [self._take(b.fan_out, features.training and b.n_slopes > 0) for b in self.blocks]
+        self.deltas = [self._take(block.fan_out, features.training) for block in self.blocks]
+        self.transposed_at, self.n_transposed = [-1], 0  # the first layer's are not needed
         for block in self.blocks[1:]:
-            self.flipped.append(self.n_flipped)
-            self.n_flipped += block.fan_in * block.fan_out
+            self.transposed_at.append(self.n_transposed)
+            self.n_transposed += block.fan_in * block.fan_out
         self.linked = loss_row(network.loss).link is not None
         self.rowwise = activation_row(network.activations[-1]).rowwise
 
@@ -63,30 +69,30 @@ class Layout:
     def __hash__(self):
         return hash(self._key)
 
-    def _take(self, width, wanted=True):
+    def _take(self, width, needed=True):
         start = self.size
-        self.size += self.rows * width if wanted else 0
-        return start if wanted else -1
+        self.size += self.rows * width if needed else 0
+        return start if needed else -1
 
-    def keeps_slopes(self, level):
-        """Whether da/dz of a layer is noted in the forward pass: it is not to be had from the outputs."""
+    def saves_derivatives(self, level):
+        """Whether the forward pass saves da/dz of a layer, because it cannot be computed from the outputs."""
         row, features = activation_row(self.network.activations[level]), self.features
-        if not features.learning or row.rowwise:
+        if not features.training or row.rowwise:
             return False
         if level == len(self.network.activations) - 1 and loss_row(self.network.loss).link is not None:
             return False
-        return row.of_input or self.drops(level)
+        return row.of_input or self.has_dropout(level)
 
-    def drops(self, level):
-        """Whether outputs of a layer are dropped."""
+    def has_dropout(self, level):
+        """Whether a layer has dropout."""
         return self.features.noisy and level < len(self.features.dropped) and self.features.dropped[level]
 
-    def deviates(self, level):
+    def adds_noise(self, level):
         """Whether noise is added to z of a layer."""
         return self.features.noisy and activation_row(self.network.activations[level]).deviation is not None
 
-    def shares_slope(self, level):
-        """Whether a layer learns one slope for all its units."""
+    def has_shared_slope(self, level):
+        """Whether the units of a layer share one trainable slope."""
         row = activation_row(self.network.activations[level])
         return row.learned is not None and row.shared
 

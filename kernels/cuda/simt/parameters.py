@@ -1,42 +1,41 @@
-"""What a step does to all parameters at once: transposes, bounds on norms, updates from a gradient that was kept."""
+"""Operations on all parameters: transposing weights, limiting norms, updating from a clipped gradient."""
 
 from math import sqrt
 
 from numba import cuda
 
-from fastmlp.kernels.cuda.rules import device
+from fastmlp.kernels.cuda.composition import device, sum_of
 from fastmlp.kernels.engine.partition import CLIP_NORM
 
-from . import gradient_sinks
+from . import gradient_consumers
 from .block_sums import block_sum
-from .network import total_of
 from .update import clipper
 
 
-def flip_weights(layout):
-    """flip(t, n, P, transposed): the transposes that errors go down through, from the parameters."""
+def transpose_weights(layout):
+    """transpose(t, n, P, transposed): write the transposed weights of all layers but the first."""
 
     def of_layer(level):
-        block, flipped = layout.blocks[level], layout.flipped[level]
+        block, transposed_at = layout.blocks[level], layout.transposed_at[level]
         start, fan_in, fan_out = block.start, block.fan_in, block.fan_out
 
         @device
-        def flip(t, n, P, transposed):
+        def transpose(t, n, P, transposed):
             for item in range(t, fan_in * fan_out, n):
-                transposed[flipped + item % fan_out * fan_in + item // fan_out] = P[start + item]
+                transposed[transposed_at + item % fan_out * fan_in + item // fan_out] = P[start + item]
             return 0.0
 
-        return flip
+        return transpose
 
-    return total_of([of_layer(level) for level in range(1, len(layout.blocks))])
+    return sum_of([of_layer(level) for level in range(1, len(layout.blocks))])
 
 
-def limit_norms(layout, dtype):
-    """limit(t, n, P, transposed, bound): weights into a unit scaled down to a norm of at most ``bound``."""
+def limit_weight_norms(layout, dtype):
+    """limit(t, n, P, transposed, bound): scale down the weights into each unit to a norm of at most ``bound``."""
     T = dtype.type
 
     def of_layer(level):
-        block, flipped = layout.blocks[level], layout.flipped[level]
+        block, transposed_at = layout.blocks[level], layout.transposed_at[level]
         start, fan_in, fan_out = block.start, block.fan_in, block.fan_out
 
         @device
@@ -50,31 +49,29 @@ def limit_norms(layout, dtype):
                     scale = T(bound / norm)
                     for k in range(fan_in):
                         P[start + k * fan_out + j] *= scale
-                        if flipped >= 0:
-                            transposed[flipped + j * fan_in + k] *= scale
+                        if transposed_at >= 0:
+                            transposed[transposed_at + j * fan_in + k] *= scale
             return 0.0
 
         return limit
 
-    return total_of([of_layer(level) for level in range(len(layout.blocks))])
+    return sum_of([of_layer(level) for level in range(len(layout.blocks))])
 
 
-def update_pass(layout, optimizer, dtype, barrier):
-    """finish(...) after a gradient that was kept: its norm is bounded, then the parameters change."""
+def clipped_update_pass(layout, optimizer, dtype, barrier):
+    """finish(...): clip the norm of the stored gradient, then update the parameters."""
     if not optimizer:
         return device(lambda *given: None)
     levels, n_parameters = range(len(layout.blocks)), layout.network.n_parameters
 
     @device
-    def fetch(p, fetched):
-        gradient, scale = fetched
+    def fetch(p, stored):
+        gradient, scale = stored
         return gradient[p] * scale
 
-    applies = [gradient_sinks.apply(layout, level, optimizer, dtype) for level in levels]
-    scale_of, update = (
-        clipper(dtype),
-        total_of([gradient_sinks.each_parameter(layout, i, fetch, applies[i]) for i in levels]),
-    )
+    consumers = [gradient_consumers.apply_stored(layout, level, optimizer, dtype) for level in levels]
+    scale_of = clipper(dtype)
+    update = sum_of([gradient_consumers.each_parameter(layout, i, fetch, consumers[i]) for i in levels])
 
     @device
     def finish(t, n, sums, gradient, extras, given):

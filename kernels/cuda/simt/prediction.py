@@ -1,4 +1,4 @@
-"""Outputs for many rows: each block takes tiles of them through all layers by itself."""
+"""Prediction: each block computes tiles of rows through all layers."""
 
 from functools import lru_cache
 
@@ -12,11 +12,11 @@ from .tiled_step import wait_for_block
 
 
 @lru_cache(maxsize=64)
-def prediction_kernel(layout, dtype, on_chip, threads):
-    """The kernel for a Layout that is not ``learning``, whose workspace is in shared memory if ``on_chip``.
+def prediction_kernel(layout, dtype, in_shared, threads):
+    """Return the prediction kernel for a Layout that is not for training.
 
-    Arguments: X (rows, inputs), P, work (a Layout's for each block, or empty), extras, seed, number (of the first row,
-    for random passes), out (rows, outputs).
+    ``in_shared``: the workspace is in shared memory. Arguments: X (rows, inputs), P, work (a workspace for each block,
+    or empty), order (not read), extras, seed, first_number (of the first row, for random numbers), out (rows, outputs).
     """
     forward = forward_pass(layout, dtype, wait_for_block)
     height, size, width, outputs = layout.rows, layout.size, layout.network.sizes[-1], layout.outputs[-1]
@@ -25,12 +25,12 @@ def prediction_kernel(layout, dtype, on_chip, threads):
     kind = str(dtype)
 
     @cuda.jit(launch_bounds=threads)
-    def predict(X, P, work, order, extras, seed, number, out):
+    def predict(X, P, work, order, extras, seed, first_number, out):
         t, n = cuda.threadIdx.x, cuda.blockDim.x
-        mine = cuda.shared.array(0, kind) if on_chip else work[cuda.blockIdx.x * size : (cuda.blockIdx.x + 1) * size]
+        mine = cuda.shared.array(0, kind) if in_shared else work[cuda.blockIdx.x * size : (cuda.blockIdx.x + 1) * size]
         for first in range(cuda.blockIdx.x * height, X.shape[0], cuda.gridDim.x * height):
             rows = min(height, X.shape[0] - first)
-            forward(t, n, number + first, rows, first, X, order, P, mine, extras, seed, 0)
+            forward(t, n, first_number + first, rows, first, X, order, P, mine, extras, seed, 0)
             if rowwise:
                 for r in range(t, rows, n):
                     activate(mine[outputs + r * width : outputs + (r + 1) * width], width)

@@ -1,15 +1,15 @@
-"""A step tile by tile: a block takes rows through all layers by itself, and adds up the gradient of its rows.
+"""A training step tile by tile: each block computes rows through all layers and sums the gradient of its rows.
 
-Only then do blocks wait for each other, and share the parameters' updates. Activations stay on the chip: narrow
-networks and large batches.
+Afterwards the blocks wait for each other and share the update of the parameters. Activations stay in shared memory;
+this suits narrow networks and large batches.
 """
 
 from numba import cuda
 
-from fastmlp.kernels.cuda.rules import device
+from fastmlp.kernels.cuda.composition import device, sum_of
 
-from . import gradient_sinks
-from .network import backward_pass, forward_pass, gradient_pass, total_of
+from . import gradient_consumers
+from .network import backward_pass, forward_pass, gradient_pass
 
 
 @device
@@ -17,15 +17,15 @@ def wait_for_block():
     cuda.syncthreads()
 
 
-def tiled_step(layout, dtype, sinks, barrier):
-    """run(...) as phased_step's; ``work`` is the block's own, and holds the sums of its gradient after its layers.
+def tiled_step(layout, dtype, consumers, barrier):
+    """run(...) as in phased_step.py; ``work`` is the workspace of the block, with the sum of its gradient at the end.
 
-    ``partial`` has room for the gradients of all blocks.
+    ``partial`` holds the gradients of all blocks.
     """
     levels, n_parameters, height = range(len(layout.blocks)), layout.network.n_parameters, layout.rows
     own = layout.size
     forward, backward = forward_pass(layout, dtype, wait_for_block), backward_pass(layout, dtype, wait_for_block)
-    gather = gradient_pass(layout, dtype, [gradient_sinks.add_up for _ in levels])
+    gather = gradient_pass(layout, dtype, [gradient_consumers.accumulate for _ in levels])
     T = dtype.type
 
     @device
@@ -35,7 +35,7 @@ def tiled_step(layout, dtype, sinks, barrier):
             g += partial[block * n_parameters + p]
         return g
 
-    hand_over = total_of([gradient_sinks.each_parameter(layout, i, sum_of_blocks, sinks[i]) for i in levels])
+    consume_sums = sum_of([gradient_consumers.each_parameter(layout, i, sum_of_blocks, consumers[i]) for i in levels])
 
     @device
     def run(t, n, rows, begin, X, y, order, sample_weight, total, work, partial, seed, step, loss_options, given):
@@ -44,7 +44,7 @@ def tiled_step(layout, dtype, sinks, barrier):
         mine = work[own : own + n_parameters]
         for p in range(thread, n_parameters, n_threads):
             mine[p] = T(0)
-        lost, penalty = 0.0, 0.0
+        loss, penalty = 0.0, 0.0
         for first in range(cuda.blockIdx.x * height, rows, cuda.gridDim.x * height):
             here = min(height, rows - first)
             cuda.syncthreads()
@@ -53,7 +53,7 @@ def tiled_step(layout, dtype, sinks, barrier):
                 thread, n_threads, here, begin + first, y, order, sample_weight, total, work, transposed, extras,
                 loss_options,
             )  # fmt: skip
-            lost += tile_loss
+            loss += tile_loss
             penalty += tile_penalty
             gather(
                 thread, n_threads, here, begin + first, X, order, work, rate, correction, l2, l1, P, slots, mine,
@@ -64,6 +64,6 @@ def tiled_step(layout, dtype, sinks, barrier):
         for p in range(thread, n_parameters, n_threads):
             partial[start + p] = mine[p]
         barrier()
-        return lost, penalty + hand_over(t, n, partial, *given)
+        return loss, penalty + consume_sums(t, n, partial, *given)
 
     return run

@@ -1,6 +1,6 @@
-"""The update of one parameter from its gradient: decay, bounds, and the optimizer's rule.
+"""The update of one parameter from its gradient: weight decay, clipping, and the optimizer's rule.
 
-The twin of ``learn`` in engine/update.py, which knows whole rows. ``extras`` is laid out as engine/partition.py says.
+The CPU engine's counterpart is engine/update.py. ``extras`` is laid out as in engine/partition.py.
 """
 
 from functools import cache
@@ -8,14 +8,15 @@ from math import sqrt
 
 import numpy as np
 
-from fastmlp.kernels.cuda.rules import device, rules_for
+from fastmlp.kernels.cuda.composition import device
+from fastmlp.kernels.cuda.rules import rules_for
 from fastmlp.kernels.engine.partition import CLIP_VALUE, DECOUPLED_DECAY
 from fastmlp.kernels.rules.activations import sign
 from fastmlp.kernels.rules.optimizers import OPTIMIZERS
 
 
-def _taker(count):
-    """take(array, start, stride) -> the ``count`` numbers from ``start`` on, as a tuple."""
+def _tuple_loader(count):
+    """load(array, start, stride) -> a tuple of ``count`` elements, at most three."""
 
     def none(array, start, stride):
         return ()
@@ -32,11 +33,11 @@ def _taker(count):
     return device((none, one, two, three)[count])
 
 
-take_up_to_three = cache(_taker)
+tuple_loader = cache(_tuple_loader)
 
 
-def _keeper(count):
-    """keep(array, start, stride, values): the ``count`` numbers after the first go where ``take`` found them."""
+def _tuple_storer(count):
+    """store(array, start, stride, values): write values[1:] where ``tuple_loader`` read them; return values[0]."""
 
     def none(array, start, stride, values):
         return values
@@ -57,19 +58,19 @@ def _keeper(count):
 
 
 @cache
-def learner(optimizer, dtype):
-    """learn(p, g, decays, factor, rate, correction, P, slots, n, extras, options) -> the new value of parameter p.
+def update_function(optimizer, dtype):
+    """update_parameter(p, g, decays, factor, rate, correction, P, slots, n, extras, options) -> new value.
 
-    The slots of parameter p are ``slots[p + s n]``. ``decays`` says whether it is a weight, ``factor`` is the layer's
-    of the learning rate, ``correction`` that of ``rate_correction`` for the step.
+    The slots of parameter p are ``slots[p + s n]``. ``decays``: whether it is a weight; ``factor``: the layer's factor
+    of the learning rate; ``correction``: that of ``rate_correction`` for the step.
     """
     row = OPTIMIZERS[optimizer]
     rule, T = rules_for(dtype)[row.update.__name__], dtype.type
-    take_slots, take_options = take_up_to_three(len(row.slots)), take_up_to_three(len(row.options))
-    keep_slots = _keeper(len(row.slots))
+    take_slots, take_options = tuple_loader(len(row.slots)), tuple_loader(len(row.options))
+    store_slots = _tuple_storer(len(row.slots))
 
     @device
-    def learn(p, g, decays, factor, rate, correction, P, slots, n, extras, options):
+    def update_parameter(p, g, decays, factor, rate, correction, P, slots, n, extras, options):
         w = P[p]
         bound = T(extras[CLIP_VALUE])
         if bound > 0:
@@ -77,16 +78,16 @@ def learner(optimizer, dtype):
         if decays and extras[DECOUPLED_DECAY] > 0:
             w *= T(1 - extras[DECOUPLED_DECAY] * rate * factor)
         new = rule(w, g, *take_slots(slots, p, n), rate * factor * correction, *take_options(options, 0, 1))
-        value = keep_slots(slots, p, n, new)
+        value = store_slots(slots, p, n, new)
         P[p] = value
         return value
 
-    return learn
+    return update_parameter
 
 
 @cache
 def penalizer(dtype):
-    """penalized(g, w, l2, l1, decay) -> (l2 w^2 / 2 + l1 |w|, gradient g of a weight with that and coupled decay)."""
+    """penalized(g, w, l2, l1, decay) -> (penalty of a weight, its gradient with penalty and coupled decay added)."""
     sign_of, T = rules_for(dtype)[sign.__name__], dtype.type
 
     @device
@@ -103,7 +104,7 @@ def penalizer(dtype):
 
 @cache
 def clipper(dtype):
-    """scale(squares, bound): what a gradient with that sum of squares is multiplied by, for a norm of at most bound."""
+    """scale(squares, bound): the factor that clips a gradient with this sum of squares to the norm ``bound``."""
     T = dtype.type
 
     @device
@@ -116,11 +117,11 @@ def clipper(dtype):
 
 @cache
 def rate_correction(optimizer):
-    """correction(step, options): what the learning rate of a step is multiplied by, in float64."""
+    """correction(step, options): the factor of the learning rate in a step, in float64."""
     if not optimizer or OPTIMIZERS[optimizer].rate is None:
         return device(lambda step, options: 1.0)
     row = OPTIMIZERS[optimizer]
-    take_options = take_up_to_three(len(row.options))
+    take_options = tuple_loader(len(row.options))
     rule = rules_for(np.dtype("float64"))[row.rate.__name__]
 
     @device

@@ -1,47 +1,66 @@
-"""Gradients of weights, dLoss/dW = A^T D over a block's rows, in registers of the warps that share them in jobs."""
+"""Gradients of weights, dLoss/dW = A^T D over the rows of a block, accumulated in registers.
+
+The work is cut into jobs, which are distributed over the warps (tensor_core/plan.py).
+"""
 
 import numpy as np
 from numba import cuda
 
+from fastmlp.kernels.cuda.composition import chain, inlined
 from fastmlp.kernels.cuda.intrinsics import fresh, ldmatrix_x4_t, mma_bf16, soff, unpack_bf16
 
-from . import plan as fused_plan
-from .layers import in_turn, inlined
-from .loss import sum_of_quad
+from .loss import quad_sum
+from .plan import (
+    BIAS,
+    COLUMN,
+    DELTAS_AT,
+    DELTAS_STRIDE,
+    FAN_IN,
+    FAN_OUT,
+    INPUTS_AT,
+    INPUTS_STRIDE,
+    JOB_FIELDS,
+    ROW,
+    START,
+)  # fmt: skip
 
 
 def gradient_jobs(plan):
-    """(add, hand_over): add(g, sums, chip, warp, lane) after each tile; hand_over(g, sums, warp, lane, partial, at).
+    """(accumulate(g, sums, smem, warp, lane), store_gradients(g, sums, warp, lane, partial, at)).
 
-    ``g`` and ``sums`` are a thread's parts of gradients of weights and biases; in the end they go to ``partial``, laid
-    out like the parameters, from ``at`` on.
+    The first is called after each tile, the second at the end. ``g`` and ``sums`` are a thread's parts of the gradients
+    of weights and biases; they are written to ``partial``, laid out like the parameters, from element ``at``.
     """
     tables = np.array(plan.jobs, np.int32).reshape(plan.rounds, -1)
     rounds = range(plan.rounds)
     return (
-        in_turn([_adder(plan, tables[turn], turn) for turn in rounds]),
-        in_turn([_giver(plan, tables[turn], turn) for turn in rounds]),
+        chain([_accumulator(plan, tables[turn], turn) for turn in rounds], inlined),
+        chain([_storer(plan, tables[turn], turn) for turn in rounds], inlined),
     )
 
 
-def _adder(plan, table, turn):
-    (m_tiles, n_tiles), warps, fields = plan.unit, plan.warps, fused_plan.JOB_FIELDS
+def _accumulator(plan, table, turn):
+    (m_tiles, n_tiles), warps, fields = plan.unit, plan.warps, JOB_FIELDS
     first_g, first_sum = turn * m_tiles * n_tiles * 4, turn * n_tiles
     inputs_at, inputs_stride, deltas_at, deltas_stride, bias_at = (
-        fused_plan.INPUTS_AT, fused_plan.INPUTS_STRIDE, fused_plan.DELTAS_AT, fused_plan.DELTAS_STRIDE, fused_plan.BIAS,
-    )  # fmt: skip
+        INPUTS_AT,
+        INPUTS_STRIDE,
+        DELTAS_AT,
+        DELTAS_STRIDE,
+        BIAS,
+    )
     n_words = n_tiles * 2
 
     @inlined
-    def add(g, sums, chip, warp, lane):
-        chip, warp, lane, jobs = fresh(chip), fresh(warp), fresh(lane), table
+    def accumulate(g, sums, smem, warp, lane):
+        smem, warp, lane, jobs = fresh(smem), fresh(warp), fresh(lane), table
         job = warp * fields
         if jobs[job] >= 0:
             right = cuda.local.array(n_words, "uint32")
             column = lane // 8 % 2 * 8
             stride_a, stride_d = jobs[job + inputs_stride], jobs[job + deltas_stride]
-            left_at = soff(chip, (lane % 8 + lane // 16 * 8) * stride_a + column + jobs[job + inputs_at])
-            right_at = soff(chip, lane % 16 * stride_d + lane // 16 * 8 + jobs[job + deltas_at])
+            left_at = soff(smem, (lane % 8 + lane // 16 * 8) * stride_a + column + jobs[job + inputs_at])
+            right_at = soff(smem, lane % 16 * stride_d + lane // 16 * 8 + jobs[job + deltas_at])
             biased = jobs[job + bias_at] >= 0
             for _ in range(warps):
                 for n in range(0, n_tiles, 2):
@@ -60,41 +79,41 @@ def _adder(plan, table, turn):
                         sums[first_sum + n] += (low + high) + (low_2 + high_2)
                 left_at, right_at = soff(left_at, 16 * stride_a), soff(right_at, 16 * stride_d)
 
-    return add
+    return accumulate
 
 
-def _giver(plan, table, turn):
-    (m_tiles, n_tiles), fields = plan.unit, fused_plan.JOB_FIELDS
+def _storer(plan, table, turn):
+    (m_tiles, n_tiles), fields = plan.unit, JOB_FIELDS
     first_sum, columns_at, column_at, bias_at = (
-        turn * n_tiles, fused_plan.FAN_OUT, fused_plan.COLUMN, fused_plan.BIAS,
+        turn * n_tiles, FAN_OUT, COLUMN, BIAS,
     )  # fmt: skip
-    weights = in_turn([_giver_of_weights(plan, table, turn, m) for m in range(m_tiles)])
+    weights = chain([_weight_storer(plan, table, turn, m) for m in range(m_tiles)], inlined)
 
     @inlined
-    def give(g, sums, warp, lane, partial, at):
+    def store(g, sums, warp, lane, partial, at):
         weights(g, warp, lane, partial, at)
         warp, lane, jobs = fresh(warp), fresh(lane), table
         job = warp * fields
         bias = jobs[job + bias_at]
         for n in range(n_tiles):
-            total = sum_of_quad(sums[first_sum + n])
+            total = quad_sum(sums[first_sum + n])
             j = jobs[job + column_at] + n * 8 + lane // 4
             if bias >= 0 and lane % 4 == 0 and j < jobs[job + columns_at]:
                 partial[at + bias + j] = total
 
-    return give
+    return store
 
 
-def _giver_of_weights(plan, table, turn, m):
-    """For one of a unit's m tiles: a loop over all is too long to be unrolled, and ``g`` to stay in registers."""
-    (m_tiles, n_tiles), fields = plan.unit, fused_plan.JOB_FIELDS
+def _weight_storer(plan, table, turn, m):
+    """Store one of a job's m tiles. A loop over all would be too long to unroll, and ``g`` would leave registers."""
+    (m_tiles, n_tiles), fields = plan.unit, JOB_FIELDS
     first_g, first_row = (turn * m_tiles + m) * n_tiles * 4, m * 16
     start_at, rows_at, columns_at, row_at, column_at = (
-        fused_plan.START, fused_plan.FAN_IN, fused_plan.FAN_OUT, fused_plan.ROW, fused_plan.COLUMN,
+        START, FAN_IN, FAN_OUT, ROW, COLUMN,
     )  # fmt: skip
 
     @inlined
-    def give(g, warp, lane, partial, at):
+    def store(g, warp, lane, partial, at):
         warp, lane, jobs = fresh(warp), fresh(lane), table
         job = warp * fields
         if jobs[job] >= 0:
@@ -107,4 +126,4 @@ def _giver_of_weights(plan, table, turn, m):
                     if r < fan_in and j < fan_out:
                         partial[to + r * fan_out + j] = g[first_g + n * 4 + i]
 
-    return give
+    return store

@@ -1,21 +1,22 @@
-"""Outputs of narrow networks in bf16: tiles of rows through all layers on the chip."""
+"""Prediction of narrow networks in bfloat16: tiles of rows through all layers in shared memory."""
 
 from functools import cache
 
 import numpy as np
 from numba import cuda
 
+from fastmlp.kernels.cuda.composition import chain, inlined
 from fastmlp.kernels.cuda.intrinsics import cp_async_commit, cp_async_wait0, smem_addr
 
-from .layers import hidden_layer, in_turn, layer_product
+from .layers import hidden_layer, layer_product
 from .loss import output_activation
-from .rows import in_batch, row_fetcher
+from .rows import position_in_order, row_fetcher
 from .update import copier, loader
 
 
 @cache
 def copy_kernel(plan):
-    """copy(P, copies): the bf16 copies of weights that prediction wants."""
+    """make_copies(P, copies): the bfloat16 copies of weights that the prediction kernel reads."""
     copy = copier(plan)
 
     @cuda.jit(launch_bounds=plan.threads)
@@ -26,13 +27,13 @@ def copy_kernel(plan):
 
 
 @cache
-def fused_prediction_kernel(plan):
-    """predict(X, P, copies, out) for a Plan that is not ``learning``; ``plan.threads``, ``plan.shared_bytes``.
+def tensor_core_prediction_kernel(plan):
+    """predict(X, P, copies, out) for a Plan that is not for training.
 
-    X as for training, out (rows, outputs).
+    X is as for training, out (rows, outputs); launched with ``plan.threads`` and ``plan.shared_bytes``.
     """
     dtype, layers = np.dtype("float32"), range(plan.n_layers)
-    forward = in_turn([hidden_layer(plan, layer, dtype) for layer in layers[:-1]])
+    forward = chain([hidden_layer(plan, layer, dtype) for layer in layers[:-1]], inlined)
     multiply, activate = layer_product(plan, plan.n_layers - 1), output_activation(plan, dtype)
     fetch, put = row_fetcher(plan)
     load, warps, width, n_tiles = loader(plan, dtype), plan.warps, plan.network.sizes[-1], plan.widths[-1] // 8
@@ -41,22 +42,22 @@ def fused_prediction_kernel(plan):
     @cuda.jit(launch_bounds=threads)
     def predict(X, P, copies, out):
         thread = cuda.threadIdx.x
-        warp, lane = thread >> 5 & 31, thread & 31  # in a way that says how small they are
-        chip, biases = smem_addr(cuda.shared.array(0, "uint16", alignment=16), 0), cuda.shared.array(0, "float32")
+        warp, lane = thread >> 5 & 31, thread & 31  # masked, so that the compiler knows their range
+        smem, biases = smem_addr(cuda.shared.array(0, "uint16", alignment=16), 0), cuda.shared.array(0, "float32")
         c = cuda.local.array(n_c, "float32")
         x = cuda.local.array(n_x, "uint32")
         rows, step = out.shape[0], cuda.gridDim.x * warps * 16
-        load(thread, chip, biases, P, copies)
+        load(thread, smem, biases, P, copies)
         cp_async_commit()
         first = (cuda.blockIdx.x * warps + warp) * 16
-        fetch(X, in_batch(0, first, rows, lane), lane, x)
+        fetch(X, position_in_order(0, first, rows, lane), lane, x)
         cp_async_wait0()
         cuda.syncthreads()
         while first < rows:
-            put(chip, warp, lane, x)
-            fetch(X, in_batch(0, first + step, rows, lane), lane, x)
-            forward(c, chip, biases, warp, lane)
-            multiply(c, chip, biases, warp, lane)
+            put(smem, warp, lane, x)
+            fetch(X, position_in_order(0, first + step, rows, lane), lane, x)
+            forward(c, smem, biases, warp, lane)
+            multiply(c, smem, biases, warp, lane)
             activate(c, lane)
             for half in range(2):
                 r = first + lane // 4 + half * 8

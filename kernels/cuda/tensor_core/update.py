@@ -1,27 +1,24 @@
-"""What the whole grid does between steps: gradients of blocks added up, parameters updated, their bf16 copies made.
+"""The update between steps, by the whole grid: sum the gradients of the blocks, update parameters and bfloat16 copies.
 
-A parameter's gradient is summed by four lanes, a quarter of the blocks each, and then over the four: always in the
-same order.
+The gradient of a parameter is summed by four lanes, for a quarter of the blocks each, and then over the four lanes,
+always in the same order.
 """
 
 import numpy as np
 from numba import cuda
 
 from fastmlp.kernels.cuda.bfloat16 import to_bfloat16
+from fastmlp.kernels.cuda.composition import chain, device, inlined, sum_of
 from fastmlp.kernels.cuda.intrinsics import cp_async16, fresh, soff
-from fastmlp.kernels.cuda.rules import device
 from fastmlp.kernels.cuda.simt.block_sums import ALL_LANES
-from fastmlp.kernels.cuda.simt.network import total_of
-from fastmlp.kernels.cuda.simt.update import learner, penalizer
+from fastmlp.kernels.cuda.simt.update import penalizer, update_function
 from fastmlp.kernels.engine.partition import COUPLED_DECAY, FACTOR, LAYER_EXTRAS, LAYERS
 
-from .layers import in_turn, inlined
-
-PER_WARP = 8  # parameters that a warp sums at a time: 32 bytes of each block's gradients
+PER_WARP = 8  # parameters summed by a warp at a time: 32 bytes of each block's gradients
 
 
 def copier(plan):
-    """copy(t, n, P, copies): the padded bf16 copies of all weights, zeros included."""
+    """copy(t, n, P, copies): write the bfloat16 copies of all weights, padded with zeros."""
     zero = np.uint16(0)
 
     def of_layer(layer):
@@ -37,11 +34,11 @@ def copier(plan):
 
         return copy
 
-    return in_turn([of_layer(layer) for layer in range(plan.n_layers)])
+    return chain([of_layer(layer) for layer in range(plan.n_layers)], inlined)
 
 
 def loader(plan, dtype):
-    """load(t, chip, biases, P, copies): weights and biases into shared memory, by the ``threads`` of a block."""
+    """load(t, smem, biases, P, copies): copy weights and biases to shared memory, by the threads of a block."""
     threads, zero = plan.threads, dtype.type(0)
 
     def of_layer(layer):
@@ -50,33 +47,33 @@ def loader(plan, dtype):
         first, fan_out, chunks = block.start + block.fan_in * block.fan_out, block.fan_out, width // 8
 
         @inlined
-        def load(t, chip, biases, P, copies):
-            t, chip = fresh(t), fresh(chip)
+        def load(t, smem, biases, P, copies):
+            t, smem = fresh(t), fresh(smem)
             for item in range(t, height * chunks, threads):
                 row, chunk = item // chunks, item % chunks
-                cp_async16(soff(chip, weights + row * stride + chunk * 8), copies, at + item * 8)
+                cp_async16(soff(smem, weights + row * stride + chunk * 8), copies, at + item * 8)
             for j in range(t, width, threads):
                 biases[bias + j] = P[first + j] if j < fan_out else zero
 
         return load
 
-    return in_turn([of_layer(layer) for layer in plan.layers])
+    return chain([of_layer(layer) for layer in plan.layers], inlined)
 
 
-def gradient_sink(plan, optimizer, dtype, clipped):
-    """finish(...) -> the thread's part of the penalty: what becomes of each parameter's summed gradient."""
+def gradient_consumer(plan, optimizer, dtype, clipped):
+    """finish(...) -> the thread's part of the penalty. Sums each parameter's gradient and stores or applies it."""
     n_parameters, penalized = plan.n_parameters, penalizer(dtype)
-    kept = clipped or not optimizer
+    stores_gradient = clipped or not optimizer
 
     def of_layer(layer):
-        write = None if kept else writer(plan, layer, optimizer, dtype)
+        write = None if stores_gradient else writer(plan, layer, optimizer, dtype)
         n_weights, start = plan.blocks[layer].fan_in * plan.blocks[layer].fan_out, plan.blocks[layer].start
 
         @device
-        def keep(i, g, rate, correction, l2, l1, P, slots, gradient, copies, extras, options):
+        def store(i, g, rate, correction, l2, l1, P, slots, gradient, copies, extras, options):
             gradient[start + i] = g
 
-        put = keep if kept else write
+        put = store if stores_gradient else write
         count = n_weights + plan.blocks[layer].fan_out
 
         @device
@@ -102,19 +99,19 @@ def gradient_sink(plan, optimizer, dtype, clipped):
         dtype_zero = dtype.type(0)
         return finish
 
-    return total_of([of_layer(layer) for layer in range(plan.n_layers)])
+    return sum_of([of_layer(layer) for layer in range(plan.n_layers)])
 
 
 def writer(plan, layer, optimizer, dtype):
-    """write(i, g, ...): the update of number i of a layer's parameters, and its copy."""
-    block, n_parameters, learn = plan.blocks[layer], plan.n_parameters, learner(optimizer, dtype)
+    """write(i, g, ...): update parameter i of a layer, and its copy."""
+    block, n_parameters, update_parameter = plan.blocks[layer], plan.n_parameters, update_function(optimizer, dtype)
     start, fan_out, n_weights = block.start, block.fan_out, block.fan_in * block.fan_out
     at, width, factor_at = plan.copies[layer], plan.widths[layer + 1], LAYERS + layer * LAYER_EXTRAS + FACTOR
 
     @device
     def write(i, g, rate, correction, l2, l1, P, slots, gradient, copies, extras, options):
         is_weight = i < n_weights
-        new = learn(
+        new = update_parameter(
             start + i, g, is_weight, extras[factor_at], rate, correction, P, slots, n_parameters, extras, options
         )
         if is_weight:
@@ -124,7 +121,7 @@ def writer(plan, layer, optimizer, dtype):
 
 
 def scaled_update(plan, optimizer, dtype):
-    """update(t, n, scale, ...): all updates from a gradient that was kept, times ``scale``."""
+    """update(t, n, scale, ...): update all parameters from the stored gradient, times ``scale``."""
 
     def of_layer(layer):
         write, block = writer(plan, layer, optimizer, dtype), plan.blocks[layer]
@@ -139,4 +136,4 @@ def scaled_update(plan, optimizer, dtype):
 
         return update
 
-    return in_turn([of_layer(layer) for layer in range(plan.n_layers)])
+    return chain([of_layer(layer) for layer in range(plan.n_layers)], inlined)

@@ -1,4 +1,4 @@
-"""What the host does for wide networks: descriptors for cuBLASLt, and launches that are captured once and repeated."""
+"""The host side of wide networks: cuBLASLt descriptors, and launches that are captured once and replayed."""
 
 import ctypes
 import importlib.util
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fastmlp.kernels.cuda.gemm import cublaslt
-from fastmlp.kernels.cuda.gemm.layout import BIAS_ROWS, ONE, WideLayout
+from fastmlp.kernels.cuda.gemm.layout import BIAS_ROWS, ONE, GemmLayout
 from fastmlp.kernels.cuda.gemm.products import mask_stride
 from fastmlp.kernels.cuda.simt.layout import Features
 from fastmlp.kernels.spec import Network, Skip
@@ -19,10 +19,11 @@ RUN = """
 import numpy as np
 from numba import cuda
 from fastmlp.kernels.engine.demands import extras_of
-from fastmlp.kernels.spec import NO_PENALTY, Network, optimizer
+from fastmlp.kernels.cuda.gemm.layout import GemmLayout
+from fastmlp.kernels.cuda.gemm.training import GemmTraining
+from fastmlp.kernels.cuda.records import Samples, Settings, State
 from fastmlp.kernels.cuda.simt.layout import Features
-from fastmlp.kernels.cuda.gemm.layout import WideLayout
-from fastmlp.kernels.cuda.gemm.training import WideTraining
+from fastmlp.kernels.spec import NO_PENALTY, Network, optimizer
 
 @cuda.jit("void(float32[::1])")
 def multiply(x):
@@ -36,17 +37,17 @@ class Products:
 
 network = Network((8, 64, 64, 3), ("relu", {hidden!r}, "softmax"), "categorical_cross_entropy", bfloat16={bfloat16})
 rule = optimizer("adam")
-training = WideTraining(WideLayout(network, Features(), 16), "adam", np.dtype("f4"), Products())
+training = GemmTraining(GemmLayout(network, Features(), 16), "adam", np.dtype("f4"), Products())
 n, stream = network.n_parameters, cuda.stream()
 empty = lambda *shape, dtype="f4": cuda.to_device(np.zeros(shape, dtype))
 X, y, weight, P, slots, gradient = empty(200, 8), empty(200, 3), empty(1), empty(n), empty(2 * n), empty(n)
 extras = cuda.to_device(extras_of(network, rule, NO_PENALTY, None).array)
 options, loss_options = cuda.to_device(np.array(rule.options)), empty(1, dtype="f8")
 for rows in {rows}:
-    order, rates, results = empty(rows, dtype="i8"), empty(rows, dtype="f8"), empty(3, dtype="f8")
-    training.run(
-        stream, X, y, weight, order, rates, P, slots, gradient, results, extras, options, loss_options, 0.1, 0, 0
-    )
+    samples, rates = Samples(X, y, weight, empty(rows, dtype="i8")), np.zeros(rows)
+    settings = Settings(extras, options, loss_options, 0.1, 0, 0)
+    state = State(P, slots, gradient, empty(3, dtype="f8"))
+    training.queue(stream, samples, rates, 16, state, settings)
     stream.synchronize()
 """
 
@@ -60,7 +61,7 @@ def run(rows, hidden="relu", bfloat16=False):
 
 @pytest.mark.exhaustive
 def test_launches_do_not_grow_with_steps():
-    """The first step is queued launch by launch, the second captured; all others are repeats of it."""
+    """The first step is launched directly, the second is captured; all others replay it."""
     few, captures, repeats = run([64])
     more, captures_of_more, repeats_of_more = run([160])
     assert len(more) == len(few)
@@ -72,15 +73,15 @@ def test_launches_do_not_grow_with_steps():
 @pytest.mark.parametrize("hidden", ["relu", "gelu"])
 @pytest.mark.parametrize("bfloat16", [False, True])
 def test_a_graph_is_used_in_the_next_epoch_too(hidden, bfloat16):
-    """Also where the last batch is short; orders and rates may lie elsewhere."""
+    """Also with a shorter last batch; order and rates may be other arrays."""
     eager, captures, repeats = run([170, 170, 90], hidden, bfloat16)
     assert len(captures) == 1
     assert len(repeats) == 9 + 10 + 5
     names = [call.kernel for call in eager]
-    assert names.count("head") == 4  # the first step, and three short ones
-    assert names.count("begin") == 3
-    assert ("finish" in names) == (hidden == "gelu")  # of two relus each is one product
-    assert names.count("halve") == (3 if bfloat16 else 0)
+    assert names.count("head") == 4  # the first step, and three shorter ones
+    assert names.count("begin_run") == 3
+    assert ("write_outputs" in names) == (hidden == "gelu")  # both layers are fused if they are ReLUs
+    assert names.count("copy_to_bf16") == (3 if bfloat16 else 0)
     (first, *others) = repeats
     assert all(repeat.kernels == first.kernels for repeat in others)
 
@@ -90,7 +91,7 @@ def test_a_failed_capture_leaves_the_stream_working():
     done = fake_driver.run("""
         import numpy as np
         from numba import cuda
-        from fastmlp.kernels.numba_cuda.graphs import Graph
+        from fastmlp.kernels.cuda.graphs import Graph
 
         @cuda.jit("void(float32[::1])")
         def double(x):
@@ -113,12 +114,12 @@ def test_a_failed_capture_leaves_the_stream_working():
 
 
 @pytest.mark.exhaustive
-def test_others_may_use_the_default_stream_during_a_capture():
-    """Fits run in threads side by side, and other libraries use that stream too."""
+def test_the_default_stream_can_be_used_during_a_capture():
+    """Other fits in other threads and other libraries use that stream."""
     done = fake_driver.run("""
         import numpy as np
         from numba import cuda
-        from fastmlp.kernels.numba_cuda.graphs import Graph
+        from fastmlp.kernels.cuda.graphs import Graph
 
         @cuda.jit("void(float32[::1])")
         def double(x):
@@ -139,7 +140,7 @@ def test_others_may_use_the_default_stream_during_a_capture():
 
 
 def test_descriptors():
-    """cuBLASLt gives back what it was told. It needs no GPU for that."""
+    """cuBLASLt returns the attributes that were set, which needs no GPU."""
     try:
         cublaslt.library()
     except ImportError as error:
@@ -161,7 +162,7 @@ def test_descriptors():
     assert _attribute(cublaslt.descriptor(True, 0, 0), 0, ctypes.c_int32) == cublaslt.COMPUTE_FLOAT64
     assert cublaslt.layout(cublaslt.BFLOAT16, 10, 20, 16).value
     assert cublaslt.preference(2**25, (16, 16, 256, 256)).value
-    assert ctypes.sizeof(cublaslt.Suggestion) == 96
+    assert ctypes.sizeof(cublaslt.HeuristicResult) == 96
 
 
 def _attribute(descriptor, attribute, kind):
@@ -174,7 +175,7 @@ def _attribute(descriptor, attribute, kind):
 
 
 def test_constants_are_those_of_the_headers():
-    """Where a compiler and the headers are, they say so themselves."""
+    """Checked by a C compiler, if it and the headers are installed."""
     names = {
         "CUBLAS_STATUS_ALLOC_FAILED": cublaslt.ALLOC_FAILED, "CUBLAS_STATUS_INVALID_VALUE": cublaslt.INVALID_VALUE,
         "CUBLAS_STATUS_NOT_SUPPORTED": cublaslt.NOT_SUPPORTED, "CUBLAS_OP_T": cublaslt.TRANSPOSE,
@@ -194,10 +195,10 @@ def test_constants_are_those_of_the_headers():
         "CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES": cublaslt.WORKSPACE_BYTES,
         **{
             f"CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_{matrix}_BYTES": code
-            for matrix, code in zip("ABCD", cublaslt.LEAST_ALIGNMENTS)
+            for matrix, code in zip("ABCD", cublaslt.MIN_ALIGNMENTS)
         },
-        "sizeof(cublasLtMatmulHeuristicResult_t)": ctypes.sizeof(cublaslt.Suggestion),
-        "offsetof(cublasLtMatmulHeuristicResult_t, state)": cublaslt.Suggestion.state.offset,
+        "sizeof(cublasLtMatmulHeuristicResult_t)": ctypes.sizeof(cublaslt.HeuristicResult),
+        "offsetof(cublasLtMatmulHeuristicResult_t, state)": cublaslt.HeuristicResult.state.offset,
     }  # fmt: skip
     checks = "\n".join(f'_Static_assert({name} == {value}, "{name}");' for name, value in names.items())
     wheels, compiler = importlib.util.find_spec("nvidia"), shutil.which("cc")
@@ -211,12 +212,12 @@ def test_constants_are_those_of_the_headers():
 
 def test_layout():
     network = Network((6, 10, 7, 3), ("relu", "relu", "identity"), "squared_error", bfloat16=True)
-    layout = WideLayout(network, Features(), 5)
+    layout = GemmLayout(network, Features(), 5)
     assert [layout.may_fuse(level) for level in range(3)] == [True, True, False]
     assert layout.strides == [16, 24, 8]  # of 6 + 8, 10 + 8 and 7 numbers
-    ones = layout.new_halves()[layout.half_outputs[1] :][: 5 * 24].reshape(5, 24)
+    ones = layout.initial_bf16()[layout.bf16_outputs[1] :][: 5 * 24].reshape(5, 24)
     assert (ones[:, 10:13] == ONE).all() and not ones[:, :10].any() and not ones[:, 13 : 10 + BIAS_ROWS].any()
-    starts = [*layout.outputs, *layout.deltas, *layout.half_outputs, *layout.half_weights, *layout.half_deltas]
+    starts = [*layout.outputs, *layout.deltas, *layout.bf16_outputs, *layout.bf16_weights, *layout.bf16_deltas]
     assert all(start % 128 == 0 for start in starts)
 
 
@@ -227,12 +228,12 @@ def test_layout():
         {"skips": (None, None, Skip(1, False))}, {"sizes": (6, 10, 10, 3), "skips": (None, Skip(1, False), None)},
     ],
 )  # fmt: skip
-def test_only_plain_relus_are_products_alone(change):
+def test_only_plain_relus_are_fused(change):
     network = Network((6, 10, 7, 3), ("relu", "relu", "identity"), "squared_error")._replace(**change)
-    assert not WideLayout(network, Features(), 5).may_fuse(0)
+    assert not GemmLayout(network, Features(), 5).may_fuse(0)
 
 
 @pytest.mark.parametrize("features", [Features(activity=True), Features(noisy=True, dropped=(True, True, False))])
-def test_nor_are_layers_of_which_more_is_asked(features):
+def test_layers_with_penalties_or_dropout_are_not_fused(features):
     network = Network((6, 10, 7, 3), ("relu", "relu", "identity"), "squared_error")
-    assert not WideLayout(network, features, np.int64(5)).may_fuse(0)
+    assert not GemmLayout(network, features, np.int64(5)).may_fuse(0)

@@ -1,10 +1,10 @@
-"""The fused bf16 kernels against NumPy that rounds to bf16 where they do, and loosely against the oracle."""
+"""The tensor core kernels against NumPy with the same rounding, and with a wider tolerance against the reference."""
 
 import os
 
-import fused_oracle
 import numpy as np
 import pytest
+import tensor_core_reference
 from numba import cuda
 
 if os.environ.get("FASTMLP_GPU") != "1":
@@ -12,18 +12,18 @@ if os.environ.get("FASTMLP_GPU") != "1":
 
     cuda_tensor_cores.install()
 
-from fastmlp.kernels.cuda.launch import Prepared, launch
+from fastmlp.kernels.cuda.launch import PreparedKernel, launch
 from fastmlp.kernels.cuda.simt.layout import Features
-from fastmlp.kernels.cuda.tensor_core.plan import Plan, Segments, padded, refusal, segments_for
-from fastmlp.kernels.cuda.tensor_core.prediction import copy_kernel, fused_prediction_kernel
+from fastmlp.kernels.cuda.tensor_core.plan import Plan, Segments, padded, segments_for, tensor_core_refusal
+from fastmlp.kernels.cuda.tensor_core.prediction import copy_kernel, tensor_core_prediction_kernel
 from fastmlp.kernels.cuda.tensor_core.rows import convert_rows
-from fastmlp.kernels.cuda.tensor_core.training import fused_training_kernel
+from fastmlp.kernels.cuda.tensor_core.training import tensor_core_training_kernel
 from fastmlp.kernels.engine.demands import NO_OPTIMIZER, extras_of
 from fastmlp.kernels.reference import contract as numpy_reference
 from fastmlp.kernels.rules.optimizers import OPTIMIZERS
 from fastmlp.kernels.spec import NO_PENALTY, Network, Penalty, loss_row, new_slots, optimizer
 
-# Where the simulator rounds as NumPy does; a GPU sums in another order, and some numbers round to the other side.
+# The simulator rounds exactly as NumPy does; a GPU sums in another order, so that some numbers round the other way.
 TOLERANCE = 2e-3 if os.environ.get("FASTMLP_GPU") == "1" else 1e-5
 
 
@@ -32,7 +32,7 @@ def network_of(*sizes, hidden="relu", output="identity", loss="squared_error", o
 
 
 def problem(network, rows, seed=0):
-    """(parameters, X, y) with targets that the loss can have."""
+    """(parameters, X, y) with targets that are valid for the loss."""
     rng = np.random.default_rng(seed)
     parameters = np.concatenate([
         np.append(rng.standard_normal(b.fan_in * b.fan_out) / b.fan_in**0.5, rng.standard_normal(b.fan_out) / 4)
@@ -50,8 +50,8 @@ def problem(network, rows, seed=0):
     return parameters, X, y
 
 
-def device_rows(X):
-    """X as the kernels take it: padded bf16, in pairs."""
+def to_pairs(X):
+    """X as the kernels read it: padded, in pairs of bfloat16."""
     there = cuda.to_device(np.zeros((len(X), padded(X.shape[1])), np.uint16))
     launch(convert_rows, 2, 64, 0, 0, cuda.to_device(X), there)
     return cuda.to_device(there.copy_to_host().view(np.uint32).reshape(-1))
@@ -70,15 +70,15 @@ def train(network, optimizer, parameters, slots, step, X, y, order, batch_size, 
     P, state = cuda.to_device(parameters), cuda.to_device(slots.reshape(-1) if slots.size else np.zeros(1, np.float32))
     results, gradient = cuda.to_device(np.zeros(3)), cuda.to_device(np.full(n, np.nan, np.float32))
     given = [
-        device_rows(X), *map(cuda.to_device, (y, weights, order, rates, np.full(n_batches, np.nan),
+        to_pairs(X), *map(cuda.to_device, (y, weights, order, rates, np.full(n_batches, np.nan),
         np.full(n_batches, np.nan))), P, state, gradient, cuda.to_device(np.full(plan.n_copy, 0x7FC0, np.uint16)),
         cuda.to_device(np.full(max(plan.words_between(batch_size), 1), 0x7FC07FC0, np.uint32)),
         *map(cuda.to_device, (np.full(n * blocks, np.nan, np.float32), np.full((2 * n_batches + 1) * blocks, np.nan))),
         results, *map(cuda.to_device, (extras, np.array(options), np.array([*network.loss_options, 0.0]))),
         float(alpha), step, batch_size,
     ]  # fmt: skip
-    kernel = fused_training_kernel(plan, name, sample_weight is not None, clipped)
-    Prepared(kernel, plan.threads, plan.shared_bytes, blocks, True)(cuda.stream(), *given)
+    kernel = tensor_core_training_kernel(plan, name, sample_weight is not None, clipped)
+    PreparedKernel(kernel, plan.threads, plan.shared_bytes, blocks, True)(cuda.stream(), *given)
     cuda.synchronize()
     parameters[:] = P.copy_to_host()
     if slots.size:
@@ -87,7 +87,7 @@ def train(network, optimizer, parameters, slots, step, X, y, order, batch_size, 
 
 
 def close(found, expected, tolerance):
-    """A number on the edge between two bf16 numbers may go either way: few do, so the mean is close too."""
+    """A few elements may round the other way in bfloat16, so the mean difference must be smaller than the largest."""
     scale = np.abs(expected).max()
     difference = np.abs(found - expected)
     assert difference.max() <= tolerance * scale, (difference.max() / scale, np.argmax(difference))
@@ -102,9 +102,9 @@ def check_gradient(network, rows=40, weighted=False, **how):
     penalty, nothing = Penalty(l1=0.02), np.empty((0, parameters.size), np.float32)
     args = nothing, 0, X, y, order, rows, weight, 0.1, penalty
     results, gradient = train(network, None, parameters, *args, **how)
-    wanted, slopes = fused_oracle.epoch(network, None, parameters, *args)
+    wanted, expected_gradient = tensor_core_reference.epoch(network, None, parameters, *args)
     np.testing.assert_allclose(results, wanted, rtol=TOLERANCE)
-    close(gradient, slopes, TOLERANCE)
+    close(gradient, expected_gradient, TOLERANCE)
     in_bfloat16 = network._replace(bfloat16=True)
     loss, _, reference = numpy_reference.loss_and_gradient(
         in_bfloat16, parameters, X, y, weight, penalty._replace(alpha=0.1)
@@ -121,7 +121,7 @@ def test_gradients(sizes):
 @pytest.mark.parametrize("hidden", ["relu", "tanh", "identity", "elu"])
 @pytest.mark.parametrize("cuts", [(1,), (2,), (3,), (1, 2), (1, 3), (1, 2, 3)], ids=str)
 def test_segments(cuts, hidden):
-    """Where a block has no room for all layers: the same numbers, whatever the cuts."""
+    """If shared memory cannot hold all layers; the results do not depend on the cuts."""
     network = network_of(5, 17, 33, 16, 3, hidden=hidden, output="softmax", loss="categorical_cross_entropy")
     check_gradient(network, rows=75, weighted=True, warps=1, cuts=cuts)
 
@@ -160,7 +160,7 @@ OPTIMIZED += [optimizer("momentum", 0.1, weight_decay=0.1, clip_value=0.01, laye
 
 @pytest.mark.parametrize("chosen", OPTIMIZED, ids=lambda o: f"{o.name}-{o.clip_norm:g}")
 def test_epochs(chosen):
-    """Batches of 24 of 62 rows, the last one smaller; one is passed over, as all its rows weigh nothing."""
+    """Batches of 24 of 62 rows, the last one shorter; one is skipped, because all its weights are zero."""
     network = network_of(4, 16, 3, hidden="tanh")
     parameters, X, y = problem(network, 70)
     order = np.random.default_rng(1).permutation(70)[:62]
@@ -170,16 +170,16 @@ def test_epochs(chosen):
     found, wanted = parameters.copy(), parameters.copy()
     args = 5, X, y, order, 24, weight, 0.1, Penalty(l1=0.01)
     results, _ = train(network, chosen, found, slots, *args, warps=1, blocks=2)
-    expected, _ = fused_oracle.epoch(network, chosen, wanted, state, *args)
+    expected, _ = tensor_core_reference.epoch(network, chosen, wanted, state, *args)
     np.testing.assert_allclose(results, expected, rtol=TOLERANCE)
     assert results[2] == 2
-    # Where a gradient is next to 0 its sign is anybody's guess, and some rules make a whole step of it.
+    # The sign of a gradient near 0 is arbitrary, and some optimizers make a full step of it.
     close(found - parameters, wanted - parameters, 25 * TOLERANCE)
     for one, other in zip(slots, state):
         close(one, other, 25 * TOLERANCE)
 
 
-def test_the_same_bits_again_and_whatever_the_padding_holds():
+def test_results_are_reproducible_and_independent_of_padding():
     network = network_of(4, 16, 3, output="softmax", loss="categorical_cross_entropy")
     parameters, X, y = problem(network, 50)
     runs = []
@@ -199,18 +199,18 @@ def test_predictions(network):
     P, copies = cuda.to_device(parameters), cuda.to_device(np.full(plan.n_copy, 0x7FC0, np.uint16))
     out = cuda.to_device(np.full((75, network.sizes[-1]), np.nan, np.float32))
     launch(copy_kernel(plan), 2, plan.threads, 0, 0, P, copies)
-    given = device_rows(X), P, copies, out
-    Prepared(fused_prediction_kernel(plan), plan.threads, plan.shared_bytes, 2, False)(0, *given)
-    close(out.copy_to_host(), fused_oracle.prediction(network, parameters, X)[0], TOLERANCE)
+    given = to_pairs(X), P, copies, out
+    PreparedKernel(tensor_core_prediction_kernel(plan), plan.threads, plan.shared_bytes, 2, False)(0, *given)
+    close(out.copy_to_host(), tensor_core_reference.prediction(network, parameters, X)[0], TOLERANCE)
     close(out.copy_to_host(), numpy_reference.forward(network._replace(bfloat16=True), parameters, X), 1e-2)
 
 
 def test_refusals():
-    assert refusal(network_of(64, 64, 64), Features()) is None
-    assert refusal(network_of(*[128] * 20), Features()) is None
-    assert "no place to cut" in refusal(network_of(*[128] * 6, hidden="gelu"), Features())
-    assert "wider" in refusal(network_of(64, 129, 64), Features())
-    assert "slopes" in refusal(network_of(4, 4, 4, hidden="prelu"), Features())
-    assert "noise" in refusal(network_of(4, 4, 4, hidden="noisy_relu"), Features(noisy=True))
-    assert "activity" in refusal(network_of(4, 4, 4), Features(activity=True))
-    assert "norms" in refusal(network_of(4, 4, 4), Features(limited=True))
+    assert tensor_core_refusal(network_of(64, 64, 64), Features()) is None
+    assert tensor_core_refusal(network_of(*[128] * 20), Features()) is None
+    assert "no split into segments" in tensor_core_refusal(network_of(*[128] * 6, hidden="gelu"), Features())
+    assert "wider" in tensor_core_refusal(network_of(64, 129, 64), Features())
+    assert "slopes" in tensor_core_refusal(network_of(4, 4, 4, hidden="prelu"), Features())
+    assert "noise" in tensor_core_refusal(network_of(4, 4, 4, hidden="noisy_relu"), Features(noisy=True))
+    assert "activity" in tensor_core_refusal(network_of(4, 4, 4), Features(activity=True))
+    assert "norms" in tensor_core_refusal(network_of(4, 4, 4), Features(limited=True))

@@ -1,4 +1,4 @@
-"""An epoch of the fused bf16 kernels in NumPy: the oracle's formulas, rounded to bf16 where the kernels round."""
+"""An epoch of the tensor core kernels in NumPy: the reference with the same rounding to bfloat16."""
 
 import numpy as np
 
@@ -7,13 +7,13 @@ from fastmlp.kernels.spec import activation_row, layer_views
 
 
 def rounded(x):
-    """float32 numbers with the digits that bf16 has."""
+    """Round float32 to the precision of bfloat16."""
     bits = np.asarray(x, np.float32).view(np.uint32)
     return ((bits + np.uint32(0x7FFF) + (bits >> 16 & np.uint32(1))) >> 16 << 16).view(np.float32)
 
 
 def prediction(network, parameters, X):
-    """(outputs, z of each layer, what each layer takes in)."""
+    """(outputs, z of each layer, inputs of each layer)."""
     below, z, inputs = rounded(X), [], []
     for activation, W, b in zip(network.activations, *layer_views(network, parameters)):
         inputs.append(below)
@@ -47,7 +47,7 @@ def loss_and_gradient(network, parameters, X, y, sample_weight, alpha, penalty):
 
 
 def epoch(network, optimizer, parameters, slots, step, X, y, order, batch_size, sample_weight, alpha, penalty):
-    """As numpy_reference.train_epoch; the last gradient too, before decay and bounds."""
+    """As train_epoch of the reference; also returns the last gradient, before decay and clipping."""
     first, loss_sum, penalty_sum = step, 0.0, 0.0
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]

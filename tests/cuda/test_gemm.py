@@ -1,5 +1,4 @@
-"""Wide networks, whose layers are products of matrices, against the oracle: what a step asks for besides, alone and
-together, with and without products that end with an activation."""
+"""Wide networks, whose layers are matrix products, against the reference, with all features."""
 
 import os
 
@@ -15,13 +14,11 @@ from test_contract import (  # noqa: F401
 )
 from test_special import FEATURES
 
-from fastmlp.kernels.cuda.gemm import kernels as wide_kernels
-from fastmlp.kernels.cuda.gemm import matrices as wide_matrices
-from fastmlp.kernels.cuda.gemm import step as wide_step
-from fastmlp.kernels.cuda.gemm import training as wide_training
-from fastmlp.kernels.cuda.gemm import update as wide_update
-from fastmlp.kernels.cuda.gemm.layout import WideLayout
+from fastmlp.kernels.cuda import gemm, launch
+from fastmlp.kernels.cuda.gemm.layout import GemmLayout
 from fastmlp.kernels.cuda.gemm.products import EPILOGUES, Products
+from fastmlp.kernels.cuda.gemm.training import GemmPrediction, GemmTraining
+from fastmlp.kernels.cuda.records import Samples, Settings, State
 from fastmlp.kernels.cuda.simt.layout import Features
 from fastmlp.kernels.engine.demands import NO_OPTIMIZER, extras_of
 from fastmlp.kernels.reference import contract as reference
@@ -30,22 +27,22 @@ from problems import COMBINATIONS, Problem, relative_error
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 ON_GPU = os.environ.get("FASTMLP_GPU") == "1"
-PLAIN, FUSED = (), tuple(EPILOGUES)  # epilogues that are known
+PLAIN, FUSED = (), tuple(EPILOGUES)  # supported epilogues
 MAKER = Products if ON_GPU else NumpyProducts
 
 
 @pytest.fixture(autouse=True)
 def few_threads(monkeypatch):
-    for module in () if ON_GPU else (wide_kernels, wide_matrices, wide_step, wide_training, wide_update):
-        for name in ("THREADS", "COLUMN_THREADS", "TURN_THREADS", "UPDATE_THREADS"):
+    for module in () if ON_GPU else (gemm.kernels, gemm.control, gemm.step, gemm.training, gemm.update, gemm.head):
+        for name in ("THREADS", "COLUMN_THREADS", "CONTROL_THREADS", "UPDATE_THREADS"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, 64 if name == "COLUMN_THREADS" else 32)
     if not ON_GPU:
-        monkeypatch.setattr(wide_matrices, "BLOCKS_PER_PROCESSOR", 1)
+        monkeypatch.setattr(launch, "BLOCKS_PER_PROCESSOR", 1)
 
 
 class Partial(MAKER):
-    """Products, of which some epilogues are not to be had; which there were is noted."""
+    """Products with only some of the epilogues; records which were prepared."""
 
     def __init__(self, known):
         super().__init__()
@@ -58,8 +55,8 @@ class Partial(MAKER):
         return super().prepare(*given, epilogue=epilogue, **how)
 
 
-class Wide:
-    """The contract's functions, by WideTraining and WidePrediction."""
+class Gemm:
+    """The contract's functions, by GemmTraining and GemmPrediction."""
 
     def __init__(self, known=FUSED):
         self.products = Partial(known)
@@ -71,21 +68,20 @@ class Wide:
         X, y, order, batch_size, sample_weight = batches
         extras = extras_of(network, rule, penalty, noise)
         features = Features.of(extras.demands, noise, rule, weighted=sample_weight is not None)
-        layout, dtype = WideLayout(network, features, min(batch_size, len(order))), parameters.dtype
-        training = wide_training.WideTraining(layout, rule.name, dtype, self.products, graphs=ON_GPU)
+        layout, dtype = GemmLayout(network, features, min(batch_size, len(order))), parameters.dtype
+        training = GemmTraining(layout, rule.name, dtype, self.products, graphs=ON_GPU)
         weight = np.ones(1, dtype) if sample_weight is None else sample_weight
         rates = np.full(-(-len(order) // layout.rows), rule.learning_rate) if rates is None else rates
-        there, state = cuda.to_device(parameters), cuda.to_device(np.append(slots.ravel(), 0).astype(dtype))
+        there, slots_there = cuda.to_device(parameters), cuda.to_device(np.append(slots.ravel(), 0).astype(dtype))
         gradient, results = cuda.to_device(parameters), cuda.to_device(np.array([*totals, 0.0]))
         options, loss_options = (np.array([*numbers, 0.0]) for numbers in (rule.options, network.loss_options))
-        training.run(
-            cuda.stream(), *map(cuda.to_device, (X, y, weight, order, rates)), there, state, gradient, results,
-            *map(cuda.to_device, (extras.array, options, loss_options)), penalty.alpha,
-            0 if noise is None else noise.seed, step,
-        )  # fmt: skip
+        samples, seed = Samples(*map(cuda.to_device, (X, y, weight, order))), 0 if noise is None else noise.seed
+        settings = Settings(*map(cuda.to_device, (extras.array, options, loss_options)), penalty.alpha, seed, step)
+        state = State(there, slots_there, gradient, results)
+        training.queue(cuda.stream(), samples, rates, layout.rows, state, settings)
         cuda.synchronize()
         self.gradient = gradient.copy_to_host()
-        parameters[:], slots[...] = there.copy_to_host(), state.copy_to_host()[: slots.size].reshape(slots.shape)
+        parameters[:], slots[...] = there.copy_to_host(), slots_there.copy_to_host()[: slots.size].reshape(slots.shape)
         loss, more, made = results.copy_to_host()
         return float(loss), float(more), int(made)
 
@@ -99,18 +95,18 @@ class Wide:
 
     def forward(self, network, parameters, X, noise=None, rows=16):
         extras = extras_of(network, NO_OPTIMIZER, NO_PENALTY, noise)
-        layout = WideLayout(network, Features.of(extras.demands, noise, learning=False), rows)
+        layout = GemmLayout(network, Features.of(extras.demands, noise, training=False), rows)
         out = cuda.device_array((len(X), network.sizes[-1]), parameters.dtype)
-        prediction = wide_training.WidePrediction(layout, parameters.dtype, self.products)
+        prediction = GemmPrediction(layout, parameters.dtype, self.products)
         seed = 0 if noise is None else noise.seed
-        prediction.run(cuda.stream(), *map(cuda.to_device, (X, parameters, extras.array)), seed, 0, out)
+        prediction.queue(cuda.stream(), *map(cuda.to_device, (X, parameters, extras.array)), seed, 0, out)
         cuda.synchronize()
         return out.copy_to_host()
 
 
 @pytest.fixture
 def kernels():
-    return Wide()
+    return Gemm()
 
 
 def assert_close(found, expected, tolerance):
@@ -121,10 +117,10 @@ def assert_close(found, expected, tolerance):
 
 @pytest.mark.parametrize("hidden, loss, output, name", COMBINATIONS[::6], ids=map("-".join, COMBINATIONS[::6]))
 def test_training_equals_the_reference(hidden, loss, output, name):
-    """Activations, losses and optimizers; two whole batches and a short one."""
+    """Activations, losses and optimizers; two full batches and a shorter one."""
     found, expected = (
         test_special.train(kernels, Problem(loss, output, (hidden,), rows=20), optimizer(name), "float64", 8, epochs=1)
-        for kernels in (Wide(PLAIN), reference)
+        for kernels in (Gemm(PLAIN), reference)
     )
     assert_close(found, expected, TOLERANCE["float64"])
 
@@ -135,14 +131,14 @@ def test_every_feature(feature):
     rule = optimizer("momentum", 0.02, **options)
     found, expected = (
         test_special.train(kernels, Problem(**given, rows=30), rule, "float64", 13, epochs=1, **asked)
-        for kernels in (Wide(), reference)
+        for kernels in (Gemm(), reference)
     )
     assert_close(found, expected, 3 * TOLERANCE["float64"])
 
 
 DEEP = {"sizes": (5, 9, 6, 7, 40), "hidden": ("relu", "relu", "relu")}
 SOFTMAX = {"loss": "categorical_cross_entropy", "output": "softmax"}
-RELUS = {  # and which layers end their products themselves
+RELUS = {  # problem, and the layers that are fused
     "relus": ({**DEEP, **SOFTMAX}, (0, 1, 2)),
     "relu below tanh": ({**DEEP, "hidden": ("relu", "tanh", "relu")}, (0, 2)),
     "relu beside skips": ({**DEEP, "skips": (None, Skip(0, True), None, Skip(2, True))}, (0, 2)),
@@ -152,30 +148,34 @@ RELUS = {  # and which layers end their products themselves
 @pytest.mark.parametrize("bfloat16", [False, True])
 @pytest.mark.parametrize("known", [FUSED, ("relu",), ("relu derivative",)], ids=lambda known: "-".join(known))
 @pytest.mark.parametrize("case", RELUS)
-def test_layers_that_are_products_alone(case, known, bfloat16):
-    """Where forward or backward cannot be had, neither is used."""
+def test_fused_layers(case, known, bfloat16):
+    """A layer is fused only if both its forward and its backward product can be."""
     given, fused = RELUS[case]
     dtype = "float32" if bfloat16 else "float64"
-    problem, wide = Problem(**given, rows=20, dtype=dtype), Wide(known)
+    problem, fusing = Problem(**given, rows=20, dtype=dtype), Gemm(known)
     problem.network = problem.network._replace(bfloat16=bfloat16)
     rule = optimizer("adam", 0.01)
-    found, expected = (test_special.train(kernels, problem, rule, dtype, 8, epochs=1) for kernels in (wide, reference))
+    found, expected = (
+        test_special.train(kernels, problem, rule, dtype, 8, epochs=1) for kernels in (fusing, reference)
+    )
     assert_close(found, expected, 1e-4 if bfloat16 else TOLERANCE["float64"])
     if known == FUSED:
-        assert wide.products.made.count("relu derivative") == 2 * len(fused)  # whole batches, and the short one
+        assert fusing.products.made.count("relu derivative") == 2 * len(
+            fused
+        )  # for full batches, and for the shorter one
 
 
 @pytest.mark.parametrize(
     "feature", ["skip every layer", "skip with gelu and dropout", "everything", "dropout of prelu"]
 )
 def test_rounded_operands(feature):
-    """Mode bfloat16 is not float32, and is what the oracle says. Sums in another order may round to the other side."""
+    """Mode bfloat16 differs from float32 and agrees with the reference, up to the order of sums."""
     given, asked, options = FEATURES[feature]
     problem, rule = Problem(**given, rows=30, dtype="float32"), optimizer("momentum", 0.02, **options)
     exact = test_special.train(reference, problem, rule, "float32", 13, epochs=1, **asked)
     problem.network = problem.network._replace(bfloat16=True)
     found, expected = (
-        test_special.train(kernels, problem, rule, "float32", 13, epochs=1, **asked) for kernels in (Wide(), reference)
+        test_special.train(kernels, problem, rule, "float32", 13, epochs=1, **asked) for kernels in (Gemm(), reference)
     )
     assert_close(found, expected, 3e-4)
     assert relative_error(found[2], exact[2]) > 1e-3
@@ -185,7 +185,7 @@ def test_rounded_operands(feature):
 def test_20_steps_in_single_precision(name):
     runs = [
         test_special.train(kernels, Problem(dtype="float32", rows=30), optimizer(name, 0.01), kind, 8, epochs=5)
-        for kernels, kind in ((Wide(), "float32"), (reference, "float64"))
+        for kernels, kind in ((Gemm(), "float32"), (reference, "float64"))
     ]
     assert_close(*runs, 3 * TOLERANCE["float32"])
 
@@ -196,33 +196,33 @@ def test_gradient_equals_the_reference(feature):
     problem = Problem(**given, rows=11)
     asked = asked | {"penalty": asked.get("penalty", NO_PENALTY)._replace(alpha=0.3)}
     args = problem.network, problem.parameters, problem.X, problem.y, problem.weight
-    for mine, yours in zip(Wide().loss_and_gradient(*args, **asked), reference.loss_and_gradient(*args, **asked)):
+    for mine, yours in zip(Gemm().loss_and_gradient(*args, **asked), reference.loss_and_gradient(*args, **asked)):
         assert relative_error(mine, yours) < TOLERANCE["float64"]
 
 
 @pytest.mark.parametrize("feature", test_special.OF_NETWORKS[::2])
 def test_prediction_equals_the_reference(feature):
-    """Quiet, and in a random pass, of two whole tiles of rows and a short one."""
+    """With and without noise, for two full blocks of rows and a shorter one."""
     given, asked, _ = FEATURES[feature]
     problem = Problem(**given, rows=37)
     args = problem.network, problem.parameters, problem.X
     for noise in (None, asked.get("noise")):
-        assert relative_error(Wide().forward(*args, noise=noise), reference.forward(*args, noise=noise)) < 1e-10
+        assert relative_error(Gemm().forward(*args, noise=noise), reference.forward(*args, noise=noise)) < 1e-10
 
 
 @pytest.mark.parametrize("bfloat16", [False, True])
 def test_prediction_of_classes(bfloat16):
     problem = Problem(**DEEP, **SOFTMAX, rows=20, dtype="float32")
     args = problem.network._replace(bfloat16=bfloat16), problem.parameters, problem.X
-    assert relative_error(Wide().forward(*args), reference.forward(*args)) < 1e-4
+    assert relative_error(Gemm().forward(*args), reference.forward(*args)) < 1e-4
 
 
-def test_rates_follow_the_batches_and_counts_the_updates():
-    """A run in two calls: the rates are those of its batches, also where one is passed over."""
+def test_rates_belong_to_batches_and_counts_to_updates():
+    """Each batch has its own learning rate, also if one is skipped."""
     problem, sums = Problem(rows=40), []
     problem.weight[problem.order[8:16]] = 0
     rates = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
-    for kernels in (Wide(), reference):
+    for kernels in (Gemm(), reference):
         parameters, slots = problem.parameters.copy(), new_slots("nadam", problem.parameters.size, "float64")
         given = problem.network, optimizer("nadam"), parameters, slots
         batches, penalty = problem.batches(8, problem.weight), Penalty(alpha=0.1)
