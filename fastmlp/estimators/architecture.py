@@ -1,4 +1,4 @@
-"""From an estimator's parameters to what the kernels take: its network, optimizer, penalties and noise."""
+"""Build the network, optimizer, penalties and noise for the kernels from the parameters of an estimator."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -14,21 +14,23 @@ from fastmlp.training.schedules import Schedule, check_schedule, make_schedule
 from fastmlp.training.state import check_layer_rates
 from fastmlp.validation.checks import check_network, check_real
 
-SCIKIT_SCHEDULES = "constant", "invscaling", "adaptive"  # which keep scikit-learn's meaning
+SCIKIT_SCHEDULES = "constant", "invscaling", "adaptive"  # these have scikit-learn's meaning
 SOLVERS = ("lbfgs", *OPTIMIZERS)
 
 
 def for_each_layer(name, given, n_hidden):
-    """A parameter of hidden layers as a list, from one value for all or a list with one for each."""
+    """List with a value for each hidden layer, from one value for all or a list."""
     if not isinstance(given, list):
         return [given] * n_hidden
     if len(given) != n_hidden:
-        raise ValueError(f"{name} must be one value, or a list of {n_hidden}, one for each hidden layer, got {given}.")
+        raise ValueError(
+            f"{name} must be one value, or a list of {n_hidden} values, one per hidden layer, got {given}."
+        )
     return given
 
 
 def layers_of(estimator, n_inputs, hidden, n_outputs, output_activation):
-    """The Layers of an estimator; those that its ``skip`` can reach get one."""
+    """The Layers of an estimator, with skip connections where ``skip`` allows them."""
     sizes = [n_inputs, *hidden, n_outputs]
     k, weighted = estimator.skip, estimator.skip_weights
     activations = for_each_layer("activation", estimator.activation, len(hidden))
@@ -36,18 +38,22 @@ def layers_of(estimator, n_inputs, hidden, n_outputs, output_activation):
     layers = []
     for units, activation, rate in zip(sizes[1:], [*activations, output_activation], [*dropout, 0.0]):
         number = len(layers) + 1
-        reached = k and number >= k and (weighted or sizes[number - k] == units)
-        layers.append(Layer(units, activation, rate, k if reached else 0, weighted))
+        has_skip = k and number >= k and (weighted or sizes[number - k] == units)
+        layers.append(Layer(units, activation, rate, k if has_skip else 0, weighted))
     if k and not any(layer.skip for layer in layers):
         raise ValueError(
-            f"skip={k} reaches no layer: {len(hidden)} hidden layer(s) of {hidden} units, {n_inputs} inputs"
-            + ("." if weighted else "; without weights both ends must have the same number of units.")
+            f"skip={k} connects no layers of this network with {n_inputs} inputs and hidden layers of {hidden} units: "
+            + (
+                "use a smaller skip or more layers."
+                if weighted
+                else "use layers of the same number of units, or skip_weights=True."
+            )
         )
     return checked_layers(layers)
 
 
 def network_of(estimator, n_inputs, hidden, n_outputs):
-    """(Network, share of each layer's outputs that training drops)."""
+    """(Network, dropout rate of each layer)"""
     loss, output_activation = estimator._loss_and_output()
     loss, options = check_loss(loss)
     layers = layers_of(estimator, n_inputs, hidden, n_outputs, output_activation)
@@ -59,7 +65,7 @@ def network_of(estimator, n_inputs, hidden, n_outputs):
 
 
 def optimizer_of(estimator, network):
-    """The Optimizer of a solver other than 'lbfgs'."""
+    """The Optimizer of an estimator whose solver is not 'lbfgs'."""
     schedule, name = schedule_of(estimator), estimator.solver
     if isinstance(name, (Optimizer, tuple)):
         given = check_optimizer(name).for_kernels()
@@ -74,7 +80,7 @@ def optimizer_of(estimator, network):
 
 
 def schedule_of(estimator):
-    """A Schedule, or None for scikit-learn's own three."""
+    """The Schedule of an estimator, or None for scikit-learn's three schedules."""
     given = estimator.learning_rate
     if isinstance(given, (Schedule, tuple)):
         return check_schedule(given)
@@ -84,7 +90,7 @@ def schedule_of(estimator):
 
 
 class Plan(NamedTuple):
-    """What an estimator's parameters ask for, checked once in a fit. ``optimizer`` is None for 'lbfgs'."""
+    """Validated network, optimizer, penalties and noise of a fit. ``optimizer`` is None for 'lbfgs'."""
 
     network: Network
     optimizer: KernelOptimizer | None
@@ -93,7 +99,7 @@ class Plan(NamedTuple):
 
 
 def plan_of(estimator, n_inputs, hidden, n_outputs):
-    """The Plan of an estimator for ``n_inputs`` columns of X and ``n_outputs`` of y."""
+    """The Plan of an estimator for X with ``n_inputs`` columns and targets with ``n_outputs`` columns."""
     network, dropout = network_of(estimator, n_inputs, hidden, n_outputs)
     penalty = penalty_of(estimator)
     by_lbfgs = isinstance(estimator.solver, str) and estimator.solver == "lbfgs"
@@ -102,28 +108,31 @@ def plan_of(estimator, n_inputs, hidden, n_outputs):
 
 
 def penalty_of(estimator):
-    """The Penalty beside alpha."""
+    """The Penalty of an estimator: all penalties except ``alpha``."""
     names = "l1", "activity_l1", "activity_l2"
     return Penalty(*(check_real(name, getattr(estimator, name), 0) for name in names))
 
 
 def noise_of(estimator, network, dropout, seed):
-    """The Noise of training, or None."""
+    """The Noise of an estimator, or None if training is deterministic."""
     noise = noise_for(
         network.activations, seed, check_real("input_dropout", estimator.input_dropout, 0, 1, open_high=True),
         check_real("input_noise", estimator.input_noise, 0), dropout,
     )  # fmt: skip
     if noise is not None and estimator.solver == "lbfgs":
-        raise ValueError("solver='lbfgs' needs the same loss each time: no dropout and no noise.")
+        raise ValueError(
+            "solver='lbfgs' requires a deterministic loss, but the network has dropout or noise: set them to 0, or use "
+            "a stochastic solver such as 'adam'."
+        )
     return noise
 
 
 def check_skips(network):
-    """ValueError where skips, as they came out of a file, do not fit the network."""
+    """Raise ValueError if skip connections, as read from a file, do not fit the network."""
     if not network.skips:
         return
     if len(network.skips) != len(network.activations):
-        raise ValueError(f"{len(network.skips)} skips for {len(network.activations)} layers")
+        raise ValueError(f"{len(network.skips)} skip connections for {len(network.activations)} layers")
     for number, ((_, units), skip) in enumerate(zip(pairwise(network.sizes), network.skips), 1):
         if skip is not None and not (
             type(skip.source) is int
@@ -131,4 +140,4 @@ def check_skips(network):
             and type(skip.weighted) is bool
             and (skip.weighted or network.sizes[skip.source] == units)
         ):
-            raise ValueError(f"layer {number} has a skip {skip}")
+            raise ValueError(f"layer {number} has an invalid skip connection {skip}")

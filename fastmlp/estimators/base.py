@@ -1,4 +1,4 @@
-"""What MLPClassifier and MLPRegressor share: scikit-learn's semantics around the training engine."""
+"""Base class of MLPClassifier and MLPRegressor: scikit-learn's API on top of the trainer."""
 
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from fastmlp.backends import registry
 from fastmlp.io.model_files import Savable
 from fastmlp.kernels.rules import ACTIVATIONS
 from fastmlp.model.initializers import INITIALIZERS, check_init, initial_parameters
-from fastmlp.model.layered_network import try_own_rules
+from fastmlp.model.layered_network import compile_custom_functions
 from fastmlp.model.optimizers import Optimizer
 from fastmlp.prediction.network import HasPredictionNetwork, PredictionNetwork
 from fastmlp.training.callbacks import NO_CALLBACKS, Callbacks
@@ -36,7 +36,7 @@ from .prediction import predictor_of
 from .sklearn_callbacks import scikit_callbacks
 from .sklearn_optimizer import ScikitOptimizer
 
-# What fit leaves behind, beside the network.
+# Attributes that fit sets, apart from the network.
 FITTED = (
     "feature_names_in_", "classes_", "n_iter_", "t_", "loss_", "loss_curve_", "best_loss_", "validation_scores_",
     "best_validation_score_", "backend_", "backend_reason_", "_label_type", "_sparse_labels", "_targets",
@@ -47,7 +47,7 @@ NOT_SHARED = {"loss_curve_", "validation_scores_", "evals_result_"}
 
 @contextmanager
 def restored_on_error(estimator, before, kind):
-    """An error of that kind leaves the estimator with the attributes of ``before``."""
+    """Context manager: after an error of that kind the estimator has the attributes in ``before`` again."""
     try:
         yield
     except kind:
@@ -56,7 +56,7 @@ def restored_on_error(estimator, before, kind):
 
 
 class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator, ABC):
-    """Everything but the kinds of targets. Parameters and attributes: see the two estimators."""
+    """Base class of MLPClassifier and MLPRegressor, which document the parameters and attributes."""
 
     _net = None  # a FittedNetwork
 
@@ -104,38 +104,41 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
         "scale": [StrOptions({"standard"}), None],
     }
 
-    # What a subclass says about its targets.
+    # Subclasses define how targets are validated, encoded, decoded and scored.
 
-    _scikit_losses = ()  # names of the losses that scikit-learn's estimator has
+    _scikit_losses = ()  # names of the losses of scikit-learn's estimator
 
     @abstractmethod
     def _validate_input(self, X, y, in_parts, reset, classes):
-        """(X, y) as given by the user -> (X, y) with y numeric, of one or two dimensions."""
+        """Validate X and y. Returns (X, y) with numeric y of one or two dimensions."""
 
     def _weigh(self, y, sample_weight, in_parts):
-        """Weights of rows, where something beside ``sample_weight`` weighs them."""
+        """Sample weights; a classifier multiplies them with class weights."""
         return sample_weight
 
     @abstractmethod
     def _loss_and_output(self):
-        """(loss as check_loss takes it, name of the output activation)."""
+        """(loss as accepted by check_loss, name of the output activation)"""
 
     @abstractmethod
     def _may_have(self, loss, output_activation):
-        """Whether a fitted estimator of this kind can have them."""
+        """Whether a fitted estimator of this class can have this loss and output activation."""
 
     def _check_outputs(self):
-        """ValueError if network and targets, as they came out of a file, do not belong together."""
+        """Raise ValueError if network and targets, as read from a file, are inconsistent."""
         if not self._may_have(self._net.network.loss, self.out_activation_):
-            raise ValueError(f"a {type(self).__name__} with {self._net.network.loss} and {self.out_activation_}")
+            raise ValueError(
+                f"a {type(self).__name__} cannot have the loss {self._net.network.loss} with the output activation "
+                f"{self.out_activation_}"
+            )
 
     @abstractmethod
     def _decode(self, output):
-        """Network outputs of shape (rows, outputs) -> what predict returns."""
+        """Predictions from network outputs of shape (n_samples, n_outputs)."""
 
     @abstractmethod
     def _score(self, X, y, sample_weight):
-        """The score that early stopping watches; NaN where predictions are not finite."""
+        """The score that early stopping monitors; NaN if predictions are not finite."""
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, eval_set=None, eval_X=None, eval_y=None, eval_names=None,
@@ -145,49 +148,55 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
         Parameters
         ----------
         X : array-like or sparse matrix (CSR, CSC) of shape (n_samples, n_features)
-            Inputs. float32 is trained in float32, everything else in float64.
+            Inputs. Training is in float32 if X is float32, otherwise in float64.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows in the loss; a zero weight equals an absent row.
+            Weights of the samples in the loss; a sample of weight 0 is ignored.
         eval_set : (X, y), (X, y, sample_weight), or a list of such, default=None
-            Rows to score after each epoch, into ``evals_result_``: {name: {metric: scores}}. With ``early_stopping``
-            the first set is watched, by the first metric, and no rows are held out.
+            Evaluation sets, scored after each epoch; scores are stored in ``evals_result_``: {name: {metric: scores}}.
+            ``early_stopping`` then monitors the first metric on the first set, and no samples are held out.
         eval_X, eval_y : array-like, or tuple of such, default=None
-            The same sets as two arguments, so that a pipeline can transform them: ``Pipeline(...,
-            transform_input=["eval_X"])`` with scikit-learn's metadata routing.
+            The evaluation sets as two arguments instead of ``eval_set``, so that a pipeline can transform them:
+            ``Pipeline(..., transform_input=["eval_X"])`` with scikit-learn's metadata routing.
         eval_names : list of str, default=None
-            Of the sets; None calls them 'validation_0', 'validation_1' ...
+            Names of the evaluation sets; by default 'validation_0', 'validation_1' ...
         eval_metric : str, callable or list, default=None
-            Names of scikit-learn's scorers ('accuracy', 'neg_log_loss', 'r2' ...), 'neg_loss' for minus the loss
-            without penalties, or functions (estimator, X, y) -> float; more is better. None is what ``score`` gives,
-            and 'neg_loss' with a loss that scikit-learn does not have.
+            Names of scikit-learn's scorers ('accuracy', 'neg_log_loss', 'r2' ...), 'neg_loss' for the negative loss
+            without penalties, or functions (estimator, X, y) -> float; higher is better. By default the metric of
+            ``score``, or 'neg_loss' for a loss that scikit-learn does not have.
         callbacks : fastmlp.Callback, function (model, epoch, results), or a list, default=None
-            Called between epochs; what returns a true value ends the fit. ``set_callbacks`` takes those of
-            ``sklearn.callback``.
+            Called between epochs; return True to stop training. Callbacks of ``sklearn.callback`` are passed to
+            ``set_callbacks`` instead.
 
         Returns
         -------
         self : object
-            Ctrl-C ends a fit early with the weights so far, and with a warning. An error of a callback or a metric is
-            raised; after at least one epoch the weights so far are kept, or with ``early_stopping`` the best ones.
+            Ctrl-C ends the fit early with a warning; the current weights are kept. Errors raised by a callback or a
+            metric are propagated; after at least one epoch the current weights are kept, or with ``early_stopping`` the
+            best ones.
 
         Raises
         ------
         ValueError
-            For invalid input; and where the fit diverges. Then the estimator is fitted with the last finite weights. If
-            early stopping has weights to restore there is only a warning.
+            If the input is invalid, or if training diverges. In the latter case the estimator is fitted with the last
+            finite weights. If early stopping has weights to restore, there is only a warning.
         """
         callbacks = Callbacks(callbacks, self, *scikit_callbacks(self, X, y, sample_weight))
         evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)
         return self._fit(X, y, sample_weight, callbacks=callbacks, evaluation=evaluation)
 
     def _fit_stream(self, blocks, n_mixed, n_rows, classes, evaluation, callbacks):
-        """The ``fit_stream`` of both estimators; ``classes`` of a classifier."""
+        """Implementation of ``fit_stream``; ``classes`` is None for a regressor."""
         if self.solver == "lbfgs":
-            raise ValueError("fit_stream is for gradient descent: 'lbfgs' needs all rows at once.")
+            raise ValueError(
+                "fit_stream requires a stochastic solver such as 'adam' or 'sgd', got 'lbfgs', which needs all samples "
+                "at once."
+            )
         if self.early_stopping and evaluation is None:
-            raise ValueError("early_stopping of fit_stream needs an eval_set: no rows are held out of blocks.")
+            raise ValueError(
+                "early_stopping in fit_stream requires an eval_set, because no samples are held out of the blocks."
+            )
         stream = Stream(blocks, n_mixed, n_rows, self.max_iter)
         callbacks = Callbacks(callbacks, self, *scikit_callbacks(self, None, None, None))
         return self._fit(*stream.first(), classes=classes, callbacks=callbacks, evaluation=evaluation, stream=stream)
@@ -201,7 +210,7 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
 
     def _fit(self, X, y, sample_weight, n_epochs=None, classes=None, callbacks=NO_CALLBACKS, evaluation=None,
              stream=None):  # fmt: skip
-        """See FitCall; X, y and sample_weight are the first block of a stream."""
+        """Fit to X and y, or to a stream whose first block they are. The other arguments are explained in FitCall."""
         before = dict(vars(self))
         with restored_on_error(self, before, BaseException):
             if self.early_stopping and n_epochs is not None:
@@ -217,8 +226,8 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
         return self
 
     def _prepare(self, X, y, sample_weight, call):
-        """Check everything and draw initial weights. Returns (Plan, Problem, Samples, Samples held out or None)."""
-        self._validate_params()  # scikit-learn's wrapper leaves it out for a later partial_fit
+        """Validate everything and draw initial weights. Returns (Plan, Problem, Samples, held-out Samples or None)."""
+        self._validate_params()  # scikit-learn's wrapper skips it in later calls of partial_fit
         if call.first_pass:
             vars(self).pop("classes_", None)
         hidden = self._hidden_widths()
@@ -249,66 +258,64 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
         return plan, problem, samples, held_out
 
     def _set_scaling(self, samples, stream):
-        """Measure what ``scale`` asks for."""
+        """Compute the mean and standard deviation for ``scale``."""
         if self.scale is None:
             return
         parts = [samples]
-        if stream is not None and stream.comes_again:
+        if stream is not None and stream.is_repeatable:
             parts = stream.blocks(None, partial(samples_of.unscaled_block, self))
         scalings = scalings_of(parts, self.scale != "targets", self._scales_targets())
         self._net.scaling, self._net.target_scaling = scalings
 
     def _scales_targets(self):
-        """Whether ``scale`` asks for standardised targets."""
+        """Whether targets are standardised."""
         return False
 
     def _warn_of_targets(self, y, sample_weight):
-        """Warn of targets that are hard to learn."""
+        """Warn about targets that are far from 0."""
 
     def _watches_loss(self):
-        """Whether early stopping watches the loss; for scikit-learn's losses it watches what scikit-learn does."""
+        """Whether early stopping monitors the loss. For scikit-learn's losses it monitors scikit-learn's score."""
         return getattr(self.loss, "name", self.loss) not in self._scikit_losses
 
     def _mean_loss(self, samples):
-        """Loss without penalties, of samples as the network sees them."""
+        """Loss without penalties of scaled and encoded samples."""
         return predictor_of(self).loss(samples)
 
     def _shuffled(self, order):
-        """scikit-learn's: each epoch permutes the order of the last."""
+        """The sample order of the next epoch: as in scikit-learn, a permutation of the previous order."""
         return order[self._random_state.permutation(len(order))]
 
     def prediction_network(self):
-        """The PredictionNetwork for inputs and outputs in the user's units."""
+        """The PredictionNetwork for unscaled inputs and outputs."""
         check_is_fitted(self)
         return PredictionNetwork(*self._net.with_scaling_in_weights(), "numbers")
 
     def check_feature_names(self, X):
-        """Raise, or warn, as scikit-learn does where the column names of X are not those of the first fit."""
+        """Compare the column names of X with ``feature_names_in_``, with scikit-learn's errors and warnings."""
         check_feature_names(self, X, reset=False)
 
     @property
     def _optimizer(self):
-        """The learning rates of the last fit, where scikit-learn's estimators have them."""
+        """The learning rates of the last fit, under the name that scikit-learn uses."""
         if self._net is None or self._net.training is None:
             raise AttributeError(f"{type(self).__name__} has no '_optimizer' before a fit, or after one by 'lbfgs'.")
         return ScikitOptimizer(self)
 
     @property
     def _no_improvement_count(self):
-        """scikit-learn's name for the epochs without improvement."""
+        """Number of epochs without improvement, under the name that scikit-learn uses."""
         return self._net.progress.stalled
 
     def _set_learning_rate(self, rate):
         self._net.training.optimizer = self._net.training.optimizer._replace(learning_rate=rate)
 
     def _hidden_widths(self):
-        """Units of the hidden layers, by whichever parameters say them."""
+        """Units of the hidden layers, from ``n_layers`` and ``width`` or from ``hidden_layer_sizes``."""
         if self.n_layers is not None or self.width is not None:
-            layers, width = (
-                usual if given is None else given for given, usual in ((self.n_layers, 1), (self.width, 100))
-            )
-            layers, width = int(layers), int(width)
-            check_memory((layers - 1) * width * (width + 1), np.float32)  # before there is a list of that length
+            layers = 1 if self.n_layers is None else int(self.n_layers)
+            width = 100 if self.width is None else int(self.width)
+            check_memory((layers - 1) * width * (width + 1), np.float32)  # before a list of that length is made
             return [width] * layers
         hidden = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object)).tolist()
         if any(not isinstance(width, Integral) or width <= 0 for width in hidden):
@@ -316,40 +323,44 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
         return hidden
 
     def _set_network(self, problem, dtype, first_pass):
-        """Take the network, with new weights or those of the last fit."""
+        """Set ``_net`` to the network, with new weights or those of the previous fit."""
         network, fitted = problem.network, None if first_pass else self._net.network
         if not first_pass and (network.blocks, network.skips) != (fitted.blocks, fitted.skips):
-            change = f"layers of {fitted.sizes} units, data and hidden_layer_sizes now ask for {network.sizes}"
+            change = f"layer sizes {fitted.sizes}, but data and hidden_layer_sizes now require {network.sizes}"
             if network.sizes == fitted.sizes:
-                change = "other skips or learned slopes than skip and activation now ask for"
-            raise ValueError(f"the fitted network has {change}: warm_start and partial_fit cannot change them.")
+                change = "skip connections or trainable slopes that differ from the current skip and activation"
+            raise ValueError(
+                f"the fitted network has {change}: warm_start and partial_fit cannot change the architecture. Use a "
+                "new estimator or clone."
+            )
         self.out_activation_ = network.activations[-1]
         if not first_pass:
-            try_own_rules(problem.kernels, network, self._net.parameters)
-            self._net = self._net.shallow_copy()  # an error before training brings the old one back
+            compile_custom_functions(problem.kernels, network, self._net.parameters)
+            self._net = self._net.shallow_copy()  # an error before training restores the old network
             self._net.network, self._net.noise = network, problem.noise
             return
         self.n_iter_ = self.t_ = 0
         self.n_outputs_, self.n_layers_ = network.sizes[-1], len(network.sizes)
-        # For the gain, scikit-learn takes the output layer to have the hidden activation too.
+        # As in scikit-learn, the gain of the output layer is that of the hidden activation.
         gains = (self.activation,) * len(network.sizes) if isinstance(self.activation, str) else network.activations
         init = check_init(self.init)
         parameters = initial_parameters(network, init, gains, self._random_state, dtype)
-        try_own_rules(problem.kernels, network, parameters)
+        compile_custom_functions(problem.kernels, network, parameters)
         self._net = FittedNetwork(network, parameters, problem.noise)
         if self.solver != "lbfgs":
             start_curves(self)
 
     def compile_predict(self):
-        """A function for one row at a time, without validation, in about a microsecond for a small network.
+        """Compile a function that predicts a single sample in about a microsecond for a small network.
 
         Returns
         -------
         callable
-            From an array of n_features_in_ numbers in the dtype of ``coefs_`` to the network's outputs, shape
-            (n_outputs_,): values, or probabilities of classes (of the second one where there are two; what the logistic
-            units say where the loss is not 'cross_entropy'). It knows the
-            weights as they are now and gives the same array each time: copy what you keep, and take one per thread.
+            Takes an array of shape (n_features_in_,) in the dtype of ``coefs_`` and returns the network outputs, an
+            array of shape (n_outputs_,): values, or class probabilities (of the second class for binary problems; the
+            outputs of the logistic units if the loss is not 'cross_entropy'). Inputs are not validated. The weights are
+            fixed at the time of this call. Every call returns the same array: copy it to keep it, and use one function
+            per thread.
         """
         check_is_fitted(self)
         return registry.choose(self.backend).module.row_predictor(*self._net.with_scaling_in_weights())
@@ -378,12 +389,12 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
     def __setstate__(self, state):
         super().__setstate__(state)
         if self._net is not None:
-            for name in NOT_SHARED & state.keys():  # by a shallow copy, which goes on by itself
+            for name in NOT_SHARED & state.keys():  # shared with the original by copy.copy
                 setattr(self, name, deepcopy(state[name]))
             self._net = self._net.independent_copy()
 
     def saved_state(self):
-        """What a model file holds of this estimator."""
+        """The state of this estimator as stored in a model file, a dict."""
         saved = {"params": self.get_params(deep=False)}
         if self._net is not None:
             saved["fitted"] = {name: getattr(self, name) for name in FITTED if hasattr(self, name)}
@@ -392,7 +403,7 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
 
     @classmethod
     def from_saved_state(cls, saved):
-        """The estimator of ``saved_state``."""
+        """Create an estimator from the result of ``saved_state``."""
         model = cls(**saved["params"])
         if "net" in saved:
             for name in FITTED:

@@ -1,4 +1,4 @@
-"""MLPClassifier: scikit-learn's, on compiled loops."""
+"""MLPClassifier, a compiled drop-in replacement for scikit-learn's."""
 
 import math
 
@@ -25,142 +25,152 @@ from .prediction import outputs, predictor_of, random_passes
 
 
 def check_listed_classes(classes):
-    """Raise ValueError unless it is a list of labels; None is allowed."""
+    """Raise ValueError unless ``classes`` is None or a list of labels."""
     if classes is None:
         return
     try:
         good = is_listing(classes) and np.unique(np.asarray(classes)).size > 0
-    except TypeError:  # labels that cannot be put in order
+    except TypeError:  # labels that cannot be sorted
         good = False
     if not good:
         raise ValueError(
-            f"classes must be a list of all labels that will come, either all numbers or all strings, got {classes!r}."
+            f"classes must be a list of every possible label, either all numbers or all strings, got {classes!r}."
         )
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
-    """Multilayer perceptron classifier, a drop-in for scikit-learn's of the same name.
+    """Multilayer perceptron classifier, a drop-in replacement for ``sklearn.neural_network.MLPClassifier``.
 
-    Softmax outputs and cross-entropy for several classes, logistic outputs and binary cross-entropy for two classes
-    or several labels per row. Parameters up to ``max_fun`` have scikit-learn's names, order, defaults and meaning.
+    Multiclass problems use softmax outputs and cross-entropy; binary and multilabel problems use logistic outputs and
+    binary cross-entropy. Parameters up to ``max_fun`` have scikit-learn's names, order, defaults and meaning.
 
     Parameters
     ----------
     hidden_layer_sizes : int or array-like of shape (n_layers - 2,), default=(100,)
-        Units of each hidden layer; empty for a linear model.
+        Number of units in each hidden layer; empty for a linear model.
     activation : str, (function, derivative) or list, default='relu'
-        Activation of the hidden layers, or a list with one for each: scikit-learn's 'identity', 'logistic', 'tanh' and
-        'relu', any other name of ``fastmlp.kernels.rules.ACTIVATIONS``, or two plain functions of a number z.
+        Activation of the hidden layers, or a list with one per layer: scikit-learn's 'identity', 'logistic', 'tanh' and
+        'relu', any other name in ``fastmlp.kernels.rules.ACTIVATIONS``, or a custom activation given as two scalar
+        functions of the pre-activation z.
     solver : str or the result of ``make_optimizer``, default='adam'
-        'lbfgs' for small data; 'sgd' with momentum; 'adam' (Kingma & Ba 2014); any other name of
-        ``fastmlp.kernels.rules.OPTIMIZERS``. ``make_optimizer`` has its own rate and options, weight decay and
-        clipping; names take the ones below, as far as they have them.
+        'lbfgs' for small data sets; 'sgd' with momentum; 'adam' (Kingma & Ba 2014); or any other name in
+        ``fastmlp.kernels.rules.OPTIMIZERS``. A name uses those of the options below that apply to it. The result of
+        ``make_optimizer`` has its own learning rate and options, including weight decay and gradient clipping.
     alpha : float >= 0, default=1e-4
-        L2 penalty on the weights; divided by the number of rows (or the sum of their weights) in the loss.
+        L2 penalty on the weights; divided by the number of samples (or the sum of their weights) in the loss.
     batch_size : int or 'auto', default='auto'
-        Rows of a step of 'sgd' and 'adam'; 'auto' is min(200, n_samples).
+        Samples per step of gradient descent; 'auto' is min(200, n_samples). Not used by 'lbfgs'.
     learning_rate : str or the result of ``make_schedule``, default='constant'
-        Schedule. scikit-learn's own, for every solver but 'adam' and 'lbfgs': 'invscaling': learning_rate_init /
-        (rows seen + 1)^power_t. 'adaptive': a fifth each time ``n_iter_no_change`` epochs in a row bring no improvement
-        by ``tol``, down to 1e-6. For any gradient descent: 'inverse_scaling', 'step', 'exponential', 'cosine' (over
-        ``max_iter`` epochs), see ``make_schedule``.
+        Learning rate schedule. scikit-learn's schedules apply to every solver except 'adam' and 'lbfgs': 'invscaling'
+        is learning_rate_init / (samples seen + 1)^power_t; 'adaptive' divides the rate by 5 whenever
+        ``n_iter_no_change`` consecutive epochs fail to improve by ``tol``, down to 1e-6. 'inverse_scaling', 'step',
+        'exponential' and 'cosine' (over ``max_iter`` epochs) apply to every solver except 'lbfgs'; see
+        ``make_schedule``.
     learning_rate_init : float > 0, default=1e-3
-        Step size at the start. ('adadelta' wants 1.)
+        Initial learning rate. For 'adadelta' the usual value is 1.
     power_t : float >= 0, default=0.5
         Exponent of 'invscaling'.
     max_iter : int, default=200
-        Epochs of 'sgd' and 'adam', iterations of 'lbfgs'.
+        Maximum number of epochs, or of iterations for 'lbfgs'.
     shuffle : bool, default=True
-        Whether rows are shuffled before each epoch.
+        Whether to shuffle the samples before each epoch.
     random_state : int, RandomState or None, default=None
-        For initial weights, the validation split and shuffling: the numbers that scikit-learn draws.
+        Determines the initial weights, the validation split and the shuffling. A seed gives the same random numbers
+        as in scikit-learn.
     tol : float >= 0, default=1e-4
-        What counts as an improvement of loss or validation score; for 'lbfgs' the gradient at which it stops.
+        Smallest improvement of the training loss or validation score that counts; for 'lbfgs' the largest gradient
+        component at which it stops.
     verbose : bool or int, default=False
-        Whether to print the loss of each epoch.
+        Whether to print the loss after each epoch.
     warm_start : bool, default=False
-        Whether ``fit`` starts from the weights of the last one.
+        Whether ``fit`` starts from the weights of the previous fit.
     momentum : float in [0, 1], default=0.9
-        Of 'sgd'.
+        Momentum of 'sgd'.
     nesterovs_momentum : bool, default=True
-        Whether the momentum of 'sgd' is Nesterov's.
+        Whether 'sgd' uses Nesterov's momentum.
     early_stopping : bool, default=False
-        Whether to hold out ``validation_fraction`` of the rows (stratified for two classes), stop when the score on
+        Whether to hold out ``validation_fraction`` of the samples (stratified for two classes), stop when the score on
         them no longer improves, and restore the best weights.
     validation_fraction : float in [0, 1), default=0.1
+        Fraction of the samples that ``early_stopping`` holds out.
     beta_1, beta_2 : float in [0, 1), default=0.9 and 0.999
-        Decay of Adam's mean and square.
+        Exponential decay rates of Adam's first and second moment estimates.
     epsilon : float > 0, default=1e-8
-        Adam's guard against division by zero.
+        Numerical stability term of Adam.
     n_iter_no_change : int or inf, default=10
-        Epochs without improvement before stopping.
+        Maximum number of consecutive epochs without an improvement by ``tol``.
     max_fun : int, default=15000
-        Evaluations of loss and gradient that 'lbfgs' may use.
+        Maximum number of evaluations of loss and gradient by 'lbfgs'.
     backend : {'auto', 'cython', 'numba', 'cuda', 'numpy'}, default='auto'
-        Who runs the hot loops.
+        Compute backend.
     n_jobs : int or None, default=None
-        Threads. None takes the cores that the process may use, and honours OMP_NUM_THREADS, threadpoolctl and joblib's
-        limits; -1 takes all cores.
+        Number of threads. None uses the cores available to the process and respects OMP_NUM_THREADS and the limits of
+        threadpoolctl and joblib; -1 uses all cores.
     l1, activity_l1, activity_l2 : float >= 0, default=0
-        Penalties l1 |W| on the weights (divided like alpha), and |a| and |a|^2 / 2 on outputs of hidden layers.
+        Penalty l1 |W| on the weights (divided like ``alpha``), and penalties activity_l1 |a| and activity_l2 |a|^2 / 2
+        on the outputs of hidden layers.
     dropout : float in [0, 1), or list, default=0
-        Share of the outputs of each hidden layer that training drops (Srivastava et al. 2014).
+        Fraction of the outputs of each hidden layer that is dropped in training (Srivastava et al. 2014); a list gives
+        one value per layer.
     input_dropout : float in [0, 1), default=0
-        The same for inputs.
+        Fraction of the inputs that is dropped in training.
     input_noise : float >= 0, default=0
-        Standard deviation of normal noise on the inputs in training.
+        Standard deviation of the Gaussian noise added to the inputs in training.
     init : str, (str, scale) or list of (W, b), default='glorot_uniform'
-        Initial weights: a name of ``fastmlp.model.initializers.INITIALIZERS``, or arrays.
+        Initial weights: a name in ``fastmlp.model.initializers.INITIALIZERS``, or the arrays of each layer.
     skip : int, default=0
-        With k > 1 each layer also takes the outputs of the layer k below it (He et al. 2015).
+        With k > 1, every layer also receives the outputs of the layer k below it (skip connections, He et al. 2015).
     skip_weights : bool, default=True
-        Whether they come through weights of their own; otherwise they are added, where widths are the same.
+        Whether skip connections have trainable weights. Otherwise the outputs are added to the pre-activations, which
+        is done where both layers have the same number of units.
     n_layers, width : int or None, default=None
-        Numbers that searches can vary. Where one is given there are ``n_layers`` hidden layers (1 if None) of ``width``
-        units (100 if None), whatever ``hidden_layer_sizes`` is.
+        The architecture as two integers, for hyper-parameter searches. If either is given, ``hidden_layer_sizes`` is
+        ignored and the network has ``n_layers`` hidden layers (1 if None) of ``width`` units (100 if None).
     scale : 'standard' or None, default=None
-        Standardise each input to mean 0 and standard deviation 1, by the samples of the first fit, in training and
-        prediction. ``coefs_`` are for scaled inputs. Exports and ``compile_predict`` have the scaling in their weights,
-        where digits are lost if a column's mean is many thousand standard deviations. Sparse X cannot be scaled.
+        'standard' standardises each input to mean 0 and standard deviation 1, computed from the samples of the first
+        fit, in training and prediction. ``coefs_`` apply to scaled inputs. Exports and ``compile_predict`` fold the
+        scaling into their weights, which loses precision if the mean of a column is many thousand times its standard
+        deviation. Sparse X is not supported.
     class_weight : dict, list of dicts, 'balanced' or None, default=None
-        Weights of the classes, which multiply those of the rows, also of rows held out by ``early_stopping``: {class:
-        weight}, 1 for those left out, or 'balanced' for n_rows / (n_classes * rows of the class). For several labels
-        per row a list of dicts {0: weight, 1: weight}, one for each. 'balanced' is not for ``partial_fit``.
-    loss : 'cross_entropy', another loss, the result of ``make_loss`` or (function, derivative)
-        With one that is for numbers ('squared_error' ...) the outputs are logistic, one for each class.
+        Class weights, multiplied with the sample weights, also in the validation set of ``early_stopping``: a dict
+        {class: weight}, in which missing classes have weight 1, or 'balanced' for n_samples / (n_classes * samples of
+        the class). For multilabel y, a list with a dict {0: weight, 1: weight} for each label. 'balanced' is not
+        available in ``partial_fit`` and ``fit_stream``.
+    loss : str, the result of ``make_loss`` or (function, derivative), default='cross_entropy'
+        With a regression loss ('squared_error' ...) there is one logistic output per class.
     target_values : (low, high), default=(0, 1)
-        What logistic outputs learn for no and yes where the loss is not 'cross_entropy': (0.1, 0.9) can be reached with
-        finite weights (Mitchell 1997, section 4.7).
+        Targets of the logistic outputs for False and True, if the loss is not 'cross_entropy': (0.1, 0.9) can be
+        reached with finite weights (Mitchell 1997, section 4.7).
 
     Attributes
     ----------
     classes_ : ndarray, or list of ndarray
         Class labels.
     coefs_, intercepts_ : lists of n_layers - 1 arrays
-        Weights of shape (inputs, outputs) and biases: views of one flat vector, which may be changed in place.
+        Weights of shape (inputs, outputs) and biases: views of one flat vector, which can be modified in place.
     loss_ : float
-        Training loss of the last epoch (mean over rows, penalty included).
+        Training loss of the last epoch (mean over samples, penalties included).
     best_loss_ : float or None
-        Lowest of ``loss_curve_``; None with early stopping. 'sgd' and 'adam' only, as the next two.
+        Minimum of ``loss_curve_``; None with early stopping. Not set by 'lbfgs', nor are the next two attributes.
     loss_curve_ : list of float
         Training loss of each epoch.
     validation_scores_, best_validation_score_ : list of float and float, or None
-        Accuracy on the rows held out, with early stopping (minus their loss, with a ``loss`` other than
-        'cross_entropy'); or what is watched of ``eval_set``.
+        With early stopping: accuracy on the held-out samples (the negative loss if ``loss`` is not 'cross_entropy'), or
+        the score of ``eval_set`` that is monitored.
     evals_result_ : dict
-        Scores of ``eval_set``, if ``fit`` was given one: {name: {metric: list of float}}.
+        Scores of ``eval_set``, if it was passed to ``fit``: {name: {metric: list of float}}.
     n_iter_ : int
-        Epochs or iterations of the last fit.
+        Number of epochs or iterations of the last fit.
     t_ : int
-        Rows seen by 'sgd' or 'adam'.
+        Number of samples seen by gradient descent.
     n_features_in_, feature_names_in_ : int and ndarray of str
-        Width of X, and its column names where it had any.
+        Number of columns of X, and their names if X had any.
     n_layers_, n_outputs_ : int
-        Layers, inputs included, and output units.
+        Number of layers, including the input layer, and number of output units.
     out_activation_ : str
         Activation of the output layer.
     backend_, backend_reason_ : str
-        The backend that ran the last fit, and why it was taken.
+        The backend that ran the last fit, and why it was chosen.
 
     Examples
     --------
@@ -311,15 +321,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return low, high
 
     def _confidence(self, output):
-        """Outputs as probabilities: of each label by itself, or adding up to 1 where there are several classes."""
+        """Network outputs as probabilities, which sum to 1 for multiclass problems."""
         if self._targets is None:
             return output
         low, high = self._targets
-        share = np.clip((output - low) / (high - low), 0, 1)
+        probability = np.clip((output - low) / (high - low), 0, 1)
         if self._label_type != "multiclass":
-            return share
-        total = share.sum(axis=1, keepdims=True)
-        return np.where(total > 0, share / np.where(total > 0, total, 1), 1 / share.shape[1])
+            return probability
+        total = probability.sum(axis=1, keepdims=True)
+        return np.where(total > 0, probability / np.where(total > 0, total, 1), 1 / probability.shape[1])
 
     def _set_classes(self, labels):
         binarizer = LabelBinarizer().fit(labels)
@@ -327,14 +337,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self._sparse_labels = binarizer.sparse_input_
 
     def _label_binarizer(self):
-        """scikit-learn's translation between labels and columns of 0 and 1."""
+        """The fitted LabelBinarizer, which converts between labels and columns of 0 and 1."""
         binarizer = LabelBinarizer()
         binarizer.classes_, binarizer.y_type_ = self.classes_, self._label_type
         binarizer.sparse_input_ = self._sparse_labels
         return binarizer
 
     def _check_classes(self, classes, in_parts):
-        """A later fit may not bring new classes; one of all rows may not lack any either."""
+        """Raise ValueError if a later fit has new classes, or if ``fit`` with ``warm_start`` lacks some."""
         if not in_parts and set(classes) != set(self.classes_):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
@@ -349,7 +359,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self.loss == "cross_entropy":
             return self._cross_entropy()
         if loss_row(check_loss(self.loss)[0]).link is not None:
-            raise ValueError(f"loss must be 'cross_entropy' or for numbers, as 'squared_error', got {self.loss!r}.")
+            raise ValueError(
+                f"loss must be 'cross_entropy' or a regression loss such as 'squared_error', got {self.loss!r}."
+            )
         return self.loss, "logistic"
 
     def _cross_entropy(self):
@@ -373,7 +385,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             raise ValueError(f"{self.n_outputs_} outputs for classes of shape {self.classes_.shape}")
 
     def prediction_network(self):
-        """The PredictionNetwork for inputs in the user's units, with the classes."""
+        """The PredictionNetwork for unscaled inputs, with the class labels."""
         kind = "multilabel" if self._label_type.startswith("multilabel") else self._label_type
         return super().prediction_network()._replace(kind=kind, classes=self.classes_, targets=self._targets)
 
@@ -381,11 +393,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return self._labels_of(output if self._label_type == "multiclass" else self._confidence(output))
 
     def _labels_of(self, confidence):
-        """Labels from what outputs say of them, by itself or as probabilities."""
+        """Predicted labels from network outputs or probabilities."""
         if self._label_type.startswith("multilabel"):
             return self._label_binarizer().inverse_transform(confidence)
         number = (confidence[:, 0] > 0.5).astype(int) if self.n_outputs_ == 1 else confidence.argmax(axis=1)
-        return self.classes_[np.minimum(number, len(self.classes_) - 1)]  # there may be but one class
+        return self.classes_[np.minimum(number, len(self.classes_) - 1)]  # there may be only one class
 
     def _score(self, X, y, sample_weight):
         return accuracy_score(y, self._decode(predictor_of(self).outputs(X)), sample_weight=sample_weight)
@@ -393,54 +405,55 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     @available_if(lambda estimator: estimator._check_solver())
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None, classes=None, *, epochs=1):
-        """Some epochs over the given data, going on from the weights and the optimizer of the last call.
+        """Train for one or more epochs on the given samples, continuing from the weights and optimizer state so far.
 
         Parameters
         ----------
         X, y, sample_weight
             As in ``fit``.
         classes : array of shape (n_classes,), default=None
-            All labels that will ever come. Needed in the first call, optional afterwards.
+            Every possible label. Required in the first call, optional afterwards.
         epochs : int, default=1
-            Passes over the rows, each in an order of its own.
+            Number of passes over the samples, reshuffled before each one.
 
         Returns
         -------
         self : object
-            Ctrl-C ends an epoch early and raises KeyboardInterrupt; the weights so far are kept.
+            Ctrl-C ends an epoch early and raises KeyboardInterrupt; the current weights are kept.
         """
         return self._fit(X, y, sample_weight, check_integer("epochs", epochs, 1), classes)
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit_stream(self, blocks, classes, *, n_mixed=1, n_rows=None, eval_set=None, eval_X=None, eval_y=None,
                    eval_names=None, eval_metric=None, callbacks=None):  # fmt: skip
-        """Fit the network to rows that come in blocks, for data that do not fit into memory; otherwise as ``fit``.
+        """Fit the network to an iterable of blocks of samples, for data larger than memory.
 
-        ``max_iter`` says how many times to pass over them. For ``scale`` they are passed over once more before, or it
-        is that of the first block where they come but once.
+        Training makes ``max_iter`` passes over the blocks. ``scale`` needs one more pass before training; for an
+        iterator, which allows only one pass, it is computed from the first block.
 
         Parameters
         ----------
         blocks : sequence, function or iterable
-            Gives (X, y) or (X, y, sample_weight), block by block, each as for ``fit``. A sequence (anything with
-            ``len`` and numbers as keys) is taken in a new order in each epoch; a function without arguments is called
-            for an iterator in each epoch; an iterator is for ``max_iter=1``. Batches go across the borders of blocks.
+            Provides blocks (X, y) or (X, y, sample_weight), each as for ``fit``. A sequence (with ``len`` and integer
+            indexing) is read in a new random order in each epoch; a function without arguments is called in each epoch
+            and returns an iterator; an iterator works with ``max_iter=1`` only. Batches may span several blocks.
         classes : array of shape (n_classes,)
-            All labels that will ever come.
+            Every possible label.
         n_mixed : int, default=1
-            Blocks whose rows are shuffled together: more where neighbours are alike, as in a file that is sorted (Xu et
-            al. 2022). While they are put together there is room for about three times as many.
+            Number of blocks whose samples are shuffled together. Use more if neighbouring samples are similar, as in
+            a sorted file (Xu et al. 2022). Memory for about three times as many blocks is needed.
         n_rows : int or None, default=None
-            Rows of all blocks together; needed with a schedule of ``make_schedule``.
+            Total number of samples in all blocks; required with a schedule of ``make_schedule``.
         eval_set, eval_X, eval_y, eval_names, eval_metric, callbacks
-            As in ``fit``. ``early_stopping`` needs an ``eval_set``; callbacks of ``sklearn.callback`` get no X and y.
+            As in ``fit``. ``early_stopping`` requires an ``eval_set``; callbacks of ``sklearn.callback`` receive no X
+            and y.
 
         Returns
         -------
         self : object
-            Ctrl-C ends a fit early with the weights so far, and with a warning. An error of ``blocks``, a callback or a
-            metric is raised; the weights so far are kept, but after an error in the first epoch the estimator is as it
-            was before, unless ``warm_start`` is set.
+            Ctrl-C ends the fit early with a warning; the current weights are kept. Errors raised by ``blocks``, a
+            callback or a metric are propagated, and the current weights are kept; an error in the first epoch leaves
+            the estimator as it was before the call, unless ``warm_start`` is set.
         """
         if classes is None:
             raise ValueError("classes must be given: pass a list of every possible label.")
@@ -448,27 +461,47 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return self._fit_stream(blocks, n_mixed, n_rows, classes, evaluation, callbacks)
 
     def predict(self, X):
-        """Predicted classes, shape (n_samples,), or (n_samples, n_classes) of 0 and 1 for several labels per row."""
+        """Predict class labels.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Labels; for multilabel problems an indicator matrix of 0 and 1.
+        """
         return self._decode(outputs(self, X))
 
     def predict_proba(self, X, mc_samples=None):
-        """Probability of each class, shape (n_samples, n_classes), in the order of ``classes_``.
+        """Predict class probabilities.
 
-        With ``mc_samples`` their mean and standard deviation over that many passes with dropout and noise as in
-        training (Gal & Ghahramani 2016).
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        mc_samples : int >= 2 or None, default=None
+            Number of stochastic passes with dropout and noise as in training (Monte Carlo dropout, Gal & Ghahramani
+            2016).
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Probabilities in the order of ``classes_``. With ``mc_samples``, a pair of such arrays: mean and standard
+            deviation over the passes.
         """
         if mc_samples is not None:
-            return random_passes(self, X, mc_samples, self._both_classes)
-        return self._both_classes(outputs(self, X))
+            return random_passes(self, X, mc_samples, self._probabilities)
+        return self._probabilities(outputs(self, X))
 
-    def _both_classes(self, output):
+    def _probabilities(self, output):
         output = self._confidence(output)
         if len(self.classes_) == 1:
             return np.ones_like(output)
         return np.hstack([1 - output, output]) if self.n_outputs_ == 1 else output
 
     def predict_log_proba(self, X):
-        """Logarithm of ``predict_proba(X)``."""
+        """Predict the logarithm of the class probabilities, an array of shape (n_samples, n_classes)."""
         probability = self.predict_proba(X)
         return np.log(probability, out=probability)
 

@@ -1,4 +1,4 @@
-"""Ensembles: several networks that differ in their random numbers alone, whose spread says how sure they are.
+"""Deep ensembles: networks trained with different random seeds, whose spread estimates predictive uncertainty.
 
 Lakshminarayanan, Pritzel & Blundell 2017, "Simple and scalable predictive uncertainty estimation using deep ensembles".
 """
@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.backends.threads import allowed_threads, threads_of
 from fastmlp.io.model_files import Savable, kind_of
-from fastmlp.training.interruption import Interruption, passed_on
+from fastmlp.training.interruption import Interruption, shared_with_fits
 from fastmlp.training.outcomes import DivergenceError
 from fastmlp.validation.sklearn_compat import Interval, fit_context
 
@@ -26,7 +26,7 @@ FROM_MEMBERS = "n_features_in_", "feature_names_in_", "classes_", "n_outputs_"
 
 
 class MLPEnsemble(Savable, BaseEstimator):
-    """What both ensembles share."""
+    """Base class of MLPEnsembleClassifier and MLPEnsembleRegressor, which document parameters and attributes."""
 
     _parameter_constraints: dict = {
         "n_members": [Interval(Integral, 1, None, closed="left")],
@@ -43,22 +43,22 @@ class MLPEnsemble(Savable, BaseEstimator):
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, sample_weight=None, *, eval_set=None, eval_X=None, eval_y=None, eval_names=None,
             eval_metric=None):  # fmt: skip
-        """Fit the members to all rows; arguments are those of the estimator's ``fit``.
+        """Fit every member to all samples; the arguments are those of the estimator's ``fit``.
 
         Returns
         -------
         self : object
-            After Ctrl-C with the members that have begun, and with a warning. An error of a metric is raised, and the
-            members that have made an epoch by then are kept.
+            Ctrl-C ends the fit early with a warning; the members whose training has started are kept. An error raised
+            by a metric is propagated; the members with at least one completed epoch are kept.
         """
         estimator = self._estimator()
         random_state = check_random_state(self.random_state)
         members = [clone(estimator) for _ in range(self.n_members)]
-        for member in members:  # as an attribute: the __init__ of a subclass may not have the parameter
+        for member in members:  # not by set_params: the __init__ of a subclass may not have the parameter
             member.random_state = random_state.randint(np.iinfo(np.int32).max)
         n_workers = 1 if estimator.backend == "cuda" else min(self._n_threads(), len(members))
         n_threads = max(1, self._n_threads() // n_workers)
-        # scikit-learn's checks change Python's filters of warnings for a while: in threads they may leave each other's.
+        # scikit-learn's validation changes the warning filters temporarily, which is not thread-safe: restored here.
         errors, failed = [], []
         evaluation = {
             "eval_set": eval_set, "eval_X": eval_X, "eval_y": eval_y, "eval_names": eval_names,
@@ -70,20 +70,20 @@ class MLPEnsemble(Savable, BaseEstimator):
             warnings.catch_warnings(),
             ThreadPoolExecutor(n_workers) as pool,
         ):
-            warnings.filterwarnings("ignore", "Training interrupted by user")  # once is enough
+            warnings.filterwarnings("ignore", "Training interrupted by user")  # one warning, below, is enough
 
             def fit(member):
                 if interruption.requested:
                     return None
                 member.n_jobs = n_threads
                 try:
-                    with passed_on(interruption):
+                    with shared_with_fits(interruption):
                         member.fit(X, y, sample_weight, **evaluation)
-                except DivergenceError as error:  # it is fitted, with its last finite weights
+                except DivergenceError as error:  # the member is fitted, with its last finite weights
                     errors.append(error)
                 except BaseException:
                     failed.append(member)
-                    interruption.request()  # the others need not go on
+                    interruption.request()  # stop the other members
                     raise
                 finally:
                     member.n_jobs = self.n_jobs
@@ -110,10 +110,11 @@ class MLPEnsemble(Savable, BaseEstimator):
 
     @contextmanager
     def _kept_on_error(self, members, failed):
-        """Keep the members with weights where those that ``failed`` have some too: the error was in a user's metric."""
+        """After an error, keep the members with completed epochs, unless one failed before its first epoch ended."""
         try:
             yield
         except Exception:
+            # A member that failed after an epoch did so in a user's metric; its weights are usable.
             with_epochs = [member for member in members if getattr(member, "n_iter_", 0) > 0]
             if failed and all(member in with_epochs for member in failed):
                 self._take(with_epochs)
@@ -127,7 +128,7 @@ class MLPEnsemble(Savable, BaseEstimator):
                 setattr(self, name, getattr(members[0], name))
 
     def _mean(self, predictions, return_std):
-        """The mean of one array for each member, and their standard deviation if asked for."""
+        """Mean of the members' predictions, and with ``return_std`` their standard deviation."""
         predictions = np.stack(predictions)
         mean = predictions.mean(axis=0)
         return (mean, predictions.std(axis=0)) if return_std else mean
@@ -137,7 +138,7 @@ class MLPEnsemble(Savable, BaseEstimator):
         return self.members_
 
     def saved_state(self):
-        """What a model file holds of this ensemble."""
+        """The state of this ensemble as stored in a model file, a dict."""
         params = self.get_params(deep=False)
         estimator, members = params.pop("estimator"), getattr(self, "members_", [])
         for model in filter(None, (estimator, *members)):
@@ -150,7 +151,7 @@ class MLPEnsemble(Savable, BaseEstimator):
 
     @classmethod
     def from_saved_state(cls, saved):
-        """The ensemble of ``saved_state``."""
+        """Create an ensemble from the result of ``saved_state``."""
         estimator = saved["estimator"] and cls._kind.from_saved_state(saved["estimator"])
         ensemble = cls(estimator, **saved["params"])
         if saved["members"]:
@@ -165,21 +166,27 @@ class MLPEnsemble(Savable, BaseEstimator):
 
 
 class MLPEnsembleRegressor(RegressorMixin, MLPEnsemble):
-    """Several ``MLPRegressor`` that differ in their random numbers alone; predictions are their mean.
+    """Ensemble of ``MLPRegressor`` with different random seeds; predictions are averaged.
+
+    The standard deviation over the members estimates the uncertainty of a prediction (Lakshminarayanan, Pritzel &
+    Blundell 2017).
 
     Parameters
     ----------
     estimator : MLPRegressor or None, default=None
-        What the members are, but for ``n_jobs`` and ``random_state``; None is one with default parameters.
+        Template of the members; its ``n_jobs`` and ``random_state`` are ignored. None is ``MLPRegressor()``.
     n_members : int, default=5
+        Number of members.
     n_jobs : int or None, default=None
-        Threads; members are fitted side by side. None takes those that the process may use, as elsewhere.
+        Number of threads, over which the members are distributed. None uses the cores available to the process, -1 all
+        cores.
     random_state : int, RandomState or None, default=None
-        What the members' own follow from. The result is the same for every number of threads.
+        Determines the random states of the members. The result does not depend on the number of threads.
 
     Attributes
     ----------
     members_ : list of MLPRegressor
+        The fitted members.
 
     Examples
     --------
@@ -189,45 +196,71 @@ class MLPEnsembleRegressor(RegressorMixin, MLPEnsemble):
     >>> members = MLPRegressor(hidden_layer_sizes=20, activation="tanh", solver="lbfgs", max_iter=500)
     >>> ensemble = MLPEnsembleRegressor(members, random_state=0).fit(X, np.sin(4 * X[:, 0]))
     >>> mean, spread = ensemble.predict([[0.5], [3.0]], return_std=True)
-    >>> bool(spread[1] > 10 * spread[0])  # far from the data they do not agree
+    >>> bool(spread[1] > 10 * spread[0])  # the members disagree far from the data
     True
     """
 
     _kind = MLPRegressor
 
     def predict(self, X, return_std=False):
-        """Mean of the members' predictions, of their shape; with ``return_std`` also their standard deviation."""
+        """Predict target values: the mean over the members.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        return_std : bool, default=False
+            Whether to return the standard deviation over the members too.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            With ``return_std``, a pair of such arrays: mean and standard deviation.
+        """
         return self._mean([member.predict(X) for member in self._members()], return_std)
 
 
 class MLPEnsembleClassifier(ClassifierMixin, MLPEnsemble):
-    """Several ``MLPClassifier`` that differ in their random numbers alone; probabilities are their mean.
+    """Ensemble of ``MLPClassifier`` with different random seeds; class probabilities are averaged.
 
     Parameters
     ----------
     estimator : MLPClassifier or None, default=None
-        What the members are; None is one with default parameters.
+        Template of the members; its ``n_jobs`` and ``random_state`` are ignored. None is ``MLPClassifier()``.
     n_members, n_jobs, random_state
-        See ``MLPEnsembleRegressor``.
+        As for ``MLPEnsembleRegressor``.
 
     Attributes
     ----------
     members_ : list of MLPClassifier
-    classes_ : ndarray
+        The fitted members.
+    classes_ : ndarray of shape (n_classes,)
+        Class labels.
     """
 
     _kind = MLPClassifier
 
     def predict_proba(self, X, return_std=False):
-        """Mean probability of each class, shape (n_samples, n_classes); with ``return_std`` also its deviation."""
+        """Predict class probabilities: the mean over the members.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        return_std : bool, default=False
+            Whether to return the standard deviation over the members too.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            With ``return_std``, a pair of such arrays: mean and standard deviation.
+        """
         return self._mean([member.predict_proba(X) for member in self._members()], return_std)
 
     def predict(self, X):
-        """The most probable class of each row, or for several labels per row those with more than 1/2."""
+        """Predict the most probable class of each sample; for multilabel problems, the labels above 1/2."""
         probability = self.predict_proba(X)
         first = self.members_[0]
         return first._labels_of(probability[:, -1:] if first.n_outputs_ == 1 else probability)
 
     def predict_log_proba(self, X):
-        """Logarithm of ``predict_proba(X)``."""
+        """Predict the logarithm of the class probabilities, an array of shape (n_samples, n_classes)."""
         return np.log(self.predict_proba(X))

@@ -1,4 +1,4 @@
-"""Fits of the estimators by scikit-learn's rules: when to stop, how the rate falls, what is kept and told."""
+"""Fits of the estimators by scikit-learn's rules: stopping, learning rates, recorded attributes and messages."""
 
 import math
 import warnings
@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.backends import registry
 from fastmlp.backends.cost_model import Work
-from fastmlp.model.layered_network import choose_for
+from fastmlp.model.layered_network import choose_backend
 from fastmlp.training.callbacks import NO_CALLBACKS, Callbacks
 from fastmlp.training.epochs import Epochs
 from fastmlp.training.lbfgs import Limits
@@ -23,7 +23,7 @@ from fastmlp.training.trainer import COMPLETED, DIVERGED, INTERRUPTED, STOPPED, 
 from .evaluation import Evaluation, HeldOut
 from .samples import block
 
-# scikit-learn's message, then what is left and what to do.
+# scikit-learn's message, the state of the estimator, and what to do.
 DIVERGED_MESSAGE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
     "preprocessed. {where}; the estimator is fitted with the weights of {kept}. Scale inputs and targets "
@@ -33,10 +33,21 @@ CURVES = "loss_curve_", "best_loss_", "validation_scores_", "best_validation_sco
 
 
 class FitCall(NamedTuple):
-    """How a fit was called.
+    """Arguments of a call of ``fit``, ``partial_fit`` or ``fit_stream``.
 
-    ``first_pass``: whether new weights are drawn. ``n_epochs`` and ``classes`` are those of ``partial_fit``;
-    ``stream`` is what ``fit_stream`` trains on. ``before``: the attributes of the estimator before the call.
+    Attributes
+    ----------
+    first_pass : bool
+        Whether new weights are drawn.
+    before : dict
+        Attributes of the estimator before the call.
+    n_epochs, classes
+        Arguments of ``partial_fit``; ``n_epochs`` is None in other calls.
+    stream : Stream or None
+        The blocks of ``fit_stream``.
+    evaluation : Evaluation or None
+        Evaluation sets.
+    callbacks : Callbacks
     """
 
     first_pass: bool
@@ -49,20 +60,20 @@ class FitCall(NamedTuple):
 
     @property
     def in_parts(self):
-        """Whether the samples at hand are not all."""
+        """Whether the samples at hand are only a part of the training data."""
         return self.n_epochs is not None or self.stream is not None
 
 
 def start_curves(estimator):
-    """Forget the curves of an earlier fit."""
+    """Reset the curves of an earlier fit."""
     estimator.loss_, estimator.loss_curve_, estimator._net.progress = np.inf, [], Progress()
     estimator.best_loss_, estimator.validation_scores_, estimator.best_validation_score_ = np.inf, None, None
     if estimator.early_stopping:
         estimator.best_loss_, estimator.validation_scores_, estimator.best_validation_score_ = None, [], -np.inf
 
 
-def begin_watching(estimator, evaluation):
-    """Forget the scores of an earlier fit if they were of other samples, or other scores."""
+def start_monitoring(estimator, evaluation):
+    """Reset the scores of an earlier fit if they are not comparable with those of this fit."""
     had_set = vars(estimator).pop("evals_result_", None) is not None
     if evaluation is not None:
         estimator.evals_result_ = evaluation.results
@@ -71,13 +82,13 @@ def begin_watching(estimator, evaluation):
 
 
 def follows(estimator, schedule):
-    """Whether the rate follows one of scikit-learn's schedules: they are not for Adam."""
+    """Whether the learning rate follows this scikit-learn schedule; they do not apply to Adam."""
     solver = getattr(estimator.solver, "name", estimator.solver)
     return estimator.learning_rate == schedule and solver != "adam"
 
 
 class EpochRecorder(Recorder):
-    """The attributes and messages of scikit-learn's estimators after each epoch of a stochastic solver."""
+    """Sets the attributes and prints the messages of scikit-learn's estimators, for stochastic solvers."""
 
     def __init__(self, estimator, call, stopping):
         self._estimator, self._call, self._stopping = estimator, call, stopping
@@ -85,7 +96,7 @@ class EpochRecorder(Recorder):
     def after_epoch(self, loss, n_samples):
         estimator = self._estimator
         estimator.loss_ = loss
-        if estimator.verbose:  # before the epoch counts: after an error in the first one the old weights return
+        if estimator.verbose:  # before n_iter_ changes: if print fails in the first epoch, the old weights are restored
             print(f"Iteration {estimator.n_iter_ + 1}, loss = {loss:.8f}")
         estimator.n_iter_ += 1
         estimator.t_ += n_samples
@@ -108,10 +119,10 @@ class EpochRecorder(Recorder):
             print(f"Validation score: {self._stopping.score:f}")
 
     def after_callbacks(self):
-        self._estimator._net.current_parameters()  # with what they have put into coefs_
+        self._estimator._net.current_parameters()  # copies arrays that callbacks have assigned to coefs_
 
     def after_error(self):
-        """Keep the weights so far; if new ones were drawn and no epoch has ended, bring back the old attributes."""
+        """Keep the current weights, or restore the old attributes if the first epoch of new weights has not ended."""
         estimator = self._estimator
         if self._call.first_pass and not estimator.n_iter_:
             restore(estimator, self._call.before)
@@ -120,7 +131,7 @@ class EpochRecorder(Recorder):
             estimator._net.training.drop_epoch_in_progress()
         try:
             estimator._net.current_parameters()
-        except Exception:  # a callback has put something else into coefs_
+        except Exception:  # a callback has assigned something invalid to coefs_
             estimator._net.bind(estimator._net.parameters)
         best = estimator._net.progress.best_parameters
         if estimator.early_stopping and best is not None:
@@ -133,7 +144,7 @@ class EpochRecorder(Recorder):
         elif result.status == INTERRUPTED:
             estimator._net.training.drop_epoch_in_progress()
             warnings.warn("Training interrupted by user.")
-            if self._call.n_epochs is not None:  # a loop of partial_fit must end too
+            if self._call.n_epochs is not None:  # ends a loop around partial_fit too
                 return KeyboardInterrupt()
         elif result.status == COMPLETED and not self._call.in_parts:
             message = f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the optimization"
@@ -142,7 +153,7 @@ class EpochRecorder(Recorder):
         return error
 
     def _divergence(self):
-        """The error of a fit that diverged. If early stopping has weights to restore there is only a warning."""
+        """The DivergenceError to raise, or None after a warning if early stopping has weights to restore."""
         estimator = self._estimator
         where = f"Training diverged in iteration {estimator.n_iter_ + 1}"
         restores = estimator.early_stopping and estimator._net.progress.best_parameters is not None
@@ -152,7 +163,7 @@ class EpochRecorder(Recorder):
         )  # fmt: skip
         if not restores:
             return DivergenceError(message)
-        estimator.n_iter_ += 1  # the best one is before it
+        estimator.n_iter_ += 1  # count the epoch that diverged
         estimator.loss_ = math.nan
         estimator.loss_curve_.append(math.nan)
         estimator.validation_scores_.append(math.nan)
@@ -161,7 +172,7 @@ class EpochRecorder(Recorder):
 
 
 class LbfgsRecorder(EpochRecorder):
-    """The same for iterations of L-BFGS, which has curves only if there are evaluation sets."""
+    """Sets the attributes after iterations of L-BFGS, which has curves only if there are evaluation sets."""
 
     def after_epoch(self, loss, n_samples):
         estimator = self._estimator
@@ -177,7 +188,7 @@ class LbfgsRecorder(EpochRecorder):
             self._note_score()
 
     def after_callbacks(self):
-        """Do nothing: L-BFGS has weights of its own, and what a callback has put into coefs_ is lost."""
+        """Do nothing: L-BFGS overwrites whatever a callback assigns to coefs_."""
 
     def after_fit(self, result):
         estimator, solution, error = self._estimator, result.solution, None
@@ -202,23 +213,23 @@ class LbfgsRecorder(EpochRecorder):
 
 
 def restore(estimator, before):
-    """Give an estimator the attributes it had before a call."""
+    """Restore the attributes that an estimator had before a call."""
     vars(estimator).clear()
     vars(estimator).update(before)
 
 
 def lbfgs_fit(estimator, call, problem, samples):
-    """The fit by L-BFGS, ready to be called."""
-    for name in CURVES:  # of an earlier fit
+    """Prepare a fit by L-BFGS. Returns a function without arguments that runs it."""
+    for name in CURVES:  # set by an earlier fit
         vars(estimator).pop(name, None)
     estimator._net.progress, estimator.n_iter_, stopping = Progress(), 0, NoStopping()
     state = TrainingState.without_optimizer(estimator._net.parameters)
     if call.evaluation is not None:
         start_curves(estimator)
-    begin_watching(estimator, call.evaluation)
+    start_monitoring(estimator, call.evaluation)
     if call.evaluation is not None:
-        watches = estimator.early_stopping
-        stopping = Tolerance(state, estimator._net.progress, *_tolerance(estimator), by_score=watches, stops=watches)
+        monitors = estimator.early_stopping
+        stopping = Tolerance(state, estimator._net.progress, *_tolerance(estimator), by_score=monitors, stops=monitors)
     trainer = Trainer(
         problem, state, LbfgsRecorder(estimator, call, stopping), stopping=stopping, scorer=call.evaluation,
         callbacks=call.callbacks, n_jobs=estimator.n_jobs,
@@ -231,9 +242,9 @@ def _tolerance(estimator):
 
 
 def stochastic_fit(estimator, call, plan, problem, samples, held_out):
-    """The fit by epochs of gradient descent, ready to be called.
+    """Prepare a fit by gradient descent. Returns a function without arguments that runs it.
 
-    ``held_out`` are the Samples that early stopping has split off, or None.
+    ``held_out`` are the validation Samples of early stopping, or None.
     """
     in_part = call.n_epochs is not None
     if estimator._net.training is None or not in_part:
@@ -245,14 +256,14 @@ def stochastic_fit(estimator, call, plan, problem, samples, held_out):
             state.seed = int(estimator._random_state.randint(2**63 - 1, dtype=np.int64))
         problem = problem._replace(noise=problem.noise._replace(seed=state.seed))
     if not hasattr(estimator, "loss_curve_") or estimator.early_stopping != (estimator.best_loss_ is None):
-        start_curves(estimator)  # an earlier fit had another solver or rule for stopping
+        start_curves(estimator)  # an earlier fit had another solver or stopping rule
     problem, new_epochs = _epochs(estimator, call, problem, samples)
     if not in_part:
-        begin_watching(estimator, call.evaluation)
+        start_monitoring(estimator, call.evaluation)
     estimator.n_iter_ = 0
     stopping = Tolerance(
         state, estimator._net.progress, *_tolerance(estimator), by_score=estimator.early_stopping,
-        lower_rate=follows(estimator, "adaptive"), stops=not in_part, tell=print if estimator.verbose else None,
+        lower_rate=follows(estimator, "adaptive"), stops=not in_part, log=print if estimator.verbose else None,
     )  # fmt: skip
     scorer = call.evaluation if held_out is None else HeldOut(estimator, held_out)
     trainer = Trainer(
@@ -263,7 +274,7 @@ def stochastic_fit(estimator, call, plan, problem, samples, held_out):
 
 
 def _epochs(estimator, call, problem, samples):
-    """(the problem on the backend that is chosen for it, what makes its Epochs)."""
+    """(problem with the chosen backend, function that makes its Epochs)"""
     state, stream, n_samples = estimator._net.training, call.stream, samples.X.shape[0]
     batch_size = 200 if estimator.batch_size == "auto" else int(estimator.batch_size)
     if stream is not None:
@@ -274,7 +285,7 @@ def _epochs(estimator, call, problem, samples):
         batch_size = min(batch_size, n_samples)
     if estimator.backend == "auto":
         n_steps = -(-n_samples // batch_size) * (call.n_epochs or estimator.max_iter)
-        found = choose_for(Work(problem.network, batch_size, n_steps), estimator._net.parameters)
+        found = choose_backend(Work(problem.network, batch_size, n_steps), estimator._net.parameters)
         estimator.backend_, kernels, estimator.backend_reason_ = found
         problem = problem._replace(kernels=kernels)
     estimator.backend_reason_ += registry.kernels_of(
@@ -285,5 +296,5 @@ def _epochs(estimator, call, problem, samples):
         shuffled = estimator._shuffled if estimator.shuffle else None
         return problem, partial(Epochs, problem, state, batch_size, samples, shuffled)
     permutation = estimator._random_state.permutation if estimator.shuffle else None
-    pieces = partial(stream.pieces, batch_size, permutation, partial(block, estimator))
-    return problem, partial(StreamedEpochs, problem, state, batch_size, pieces, stream.n_rows)
+    parts = partial(stream.parts, batch_size, permutation, partial(block, estimator))
+    return problem, partial(StreamedEpochs, problem, state, batch_size, parts, stream.n_rows)

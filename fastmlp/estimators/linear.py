@@ -1,4 +1,4 @@
-"""The classics, as networks of one layer: Perceptron, Adaline, and linear, logistic and softmax regression."""
+"""Single-layer networks: Perceptron, Adaline, and linear, logistic and softmax regression."""
 
 import warnings
 
@@ -18,10 +18,10 @@ from .base import restored_on_error
 
 
 class OneLayerClassifier(ClassifierMixin, BaseEstimator):
-    """What Perceptron and Adaline share: one unit for two classes, else one unit for each."""
+    """Base class of Perceptron and Adaline: one unit for two classes, otherwise one unit per class."""
 
     def _start(self, X, y, activation, loss, low):
-        """(checked X, targets ``low`` and 1, an MLP of one layer with weights 0)."""
+        """Validate the input and set ``model_`` to an MLP with zero weights. Returns (X, targets ``low`` and 1)."""
         check_real("learning_rate", self.learning_rate, 0, open_low=True)
         check_integer("max_iter", self.max_iter, 1)
         X, y = validate_data(self, as_numbers(X, "X"), y, dtype=np.float64)
@@ -29,7 +29,7 @@ class OneLayerClassifier(ClassifierMixin, BaseEstimator):
         binarizer = LabelBinarizer(neg_label=low).fit(y)
         self.classes_ = binarizer.classes_
         if len(self.classes_) < 2:
-            raise ValueError(f"y must have at least two classes, got the one class {self.classes_[0]!r}.")
+            raise ValueError(f"y must have at least two classes, got one class {self.classes_[0]!r}.")
         targets = binarizer.transform(y)
         self.model_ = MLP(
             [(targets.shape[1], activation)], loss, make_optimizer("sgd", self.learning_rate), init="zeros",
@@ -50,47 +50,71 @@ class OneLayerClassifier(ClassifierMixin, BaseEstimator):
         return self.model_.biases[0]
 
     def decision_function(self, X):
-        """Pre-activations, shape (n_samples,) for two classes, else (n_samples, n_classes)."""
+        """Compute the pre-activations of the output units.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) for two classes, else (n_samples, n_classes)
+        """
         check_is_fitted(self, "model_")
         X = validate_data(self, as_numbers(X, "X"), dtype=np.float64, reset=False)
         z = X @ self.coef_.T + self.intercept_
         return z[:, 0] if z.shape[1] == 1 else z
 
     def predict(self, X):
-        """The class on whose side of the line a row is, or whose unit says yes the loudest."""
+        """Predict class labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            The class with the largest pre-activation; for two classes, the second one if it is positive.
+        """
         z = self.decision_function(X)
         return self.classes_[(z > 0).astype(int) if z.ndim == 1 else z.argmax(axis=1)]
 
 
 class Perceptron(OneLayerClassifier):
-    """Rosenblatt's perceptron (1958): a step unit, changed by learning_rate (t - y) x after each row.
+    """Rosenblatt's perceptron (1958), a linear classifier trained by the perceptron rule.
 
-    It finds weights without an error where a straight line parts the classes, and else goes on for ever (Minsky &
-    Papert 1969): then ``fit`` warns.
+    The weights of a step unit change by learning_rate (t - y) x after each sample. Training converges if the classes
+    are linearly separable, and never does otherwise (Minsky & Papert 1969): ``fit`` then warns after ``max_iter``
+    passes.
 
     Parameters
     ----------
     learning_rate : float > 0, default=1
-        It scales the weights and changes nothing else, as they start at 0.
+        Scale of the weights. It does not change predictions, because the weights start at 0.
     max_iter : int, default=1000
-        Passes over the rows.
+        Maximum number of passes over the samples.
     shuffle : bool, default=True
-        Whether rows are shuffled before each pass.
+        Whether to shuffle the samples before each pass.
     random_state : int, RandomState or None, default=None
+        Determines the shuffling.
     backend : {'auto', 'cython', 'numba', 'cuda', 'numpy'}, default='auto'
+        Compute backend.
 
     Attributes
     ----------
     converged_ : bool
-        Whether a pass was made without an error.
+        Whether the last pass made no errors.
     errors_ : list of float
-        Sum of |t - y| over the rows of each pass.
+        Sum of |t - y| over the samples of each pass.
     n_iter_ : int
-        Passes made.
-    coef_, intercept_ : arrays of shape (units, n_features) and (units,)
-    classes_ : array
+        Number of passes.
+    coef_, intercept_ : ndarrays of shape (units, n_features) and (units,)
+        Weights and biases.
+    classes_ : ndarray of shape (n_classes,)
+        Class labels.
     model_ : MLP
-        The network of one layer.
+        The single-layer network.
 
     Examples
     --------
@@ -108,50 +132,55 @@ class Perceptron(OneLayerClassifier):
         self.backend = backend
 
     def fit(self, X, y):
-        """Learn from rows X of shape (n_samples, n_features) and labels y of shape (n_samples,)."""
+        """Fit the weights to X of shape (n_samples, n_features) and class labels y of shape (n_samples,)."""
         with restored_on_error(self, dict(vars(self)), Exception):
             X, targets = self._start(X, y, "step", "perceptron", low=0)
         self.errors_, self.converged_ = [], False
         while len(self.errors_) < self.max_iter and not self.converged_:
             self.model_.fit(X, targets, epochs=1, batch_size=1, shuffle=self.shuffle)
-            if self.model_.epoch == len(self.errors_):  # interrupted or diverged, and a warning said so
+            if self.model_.epoch == len(self.errors_):  # interrupted or diverged, after a warning
                 break
             self.errors_.append(self.model_.history["loss"][-1] * len(X))
             self.converged_ = self.errors_[-1] == 0
         self.n_iter_ = len(self.errors_)
         if not self.converged_ and self.n_iter_ == self.max_iter:
             warnings.warn(
-                f"the perceptron still makes errors after {self.n_iter_} passes: perhaps no straight line parts the "
-                "classes. A hidden layer can (MLPClassifier); otherwise raise max_iter.",
+                f"the perceptron still makes errors after {self.n_iter_} passes: the classes may not be linearly "
+                "separable. Increase max_iter, or use a network with a hidden layer (MLPClassifier).",
                 ConvergenceWarning,
             )
         return self
 
 
 class Adaline(OneLayerClassifier):
-    """Adaptive linear neuron (Widrow & Hoff 1960): gradient descent on the squared error of a linear unit.
+    """Adaptive linear neuron (Widrow & Hoff 1960), a linear classifier trained on the squared error.
 
-    Targets are -1 and 1; what is learned is the least squares fit, whether or not a line parts the classes.
+    Gradient descent fits a linear unit to the targets -1 and 1. It converges to the least squares solution, whether or
+    not the classes are linearly separable.
 
     Parameters
     ----------
     learning_rate : float > 0, default=0.01
+        Step size of gradient descent.
     max_iter : int, default=100
-        Passes over the rows.
+        Number of passes over the samples.
     batch_size : int or None, default=None
-        Rows of a step: None takes all of them (gradient descent), 1 is Widrow and Hoff's own rule.
+        Samples per step. None uses all samples (full-batch gradient descent); 1 is the rule of Widrow and Hoff.
     shuffle : bool, default=True
+        Whether to shuffle the samples before each pass.
     random_state : int, RandomState or None, default=None
+        Determines the shuffling.
     backend : {'auto', 'cython', 'numba', 'cuda', 'numpy'}, default='auto'
+        Compute backend.
 
     Attributes
     ----------
     losses_ : list of float
         Half the mean squared error of each pass.
     n_iter_ : int
-        Passes made.
+        Number of passes.
     coef_, intercept_, classes_, model_
-        As of Perceptron.
+        As for ``Perceptron``.
     """
 
     def __init__(self, learning_rate=0.01, max_iter=100, *, batch_size=None, shuffle=True, random_state=None,
@@ -164,7 +193,7 @@ class Adaline(OneLayerClassifier):
         self.backend = backend
 
     def fit(self, X, y):
-        """Learn from rows X of shape (n_samples, n_features) and labels y of shape (n_samples,)."""
+        """Fit the weights to X of shape (n_samples, n_features) and class labels y of shape (n_samples,)."""
         with restored_on_error(self, dict(vars(self)), Exception):
             X, targets = self._start(X, y, "identity", "squared_error", low=-1)
         self.model_.fit(X, targets, self.max_iter, self.batch_size, shuffle=self.shuffle)
@@ -174,28 +203,55 @@ class Adaline(OneLayerClassifier):
 
 
 def linear_regression(n_outputs=1, optimizer="lbfgs", **options):
-    """An MLP without hidden layers for least squares: y = x W + b.
+    """Linear regression: an MLP without hidden layers, y = x W + b, with squared error.
 
     Parameters
     ----------
     n_outputs : int, default=1
-    optimizer : as for MLP, default='lbfgs'
+        Number of targets.
+    optimizer : str or the result of ``make_optimizer``, default='lbfgs'
     **options
-        Further ones of MLP: alpha (ridge), l1 (lasso), random_state ...
+        Further parameters of ``MLP``, such as ``alpha`` (ridge), ``l1`` (lasso) and ``random_state``.
 
     Returns
     -------
     MLP
-        Not yet fitted.
+        An unfitted model.
     """
     return MLP([(n_outputs, "identity")], "squared_error", optimizer, init="zeros", **options)
 
 
 def logistic_regression(n_outputs=1, optimizer="lbfgs", **options):
-    """The same for yes or no, each output by itself: p = 1 / (1 + e^-(x W + b)), by cross-entropy."""
+    """Logistic regression: an MLP without hidden layers, p = 1 / (1 + e^-(x W + b)), with binary cross-entropy.
+
+    Parameters
+    ----------
+    n_outputs : int, default=1
+        Number of independent labels.
+    optimizer, **options
+        As for ``linear_regression``.
+
+    Returns
+    -------
+    MLP
+        An unfitted model.
+    """
     return MLP([(n_outputs, "logistic")], "binary_cross_entropy", optimizer, init="zeros", **options)
 
 
 def softmax_regression(n_classes, optimizer="lbfgs", **options):
-    """The same for several classes: p = softmax(x W + b), by cross-entropy."""
+    """Softmax regression: an MLP without hidden layers, p = softmax(x W + b), with categorical cross-entropy.
+
+    Parameters
+    ----------
+    n_classes : int
+        Number of classes.
+    optimizer, **options
+        As for ``linear_regression``.
+
+    Returns
+    -------
+    MLP
+        An unfitted model.
+    """
     return MLP([(n_classes, "softmax")], "categorical_cross_entropy", optimizer, init="zeros", **options)

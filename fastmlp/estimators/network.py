@@ -1,4 +1,4 @@
-"""The network that an estimator holds: one flat vector of parameters, its views, scaling and state of training."""
+"""FittedNetwork, the network of an estimator: parameters, views of them, scaling and training state."""
 
 from copy import copy
 from dataclasses import astuple
@@ -16,21 +16,21 @@ from .architecture import check_skips
 
 
 class FittedNetwork:
-    """A network with its parameters.
+    """A network with its parameters, as held by a fitted estimator.
 
     Attributes
     ----------
     network : Network
     parameters : ndarray of shape (n_parameters,)
     coefs, intercepts : lists of arrays
-        Views of ``parameters``, which users may replace by other arrays: ``current_parameters`` copies them in.
+        Views of ``parameters``. Users may assign other arrays, which ``current_parameters`` copies into the vector.
     noise : Noise or None
     training : TrainingState or None
-        None before a fit, and after one by L-BFGS.
+        None before a fit and after a fit by L-BFGS.
     progress : Progress
         State of the stopping rule.
     scaling, target_scaling : (mean, standard deviation) or None
-        With the parameter ``scale``.
+        Set if the estimator has ``scale``.
     """
 
     def __init__(self, network, parameters, noise):
@@ -39,7 +39,7 @@ class FittedNetwork:
         self.bind(parameters)
 
     def bind(self, parameters):
-        """Use another vector of parameters."""
+        """Use this vector as the parameters."""
         self.parameters = parameters
         self.coefs, self.intercepts = layer_views(self.network, parameters)
         self._views = (*self.coefs, *self.intercepts)
@@ -47,18 +47,20 @@ class FittedNetwork:
             self.training.parameters = parameters
 
     def current_parameters(self):
-        """The flat vector, after copying in any array that the user has put into coefs_ or intercepts_."""
+        """The flat parameter vector, including arrays that the user has assigned to coefs_ or intercepts_."""
         current = (*self.coefs, *self.intercepts)
         if any(given is not view for given, view in zip(current, self._views, strict=True)):
             for given, view in zip(current, self._views):
                 if np.shape(given) != view.shape:
-                    raise ValueError(f"coefs_ and intercepts_ must keep their shapes: {view.shape}, {np.shape(given)}.")
+                    raise ValueError(
+                        f"coefs_ and intercepts_ must keep their shapes: {view.shape}, got {np.shape(given)}."
+                    )
                 view[...] = given
             self.bind(self.parameters)
         return self.parameters
 
     def make_writable(self):
-        """Copy what came out of a read-only memory map (joblib.load with mmap_mode)."""
+        """Copy arrays that lie in a read-only memory map (joblib.load with mmap_mode)."""
         if not self.current_parameters().flags.writeable:
             self.bind(aligned_copy(self.parameters))
         if self.training is not None and not self.training.slots.flags.writeable:
@@ -71,21 +73,21 @@ class FittedNetwork:
         return y if self.target_scaling is None else scaled(y, self.target_scaling)
 
     def unscale_targets(self, output):
-        """Outputs in the units of y, in float64 if they were scaled: float32 has no digits for a large mean."""
+        """Outputs in the units of y. Scaled outputs become float64, as float32 is too coarse for a large mean."""
         if self.target_scaling is None:
             return output
         mean, std = self.target_scaling
         return output.astype(np.float64) * std + mean
 
     def with_scaling_in_weights(self):
-        """(network, parameters) for inputs and outputs in the units of the user."""
+        """(network, parameters) for unscaled inputs and outputs."""
         parameters = self.current_parameters()
         if self.scaling is not None or self.target_scaling is not None:
             parameters = folded(self.network, parameters, self.scaling, self.target_scaling)
         return self.network, parameters
 
     def __getstate__(self):
-        """Without the views, which would pickle every parameter again."""
+        """State for pickle, without the views, which would store every parameter twice."""
         self.current_parameters()
         return {name: value for name, value in vars(self).items() if name not in ("coefs", "intercepts", "_views")}
 
@@ -94,13 +96,13 @@ class FittedNetwork:
         self.bind(self.parameters)
 
     def shallow_copy(self):
-        """The same parameters; other attributes may be set without changing this network."""
+        """A copy that shares the parameters; its attributes can be replaced without changing this network."""
         other = object.__new__(type(self))
         vars(other).update(vars(self))
         return other
 
     def independent_copy(self):
-        """Parameters of its own, unless they lie in a read-only memory map that joblib shares between processes."""
+        """A copy with separate parameters, unless they lie in a read-only memory map shared by joblib."""
         other = self.shallow_copy()
         other.training, other.progress = copy(self.training), copy(self.progress)
         mapped = not self.parameters.flags.writeable
@@ -108,7 +110,7 @@ class FittedNetwork:
         return other
 
     def to_dict(self):
-        """For a model file; ValueError if parameters are not finite."""
+        """State for a model file. Raises ValueError if parameters are not finite."""
         return {
             "network": tuple(self.network),
             "parameters": check_finite(self.current_parameters()),
@@ -121,7 +123,7 @@ class FittedNetwork:
 
     @classmethod
     def from_dict(cls, saved):
-        """The network of ``to_dict``; ValueError if its parts do not fit together."""
+        """Create a network from the result of ``to_dict``. Raises ValueError if it is inconsistent."""
         network = check_saved_network(Network(*saved["network"]), saved["parameters"])
         sizes, parameters = network.sizes, aligned_copy(saved["parameters"])
         made = cls(network, parameters, saved["noise"] and check_saved_noise(Noise(*saved["noise"]), sizes))
@@ -135,7 +137,7 @@ class FittedNetwork:
 
 
 def check_saved_network(network, parameters):
-    """The network of a file, if it is one and these are its parameters; else a ValueError."""
+    """Return a network read from a file. Raises ValueError if it is invalid or does not match the parameters."""
     for size in network.sizes:
         check_integer("a layer's size", size, 1)
     if not 1 <= len(network.activations) == len(network.sizes) - 1:
@@ -145,23 +147,25 @@ def check_saved_network(network, parameters):
     check_network(network.activations, network.loss, network.sizes[-1])
     Loss(network.loss, network.loss_options)
     if parameters.shape != (network.n_parameters,) or parameters.dtype not in (np.float32, np.float64):
-        raise ValueError(f"parameters are {parameters.dtype} of shape {parameters.shape}")
+        raise ValueError(
+            f"parameters are {parameters.dtype} of shape {parameters.shape}, which does not fit the network"
+        )
     check_finite(parameters)
     return network
 
 
 def check_saved_noise(noise, sizes):
-    """The noise of a file, if it is one for a network of these sizes."""
+    """Return a Noise read from a file. Raises ValueError if it does not fit a network of these sizes."""
     for rate in (noise.input_dropout, *noise.dropout):
         check_real("dropout", rate, 0, 1, open_high=True)
     check_real("input_std", noise.input_std, 0)
     if len(noise.dropout) not in (0, len(sizes) - 1):
-        raise ValueError(f"{len(noise.dropout)} rates of dropout for {len(sizes)} layers")
+        raise ValueError(f"{len(noise.dropout)} dropout rates for {len(sizes)} layers")
     return noise
 
 
 def check_progress(progress, parameters):
-    """The Progress of a file, if its weights are those of a network with these parameters."""
+    """Return a Progress read from a file. Raises ValueError if its weights do not match the parameters."""
     best = progress.best_parameters
     if best is not None and (best.shape != parameters.shape or best.dtype != parameters.dtype):
         raise ValueError(f"the best parameters are {best.dtype} of shape {best.shape}")

@@ -1,4 +1,4 @@
-"""Predictions of a fitted estimator: from X as the user passes it to outputs of the network."""
+"""Predictions of a fitted estimator: validation and scaling of X, and network outputs."""
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -10,7 +10,7 @@ from fastmlp.validation.checks import check_integer
 
 
 def predictor_of(estimator):
-    """The Predictor of a fitted estimator, for scaled inputs."""
+    """The Predictor of a fitted estimator; it takes scaled inputs."""
     net = estimator._net
     return Predictor(registry.choose(estimator.backend).module, net.network, net.current_parameters(), estimator.n_jobs)
 
@@ -27,7 +27,7 @@ def outputs(estimator, X):
 
 
 def checked_inputs(estimator, X):
-    """X as scikit-learn validates it, scaled; NotFittedError before a fit."""
+    """Validate and scale X. Raises NotFittedError before a fit."""
     check_is_fitted(estimator)
     net, X = estimator._net, as_numbers(X, "X")
     sparse = ["csr", "csc"] if net.scaling is None else False
@@ -35,7 +35,7 @@ def checked_inputs(estimator, X):
 
 
 def _needs_no_validation(estimator, X):
-    """Whether scikit-learn's validation, which is slow, could find nothing but infinity or NaN."""
+    """Whether X can only be invalid by being NaN or infinite, so that scikit-learn's slow validation can be skipped."""
     return (
         type(X) is np.ndarray
         and X.dtype in (np.float64, np.float32)
@@ -47,18 +47,20 @@ def _needs_no_validation(estimator, X):
 
 
 def layer_outputs(estimator, X):
-    """Outputs of every layer, hidden ones included."""
+    """Outputs of every layer, including hidden layers."""
     X = checked_inputs(estimator, X)
     return predictor_of(estimator).layer_outputs(X)
 
 
 def random_passes(estimator, X, mc_samples, transform):
-    """(mean, standard deviation) of the transformed outputs over passes with dropout and noise."""
+    """(mean, standard deviation) of the transformed outputs over stochastic passes with dropout and noise."""
     check_integer("mc_samples", mc_samples, 2)
     check_is_fitted(estimator)
     net = estimator._net
     if net.noise is None:
-        raise ValueError("mc_samples needs an estimator fitted with dropout or noise: every pass would be the same.")
+        raise ValueError(
+            "mc_samples requires an estimator fitted with dropout or noise, because otherwise all passes are identical."
+        )
     X = checked_inputs(estimator, X)
     seed = 0 if net.training is None else net.training.seed
     return predictor_of(estimator).samples(X, net.noise._replace(seed=seed), mc_samples, transform)

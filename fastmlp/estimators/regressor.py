@@ -1,4 +1,4 @@
-"""MLPRegressor: scikit-learn's, on compiled loops."""
+"""MLPRegressor, a compiled drop-in replacement for scikit-learn's."""
 
 import numpy as np
 from scipy.sparse import issparse
@@ -21,7 +21,7 @@ from .prediction import outputs, predictor_of, random_passes
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
-    """Multilayer perceptron regressor, a drop-in for scikit-learn's of the same name.
+    """Multilayer perceptron regressor, a drop-in replacement for ``sklearn.neural_network.MLPRegressor``.
 
     Parameters up to ``max_fun`` have scikit-learn's names, order, defaults and meaning.
 
@@ -33,92 +33,101 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         'quantile' (``make_loss("quantile", quantile=0.9)``), or a custom loss: two plain functions of (prediction,
         target), summed over outputs.
     hidden_layer_sizes : int or array-like of shape (n_layers - 2,), default=(100,)
-        Units of each hidden layer; empty for a linear model.
+        Number of units in each hidden layer; empty for a linear model.
     activation : str, (function, derivative) or list, default='relu'
-        Activation of the hidden layers, or a list with one for each: scikit-learn's 'identity', 'logistic', 'tanh' and
-        'relu', any other name of ``fastmlp.kernels.rules.ACTIVATIONS``, or two plain functions of a number z.
+        Activation of the hidden layers, or a list with one per layer: scikit-learn's 'identity', 'logistic', 'tanh' and
+        'relu', any other name in ``fastmlp.kernels.rules.ACTIVATIONS``, or a custom activation given as two scalar
+        functions of the pre-activation z.
     solver : str or the result of ``make_optimizer``, default='adam'
-        'lbfgs' for small data; 'sgd' with momentum; 'adam' (Kingma & Ba 2014); any other name of
-        ``fastmlp.kernels.rules.OPTIMIZERS``. ``make_optimizer`` has its own rate and options, weight decay and
-        clipping; names take the ones below, as far as they have them.
+        'lbfgs' for small data sets; 'sgd' with momentum; 'adam' (Kingma & Ba 2014); or any other name in
+        ``fastmlp.kernels.rules.OPTIMIZERS``. A name uses those of the options below that apply to it. The result of
+        ``make_optimizer`` has its own learning rate and options, including weight decay and gradient clipping.
     alpha : float >= 0, default=1e-4
-        L2 penalty on the weights; divided by the number of rows (or the sum of their weights) in the loss.
+        L2 penalty on the weights; divided by the number of samples (or the sum of their weights) in the loss.
     batch_size : int or 'auto', default='auto'
-        Rows of a step of 'sgd' and 'adam'; 'auto' is min(200, n_samples).
+        Samples per step of gradient descent; 'auto' is min(200, n_samples). Not used by 'lbfgs'.
     learning_rate : str or the result of ``make_schedule``, default='constant'
-        Schedule. scikit-learn's own, for every solver but 'adam' and 'lbfgs': 'invscaling': learning_rate_init /
-        (rows seen + 1)^power_t. 'adaptive': a fifth each time ``n_iter_no_change`` epochs in a row bring no improvement
-        by ``tol``, down to 1e-6. For any gradient descent: 'inverse_scaling', 'step', 'exponential', 'cosine' (over
-        ``max_iter`` epochs), see ``make_schedule``.
+        Learning rate schedule. scikit-learn's schedules apply to every solver except 'adam' and 'lbfgs': 'invscaling'
+        is learning_rate_init / (samples seen + 1)^power_t; 'adaptive' divides the rate by 5 whenever
+        ``n_iter_no_change`` consecutive epochs fail to improve by ``tol``, down to 1e-6. 'inverse_scaling', 'step',
+        'exponential' and 'cosine' (over ``max_iter`` epochs) apply to every solver except 'lbfgs'; see
+        ``make_schedule``.
     learning_rate_init : float > 0, default=1e-3
-        Step size at the start. ('adadelta' wants 1.)
+        Initial learning rate. For 'adadelta' the usual value is 1.
     power_t : float >= 0, default=0.5
         Exponent of 'invscaling'.
     max_iter : int, default=200
-        Epochs of 'sgd' and 'adam', iterations of 'lbfgs'.
+        Maximum number of epochs, or of iterations for 'lbfgs'.
     shuffle : bool, default=True
-        Whether rows are shuffled before each epoch.
+        Whether to shuffle the samples before each epoch.
     random_state : int, RandomState or None, default=None
-        For initial weights, the validation split and shuffling: the numbers that scikit-learn draws.
+        Determines the initial weights, the validation split and the shuffling. A seed gives the same random numbers
+        as in scikit-learn.
     tol : float >= 0, default=1e-4
-        What counts as an improvement of loss or validation score; for 'lbfgs' the gradient at which it stops.
+        Smallest improvement of the training loss or validation score that counts; for 'lbfgs' the largest gradient
+        component at which it stops.
     verbose : bool or int, default=False
-        Whether to print the loss of each epoch.
+        Whether to print the loss after each epoch.
     warm_start : bool, default=False
-        Whether ``fit`` starts from the weights of the last one.
+        Whether ``fit`` starts from the weights of the previous fit.
     momentum : float in [0, 1], default=0.9
-        Of 'sgd'.
+        Momentum of 'sgd'.
     nesterovs_momentum : bool, default=True
-        Whether the momentum of 'sgd' is Nesterov's.
+        Whether 'sgd' uses Nesterov's momentum.
     early_stopping : bool, default=False
-        Whether to hold out ``validation_fraction`` of the rows, stop when the score on them no longer
-        improves, and restore the best weights.
+        Whether to hold out ``validation_fraction`` of the samples, stop when the score on them no longer improves, and
+        restore the best weights.
     validation_fraction : float in [0, 1), default=0.1
+        Fraction of the samples that ``early_stopping`` holds out.
     beta_1, beta_2 : float in [0, 1), default=0.9 and 0.999
-        Decay of Adam's mean and square.
+        Exponential decay rates of Adam's first and second moment estimates.
     epsilon : float > 0, default=1e-8
-        Adam's guard against division by zero.
+        Numerical stability term of Adam.
     n_iter_no_change : int or inf, default=10
-        Epochs without improvement before stopping.
+        Maximum number of consecutive epochs without an improvement by ``tol``.
     max_fun : int, default=15000
-        Evaluations of loss and gradient that 'lbfgs' may use.
+        Maximum number of evaluations of loss and gradient by 'lbfgs'.
     backend : {'auto', 'cython', 'numba', 'cuda', 'numpy'}, default='auto'
-        Who runs the hot loops.
+        Compute backend.
     n_jobs : int or None, default=None
-        Threads. None takes the cores that the process may use, and honours OMP_NUM_THREADS, threadpoolctl and joblib's
-        limits; -1 takes all cores.
+        Number of threads. None uses the cores available to the process and respects OMP_NUM_THREADS and the limits of
+        threadpoolctl and joblib; -1 uses all cores.
     l1, activity_l1, activity_l2 : float >= 0, default=0
-        Penalties l1 |W| on the weights (divided like alpha), and |a| and |a|^2 / 2 on outputs of hidden layers.
+        Penalty l1 |W| on the weights (divided like ``alpha``), and penalties activity_l1 |a| and activity_l2 |a|^2 / 2
+        on the outputs of hidden layers.
     dropout : float in [0, 1), or list, default=0
-        Share of the outputs of each hidden layer that training drops (Srivastava et al. 2014).
+        Fraction of the outputs of each hidden layer that is dropped in training (Srivastava et al. 2014); a list gives
+        one value per layer.
     input_dropout : float in [0, 1), default=0
-        The same for inputs.
+        Fraction of the inputs that is dropped in training.
     input_noise : float >= 0, default=0
-        Standard deviation of normal noise on the inputs in training.
+        Standard deviation of the Gaussian noise added to the inputs in training.
     init : str, (str, scale) or list of (W, b), default='glorot_uniform'
-        Initial weights: a name of ``fastmlp.model.initializers.INITIALIZERS``, or arrays.
+        Initial weights: a name in ``fastmlp.model.initializers.INITIALIZERS``, or the arrays of each layer.
     skip : int, default=0
-        With k > 1 each layer also takes the outputs of the layer k below it (He et al. 2015).
+        With k > 1, every layer also receives the outputs of the layer k below it (skip connections, He et al. 2015).
     skip_weights : bool, default=True
-        Whether they come through weights of their own; otherwise they are added, where widths are the same.
+        Whether skip connections have trainable weights. Otherwise the outputs are added to the pre-activations, which
+        is done where both layers have the same number of units.
     n_layers, width : int or None, default=None
-        Numbers that searches can vary. Where one is given there are ``n_layers`` hidden layers (1 if None) of ``width``
-        units (100 if None), whatever ``hidden_layer_sizes`` is.
+        The architecture as two integers, for hyper-parameter searches. If either is given, ``hidden_layer_sizes`` is
+        ignored and the network has ``n_layers`` hidden layers (1 if None) of ``width`` units (100 if None).
     scale : 'standard', 'inputs', 'targets' or None, default=None
-        Standardise each input and each target to mean 0 and standard deviation 1, by the samples of the first fit, in
-        training and prediction; 'inputs' and 'targets' standardise only these. ``coefs_``, losses and the options of
-        ``loss`` are in scaled units, predictions in those of y and in float64. Targets of loss 'poisson' are not
-        scaled. Exports and ``compile_predict`` have the scaling in their weights, where digits are lost if a column's
-        mean is many thousand standard deviations. Sparse X cannot be scaled.
+        'standard' standardises each input and each target to mean 0 and standard deviation 1, computed from the samples
+        of the first fit, in training and prediction; 'inputs' and 'targets' standardise only one of them. ``coefs_``,
+        losses and the options of ``loss`` are in scaled units; predictions are float64 and in the units of y. Targets
+        of the loss 'poisson' are not scaled. Exports and ``compile_predict`` fold the scaling into their weights, which
+        loses precision if the mean of a column is many thousand times its standard deviation. Sparse X is not supported
+        if inputs are scaled.
 
     Attributes
     ----------
     coefs_, intercepts_ : lists of n_layers - 1 arrays
-        Weights of shape (inputs, outputs) and biases: views of one flat vector, which may be changed in place.
+        Weights of shape (inputs, outputs) and biases: views of one flat vector, which can be modified in place.
     loss_ : float
-        Training loss of the last epoch (mean over rows, penalty included).
+        Training loss of the last epoch (mean over samples, penalties included).
     best_loss_ : float or None
-        Lowest of ``loss_curve_``; None with early stopping. 'sgd' and 'adam' only, as the next two.
+        Minimum of ``loss_curve_``; None with early stopping. Not set by 'lbfgs', nor are the next two attributes.
     loss_curve_ : list of float
         Training loss of each epoch.
     validation_scores_, best_validation_score_ : list of float and float, or None
@@ -127,17 +136,17 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     evals_result_ : dict
         Scores of ``eval_set``, if ``fit`` was given one: {name: {metric: list of float}}.
     n_iter_ : int
-        Epochs or iterations of the last fit.
+        Number of epochs or iterations of the last fit.
     t_ : int
-        Rows seen by 'sgd' or 'adam'.
+        Number of samples seen by gradient descent.
     n_features_in_, feature_names_in_ : int and ndarray of str
-        Width of X, and its column names where it had any.
+        Number of columns of X, and their names if X had any.
     n_layers_, n_outputs_ : int
-        Layers, inputs included, and output units.
+        Number of layers, including the input layer, and number of output units.
     out_activation_ : str
         Activation of the output layer.
     backend_, backend_reason_ : str
-        The backend that ran the last fit, and why it was taken.
+        The backend that ran the last fit, and why it was chosen.
 
     Examples
     --------
@@ -254,13 +263,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if self._loss_and_output()[1] == "exp" and y.min() < 0:
-            raise ValueError(f"loss='poisson' needs y >= 0, but the smallest y is {y.min():g}.")
+            raise ValueError(f"loss='poisson' requires y >= 0, but the smallest y is {y.min():g}.")
         return X, y
 
     def _loss_and_output(self):
         link = loss_row(check_loss(self.loss)[0]).link
         if link not in (None, "exp"):
-            raise ValueError(f"loss {self.loss!r} is for classes: MLPClassifier has it.")
+            raise ValueError(f"loss {self.loss!r} is a classification loss: use MLPClassifier.")
         return self.loss, link or "identity"
 
     def _may_have(self, loss, output_activation):
@@ -272,7 +281,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             return False
         positive = self._loss_and_output()[1] == "exp"
         if positive and self.scale == "targets":
-            raise ValueError(f"scale='targets' is not for loss={self.loss!r}, whose targets must stay positive.")
+            raise ValueError(
+                f"scale='targets' cannot be used with loss={self.loss!r}, whose targets must stay positive: pass "
+                "scale='inputs' or None."
+            )
         return not positive
 
     def _warn_of_targets(self, y, sample_weight):
@@ -290,65 +302,76 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         prediction = self._decode(predictor_of(self).outputs(X))
         if not np.isfinite(prediction).all():
             return np.nan
-        with np.errstate(over="ignore"):  # of a fit that diverges
+        with np.errstate(over="ignore"):  # in a fit that diverges
             return r2_score(y, prediction, sample_weight=sample_weight)
 
     @available_if(lambda estimator: estimator._check_solver())
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None, *, epochs=1):
-        """Some epochs over the given data, going on from the weights and the optimizer of the last call.
+        """Train for one or more epochs on the given samples, continuing from the weights and optimizer state so far.
 
         Parameters
         ----------
         X, y, sample_weight
             As in ``fit``.
         epochs : int, default=1
-            Passes over the rows, each in an order of its own.
+            Number of passes over the samples, reshuffled before each one.
 
         Returns
         -------
         self : object
-            Ctrl-C ends an epoch early and raises KeyboardInterrupt; the weights so far are kept.
+            Ctrl-C ends an epoch early and raises KeyboardInterrupt; the current weights are kept.
         """
         return self._fit(X, y, sample_weight, check_integer("epochs", epochs, 1))
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit_stream(self, blocks, *, n_mixed=1, n_rows=None, eval_set=None, eval_X=None, eval_y=None, eval_names=None,
                    eval_metric=None, callbacks=None):  # fmt: skip
-        """Fit the network to rows that come in blocks, for data that do not fit into memory; otherwise as ``fit``.
+        """Fit the network to an iterable of blocks of samples, for data larger than memory.
 
-        ``max_iter`` says how many times to pass over them. For ``scale`` they are passed over once more before, or it
-        is that of the first block where they come but once.
+        Training makes ``max_iter`` passes over the blocks. ``scale`` needs one more pass before training; for an
+        iterator, which allows only one pass, it is computed from the first block.
 
         Parameters
         ----------
         blocks : sequence, function or iterable
-            Gives (X, y) or (X, y, sample_weight), block by block, each as for ``fit``. A sequence (anything with
-            ``len`` and numbers as keys) is taken in a new order in each epoch; a function without arguments is called
-            for an iterator in each epoch; an iterator is for ``max_iter=1``. Batches go across the borders of blocks.
+            Provides blocks (X, y) or (X, y, sample_weight), each as for ``fit``. A sequence (with ``len`` and integer
+            indexing) is read in a new random order in each epoch; a function without arguments is called in each epoch
+            and returns an iterator; an iterator works with ``max_iter=1`` only. Batches may span several blocks.
         n_mixed : int, default=1
-            Blocks whose rows are shuffled together: more where neighbours are alike, as in a file that is sorted (Xu et
-            al. 2022). While they are put together there is room for about three times as many.
+            Number of blocks whose samples are shuffled together. Use more if neighbouring samples are similar, as in
+            a sorted file (Xu et al. 2022). Memory for about three times as many blocks is needed.
         n_rows : int or None, default=None
-            Rows of all blocks together; needed with a schedule of ``make_schedule``.
+            Total number of samples in all blocks; required with a schedule of ``make_schedule``.
         eval_set, eval_X, eval_y, eval_names, eval_metric, callbacks
-            As in ``fit``. ``early_stopping`` needs an ``eval_set``; callbacks of ``sklearn.callback`` get no X and y.
+            As in ``fit``. ``early_stopping`` requires an ``eval_set``; callbacks of ``sklearn.callback`` receive no X
+            and y.
 
         Returns
         -------
         self : object
-            Ctrl-C ends a fit early with the weights so far, and with a warning. An error of ``blocks``, a callback or a
-            metric is raised; the weights so far are kept, but after an error in the first epoch the estimator is as it
-            was before, unless ``warm_start`` is set.
+            Ctrl-C ends the fit early with a warning; the current weights are kept. Errors raised by ``blocks``, a
+            callback or a metric are propagated, and the current weights are kept; an error in the first epoch leaves
+            the estimator as it was before the call, unless ``warm_start`` is set.
         """
         evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)
         return self._fit_stream(blocks, n_mixed, n_rows, None, evaluation, callbacks)
 
     def predict(self, X, mc_samples=None):
-        """Predicted values, shape (n_samples,), or (n_samples, n_outputs) where y had several columns.
+        """Predict target values.
 
-        With ``mc_samples`` their mean and standard deviation over that many passes with dropout and noise as in
-        training (Gal & Ghahramani 2016).
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        mc_samples : int >= 2 or None, default=None
+            Number of stochastic passes with dropout and noise as in training (Monte Carlo dropout, Gal & Ghahramani
+            2016).
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Predictions in the units of y. With ``mc_samples``, a pair of such arrays: mean and standard deviation over
+            the passes.
         """
         if mc_samples is not None:
             return random_passes(self, X, mc_samples, self._decode)

@@ -1,4 +1,4 @@
-"""From X, y and sample_weight as the user passes them to the Samples that an estimator's network sees."""
+"""Convert X, y and sample_weight of an estimator to validated, weighted and scaled Samples."""
 
 import numpy as np
 from scipy.sparse import issparse
@@ -11,19 +11,19 @@ from fastmlp.validation.checks import check_sum_of_weights, check_weights
 
 
 def validated(estimator, X, y, sample_weight, in_parts=True, reset=False, classes=None):
-    """Samples with numeric y of two dimensions; ``in_parts``: whether they are not all samples of the fit."""
+    """Validated Samples with numeric y of two dimensions; ``in_parts``: whether they are a part of the data."""
     X, y = as_numbers(X, "X"), as_labels(y, "y")
     X, y = estimator._validate_input(X, y, in_parts, reset, classes)
     return Samples(X, y.reshape(-1, 1) if y.ndim == 1 else y, check_weights(sample_weight, X, X.dtype, in_parts))
 
 
 def weighted(estimator, samples, in_parts=True):
-    """Samples whose weights include those of the classes."""
+    """Samples whose weights are multiplied with class weights."""
     return samples._replace(weight=estimator._weigh(samples.y, samples.weight, in_parts))
 
 
 def in_dtype(estimator, samples, in_parts=True):
-    """Samples in the dtype of the parameters; targets that are to be scaled stay in float64."""
+    """Samples in the dtype of the parameters; targets that will be scaled stay in float64."""
     X, y, sample_weight = samples
     dtype = estimator._net.parameters.dtype
     X = X.tocsr().astype(dtype, copy=False) if issparse(X) else np.ascontiguousarray(X, dtype)
@@ -32,7 +32,9 @@ def in_dtype(estimator, samples, in_parts=True):
     if not np.isfinite(y).all():
         raise ValueError(f"y contains values too large for {dtype}: scale it, or pass X in float64.")
     if y.shape[1] != estimator.n_outputs_:
-        raise ValueError(f"y makes {y.shape[1]} columns, but the network has {estimator.n_outputs_} outputs.")
+        raise ValueError(
+            f"y has {y.shape[1]} columns after encoding, but the network has {estimator.n_outputs_} outputs."
+        )
     if sample_weight is not None:
         with np.errstate(over="ignore"):  # the check refuses infinite weights
             sample_weight = sample_weight.astype(dtype, copy=False)
@@ -41,31 +43,31 @@ def in_dtype(estimator, samples, in_parts=True):
 
 
 def as_network_sees(estimator, samples):
-    """Samples with scaled inputs and targets."""
+    """Samples with inputs and targets scaled as the network expects them."""
     net = estimator._net
     y = np.ascontiguousarray(net.scale_targets(samples.y), net.parameters.dtype)
     return samples._replace(X=net.scale_inputs(samples.X), y=y)
 
 
 def unscaled_block(estimator, X, y, sample_weight):
-    """A block of a stream, before scaling."""
+    """Samples of a block of a stream, before scaling."""
     return in_dtype(estimator, weighted(estimator, validated(estimator, X, y, sample_weight)))
 
 
 def block(estimator, X, y, sample_weight):
-    """A block of a stream as the network sees it."""
+    """Samples of a block of a stream, scaled."""
     return as_network_sees(estimator, unscaled_block(estimator, X, y, sample_weight))
 
 
 def evaluated(estimator, X, y, sample_weight):
-    """Samples for a loss or a gradient of a fitted estimator; weights of classes do not count."""
+    """Samples to compute a loss or gradient of a fitted estimator, without class weights."""
     samples = in_dtype(estimator, validated(estimator, X, y, sample_weight), in_parts=False)
     return as_network_sees(estimator, samples)
 
 
 def split_off(estimator, samples):
     """Split off the validation set, stratified by class. Returns (training Samples, validation Samples)."""
-    # As booleans, which scikit-learn's estimator has here too and shows in the errors of the split.
+    # Booleans, as in scikit-learn's estimator, which appear in error messages of the split.
     stratify = samples.y > samples.y.min() if is_classifier(estimator) and estimator.n_outputs_ == 1 else None
     arrays = samples[:2] if samples.weight is None else samples
     try:

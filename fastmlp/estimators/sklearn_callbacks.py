@@ -1,11 +1,11 @@
-"""scikit-learn's own callbacks, which ``set_callbacks`` takes and meta-estimators hand down."""
+"""Support for callbacks of ``sklearn.callback``, set by ``set_callbacks`` or passed on by meta-estimators."""
 
 from fastmlp.training.callbacks import Callback
 from fastmlp.validation.sklearn_compat import has_callbacks, new_task
 
 
 class ScikitCallbacks(Callback):
-    """Tells an estimator's callbacks of ``sklearn.callback`` of its fit, a task, and of each epoch, a subtask of it."""
+    """Calls the ``sklearn.callback`` callbacks of an estimator: the fit is a task and each epoch a subtask."""
 
     def __init__(self, estimator, X, y, sample_weight):
         self._task = new_task(estimator, estimator.max_iter)
@@ -19,10 +19,10 @@ class ScikitCallbacks(Callback):
         self._epoch.call_on_fit_task_begin(**self._data, reconstruction_attributes=dict)
 
     def after_epoch(self, model, epoch, results):
-        if self._epoch is None:  # 'lbfgs' says only when an iteration ends
+        if self._epoch is None:  # 'lbfgs' only reports the end of an iteration
             self.before_epoch(model, epoch)
         ended, self._epoch = self._epoch, None
-        # The callback gets a copy of the estimator, with weights of its own: nothing has to be put into it.
+        # The callback receives a copy of the estimator that includes its weights: nothing has to be added.
         return ended.call_on_fit_task_end(**self._data, reconstruction_attributes=dict)
 
     def after_fit(self, model, error):
@@ -31,5 +31,5 @@ class ScikitCallbacks(Callback):
 
 
 def scikit_callbacks(estimator, X, y, sample_weight):
-    """Those that the estimator has, as one Callback in a list; an empty list where it has none."""
+    """List with one Callback for all ``sklearn.callback`` callbacks of the estimator; empty if it has none."""
     return [ScikitCallbacks(estimator, X, y, sample_weight)] if has_callbacks(estimator) else []

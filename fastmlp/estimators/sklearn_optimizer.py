@@ -1,4 +1,4 @@
-"""The learning rates of an estimator's fit, under the names that scikit-learn programs use."""
+"""Learning rates of an estimator under the attribute names of scikit-learn's optimizers."""
 
 from fastmlp.validation.checks import check_real
 
@@ -6,18 +6,18 @@ from .fitting import follows
 
 
 class ScikitOptimizer:
-    """``_optimizer`` of an estimator: its learning rates, which may be changed between calls of ``partial_fit``.
+    """The ``_optimizer`` of an estimator. Its learning rates can be changed between calls of ``partial_fit``.
 
     Attributes
     ----------
     learning_rate : float
-        Rate of the next step, before the bias correction of the Adams and the factor of a ``make_schedule``.
+        Learning rate of the next step, before Adam's bias correction and the factor of a ``make_schedule`` schedule.
     learning_rate_init : float
-        Rate at the start of the fit, from which 'invscaling' computes the current one. Setting it sets
-        ``learning_rate`` too, unless the rate follows 'invscaling' or 'adaptive'.
+        Learning rate at the start of the fit, from which 'invscaling' computes the current one. Setting it also sets
+        ``learning_rate``, unless the schedule is 'invscaling' or 'adaptive'.
     """
 
-    __slots__ = ("_estimator",)  # another name is an error
+    __slots__ = ("_estimator",)  # setting any other attribute raises AttributeError
 
     def __init__(self, estimator):
         self._estimator = estimator

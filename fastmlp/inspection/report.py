@@ -87,7 +87,7 @@ def training_report(path, model, truth, predicted, *, title=None, seconds=None, 
         raise ValueError(
             f"truth and predicted must have one shape and not be empty, got {truth.shape} and {predicted.shape}."
         )
-    decides = model._decides() if isinstance(model, MLP) else is_classifier(model)
+    decides = model._is_classifier() if isinstance(model, MLP) else is_classifier(model)
     found = _classes(truth, predicted) if decides else _numbers(truth, predicted)
     numbers, facts = _facts(model, network, seconds)
     curves = [figures.curves(panel, number) for number, panel in enumerate(_panels(model))]

@@ -1,30 +1,30 @@
-"""One fit of a model at a time."""
+"""Allow only one fit of a model at a time."""
 
 import threading
 from functools import wraps
 
 
 class RunningFit:
-    """Marks a model as being fitted, by this thread."""
+    """Marks a model as being fitted by the current thread."""
 
     def __init__(self):
         self.thread = threading.get_ident()
 
 
 def one_at_a_time(fit):
-    """A method of MLP that refuses to begin while the model is being fitted: both would change the same weights."""
+    """Decorator of the fit methods of MLP: raises RuntimeError if another fit of the same model is running."""
 
     @wraps(fit)
-    def alone(self, *given, **named):
+    def guarded(self, *args, **kwargs):
         own = RunningFit()
-        if vars(self).setdefault("_running_fit", own) is not own:  # in one step for all threads
+        if vars(self).setdefault("_running_fit", own) is not own:  # atomic
             raise RuntimeError(
-                "this MLP is being fitted already, by another thread or by the fit that called this callback: wait "
-                "until that has ended, or fit a copy.deepcopy of it."
+                "this MLP is already being fitted, by another thread or by the fit that called this callback: wait "
+                "until that fit has ended, or fit a copy.deepcopy of the model."
             )
         try:
-            return fit(self, *given, **named)
+            return fit(self, *args, **kwargs)
         finally:
             del self._running_fit
 
-    return alone
+    return guarded

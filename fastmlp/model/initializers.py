@@ -1,4 +1,4 @@
-"""Initial weights: a table of distributions. Biases start at 0 unless the row says otherwise."""
+"""Weight initialization: a table of distributions. Biases start at 0 unless the entry says otherwise."""
 
 import math
 from collections.abc import Callable
@@ -10,28 +10,28 @@ from sklearn.utils import check_array
 from fastmlp.kernels.spec import aligned_zeros, layer_views, slope_views
 from fastmlp.validation.checks import check_memory, check_real, known
 
-SMALL = 0.05  # half of the range, and the deviation, where a fixed one is asked for
+SMALL = 0.05  # default scale of 'uniform' (half the range) and 'normal' (standard deviation)
 LARGEST_SCALE = 1e30  # float32 weights stay finite
 PRELU_SLOPE = 0.25  # He et al. 2015
 
 
 def zeros(random, shape, fan_in, fan_out, gain):
-    """w = 0: for linear models; hidden units would stay alike."""
+    """w = 0, for linear models only: hidden units would all stay identical."""
     return np.zeros(shape)
 
 
 def uniform(random, shape, fan_in, fan_out, gain):
-    """w uniform in +-scale, 0.05 by default: the lectures' small random numbers (Mitchell 1997, section 4.5)."""
+    """w uniform in [-scale, scale], by default 0.05 (Mitchell 1997, section 4.5)."""
     return random.uniform(-gain, gain, shape)
 
 
 def normal(random, shape, fan_in, fan_out, gain):
-    """w normal with deviation scale, 0.05 by default."""
+    """w normal with standard deviation scale, by default 0.05."""
     return random.normal(0, gain, shape)
 
 
 def glorot_uniform(random, shape, fan_in, fan_out, gain):
-    """w uniform in +-sqrt(6 / (fan_in + fan_out)), for logistic units 2 for 6 (Glorot & Bengio 2010)."""
+    """w uniform in +-sqrt(6 / (fan_in + fan_out)), with 2 instead of 6 for logistic units (Glorot & Bengio 2010)."""
     bound = math.sqrt(gain / (fan_in + fan_out))
     return random.uniform(-bound, bound, shape)
 
@@ -59,13 +59,22 @@ def lecun_uniform(random, shape, fan_in, fan_out, gain):
 
 
 def lecun_normal(random, shape, fan_in, fan_out, gain):
-    """w normal with variance 1 / fan_in (LeCun et al. 1998; what SELU asks for)."""
+    """w normal with variance 1 / fan_in (LeCun et al. 1998), recommended for SELU."""
     return random.normal(0, math.sqrt(1 / fan_in), shape)
 
 
 class Initializer(NamedTuple):
-    """``function(random, shape, fan_in, fan_out, gain)``; ``biases``: whether they are drawn like weights; ``scaled``:
-    whether a scale may be given."""
+    """An entry of the table INITIALIZERS.
+
+    Attributes
+    ----------
+    function : callable
+        ``function(random, shape, fan_in, fan_out, gain)`` returns an array of that shape.
+    biases : bool
+        Whether biases are drawn like weights.
+    scaled : bool
+        Whether a scale may be given.
+    """
 
     function: Callable
     biases: bool = False
@@ -86,25 +95,34 @@ INITIALIZERS = {
 
 
 def check_init(given):
-    """A name of INITIALIZERS, (name, scale), or arrays: a sequence of (W, b) for each layer of weights."""
+    """Validate ``init``: a name in INITIALIZERS, (name, scale), or a sequence of arrays (W, b), one pair per layer."""
     if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str):
         name, scale = given
         if not INITIALIZERS[known("init", name, INITIALIZERS)].scaled:
             scaled = [key for key, row in INITIALIZERS.items() if row.scaled]
-            raise ValueError(f"init {name!r} takes no scale; {' and '.join(scaled)} do.")
+            raise ValueError(f"init {name!r} takes no scale: pass only the name, or use {' or '.join(scaled)}.")
         return name, check_real("scale of init", scale, 0, LARGEST_SCALE, open_low=True)
     if isinstance(given, str) or not isinstance(given, (tuple, list)):
         return known("init", given, INITIALIZERS)
     if not given or any(not isinstance(pair, (tuple, list)) or len(pair) != 2 for pair in given):
-        raise ValueError(f"init must be a name, (name, scale), or (W, b) for each layer of weights, got {given!r}.")
+        raise ValueError(f"init must be a name, (name, scale), or a list of (W, b), one pair per layer, got {given!r}.")
     return given
 
 
 def initial_parameters(network, init, activations, random_state, dtype):
-    """A flat parameter vector. ``activations`` has a name per layer, for the gain of Glorot's uniform distribution.
+    """Draw initial parameters, a flat vector of shape (n_parameters,).
 
-    Drawn layer by layer, weights before biases, in float64: for 'glorot_uniform' the numbers that scikit-learn would
-    draw from the same numpy.random.RandomState.
+    Parameters
+    ----------
+    network : Network
+    init : str, (str, scale) or sequence of (W, b)
+        As returned by ``check_init``.
+    activations : sequence of str
+        Activation of each layer, for the gain of Glorot's uniform distribution.
+    random_state : RandomState
+        Numbers are drawn layer by layer, weights before biases, in float64. 'glorot_uniform' draws the same numbers as
+        scikit-learn.
+    dtype : dtype
     """
     check_memory(network.n_parameters, dtype)
     parameters = aligned_zeros(network.n_parameters, dtype)
@@ -112,7 +130,7 @@ def initial_parameters(network, init, activations, random_state, dtype):
         slopes[:] = PRELU_SLOPE
     layers = list(zip(*layer_views(network, parameters)))
     if not isinstance(init, str) and not isinstance(init[0], str):
-        return _given(parameters, layers, init)
+        return _copy_arrays(parameters, layers, init)
     name, scale = (init, SMALL) if isinstance(init, str) else init
     row = INITIALIZERS[name]
     for (W, b), activation in zip(layers, activations):
@@ -123,12 +141,12 @@ def initial_parameters(network, init, activations, random_state, dtype):
     return parameters
 
 
-def _given(parameters, layers, arrays):
-    """Parameters that a user has, after a look at their shapes."""
+def _copy_arrays(parameters, layers, arrays):
+    """Copy the arrays (W, b) of a user into ``parameters``. Raises ValueError if shapes do not match."""
     shapes = [(W.shape, b.shape) for W, b in layers]
     found = [tuple(map(np.shape, pair)) for pair in arrays]
     if found != shapes:
-        raise ValueError(f"init must give (W, b) of shapes {shapes}, got {found}.")
+        raise ValueError(f"init must be a list of (W, b) of shapes {shapes}, got {found}.")
     for (W, b), (given_W, given_b) in zip(layers, arrays):
         W[...], b[...] = check_array(given_W, dtype=W.dtype), check_array(given_b, dtype=W.dtype, ensure_2d=False)
     return parameters

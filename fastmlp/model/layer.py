@@ -1,4 +1,4 @@
-"""Layer: one dense layer of a network, and the checks on a list of them."""
+"""Layer, a dense layer of an MLP, and the validation of lists of layers."""
 
 from dataclasses import dataclass
 
@@ -12,29 +12,30 @@ from .activations import check_activation
 
 @dataclass(frozen=True)
 class Layer:
-    """A dense layer.
+    """Dense layer of an MLP.
 
     Parameters
     ----------
     units : int
+        Number of units.
     activation : str or (function, derivative), default='relu'
-        A name of the table ACTIVATIONS (``help(fastmlp.kernels.rules.activations)``), or a custom activation: two plain
-        functions of the pre-activation z, a number. Numba compiles them, at full speed on the backends 'cython' and
-        'numba'; captured variables are frozen at the first use, and the functions must not raise.
+        A name in the table ACTIVATIONS (``help(fastmlp.kernels.rules.activations)``), or a custom activation: two
+        scalar functions of the pre-activation z, which Numba compiles, so that they run at full speed on the backends
+        'cython' and 'numba'. Captured variables are frozen at compile time. The functions must not raise.
     dropout : float in [0, 1), default=0
-        Share of the outputs that training drops in each step; the others are scaled up by 1 / (1 - dropout), so that
-        predictions are made with the expected activations (Srivastava et al. 2014). Not for the last layer.
+        Fraction of the outputs dropped in each training step. The remaining outputs are scaled by 1 / (1 - dropout), so
+        that predictions use the expected activations (Srivastava et al. 2014). Not allowed in the last layer.
     skip : int, default=0
-        With k > 1 the layer also takes the outputs of the layer k below it, a skip connection past the layers between
-        (He et al. 2015); 0 means none.
+        With k > 1, the layer also receives the outputs of the layer k below it (skip connection, He et al. 2015); 0 is
+        no skip connection.
     skip_weights : bool, default=True
-        Whether the skip connection has weights of its own, in the last rows of W. Otherwise its values are added to z,
-        and both layers must have the same number of units.
+        Whether the skip connection has trainable weights, stored in the last rows of W. Otherwise the outputs are added
+        to z, and both layers must have the same number of units.
 
     Raises
     ------
     ValueError
-        For a value out of range, or an unknown activation.
+        If a value is out of range, or the activation is unknown.
     """
 
     units: int
@@ -53,43 +54,45 @@ class Layer:
             "skip_weights": skip_weights,
         }
         if checked["skip"] == 1:
-            raise ValueError("skip must be 0 or an integer of at least 2, got 1: 1 is the layer just below.")
+            raise ValueError("skip must be 0 or an integer of at least 2, got 1, which is the layer directly below.")
         for key, value in checked.items():
             object.__setattr__(self, key, value)
 
 
 def checked_layers(layers):
-    """A list of Layer from the ``layers`` of an MLP."""
+    """Validate the ``layers`` of an MLP. Returns a list of Layer."""
     if not is_listing(layers):
-        raise ValueError(f"layers must be a list of Layer(units, activation) or such pairs, got {layers!r}.")
+        raise ValueError(f"layers must be a list of Layer or of pairs (units, activation), got {layers!r}.")
     layers = [layer if isinstance(layer, Layer) else _layer_of(layer) for layer in layers]
     if not layers:
-        raise ValueError("layers must hold at least the output layer.")
+        raise ValueError("layers must have at least one layer, the output layer, got an empty list.")
     for number, layer in enumerate(layers, 1):
         if layer.skip > number:
             raise ValueError(f"skip of layer {number} must be 0 or between 2 and {number}, got {layer.skip}.")
     if layers[-1].dropout:
-        raise ValueError("the last layer can have no dropout: its outputs are the predictions.")
+        raise ValueError(
+            f"dropout of the last layer must be 0, because its outputs are the predictions, got {layers[-1].dropout}."
+        )
     return layers
 
 
 def _layer_of(given):
-    """A Layer from a pair, or from the tuple of all its fields."""
+    """A Layer from a tuple of the first of its fields, such as (units, activation)."""
     if not isinstance(given, (tuple, list)) or not 1 <= len(given) <= 5:
-        raise ValueError(f"a layer must be Layer(units, activation) or such a pair, got {given!r}.")
+        raise ValueError(f"a layer must be a Layer or a pair (units, activation), got {given!r}.")
     return Layer(*given)
 
 
 def skips_of(layers, n_inputs):
-    """The Skip of each layer of weights, or () where there is none; ValueError where units do not fit."""
+    """The Skip (or None) of each layer, or () if no layer has one. Raises ValueError if numbers of units differ."""
     sizes = [n_inputs, *(layer.units for layer in layers)]
     skips = []
     for number, layer in enumerate(layers, 1):
         source = number - layer.skip
         if layer.skip and not layer.skip_weights and sizes[source] != layer.units:
             raise ValueError(
-                f"layer {number} has {layer.units} units and its skip comes from {sizes[source]}: without weights both "
-                "must be the same."
+                f"layer {number} has {layer.units} units, but its skip connection comes from {sizes[source]} units: "
+                "use skip_weights=True, or equal numbers of units."
             )
         skips.append(Skip(source, layer.skip_weights) if layer.skip else None)
     return tuple(skips) if any(skips) else ()

@@ -1,4 +1,4 @@
-"""What an MLP is: layers, loss and optimizer, and the weights and training state that belong to them."""
+"""Layer, and the base class of MLP: its layers, loss, optimizer, weights and training state."""
 
 from contextlib import contextmanager
 from numbers import Integral
@@ -34,39 +34,40 @@ from .losses import check_loss
 from .optimizers import check_optimizer
 
 
-def try_own_rules(backend, network, parameters):
-    """Use a user's own functions once: what cannot be compiled is to be refused before anything is changed."""
-    own = [choice for choice in (*network.activations, network.loss) if not isinstance(choice, str)]
-    if not own:
+def compile_custom_functions(backend, network, parameters):
+    """Compile custom activations and losses. Raises ValueError if that fails, before the model is changed."""
+    custom = [choice for choice in (*network.activations, network.loss) if not isinstance(choice, str)]
+    if not custom:
         return
     row = np.zeros((1, network.sizes[0]), parameters.dtype)
     try:
         backend.loss_and_gradient(network, parameters, row, np.zeros((1, network.sizes[-1]), parameters.dtype))
     except (ValueError, ImportError, DeviceError):
         raise
-    except Exception as error:  # whatever a compiler says
-        names = ", ".join(dict.fromkeys(map(name_of, own)))
+    except Exception as error:  # compilers raise many kinds of errors
+        names = ", ".join(dict.fromkeys(map(name_of, custom)))
         why = str(error).strip().splitlines() or [""]
         raise ValueError(
-            f"Numba cannot compile {names}, of numbers and functions of math: {type(error).__name__}: {why[0]}"
+            f"Numba cannot compile {names}: use only numbers and functions of the module math in custom functions "
+            f"({type(error).__name__}: {why[0]})"
         ) from error
 
 
-def choose_for(work, parameters):
-    """The Backend that "auto" takes for some Work: no GPU where a user's own functions cannot be compiled for it."""
+def choose_backend(work, parameters):
+    """The backend that 'auto' chooses for some Work; no GPU if custom functions cannot be compiled for it."""
     found = registry.choose("auto", work)
     if found.name in registry.ON_CPU:
         return found
     try:
-        try_own_rules(found.module, work.network, parameters)
+        compile_custom_functions(found.module, work.network, parameters)
     except ValueError as error:
         found = registry.choose("auto")
-        return found._replace(reason=f"{found.reason}; the GPU cannot be taken: {error}")
+        return found._replace(reason=f"{found.reason}; the GPU cannot be used: {error}")
     return found
 
 
 class LayeredNetwork(HasPredictionNetwork):
-    """Base of MLP, which documents the parameters and attributes."""
+    """Base class of MLP, which documents the parameters and attributes."""
 
     def __init__(self, layers, loss="squared_error", optimizer="adam", *, alpha=0.0, l1=0.0, activity_l1=0.0,
                  activity_l2=0.0, input_dropout=0.0, input_noise=0.0, init="glorot_uniform", dtype="float32",
@@ -88,7 +89,7 @@ class LayeredNetwork(HasPredictionNetwork):
         if n_jobs is not None and (not isinstance(n_jobs, Integral) or n_jobs == 0):
             raise ValueError(f"n_jobs must be None, a positive integer, or -1 for all cores, got {n_jobs!r}.")
         self.n_jobs = n_jobs
-        # None: a generator of its own, seeded from NumPy's, so that a resumed fit draws what it would have drawn.
+        # None: a separate generator, seeded from NumPy's global one, so that a resumed fit draws the same numbers.
         seed = np.random.randint(2**31) if random_state is None else random_state
         self._random_state = check_random_state(seed)
         self.history = {"loss": []}
@@ -96,29 +97,31 @@ class LayeredNetwork(HasPredictionNetwork):
 
     @property
     def backend(self):
-        """Who runs the hot loops. Another name may be set between fits."""
+        """Name of the compute backend. It can be changed between fits."""
         return self._backend.name
 
     @backend.setter
     def backend(self, name):
-        asked = "cuda" if self._bfloat16 and name == "auto" else name
+        requested = "cuda" if self._bfloat16 and name == "auto" else name
         try:
-            found = registry.choose(asked)
+            found = registry.choose(requested)
         except ImportError as error:
             if not self._bfloat16:
                 raise
-            why = f"dtype 'bfloat16' is for GPUs: {registry.why_not(asked)}."
-            raise ImportError(f"{why} backend='numpy' computes it slowly; dtype='float32' works everywhere.") from error
+            raise ImportError(
+                f"dtype 'bfloat16' requires a GPU: {registry.why_not(requested)}. Use dtype='float32', or "
+                "backend='numpy', which is slow."
+            ) from error
         if self._bfloat16 and found.name not in registry.WITH_BFLOAT16:
-            raise ValueError(f"dtype 'bfloat16' is for backend 'cuda' (and 'numpy', slowly), not for {found.name!r}.")
+            raise ValueError(f"dtype 'bfloat16' requires backend 'cuda' or 'numpy' (slow), got {found.name!r}.")
         if self._state is not None:
-            try_own_rules(found.module, self._network, self._state.parameters)
-        self._asked_backend, self._backend = asked, found
-        self._kernels = ""  # how the last fit made its steps, where a backend has several ways
+            compile_custom_functions(found.module, self._network, self._state.parameters)
+        self._requested_backend, self._backend = requested, found
+        self._kernels = ""  # kernels used by the last fit, for a backend with a choice of kernels
 
     @property
     def backend_(self):
-        """The backend in use, as the estimators call it."""
+        """Name of the compute backend, the attribute name of the estimators."""
         return self.backend
 
     @property
@@ -139,7 +142,7 @@ class LayeredNetwork(HasPredictionNetwork):
 
     @property
     def network(self):
-        """Sizes, activations, skips and loss as the kernels see them."""
+        """The Network record that is passed to the kernels: sizes, activations, skip connections and loss."""
         self._need_weights()
         return self._network
 
@@ -162,16 +165,22 @@ class LayeredNetwork(HasPredictionNetwork):
 
     @property
     def optimizer(self):
-        """An Optimizer, or 'lbfgs'. A new one may be set between fits; with the same name its state is kept."""
+        """The Optimizer, or 'lbfgs'. It can be changed between fits; its state is kept if the name is the same."""
         return self._optimizer
 
     @optimizer.setter
     def optimizer(self, given):
         given = check_optimizer(given)
         if given == "lbfgs" and self._is_noisy():
-            raise ValueError("'lbfgs' needs the same loss each time: no dropout and no noise.")
+            raise ValueError(
+                "optimizer 'lbfgs' requires a deterministic loss, but the model has dropout or noise: set them to 0, "
+                "or use another optimizer."
+            )
         if given == "lbfgs" and self._bfloat16:
-            raise ValueError("'lbfgs' computes in float64: take dtype='float32', whose weights it rounds at the end.")
+            raise ValueError(
+                "optimizer 'lbfgs' computes in float64 and does not support dtype 'bfloat16': use dtype='float32' or "
+                "'float64'."
+            )
         if given != "lbfgs":
             check_layer_rates(given, self.layers)
         if self._state is not None and given != "lbfgs":
@@ -193,7 +202,7 @@ class LayeredNetwork(HasPredictionNetwork):
 
     def _need_weights(self):
         if self._state is None:
-            raise ValueError("this MLP has no weights yet: call fit, or build(n_inputs).")
+            raise ValueError("this MLP has no weights yet: call fit or build(n_inputs) first.")
 
     def _network_for(self, n_inputs):
         n_inputs = check_integer("n_inputs", n_inputs, 1)
@@ -203,7 +212,7 @@ class LayeredNetwork(HasPredictionNetwork):
         return Network(sizes, activations, self.loss, self._loss_options, skips, self._bfloat16)
 
     def _problem(self):
-        """What the kernels train."""
+        """The Problem passed to the trainer."""
         noise = self._noise(self._state.seed)
         return Problem(self._backend.module, self._network, self._penalty._replace(alpha=self.alpha), noise)
 
@@ -211,17 +220,32 @@ class LayeredNetwork(HasPredictionNetwork):
         return self._noise(0) is not None
 
     def _noise(self, seed):
-        """What is random in training, or None."""
+        """The Noise of training, or None if training is deterministic."""
         dropout = [layer.dropout for layer in self.layers]
         activations = [layer.activation for layer in self.layers]
         return noise_for(activations, seed, self._input_dropout, self._input_noise, dropout)
 
     def build(self, n_inputs):
-        """Draw initial weights for inputs of that many columns. ``fit`` does it where it has not been done."""
+        """Draw initial weights; ``fit`` calls this if the model has none.
+
+        Parameters
+        ----------
+        n_inputs : int
+            Number of columns of X.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If ``n_inputs`` is not a positive integer or does not fit ``init`` and the skip connections.
+        """
         network = self._network_for(n_inputs)
         parameters = initial_parameters(network, self.init, network.activations, self._random_state, self.dtype)
         optimizer = (check_optimizer("sgd") if self.optimizer == "lbfgs" else self.optimizer).for_kernels()
-        try_own_rules(self._backend.module, network, parameters)
+        compile_custom_functions(self._backend.module, network, parameters)
         seed = int(self._random_state.randint(2**63 - 1, dtype=np.int64)) if self._is_noisy() else 0
         self._network, self._state = network, TrainingState.start(parameters, optimizer, seed)
         return self
@@ -234,7 +258,7 @@ class LayeredNetwork(HasPredictionNetwork):
 
     @contextmanager
     def _names_from(self, X):
-        """Inputs get the names of X's columns, unless the model has been trained; after an error they have none."""
+        """Set ``feature_names_in_`` from X unless the model has been trained; it is removed after an error."""
         fresh = not (self._is_trained() or hasattr(self, "feature_names_in_"))
         if fresh:
             check_feature_names(self, X, reset=True)
@@ -246,7 +270,7 @@ class LayeredNetwork(HasPredictionNetwork):
             raise
 
     def check_feature_names(self, X):
-        """Raise, or warn, as scikit-learn does where the column names of X are not those of the first fit."""
+        """Compare the column names of X with ``feature_names_in_``, with scikit-learn's errors and warnings."""
         named = hasattr(self, "feature_names_in_")
         if named or (type(X) is not np.ndarray and self._is_trained()):
             check_feature_names(self, X, reset=False)
@@ -261,27 +285,27 @@ class LayeredNetwork(HasPredictionNetwork):
 
             return check_device_rows(X, self.dtype, all_finite)
         X = as_numbers(X, "X")
-        with np.errstate(over="ignore"):  # a value too large for float32 is refused as infinite
+        with np.errstate(over="ignore"):  # check_array rejects values that overflow to infinity
             return check_array(X, accept_sparse="csr", dtype=self.dtype, order="C", input_name="X")
 
-    def _decides(self):
-        """Whether the loss is one of classes."""
+    def _is_classifier(self):
+        """Whether the loss is a classification loss."""
         return loss_row(self.loss).link in ("softmax", "logistic", "step")
 
     def _samples(self, X, y, sample_weight, class_weight=None, in_parts=False):
-        """Checked Samples in the model's dtype; ``in_parts``: whether these are not all of them."""
+        """Validated Samples in the model's dtype; ``in_parts``: whether they are a part of the training data."""
         X = self._inputs(X)
         y = check_targets(y, self.loss, self.layers[-1].units, X, self.dtype)
         sample_weight = check_weights(sample_weight, X, self.dtype, in_parts)
         if class_weight is not None:
             link, n_outputs = loss_row(self.loss).link, self.layers[-1].units
-            if not self._decides():
-                raise ValueError(f"class_weight is for losses of classes, not for {name_of(self.loss)!r}.")
+            if not self._is_classifier():
+                raise ValueError(f"class_weight requires a classification loss, got {name_of(self.loss)!r}.")
             classes = np.arange(max(n_outputs, 2))
             one_label = link == "softmax" or n_outputs == 1
             hits = y if link == "softmax" else y > 0.5
             sample_weight = weigh_classes(class_weight, classes, hits, one_label, sample_weight, in_parts)
-            with np.errstate(over="ignore"):  # which the check refuses
+            with np.errstate(over="ignore"):  # the check below rejects infinite weights
                 sample_weight = sample_weight.astype(self.dtype)
             check_sum_of_weights(sample_weight, in_parts)
         return Samples(X, y, sample_weight)

@@ -1,4 +1,4 @@
-"""MLP: the small model API. Layers with their own activations, a loss, an optimizer."""
+"""MLP, the model API: layers, a loss and an optimizer, with fit, predict and evaluate."""
 
 import sys
 from functools import partial
@@ -18,73 +18,76 @@ from fastmlp.training.trainer import Trainer
 from fastmlp.validation.checks import check_flags, check_integer
 
 from .exclusive import one_at_a_time
-from .layered_network import choose_for
+from .layered_network import choose_backend
 from .recorder import HistoryRecorder
 from .trained_network import TrainedNetwork
 from .validation import Validation
 
 
 class MLP(TrainedNetwork):
-    """A multilayer perceptron trained by gradient descent.
+    """Multilayer perceptron with a choice of layers, loss and optimizer.
 
     Parameters
     ----------
     layers : sequence of Layer or (units, activation)
-        Hidden layers and, last, the output layer; a single one is a linear model.
+        Hidden layers followed by the output layer. A single layer is a linear model.
     loss : str, the result of ``fastmlp.make_loss``, or (function, derivative), default='squared_error'
-        A name of the table LOSSES (``help(fastmlp.kernels.rules.losses)``). 'categorical_cross_entropy',
-        'binary_cross_entropy', 'poisson' and 'perceptron' need the output activations 'softmax', 'logistic', 'exp' and
-        'step'. The squared error has the half; its reported value is the mean over outputs, its gradient that of the
-        sum, as with 'absolute_error', 'huber' and 'quantile'; 'mean_squared_error' has neither half nor sum. Two plain
-        functions of (prediction, target) make a loss of one's own, summed over outputs.
+        A name in the table LOSSES (``help(fastmlp.kernels.rules.losses)``). 'categorical_cross_entropy',
+        'binary_cross_entropy', 'poisson' and 'perceptron' require the output activations 'softmax', 'logistic', 'exp'
+        and 'step'. 'squared_error' is half the squared error; for it and for 'absolute_error', 'huber' and 'quantile'
+        the reported value is the mean over outputs and the gradient is that of the sum. 'mean_squared_error' has
+        neither the factor 1/2 nor the sum. A custom loss is a pair of scalar functions of (prediction, target), summed
+        over outputs.
     optimizer : str or the result of ``fastmlp.make_optimizer``, default='adam'
-        A name of the table OPTIMIZERS (``help(fastmlp.kernels.rules.optimizers)``), or 'lbfgs'.
+        A name in the table OPTIMIZERS (``help(fastmlp.kernels.rules.optimizers)``), or 'lbfgs'.
     alpha, l1 : float >= 0, default=0
-        Penalties alpha |W|^2 / 2 and l1 |W| on the weights, divided by the rows of a step.
+        Penalties alpha |W|^2 / 2 and l1 |W| on the weights, divided by the number of samples in a step.
     activity_l1, activity_l2 : float >= 0, default=0
-        Penalties |a| and |a|^2 / 2 on the outputs of hidden layers, of each row.
+        Penalties activity_l1 |a| and activity_l2 |a|^2 / 2 on the outputs of hidden layers, per sample.
     input_dropout : float in [0, 1), default=0
-        Share of the inputs that training drops in each step.
+        Fraction of the inputs dropped in each training step.
     input_noise : float >= 0, default=0
-        Standard deviation of the normal noise that training adds to inputs.
+        Standard deviation of the Gaussian noise added to the inputs in training.
     init : str, (str, scale) or sequence of (W, b), default='glorot_uniform'
-        A name of the table INITIALIZERS (``help(fastmlp.model.initializers)``), 'uniform' and 'normal' also with a
-        scale, or the arrays themselves.
+        Initial weights: a name in the table INITIALIZERS (``help(fastmlp.model.initializers)``), optionally with a
+        scale for 'uniform' and 'normal', or the arrays of each layer.
     dtype : {'float32', 'float64', 'bfloat16'}, default='float32'
-        'bfloat16': on a GPU's tensor cores, products of numbers rounded to bfloat16, with sums, parameters and all else
-        in float32. For backend 'cuda', which it implies, and 'numpy', which shows what it does.
+        Data type of parameters and computations. With 'bfloat16' the factors of matrix products are rounded to bfloat16
+        for the tensor cores of a GPU; sums, parameters and everything else are float32. It requires the backend 'cuda'
+        or 'numpy' (slow).
     backend : {'auto', 'cython', 'numba', 'cuda', 'numpy'}, default='auto'
+        Compute backend.
     n_jobs : int or None, default=None
-        Threads; None takes the cores that the process may use, within OMP_NUM_THREADS and the limits of threadpoolctl
-        and joblib.
+        Number of threads. None uses the cores available to the process and respects OMP_NUM_THREADS and the limits of
+        threadpoolctl and joblib; -1 uses all cores.
     random_state : int, RandomState or None, default=None
-        For the initial weights, shuffling, dropout and noise.
+        Determines the initial weights, shuffling, dropout and noise.
 
     Attributes
     ----------
-    weights, biases : tuples of arrays
-        W of shape (inputs, outputs) and b of each layer: views of ``parameters``, to be changed in place.
-    slopes : tuple of arrays
-        Learned slopes of each layer, empty but for 'prelu' and 'shared_prelu'.
+    weights, biases : tuples of ndarrays
+        W of shape (inputs, outputs) and b of each layer: views of ``parameters``, which can be modified in place.
+    slopes : tuple of ndarrays
+        Trainable slopes of each layer; empty arrays except for 'prelu' and 'shared_prelu'.
     parameters : ndarray of shape (n_parameters,)
-        W1 b1 W2 b2 ... in one vector, slopes after their biases.
+        All parameters, W1 b1 W2 b2 ..., in one vector; slopes follow the biases of their layer.
     history : dict of lists
-        'loss' of each epoch, penalties included; 'validation_loss', without them, and 'validation_<metric>', where
-        validation data were given; and what ``monitor`` asked for. Earlier epochs in which nobody asked have NaN.
+        Values after each epoch: 'loss' (penalties included); with validation data 'validation_loss' (without penalties)
+        and 'validation_<metric>'; and the curves of ``monitor``. Epochs without a value have NaN.
     epoch : int
-        Epochs finished so far.
+        Number of completed epochs.
     interrupted : bool
         Whether Ctrl-C ended the last fit early.
     diverged : bool
-        Whether the last fit stopped because its loss, weights or outputs were no longer finite.
+        Whether the last fit stopped because loss, weights or outputs were no longer finite.
     best_epoch : int or None
-        The epoch whose weights the last fit kept, where it had ``patience``.
+        The epoch whose weights were restored by the last fit with ``patience``.
     feature_names_in_ : ndarray of str
-        Names of the columns of X in the first fit, where it had any: later frames must have the same, in that order.
+        Column names of X in the first fit, if it had any. Later data frames must have the same columns in that order.
     backend, backend_ : str
-        The compute backend in use; ``backend`` may be set between fits.
+        Name of the compute backend; ``backend`` can be changed between fits.
     backend_reason_ : str
-        Why it was chosen.
+        Why this backend was chosen.
 
     Examples
     --------
@@ -99,47 +102,57 @@ class MLP(TrainedNetwork):
     def fit(self, X, y, epochs=10, batch_size=32, *, shuffle=True, sample_weight=None, class_weight=None,
             validation_data=None, metric=None, patience=None, monitor=False, progress=False,
             callbacks=None):  # fmt: skip
-        """Train for some more epochs; a later call goes on where this one stopped, optimizer state included.
+        """Train for a number of epochs. A later call continues from the weights and optimizer state of this one.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_inputs)
+            Inputs.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            For 'categorical_cross_entropy' also class numbers 0 to n_outputs - 1.
+            Targets. For 'categorical_cross_entropy' class numbers from 0 to n_outputs - 1 are accepted too.
         epochs : int, default=10
-            Passes over the rows ('lbfgs': iterations). An epoch that Ctrl-C cut short is finished first and counts.
+            Number of passes over the samples (for 'lbfgs': iterations). An epoch interrupted by Ctrl-C is completed
+            first and counts as one of them.
         batch_size : int or None, default=32
-            Rows of a step: 1 is online learning, None takes all of them. Not used by 'lbfgs'.
+            Samples per step: 1 is online learning, None is full-batch training. Not used by 'lbfgs'.
         shuffle : bool, default=True
-            Whether rows are shuffled before each epoch.
+            Whether to shuffle the samples before each epoch.
         sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples in the loss.
         class_weight : dict {class number: weight}, 'balanced', or list of dicts, default=None
-            Weights of classes, as those of ``MLPClassifier``, for losses of classes.
+            Class weights as in ``MLPClassifier``, for classification losses.
         validation_data : (X, y), default=None
-            Rows whose loss is noted after each epoch.
+            Validation set, whose loss is recorded after each epoch.
         metric : 'accuracy', 'r2', or function (y, outputs) -> float, default=None
-            A score of the validation data to note beside their loss, more is better: what ``evaluate`` calls so, or a
-            function of their y, as it was given, and the network's outputs.
+            Score to record for the validation set in addition to the loss; higher is better. 'accuracy' and 'r2' are
+            computed as in ``evaluate``; a function receives y as passed in ``validation_data`` and the network outputs.
         patience : int or None, default=None
-            Stop after that many epochs in a row without a better score by ``metric``, or validation loss where there is
-            none, and restore the weights of the best epoch of this fit. A fit that Ctrl-C, an error or the end of the
-            process has cut short goes on here, also from the file of a ``Checkpoint``, where metric and number of
-            validation samples are the same: the best weights and the count of epochs are those of both calls.
+            Early stopping: stop after that many consecutive epochs without an improvement of ``metric`` (or of the
+            validation loss, without ``metric``), and restore the weights of the best epoch. If the previous fit was cut
+            short by Ctrl-C, an error or the end of the process (with a ``Checkpoint``), this fit continues its early
+            stopping, provided that the metric and the number of validation samples are the same.
         monitor : bool, default=False
-            Whether to note, after each epoch and for each layer, the norm of the gradient over all rows
-            ('gradient_norm' in ``history``), the norm of the epoch's change of weights ('update_norm'), and of hidden
-            layers how many units give 0 for every row ('dead_units'). It costs a gradient over all rows and a
-            prediction of each layer.
+            Whether to record for each layer and epoch the norm of the gradient over all samples ('gradient_norm' in
+            ``history``), the norm of the change of the weights ('update_norm') and, for hidden layers, the number of
+            units that output 0 for every sample ('dead_units'). This costs one gradient and one prediction of every
+            layer per epoch.
         progress : bool, default=False
             Whether to show a progress bar on stderr.
         callbacks : fastmlp.Callback, function (model, epoch, results), or a list, default=None
-            Called between epochs; what returns a true value ends the fit.
+            Called between epochs; return True to stop training.
 
         Returns
         -------
         self
-            After Ctrl-C with the weights so far; after divergence with those of the last good epoch; each with a
-            warning.
+            After Ctrl-C with the current weights, after divergence with the weights of the last finite epoch; both
+            issue a warning.
+
+        Raises
+        ------
+        ValueError
+            If an argument is invalid. The model is then unchanged.
+        RuntimeError
+            If another fit of this model is running.
         """
         check_integer("epochs", epochs, 1)
         shuffle, monitor, progress = check_flags(shuffle=shuffle, monitor=monitor, progress=progress)
@@ -153,7 +166,7 @@ class MLP(TrainedNetwork):
             self._state.drop_epoch_in_progress()
             bar = new_bar(total=epochs, unit=" iterations", unit_scale=True)
         else:
-            if self._comes_to_host(batch_size, epochs * n_samples, validation):
+            if self._needs_host_data(batch_size, epochs * n_samples, validation):
                 samples = samples._replace(X=to_host(samples.X))
             total = epochs * n_samples - self._state.position
             bar = new_bar(total=total, unit=" samples", unit_scale=True)
@@ -170,40 +183,47 @@ class MLP(TrainedNetwork):
     @one_at_a_time
     def fit_stream(self, blocks, epochs=1, batch_size=32, *, shuffle=True, n_mixed=1, n_rows=None, class_weight=None,
                    validation_data=None, metric=None, patience=None, progress=False, callbacks=None):  # fmt: skip
-        """Train on rows that come in blocks, for data that do not fit into memory; otherwise as ``fit``.
+        """Train on an iterable of blocks of samples, for data larger than memory.
 
-        Without shuffling the result is that of ``fit`` on all rows, bit for bit, however they are cut into blocks.
+        Without shuffling the result is bit-identical to that of ``fit`` on all samples, however they are divided into
+        blocks.
 
         Parameters
         ----------
         blocks : sequence, function or iterable
-            Gives (X, y) or (X, y, sample_weight), block by block, each as for ``fit``. A sequence (anything with
-            ``len`` and numbers as keys) is taken in a new order in each epoch; a function without arguments is called
-            for an iterator in each epoch; an iterator is for one epoch.
+            Provides blocks (X, y) or (X, y, sample_weight), each as for ``fit``. A sequence (with ``len`` and integer
+            indexing) is read in a new random order in each epoch; a function without arguments is called in each epoch
+            and returns an iterator; an iterator works for one epoch only.
         epochs : int, default=1
+            Number of passes over the blocks.
         batch_size : int, default=32
-            Batches go across the borders of blocks.
+            Samples per step. Batches may span several blocks.
         shuffle : bool, default=True
-            Whether blocks, where they are a sequence, and rows within those in memory are shuffled.
+            Whether to shuffle the blocks (if they are a sequence) and the samples of the blocks in memory.
         n_mixed : int, default=1
-            Blocks whose rows are shuffled together: more where neighbours are alike, as in a file that is sorted (Xu et
-            al. 2022). While they are put together there is room for about three times as many.
+            Number of blocks whose samples are shuffled together. Use more if neighbouring samples are similar, as in a
+            sorted file (Xu et al. 2022). Memory for about three times as many blocks is needed.
         n_rows : int or None, default=None
-            Rows of all blocks together: for the progress bar, and needed with a schedule of the learning rate.
+            Total number of samples in all blocks, for the progress bar; required with a learning rate schedule.
         class_weight : dict or list of dicts, default=None
+            Class weights as in ``fit``; 'balanced' is not available.
         validation_data, metric, patience, progress, callbacks
             As in ``fit``.
 
         Returns
         -------
         self
-            After Ctrl-C, or an error of ``blocks``, with the weights so far. An epoch cut short does not count.
+            After Ctrl-C with the current weights. An epoch that ends early does not count. An error raised by
+            ``blocks`` is propagated, and the current weights are kept.
         """
         check_integer("epochs", epochs, 1)
         batch_size = min(check_integer("batch_size", batch_size, 1), sys.maxsize)
         shuffle, progress = check_flags(shuffle=shuffle, progress=progress)
         if self.optimizer == "lbfgs":
-            raise ValueError("fit_stream is for gradient descent: 'lbfgs' needs all rows at once.")
+            raise ValueError(
+                "fit_stream requires an optimizer such as 'adam' or 'sgd', got 'lbfgs', which needs all samples at "
+                "once."
+            )
         check_n_rows(n_rows, self.optimizer)
         if isinstance(class_weight, str) and class_weight == "balanced":
             raise ValueError(BALANCED_IN_PARTS)
@@ -216,13 +236,13 @@ class MLP(TrainedNetwork):
             validation = self._prepare(samples, validation_data, metric, patience)
         n_first, weighted = samples.X.shape[0], samples.weight is not None
         del first, samples
-        self._comes_to_host(batch_size, epochs * (n_rows or n_first), validation)
+        self._needs_host_data(batch_size, epochs * (n_rows or n_first), validation)
         bar = new_bar(total=None if n_rows is None else epochs * n_rows, unit=" samples", unit_scale=True)
         trainer = self._trainer(validation, patience, callbacks, bar)
         self._note_kernels(batch_size, weighted)
         permutation = self._random_state.permutation if shuffle else None
-        pieces = partial(stream.pieces, batch_size, permutation, check)
-        trainer.descend(partial(StreamedEpochs, trainer.problem, self._state, batch_size, pieces, n_rows), epochs)
+        parts = partial(stream.parts, batch_size, permutation, check)
+        trainer.descend(partial(StreamedEpochs, trainer.problem, self._state, batch_size, parts, n_rows), epochs)
         return self
 
     def _prepare(self, samples, validation_data, metric, patience):
@@ -234,7 +254,7 @@ class MLP(TrainedNetwork):
             validation = Validation(self, validation_data, metric, samples.X.shape[1])
         for name, given in (("metric", metric), ("patience", patience)):
             if validation is None and given is not None:
-                raise ValueError(f"{name} needs validation_data.")
+                raise ValueError(f"{name} requires validation_data: pass a pair (X, y).")
         if self._state is None:
             if self.optimizer != "lbfgs" and self.layers[-1].activation == "identity":
                 remedy = "Scale y to mean 0 and standard deviation 1."
@@ -242,20 +262,20 @@ class MLP(TrainedNetwork):
             self.build(samples.X.shape[1])
         return validation
 
-    def _comes_to_host(self, batch_size, n_samples, validation):
-        """Let backend 'auto' choose. Returns whether it takes the CPU, so that data must leave the GPU."""
-        if self._asked_backend != "auto":
+    def _needs_host_data(self, batch_size, n_samples, validation):
+        """Choose the backend for 'auto'. Returns whether data on a GPU must be copied to the host."""
+        if self._requested_backend != "auto":
             return False
         work = Work(self._network, batch_size, -(-n_samples // batch_size))
-        self._backend = choose_for(work, self._state.parameters)
+        self._backend = choose_backend(work, self._state.parameters)
         if self.backend == "cuda":
             return False
         if validation is not None:
-            validation.come_to_host()
+            validation.copy_to_host()
         return True
 
     def _note_kernels(self, batch_size, weighted):
-        """Keep for ``backend_reason_`` which kernels a backend with several uses."""
+        """Record the kernels in use for ``backend_reason_``, for a backend with a choice of kernels."""
         self._kernels = registry.kernels_of(
             self.backend, self._network, self.optimizer, self.dtype, batch_size, self._penalty, self._noise(0), weighted
         )
@@ -274,5 +294,5 @@ class MLP(TrainedNetwork):
         )  # fmt: skip
 
     def _shuffled(self, order):
-        """From the random state alone, so that a file need not hold the order between epochs."""
+        """A random sample order that depends on the random state only, so that model files need not store it."""
         return self._random_state.permutation(len(order))

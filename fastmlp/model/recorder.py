@@ -1,31 +1,31 @@
-"""What an MLP keeps of its fit."""
+"""Recorder of an MLP: history, warnings and the way a fit ended."""
 
 import warnings
 
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.training.callbacks import NoBar
-from fastmlp.training.history import curves, note
+from fastmlp.training.history import append, curves
 from fastmlp.training.trainer import DIVERGED, INTERRUPTED, Recorder
 
 
 class HistoryRecorder(Recorder):
-    """Writes the curves of a fit into the model's ``history``, and tells how the fit ended.
+    """Records the curves of a fit in the model's ``history`` and warns if the fit was interrupted or diverged.
 
-    ``monitor`` is a Monitor or None, ``bar`` the progress bar, which shows the last values.
+    ``bar`` is the progress bar, which shows the latest values; ``monitor`` is a Monitor or None.
     """
 
     def __init__(self, model, stopping, bar, monitor=None):
         self._model, self._stopping, self._bar, self._monitor = model, stopping, bar, monitor
 
     def after_epoch(self, loss, n_samples):
-        note(self._model.history, "loss", loss)
+        append(self._model.history, "loss", loss)
 
     def after_scores(self, results):
         for name, score in results.items():
-            note(self._model.history, name, score)
+            append(self._model.history, name, score)
         if self._monitor is not None:
-            self._monitor.note(self._model.history)
+            self._monitor.record(self._model.history)
         if not isinstance(self._bar, NoBar):
             last = {name: f"{curve[-1]:.4g}" for name, curve in curves(self._model.history).items()}
             self._bar.set_postfix(last, refresh=False)
@@ -36,7 +36,7 @@ class HistoryRecorder(Recorder):
             return KeyboardInterrupt()
         if result.status == INTERRUPTED:
             model.interrupted = True
-            warnings.warn(f"Training interrupted by user in epoch {model.epoch + 1}; the weights so far are kept.")
+            warnings.warn(f"Training interrupted by user in epoch {model.epoch + 1}; the current weights are kept.")
         elif result.status == DIVERGED:
             self._warn_of_divergence(result.solution)
         else:
@@ -46,10 +46,10 @@ class HistoryRecorder(Recorder):
 
     def _warn_of_divergence(self, solution):
         model = self._model
-        model.diverged, model._state.stopping = True, None  # early stopping is over too
+        model.diverged, model._state.stopping = True, None  # early stopping ends too
         remedy = "Scale the inputs to mean 0 and standard deviation 1"
         if solution is None:
-            where = f"in epoch {model.epoch + 1}; the weights of the end of epoch {model.epoch}"
+            where = f"in epoch {model.epoch + 1}; the weights from the end of epoch {model.epoch}"
             remedy += f", or lower the learning rate (now {model.optimizer.learning_rate:g})"
         else:
             where = f"after {solution.nit} iterations; the last finite weights"

@@ -1,4 +1,4 @@
-"""What a network does once it has weights: predict, evaluate, show its layers, go to files and come back."""
+"""Prediction, evaluation, saving and loading of an MLP."""
 
 import math
 import threading
@@ -18,22 +18,22 @@ from .layered_network import LayeredNetwork
 
 
 def check_history(value):
-    """A number of a curve, or one for each layer."""
+    """Convert a value of ``history``, a number or one number per layer, to float."""
     return tuple(map(float, value)) if isinstance(value, tuple) else float(value)
 
 
 def check_saved_names(names, n_inputs):
-    """The names of a file, if they are texts, one for each input; else a ValueError."""
+    """Return feature names read from a file. Raises ValueError unless they are strings, one per input."""
     if names.shape != (n_inputs,) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"names of inputs are {names!r} for {n_inputs} inputs")
+        raise ValueError(f"feature names are {names!r} for {n_inputs} inputs")
     return names
 
 
 class TrainedNetwork(LayeredNetwork, Savable):
-    """Base of MLP, which adds how weights are learned."""
+    """Base class of MLP with everything that needs weights; MLP adds training."""
 
     def _weights_to_read(self):
-        """The parameters; while another thread fits the model those that its epoch began with, which do not change."""
+        """The parameters, or their values at the start of the epoch while another thread fits the model."""
         state, fit = self._state, vars(self).get("_running_fit")
         if fit is None or fit.thread == threading.get_ident():
             return state.parameters
@@ -41,61 +41,95 @@ class TrainedNetwork(LayeredNetwork, Savable):
             if (start := state.epoch_start) is not None:
                 return start
             epoch, between = state.epoch, state.parameters.copy()
-            if state.epoch_start is None and state.epoch == epoch:  # no step was made meanwhile
+            if state.epoch_start is None and state.epoch == epoch:  # no step was made in the meantime
                 return between
 
     def _predictor(self):
         return Predictor(self._backend.module, self._network, self._weights_to_read(), self.n_jobs)
 
     def predict(self, X, mc_samples=None):
-        """Outputs of the network, shape (n_samples, n_outputs): probabilities, means or values.
+        """Predict network outputs: values, or probabilities for classification losses.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_inputs)
-        mc_samples : int or None, default=None
-            With a number, the mean and the standard deviation over that many passes with dropout and noise as in
-            training (Gal & Ghahramani 2016), a pair of arrays. The same call gives the same numbers.
+        mc_samples : int >= 2 or None, default=None
+            Number of stochastic passes with dropout and noise as in training (Monte Carlo dropout, Gal & Ghahramani
+            2016). Repeated calls give identical results.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_outputs)
+            With ``mc_samples``, a pair of such arrays: mean and standard deviation over the passes.
+
+        Raises
+        ------
+        ValueError
+            If X is invalid, the model has no weights, or ``mc_samples`` is given for a model without dropout and noise.
         """
         self._need_weights()
         X = self._inputs(X)
         if mc_samples is not None and not self._is_noisy():
-            raise ValueError("mc_samples needs a model with dropout or noise: every pass would give the same.")
+            raise ValueError(
+                "mc_samples requires a model with dropout or noise, because otherwise all passes are identical."
+            )
         if mc_samples is None:
             return self._predictor().outputs(X)
         check_integer("mc_samples", mc_samples, 2)
         return self._predictor().samples(X, self._noise(self._state.seed), mc_samples)
 
     def layer_outputs(self, X):
-        """Outputs of every layer, hidden ones included: a list of arrays of shape (n_samples, units)."""
+        """Compute the outputs of every layer, including hidden layers.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_inputs)
+
+        Returns
+        -------
+        list of ndarrays of shape (n_samples, units)
+        """
         self._need_weights()
         X = self._inputs(X)
         return self._predictor().layer_outputs(X)
 
     def compile_predict(self):
-        """A function for one row at a time, without validation, in less than a microsecond for a small network.
+        """Compile a function that predicts a single sample in less than a microsecond for a small network.
 
         Returns
         -------
         callable
-            From an array of n_inputs numbers in the model's dtype to the outputs, shape (n_outputs,). It knows the
-            weights as they are now and gives the same array each time: copy what you keep, and take one per thread.
-            The GIL is released while it computes.
+            Takes an array of shape (n_inputs,) in the model's dtype and returns the outputs, an array of shape
+            (n_outputs,). Inputs are not validated. The weights are fixed at the time of this call. Every call returns
+            the same array: copy it to keep it, and use one function per thread. The GIL is released during the
+            computation.
         """
         self._need_weights()
         return self._predictor().row_predictor()
 
     def evaluate(self, X, y, sample_weight=None):
-        """{'loss': without penalty, 'accuracy': share of rows} for cross-entropies, else {'loss', 'r2'}."""
+        """Compute the loss and the accuracy or R^2 on a data set.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_inputs)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        dict
+            'loss', without penalties, and 'accuracy' for classification losses or 'r2' for regression losses.
+        """
         self._need_weights()
         samples = self._samples(X, y, sample_weight)
         predictor = self._predictor()
         output, loss = predictor.outputs(samples.X), predictor.loss(samples)
-        metric = "accuracy" if self._decides() else "r2"
+        metric = "accuracy" if self._is_classifier() else "r2"
         return {"loss": loss, metric: self._accuracy_or_r2(output, samples.y, samples.weight)}
 
     def _accuracy_or_r2(self, output, y, sample_weight):
-        if not self._decides():
+        if not self._is_classifier():
             finite = np.isfinite(output).all()
             return float(r2_score(y, output, sample_weight=sample_weight)) if finite else math.nan
         if loss_row(self.loss).link == "softmax":
@@ -105,7 +139,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
         return float(np.average(hits, weights=sample_weight))
 
     def saved_state(self):
-        """What a model file holds of this model."""
+        """The state of this model as stored in a model file, a dict."""
         return {
             "layers": self.layers,
             "loss": (self.loss, self._loss_options),
@@ -116,7 +150,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
             "input_noise": self.input_noise,
             "init": self.init,
             "dtype": "bfloat16" if self._bfloat16 else str(self.dtype),
-            "backend": self._asked_backend,
+            "backend": self._requested_backend,
             "n_jobs": self.n_jobs,
             "random_state": self._random_state,
             "history": self.history,
@@ -128,7 +162,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
 
     @classmethod
     def from_saved_state(cls, saved):
-        """The model of ``saved_state``, on another backend where the one asked for does not work on this machine."""
+        """Create a model from the result of ``saved_state``; the backend is 'auto' if the saved one is unavailable."""
         same = ("alpha", "input_dropout", "input_noise", "init", "n_jobs", "random_state")
         backend, dtype = saved["backend"], saved["dtype"]
         if not registry.works(backend):
@@ -140,7 +174,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
         if saved["n_inputs"] is not None:
             model._network = model._network_for(saved["n_inputs"])
             model._state = TrainingState.from_dict(saved["training"], model._network, model.dtype)
-        names = saved.get("feature_names_in_")  # files of earlier versions have none
+        names = saved.get("feature_names_in_")  # missing in files of earlier versions
         if names is not None:
             model.feature_names_in_ = check_saved_names(names, saved["n_inputs"])
         model.history = {"loss": []} | {
@@ -151,13 +185,13 @@ class TrainedNetwork(LayeredNetwork, Savable):
         return model
 
     def __getstate__(self):
-        """All but the backend's module, which is looked up again where the pickle is read, and the fit under way."""
+        """State for pickle, without the backend, which is looked up again when loading, and without a running fit."""
         return {name: value for name, value in vars(self).items() if name not in ("_backend", "_running_fit")}
 
     def __setstate__(self, state):
         vars(self).update(state)
-        works = registry.works(self._asked_backend)
-        self._backend, self._kernels = registry.choose(self._asked_backend if works else "auto"), ""
+        works = registry.works(self._requested_backend)
+        self._backend, self._kernels = registry.choose(self._requested_backend if works else "auto"), ""
         if not works and self._bfloat16:
             self._bfloat16 = False
             if self._state is not None:

@@ -1,28 +1,29 @@
-"""Validation data of an MLP: their loss, and their score by a metric."""
+"""Validation set of an MLP: loss and metric after each epoch."""
 
 from fastmlp.backends.device_arrays import to_host
 
 
 class Validation:
-    """Rows that an MLP does not learn from: after each epoch their loss, and their score by a metric.
+    """Loss and metric of an MLP on a validation set.
 
     Parameters
     ----------
     model : MLP
     data : (X, y)
     metric : 'accuracy', 'r2', function (y, outputs) -> float, or None
-        What ``evaluate`` gives, or a function of y as it was given and the outputs; more is better.
+        Metric of ``evaluate``, or a function of y as passed in ``data`` and the outputs; higher is better.
     n_inputs : int
+        Number of columns of the training data.
 
     Raises
     ------
     ValueError
-        For what is no such pair, or no such metric.
+        If ``data`` is not a valid pair, or ``metric`` is unknown.
     """
 
     def __init__(self, model, data, metric, n_inputs):
         if not isinstance(data, (tuple, list)) or len(data) != 2:
-            what = f"{len(data)} things" if isinstance(data, (tuple, list)) else type(data).__name__
+            what = f"{len(data)} elements" if isinstance(data, (tuple, list)) else type(data).__name__
             raise ValueError(f"validation_data must be a pair (X, y), got {what}.")
         self._model, self._metric, self._given_y = model, metric, data[1]
         try:
@@ -30,23 +31,23 @@ class Validation:
         except ValueError as error:
             raise ValueError(f"validation_data: {error}") from error
         if self._samples.X.shape[1] != n_inputs:
-            raise ValueError(f"validation data have {self._samples.X.shape[1]} columns, X has {n_inputs}.")
-        known = "accuracy" if model._decides() else "r2"
+            raise ValueError(f"validation_data has {self._samples.X.shape[1]} columns, but X has {n_inputs}.")
+        known = "accuracy" if model._is_classifier() else "r2"
         if metric is not None and not callable(metric) and not (isinstance(metric, str) and metric == known):
             raise ValueError(f"metric must be {known!r} for this loss, or a function (y, outputs), got {metric!r}.")
         if getattr(metric, "__name__", "") == "loss":
-            raise ValueError("a metric called 'loss' would be taken for the loss: give it another name.")
+            raise ValueError("a metric named 'loss' would overwrite the validation loss: give it another name.")
         self.n_samples = self._samples.X.shape[0]
         self.names = ["validation_loss"]
         if metric is not None:
             self.names.append(f"validation_{getattr(metric, '__name__', 'metric') if callable(metric) else metric}")
 
-    def come_to_host(self):
-        """From a GPU, where the rows may be, as the model will not be there."""
+    def copy_to_host(self):
+        """Copy the samples from the GPU, if they are there."""
         self._samples = self._samples._replace(X=to_host(self._samples.X))
 
     def score(self):
-        """({name: score}, score to watch) of the model as it is now, by one forward pass."""
+        """({name: score}, score to monitor) of the current weights, from one forward pass."""
         predictor = self._model._predictor()
         outputs = predictor.outputs(self._samples.X)
         loss = predictor.loss(self._samples, outputs)

@@ -1,1 +1,1 @@
-"""Outputs of a network for many samples."""
+"""Batch prediction: network outputs for many samples."""

@@ -1,4 +1,4 @@
-"""Outputs for many rows, whatever they are stored in."""
+"""Network outputs for dense, sparse and GPU inputs, in blocks where memory requires it."""
 
 import numpy as np
 from scipy.sparse import issparse
@@ -6,19 +6,19 @@ from scipy.sparse import issparse
 from fastmlp.backends.device_arrays import is_on_gpu
 from fastmlp.kernels.spec import first_layers, loss_row
 
-DENSE_BLOCK_BYTES = 2**25  # sparse rows are made dense in blocks of this size
+DENSE_BLOCK_BYTES = 2**25  # sparse inputs are converted to dense blocks of this size
 
 
 def take_rows(X, rows, dtype=None):
-    """Rows of a dense or CSR matrix as a dense block in C order, of ``dtype`` if given. On a GPU they stay there."""
+    """Rows of a dense or CSR matrix as a C-contiguous array, cast to ``dtype`` if given. GPU arrays stay on the GPU."""
     block = X[rows].toarray() if issparse(X) else X[rows]
     return block if dtype is None or is_on_gpu(block) else np.ascontiguousarray(block, dtype)
 
 
 def predict_rows(backend, network, parameters, X, noise=None):
-    """Network outputs of shape (rows, outputs); X is dense or sparse, of any float dtype. ``noise``: a random pass."""
+    """Network outputs of shape (n_samples, n_outputs) for dense or sparse X; with ``noise``, of a stochastic pass."""
     dtype = parameters.dtype
-    if X.shape[1] != network.sizes[0]:  # the kernels would read beyond the rows
+    if X.shape[1] != network.sizes[0]:  # the kernels would read out of bounds
         raise ValueError(f"X has {X.shape[1]} columns, but the network has {network.sizes[0]} inputs.")
     if not issparse(X):
         X = take_rows(X, slice(None), dtype)
@@ -26,7 +26,7 @@ def predict_rows(backend, network, parameters, X, noise=None):
             return backend.forward(network, parameters, X)
     else:
         X = X.tocsr().astype(dtype, copy=False)
-    # Random numbers go by the place in a block: the same blocks, dense or sparse, make the same numbers.
+    # Random numbers depend on the position in a block: dense and sparse X use the same blocks for identical results.
     block = max(1, DENSE_BLOCK_BYTES // (X.shape[1] * dtype.itemsize))
     blocks = (take_rows(X, slice(start, start + block)) for start in range(0, X.shape[0], block))
     return np.concatenate([
@@ -36,23 +36,23 @@ def predict_rows(backend, network, parameters, X, noise=None):
 
 
 def reported_loss(network, data_loss, penalty):
-    """Data loss plus penalty; the data loss, which kernels sum over outputs, is averaged if the loss's row says so."""
+    """Data loss plus penalty. Kernels sum the data loss over outputs; averaged losses are divided by their number."""
     return data_loss / (network.sizes[-1] if loss_row(network.loss).averaged else 1) + penalty
 
 
 def layer_outputs(backend, network, parameters, X):
-    """Outputs of every layer, hidden ones included."""
+    """Outputs of every layer, including hidden layers."""
     return [predict_rows(backend, part, parameters[: part.n_parameters], X) for part in first_layers(network)]
 
 
 def sample_rows(backend, network, parameters, X, noise, n_samples, transform=lambda output: output):
-    """(mean, standard deviation) of what ``transform`` makes of the outputs of random passes.
+    """(mean, standard deviation) of the transformed outputs over ``n_samples`` stochastic passes.
 
-    Their seeds follow from that of ``noise``.
+    The seeds of the passes are derived from that of ``noise``.
     """
     seeds = np.random.RandomState(noise.seed % 2**32).randint(2**63 - 1, size=n_samples, dtype=np.int64)
     mean = squares = 0.0
-    for count, seed in enumerate(seeds, 1):  # Welford's updates: nothing is lost where the spread is small
+    for count, seed in enumerate(seeds, 1):  # Welford's algorithm: accurate even if the spread is small
         output = transform(predict_rows(backend, network, parameters, X, noise._replace(seed=int(seed))))
         change = output - mean
         mean = mean + change / count

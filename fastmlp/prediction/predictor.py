@@ -1,4 +1,4 @@
-"""A network on a backend, ready to predict."""
+"""Predictor: a network with parameters on a backend."""
 
 from types import ModuleType
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from .predict import layer_outputs, predict_rows, reported_loss, sample_rows
 
 
 class Predictor(NamedTuple):
-    """What MLP and the estimators compute with trained parameters; X and y are checked already."""
+    """Predictions and losses of a trained network, for MLP and the estimators. X and y must be validated already."""
 
     kernels: ModuleType
     network: Network
@@ -28,27 +28,27 @@ class Predictor(NamedTuple):
             return predict_rows(*self[:3], X)
 
     def outputs_if_finite(self, X):
-        """The same for a C-contiguous X in the dtype of the parameters, or None if X is not finite."""
+        """Outputs for C-contiguous X in the dtype of the parameters, or None if X is not finite."""
         with self._limit():
             return self.kernels.forward(self.network, self.parameters, X, True)
 
     def loss(self, samples, outputs=None):
-        """The reported loss of Samples, without penalties; ``outputs`` are those for its X, if they are known."""
+        """The reported loss of Samples, without penalties. Pass ``outputs`` if they have been computed already."""
         outputs = self.outputs(samples.X) if outputs is None else outputs
         y, weight = (None if given is None else given.astype(outputs.dtype, copy=False) for given in samples[1:])
         with self._limit():
             return reported_loss(self.network, self.kernels.loss_of_outputs(self.network, outputs, y, weight), 0.0)
 
     def layer_outputs(self, X):
-        """Outputs of every layer, hidden ones included: a list of arrays of shape (n_samples, units)."""
+        """Outputs of every layer, including hidden layers: a list of arrays of shape (n_samples, units)."""
         with self._limit():
             return layer_outputs(*self[:3], X)
 
     def samples(self, X, noise, n_samples, transform=lambda output: output):
-        """(mean, standard deviation) of the transformed outputs of that many random passes."""
+        """(mean, standard deviation) of the transformed outputs over ``n_samples`` stochastic passes."""
         with self._limit():
             return sample_rows(*self[:3], X, noise, n_samples, transform)
 
     def row_predictor(self):
-        """A function from one sample to its outputs."""
+        """A function that takes one sample and returns its outputs."""
         return self.kernels.row_predictor(self.network, self.parameters)

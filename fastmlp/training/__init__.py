@@ -1,1 +1,1 @@
-"""The training loop and all that it needs: batches, stopping rules, callbacks, interruption, L-BFGS."""
+"""The training loop: mini-batch epochs, L-BFGS, stopping rules, callbacks and interruption."""

@@ -1,4 +1,4 @@
-"""What a fit calls between epochs: a user's own functions, checkpoints, a progress bar."""
+"""Callbacks, which a fit calls between epochs: base class, checkpoints, progress bar, custom functions."""
 
 from contextlib import nullcontext
 
@@ -8,7 +8,7 @@ from fastmlp.validation.checks import check_integer
 
 
 class NoBar(nullcontext):
-    """A progress bar that shows nothing."""
+    """A progress bar without output."""
 
     def __init__(self, **options):
         super().__init__()
@@ -18,41 +18,77 @@ class NoBar(nullcontext):
 
 
 def progress_bar(progress=True):
-    """The class of progress bars: tqdm, or NoBar if ``progress`` is false. Raises ImportError if tqdm is missing."""
+    """The progress bar class: tqdm, or NoBar if ``progress`` is False. Raises ImportError if tqdm is missing."""
     if not progress:
         return NoBar
-    with from_extra("cli", "progress bars need tqdm"):
+    with from_extra("cli", "progress bars require tqdm"):
         from tqdm import tqdm
     return tqdm
 
 
 class Callback:
-    """Base of callbacks: a subclass overrides what it needs. ``model`` is the one that is being fitted.
-
-    ``epoch`` counts from 1 in each fit ('lbfgs': iterations). ``results`` is what is known after an epoch: 'loss',
-    'validation_loss' of an MLP with validation data, and '<name>-<metric>' of an estimator's ``eval_set``.
-    """
+    """Base class of callbacks. Subclasses override the methods that they need."""
 
     def before_epoch(self, model, epoch):
-        """Called before each epoch, but not for 'lbfgs'."""
+        """Called before each epoch; not called for 'lbfgs'.
+
+        Parameters
+        ----------
+        model : MLP, MLPClassifier or MLPRegressor
+            The model that is being fitted.
+        epoch : int
+            Number of the epoch, from 1 in each fit.
+        """
 
     def after_epoch(self, model, epoch, results):
-        """Called after each epoch; what is true ends the fit."""
+        """Called after each epoch, or after each iteration of 'lbfgs'.
+
+        Parameters
+        ----------
+        model : MLP, MLPClassifier or MLPRegressor
+            The model that is being fitted.
+        epoch : int
+            Number of the epoch or iteration, from 1 in each fit.
+        results : dict of str to float
+            'loss'; for an MLP with validation data also 'validation_loss' and 'validation_<metric>'; for an estimator
+            with evaluation sets also '<name>-<metric>'.
+
+        Returns
+        -------
+        bool or None
+            Return True to stop training.
+        """
 
     def after_fit(self, model, error):
-        """Called in the end, however it comes: ``error`` is None, or what ended the fit. The model is as it stays."""
+        """Called at the end of the fit, also after an error.
+
+        Parameters
+        ----------
+        model : MLP, MLPClassifier or MLPRegressor
+            The model in its final state.
+        error : BaseException or None
+            The exception that ended the fit, if any.
+        """
 
 
 class Checkpoint(Callback):
-    """Save the model every few epochs, and in the end, with the best weights if these are restored; the file is always
-    whole. Where an error ends the fit it stays as it was.
+    """Save the model to a file every few epochs and at the end of the fit.
+
+    The last file holds the best weights if early stopping restores them. Files are replaced atomically. If an error
+    ends the fit, the last checkpoint stays.
 
     Parameters
     ----------
     path : str or Path
-        The file that ``fastmlp.load`` reads. An MLP goes on from it bit for bit.
+        Path of the model file, which ``fastmlp.load`` reads. Training of an MLP can be resumed from it with
+        bit-identical results.
     every : int, default=1
-        Epochs from one to the next.
+        Number of epochs between two checkpoints.
+
+    Raises
+    ------
+    OSError
+        If the path cannot be written to.
     """
 
     def __init__(self, path, every=1):
@@ -69,7 +105,18 @@ class Checkpoint(Callback):
 
 
 class Progress(Callback):
-    """A progress bar on stderr, of epochs, with the latest results."""
+    """Show a progress bar of epochs on stderr, with the latest results.
+
+    Parameters
+    ----------
+    epochs : int or None, default=None
+        Total number of epochs, if known.
+
+    Raises
+    ------
+    ImportError
+        If tqdm is not installed.
+    """
 
     def __init__(self, epochs=None):
         self.epochs = None if epochs is None else check_integer("epochs", epochs, 1)
@@ -93,14 +140,20 @@ class _Function(Callback):
 
 
 class Callbacks:
-    """Some Callbacks, or functions that stand for their ``after_epoch``, as one; a context that ends with the fit.
+    """Combine several callbacks into one. As a context manager it calls their ``after_fit`` on exit.
 
-    ``more`` are Callbacks beside those that a user has given.
+    Parameters
+    ----------
+    given : Callback, function, list of them, or None
+        Callbacks of the user. A function is called as ``after_epoch``.
+    model : MLP, MLPClassifier or MLPRegressor
+    *more : Callback
+        Further callbacks.
 
     Raises
     ------
     TypeError
-        For anything else.
+        If ``given`` has elements that are neither Callback objects nor functions.
     """
 
     def __init__(self, given, model, *more):
@@ -119,7 +172,7 @@ class Callbacks:
 
     def __exit__(self, kind, error, traceback):
         first = error
-        for one in self._all:  # all of them, also where one raises
+        for one in self._all:  # call all of them even if one raises
             try:
                 one.after_fit(self._model, error)
             except BaseException as later:
@@ -135,13 +188,13 @@ class Callbacks:
             one.before_epoch(self._model, self._epoch + 1)
 
     def after_epoch(self, results):
-        """Returns whether the fit is to end."""
+        """Call all callbacks after an epoch. Returns whether to stop training."""
         self._epoch += 1
-        wishes = [one.after_epoch(self._model, self._epoch, results) for one in self._all]
+        returned = [one.after_epoch(self._model, self._epoch, results) for one in self._all]
         try:
-            self.stop = any(wishes)
+            self.stop = any(returned)
         except ValueError as error:
-            raise TypeError(f"a callback must return True, False or None, got {wishes!r}.") from error
+            raise TypeError(f"a callback must return True, False or None, got {returned!r}.") from error
         return self.stop
 
 

@@ -1,21 +1,29 @@
-"""How many batches one native call makes: Python, and with it Ctrl-C, has to wait for them."""
+"""Choose the number of batches per native call, so that Ctrl-C and progress bars respond in time."""
 
-CHUNK_SECONDS = 0.1  # that a call should take
-LONGEST_SECONDS = 0.5  # and may take where much of it is the way there and back, as with large networks on a GPU
-LEAST_WORK = 0.9  # the share of a call that is work
+CHUNK_SECONDS = 0.1  # target duration of a call
+LONGEST_SECONDS = 0.5  # maximum duration, if the overhead of a call is large, as with large networks on a GPU
+LEAST_WORK = 0.9  # fraction of a call that should not be overhead
 
 
-class Pace:
-    """A call of b batches is taken to last overhead + b x slope seconds; two calls that differ in length tell both."""
+class ChunkSize:
+    """Adapts the number of batches per call to the measured speed.
+
+    A call of b batches is modelled to take overhead + b x slope seconds, estimated from two calls of different length.
+
+    Attributes
+    ----------
+    batches : int
+        Number of batches of the next call.
+    """
 
     def __init__(self, batches):
         self.batches, self._overhead, self._last = max(1, int(batches)), 0.0, None
 
-    def note(self, batches, seconds):
-        """Learn from a call."""
+    def update(self, batches, seconds):
+        """Update the model with the duration of a call."""
         seconds = max(seconds, 1e-6)
         if self._last is None:
-            least = 2 * batches  # to learn something
+            least = 2 * batches  # a different length, to separate overhead and slope
         else:
             least, (before, then) = 1, self._last
             if max(batches, before) > 1.5 * min(batches, before):

@@ -1,44 +1,50 @@
-"""Weights of rows by their class, as scikit-learn has them."""
+"""Class weights, with the semantics of scikit-learn."""
 
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
 BALANCED_IN_PARTS = (
-    "class_weight='balanced' is not for partial_fit and fit_stream, which do not see all labels at once: take a dict, "
-    "for instance dict(zip(classes, sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, "
-    "y=all_labels)))."
+    "class_weight='balanced' is not supported by partial_fit and fit_stream, which do not see all labels at once: pass "
+    "a dict, for example dict(zip(classes, sklearn.utils.class_weight.compute_class_weight('balanced', "
+    "classes=classes, y=all_labels)))."
 )
 
 
 def weigh_classes(class_weight, classes, hits, one_label, sample_weight, in_parts=False):
-    """Weights of rows times those of their classes.
+    """Multiply sample weights with class weights.
 
     Parameters
     ----------
-    class_weight : dict, 'balanced', or a list of dicts for several labels per row
-        A class that a dict leaves out weighs 1. 'balanced': rows / (classes x rows of the class).
+    class_weight : dict, 'balanced', or a list of dicts for multilabel targets
+        Classes missing in a dict have weight 1. 'balanced' is n_samples / (n_classes * samples of the class).
     classes : ndarray of shape (n_classes,)
-    hits : bool ndarray of shape (n_rows, n_classes), or (n_rows, 1) for two classes
-        Which classes a row has.
+    hits : bool ndarray of shape (n_samples, n_classes), or (n_samples, 1) for two classes
+        Which classes a sample has.
     one_label : bool
-        Whether each row has one of the classes; otherwise the weights of its labels' yes or no are multiplied.
-    sample_weight : ndarray of shape (n_rows,) or None
+        Whether every sample has exactly one class. Otherwise the weights of all its labels are multiplied.
+    sample_weight : ndarray of shape (n_samples,) or None
     in_parts : bool
-        Whether there are other rows, so that the weights of these may all be 0.
+        Whether these samples are a part of the data, so that their weights may all be 0.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
 
     Raises
     ------
     ValueError
-        For a dict with other classes, and other things that scikit-learn refuses.
+        If a dict has unknown classes, or the weights are negative, not finite or all 0.
     """
     if one_label:
         if isinstance(class_weight, dict) and (unknown := set(class_weight) - set(classes.tolist())):
             names = ", ".join(map(repr, sorted(unknown, key=str)))
-            raise ValueError(f"class_weight names {names}, not among the classes: {', '.join(map(str, classes))}.")
+            raise ValueError(
+                f"class_weight has unknown classes {names}: the classes are {', '.join(map(str, classes))}."
+            )
         numbers = hits[:, 0].astype(int) if hits.shape[1] == 1 else hits.argmax(axis=1)
         if isinstance(class_weight, dict):
             of_class = np.array([class_weight.get(label, 1.0) for label in classes.tolist()], float)
-            in_parts &= bool(of_class.any())  # then no part weighs anything
+            in_parts &= bool(of_class.any())  # if all class weights are 0, so are those of every part
         else:
             present = np.unique(numbers)
             of_class = np.ones(len(classes))
@@ -48,14 +54,16 @@ def weigh_classes(class_weight, classes, hits, one_label, sample_weight, in_part
         weights = compute_sample_weight(class_weight, hits.astype(int))
     else:
         if not isinstance(class_weight, list) or len(class_weight) != hits.shape[1]:
-            raise ValueError(f"class_weight must be a list of {hits.shape[1]} dicts, one for each label of a row.")
+            raise ValueError(
+                f"class_weight must be a list of {hits.shape[1]} dicts, one per label, got {class_weight!r}."
+            )
         weights = np.ones(len(hits))
         for hit, given in zip(hits.T, class_weight):
             weights *= np.where(hit, float(given.get(1, 1)), float(given.get(0, 1)))
     of_classes = weights
     if sample_weight is not None:
-        with np.errstate(over="ignore"):  # check_sum_of_weights refuses products that are too large
+        with np.errstate(over="ignore"):  # check_sum_of_weights rejects products that are too large
             weights = weights * sample_weight
     if not (np.isfinite(of_classes).all() and (of_classes >= 0).all() and (in_parts or weights.any())):
-        raise ValueError(f"weights of classes must be finite, not negative, and not all 0, got {class_weight}.")
+        raise ValueError(f"class weights must be finite, non-negative and not all 0, got {class_weight}.")
     return weights

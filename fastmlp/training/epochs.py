@@ -1,6 +1,6 @@
 """Epochs of stochastic gradient descent.
 
-Python is entered between chunks (training/chunking.py), for Ctrl-C and progress; never between steps.
+Python code runs between chunks of steps (training/chunking.py), for Ctrl-C and progress bars, but not between steps.
 """
 
 import math
@@ -13,22 +13,31 @@ from fastmlp.backends.device_arrays import is_on_gpu
 from fastmlp.kernels.spec import Batches
 from fastmlp.prediction.predict import DENSE_BLOCK_BYTES, reported_loss, take_rows
 
-from .chunking import CHUNK_SECONDS, Pace
+from .chunking import CHUNK_SECONDS, ChunkSize
 from .outcomes import Diverged, Interrupted
 from .problem import Problem, Samples
 from .schedules import factors
 from .state import TrainingState
 
 LARGE_STEP_FLOPS = 6e10  # tenths of a second on two cores
-FIRST_CHUNK_FLOPS = 1e8  # before a speed is known: tens of milliseconds on any machine
-LARGE_WEIGHT = 10.0  # outputs are checked for overflow where a parameter is larger
+FIRST_CHUNK_FLOPS = 1e8  # before the speed is known: tens of milliseconds on any machine
+LARGE_WEIGHT = 10.0  # outputs are checked for overflow if a parameter is larger
 CHECKED_SAMPLES = 256
 
 
-class Learning:
-    """Epochs of steps, which change ``state`` in place; a subclass provides the samples of an epoch.
+class BaseEpochs:
+    """Base class of epochs of gradient descent steps. Subclasses provide the samples of an epoch.
 
-    ``on_samples(n)`` is called after each chunk of n samples.
+    Parameters
+    ----------
+    problem : Problem
+    state : TrainingState
+        Parameters and optimizer state, changed in place.
+    batch_size : int
+    interruption : Interruption or None
+        Checked between chunks.
+    on_samples : callable or None
+        ``on_samples(n)`` is called after each chunk of n samples.
     """
 
     def __init__(self, problem: Problem, state: TrainingState, batch_size, *, interruption=None, on_samples=None):
@@ -37,24 +46,24 @@ class Learning:
         self.samples, network = None, problem.network
         self._may_overflow = any(not isinstance(name, str) or name == "exp" for name in network.activations)
         self.seconds = 0.0  # spent in native calls
-        self.n_done = self.n_samples = 0  # samples seen since the start, and in the last epoch
+        self.n_done = self.n_samples = 0  # samples in total, and in the last epoch
         self._flops_per_sample = 6 * network.n_parameters
-        self._pace = Pace(FIRST_CHUNK_FLOPS // (self._flops_per_sample * batch_size))
+        self._chunk_size = ChunkSize(FIRST_CHUNK_FLOPS // (self._flops_per_sample * batch_size))
 
-    def _take_up(self, samples: Samples):
-        """Use these samples, which ``state.order`` indexes."""
+    def _set_samples(self, samples: Samples):
+        """Set the samples that ``state.order`` indexes."""
         self.samples, X = samples, samples.X
         self._held = None if issparse(X) else self.problem.kernels.hold(*samples)
         self._max_batches = math.inf
         if issparse(X):
             self._max_batches = DENSE_BLOCK_BYTES // (X.shape[1] * X.dtype.itemsize * self.batch_size)
 
-    def _let_go(self):
-        """Drop the samples."""
+    def _drop_samples(self):
+        """Release the samples and their device copies."""
         self.samples = self._held = None
 
-    def _learn(self):
-        """Make steps over the samples of ``state.order`` that are left."""
+    def _run_steps(self):
+        """Make steps over the remaining samples of ``state.order``."""
         state = self.state
         self._run_chunk()
         while state.position < len(state.order) and math.isfinite(state.loss_sum + state.penalty_sum):
@@ -63,7 +72,7 @@ class Learning:
         self._stop_if_diverged()
 
     def _end_epoch(self, n_samples):
-        """Return the loss of an epoch of that many samples."""
+        """Finish an epoch of ``n_samples`` samples. Returns its loss."""
         state = self.state
         self.n_samples = n_samples
         loss = reported_loss(self.network, state.loss_sum / n_samples, state.penalty_sum / n_samples)
@@ -80,7 +89,7 @@ class Learning:
             raise Interrupted
 
     def _stop_if_diverged(self):
-        """Go back to the start of an epoch whose loss, weights or outputs are no longer finite."""
+        """If loss, weights or outputs are not finite, restore the weights of the last epoch and raise Diverged."""
         state = self.state
         if math.isfinite(state.loss_sum + state.penalty_sum) and self._outputs_are_finite():
             return
@@ -91,9 +100,9 @@ class Learning:
         raise Diverged
 
     def _outputs_are_finite(self):
-        """Whether parameters are finite and, where some are large, the outputs for the first samples too.
+        """Whether the parameters are finite and, if some are large, the outputs for the first samples too.
 
-        The loss of a step is that of the weights before it, so the last step of a fit has no loss to tell.
+        The loss of a step belongs to the weights before it, so it does not show whether the last step diverged.
         """
         parameters = self.state.parameters
         largest = max(parameters.max(), -parameters.min())  # NaN if one is
@@ -104,11 +113,11 @@ class Learning:
             return bool(np.isfinite(self.problem.kernels.forward(self.network, parameters, X)).all())
 
     def _progress(self):
-        """(rows of this epoch that are done, of how many)"""
+        """(samples of this epoch that are done, all samples of the epoch)"""
         return self.state.position, len(self.state.order)
 
     def _rates(self, n_rows):
-        """Learning rates of the batches of a chunk, or None where they are the optimizer's."""
+        """Learning rates of the batches of a chunk, or None without a schedule."""
         state = self.state
         schedule = state.optimizer.schedule
         if schedule is None:
@@ -149,16 +158,16 @@ class Learning:
                     )  # fmt: skip
                     gradient += slope * gradient.dtype.type(share)
                 data_loss, penalty = data_loss + share * loss, penalty + share * more
-                of_block = of_block.of_activity()  # penalties of weights are charged to one block
+                of_block = of_block.of_activity()  # weight penalties are added to one block only
             state.step += 1
             rates = self._rates(len(rows))
             optimizer = state.optimizer if rates is None else state.optimizer._replace(learning_rate=float(rates[0]))
             kernels.update(optimizer, state.parameters, gradient, state.slots, state.step)
             state.loss_sum += len(rows) * data_loss
             state.penalty_sum += len(rows) * penalty
-        self._note(rows, time.perf_counter() - begun)
+        self._count(rows, time.perf_counter() - begun)
 
-    def _note(self, rows, seconds):
+    def _count(self, rows, seconds):
         self.state.position += len(rows)
         self.seconds += seconds
         self.n_done += len(rows)
@@ -170,7 +179,7 @@ class Learning:
             self._run_large_step()
             return
         state, samples = self.state, self.samples
-        n_rows = self.batch_size * int(max(1, min(self._pace.batches, self._max_batches, len(state.order))))
+        n_rows = self.batch_size * int(max(1, min(self._chunk_size.batches, self._max_batches, len(state.order))))
         rows = state.order[state.position : state.position + n_rows]
         if issparse(samples.X):
             weight = None if samples.weight is None else samples.weight[rows]
@@ -186,33 +195,33 @@ class Learning:
             )  # fmt: skip
         seconds = time.perf_counter() - start
         state.step += n_steps
-        # The first chunk may have waited for a compiler; where an epoch is one short chunk there is nothing to learn.
+        # The first chunk may include compilation; if an epoch is one short chunk, its size need not be adapted.
         if self.n_done and (len(rows) < len(state.order) or seconds > CHUNK_SECONDS):
-            self._pace.note(len(rows) / self.batch_size, seconds)
-        self._note(rows, seconds)
+            self._chunk_size.update(len(rows) / self.batch_size, seconds)
+        self._count(rows, seconds)
 
 
-class Epochs(Learning):
-    """Epochs over the same samples; ``shuffle`` makes a new order from the last one (None: they stay in order)."""
+class Epochs(BaseEpochs):
+    """Epochs over samples in memory; ``shuffle(order)`` returns the order of the next epoch (None: no shuffling)."""
 
     def __init__(self, problem, state, batch_size, samples, shuffle=None, **options):
         super().__init__(problem, state, batch_size, **options)
         self.shuffle, self._order = shuffle, np.arange(samples.X.shape[0])
-        self._take_up(samples)
+        self._set_samples(samples)
         if state.order is not None and len(state.order) != len(self._order):
             state.drop_epoch_in_progress()
 
     def run(self):
-        """One epoch, or the rest of one that was interrupted. Returns its loss.
+        """Run an epoch, or the rest of one that was interrupted. Returns its loss.
 
         Raises
         ------
         Interrupted, Diverged
         """
         state = self.state
-        self._stop_if_interrupted()  # before the shuffle: it must not be done twice
+        self._stop_if_interrupted()  # before shuffling, which must not be repeated
         if state.order is None:
             self._order = self._order if self.shuffle is None else self.shuffle(self._order)
             state.order, state.epoch_start = self._order, state.parameters.copy()
-        self._learn()
+        self._run_steps()
         return self._end_epoch(len(state.order))

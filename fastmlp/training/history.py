@@ -1,4 +1,4 @@
-"""Curves of a fit: one value, or one for each layer, after each epoch."""
+"""Training curves: a value, or one value per layer, for each epoch."""
 
 import math
 
@@ -9,8 +9,8 @@ from fastmlp.prediction.predict import layer_outputs
 from .lbfgs import loss_and_gradient_in_blocks
 
 
-def note(history, name, value, missing=math.nan):
-    """Append the value of an epoch to a curve; earlier epochs without a value get ``missing``."""
+def append(history, name, value, missing=math.nan):
+    """Append the value of an epoch to a curve, filling earlier epochs without a value with ``missing``."""
     curve = history.setdefault(name, [])
     if name != "loss":
         curve += [missing] * (len(history["loss"]) - 1 - len(curve))
@@ -18,30 +18,30 @@ def note(history, name, value, missing=math.nan):
 
 
 def curves(history):
-    """The curves of a history that have one number for each epoch."""
+    """The curves of a history with one number per epoch, without those with one number per layer."""
     return {name: values for name, values in history.items() if values and isinstance(values[-1], float)}
 
 
 def layer_norms(network, vector):
-    """Norm of a flat vector's part of each layer: weights, biases and slopes."""
+    """Euclidean norm of the entries of each layer (weights, biases and slopes) in a flat vector."""
     starts = [block.start for block in network.blocks]
     return tuple(float(np.linalg.norm(part.astype(np.float64))) for part in np.split(vector, starts[1:]))
 
 
 def count_dead_units(outputs):
-    """How many units of each hidden layer are 0 for every sample, from the outputs of all layers."""
+    """Number of units of each hidden layer that output 0 for every sample, from the outputs of all layers."""
     return tuple(int((layer == 0).all(axis=0).sum()) for layer in outputs[:-1])
 
 
 class Monitor:
-    """Norms of gradients and updates and the number of dead units of each layer, for ``monitor=True``."""
+    """Records gradient norms, update norms and dead units of each layer, for ``monitor=True``."""
 
     def __init__(self, problem, state, samples):
         self._problem, self._state, self._samples = problem, state, samples
         resumes = state.order is not None and len(state.order) == samples.X.shape[0]
         self._before = (state.epoch_start if resumes else state.parameters).copy()
 
-    def note(self, history):
+    def record(self, history):
         """Append the values after an epoch to the curves of ``history``."""
         kernels, network, parameters = self._problem.kernels, self._problem.network, self._state.parameters
         gradient = loss_and_gradient_in_blocks(self._problem, parameters, self._samples)[1]
@@ -51,5 +51,5 @@ class Monitor:
             ("update_norm", layer_norms(network, parameters - self._before)),
             ("dead_units", tuple(map(float, count_dead_units(outputs)))),
         ):
-            note(history, name, values, missing=(math.nan,) * len(values))
+            append(history, name, values, missing=(math.nan,) * len(values))
         self._before = parameters.copy()

@@ -1,4 +1,4 @@
-"""Ctrl-C as a flag that a fit reads between native calls, so that it stops with all its state consistent."""
+"""Handle Ctrl-C by a flag, which a fit checks between native calls, so that its state stays consistent."""
 
 import signal
 import threading
@@ -9,8 +9,8 @@ _outer = ContextVar("fastmlp_interruption", default=None)
 
 
 @contextmanager
-def passed_on(interruption):
-    """Fits inside the ``with`` block, which are in another thread than ``interruption``, hear what that hears."""
+def shared_with_fits(interruption):
+    """Context manager: fits in this thread also stop if ``interruption``, of another thread, is requested."""
     token = _outer.set(interruption)
     try:
         yield
@@ -19,21 +19,21 @@ def passed_on(interruption):
 
 
 class Interruption:
-    """Inside the ``with`` block the first Ctrl-C sets ``requested``; a second one raises KeyboardInterrupt at once.
+    """Context manager: the first Ctrl-C sets ``requested``, a second one raises KeyboardInterrupt immediately.
 
-    Only the main thread receives Ctrl-C, and a program that handles or ignores it by itself is left alone.
+    It works in the main thread only, and has no effect if the program has installed its own SIGINT handler.
     """
 
     def __init__(self):
-        self._came, self._outer = False, _outer.get()
+        self._received, self._outer = False, _outer.get()
 
     @property
     def requested(self):
-        return self._came or (self._outer is not None and self._outer.requested)
+        return self._received or (self._outer is not None and self._outer.requested)
 
     def request(self):
-        """As Ctrl-C does."""
-        self._came = True
+        """Request interruption, as Ctrl-C does."""
+        self._received = True
 
     def __enter__(self):
         in_main_thread = threading.current_thread() is threading.main_thread()
@@ -43,9 +43,9 @@ class Interruption:
         return self
 
     def _handle(self, number, frame):
-        if self._came:
+        if self._received:
             raise KeyboardInterrupt
-        self._came = True
+        self._received = True
 
     def __exit__(self, *exception):
         if self._active:

@@ -1,4 +1,4 @@
-"""L-BFGS through SciPy, on the loss and gradient of a backend.
+"""L-BFGS: SciPy's optimizer on the loss and gradient of a backend.
 
 w <- w - s H g, with the inverse Hessian H built from the last ten changes of w and g, and s by line search (Liu &
 Nocedal 1989; SciPy's L-BFGS-B: Byrd, Lu, Nocedal & Zhu 1995).
@@ -13,13 +13,13 @@ from fastmlp.prediction.predict import reported_loss, take_rows
 
 from .outcomes import Interrupted
 
-INTERRUPTED, DIVERGED = -1, -2  # beside SciPy's 0 (converged), 1 (a limit was reached) and 2 (other)
+INTERRUPTED, DIVERGED = -1, -2  # in addition to SciPy's 0 (converged), 1 (a limit was reached) and 2 (other)
 
-BLOCK_BYTES = 2**24  # of activations: the whole set is one batch, but its rows pass through in blocks
+BLOCK_BYTES = 2**24  # of activations: the full batch is processed in blocks of samples
 
 
 class Limits(NamedTuple):
-    """Where L-BFGS stops: iterations, evaluations of the loss, and the largest component of the gradient."""
+    """Stopping criteria of L-BFGS: iterations, evaluations of the loss, and the largest gradient component."""
 
     max_iter: int
     max_fun: int
@@ -29,7 +29,7 @@ class Limits(NamedTuple):
 def loss_and_gradient_in_blocks(problem, parameters, samples, interruption=None):
     """(reported loss, gradient) of the weighted mean over all samples, with bounded working memory.
 
-    Samples are cast block by block to the dtype of the parameters. Penalties of weights are charged to one block.
+    Samples are cast block by block to the dtype of the parameters. Weight penalties are added to one block only.
     Raises Interrupted between two blocks after Ctrl-C.
     """
     kernels, network, penalty, _ = problem
@@ -57,11 +57,25 @@ def loss_and_gradient_in_blocks(problem, parameters, samples, interruption=None)
 
 
 def fit_lbfgs(problem, parameters, samples, limits, interruption=None, on_iteration=None):
-    """Minimise in place, in float64 whatever the dtype of the parameters (a line search needs the digits).
+    """Minimise the loss by L-BFGS, changing ``parameters`` in place.
 
-    ``on_iteration(loss)`` hears of each iteration, and ends the fit if it returns True. Returns SciPy's OptimizeResult;
-    its ``status`` is INTERRUPTED after Ctrl-C and DIVERGED where the solution is not finite. Then the parameters are
-    those of the last good iteration.
+    Computations are in float64 for every dtype of the parameters, because line searches need the precision.
+
+    Parameters
+    ----------
+    problem : Problem
+    parameters : ndarray of shape (n_parameters,)
+    samples : Samples
+    limits : Limits
+    interruption : Interruption or None
+    on_iteration : callable or None
+        ``on_iteration(loss)`` is called after each iteration; it returns True to stop.
+
+    Returns
+    -------
+    OptimizeResult
+        SciPy's result. ``status`` is INTERRUPTED after Ctrl-C, and DIVERGED if the solution is not finite; the
+        parameters are then those of the last finite iteration.
     """
     user_error = None
     last = OptimizeResult(x=parameters.astype(np.float64), fun=np.inf, nit=0, status=0, message="")
@@ -80,7 +94,7 @@ def fit_lbfgs(problem, parameters, samples, limits, interruption=None, on_iterat
             parameters[...] = x
         try:
             ends = on_iteration is not None and on_iteration(loss)
-        except StopIteration as error:  # SciPy would take it for a wish to stop
+        except StopIteration as error:  # SciPy would interpret it as a request to stop
             user_error, ends = error, True
         if ends:
             raise StopIteration

@@ -1,16 +1,17 @@
-"""How a fit can end early."""
+"""Exceptions that end a fit early."""
 
 
 class Diverged(Exception):
-    """Loss, parameters or outputs stopped being finite; the parameters are those of the last good epoch."""
+    """Raised if loss, parameters or outputs are not finite; the parameters are those of the last finite epoch."""
 
 
 class DivergenceError(ValueError):
-    """Raised by the fit of an estimator, which is fitted with the last finite weights.
+    """Raised by ``fit`` of an estimator if training diverges. The estimator is fitted with the last finite weights.
 
-    It is not a Diverged: a callback may fit another estimator, whose divergence is not that of the surrounding fit.
+    Not a subclass of Diverged: if a callback fits another estimator that diverges, the surrounding fit must not be
+    treated as diverged.
     """
 
 
 class Interrupted(Exception):
-    """Ctrl-C: the state is where the last chunk left it."""
+    """Raised after Ctrl-C; the state is that after the last completed chunk."""

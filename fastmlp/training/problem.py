@@ -1,4 +1,4 @@
-"""What is trained: a network on a backend, with its penalties and its noise, and the samples of a fit."""
+"""Records for training: Problem (backend, network, penalties and noise) and Samples."""
 
 from types import ModuleType
 from typing import NamedTuple
@@ -10,9 +10,16 @@ from fastmlp.kernels.spec import NO_PENALTY, Network, Noise, Penalty, activation
 
 
 class Problem(NamedTuple):
-    """What a backend needs for a step of training, apart from parameters and samples.
+    """Everything that a training step needs, except parameters and samples.
 
-    ``noise`` is dropout and noise, or None.
+    Attributes
+    ----------
+    kernels : module
+        The backend.
+    network : Network
+    penalty : Penalty
+    noise : Noise or None
+        Dropout and noise.
     """
 
     kernels: ModuleType
@@ -22,9 +29,13 @@ class Problem(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Checked data: X of shape (n_samples, n_inputs), C-contiguous or CSR, y of shape (n_samples, n_outputs), weights.
+    """Validated training data in the dtype of the parameters.
 
-    All are in the dtype of the parameters.
+    Attributes
+    ----------
+    X : C-contiguous array or CSR matrix of shape (n_samples, n_inputs)
+    y : ndarray of shape (n_samples, n_outputs)
+    weight : ndarray of shape (n_samples,) or None
     """
 
     X: np.ndarray | spmatrix | sparray
@@ -33,7 +44,7 @@ class Samples(NamedTuple):
 
 
 def noise_for(activations, seed, input_dropout=0.0, input_std=0.0, dropout=()):
-    """The Noise of training, or None if nothing is random."""
+    """The Noise of training, or None if training is deterministic."""
     noisy = any(activation_row(activation).deviation is not None for activation in activations)
     if not (noisy or input_dropout or input_std or any(dropout)):
         return None

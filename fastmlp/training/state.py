@@ -1,4 +1,4 @@
-"""What a training run knows, and how it goes on from there or from a file."""
+"""TrainingState: everything needed to resume training, also from a file."""
 
 import math
 from dataclasses import dataclass, field
@@ -15,13 +15,33 @@ from .stopping import EarlyStopping
 
 @dataclass
 class TrainingState:
-    """All that a run needs to go on, bit for bit, as if it had never stopped.
+    """State of training, from which it can be resumed with bit-identical results.
 
-    ``parameters`` and each row of ``slots`` are flat vectors (kernels/spec.py). Within an epoch ``order`` holds its
-    rows, of which ``position`` are used; ``loss_sum`` and ``penalty_sum`` belong to those, and ``epoch_start`` holds
-    the parameters before it. Between epochs both are None. ``seed`` is that of dropout and noise; a schedule counts its
-    epochs from ``schedule_start``. ``stopping`` is there while a fit with ``patience`` has not ended: between its
-    epochs, and after Ctrl-C or an error.
+    Attributes
+    ----------
+    parameters : ndarray of shape (n_parameters,)
+        Flat vector (kernels/spec.py).
+    slots : ndarray of shape (n_slots, n_parameters)
+        State of the optimizer, such as Adam's moments.
+    optimizer : Optimizer or None
+    step, epoch : int
+        Numbers of completed steps and epochs.
+    order : ndarray of int or None
+        Sample order of the epoch in progress; None between epochs.
+    epoch_start : ndarray or None
+        Parameters at the start of the epoch in progress; None between epochs.
+    position : int
+        Number of samples of ``order`` used so far.
+    loss_sum, penalty_sum : float
+        Sums over these samples.
+    seed : int
+        Seed of dropout and noise.
+    schedule_start : int
+        Epoch at which the learning rate schedule started.
+    plateau : Plateau
+        State of the schedule 'adaptive'.
+    stopping : EarlyStopping or None
+        State of early stopping, until a fit with ``patience`` has ended normally.
     """
 
     parameters: np.ndarray
@@ -41,22 +61,22 @@ class TrainingState:
 
     @classmethod
     def start(cls, parameters, optimizer, seed=0):
-        """A run that has not made a step."""
+        """The state before the first step."""
         return cls(parameters, new_slots(optimizer.name, parameters.size, parameters.dtype), optimizer, seed=seed)
 
     @classmethod
     def without_optimizer(cls, parameters):
-        """The state of L-BFGS, which needs no slots."""
+        """The state for L-BFGS, which has no slots."""
         return cls(parameters, np.empty((0, parameters.size), parameters.dtype), None)
 
     def to_dict(self):
-        """For a model file; ValueError where the parameters are not finite."""
+        """State for a model file. Raises ValueError if the parameters are not finite."""
         check_finite(self.parameters)
         return vars(self)
 
     @classmethod
     def from_dict(cls, saved, network, dtype):
-        """The state that ``to_dict`` gave; ValueError where it does not fit the network."""
+        """Create a state from the result of ``to_dict``. Raises ValueError if it does not fit the network."""
         optimizer = Optimizer(*saved["optimizer"])
         if optimizer.schedule is not None:
             optimizer = optimizer._replace(schedule=check_schedule(optimizer.schedule))
@@ -101,15 +121,15 @@ class TrainingState:
             ("position", n_rows),
         ):
             if check_integer(name, getattr(state, name), 0) > most:
-                raise ValueError(f"{name} is {getattr(state, name)}, beyond {most}")
-        # The kernels read rows by these numbers without looking.
+                raise ValueError(f"{name} is {getattr(state, name)}, more than {most}")
+        # The kernels use these indices without bounds checks.
         if n_rows and (state.order.dtype != np.int64 or not np.array_equal(np.sort(state.order), np.arange(n_rows))):
-            raise ValueError("order is not a permutation of the rows")
+            raise ValueError("order is not a permutation of the samples")
         state.parameters, state.slots = aligned_copy(state.parameters), aligned_copy(state.slots)
         return state
 
     def __setstate__(self, state):
-        """From a pickle, whose arrays start anywhere; those of a read-only memory map stay shared."""
+        """Restore from pickle, aligning the slots unless they lie in a read-only memory map, which stays shared."""
         vars(self).update(state)
         self.slots = self.slots if not self.slots.flags.writeable else aligned_copy(self.slots)
 
@@ -123,18 +143,18 @@ class TrainingState:
 
 
 def check_finite(parameters):
-    """Refuse weights that no model file may hold."""
+    """Raise ValueError if parameters are not finite, as model files require."""
     n_bad = parameters.size - np.count_nonzero(np.isfinite(parameters))
     if n_bad:
         raise ValueError(
-            f"{n_bad} of {parameters.size} parameters are NaN or infinite: a model file must hold finite ones only. "
-            "pickle or joblib can keep the model as it is."
+            f"{n_bad} of {parameters.size} parameters are NaN or infinite, but model files require finite parameters. "
+            "Use pickle or joblib to store the model as it is."
         )
     return parameters
 
 
 def check_layer_rates(optimizer, layers):
-    """Refuse rates that are not one for each layer of weights, or none."""
+    """Raise ValueError unless ``layer_rates`` is empty or has one rate per layer."""
     n_layers = len(layers)
     if len(optimizer.layer_rates) not in (0, n_layers):
-        raise ValueError(f"layer_rates must be {n_layers} numbers, one for each layer, got {optimizer.layer_rates}.")
+        raise ValueError(f"layer_rates must have {n_layers} numbers, one per layer, got {optimizer.layer_rates}.")

@@ -1,8 +1,8 @@
-"""When to stop, and which weights to keep. A fit has one of these rules.
+"""Stopping rules: when a fit stops, and which weights it keeps.
 
-A rule's ``after_epoch(loss, score)`` is called after each epoch; higher scores are better. ``is_over()`` says whether
-to stop, ``was_over()`` whether an earlier fit that this one continues had come that far, and ``restore()`` puts the
-best weights back, if the rule keeps any.
+``after_epoch(loss, score)`` is called after each epoch; higher scores are better. ``is_over()`` returns whether to
+stop, ``was_over()`` whether the rule had already stopped the fit that this one continues, and ``restore()`` restores
+the best weights, if the rule keeps them.
 """
 
 import math
@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-NOTHING_WATCHED = (
-    "The score that early stopping watches was NaN after every epoch: nothing was watched, and the weights are those "
-    "of the last epoch. Check the evaluation set and the metric."
+ALL_SCORES_NAN = (
+    "The score monitored by early stopping was NaN after every epoch, so the weights are those of the last epoch. "
+    "Check the evaluation set and the metric."
 )
 
 
 class NoStopping:
-    """Train for as many epochs as were requested."""
+    """No early stopping: train for the requested number of epochs."""
 
     best_epoch, by_score = None, False
 
@@ -37,10 +37,10 @@ class NoStopping:
 
 
 class EarlyStopping(NamedTuple):
-    """State of ``Patience``. A training state holds it from the first epoch until the fit has ended.
+    """State of ``Patience``, part of the training state until the fit has ended normally.
 
-    ``watched`` and ``n_rows`` are the name of the score and the number of validation samples. A later fit continues
-    from here if it has the same. Lower scores are better.
+    ``watched`` and ``n_rows`` are the name of the score and the number of validation samples; a later fit continues
+    from this state if both are the same. Lower scores are better here.
     """
 
     watched: str
@@ -51,16 +51,16 @@ class EarlyStopping(NamedTuple):
     stalled: int = 0
 
     def after(self, epoch, score, parameters):
-        """The state after that epoch; ``parameters`` are copied if they are the best so far."""
+        """The state after an epoch; ``parameters`` are copied if they are the best so far."""
         if score < self.best_score:
             return self._replace(best_score=score, best_parameters=parameters.copy(), best_epoch=epoch, stalled=0)
         return self._replace(stalled=self.stalled + 1)
 
 
 class Patience:
-    """Stop after ``patience`` epochs in a row without a better validation score; the best weights are restored.
+    """Stop after ``patience`` consecutive epochs without a better validation score, and restore the best weights.
 
-    It continues the rule of a fit that was cut short, if that watched the same score of as many samples.
+    After a fit that was cut short, the rule continues if score and number of validation samples are the same.
     """
 
     def __init__(self, state, patience, watched, n_samples):
@@ -87,14 +87,14 @@ class Patience:
             self._state.parameters[...] = stopping.best_parameters
             self.best_epoch = stopping.best_epoch
         elif stopping.stalled and math.isnan(self._last_score):
-            warnings.warn(NOTHING_WATCHED)
+            warnings.warn(ALL_SCORES_NAN)
 
 
 @dataclass
 class Progress:
-    """State of ``Tolerance``: the best score, the epochs without improvement since, and the weights of the best score.
+    """State of ``Tolerance``: best score, epochs without improvement, and weights of the best score.
 
-    An estimator keeps it from fit to fit.
+    An estimator keeps it between fits.
     """
 
     best_score: float = -math.inf
@@ -103,30 +103,30 @@ class Progress:
 
 
 class Tolerance:
-    """scikit-learn's rule: stop after more than ``patience`` epochs in a row that did not improve by ``tol``.
+    """scikit-learn's rule: stop after more than ``patience`` consecutive epochs without an improvement by ``tol``.
 
     Parameters
     ----------
     state : TrainingState
     progress : Progress
-        Where an earlier fit left off.
+        State of the rule, possibly of an earlier fit.
     tol, patience : float
     by_score : bool
-        Whether to watch the validation score and keep the best weights, or to watch the training loss.
+        Whether to monitor the validation score and keep the best weights, or to monitor the training loss.
     lower_rate : bool, default=False
         Whether to divide the learning rate by 5 instead of stopping, until it is 1e-6 or less.
     stops : bool, default=True
-        False only counts, and lowers the rate.
-    tell : callable, default=None
-        Takes a message, for instance ``print``.
+        False: count epochs and lower the learning rate, but never stop.
+    log : callable, default=None
+        Called with a message, for example ``print``.
     """
 
     best_epoch = None
 
-    def __init__(self, state, progress, tol, patience, *, by_score, lower_rate=False, stops=True, tell=None):
+    def __init__(self, state, progress, tol, patience, *, by_score, lower_rate=False, stops=True, log=None):
         self._state, self.progress, self._tol, self._patience = state, progress, tol, patience
-        self.by_score, self._lower_rate, self._stops, self._tell = by_score, lower_rate, stops, tell
-        self.score, self._all_nan = None, None  # the last score; nothing is known before the first epoch
+        self.by_score, self._lower_rate, self._stops, self._log = by_score, lower_rate, stops, log
+        self.score, self._all_nan = None, None  # the last score; None before the first epoch
 
     def after_epoch(self, loss, score):
         progress = self.progress
@@ -139,7 +139,7 @@ class Tolerance:
                 progress.best_parameters = self._state.parameters.copy()
 
     def was_over(self):
-        return False  # scikit-learn makes at least one epoch
+        return False  # as in scikit-learn, train for at least one epoch
 
     def is_over(self):
         if self.progress.stalled <= self._patience:
@@ -156,12 +156,12 @@ class Tolerance:
                 self.progress.stalled = 0
         else:
             message += " Stopping."
-        if self._tell is not None:
-            self._tell(message)
+        if self._log is not None:
+            self._log(message)
         return stops and self._stops
 
     def restore(self):
         if self.by_score and self.progress.best_parameters is not None:
             self._state.parameters[...] = self.progress.best_parameters
         elif self.by_score and self._all_nan:
-            warnings.warn(NOTHING_WATCHED)
+            warnings.warn(ALL_SCORES_NAN)

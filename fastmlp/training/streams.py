@@ -1,7 +1,7 @@
-"""Rows that come in blocks: for data that do not fit into memory, or that something else makes.
+"""Training on an iterable of blocks, for data larger than memory.
 
-Blocks are shuffled as a whole where they can be taken in any order, and rows among the few blocks that are in memory at
-once (Xu et al. 2022, "In-Database Machine Learning with CorgiPile"); batches go across the borders of blocks.
+The order of the blocks is shuffled if they are a sequence, and samples are shuffled within the few blocks in memory at
+once (Xu et al. 2022, "In-Database Machine Learning with CorgiPile"). Batches may span several blocks.
 """
 
 import sys
@@ -18,29 +18,31 @@ from fastmlp.validation.arrays import is_frame
 from fastmlp.validation.checks import check_integer
 from fastmlp.validation.sklearn_compat import num_samples
 
-from .epochs import Learning
+from .epochs import BaseEpochs
 from .problem import Samples
 
 
 class Stream:
-    """What is learned from, epoch by epoch.
+    """Blocks of samples as passed to ``fit_stream``.
 
     Parameters
     ----------
     blocks : sequence, function or iterable
-        Gives (X, y) or (X, y, sample_weight), block by block. A sequence is taken in any order; a function without
-        arguments is called for an iterator in each epoch; an iterator is for one epoch.
+        Provides blocks (X, y) or (X, y, sample_weight). A sequence is read in any order; a function without arguments
+        is called in each epoch and returns an iterator; an iterator works for one epoch only.
     n_mixed : int
-        Blocks in memory at once, whose rows are shuffled together.
+        Number of blocks in memory at once, whose samples are shuffled together.
     n_rows : int or None
-        Rows of all blocks together, if they are known.
+        Total number of samples in all blocks, if known.
     epochs : int
-        How many will be asked for.
+        Number of epochs.
 
     Raises
     ------
-    TypeError, ValueError
-        For what gives no blocks, or not often enough.
+    TypeError
+        If ``blocks`` cannot provide blocks.
+    ValueError
+        If ``blocks`` is an iterator and there are several epochs.
     """
 
     def __init__(self, blocks, n_mixed, n_rows, epochs):
@@ -55,45 +57,45 @@ class Stream:
                 "blocks must be a sequence of blocks (X, y), a function that returns an iterator over them, or an "
                 f"iterable, got {type(blocks).__name__}."
             )
-        if epochs > 1 and not self.comes_again:
+        if epochs > 1 and not self.is_repeatable:
             raise ValueError(
-                f"an iterator can be passed over once, not {epochs} times: give a list of blocks, or a function that "
-                "returns an iterator over them."
+                f"an iterator of blocks can be used for one epoch only, got {epochs} epochs: pass a list of blocks, or "
+                "a function that returns an iterator."
             )
 
     def first(self):
-        """(X, y, sample_weight) of the first block that has rows; the first epoch will see it too."""
-        for number, block in self._blocks_of_pass(None):
+        """(X, y, sample_weight) of the first block with samples, which is used in the first epoch too."""
+        for number, block in self._numbered_blocks(None):
             rows = _rows_of(block, number)
             if num_samples(rows[0]):
                 if not self._in_any_order:
                     self._begun = chain([(number, block)], self._begun)
                 self._weighted = rows[2] is not None
                 return rows
-        raise ValueError("blocks gave no rows.")
+        raise ValueError("blocks provided no samples.")
 
     @property
-    def comes_again(self):
-        """Whether blocks can be passed over more than once."""
+    def is_repeatable(self):
+        """Whether the blocks can be read more than once."""
         return not hasattr(self._given, "__next__")
 
     def blocks(self, permutation, check):
-        """The blocks of a pass as ``check`` makes them, those without rows left out; see ``pieces``."""
-        blocks, self._begun = self._blocks_of_pass(permutation), None
+        """Iterate over the blocks of an epoch that have samples, validated by ``check``; see ``parts``."""
+        blocks, self._begun = self._numbered_blocks(permutation), None
         for number, block in blocks:
             rows = _rows_of(block, number)
             if not num_samples(rows[0]):
                 continue
             if (rows[2] is not None) is not self._weighted:
                 found = "has no" if self._weighted else "has"
-                raise ValueError(f"block {number} {found} sample weights, unlike the first one.")
+                raise ValueError(f"block {number} {found} sample weights, unlike the first block.")
             try:
                 yield check(*rows)
             except ValueError as error:
                 raise ValueError(f"block {number}: {error}") from error
 
-    def _blocks_of_pass(self, permutation):
-        """Pairs of a block's number and the block."""
+    def _numbered_blocks(self, permutation):
+        """Iterator over pairs (number of the block, block)."""
         if self._in_any_order:
             n_blocks = len(self._given)
             order = range(n_blocks) if permutation is None else map(int, permutation(n_blocks))
@@ -101,29 +103,38 @@ class Stream:
         if self._begun is None:
             given = self._given() if callable(self._given) else self._given
             if not hasattr(given, "__iter__"):
-                raise TypeError(f"the function that is to give blocks must return an iterator, got {given!r}.")
+                raise TypeError(f"the function passed as blocks must return an iterator, got {given!r}.")
             self._begun = enumerate(given)
         return self._begun
 
-    def pieces(self, batch_size, permutation, check):
-        """The rows of an epoch: (X, y, sample_weight, order) again and again, in whole batches but for the last.
+    def parts(self, batch_size, permutation, check):
+        """Iterate over the samples of an epoch in parts of complete batches, except for the last part.
 
-        ``permutation(n)`` gives a random order of n things, None leaves them as they are; ``check(X, y,
-        sample_weight)`` makes of a block what the kernels take.
+        Parameters
+        ----------
+        batch_size : int
+        permutation : callable or None
+            ``permutation(n)`` returns a random permutation of n elements; None does not shuffle.
+        check : callable
+            ``check(X, y, sample_weight)`` returns a block as validated Samples.
+
+        Yields
+        ------
+        (X, y, sample_weight, order)
         """
         blocks = self.blocks(permutation, check)
-        left = []  # rows that do not fill a batch wait for the next blocks
+        left = []  # samples that do not fill a batch are added to the next blocks
         while more := list(islice(blocks, self._n_mixed)):
             X, y, sample_weight = map(_stacked, zip(*left, *more))
             n_rows = X.shape[0]
             order = np.arange(n_rows) if permutation is None else permutation(n_rows)
             whole, rest = np.split(order, [n_rows - n_rows % batch_size])
             left = [(X[rest], y[rest], None if sample_weight is None else sample_weight[rest])] if len(rest) else []
-            piece = (X, y, sample_weight, whole) if len(whole) else None
-            del X, y, sample_weight, more  # what is read next needs their room
-            if piece is not None:
-                yield piece
-            del piece
+            part = (X, y, sample_weight, whole) if len(whole) else None
+            del X, y, sample_weight, more  # free the memory before the next blocks are read
+            if part is not None:
+                yield part
+            del part
         for rows in left:
             yield *rows, np.arange(rows[0].shape[0])
 
@@ -138,15 +149,14 @@ def _rows_of(block, number):
     X, y, sample_weight = map(to_host, (*block, None)[:3])
     if _dimensions(X) < 2 or _dimensions(y) < 1:
         raise ValueError(
-            f"block {number} is a single sample, and a block must be (X, y) of many, with X of shape (n_samples, "
-            "n_features). For a Dataset of torch give DataLoader(dataset, batch_size=...), or its whole arrays to fit: "
-            "fit(*dataset.tensors)."
+            f"block {number} is a single sample, but a block must be (X, y) with X of shape (n_samples, n_features). "
+            "For a torch Dataset pass DataLoader(dataset, batch_size=...), or call fit(*dataset.tensors)."
         )
     return X, y, sample_weight
 
 
 def _dimensions(given):
-    """How many, where that can be seen; 2 for others, and for what holds nothing."""
+    """Number of dimensions of an array or of nested lists; 2 if unknown or empty."""
     if isinstance(given, Number):
         return 0
     if isinstance(given, (list, tuple)):
@@ -156,35 +166,43 @@ def _dimensions(given):
 
 
 def _stacked(parts):
-    """Parts of X, y or sample_weight, one below the other."""
+    """Concatenate parts of X, y or sample_weight."""
     if len(parts) == 1 or parts[0] is None:
         return parts[0]
     return vstack(parts, format="csr") if any(map(issparse, parts)) else np.concatenate(parts)
 
 
 def check_n_rows(n_rows, optimizer):
-    """Refuse a schedule that changes within epochs, where nobody knows how long they are."""
+    """Raise ValueError if a schedule requires the number of samples in an epoch and ``n_rows`` is None."""
     schedule = optimizer.schedule
     if n_rows is None and schedule is not None and schedule.name != "reduce_on_plateau":
-        raise ValueError(f"the schedule {schedule.name!r} needs n_rows: how many rows all blocks have together.")
+        raise ValueError(f"the schedule {schedule.name!r} requires n_rows, the total number of samples in all blocks.")
 
 
-class StreamedEpochs(Learning):
-    """Epochs over rows that come in pieces: ``pieces()`` gives those of an epoch, as ``Stream.pieces`` does.
+class StreamedEpochs(BaseEpochs):
+    """Epochs over a stream of blocks.
 
-    An epoch that ends early cannot go on later: its weights stay, and it does not count. ``n_rows`` is how many an
-    epoch has, for schedules that change within it.
+    An epoch that ends early cannot be continued later: its weights are kept, but it does not count.
+
+    Parameters
+    ----------
+    problem, state, batch_size, **options
+        As for ``BaseEpochs``.
+    parts : callable
+        ``parts()`` returns an iterator over the parts of an epoch, see ``Stream.parts``.
+    n_rows : int or None
+        Number of samples of an epoch, for schedules that change within epochs.
     """
 
-    def __init__(self, problem, state, batch_size, pieces, n_rows=None, **options):
+    def __init__(self, problem, state, batch_size, parts, n_rows=None, **options):
         super().__init__(problem, state, batch_size, **options)
-        self._pieces, self._n_rows, self._earlier, self._asked_size = pieces, n_rows, 0, self.batch_size
+        self._parts, self._n_rows, self._earlier, self._max_batch_size = parts, n_rows, 0, self.batch_size
 
     def _progress(self):
         return self._earlier + self.state.position, self._n_rows or len(self.state.order)
 
     def run(self):
-        """One epoch. Returns its loss.
+        """Run an epoch. Returns its loss.
 
         Raises
         ------
@@ -195,20 +213,20 @@ class StreamedEpochs(Learning):
         try:
             self._stop_if_interrupted()
             state.epoch_start = state.parameters.copy()
-            for *rows, order in self._pieces():
+            for *rows, order in self._parts():
                 self._stop_if_interrupted()
-                if not self._earlier:  # where it does not make a batch it is all there is
-                    self.batch_size = min(self._asked_size, len(order))
-                self._take_up(Samples(*rows))
+                if not self._earlier:  # a smaller first part has all samples
+                    self.batch_size = min(self._max_batch_size, len(order))
+                self._set_samples(Samples(*rows))
                 del rows
                 state.order, state.position = order, 0
-                self._learn()
-                self._let_go()
+                self._run_steps()
+                self._drop_samples()
                 self._earlier += len(order)
             if not self._earlier:
-                raise ValueError("blocks gave no rows.")
+                raise ValueError("blocks provided no samples.")
             if self._n_rows not in (None, self._earlier):
-                warnings.warn(f"blocks gave {self._earlier} rows, and n_rows is {self._n_rows}.")
+                warnings.warn(f"blocks provided {self._earlier} samples, but n_rows is {self._n_rows}.")
             return self._end_epoch(self._earlier)
         except BaseException:
             state.drop_epoch_in_progress()

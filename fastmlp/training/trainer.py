@@ -1,4 +1,4 @@
-"""The one training loop: epochs of gradient descent or iterations of L-BFGS, with all that happens between them."""
+"""Trainer, the training loop of all models: epochs of gradient descent or iterations of L-BFGS."""
 
 from typing import NamedTuple
 
@@ -16,10 +16,19 @@ COMPLETED, STOPPED, INTERRUPTED, DIVERGED = "completed", "stopped", "interrupted
 
 
 class Result(NamedTuple):
-    """How a fit ended.
+    """Result of a fit.
 
-    ``status`` is COMPLETED (all epochs, or L-BFGS ended by itself), STOPPED (by the rule or a callback), INTERRUPTED
-    or DIVERGED. ``at_once`` is true if a second Ctrl-C interrupted a native call; ``solution`` is SciPy's, of L-BFGS.
+    Attributes
+    ----------
+    status : str
+        COMPLETED (all epochs, or L-BFGS terminated), STOPPED (by the stopping rule or a callback), INTERRUPTED or
+        DIVERGED.
+    losses : list of float
+        Training loss of each epoch.
+    solution : OptimizeResult or None
+        SciPy's result, for L-BFGS.
+    at_once : bool
+        Whether a second Ctrl-C interrupted a native call.
     """
 
     status: str
@@ -29,22 +38,22 @@ class Result(NamedTuple):
 
 
 class Recorder:
-    """What a model keeps of its fit: base of the recorders of MLP and of the estimators. Hooks run in this order."""
+    """Base class of recorders, which store the results of a fit in a model. The hooks are called in this order."""
 
     def after_epoch(self, loss, n_samples):
         """Record an epoch; ``n_samples`` is 0 for an iteration of L-BFGS."""
 
     def after_scores(self, results):
-        """Record the scores of an epoch, after the stopping rule has seen them."""
+        """Record the scores of an epoch, after the stopping rule has processed them."""
 
     def after_callbacks(self):
-        """Take over what callbacks have changed."""
+        """Apply changes that callbacks have made to the model."""
 
     def after_error(self):
         """Leave the model usable after an error, such as one of a callback."""
 
     def after_fit(self, result):
-        """Finish the model, warn, and return the error to raise, or None."""
+        """Finish the model and issue warnings. Returns the exception to raise, or None."""
 
 
 class Trainer:
@@ -58,7 +67,7 @@ class Trainer:
     recorder : Recorder
     stopping : NoStopping, Patience or Tolerance
     scorer : object, default=None
-        ``score()`` returns ({name: score}, score to watch) after an epoch.
+        ``score()`` returns ({name: score}, score to monitor) after an epoch.
     callbacks : Callbacks
     n_jobs : int or None
     bar : NoBar or tqdm
@@ -76,7 +85,7 @@ class Trainer:
     def descend(self, new_epochs, max_epochs):
         """Train by gradient descent. Returns the Result.
 
-        ``new_epochs(interruption=..., on_samples=...)`` makes the Epochs or StreamedEpochs.
+        ``new_epochs(interruption=..., on_samples=...)`` returns Epochs or StreamedEpochs.
         """
 
         def run(interruption):
@@ -111,11 +120,11 @@ class Trainer:
         return self._train(run)
 
     def _after_epoch(self, loss, n_samples):
-        """Record an epoch, score it and call the callbacks. Returns whether the fit ends."""
+        """Record an epoch, compute scores and call the callbacks. Returns whether to stop."""
         self.losses.append(loss)
         self.recorder.after_epoch(loss, n_samples)
-        results, watched = ({}, None) if self.scorer is None else self.scorer.score()
-        self.stopping.after_epoch(loss, watched)
+        results, monitored = ({}, None) if self.scorer is None else self.scorer.score()
+        self.stopping.after_epoch(loss, monitored)
         self.recorder.after_scores(results)
         if self.callbacks:
             self.callbacks.after_epoch({"loss": loss, **results})
@@ -123,7 +132,7 @@ class Trainer:
         return self.callbacks.stop or self.stopping.is_over()
 
     def _train(self, run):
-        """Call ``run(interruption)`` and finish the fit, however it ends."""
+        """Call ``run(interruption)`` and finish the fit, also after an error or Ctrl-C."""
         limit = ThreadLimit(self.n_jobs, self.problem.kernels)
         with self.bar, Interruption() as interruption, limit, self.callbacks:
             try:
@@ -141,13 +150,13 @@ class Trainer:
             return Result(STOPPED, self.losses)
         try:
             result = run(interruption)
-            if interruption.requested:  # at the last moment
+            if interruption.requested:  # after the last chunk
                 result = result._replace(status=INTERRUPTED)
         except Diverged:
             result = Result(DIVERGED, self.losses)
         except Interrupted:
             result = Result(INTERRUPTED, self.losses)
-        except KeyboardInterrupt:  # a second Ctrl-C, perhaps between a chunk and its bookkeeping
+        except KeyboardInterrupt:  # a second Ctrl-C, possibly between a chunk and its bookkeeping
             self.state.drop_epoch_in_progress()
             result = Result(INTERRUPTED, self.losses, at_once=True)
         return result

@@ -132,7 +132,7 @@ def test_an_export_that_loses_digits_says_so():
     a = np.random.RandomState(0).standard_normal(200)
     pd.DataFrame({"a": 1.7e9 + 20 * a, "y": a}).to_csv("t.csv", index=False)
     run("train", "t.csv", "--target", "y", "--epochs", 1, "--quiet")
-    assert "loses digits in float32" in run("export", "model.fastmlp", "m.py").stderr
+    assert "loses precision in float32" in run("export", "model.fastmlp", "m.py").stderr
 
 
 def test_ctrl_c_ends_every_command_alike(monkeypatch):

@@ -64,14 +64,14 @@ def test_parts_may_lack_classes():
 
 def test_balanced_is_not_for_parts():
     fresh = model(class_weight="balanced")
-    with pytest.raises(ValueError, match="'balanced' is not for partial_fit"):
+    with pytest.raises(ValueError, match="'balanced' is not supported by partial_fit"):
         fresh.partial_fit(X, texts, classes=["a", "b", "c"])
     assert not hasattr(fresh, "coefs_")
 
 
 @pytest.mark.parametrize("wrong, message", [
-    ({"d": 1.0}, "class_weight names 'd', not among the classes: a, b, c"),
-    ({"a": -1.0}, "must be finite, not negative"), ({"a": np.nan}, "must be finite, not negative"),
+    ({"d": 1.0}, "class_weight has unknown classes 'd': the classes are a, b, c"),
+    ({"a": -1.0}, "must be finite, non-negative"), ({"a": np.nan}, "must be finite, non-negative"),
     ("even", "class_weight"), (3, "class_weight"), ([{0: 1}], "class_weight"),
 ])  # fmt: skip
 def test_weights_that_are_none(wrong, message):
@@ -93,7 +93,7 @@ def test_they_are_saved(tmp_path, labels):
 
 @pytest.mark.parametrize("wrong", [[{1: -1}, {}, {}], [{1: np.inf}, {}, {}], [{0: 0, 1: 0}, {}, {}], [{}], {0: 1.0}])
 def test_weights_of_several_labels_that_are_none(wrong):
-    with pytest.raises(ValueError, match=r"finite, not negative, and not all 0|a list of 3 dicts"):
+    with pytest.raises(ValueError, match=r"finite, non-negative and not all 0|a list of 3 dicts"):
         model(class_weight=wrong).fit(X, several)
 
 

@@ -32,7 +32,7 @@ def test_the_perceptron_learns_what_a_line_parts(backend, gate):
 
 
 def test_the_perceptron_says_that_it_cannot_learn_xor(backend):
-    with pytest.warns(ConvergenceWarning, match="still makes errors after 50 passes.*no straight line"):
+    with pytest.warns(ConvergenceWarning, match="still makes errors after 50 passes.*not be linearly separable"):
         perceptron = Perceptron(max_iter=50, random_state=0, backend=backend).fit(GATES, XOR)
     assert not perceptron.converged_
     assert perceptron.n_iter_ == 50

@@ -171,7 +171,7 @@ def test_ctrl_c_is_heard_within_an_epoch(monkeypatch, ctrl_c):
             both.wait()
 
     monkeypatch.setattr("fastmlp.training.epochs.FIRST_CHUNK_FLOPS", 0)
-    monkeypatch.setattr("fastmlp.training.epochs.Pace.note", note)
+    monkeypatch.setattr("fastmlp.training.epochs.ChunkSize.update", note)
     with pytest.warns(UserWarning, match="2 of 3 members are kept"):
         ensemble = MLPEnsembleRegressor(MLPRegressor(batch_size=32, max_iter=2), n_members=3, n_jobs=2).fit(X, y)
     assert [member.n_iter_ for member in ensemble.members_] == [0, 0]

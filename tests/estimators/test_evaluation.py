@@ -124,13 +124,13 @@ def test_a_pipeline_transforms_rows_to_watch():
 
 
 @pytest.mark.parametrize("one, match", [
-    ((X, X), "y makes 4 columns, but the network has 1 outputs"),
+    ((X, X), "y has 4 columns after encoding, but the network has 1 outputs"),
     ((X, y, np.zeros(len(y))), "sample weights.* are too small"),
 ])  # fmt: skip
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_a_loss_that_cannot_exist_is_refused_before_training(solver, one, match):
     model = MLPRegressor("huber", solver=solver)
-    with pytest.raises(ValueError, match=f"the evaluation set 'validation_0': {match}"):
+    with pytest.raises(ValueError, match=f"evaluation set 'validation_0': {match}"):
         model.fit(X, y, eval_set=one)
     assert not hasattr(model, "coefs_")
 
@@ -144,8 +144,8 @@ def test_lbfgs_without_an_iteration_has_nothing_to_watch(recwarn):
 @pytest.mark.parametrize("given, match", [
     ({"eval_X": X}, "eval_X and eval_y must be passed together"), ({"eval_y": y}, "must be passed together"),
     ({"eval_X": X, "eval_y": y, "eval_set": (X, y)}, "not both"),
-    ({"eval_X": (X, X), "eval_y": (y,)}, "a tuple of 2 sets: eval_y must be a tuple of as many"),
-    ({"eval_X": (X, X), "eval_y": y}, "eval_y must be a tuple of as many"),
+    ({"eval_X": (X, X), "eval_y": (y,)}, "must be a tuple of 2 sets, as many as eval_X"),
+    ({"eval_X": (X, X), "eval_y": y}, "eval_y must be a tuple of 2 sets"),
 ])  # fmt: skip
 def test_evaluation_sets_in_two_arguments_must_fit(given, match):
     for model in (MLPClassifier(), MLPEnsembleClassifier()):
@@ -157,7 +157,7 @@ def test_evaluation_sets_in_two_arguments_must_fit(given, match):
 
 def test_a_metric_must_return_a_number():
     for found in (None, "much", np.ones(3)):
-        with pytest.raises(ValueError, match="eval_metric must return a number, '<lambda>' gave "):
+        with pytest.raises(ValueError, match="eval_metric must return a number, but '<lambda>' returned "):
             MLPClassifier(max_iter=2).fit(X, y, eval_set=(X, y), eval_metric=lambda *given: found)  # noqa: B023
     with pytest.raises(TypeError, match="a callback must return True, False or None"):
         MLPClassifier(max_iter=2).fit(X, y, callbacks=lambda *given: np.ones(3))
@@ -170,13 +170,13 @@ def test_a_watched_score_that_is_always_nan_is_told_once(solver, recwarn):
 
     model = MLPClassifier(solver=solver, early_stopping=True, max_iter=4)
     model.fit(X, y, eval_set=(X, y), eval_metric=nothing)
-    told = [str(warning.message) for warning in recwarn if "nothing was watched" in str(warning.message)]
+    told = [str(warning.message) for warning in recwarn if "was NaN after every epoch" in str(warning.message)]
     assert len(told) == 1
     assert np.isnan(model.validation_scores_).all()
     network = MLP([(3, "softmax")], "categorical_cross_entropy", solver)
     network.fit(X, y, 4, validation_data=(X, y), metric=lambda y, outputs: np.nan, patience=2)
     assert network.epoch == 2
-    assert len([1 for warning in recwarn if "nothing was watched" in str(warning.message)]) == 2
+    assert len([1 for warning in recwarn if "was NaN after every epoch" in str(warning.message)]) == 2
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])

@@ -36,7 +36,7 @@ def test_gradients_are_near_those_without_rounding():
 
 @pytest.mark.parametrize("name", ["cython", "numba"])
 def test_backends_without_it_say_so(name):
-    with pytest.raises(ValueError, match="'bfloat16' is for backend 'cuda'"):
+    with pytest.raises(ValueError, match="'bfloat16' requires backend 'cuda'"):
         model(backend=name)
 
 
@@ -44,7 +44,7 @@ def test_it_asks_for_a_gpu():
     if registry.why_not("cuda") is None:
         assert model().backend == "cuda"
     else:
-        with pytest.raises(ImportError, match=r"is for GPUs: .*backend='numpy' computes it slowly; dtype='float32'"):
+        with pytest.raises(ImportError, match=r"requires a GPU: .*Use dtype='float32', or backend='numpy'"):
             model()
 
 

@@ -112,7 +112,7 @@ def test_given_initial_weights_and_scales():
     estimator = MLPRegressor(hidden_layer_sizes=(), learning_rate_init=1e-12, max_iter=1, init=start).fit(X, Y)
     np.testing.assert_allclose(estimator.coefs_[0], start[0][0], atol=1e-9)
     assert np.abs(MLP([(50, "tanh")], init=("uniform", 0.5)).build(50).weights[0]).max() == pytest.approx(0.5, rel=0.01)
-    with pytest.raises(ValueError, match=r"must give \(W, b\) of shapes .*3, 2.* got .*2, 2"):
+    with pytest.raises(ValueError, match=r"a list of \(W, b\) of shapes .*3, 2.* got .*2, 2"):
         MLP([(2, "identity")], init=[(np.eye(2), np.ones(2))]).build(3)
     with pytest.raises(ValueError, match="contains NaN"):
         MLP([(1, "identity")], init=[([[np.nan]], [0])]).build(1)
@@ -389,11 +389,11 @@ def test_poisson_with_make_loss_and_losses_for_classes():
     counts = np.floor(Y)
     regressor = MLPRegressor(make_loss("poisson"), (5,), max_iter=3, random_state=0).fit(X, counts)
     assert regressor.out_activation_ == "exp"
-    with pytest.raises(ValueError, match="needs y >= 0"):
+    with pytest.raises(ValueError, match="requires y >= 0"):
         regressor.fit(X, -counts - 1)
-    with pytest.raises(ValueError, match="is for classes"):
+    with pytest.raises(ValueError, match="is a classification loss"):
         MLPRegressor(make_loss("binary_cross_entropy")).fit(X, Y)
-    with pytest.raises(ValueError, match="'cross_entropy' or for numbers"):
+    with pytest.raises(ValueError, match="'cross_entropy' or a regression loss"):
         MLPClassifier(loss=make_loss("categorical_cross_entropy")).fit(X, LABELS)
 
 

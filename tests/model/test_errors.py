@@ -60,10 +60,10 @@ def test_bad_rows(data, target, message):
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: MLP([]), "at least the output layer"),
+        (lambda: MLP([]), "at least one layer, the output layer"),
         (lambda: MLP([(0, "relu")]), "units of a layer must be an integer of at least 1, got 0"),
         (lambda: MLP([(2.5, "relu")]), "integer"),
-        (lambda: MLP([5, 3]), r"a layer must be Layer\(units, activation\) or such a pair, got 5"),
+        (lambda: MLP([5, 3]), r"a layer must be a Layer or a pair \(units, activation\), got 5"),
         (lambda: MLP([(1, "softmax")], "categorical_cross_entropy"), "a softmax of one unit is always 1"),
         (lambda: MLP([(2, "relu")], dtype=None), "dtype must be"),
         (lambda: MLP([(1, "identity")]).fit(X, np.array(["a", "b"] * 15)), "y must be numbers, got <U1"),
@@ -101,7 +101,7 @@ def test_bad_rows(data, target, message):
         (lambda: network().fit(X, y, sample_weight=np.zeros(30)), "at least one non-zero"),
         (lambda: network().fit(X, y, sample_weight=-np.ones(30)), "[Nn]egative"),
         (lambda: network().fit(X, y, sample_weight=np.ones(29)), "sample_weight"),
-        (lambda: network().fit(X, y, validation_data=(X[:, :2], y)), "validation data have 2 columns, X has 3"),
+        (lambda: network().fit(X, y, validation_data=(X[:, :2], y)), "validation_data has 2 columns, but X has 3"),
         (lambda: network().fit(X, y, epochs=1).predict(X[:, :2]), "X has 2 columns, but the network has 3 inputs"),
         (lambda: network().fit(X, y, epochs=1).fit(X[:, :2], y), "X has 2 columns"),
         (lambda: network().build(0), "n_inputs"),
@@ -157,11 +157,11 @@ def test_bad_parameters_of_the_estimators(kind, params, message):
         ({"y": "labels"}, "y must be an array, a frame or a list.*, got str"),
         ({"y": 1.0}, "y must be an array, a frame or a list.*, got float"),
         ({"sample_weight": {0: 1}}, "sample_weight must be a number for each sample, got {0: 1}.* class_weight"),
-        ({"eval_set": 3}, "eval_set must be a list, with one entry for each set, got int"),
-        ({"eval_set": {"held": (X, y)}}, "eval_set must be a list, with one entry for each set, got dict"),
+        ({"eval_set": 3}, "eval_set must be a list with one entry per set, got int"),
+        ({"eval_set": {"held": (X, y)}}, "eval_set must be a list with one entry per set, got dict"),
         ({"eval_set": []}, "eval_set must hold at least one set, or be None, got an empty list"),
-        ({"eval_set": (X, y), "eval_names": 3}, "eval_names must be a list, with one entry for each set, got int"),
-        ({"eval_set": (X[:, :2], y)}, "the evaluation set 'validation_0': X has 2 features"),
+        ({"eval_set": (X, y), "eval_names": 3}, "eval_names must be a list with one entry per set, got int"),
+        ({"eval_set": (X[:, :2], y)}, "evaluation set 'validation_0': X has 2 features"),
     ],
 )
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
@@ -176,7 +176,7 @@ def test_classes_that_are_no_list_of_labels(classes):
         lambda: MLPClassifier().partial_fit(X, y, classes=classes),
         lambda: MLPClassifier().fit_stream([(X, y)], classes),
     ):
-        with pytest.raises(ValueError, match="classes must be a list of all labels that will come"):
+        with pytest.raises(ValueError, match="classes must be a list of every possible label"):
             call()
 
 
@@ -275,7 +275,7 @@ def test_new_classes_are_refused_and_nothing_is_lost():
 
 
 def test_poisson_needs_counts():
-    with pytest.raises(ValueError, match="needs y >= 0, but the smallest y is -1"):
+    with pytest.raises(ValueError, match="requires y >= 0, but the smallest y is -1"):
         MLPRegressor(loss="poisson").fit(X, y - 1)
 
 
@@ -288,7 +288,7 @@ def test_targets_beyond_float32():
 def test_architecture_cannot_change_under_warm_start():
     model = MLPRegressor(warm_start=True, max_iter=1).fit(X, y)
     before = model.predict(X)
-    with pytest.raises(ValueError, match=r"layers of \(3, 100, 1\) units, .* \(3, 7, 1\)"):
+    with pytest.raises(ValueError, match=r"layer sizes \(3, 100, 1\), .* \(3, 7, 1\)"):
         model.set_params(hidden_layer_sizes=(7,)).fit(X, y)
     np.testing.assert_array_equal(model.predict(X), before)
 

@@ -40,13 +40,13 @@ def test_classes_weigh_as_their_rows_would(kind, labels, expected):
 
 
 @pytest.mark.parametrize("wrong, message", [
-    ({3: 1.0}, "class_weight names 3"), ({0: -1.0}, "not negative"), ([{0: 1}], "class_weight"),
+    ({3: 1.0}, "class_weight has unknown classes 3"), ({0: -1.0}, "non-negative"), ([{0: 1}], "class_weight"),
     ("even", "class_weight"),
 ])  # fmt: skip
 def test_class_weights_that_are_none(wrong, message):
     with pytest.raises(ValueError, match=message):
         mlp().fit(X, y, class_weight=wrong)
-    with pytest.raises(ValueError, match="for losses of classes, not for 'squared_error'"):
+    with pytest.raises(ValueError, match="requires a classification loss, got 'squared_error'"):
         mlp("identity", 1).fit(X, y, class_weight={0: 1})
 
 
@@ -98,5 +98,5 @@ def test_metrics_that_are_none(output, wrong, message):
     model = mlp(output, 3 if output == "softmax" else 1)
     with pytest.raises(ValueError, match=message):
         model.fit(X, y, validation_data=HELD, metric=wrong)
-    with pytest.raises(ValueError, match="metric needs validation_data"):
+    with pytest.raises(ValueError, match="metric requires validation_data"):
         model.fit(X, y, metric="accuracy")

@@ -232,9 +232,9 @@ def test_skips_bring_back_the_gradient_of_deep_networks(weighted):
 
 def test_warm_start_and_new_shapes():
     estimator = MLPRegressor(hidden_layer_sizes=(4, 4), activation="prelu", warm_start=True, max_iter=2).fit(X, y)
-    with pytest.raises(ValueError, match="cannot change them"):
+    with pytest.raises(ValueError, match="cannot change the architecture"):
         estimator.set_params(activation="relu").fit(X, y)
-    with pytest.raises(ValueError, match="cannot change them"):
+    with pytest.raises(ValueError, match="cannot change the architecture"):
         estimator.set_params(activation="prelu", skip=2).fit(X, y)
     with pytest.warns(ConvergenceWarning):
         estimator.set_params(skip=0, dropout=0.2).fit(X, y)

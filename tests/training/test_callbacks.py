@@ -275,14 +275,14 @@ def test_early_stopping_watches_them_and_restores_the_best(metric, tmp_path):
 @pytest.mark.parametrize("wrong, message", [
     ({"eval_set": X_held}, "eval_set must be"), ({"eval_set": [X_held, y_held]}, "eval_set must be"),
     ({"eval_set": (X_held,)}, "eval_set must be"), ({"eval_set": (X_held, y)}, "inconsistent numbers"),
-    ({"eval_set": (X_held[:0], y_held[:0])}, "a set without rows"), ({"eval_set": []}, "must hold at least one set"),
+    ({"eval_set": (X_held[:0], y_held[:0])}, "a set without samples"), ({"eval_set": []}, "must hold at least one set"),
     ({"eval_set": (X_held, y_held), "eval_names": ["a", "b"]}, "eval_names must be 1"),
-    ({"eval_set": [(X, y)] * 2, "eval_names": ["a", "a"]}, "eval_names must be 2 different"),
+    ({"eval_set": [(X, y)] * 2, "eval_names": ["a", "a"]}, "eval_names must be 2 distinct"),
     ({"eval_set": (X_held, y_held), "eval_metric": "goodness"}, "goodness"),
     ({"eval_set": (X_held, y_held), "eval_metric": 3}, "eval_metric must be"),
-    ({"eval_set": (X_held, y_held), "eval_metric": []}, "different metrics, at least one"),
-    ({"eval_set": (X_held, y_held), "eval_metric": ["accuracy"] * 2}, "different metrics, at least one"),
-    ({"eval_metric": "accuracy"}, "need an eval_set"), ({"eval_set": (X_held[:, :2], y_held)}, "features"),
+    ({"eval_set": (X_held, y_held), "eval_metric": []}, "one or more distinct metrics"),
+    ({"eval_set": (X_held, y_held), "eval_metric": ["accuracy"] * 2}, "one or more distinct metrics"),
+    ({"eval_metric": "accuracy"}, "require evaluation sets"), ({"eval_set": (X_held[:, :2], y_held)}, "features"),
 ])  # fmt: skip
 def test_sets_that_are_none(wrong, message):
     model = MLPClassifier(**LATE).fit(X, y)

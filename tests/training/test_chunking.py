@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from fastmlp.training.chunking import CHUNK_SECONDS, LONGEST_SECONDS, Pace
+from fastmlp.training.chunking import CHUNK_SECONDS, LONGEST_SECONDS, ChunkSize
 
 
 def settled(overhead, slope, first=1, noise=0.0, calls=12):
     """(batches, seconds) of the last of some calls that take overhead + batches x slope."""
-    pace, rng = Pace(first), np.random.default_rng(0)
+    pace, rng = ChunkSize(first), np.random.default_rng(0)
     for _ in range(calls):
         batches = pace.batches
         seconds = (overhead + batches * slope) * (1 + noise * rng.random())
-        pace.note(batches, seconds)
+        pace.update(batches, seconds)
     return batches, overhead + batches * slope
 
 
@@ -33,9 +33,9 @@ def test_the_way_there_and_back_is_a_tenth_of_a_call(noise):
 
 
 def test_no_call_is_longer_than_allowed_because_of_one_that_hung():
-    pace = Pace(10)
+    pace = ChunkSize(10)
     for seconds in (0.01, 3.0, 0.1, 2.0):
-        pace.note(pace.batches, seconds)
+        pace.update(pace.batches, seconds)
         assert pace.batches * 0.001 < 1.1 * LONGEST_SECONDS or pace.batches == 1
 
 

@@ -98,7 +98,7 @@ def test_outputs_that_overflow_after_the_last_step_are_noticed(kind, backend):
     if kind == "MLP":
         adam = make_optimizer("adam", 1e38)
         model = MLP([(9, "relu"), (2, "softmax")], "categorical_cross_entropy", adam, backend=backend, random_state=0)
-        with pytest.warns(ConvergenceWarning, match="diverged in epoch 1; the weights of the end of epoch 0"):
+        with pytest.warns(ConvergenceWarning, match="diverged in epoch 1; the weights from the end of epoch 0"):
             model.fit(data, y, epochs=1)
         assert model.diverged
         assert np.isfinite(model.predict(data)).all()
@@ -123,7 +123,7 @@ def test_a_diverging_model_keeps_the_weights_of_the_last_good_epoch(backend):
     data, target = diverging_rows()
     options = {"optimizer": make_optimizer("sgd", 1e-6), "random_state": 0, "backend": backend}
     model = MLP([(5, "identity"), (1, "identity")], **options)
-    with pytest.warns(ConvergenceWarning, match=r"diverged in epoch (\d+); the weights of the end of epoch \d+ are"):
+    with pytest.warns(ConvergenceWarning, match=r"diverged in epoch (\d+); the weights from the end of epoch \d+ are"):
         model.fit(data, target, epochs=300)
     assert 0 < model.epoch < 300
     with warnings.catch_warnings():

@@ -43,7 +43,7 @@ def network(backend, optimizer="adam"):
 
 @pytest.fixture
 def chunks_of_one_batch(monkeypatch):
-    monkeypatch.setattr("fastmlp.training.epochs.Pace.note", lambda *call: None)
+    monkeypatch.setattr("fastmlp.training.epochs.ChunkSize.update", lambda *call: None)
     monkeypatch.setattr("fastmlp.training.epochs.FIRST_CHUNK_FLOPS", 0)
 
 

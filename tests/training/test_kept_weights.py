@@ -297,7 +297,7 @@ def test_an_mlp_whose_metric_fails_goes_on(blocks_of_rows):
 @pytest.mark.parametrize("rows", [16, 48, 112])
 def test_an_mlp_whose_bar_fails_goes_on_bit_for_bit(monkeypatch, rows):
     """In the middle of an epoch, or after its last batch."""
-    monkeypatch.setattr("fastmlp.training.epochs.Pace.note", lambda *call: None)
+    monkeypatch.setattr("fastmlp.training.epochs.ChunkSize.update", lambda *call: None)
     monkeypatch.setattr("fastmlp.training.epochs.FIRST_CHUNK_FLOPS", 0)
     whole, model, seen = network().fit(X, y, 5, 16), network(), []
 

@@ -100,7 +100,7 @@ def test_after_an_error(kept, blocks):
 @pytest.mark.parametrize("reads", [0, 1, 30, 35, 49])
 def test_after_ctrl_c_in_the_middle_of_an_epoch(monkeypatch, tmp_path, reads, through_a_file):
     """Seven chunks an epoch. Norms of updates are those of whole epochs."""
-    monkeypatch.setattr("fastmlp.training.epochs.Pace.note", lambda *call: None)
+    monkeypatch.setattr("fastmlp.training.epochs.ChunkSize.update", lambda *call: None)
     monkeypatch.setattr("fastmlp.training.epochs.FIRST_CHUNK_FLOPS", 0)
     options = {"monitor": True, "metric": "accuracy"}
     whole, cut = fit(network(), 30, **options), network()

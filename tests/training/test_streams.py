@@ -101,7 +101,7 @@ def test_each_row_once_in_whole_batches(lengths, batch_size, n_mixed, shuffle, i
         stream.first()
     *most, last = [
         (rows[order, 0], targets[order], len(rows))
-        for rows, targets, _, order in stream.pieces(batch_size, permutation, lambda *block: block)
+        for rows, targets, _, order in stream.parts(batch_size, permutation, lambda *block: block)
     ] or [([], [], 0)]
     assert all(len(rows) % batch_size == 0 for rows, *_ in most)
     assert all(held < n_mixed * 40 + batch_size for *_, held in most)
@@ -159,7 +159,7 @@ def test_a_function_is_asked_once_an_epoch():
     mlp().fit_stream(blocks, 3)
     assert asked == [0, 1, 2]
     assert mlp().fit_stream(blocks(), 1).epoch == 1
-    with pytest.raises(ValueError, match="an iterator can be passed over once, not 2 times"):
+    with pytest.raises(ValueError, match="an iterator of blocks can be used for one epoch only, got 2 epochs"):
         mlp().fit_stream(blocks(), 2)
 
 
@@ -180,7 +180,7 @@ def test_schedules_go_by_rows():
     whole = mlp(optimizer).fit(X, y, 2, shuffle=False)
     parts = mlp(optimizer).fit_stream(blocks_of(X, y), 2, shuffle=False, n_rows=500)
     assert_array_equal(parts.parameters, whole.parameters)
-    with pytest.raises(ValueError, match="the schedule 'cosine' needs n_rows"):
+    with pytest.raises(ValueError, match="the schedule 'cosine' requires n_rows"):
         mlp(optimizer).fit_stream(blocks_of(X, y))
     plateau = make_optimizer("momentum", 0.1, schedule="reduce_on_plateau")
     assert mlp(plateau).fit_stream(blocks_of(X, y)).epoch == 1
@@ -238,12 +238,13 @@ def test_an_error_of_the_blocks():
     assert_array_equal(estimator.classes_, range(10))
 
 
-NO_WEIGHTS = r"block 1 has (no )?sample weights, unlike the first one"
+NO_WEIGHTS = r"block 1 has (no )?sample weights, unlike the first block"
 
 
 @pytest.mark.parametrize("blocks, error, message", [
-    (3, TypeError, "blocks must be a sequence"), ([], ValueError, "no rows"), (lambda: iter(()), ValueError, "no rows"),
-    ([(X[:0], y[:0])], ValueError, "no rows"), ((X, y), ValueError, "block 0 must be"),
+    (3, TypeError, "blocks must be a sequence"),
+    ([], ValueError, "no samples"), (lambda: iter(()), ValueError, "no samples"),
+    ([(X[:0], y[:0])], ValueError, "no samples"), ((X, y), ValueError, "block 0 must be"),
     ([(X, y), (X,)], ValueError, r"block 1 must be \(X, y\) or \(X, y, sample_weight\), got tuple of 1"),
     ([(X, y), (X[:, 1:], y)], ValueError, "block 1: X has 63"),
     ([(X, y), (X, y + 1)], ValueError, "block 1: .*classes|block 1: class numbers"),
@@ -265,7 +266,7 @@ def test_blocks_of_other_targets_are_refused():
     wide = np.zeros((500, 3000))
     for first, second in ((wide, X[:, 0]), (X[:, 0], X[:, :2])):
         model = MLPRegressor(max_iter=1, batch_size=500, shuffle=False)
-        with pytest.raises(ValueError, match=r"block 1: y makes [12] columns, but the network has"):
+        with pytest.raises(ValueError, match=r"block 1: y has [12] columns after encoding, but the network has"):
             model.fit_stream([(X, first), (X, second)])
     labels = np.column_stack([y > 3, y > 6]).astype(int)
     with pytest.raises(ValueError, match="block 1"):
@@ -297,7 +298,7 @@ def test_a_block_without_weight_is_no_block():
     none = {0: 0.0}
     MLPClassifier(class_weight=none, **options).fit_stream(sorted_rows, range(10))
     mlp().fit_stream(sorted_rows, class_weight=none)
-    with pytest.raises(ValueError, match="samples whose weight is not zero"):
+    with pytest.raises(ValueError, match="samples with a nonzero weight"):
         MLPClassifier(scale="standard", **(options | {"max_iter": 1})).fit_stream(
             iter(blocks_of(X, y, weights)), range(10)
         )
@@ -311,7 +312,7 @@ def test_dense_and_sparse_blocks():
 
 
 def test_a_wrong_number_of_rows_is_told():
-    with pytest.warns(UserWarning, match="blocks gave 500 rows, and n_rows is 7"):
+    with pytest.warns(UserWarning, match="blocks provided 500 samples, but n_rows is 7"):
         mlp(make_optimizer("adam", schedule="cosine")).fit_stream(blocks_of(X, y), n_rows=7)
 
 
@@ -324,11 +325,14 @@ def test_a_bad_block_is_named_by_its_place_in_the_list():
 
 def test_what_streams_cannot_do():
     for call, message in (
-        (lambda: mlp("lbfgs").fit_stream([(X, y)]), "needs all rows at once"),
-        (lambda: MLPClassifier(solver="lbfgs").fit_stream([(X, y)], range(10)), "needs all rows at once"),
-        (lambda: mlp().fit_stream([(X, y)], class_weight="balanced"), "not for partial_fit and fit_stream"),
-        (lambda: MLPClassifier(class_weight="balanced").fit_stream([(X, y)], range(10)), "not for partial_fit and"),
-        (lambda: MLPClassifier(early_stopping=True).fit_stream([(X, y)], range(10)), "needs an eval_set"),
+        (lambda: mlp("lbfgs").fit_stream([(X, y)]), "needs all samples at once"),
+        (lambda: MLPClassifier(solver="lbfgs").fit_stream([(X, y)], range(10)), "needs all samples at once"),
+        (lambda: mlp().fit_stream([(X, y)], class_weight="balanced"), "not supported by partial_fit and fit_stream"),
+        (
+            lambda: MLPClassifier(class_weight="balanced").fit_stream([(X, y)], range(10)),
+            "not supported by partial_fit and",
+        ),
+        (lambda: MLPClassifier(early_stopping=True).fit_stream([(X, y)], range(10)), "requires an eval_set"),
         (lambda: MLPClassifier().fit_stream([(X, y)], None), "classes must be given"),
         (lambda: MLPClassifier().fit_stream([(X, y)], range(9)), "classes"),
         (lambda: mlp().fit_stream([(X, y)], n_mixed=0), "n_mixed must be"),

@@ -173,7 +173,7 @@ def test_a_file_without_names(tmp_path):
     assert not hasattr(old, "feature_names_in_")
     np.testing.assert_array_equal(old.predict(X), model.predict(FRAME))
     for wrong in (np.array(["a"], object), np.array([1, 2, 3], object)):
-        with pytest.raises(ValueError, match="names of inputs"):
+        with pytest.raises(ValueError, match="feature names are"):
             MLP.from_saved_state(saved | {"feature_names_in_": wrong})
 
 
