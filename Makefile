@@ -56,6 +56,7 @@ gpu-check:
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # The wheel, built in isolation as pip does it for users, and what the command line and figures need.
 .venv/fastmlp: $(SOURCES)
@@ -68,7 +69,7 @@ lint: .venv/installed
 
 # And what tests, benchmarks and the linter need; the source distribution has a test of its own.
 .venv/installed: .venv/fastmlp
-	wheel=$$(ls dist/*.whl) && $(BIN)/pip install --quiet "$$wheel[test]" "ruff>=0.17,<0.18"
+	wheel=$$(ls dist/*.whl) && $(BIN)/pip install --quiet "$$wheel[test]" "ruff>=0.17,<0.18" "mypy>=2.4,<2.5"
 	$(BIN)/python -c "from setuptools.build_meta import build_sdist; build_sdist('dist')" >/dev/null
 	touch $@
 

@@ -6,6 +6,39 @@
 
 from importlib import import_module
 from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for type checkers and editors: at run time names are imported on first use
+    from .estimators.classifier import MLPClassifier as MLPClassifier
+    from .estimators.ensemble import MLPEnsembleClassifier as MLPEnsembleClassifier
+    from .estimators.ensemble import MLPEnsembleRegressor as MLPEnsembleRegressor
+    from .estimators.linear import Adaline as Adaline
+    from .estimators.linear import Perceptron as Perceptron
+    from .estimators.linear import linear_regression as linear_regression
+    from .estimators.linear import logistic_regression as logistic_regression
+    from .estimators.linear import softmax_regression as softmax_regression
+    from .estimators.regressor import MLPRegressor as MLPRegressor
+    from .export.c import to_c as to_c
+    from .export.numpy import to_numpy_source as to_numpy_source
+    from .export.onnx import to_onnx as to_onnx
+    from .export.sklearn import from_sklearn as from_sklearn
+    from .export.sklearn import to_sklearn as to_sklearn
+    from .export.torch import from_torch as from_torch
+    from .export.torch import to_torch as to_torch
+    from .inspection.gradients import check_gradients as check_gradients
+    from .inspection.gradients import dead_units as dead_units
+    from .inspection.input_gradients import input_gradient as input_gradient
+    from .inspection.input_gradients import jacobian as jacobian
+    from .inspection.report import training_report as training_report
+    from .io.model_files import load as load
+    from .model.layer import Layer as Layer
+    from .model.losses import make_loss as make_loss
+    from .model.mlp import MLP as MLP
+    from .model.optimizers import make_optimizer as make_optimizer
+    from .training.callbacks import Callback as Callback
+    from .training.callbacks import Checkpoint as Checkpoint
+    from .training.callbacks import Progress as Progress
+    from .training.schedules import make_schedule as make_schedule
 
 __version__ = "0.1.0"
 
@@ -51,11 +84,11 @@ _HOME = {
 __all__ = list(_HOME)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'fastmlp' has no attribute {name!r}")
     return getattr(import_module(f".{_HOME[name]}", __name__), name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return [*globals(), *__all__]

@@ -1,10 +1,14 @@
 """Base class of MLPClassifier and MLPRegressor: scikit-learn's API on top of the trainer."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -19,11 +23,12 @@ from fastmlp.model.initializers import INITIALIZERS, check_init, initial_paramet
 from fastmlp.model.layered_network import compile_custom_functions
 from fastmlp.model.optimizers import Optimizer
 from fastmlp.prediction.network import HasPredictionNetwork, PredictionNetwork
-from fastmlp.training.callbacks import NO_CALLBACKS, Callbacks
+from fastmlp.training.callbacks import NO_CALLBACKS, CombinedCallbacks
 from fastmlp.training.problem import Problem
 from fastmlp.training.scaling import scalings_of
 from fastmlp.training.schedules import SCHEDULES, Schedule
 from fastmlp.training.streams import Stream, check_n_rows
+from fastmlp.typing import ArrayLike, Callbacks, DataSet, FloatArray, MatrixLike, Metric
 from fastmlp.validation.checks import check_memory
 from fastmlp.validation.sklearn_compat import Interval, Options, StrOptions, check_feature_names, fit_context
 
@@ -58,7 +63,7 @@ def restored_on_error(estimator, before, kind):
 class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator, ABC):
     """Base class of MLPClassifier and MLPRegressor, which document the parameters and attributes."""
 
-    _net = None  # a FittedNetwork
+    _net: Any = None  # a FittedNetwork
 
     _parameter_constraints: dict = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -106,7 +111,7 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
 
     # Subclasses define how targets are validated, encoded, decoded and scored.
 
-    _scikit_losses = ()  # names of the losses of scikit-learn's estimator
+    _scikit_losses: tuple[str, ...] = ()  # names of the losses of scikit-learn's estimator
 
     @abstractmethod
     def _validate_input(self, X, y, in_parts, reset, classes):
@@ -141,8 +146,19 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
         """The score that early stopping monitors; NaN if predictions are not finite."""
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, eval_set=None, eval_X=None, eval_y=None, eval_names=None,
-            eval_metric=None, callbacks=None):  # fmt: skip
+    def fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        eval_set: DataSet | list[DataSet] | None = None,
+        eval_X: MatrixLike | tuple[MatrixLike, ...] | None = None,
+        eval_y: ArrayLike | tuple[ArrayLike, ...] | None = None,
+        eval_names: list[str] | None = None,
+        eval_metric: Metric | list[Metric] | None = None,
+        callbacks: Callbacks | None = None,
+    ) -> Self:
         """Fit the network to X and y.
 
         Parameters
@@ -182,9 +198,9 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
             If the input is invalid, or if training diverges. In the latter case the estimator is fitted with the last
             finite weights. If early stopping has weights to restore, there is only a warning.
         """
-        callbacks = Callbacks(callbacks, self, *scikit_callbacks(self, X, y, sample_weight))
+        combined = CombinedCallbacks(callbacks, self, *scikit_callbacks(self, X, y, sample_weight))
         evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)
-        return self._fit(X, y, sample_weight, callbacks=callbacks, evaluation=evaluation)
+        return self._fit(X, y, sample_weight, callbacks=combined, evaluation=evaluation)
 
     def _fit_stream(self, blocks, n_mixed, n_rows, classes, evaluation, callbacks):
         """Implementation of ``fit_stream``; ``classes`` is None for a regressor."""
@@ -198,7 +214,7 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
                 "early_stopping in fit_stream requires an eval_set, because no samples are held out of the blocks."
             )
         stream = Stream(blocks, n_mixed, n_rows, self.max_iter)
-        callbacks = Callbacks(callbacks, self, *scikit_callbacks(self, None, None, None))
+        callbacks = CombinedCallbacks(callbacks, self, *scikit_callbacks(self, None, None, None))
         return self._fit(*stream.first(), classes=classes, callbacks=callbacks, evaluation=evaluation, stream=stream)
 
     def _check_solver(self):
@@ -286,12 +302,13 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
         """The sample order of the next epoch: as in scikit-learn, a permutation of the previous order."""
         return order[self._random_state.permutation(len(order))]
 
-    def prediction_network(self):
+    def prediction_network(self) -> PredictionNetwork:
         """The PredictionNetwork for unscaled inputs and outputs."""
         check_is_fitted(self)
-        return PredictionNetwork(*self._net.with_scaling_in_weights(), "numbers")
+        network, parameters = self._net.with_scaling_in_weights()
+        return PredictionNetwork(network, parameters, "numbers")
 
-    def check_feature_names(self, X):
+    def check_feature_names(self, X: Any) -> None:
         """Compare the column names of X with ``feature_names_in_``, with scikit-learn's errors and warnings."""
         check_feature_names(self, X, reset=False)
 
@@ -350,7 +367,7 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
         if self.solver != "lbfgs":
             start_curves(self)
 
-    def compile_predict(self):
+    def compile_predict(self) -> Callable[[FloatArray], FloatArray]:
         """Compile a function that predicts a single sample in about a microsecond for a small network.
 
         Returns
@@ -366,19 +383,19 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
         return registry.choose(self.backend).module.row_predictor(*self._net.with_scaling_in_weights())
 
     @property
-    def coefs_(self):
+    def coefs_(self) -> list[FloatArray]:
         return self._fitted_net("coefs_").coefs
 
     @coefs_.setter
-    def coefs_(self, arrays):
+    def coefs_(self, arrays: list[FloatArray]) -> None:
         self._fitted_net("coefs_").coefs = arrays
 
     @property
-    def intercepts_(self):
+    def intercepts_(self) -> list[FloatArray]:
         return self._fitted_net("intercepts_").intercepts
 
     @intercepts_.setter
-    def intercepts_(self, arrays):
+    def intercepts_(self, arrays: list[FloatArray]) -> None:
         self._fitted_net("intercepts_").intercepts = arrays
 
     def _fitted_net(self, attribute):
@@ -393,7 +410,7 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
                 setattr(self, name, deepcopy(state[name]))
             self._net = self._net.independent_copy()
 
-    def saved_state(self):
+    def saved_state(self) -> dict[str, Any]:
         """The state of this estimator as stored in a model file, a dict."""
         saved = {"params": self.get_params(deep=False)}
         if self._net is not None:
@@ -402,7 +419,7 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
         return saved
 
     @classmethod
-    def from_saved_state(cls, saved):
+    def from_saved_state(cls, saved: dict[str, Any]) -> Self:
         """Create an estimator from the result of ``saved_state``."""
         model = cls(**saved["params"])
         if "net" in saved:

@@ -1,23 +1,45 @@
 """MLPClassifier, a compiled drop-in replacement for scikit-learn's."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import Literal, Self, overload
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.spec import loss_row
 from fastmlp.model.losses import Loss, check_loss
+from fastmlp.prediction.network import PredictionNetwork
 from fastmlp.training.class_weight import BALANCED_IN_PARTS, weigh_classes
+from fastmlp.typing import (
+    ActivationSpec,
+    ArrayLike,
+    Backend,
+    Blocks,
+    Callbacks,
+    ClassWeight,
+    DataSet,
+    FloatArray,
+    InitSpec,
+    LossSpec,
+    MatrixLike,
+    Metric,
+    NDArray,
+    OptimizerSpec,
+    RandomState,
+    ScheduleSpec,
+)
 from fastmlp.validation.arrays import floats_of, is_listing
 from fastmlp.validation.checks import check_integer
-from fastmlp.validation.sklearn_compat import StrOptions, check_partial_fit_first_call, fit_context
+from fastmlp.validation.sklearn_compat import StrOptions, available_if, check_partial_fit_first_call, fit_context
 
 from .base import BaseMLP
 from .evaluation import evaluation_of
@@ -197,48 +219,48 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: ActivationSpec | list[ActivationSpec] = "relu",
         *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        backend="auto",
-        n_jobs=None,
-        l1=0.0,
-        activity_l1=0.0,
-        activity_l2=0.0,
-        dropout=0.0,
-        input_dropout=0.0,
-        input_noise=0.0,
-        init="glorot_uniform",
-        skip=0,
-        skip_weights=True,
-        loss="cross_entropy",
-        target_values=(0.0, 1.0),
-        n_layers=None,
-        width=None,
-        scale=None,
-        class_weight=None,
-    ):
+        solver: OptimizerSpec = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate: ScheduleSpec = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: RandomState = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        backend: Backend = "auto",
+        n_jobs: int | None = None,
+        l1: float = 0.0,
+        activity_l1: float = 0.0,
+        activity_l2: float = 0.0,
+        dropout: float | list[float] = 0.0,
+        input_dropout: float = 0.0,
+        input_noise: float = 0.0,
+        init: InitSpec = "glorot_uniform",
+        skip: int = 0,
+        skip_weights: bool = True,
+        loss: LossSpec = "cross_entropy",
+        target_values: tuple[float, float] = (0.0, 1.0),
+        n_layers: int | None = None,
+        width: int | None = None,
+        scale: Literal["standard"] | None = None,
+        class_weight: ClassWeight | None = None,
+    ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.solver = solver
@@ -384,7 +406,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self.classes_.ndim != 1 or n_outputs != self.n_outputs_:
             raise ValueError(f"{self.n_outputs_} outputs for classes of shape {self.classes_.shape}")
 
-    def prediction_network(self):
+    def prediction_network(self) -> PredictionNetwork:
         """The PredictionNetwork for unscaled inputs, with the class labels."""
         kind = "multilabel" if self._label_type.startswith("multilabel") else self._label_type
         return super().prediction_network()._replace(kind=kind, classes=self.classes_, targets=self._targets)
@@ -404,7 +426,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     @available_if(lambda estimator: estimator._check_solver())
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None, classes=None, *, epochs=1):
+    def partial_fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        *,
+        epochs: int = 1,
+    ) -> Self:
         """Train for one or more epochs on the given samples, continuing from the weights and optimizer state so far.
 
         Parameters
@@ -424,8 +454,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return self._fit(X, y, sample_weight, check_integer("epochs", epochs, 1), classes)
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit_stream(self, blocks, classes, *, n_mixed=1, n_rows=None, eval_set=None, eval_X=None, eval_y=None,
-                   eval_names=None, eval_metric=None, callbacks=None):  # fmt: skip
+    def fit_stream(
+        self,
+        blocks: Blocks,
+        classes: ArrayLike,
+        *,
+        n_mixed: int = 1,
+        n_rows: int | None = None,
+        eval_set: DataSet | list[DataSet] | None = None,
+        eval_X: MatrixLike | tuple[MatrixLike, ...] | None = None,
+        eval_y: ArrayLike | tuple[ArrayLike, ...] | None = None,
+        eval_names: list[str] | None = None,
+        eval_metric: Metric | list[Metric] | None = None,
+        callbacks: Callbacks | None = None,
+    ) -> Self:
         """Fit the network to an iterable of blocks of samples, for data larger than memory.
 
         Training makes ``max_iter`` passes over the blocks. ``scale`` needs one more pass before training; for an
@@ -460,7 +502,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)
         return self._fit_stream(blocks, n_mixed, n_rows, classes, evaluation, callbacks)
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> NDArray:
         """Predict class labels.
 
         Parameters
@@ -474,7 +516,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         return self._decode(outputs(self, X))
 
-    def predict_proba(self, X, mc_samples=None):
+    @overload
+    def predict_proba(self, X: MatrixLike, mc_samples: None = None) -> FloatArray: ...
+
+    @overload
+    def predict_proba(self, X: MatrixLike, mc_samples: int) -> tuple[FloatArray, FloatArray]: ...
+
+    def predict_proba(self, X: MatrixLike, mc_samples: int | None = None) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict class probabilities.
 
         Parameters
@@ -500,7 +548,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return np.ones_like(output)
         return np.hstack([1 - output, output]) if self.n_outputs_ == 1 else output
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: MatrixLike) -> FloatArray:
         """Predict the logarithm of the class probabilities, an array of shape (n_samples, n_classes)."""
         probability = self.predict_proba(X)
         return np.log(probability, out=probability)

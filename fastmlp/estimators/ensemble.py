@@ -3,10 +3,13 @@
 Lakshminarayanan, Pritzel & Blundell 2017, "Simple and scalable predictive uncertainty estimation using deep ensembles".
 """
 
+from __future__ import annotations
+
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from numbers import Integral
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
@@ -17,6 +20,7 @@ from fastmlp.backends.threads import allowed_threads, threads_of
 from fastmlp.io.model_files import Savable, kind_of
 from fastmlp.training.interruption import Interruption, shared_with_fits
 from fastmlp.training.outcomes import DivergenceError
+from fastmlp.typing import ArrayLike, DataSet, FloatArray, MatrixLike, Metric, NDArray, RandomState
 from fastmlp.validation.sklearn_compat import Interval, fit_context
 
 from .classifier import MLPClassifier
@@ -34,15 +38,34 @@ class MLPEnsemble(Savable, BaseEstimator):
         "random_state": ["random_state"],
     }
 
-    def __init__(self, estimator=None, *, n_members=5, n_jobs=None, random_state=None):
+    _kind: type[MLPClassifier] | type[MLPRegressor]
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        n_members: int = 5,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+    ) -> None:
         self.estimator = estimator
         self.n_members = n_members
         self.n_jobs = n_jobs
         self.random_state = random_state
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None, *, eval_set=None, eval_X=None, eval_y=None, eval_names=None,
-            eval_metric=None):  # fmt: skip
+    def fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        eval_set: DataSet | list[DataSet] | None = None,
+        eval_X: MatrixLike | tuple[MatrixLike, ...] | None = None,
+        eval_y: ArrayLike | tuple[ArrayLike, ...] | None = None,
+        eval_names: list[str] | None = None,
+        eval_metric: Metric | list[Metric] | None = None,
+    ) -> Self:
         """Fit every member to all samples; the arguments are those of the estimator's ``fit``.
 
         Returns
@@ -59,7 +82,8 @@ class MLPEnsemble(Savable, BaseEstimator):
         n_workers = 1 if estimator.backend == "cuda" else min(self._n_threads(), len(members))
         n_threads = max(1, self._n_threads() // n_workers)
         # scikit-learn's validation changes the warning filters temporarily, which is not thread-safe: restored here.
-        errors, failed = [], []
+        errors: list[DivergenceError] = []
+        failed: list[Any] = []
         evaluation = {
             "eval_set": eval_set, "eval_X": eval_X, "eval_y": eval_y, "eval_names": eval_names,
             "eval_metric": eval_metric,
@@ -137,7 +161,7 @@ class MLPEnsemble(Savable, BaseEstimator):
         check_is_fitted(self)
         return self.members_
 
-    def saved_state(self):
+    def saved_state(self) -> dict[str, Any]:
         """The state of this ensemble as stored in a model file, a dict."""
         params = self.get_params(deep=False)
         estimator, members = params.pop("estimator"), getattr(self, "members_", [])
@@ -150,7 +174,7 @@ class MLPEnsemble(Savable, BaseEstimator):
         }
 
     @classmethod
-    def from_saved_state(cls, saved):
+    def from_saved_state(cls, saved: dict[str, Any]) -> Self:
         """Create an ensemble from the result of ``saved_state``."""
         estimator = saved["estimator"] and cls._kind.from_saved_state(saved["estimator"])
         ensemble = cls(estimator, **saved["params"])
@@ -202,7 +226,13 @@ class MLPEnsembleRegressor(RegressorMixin, MLPEnsemble):
 
     _kind = MLPRegressor
 
-    def predict(self, X, return_std=False):
+    @overload
+    def predict(self, X: MatrixLike, return_std: Literal[False] = False) -> FloatArray: ...
+
+    @overload
+    def predict(self, X: MatrixLike, return_std: Literal[True]) -> tuple[FloatArray, FloatArray]: ...
+
+    def predict(self, X: MatrixLike, return_std: bool = False) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict target values: the mean over the members.
 
         Parameters
@@ -239,7 +269,13 @@ class MLPEnsembleClassifier(ClassifierMixin, MLPEnsemble):
 
     _kind = MLPClassifier
 
-    def predict_proba(self, X, return_std=False):
+    @overload
+    def predict_proba(self, X: MatrixLike, return_std: Literal[False] = False) -> FloatArray: ...
+
+    @overload
+    def predict_proba(self, X: MatrixLike, return_std: Literal[True]) -> tuple[FloatArray, FloatArray]: ...
+
+    def predict_proba(self, X: MatrixLike, return_std: bool = False) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict class probabilities: the mean over the members.
 
         Parameters
@@ -255,12 +291,12 @@ class MLPEnsembleClassifier(ClassifierMixin, MLPEnsemble):
         """
         return self._mean([member.predict_proba(X) for member in self._members()], return_std)
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> NDArray:
         """Predict the most probable class of each sample; for multilabel problems, the labels above 1/2."""
         probability = self.predict_proba(X)
         first = self.members_[0]
         return first._labels_of(probability[:, -1:] if first.n_outputs_ == 1 else probability)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: MatrixLike) -> FloatArray:
         """Predict the logarithm of the class probabilities, an array of shape (n_samples, n_classes)."""
         return np.log(self.predict_proba(X))

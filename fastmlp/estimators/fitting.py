@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastmlp.backends import registry
 from fastmlp.backends.cost_model import Work
 from fastmlp.model.layered_network import choose_backend
-from fastmlp.training.callbacks import NO_CALLBACKS, Callbacks
+from fastmlp.training.callbacks import NO_CALLBACKS, CombinedCallbacks
 from fastmlp.training.epochs import Epochs
 from fastmlp.training.lbfgs import Limits
 from fastmlp.training.outcomes import DivergenceError
@@ -47,7 +47,7 @@ class FitCall(NamedTuple):
         The blocks of ``fit_stream``.
     evaluation : Evaluation or None
         Evaluation sets.
-    callbacks : Callbacks
+    callbacks : CombinedCallbacks
     """
 
     first_pass: bool
@@ -56,7 +56,7 @@ class FitCall(NamedTuple):
     classes: np.ndarray | None = None
     stream: Stream | None = None
     evaluation: Evaluation | None = None
-    callbacks: Callbacks = NO_CALLBACKS
+    callbacks: CombinedCallbacks = NO_CALLBACKS
 
     @property
     def in_parts(self):

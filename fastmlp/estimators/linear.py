@@ -1,6 +1,9 @@
 """Single-layer networks: Perceptron, Adaline, and linear, logistic and softmax regression."""
 
+from __future__ import annotations
+
 import warnings
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -11,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastmlp.model.mlp import MLP
 from fastmlp.model.optimizers import make_optimizer
+from fastmlp.typing import ArrayLike, Backend, FloatArray, NDArray, OptimizerSpec, RandomState
 from fastmlp.validation.arrays import as_numbers
 from fastmlp.validation.checks import check_integer, check_real
 
@@ -38,18 +42,18 @@ class OneLayerClassifier(ClassifierMixin, BaseEstimator):
         return X, targets
 
     @property
-    def coef_(self):
+    def coef_(self) -> FloatArray:
         """Weights of shape (units, n_features)."""
         check_is_fitted(self, "model_")
         return self.model_.weights[0].T
 
     @property
-    def intercept_(self):
+    def intercept_(self) -> FloatArray:
         """Biases of shape (units,)."""
         check_is_fitted(self, "model_")
         return self.model_.biases[0]
 
-    def decision_function(self, X):
+    def decision_function(self, X: ArrayLike) -> FloatArray:
         """Compute the pre-activations of the output units.
 
         Parameters
@@ -65,7 +69,7 @@ class OneLayerClassifier(ClassifierMixin, BaseEstimator):
         z = X @ self.coef_.T + self.intercept_
         return z[:, 0] if z.shape[1] == 1 else z
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> NDArray:
         """Predict class labels.
 
         Parameters
@@ -124,18 +128,27 @@ class Perceptron(OneLayerClassifier):
     array([0, 0, 0, 1])
     """
 
-    def __init__(self, learning_rate=1.0, max_iter=1000, *, shuffle=True, random_state=None, backend="auto"):
+    def __init__(
+        self,
+        learning_rate: float = 1.0,
+        max_iter: int = 1000,
+        *,
+        shuffle: bool = True,
+        random_state: RandomState = None,
+        backend: Backend = "auto",
+    ) -> None:
         self.learning_rate = learning_rate
         self.max_iter = max_iter
         self.shuffle = shuffle
         self.random_state = random_state
         self.backend = backend
 
-    def fit(self, X, y):
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit the weights to X of shape (n_samples, n_features) and class labels y of shape (n_samples,)."""
         with restored_on_error(self, dict(vars(self)), Exception):
             X, targets = self._start(X, y, "step", "perceptron", low=0)
-        self.errors_, self.converged_ = [], False
+        self.errors_: list[float] = []
+        self.converged_ = False
         while len(self.errors_) < self.max_iter and not self.converged_:
             self.model_.fit(X, targets, epochs=1, batch_size=1, shuffle=self.shuffle)
             if self.model_.epoch == len(self.errors_):  # interrupted or diverged, after a warning
@@ -183,8 +196,16 @@ class Adaline(OneLayerClassifier):
         As for ``Perceptron``.
     """
 
-    def __init__(self, learning_rate=0.01, max_iter=100, *, batch_size=None, shuffle=True, random_state=None,
-                 backend="auto"):  # fmt: skip
+    def __init__(
+        self,
+        learning_rate: float = 0.01,
+        max_iter: int = 100,
+        *,
+        batch_size: int | None = None,
+        shuffle: bool = True,
+        random_state: RandomState = None,
+        backend: Backend = "auto",
+    ) -> None:
         self.learning_rate = learning_rate
         self.max_iter = max_iter
         self.batch_size = batch_size
@@ -192,7 +213,7 @@ class Adaline(OneLayerClassifier):
         self.random_state = random_state
         self.backend = backend
 
-    def fit(self, X, y):
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit the weights to X of shape (n_samples, n_features) and class labels y of shape (n_samples,)."""
         with restored_on_error(self, dict(vars(self)), Exception):
             X, targets = self._start(X, y, "identity", "squared_error", low=-1)
@@ -202,7 +223,7 @@ class Adaline(OneLayerClassifier):
         return self
 
 
-def linear_regression(n_outputs=1, optimizer="lbfgs", **options):
+def linear_regression(n_outputs: int = 1, optimizer: OptimizerSpec = "lbfgs", **options: Any) -> MLP:
     """Linear regression: an MLP without hidden layers, y = x W + b, with squared error.
 
     Parameters
@@ -221,7 +242,7 @@ def linear_regression(n_outputs=1, optimizer="lbfgs", **options):
     return MLP([(n_outputs, "identity")], "squared_error", optimizer, init="zeros", **options)
 
 
-def logistic_regression(n_outputs=1, optimizer="lbfgs", **options):
+def logistic_regression(n_outputs: int = 1, optimizer: OptimizerSpec = "lbfgs", **options: Any) -> MLP:
     """Logistic regression: an MLP without hidden layers, p = 1 / (1 + e^-(x W + b)), with binary cross-entropy.
 
     Parameters
@@ -239,7 +260,7 @@ def logistic_regression(n_outputs=1, optimizer="lbfgs", **options):
     return MLP([(n_outputs, "logistic")], "binary_cross_entropy", optimizer, init="zeros", **options)
 
 
-def softmax_regression(n_classes, optimizer="lbfgs", **options):
+def softmax_regression(n_classes: int, optimizer: OptimizerSpec = "lbfgs", **options: Any) -> MLP:
     """Softmax regression: an MLP without hidden layers, p = softmax(x W + b), with categorical cross-entropy.
 
     Parameters

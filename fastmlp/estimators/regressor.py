@@ -1,19 +1,39 @@
 """MLPRegressor, a compiled drop-in replacement for scikit-learn's."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Self, overload
+
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.spec import loss_row
 from fastmlp.model.losses import Loss, check_loss
 from fastmlp.training.scaling import warn_of_far_targets
+from fastmlp.typing import (
+    ActivationSpec,
+    ArrayLike,
+    Backend,
+    Blocks,
+    Callbacks,
+    DataSet,
+    FloatArray,
+    InitSpec,
+    LossSpec,
+    MatrixLike,
+    Metric,
+    OptimizerSpec,
+    RandomState,
+    ScheduleSpec,
+)
 from fastmlp.validation.arrays import as_numbers, floats_of
 from fastmlp.validation.checks import check_integer, check_numeric
-from fastmlp.validation.sklearn_compat import StrOptions, fit_context
+from fastmlp.validation.sklearn_compat import StrOptions, available_if, fit_context
 
 from .base import BaseMLP
 from .evaluation import evaluation_of
@@ -168,46 +188,46 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def __init__(
         self,
-        loss="squared_error",
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        loss: LossSpec = "squared_error",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: ActivationSpec | list[ActivationSpec] = "relu",
         *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        backend="auto",
-        n_jobs=None,
-        l1=0.0,
-        activity_l1=0.0,
-        activity_l2=0.0,
-        dropout=0.0,
-        input_dropout=0.0,
-        input_noise=0.0,
-        init="glorot_uniform",
-        skip=0,
-        skip_weights=True,
-        n_layers=None,
-        width=None,
-        scale=None,
-    ):
+        solver: OptimizerSpec = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate: ScheduleSpec = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: RandomState = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        backend: Backend = "auto",
+        n_jobs: int | None = None,
+        l1: float = 0.0,
+        activity_l1: float = 0.0,
+        activity_l2: float = 0.0,
+        dropout: float | list[float] = 0.0,
+        input_dropout: float = 0.0,
+        input_noise: float = 0.0,
+        init: InitSpec = "glorot_uniform",
+        skip: int = 0,
+        skip_weights: bool = True,
+        n_layers: int | None = None,
+        width: int | None = None,
+        scale: Literal["standard", "inputs", "targets"] | None = None,
+    ) -> None:
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -307,7 +327,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     @available_if(lambda estimator: estimator._check_solver())
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None, *, epochs=1):
+    def partial_fit(
+        self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, epochs: int = 1
+    ) -> Self:
         """Train for one or more epochs on the given samples, continuing from the weights and optimizer state so far.
 
         Parameters
@@ -325,8 +347,19 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._fit(X, y, sample_weight, check_integer("epochs", epochs, 1))
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit_stream(self, blocks, *, n_mixed=1, n_rows=None, eval_set=None, eval_X=None, eval_y=None, eval_names=None,
-                   eval_metric=None, callbacks=None):  # fmt: skip
+    def fit_stream(
+        self,
+        blocks: Blocks,
+        *,
+        n_mixed: int = 1,
+        n_rows: int | None = None,
+        eval_set: DataSet | list[DataSet] | None = None,
+        eval_X: MatrixLike | tuple[MatrixLike, ...] | None = None,
+        eval_y: ArrayLike | tuple[ArrayLike, ...] | None = None,
+        eval_names: list[str] | None = None,
+        eval_metric: Metric | list[Metric] | None = None,
+        callbacks: Callbacks | None = None,
+    ) -> Self:
         """Fit the network to an iterable of blocks of samples, for data larger than memory.
 
         Training makes ``max_iter`` passes over the blocks. ``scale`` needs one more pass before training; for an
@@ -357,7 +390,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)
         return self._fit_stream(blocks, n_mixed, n_rows, None, evaluation, callbacks)
 
-    def predict(self, X, mc_samples=None):
+    @overload
+    def predict(self, X: MatrixLike, mc_samples: None = None) -> FloatArray: ...
+
+    @overload
+    def predict(self, X: MatrixLike, mc_samples: int) -> tuple[FloatArray, FloatArray]: ...
+
+    def predict(self, X: MatrixLike, mc_samples: int | None = None) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict target values.
 
         Parameters

@@ -1,5 +1,7 @@
 """Export of a model as a single C99 file, for machines without Python: no allocation, no library but libm."""
 
+from __future__ import annotations
+
 import re
 
 import numpy as np
@@ -10,6 +12,8 @@ from fastmlp.io.atomic import write_whole
 from fastmlp.kernels.reference import contract as numpy_reference
 from fastmlp.kernels.rules import ACTIVATIONS
 from fastmlp.kernels.spec import layer_views
+from fastmlp.prediction.network import HasPredictionNetwork
+from fastmlp.typing import ArrayLike, StrPath
 from fastmlp.validation.arrays import as_numbers
 from fastmlp.validation.checks import check_flags
 
@@ -81,7 +85,14 @@ int main(void)
 """
 
 
-def to_c(model, path=None, *, name="model", int8=False, rows=None):
+def to_c(
+    model: HasPredictionNetwork,
+    path: StrPath | None = None,
+    *,
+    name: str = "model",
+    int8: bool = False,
+    rows: ArrayLike | None = None,
+) -> str:
     """Export a model as a single C99 file that computes in float32.
 
     The function ``name_predict(x, outputs)`` computes the outputs of the last layer. For classifiers, other than

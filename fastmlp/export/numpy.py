@@ -1,11 +1,15 @@
 """Export of a model as a Python module that needs only NumPy."""
 
+from __future__ import annotations
+
 import base64
 
 import numpy as np
 
 from fastmlp import __version__
 from fastmlp.io.atomic import write_whole
+from fastmlp.prediction.network import HasPredictionNetwork
+from fastmlp.typing import StrPath
 
 from .expressions import expression, numpy_helper
 from .network import exportable
@@ -27,7 +31,7 @@ def array(text, *shape):
 '''
 
 
-def to_numpy_source(model, path=None):
+def to_numpy_source(model: HasPredictionNetwork, path: StrPath | None = None) -> str:
     """Export a model as a Python module with the functions ``outputs(X)`` and ``predict(X)``.
 
     Parameters

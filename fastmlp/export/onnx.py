@@ -1,13 +1,22 @@
 """Export of a model as an ONNX graph, which ONNX Runtime and others run without fastmlp."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from fastmlp import __version__
 from fastmlp.extras import from_extra
 from fastmlp.io.atomic import write_whole
+from fastmlp.prediction.network import HasPredictionNetwork
+from fastmlp.typing import StrPath
 
 from .expressions import expression
 from .network import exportable
+
+if TYPE_CHECKING:
+    import onnx
 
 OPSET, IR_VERSION = 18, 9
 INT64, STRING = 7, 8  # type numbers of onnx.TensorProto
@@ -36,7 +45,7 @@ class Graph:
         return out
 
 
-def to_onnx(model, path=None):
+def to_onnx(model: HasPredictionNetwork, path: StrPath | None = None) -> onnx.ModelProto:
     """Export a model as an ONNX graph (opset 18), in the dtype of its weights.
 
     The input is ``X`` of shape (n_samples, n_inputs). The outputs depend on the model: ``outputs`` of shape (n_samples,

@@ -1,7 +1,10 @@
 """Conversion of estimators from and to scikit-learn: same parameters, weights and predictions."""
 
+from __future__ import annotations
+
 import inspect
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 from sklearn import neural_network
@@ -22,7 +25,7 @@ FITTED = (
 )  # fmt: skip
 
 
-def from_sklearn(estimator, **params):
+def from_sklearn(estimator: Any, **params: Any) -> MLPClassifier | MLPRegressor:
     """Convert a scikit-learn estimator, with its weights if it is fitted.
 
     Training continues from these weights (``warm_start``, ``partial_fit``) with a new optimizer state, because
@@ -96,7 +99,7 @@ def _take_weights(made, fitted, plain):
     made.backend_, _, made.backend_reason_ = registry.choose(made.backend)
 
 
-def to_sklearn(estimator):
+def to_sklearn(estimator: MLPClassifier | MLPRegressor) -> Any:
     """Convert a fastmlp estimator to scikit-learn, with its weights if it is fitted.
 
     ``backend`` and ``n_jobs`` are dropped.

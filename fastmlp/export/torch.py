@@ -1,10 +1,20 @@
 """Conversion of models from and to torch: same weights and predictions."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from fastmlp.extras import optional
+from fastmlp.model.layer import Layer
 from fastmlp.model.mlp import MLP
+from fastmlp.prediction.network import HasPredictionNetwork
+from fastmlp.typing import LossSpec
 
 from .expressions import EXPRESSIONS, expression
 from .network import exportable
+
+if TYPE_CHECKING:
+    import torch
 
 LOSSES = {"softmax": "categorical_cross_entropy", "logistic": "binary_cross_entropy"}  # by the last activation
 
@@ -15,7 +25,7 @@ def _torch():
     return torch
 
 
-def to_torch(model):
+def to_torch(model: HasPredictionNetwork) -> torch.nn.Sequential:
     """Convert a model to a torch.nn.Sequential of Linear layers and activations, in eval mode.
 
     The module has the dtype of the weights and computes the outputs of the last layer. torch losses that take logits
@@ -56,7 +66,7 @@ def to_torch(model):
     return torch.nn.Sequential(*modules).eval()
 
 
-def from_torch(module, loss=None, **params):
+def from_torch(module: torch.nn.Sequential, loss: LossSpec | None = None, **params: Any) -> MLP:
     """Convert a torch.nn.Sequential to an MLP with the same layers and weights.
 
     Parameters
@@ -84,7 +94,7 @@ def from_torch(module, loss=None, **params):
     torch = _torch()
     if type(module) is not torch.nn.Sequential:
         raise ValueError(f"module must be a torch.nn.Sequential, got {type(module).__name__}.")
-    layers = []
+    layers: list[Any] = []
     for part in _parts(torch, module):
         if type(part) is torch.nn.Linear:
             if layers and part.in_features != layers[-1]["linear"].out_features:
@@ -112,7 +122,7 @@ def from_torch(module, loss=None, **params):
     linears = [layer["linear"] for layer in layers]
     dtype = "float64" if linears[0].weight.dtype == torch.float64 else "float32"
     model = MLP(
-        [(linear.out_features, activation, layer["dropout"])
+        [Layer(linear.out_features, activation, layer["dropout"])
          for linear, activation, layer in zip(linears, activations, layers)],
         loss or LOSSES.get(activations[-1], "squared_error"), **{"dtype": dtype} | params,
     ).build(linears[0].in_features)  # fmt: skip

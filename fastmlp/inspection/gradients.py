@@ -1,5 +1,7 @@
 """Gradient checks and dead units."""
 
+from __future__ import annotations
+
 from copy import copy
 from typing import NamedTuple
 
@@ -12,12 +14,13 @@ from fastmlp.estimators.architecture import penalty_of
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.estimators.prediction import layer_outputs
 from fastmlp.estimators.samples import as_network_sees, in_dtype, validated
-from fastmlp.model.layered_network import LayeredNetwork
+from fastmlp.model.mlp import MLP
 from fastmlp.training.history import count_dead_units
+from fastmlp.typing import ArrayLike, MatrixLike
 from fastmlp.validation.checks import check_integer, check_real
 
 
-def dead_units(model, X):
+def dead_units(model: MLP | BaseMLP, X: MatrixLike) -> tuple[int, ...]:
     """Count the units of each hidden layer whose output is 0 for every sample of X, so that they have no gradient.
 
     Parameters
@@ -36,7 +39,7 @@ def dead_units(model, X):
 
 
 def _check_kind(model):
-    if not isinstance(model, (BaseMLP, LayeredNetwork)):
+    if not isinstance(model, (BaseMLP, MLP)):
         raise TypeError(f"model must be an MLP, MLPClassifier or MLPRegressor, got {type(model).__name__}.")
 
 
@@ -62,7 +65,15 @@ class GradientCheck(NamedTuple):
     n_checked: int
 
 
-def check_gradients(model, X, y, sample_weight=None, *, step=1e-5, n_parameters=500):
+def check_gradients(
+    model: MLP | BaseMLP,
+    X: MatrixLike,
+    y: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    *,
+    step: float = 1e-5,
+    n_parameters: int = 500,
+) -> GradientCheck:
     """Compare the gradient of a model with central differences of its loss, in float64, penalties included.
 
     Use it to test custom activations and losses. Dropout and noise are switched off.

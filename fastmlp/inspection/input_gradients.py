@@ -1,18 +1,21 @@
 """Derivatives of a network's outputs with respect to its inputs."""
 
+from __future__ import annotations
+
 import numpy as np
 from sklearn.utils import check_array
 
 from fastmlp.kernels.reference import contract as numpy_reference
 from fastmlp.kernels.spec import layer_views, slope_views
-from fastmlp.prediction.network import prediction_network_of
+from fastmlp.prediction.network import HasPredictionNetwork, prediction_network_of
+from fastmlp.typing import ArrayLike, FloatArray
 from fastmlp.validation.arrays import as_numbers
 from fastmlp.validation.checks import check_integer
 
 BLOCK_NUMBERS = 2**22  # derivatives computed at a time
 
 
-def jacobian(model, X):
+def jacobian(model: HasPredictionNetwork, X: ArrayLike) -> FloatArray:
     """Compute the Jacobian of the outputs with respect to the inputs, for each sample.
 
     Outputs are those of the last layer: predicted values, or probabilities (for two classes that of the second).
@@ -54,7 +57,7 @@ def _derivatives(model, X, output):
     return found
 
 
-def input_gradient(model, X, output=None):
+def input_gradient(model: HasPredictionNetwork, X: ArrayLike, output: int | None = None) -> FloatArray:
     """Compute the gradient of one output with respect to the inputs, for each sample.
 
     Parameters

@@ -1,5 +1,7 @@
 """A training report in one HTML file. Needs the extra ``plot``."""
 
+from __future__ import annotations
+
 from numbers import Real
 from typing import NamedTuple
 
@@ -17,6 +19,7 @@ from fastmlp.io.atomic import check_destination, write_whole
 from fastmlp.model.activations import name_of
 from fastmlp.model.mlp import MLP
 from fastmlp.training.history import layer_norms
+from fastmlp.typing import ArrayLike, StrPath
 from fastmlp.validation.checks import check_real
 
 from . import figures
@@ -36,7 +39,16 @@ class Panel(NamedTuple):
     best: int | None = None
 
 
-def training_report(path, model, truth, predicted, *, title=None, seconds=None, speeds=None):
+def training_report(
+    path: StrPath,
+    model: MLP | BaseMLP,
+    truth: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    title: str | None = None,
+    seconds: float | None = None,
+    speeds: dict[str, float] | None = None,
+) -> None:
     """Write an HTML report with learning curves, predictions against true values, layers, and speed.
 
     The file is self-contained and has no scripts.

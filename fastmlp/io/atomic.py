@@ -17,7 +17,7 @@ from uuid import uuid4
 try:
     import fcntl
 except ImportError:  # Windows: no locks, and stale files are not removed
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 OTHER_HOSTS_SECONDS = 24 * 3600  # locks of other hosts are invisible on some network file systems
 

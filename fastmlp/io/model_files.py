@@ -4,15 +4,20 @@ Values are None, booleans, numbers, strings, lists, tuples, dicts, NumPy arrays,
 classes of SETTINGS; saving anything else raises TypeError. Numeric arrays become tensors.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import zlib
 from dataclasses import fields
 from importlib import import_module
+from typing import Any, Self
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
+
+from fastmlp.typing import StrPath
 
 from .atomic import write_whole
 
@@ -79,7 +84,7 @@ def kind_of(model):
     return kind
 
 
-def load(path, kind=None):
+def load(path: StrPath, kind: str | None = None) -> Any:
     """Load a model from a file written by ``save``.
 
     Parameters
@@ -197,7 +202,7 @@ def decode(value, tensors):
 class Savable:
     """Mixin of models whose methods ``saved_state`` and ``from_saved_state`` define the content of a file."""
 
-    def save(self, path):
+    def save(self, path: StrPath) -> None:
         """Save the model with its optimizer and random state, for ``load`` and ``fastmlp.load``.
 
         An existing file is replaced only when the new one is complete.
@@ -214,6 +219,6 @@ class Savable:
         save(self, path)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: StrPath) -> Self:
         """Load a model of this class from a file written by ``save``; ModelFileError for any other file."""
         return load(path, cls.__name__)

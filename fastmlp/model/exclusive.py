@@ -1,7 +1,11 @@
 """Allow only one fit of a model at a time."""
 
 import threading
+from collections.abc import Callable
 from functools import wraps
+from typing import Any, TypeVar, cast
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class RunningFit:
@@ -11,7 +15,7 @@ class RunningFit:
         self.thread = threading.get_ident()
 
 
-def one_at_a_time(fit):
+def one_at_a_time(fit: Method) -> Method:
     """Decorator of the fit methods of MLP: raises RuntimeError if another fit of the same model is running."""
 
     @wraps(fit)
@@ -27,4 +31,4 @@ def one_at_a_time(fit):
         finally:
             del self._running_fit
 
-    return guarded
+    return cast(Method, guarded)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from fastmlp.kernels.rules import Activation
 from fastmlp.kernels.spec import Skip
+from fastmlp.typing import ActivationSpec
 from fastmlp.validation.arrays import is_listing
 from fastmlp.validation.checks import check_flags, check_integer, check_real
 
@@ -39,7 +39,7 @@ class Layer:
     """
 
     units: int
-    activation: str | Activation = "relu"
+    activation: ActivationSpec = "relu"
     dropout: float = 0.0
     skip: int = 0
     skip_weights: bool = True

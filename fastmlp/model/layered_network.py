@@ -1,9 +1,14 @@
 """Layer, and the base class of MLP: its layers, loss, optimizer, weights and training state."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from contextlib import contextmanager
 from numbers import Integral
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import DTypeLike
 from sklearn.utils import check_array, check_random_state
 
 from fastmlp.backends import registry
@@ -15,6 +20,7 @@ from fastmlp.training.class_weight import weigh_classes
 from fastmlp.training.problem import Problem, Samples, noise_for
 from fastmlp.training.schedules import Plateau
 from fastmlp.training.state import TrainingState, check_layer_rates
+from fastmlp.typing import Backend, FloatArray, InitSpec, LayerSpec, LossSpec, NDArray, OptimizerSpec, RandomState
 from fastmlp.validation.arrays import as_numbers
 from fastmlp.validation.checks import (
     check_dtype,
@@ -31,7 +37,7 @@ from .activations import name_of
 from .initializers import check_init, initial_parameters
 from .layer import checked_layers, skips_of
 from .losses import check_loss
-from .optimizers import check_optimizer
+from .optimizers import Optimizer, check_optimizer
 
 
 def compile_custom_functions(backend, network, parameters):
@@ -69,15 +75,34 @@ def choose_backend(work, parameters):
 class LayeredNetwork(HasPredictionNetwork):
     """Base class of MLP, which documents the parameters and attributes."""
 
-    def __init__(self, layers, loss="squared_error", optimizer="adam", *, alpha=0.0, l1=0.0, activity_l1=0.0,
-                 activity_l2=0.0, input_dropout=0.0, input_noise=0.0, init="glorot_uniform", dtype="float32",
-                 backend="auto", n_jobs=None, random_state=None):  # fmt: skip
+    feature_names_in_: NDArray
+    _backend: Any
+    _network: Network
+
+    def __init__(
+        self,
+        layers: Sequence[LayerSpec],
+        loss: LossSpec = "squared_error",
+        optimizer: OptimizerSpec = "adam",
+        *,
+        alpha: float = 0.0,
+        l1: float = 0.0,
+        activity_l1: float = 0.0,
+        activity_l2: float = 0.0,
+        input_dropout: float = 0.0,
+        input_noise: float = 0.0,
+        init: InitSpec = "glorot_uniform",
+        dtype: DTypeLike = "float32",
+        backend: Backend = "auto",
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+    ) -> None:
         self.layers = checked_layers(layers)
         self.loss, self._loss_options = check_loss(loss)
         check_network([layer.activation for layer in self.layers], self.loss, self.layers[-1].units)
         self._bfloat16 = isinstance(dtype, str) and dtype == "bfloat16"
         self.dtype = check_dtype("float32" if self._bfloat16 else dtype)
-        self._state = None
+        self._state: Any = None  # a TrainingState, once there are weights
         self._input_dropout = check_real("input_dropout", input_dropout, 0, 1, open_high=True)
         self._input_noise = check_real("input_noise", input_noise, 0)
         self.optimizer = optimizer
@@ -92,16 +117,16 @@ class LayeredNetwork(HasPredictionNetwork):
         # None: a separate generator, seeded from NumPy's global one, so that a resumed fit draws the same numbers.
         seed = np.random.randint(2**31) if random_state is None else random_state
         self._random_state = check_random_state(seed)
-        self.history = {"loss": []}
+        self.history: dict[str, list] = {"loss": []}
         self.interrupted, self.diverged, self.best_epoch = False, False, None
 
     @property
-    def backend(self):
+    def backend(self) -> str:
         """Name of the compute backend. It can be changed between fits."""
         return self._backend.name
 
     @backend.setter
-    def backend(self, name):
+    def backend(self, name: str) -> None:
         requested = "cuda" if self._bfloat16 and name == "auto" else name
         try:
             found = registry.choose(requested)
@@ -120,56 +145,56 @@ class LayeredNetwork(HasPredictionNetwork):
         self._kernels = ""  # kernels used by the last fit, for a backend with a choice of kernels
 
     @property
-    def backend_(self):
+    def backend_(self) -> str:
         """Name of the compute backend, the attribute name of the estimators."""
         return self.backend
 
     @property
-    def backend_reason_(self):
+    def backend_reason_(self) -> str:
         return self._backend.reason + self._kernels
 
     @property
-    def input_dropout(self):
+    def input_dropout(self) -> float:
         return self._input_dropout
 
     @property
-    def input_noise(self):
+    def input_noise(self) -> float:
         return self._input_noise
 
     @property
-    def epoch(self):
+    def epoch(self) -> int:
         return 0 if self._state is None else self._state.epoch
 
     @property
-    def network(self):
+    def network(self) -> Network:
         """The Network record that is passed to the kernels: sizes, activations, skip connections and loss."""
         self._need_weights()
         return self._network
 
     @property
-    def parameters(self):
+    def parameters(self) -> FloatArray:
         self._need_weights()
         return self._state.parameters
 
     @property
-    def weights(self):
+    def weights(self) -> tuple[FloatArray, ...]:
         return tuple(layer_views(self.network, self.parameters)[0])
 
     @property
-    def biases(self):
+    def biases(self) -> tuple[FloatArray, ...]:
         return tuple(layer_views(self.network, self.parameters)[1])
 
     @property
-    def slopes(self):
+    def slopes(self) -> tuple[FloatArray, ...]:
         return tuple(slope_views(self.network, self.parameters))
 
     @property
-    def optimizer(self):
+    def optimizer(self) -> Optimizer | Literal["lbfgs"]:
         """The Optimizer, or 'lbfgs'. It can be changed between fits; its state is kept if the name is the same."""
         return self._optimizer
 
     @optimizer.setter
-    def optimizer(self, given):
+    def optimizer(self, given: OptimizerSpec) -> None:
         given = check_optimizer(given)
         if given == "lbfgs" and self._is_noisy():
             raise ValueError(
@@ -193,10 +218,10 @@ class LayeredNetwork(HasPredictionNetwork):
         self._optimizer = given
 
     @property
-    def n_parameters(self):
+    def n_parameters(self) -> int:
         return self.parameters.size
 
-    def prediction_network(self):
+    def prediction_network(self) -> PredictionNetwork:
         """The PredictionNetwork, with a view of the parameters."""
         return PredictionNetwork(self.network, self.parameters, "outputs")
 
@@ -225,7 +250,7 @@ class LayeredNetwork(HasPredictionNetwork):
         activations = [layer.activation for layer in self.layers]
         return noise_for(activations, seed, self._input_dropout, self._input_noise, dropout)
 
-    def build(self, n_inputs):
+    def build(self, n_inputs: int) -> Self:
         """Draw initial weights; ``fit`` calls this if the model has none.
 
         Parameters
@@ -269,7 +294,7 @@ class LayeredNetwork(HasPredictionNetwork):
                 vars(self).pop("feature_names_in_", None)
             raise
 
-    def check_feature_names(self, X):
+    def check_feature_names(self, X: Any) -> None:
         """Compare the column names of X with ``feature_names_in_``, with scikit-learn's errors and warnings."""
         named = hasattr(self, "feature_names_in_")
         if named or (type(X) is not np.ndarray and self._is_trained()):

@@ -31,7 +31,7 @@ class Loss:
 
 
 @with_names(LOSSES=LOSSES)
-def make_loss(name, **options):
+def make_loss(name: str, **options: float) -> Loss:
     """Return a loss with the given options, for every parameter called ``loss``.
 
     Parameters

@@ -1,12 +1,15 @@
 """MLP, the model API: layers, a loss and an optimizer, with fit, predict and evaluate."""
 
+from __future__ import annotations
+
 import sys
 from functools import partial
+from typing import Self
 
 from fastmlp.backends import registry
 from fastmlp.backends.cost_model import Work
 from fastmlp.backends.device_arrays import to_host
-from fastmlp.training.callbacks import Callbacks, progress_bar
+from fastmlp.training.callbacks import CombinedCallbacks, progress_bar
 from fastmlp.training.class_weight import BALANCED_IN_PARTS
 from fastmlp.training.epochs import Epochs
 from fastmlp.training.history import Monitor
@@ -15,6 +18,7 @@ from fastmlp.training.scaling import warn_of_far_targets
 from fastmlp.training.stopping import NoStopping, Patience
 from fastmlp.training.streams import Stream, StreamedEpochs, check_n_rows
 from fastmlp.training.trainer import Trainer
+from fastmlp.typing import ArrayLike, Blocks, Callbacks, ClassWeight, MatrixLike, Metric
 from fastmlp.validation.checks import check_flags, check_integer
 
 from .exclusive import one_at_a_time
@@ -99,9 +103,23 @@ class MLP(TrainedNetwork):
     """
 
     @one_at_a_time
-    def fit(self, X, y, epochs=10, batch_size=32, *, shuffle=True, sample_weight=None, class_weight=None,
-            validation_data=None, metric=None, patience=None, monitor=False, progress=False,
-            callbacks=None):  # fmt: skip
+    def fit(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        epochs: int = 10,
+        batch_size: int | None = 32,
+        *,
+        shuffle: bool = True,
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
+        validation_data: tuple[MatrixLike, ArrayLike] | None = None,
+        metric: Metric | None = None,
+        patience: int | None = None,
+        monitor: bool = False,
+        progress: bool = False,
+        callbacks: Callbacks | None = None,
+    ) -> Self:
         """Train for a number of epochs. A later call continues from the weights and optimizer state of this one.
 
         Parameters
@@ -156,7 +174,7 @@ class MLP(TrainedNetwork):
         """
         check_integer("epochs", epochs, 1)
         shuffle, monitor, progress = check_flags(shuffle=shuffle, monitor=monitor, progress=progress)
-        callbacks, new_bar = Callbacks(callbacks, self), progress_bar(progress)
+        combined, new_bar = CombinedCallbacks(callbacks, self), progress_bar(progress)
         with self._names_from(X):
             samples = self._samples(X, y, sample_weight, class_weight)
             n_samples = samples.X.shape[0]
@@ -171,7 +189,7 @@ class MLP(TrainedNetwork):
             total = epochs * n_samples - self._state.position
             bar = new_bar(total=total, unit=" samples", unit_scale=True)
         watcher = Monitor(self._problem(), self._state, samples) if monitor else None
-        trainer = self._trainer(validation, patience, callbacks, bar, watcher)
+        trainer = self._trainer(validation, patience, combined, bar, watcher)
         if self.optimizer == "lbfgs":
             trainer.minimise(samples, Limits(epochs, 20 * epochs, 1e-6))
             return self
@@ -181,8 +199,22 @@ class MLP(TrainedNetwork):
         return self
 
     @one_at_a_time
-    def fit_stream(self, blocks, epochs=1, batch_size=32, *, shuffle=True, n_mixed=1, n_rows=None, class_weight=None,
-                   validation_data=None, metric=None, patience=None, progress=False, callbacks=None):  # fmt: skip
+    def fit_stream(
+        self,
+        blocks: Blocks,
+        epochs: int = 1,
+        batch_size: int = 32,
+        *,
+        shuffle: bool = True,
+        n_mixed: int = 1,
+        n_rows: int | None = None,
+        class_weight: ClassWeight | None = None,
+        validation_data: tuple[MatrixLike, ArrayLike] | None = None,
+        metric: Metric | None = None,
+        patience: int | None = None,
+        progress: bool = False,
+        callbacks: Callbacks | None = None,
+    ) -> Self:
         """Train on an iterable of blocks of samples, for data larger than memory.
 
         Without shuffling the result is bit-identical to that of ``fit`` on all samples, however they are divided into
@@ -227,7 +259,7 @@ class MLP(TrainedNetwork):
         check_n_rows(n_rows, self.optimizer)
         if isinstance(class_weight, str) and class_weight == "balanced":
             raise ValueError(BALANCED_IN_PARTS)
-        callbacks, stream = Callbacks(callbacks, self), Stream(blocks, n_mixed, n_rows, epochs)
+        combined, stream = CombinedCallbacks(callbacks, self), Stream(blocks, n_mixed, n_rows, epochs)
         new_bar = progress_bar(progress)
         check = partial(self._samples, class_weight=class_weight, in_parts=True)
         first = stream.first()
@@ -238,7 +270,7 @@ class MLP(TrainedNetwork):
         del first, samples
         self._needs_host_data(batch_size, epochs * (n_rows or n_first), validation)
         bar = new_bar(total=None if n_rows is None else epochs * n_rows, unit=" samples", unit_scale=True)
-        trainer = self._trainer(validation, patience, callbacks, bar)
+        trainer = self._trainer(validation, patience, combined, bar)
         self._note_kernels(batch_size, weighted)
         permutation = self._random_state.permutation if shuffle else None
         parts = partial(stream.parts, batch_size, permutation, check)

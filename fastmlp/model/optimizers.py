@@ -1,5 +1,6 @@
 """Optimizers by name, with a learning rate, options, bounds and a schedule."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from fastmlp.docstrings import with_names
@@ -66,8 +67,18 @@ class Optimizer:
 
 
 @with_names(OPTIMIZERS=OPTIMIZERS)
-def make_optimizer(name, learning_rate=None, *, weight_decay=None, clip_norm=0.0, clip_value=0.0, max_norm=0.0,
-                   layer_rates=(), schedule=None, **options):  # fmt: skip
+def make_optimizer(
+    name: str,
+    learning_rate: float | None = None,
+    *,
+    weight_decay: float | None = None,
+    clip_norm: float = 0.0,
+    clip_value: float = 0.0,
+    max_norm: float = 0.0,
+    layer_rates: Sequence[float] = (),
+    schedule: str | Schedule | None = None,
+    **options: float,
+) -> Optimizer:
     """Return an optimizer with the given settings, for ``MLP`` and the estimators' ``solver``.
 
     Parameters
@@ -106,9 +117,10 @@ def make_optimizer(name, learning_rate=None, *, weight_decay=None, clip_norm=0.0
         For an unknown name or option, or a value out of range; the message gives what is allowed.
     """
     rule = OPTIMIZERS[known("optimizer", name, OPTIMIZERS)]
+    values = option_values("optimizer", name, options, rule.options)
     return Optimizer(
-        name, learning_rate, option_values("optimizer", name, options, rule.options), weight_decay, clip_norm,
-        clip_value, max_norm, layer_rates, schedule,
+        name, learning_rate, values, weight_decay, clip_norm, clip_value, max_norm,
+        layer_rates, schedule,  # type: ignore[arg-type]  # converted by Optimizer
     )  # fmt: skip
 
 

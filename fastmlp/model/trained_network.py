@@ -1,7 +1,11 @@
 """Prediction, evaluation, saving and loading of an MLP."""
 
+from __future__ import annotations
+
 import math
 import threading
+from collections.abc import Callable
+from typing import Any, Self, overload
 
 import numpy as np
 from sklearn.metrics import r2_score
@@ -11,6 +15,7 @@ from fastmlp.io.model_files import Savable
 from fastmlp.kernels.spec import Penalty, aligned_copy, loss_row
 from fastmlp.prediction.predictor import Predictor
 from fastmlp.training.state import TrainingState
+from fastmlp.typing import ArrayLike, FloatArray, MatrixLike
 from fastmlp.validation.checks import check_integer
 
 from .activations import name_of
@@ -47,7 +52,13 @@ class TrainedNetwork(LayeredNetwork, Savable):
     def _predictor(self):
         return Predictor(self._backend.module, self._network, self._weights_to_read(), self.n_jobs)
 
-    def predict(self, X, mc_samples=None):
+    @overload
+    def predict(self, X: MatrixLike, mc_samples: None = None) -> FloatArray: ...
+
+    @overload
+    def predict(self, X: MatrixLike, mc_samples: int) -> tuple[FloatArray, FloatArray]: ...
+
+    def predict(self, X: MatrixLike, mc_samples: int | None = None) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict network outputs: values, or probabilities for classification losses.
 
         Parameters
@@ -78,7 +89,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
         check_integer("mc_samples", mc_samples, 2)
         return self._predictor().samples(X, self._noise(self._state.seed), mc_samples)
 
-    def layer_outputs(self, X):
+    def layer_outputs(self, X: MatrixLike) -> list[FloatArray]:
         """Compute the outputs of every layer, including hidden layers.
 
         Parameters
@@ -93,7 +104,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
         X = self._inputs(X)
         return self._predictor().layer_outputs(X)
 
-    def compile_predict(self):
+    def compile_predict(self) -> Callable[[FloatArray], FloatArray]:
         """Compile a function that predicts a single sample in less than a microsecond for a small network.
 
         Returns
@@ -107,7 +118,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
         self._need_weights()
         return self._predictor().row_predictor()
 
-    def evaluate(self, X, y, sample_weight=None):
+    def evaluate(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
         """Compute the loss and the accuracy or R^2 on a data set.
 
         Parameters
@@ -138,7 +149,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
             hits = ((output > 0.5) == (y > 0.5)).all(axis=1)
         return float(np.average(hits, weights=sample_weight))
 
-    def saved_state(self):
+    def saved_state(self) -> dict[str, Any]:
         """The state of this model as stored in a model file, a dict."""
         return {
             "layers": self.layers,
@@ -161,10 +172,11 @@ class TrainedNetwork(LayeredNetwork, Savable):
         }
 
     @classmethod
-    def from_saved_state(cls, saved):
+    def from_saved_state(cls, saved: dict[str, Any]) -> Self:
         """Create a model from the result of ``saved_state``; the backend is 'auto' if the saved one is unavailable."""
         same = ("alpha", "input_dropout", "input_noise", "init", "n_jobs", "random_state")
-        backend, dtype = saved["backend"], saved["dtype"]
+        backend: Any = saved["backend"]
+        dtype = saved["dtype"]
         if not registry.works(backend):
             backend, dtype = "auto", "float32" if dtype == "bfloat16" else dtype
         model = cls(

@@ -1,7 +1,7 @@
 """PredictionNetwork: the part of a fitted model that its predictions need, for exports and input gradients."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -83,11 +83,11 @@ class HasPredictionNetwork(ABC):
     """Interface of models that can be exported and differentiated: MLP, the estimators, and models of tables."""
 
     @abstractmethod
-    def prediction_network(self):
+    def prediction_network(self) -> PredictionNetwork:
         """The PredictionNetwork, whose parameters may be a view; ValueError if the model is not fitted."""
 
     @abstractmethod
-    def check_feature_names(self, X):
+    def check_feature_names(self, X: Any) -> None:
         """Raise, or warn, as scikit-learn does where X has column names other than those of the model's inputs."""
 
 

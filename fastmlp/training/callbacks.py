@@ -1,9 +1,13 @@
 """Callbacks, which a fit calls between epochs: base class, checkpoints, progress bar, custom functions."""
 
+from __future__ import annotations
+
 from contextlib import nullcontext
+from typing import Any
 
 from fastmlp.extras import from_extra
 from fastmlp.io.atomic import check_destination
+from fastmlp.typing import StrPath
 from fastmlp.validation.checks import check_integer
 
 
@@ -21,7 +25,7 @@ def progress_bar(progress=True):
     """The progress bar class: tqdm, or NoBar if ``progress`` is False. Raises ImportError if tqdm is missing."""
     if not progress:
         return NoBar
-    with from_extra("cli", "progress bars require tqdm"):
+    with from_extra("cli", "progress bars need tqdm"):
         from tqdm import tqdm
     return tqdm
 
@@ -29,7 +33,7 @@ def progress_bar(progress=True):
 class Callback:
     """Base class of callbacks. Subclasses override the methods that they need."""
 
-    def before_epoch(self, model, epoch):
+    def before_epoch(self, model: Any, epoch: int) -> None:
         """Called before each epoch; not called for 'lbfgs'.
 
         Parameters
@@ -40,7 +44,7 @@ class Callback:
             Number of the epoch, from 1 in each fit.
         """
 
-    def after_epoch(self, model, epoch, results):
+    def after_epoch(self, model: Any, epoch: int, results: dict[str, float]) -> bool | None:
         """Called after each epoch, or after each iteration of 'lbfgs'.
 
         Parameters
@@ -59,7 +63,7 @@ class Callback:
             Return True to stop training.
         """
 
-    def after_fit(self, model, error):
+    def after_fit(self, model: Any, error: BaseException | None) -> None:
         """Called at the end of the fit, also after an error.
 
         Parameters
@@ -91,15 +95,15 @@ class Checkpoint(Callback):
         If the path cannot be written to.
     """
 
-    def __init__(self, path, every=1):
+    def __init__(self, path: StrPath, every: int = 1) -> None:
         check_destination(path)
         self.path, self.every = path, check_integer("every", every, 1)
 
-    def after_epoch(self, model, epoch, results):
+    def after_epoch(self, model: Any, epoch: int, results: dict[str, float]) -> None:
         if epoch % self.every == 0:
             model.save(self.path)
 
-    def after_fit(self, model, error):
+    def after_fit(self, model: Any, error: BaseException | None) -> None:
         if error is None:
             model.save(self.path)
 
@@ -118,17 +122,18 @@ class Progress(Callback):
         If tqdm is not installed.
     """
 
-    def __init__(self, epochs=None):
+    def __init__(self, epochs: int | None = None) -> None:
         self.epochs = None if epochs is None else check_integer("epochs", epochs, 1)
-        self._bar, self._new_bar = None, progress_bar()
+        self._bar: Any = None
+        self._new_bar = progress_bar()
 
-    def after_epoch(self, model, epoch, results):
+    def after_epoch(self, model: Any, epoch: int, results: dict[str, float]) -> None:
         if self._bar is None:
             self._bar = self._new_bar(total=self.epochs, unit=" epochs")
         self._bar.set_postfix({name: f"{value:.4g}" for name, value in results.items()}, refresh=False)
         self._bar.update()
 
-    def after_fit(self, model, error):
+    def after_fit(self, model: Any, error: BaseException | None) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -139,7 +144,7 @@ class _Function(Callback):
         self.after_epoch = function
 
 
-class Callbacks:
+class CombinedCallbacks:
     """Combine several callbacks into one. As a context manager it calls their ``after_fit`` on exit.
 
     Parameters
@@ -198,4 +203,4 @@ class Callbacks:
         return self.stop
 
 
-NO_CALLBACKS = Callbacks((), None)
+NO_CALLBACKS = CombinedCallbacks((), None)

@@ -43,7 +43,8 @@ class BaseEpochs:
     def __init__(self, problem: Problem, state: TrainingState, batch_size, *, interruption=None, on_samples=None):
         self.problem, self.network, self.state, self.batch_size = problem, problem.network, state, batch_size
         self.interruption, self.on_samples = interruption, on_samples
-        self.samples, network = None, problem.network
+        self.samples: Samples | None = None
+        network = problem.network
         self._may_overflow = any(not isinstance(name, str) or name == "exp" for name in network.activations)
         self.seconds = 0.0  # spent in native calls
         self.n_done = self.n_samples = 0  # samples in total, and in the last epoch

@@ -104,7 +104,7 @@ class Schedule:
 
 
 @with_names(SCHEDULES=SCHEDULES)
-def make_schedule(name, *, warmup_epochs=0.0, **options):
+def make_schedule(name: str, *, warmup_epochs: float = 0.0, **options: float) -> Schedule:
     """Return a schedule of the learning rate, for ``make_optimizer`` and the estimators' ``learning_rate``.
 
     Parameters

@@ -68,7 +68,7 @@ class Trainer:
     stopping : NoStopping, Patience or Tolerance
     scorer : object, default=None
         ``score()`` returns ({name: score}, score to monitor) after an epoch.
-    callbacks : Callbacks
+    callbacks : CombinedCallbacks
     n_jobs : int or None
     bar : NoBar or tqdm
         Counts samples, or iterations of L-BFGS.

@@ -4,8 +4,9 @@ They are what scikit-learn's own estimators use to validate input and parameters
 """
 
 import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sklearn.base import _fit_context as fit_context
 from sklearn.metrics import make_scorer
 from sklearn.metrics._scorer import _BaseScorer
 from sklearn.utils._param_validation import Interval, Options, StrOptions
@@ -15,10 +16,21 @@ from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import _get_feature_names as get_feature_names
 from sklearn.utils.validation import _num_samples as num_samples
 
+if TYPE_CHECKING:  # scikit-learn has no type hints; these decorators keep the signature of a method
+    Method = TypeVar("Method", bound=Callable[..., Any])
+
+    def available_if(check: Callable[[Any], bool]) -> Callable[[Method], Method]: ...
+    def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Method]: ...
+else:
+    from sklearn.base import _fit_context as fit_context
+    from sklearn.utils.metaestimators import available_if
+
+
 __all__ = [
     "Interval",
     "Options",
     "StrOptions",
+    "available_if",
     "check_feature_names",
     "check_partial_fit_first_call",
     "check_sample_weight",

@@ -35,7 +35,11 @@ def test_the_suite_runs_on_the_wheel_not_on_the_checkout(wheel):
 def test_wheel_has_all_modules_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     code = {name for name in names if ".dist-info/" not in name}
-    expected = {str(path.relative_to(ROOT)) for kind in ("*.py", "*.html") for path in (ROOT / "fastmlp").rglob(kind)}
+    expected = {
+        str(path.relative_to(ROOT))
+        for kind in ("*.py", "*.html", "py.typed")
+        for path in (ROOT / "fastmlp").rglob(kind)
+    }
     expected |= {f"fastmlp/{path.relative_to(ROOT)}" for path in (ROOT / "kernels").rglob("*.py")}
     compiled = {name for name in code if re.fullmatch(r"fastmlp/kernels/cpu/engine_\w+\..*\.(so|pyd)", name)}
     levels = {name.split("engine_")[1].split(".")[0] for name in compiled}

@@ -31,10 +31,18 @@ def modules():
     return found
 
 
+def is_for_type_checkers(test):
+    return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
+
+
 def imports(name, path, known):
-    """Modules that one imports at its top or inside functions; a package stands for its __init__."""
+    """Modules that one imports at run time, at its top or inside functions; a package stands for its __init__."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    tree.body = [
+        node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
+    ]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
         elif isinstance(node, ast.ImportFrom):
