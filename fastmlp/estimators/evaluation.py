@@ -45,7 +45,7 @@ class Evaluation:
                 raise ValueError(f"{name} must be a list with one entry per set, got {type(given).__name__}.")
         sets = [sets] if isinstance(sets, tuple) else list(sets)
         if not sets:
-            raise ValueError("eval_set must hold at least one set, or be None, got an empty list.")
+            raise ValueError("eval_set must have at least one set, or be None, got an empty list.")
         sets = [tuple(map(to_host, one)) if isinstance(one, tuple) else one for one in sets]
         names = [f"validation_{number}" for number in range(len(sets))] if names is None else list(names)
         if len(names) != len(sets) or len(set(names)) != len(names):

@@ -70,8 +70,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Learning rate schedule. scikit-learn's schedules apply to every solver except 'adam' and 'lbfgs': 'invscaling'
         is learning_rate_init / (samples seen + 1)^power_t; 'adaptive' divides the rate by 5 whenever
         ``n_iter_no_change`` consecutive epochs fail to improve by ``tol``, down to 1e-6. 'inverse_scaling', 'step',
-        'exponential' and 'cosine' (over ``max_iter`` epochs) apply to every solver except 'lbfgs'; see
-        ``make_schedule``.
+        'exponential', 'cosine' (over ``max_iter`` epochs) and 'reduce_on_plateau' apply to every solver except 'lbfgs';
+        see ``make_schedule``.
     learning_rate_init : float > 0, default=1e-3
         Initial learning rate. For 'adadelta' the usual value is 1.
     power_t : float >= 0, default=0.5
@@ -151,10 +151,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     loss_curve_ : list of float
         Training loss of each epoch.
     validation_scores_, best_validation_score_ : list of float and float, or None
-        R^2 on the rows held out, with early stopping (minus their loss, with a ``loss`` other than 'squared_error' and
-        'poisson'); or what is watched of ``eval_set``.
+        With early stopping: R^2 on the held-out samples (the negative loss if ``loss`` is neither 'squared_error' nor
+        'poisson'), or the score of ``eval_set`` that is monitored.
     evals_result_ : dict
-        Scores of ``eval_set``, if ``fit`` was given one: {name: {metric: list of float}}.
+        Scores of ``eval_set``, if it was passed to ``fit``: {name: {metric: list of float}}.
     n_iter_ : int
         Number of epochs or iterations of the last fit.
     t_ : int

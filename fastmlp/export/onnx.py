@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import onnx
-
 import numpy as np
 
 from fastmlp import __version__
@@ -17,6 +14,9 @@ from fastmlp.typing import StrPath
 
 from .expressions import expression
 from .network import exportable
+
+if TYPE_CHECKING:
+    import onnx
 
 OPSET, IR_VERSION = 18, 9
 INT64, STRING = 7, 8  # type numbers of onnx.TensorProto

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import torch
-
 from fastmlp.extras import optional
 from fastmlp.model.layer import Layer
 from fastmlp.model.mlp import MLP
@@ -15,6 +12,9 @@ from fastmlp.typing import LossSpec
 
 from .expressions import EXPRESSIONS, expression
 from .network import exportable
+
+if TYPE_CHECKING:
+    import torch
 
 LOSSES = {"softmax": "categorical_cross_entropy", "logistic": "binary_cross_entropy"}  # by the last activation
 

@@ -7,7 +7,7 @@ from fastmlp.validation.checks import known
 
 
 def check_activation(given):
-    """A name of the table ACTIVATIONS, or the table row of a custom (function, derivative), both of z."""
+    """Validate an activation. Returns a name in the table ACTIVATIONS, or an Activation for a custom one."""
     if isinstance(given, str):
         return known("activation", given, ACTIVATIONS)
     pair = check_functions("activation", given[:2] if isinstance(given, Activation) else given, ACTIVATIONS)
@@ -19,7 +19,7 @@ def check_activation(given):
 
 
 def check_functions(kind, given, table):
-    """A pair (function, derivative); a ValueError lists the names of the table otherwise."""
+    """Validate a custom pair (function, derivative). Raises ValueError with the names in the table otherwise."""
     if not (isinstance(given, (tuple, list)) and len(given) == 2 and all(map(callable, given))):
         raise ValueError(
             f"unknown {kind} {given!r}. Known: {', '.join(table)}. A custom {kind} is a pair (function, derivative)."
@@ -28,7 +28,7 @@ def check_functions(kind, given, table):
 
 
 def try_functions(kind, functions, arguments):
-    """Call custom functions once; ValueError unless each returns a number."""
+    """Call custom functions once. Raises ValueError unless each returns a number."""
     for function in functions:
         try:
             value = function(*arguments)
@@ -40,7 +40,7 @@ def try_functions(kind, functions, arguments):
 
 
 def name_of(choice):
-    """The name of an activation, a loss or a function, custom ones included."""
+    """The name of an activation, loss or function, including custom ones."""
     if isinstance(choice, str):
         return choice
     return name_of(choice.function) if isinstance(choice, tuple) else getattr(choice, "__name__", repr(choice))

@@ -14,9 +14,9 @@ RANGES = {"delta": (0, float("inf"), True, False), "quantile": (0, 1, True, True
 
 @dataclass(frozen=True, repr=False)
 class Loss:
-    """A loss of the table LOSSES and the values of its options in the table's order; None takes the defaults.
+    """A loss in the table LOSSES with the values of its options, in the order of the table; None uses the defaults.
 
-    ``make_loss`` takes options by name. Values are checked when the object is made.
+    ``make_loss`` takes options by name. Values are validated on construction.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Loss:
 
 @with_names(LOSSES=LOSSES)
 def make_loss(name: str, **options: float) -> Loss:
-    """Return a loss with the given options, for every parameter called ``loss``.
+    """Make a loss with options, for every parameter named ``loss``.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def make_loss(name: str, **options: float) -> Loss:
     Raises
     ------
     ValueError
-        For an unknown name or option, or a value out of range.
+        If the name or an option is unknown, or a value is out of range.
     """
     return Loss(name, option_values("loss", name, options, dict(LOSSES[known("loss", name, LOSSES)].options)))
 

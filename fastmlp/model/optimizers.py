@@ -18,10 +18,10 @@ RANGES = {
 
 @dataclass(frozen=True, repr=False)
 class Optimizer:
-    """An optimizer of the table OPTIMIZERS with its settings, those of ``make_optimizer``.
+    """An optimizer in the table OPTIMIZERS with its settings, see ``make_optimizer``.
 
-    ``options`` holds the values of its options in the table's order; None takes the defaults. Values are checked when
-    the object is made; ``dataclasses.replace(optimizer, learning_rate=0.01)`` gives a changed copy.
+    ``options`` are the values of its options in the order of the table; None uses the defaults. Values are validated on
+    construction; ``dataclasses.replace(optimizer, learning_rate=0.01)`` returns a changed copy.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Optimizer:
         return call_text("make_optimizer", self.name, given)
 
     def for_kernels(self):
-        """The plain record that the kernels take."""
+        """The record that is passed to the kernels."""
         return KernelOptimizer(*(getattr(self, field.name) for field in fields(self)))
 
 
@@ -79,15 +79,15 @@ def make_optimizer(
     schedule: str | Schedule | None = None,
     **options: float,
 ) -> Optimizer:
-    """Return an optimizer with the given settings, for ``MLP`` and the estimators' ``solver``.
+    """Make an optimizer with options, for ``MLP`` and the ``solver`` of the estimators.
 
     Parameters
     ----------
     name : {OPTIMIZERS}
         Formulas and papers: ``help(fastmlp.kernels.rules.optimizers)``.
     learning_rate : float > 0, default=None
-        None takes the paper's or the usual one: 0.01 for 'sgd', 'momentum', 'nesterov' and 'adagrad', 1 for 'adadelta',
-        0.002 for 'adamax' and 'nadam', 0.001 for the others.
+        None uses the value of the paper or the usual one: 0.01 for 'sgd', 'momentum', 'nesterov' and 'adagrad', 1 for
+        'adadelta', 0.002 for 'adamax' and 'nadam', 0.001 for the others.
     weight_decay : float >= 0, default=0, and 0.01 for 'adamw'
         Decay of the weights, not of the biases. For 'sgd', 'momentum' and 'nesterov' weight_decay x W is added to the
         gradient, so that momentum applies to it too; for the others each step subtracts learning_rate x weight_decay x
@@ -99,9 +99,9 @@ def make_optimizer(
         Upper bound for the norm of the incoming weights of each unit after each step (Srivastava et al. 2014); 0 means
         no bound.
     layer_rates : sequence of float > 0, default=()
-        Factors of the learning rate, one for each layer of weights.
+        Factors of the learning rate, one per layer.
     schedule : str or the result of ``make_schedule``, default=None
-        Schedule of the learning rate; a name takes the schedule's default options.
+        Learning rate schedule; a name uses the default options of the schedule.
     **options : float
         momentum in [0, 1): 'momentum' and 'nesterov' (default 0.9). rho in [0, 1): 'rmsprop' (0.9) and 'adadelta'
         (0.95). beta_1, beta_2 in [0, 1): 'adam' and its variants (0.9, 0.999). epsilon > 0: 'adagrad', 'adadelta',
@@ -114,7 +114,7 @@ def make_optimizer(
     Raises
     ------
     ValueError
-        For an unknown name or option, or a value out of range; the message gives what is allowed.
+        If the name or an option is unknown, or a value is out of range; the message gives the allowed values.
     """
     rule = OPTIMIZERS[known("optimizer", name, OPTIMIZERS)]
     values = option_values("optimizer", name, options, rule.options)
@@ -125,7 +125,7 @@ def make_optimizer(
 
 
 def check_optimizer(given):
-    """An Optimizer from one, or from a name. 'lbfgs' stays a name: it has no update rule."""
+    """Validate an optimizer or its name. Returns an Optimizer, or 'lbfgs', which has no update rule."""
     if isinstance(given, Optimizer):
         return given
     if isinstance(given, tuple):  # from a model file

@@ -30,14 +30,14 @@ class PredictionNetwork(NamedTuple):
     Attributes
     ----------
     network : Network
-        For inputs and outputs in the user's units: any scaling is folded into the parameters.
+        For unscaled inputs and outputs: any scaling is folded into the parameters.
     parameters : ndarray
         The flat vector.
     kind : {'outputs', 'numbers', 'binary', 'multiclass', 'multilabel'}
         Raw outputs of an MLP, predictions of a regressor, or the type of a classifier's labels.
     classes : ndarray or None
     targets : (low, high) or None
-        Values that stand for no and yes, where outputs are not probabilities.
+        Targets for False and True, if outputs are not probabilities.
     inputs : list of (name, mean, standard deviation), or None
         Columns of a table, after encoding.
     """
@@ -51,7 +51,7 @@ class PredictionNetwork(NamedTuple):
 
     @property
     def sizes(self):
-        """Widths of all layers, inputs first."""
+        """Numbers of units of all layers, starting with the inputs."""
         return self.network.sizes
 
     @property
@@ -84,11 +84,11 @@ class HasPredictionNetwork(ABC):
 
     @abstractmethod
     def prediction_network(self) -> PredictionNetwork:
-        """The PredictionNetwork, whose parameters may be a view; ValueError if the model is not fitted."""
+        """The PredictionNetwork. Its parameters may be a view. Raises ValueError if the model is not fitted."""
 
     @abstractmethod
     def check_feature_names(self, X: Any) -> None:
-        """Raise, or warn, as scikit-learn does where X has column names other than those of the model's inputs."""
+        """Compare the column names of X with those of the model, with scikit-learn's errors and warnings."""
 
 
 def prediction_network_of(model):

@@ -1,14 +1,21 @@
 """Predictor: a network with parameters on a backend."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from scipy.sparse import sparray, spmatrix
 
 from fastmlp.backends.threads import ThreadLimit
-from fastmlp.kernels.spec import Network
+from fastmlp.kernels.spec import Network, Noise
+from fastmlp.typing import FloatArray
 
 from .predict import layer_outputs, predict_rows, reported_loss, sample_rows
+
+Matrix: TypeAlias = np.ndarray | spmatrix | sparray
 
 
 class Predictor(NamedTuple):
@@ -22,33 +29,35 @@ class Predictor(NamedTuple):
     def _limit(self):
         return ThreadLimit(self.n_jobs, self.kernels)
 
-    def outputs(self, X):
+    def outputs(self, X: Matrix) -> FloatArray:
         """Outputs of shape (n_samples, n_outputs)."""
         with self._limit():
             return predict_rows(*self[:3], X)
 
-    def outputs_if_finite(self, X):
+    def outputs_if_finite(self, X: np.ndarray) -> FloatArray | None:
         """Outputs for C-contiguous X in the dtype of the parameters, or None if X is not finite."""
         with self._limit():
             return self.kernels.forward(self.network, self.parameters, X, True)
 
-    def loss(self, samples, outputs=None):
+    def loss(self, samples: Any, outputs: FloatArray | None = None) -> float:
         """The reported loss of Samples, without penalties. Pass ``outputs`` if they have been computed already."""
         outputs = self.outputs(samples.X) if outputs is None else outputs
         y, weight = (None if given is None else given.astype(outputs.dtype, copy=False) for given in samples[1:])
         with self._limit():
             return reported_loss(self.network, self.kernels.loss_of_outputs(self.network, outputs, y, weight), 0.0)
 
-    def layer_outputs(self, X):
+    def layer_outputs(self, X: Matrix) -> list[FloatArray]:
         """Outputs of every layer, including hidden layers: a list of arrays of shape (n_samples, units)."""
         with self._limit():
             return layer_outputs(*self[:3], X)
 
-    def samples(self, X, noise, n_samples, transform=lambda output: output):
+    def samples(
+        self, X: Matrix, noise: Noise, n_samples: int, transform: Callable = lambda output: output
+    ) -> tuple[FloatArray, FloatArray]:
         """(mean, standard deviation) of the transformed outputs over ``n_samples`` stochastic passes."""
         with self._limit():
             return sample_rows(*self[:3], X, noise, n_samples, transform)
 
-    def row_predictor(self):
+    def row_predictor(self) -> Callable[[FloatArray], FloatArray]:
         """A function that takes one sample and returns its outputs."""
         return self.kernels.row_predictor(self.network, self.parameters)

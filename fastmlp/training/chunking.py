@@ -8,7 +8,7 @@ LEAST_WORK = 0.9  # fraction of a call that should not be overhead
 class ChunkSize:
     """Adapts the number of batches per call to the measured speed.
 
-    A call of b batches is modelled to take overhead + b x slope seconds, estimated from two calls of different length.
+    A call of b batches is assumed to take overhead + b x slope seconds, estimated from two calls of different length.
 
     Attributes
     ----------

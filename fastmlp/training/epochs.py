@@ -137,7 +137,7 @@ class BaseEpochs:
         return on_host and self.problem.noise is None and not any(bounds) and not optimizer.layer_rates
 
     def _run_large_step(self):
-        """A step that takes too long for Ctrl-C to wait for: its rows pass in blocks, the update comes at the end."""
+        """Make one long step: sum gradients over blocks of samples, so that Ctrl-C can interrupt it, then update."""
         state, samples, begun = self.state, self.samples, time.perf_counter()
         kernels, network, of_block, _ = self.problem
         rows = state.order[state.position : state.position + self.batch_size]

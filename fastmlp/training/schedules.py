@@ -81,9 +81,9 @@ OLD_NAMES = {"adaptive": "reduce_on_plateau"}  # in files of earlier versions
 
 @dataclass(frozen=True, repr=False)
 class Schedule:
-    """A schedule of the table SCHEDULES, the values of its options in the table's order, and warm-up.
+    """A schedule in the table SCHEDULES with the values of its options, in the order of the table, and warm-up.
 
-    ``make_schedule`` takes options by name; None takes the defaults. Values are checked when the object is made.
+    ``make_schedule`` takes options by name; None uses the defaults. Values are validated on construction.
     """
 
     name: str
@@ -105,13 +105,13 @@ class Schedule:
 
 @with_names(SCHEDULES=SCHEDULES)
 def make_schedule(name: str, *, warmup_epochs: float = 0.0, **options: float) -> Schedule:
-    """Return a schedule of the learning rate, for ``make_optimizer`` and the estimators' ``learning_rate``.
+    """Make a learning rate schedule, for ``make_optimizer`` and the ``learning_rate`` of the estimators.
 
     Parameters
     ----------
     name : {SCHEDULES}
     warmup_epochs : float >= 0, default=0
-        Epochs over which the rate first rises linearly to its full value, step by step (Goyal et al. 2017).
+        Number of epochs over which the rate rises linearly to its full value (Goyal et al. 2017).
     **options : float
         The rate is multiplied by a factor, with t the time in epochs, counted in steps (defaults in parentheses):
 
@@ -129,14 +129,14 @@ def make_schedule(name: str, *, warmup_epochs: float = 0.0, **options: float) ->
     Raises
     ------
     ValueError
-        For an unknown name or option, or a value out of range.
+        If the name or an option is unknown, or a value is out of range.
     """
     rule = SCHEDULES[known("schedule", name, SCHEDULES)]
     return Schedule(name, option_values("schedule", name, options, rule.defaults), warmup_epochs)
 
 
 def check_schedule(given):
-    """A Schedule from one, or from a name."""
+    """Validate a schedule or its name. Returns a Schedule."""
     if isinstance(given, Schedule):
         return given
     if isinstance(given, tuple):  # from a model file

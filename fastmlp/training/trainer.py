@@ -1,16 +1,22 @@
 """Trainer, the training loop of all models: epochs of gradient descent or iterations of L-BFGS."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 from scipy.optimize import OptimizeResult
 
 from fastmlp.backends.threads import ThreadLimit
 
 from . import lbfgs
-from .callbacks import NO_CALLBACKS, NoBar
+from .callbacks import NO_CALLBACKS, CombinedCallbacks, NoBar
+from .epochs import BaseEpochs
 from .interruption import Interruption
 from .outcomes import Diverged, Interrupted
-from .stopping import NoStopping
+from .problem import Problem, Samples
+from .state import TrainingState
+from .stopping import NoStopping, Patience, Tolerance
 
 COMPLETED, STOPPED, INTERRUPTED, DIVERGED = "completed", "stopped", "interrupted", "diverged"
 
@@ -37,22 +43,29 @@ class Result(NamedTuple):
     at_once: bool = False
 
 
+class Scorer(Protocol):
+    """Computes scores after each epoch: validation data of an MLP, evaluation sets of an estimator."""
+
+    def score(self) -> tuple[dict[str, float], float]:
+        """({name: score}, score to monitor)"""
+
+
 class Recorder:
     """Base class of recorders, which store the results of a fit in a model. The hooks are called in this order."""
 
-    def after_epoch(self, loss, n_samples):
+    def after_epoch(self, loss: float, n_samples: int) -> None:
         """Record an epoch; ``n_samples`` is 0 for an iteration of L-BFGS."""
 
-    def after_scores(self, results):
+    def after_scores(self, results: dict[str, float]) -> None:
         """Record the scores of an epoch, after the stopping rule has processed them."""
 
-    def after_callbacks(self):
+    def after_callbacks(self) -> None:
         """Apply changes that callbacks have made to the model."""
 
-    def after_error(self):
+    def after_error(self) -> None:
         """Leave the model usable after an error, such as one of a callback."""
 
-    def after_fit(self, result):
+    def after_fit(self, result: Result) -> BaseException | None:
         """Finish the model and issue warnings. Returns the exception to raise, or None."""
 
 
@@ -66,7 +79,7 @@ class Trainer:
         Parameters and optimizer, changed in place.
     recorder : Recorder
     stopping : NoStopping, Patience or Tolerance
-    scorer : object, default=None
+    scorer : Scorer, default=None
         ``score()`` returns ({name: score}, score to monitor) after an epoch.
     callbacks : CombinedCallbacks
     n_jobs : int or None
@@ -74,15 +87,25 @@ class Trainer:
         Counts samples, or iterations of L-BFGS.
     """
 
-    def __init__(self, problem, state, recorder, *, stopping=None, scorer=None, callbacks=NO_CALLBACKS, n_jobs=None,
-                 bar=None):  # fmt: skip
+    def __init__(
+        self,
+        problem: Problem,
+        state: TrainingState,
+        recorder: Recorder,
+        *,
+        stopping: NoStopping | Patience | Tolerance | None = None,
+        scorer: Scorer | None = None,
+        callbacks: CombinedCallbacks = NO_CALLBACKS,
+        n_jobs: int | None = None,
+        bar: Any = None,
+    ) -> None:
         self.problem, self.state, self.recorder = problem, state, recorder
         self.stopping = NoStopping() if stopping is None else stopping
         self.scorer, self.callbacks, self.n_jobs = scorer, callbacks, n_jobs
         self.bar = NoBar() if bar is None else bar
-        self.losses = []
+        self.losses: list[float] = []
 
-    def descend(self, new_epochs, max_epochs):
+    def descend(self, new_epochs: Callable[..., BaseEpochs], max_epochs: int) -> Result:
         """Train by gradient descent. Returns the Result.
 
         ``new_epochs(interruption=..., on_samples=...)`` returns Epochs or StreamedEpochs.
@@ -98,7 +121,7 @@ class Trainer:
 
         return self._train(run)
 
-    def minimise(self, samples, limits):
+    def minimise(self, samples: Samples, limits: lbfgs.Limits) -> Result:
         """Train by L-BFGS. Returns the Result."""
 
         stopped = False
@@ -119,7 +142,7 @@ class Trainer:
 
         return self._train(run)
 
-    def _after_epoch(self, loss, n_samples):
+    def _after_epoch(self, loss: float, n_samples: int) -> bool:
         """Record an epoch, compute scores and call the callbacks. Returns whether to stop."""
         self.losses.append(loss)
         self.recorder.after_epoch(loss, n_samples)
@@ -131,7 +154,7 @@ class Trainer:
             self.recorder.after_callbacks()
         return self.callbacks.stop or self.stopping.is_over()
 
-    def _train(self, run):
+    def _train(self, run: Callable[[Interruption], Result]) -> Result:
         """Call ``run(interruption)`` and finish the fit, also after an error or Ctrl-C."""
         limit = ThreadLimit(self.n_jobs, self.problem.kernels)
         with self.bar, Interruption() as interruption, limit, self.callbacks:
@@ -145,7 +168,7 @@ class Trainer:
                 raise error
         return result
 
-    def _result_of(self, run, interruption):
+    def _result_of(self, run: Callable[[Interruption], Result], interruption: Interruption) -> Result:
         if self.stopping.was_over():
             return Result(STOPPED, self.losses)
         try:

@@ -159,7 +159,7 @@ def test_bad_parameters_of_the_estimators(kind, params, message):
         ({"sample_weight": {0: 1}}, "sample_weight must be a number for each sample, got {0: 1}.* class_weight"),
         ({"eval_set": 3}, "eval_set must be a list with one entry per set, got int"),
         ({"eval_set": {"held": (X, y)}}, "eval_set must be a list with one entry per set, got dict"),
-        ({"eval_set": []}, "eval_set must hold at least one set, or be None, got an empty list"),
+        ({"eval_set": []}, "eval_set must have at least one set, or be None, got an empty list"),
         ({"eval_set": (X, y), "eval_names": 3}, "eval_names must be a list with one entry per set, got int"),
         ({"eval_set": (X[:, :2], y)}, "evaluation set 'validation_0': X has 2 features"),
     ],

@@ -275,7 +275,7 @@ def test_early_stopping_watches_them_and_restores_the_best(metric, tmp_path):
 @pytest.mark.parametrize("wrong, message", [
     ({"eval_set": X_held}, "eval_set must be"), ({"eval_set": [X_held, y_held]}, "eval_set must be"),
     ({"eval_set": (X_held,)}, "eval_set must be"), ({"eval_set": (X_held, y)}, "inconsistent numbers"),
-    ({"eval_set": (X_held[:0], y_held[:0])}, "a set without samples"), ({"eval_set": []}, "must hold at least one set"),
+    ({"eval_set": (X_held[:0], y_held[:0])}, "a set without samples"), ({"eval_set": []}, "must have at least one set"),
     ({"eval_set": (X_held, y_held), "eval_names": ["a", "b"]}, "eval_names must be 1"),
     ({"eval_set": [(X, y)] * 2, "eval_names": ["a", "a"]}, "eval_names must be 2 distinct"),
     ({"eval_set": (X_held, y_held), "eval_metric": "goodness"}, "goodness"),
