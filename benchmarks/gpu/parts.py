@@ -1,4 +1,4 @@
-"""The parts of a check, most important first, each a command that runs in a process of its own."""
+"""The parts of a check, most important first, each a command that runs in a separate process."""
 
 import importlib.util
 import os

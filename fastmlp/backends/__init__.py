@@ -1,1 +1,1 @@
-"""Compute backends: which exist, which work here, and which one backend='auto' takes."""
+"""Compute backends: registry, the choice made by backend="auto", device arrays and thread limits."""

@@ -83,7 +83,7 @@ def row_predictor(network, parameters):
 
 def loss_and_gradient(network, parameters, X, y, sample_weight=None, penalty=NO_PENALTY, noise=None):
     gradient, n_samples = np.empty_like(parameters), X.shape[0]
-    # The batch size is rounded up, so that few kernels serve all numbers of samples.
+    # The batch size is rounded up, so that few kernels are compiled for all sizes.
     batches = Batches(X, y, np.arange(n_samples), dispatch.next_power_of_two(n_samples), sample_weight)
     arrays = parameters, np.empty((0, parameters.size)), gradient
     loss, on_weights, _ = _run(network, NO_OPTIMIZER, arrays, 0, batches, penalty, noise, None, (0.0, 0.0))

@@ -34,7 +34,7 @@ def test_signatures_are_those_of_the_reference(function):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_loss_is_the_data_loss_of_loss_and_gradient(weighted):
-    """Of rows that lie on the host, and on the device."""
+    """With host arrays and with device arrays."""
     problem = Problem()
     arrays = problem.X, problem.y, problem.weight if weighted else None
     expected = contract.loss_and_gradient(problem.network, problem.parameters, *arrays, Penalty(alpha=0.3))[0]

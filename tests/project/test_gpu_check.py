@@ -231,7 +231,7 @@ def test_a_file_that_cannot_be_imported_is_reported_with_the_reason():
     assert parts_of.result_of(part, "passed", sanitized)[:2] == ("failed", "1 passed")
 
 
-def test_what_is_missing_or_of_another_version_is_named_with_what_to_bring(monkeypatch):
+def test_missing_and_unsuitable_packages_are_listed(monkeypatch):
     there = {"scikit-learn": "1.8.0", "numba-cuda": "0.31.1", "torch": None, "numpy": "2.1"}
     needed = {"numpy": ["scipy>=1 ; extra == 'other'", "numba>=99"]}
     monkeypatch.setattr(requirements, "installed", lambda name: there.get(name, "99.0"))
@@ -240,15 +240,15 @@ def test_what_is_missing_or_of_another_version_is_named_with_what_to_bring(monke
     versions, problems, bring = requirements.check(BENCHMARKS.parent / "pyproject.toml")
     text = "\n".join(problems)
     assert (versions["scikit-learn"], versions["torch"]) == ("1.8.0", "not installed")
-    assert "scikit-learn 1.8.0: fastmlp needs >=1.9; bring scikit-learn>=1.9" in text
+    assert "scikit-learn 1.8.0: fastmlp needs <1.10,>=1.9; bring scikit-learn<1.10,>=1.9" in text
     assert "numba-cuda 0.31.1: backend cuda needs <0.31,>=0.30; bring numba-cuda[cu13]<0.31,>=0.30" in text
     assert "torch is not installed: timing torch needs >=2.5" in text
     assert "scipy" not in text
     assert "no C compiler" in text
     assert "no compute-sanitizer" in text
-    assert {"scikit-learn>=1.9", "torch>=2.5"} <= set(bring)
+    assert {"scikit-learn<1.10,>=1.9", "torch>=2.5"} <= set(bring)
     assert "pip download" in requirements.how_to_bring(bring)[0]
-    assert "'scikit-learn>=1.9'" in requirements.how_to_bring(bring)[1]
+    assert "'scikit-learn<1.10,>=1.9'" in requirements.how_to_bring(bring)[1]
 
 
 def test_times_are_compared_with_those_of_torch_and_with_the_floor():

@@ -1,20 +1,20 @@
-// A CUDA driver without a GPU, for tests: what libcuda.so.1 exports, as far as numba-cuda, cuda.core and cuda.bindings
-// ask for it. Device memory is host memory, so copies are real; a kernel launch is checked and logged, and computes
-// nothing. Stream capture, graphs, events, errors and limits follow the real driver's rules where a program could break
-// them. Built and steered by support/fake_driver.py, through the environment:
+// A fake CUDA driver for tests without a GPU: the functions of libcuda.so.1 that numba-cuda, cuda.core and cuda.bindings
+// call. Device memory is host memory, so copies are real; kernel launches are checked and logged but compute nothing.
+// Stream capture, graphs, events, errors and limits follow the rules of the real driver where a program could break
+// them. Built by support/fake_driver.py and controlled by environment variables:
 //
-//   FAKE_CUDA_LOG             a file that gets one line a call: "cuMemAlloc bytes=4096", or "cuMemAlloc error=2"
-//   FAKE_CUDA_DEVICES         0 for a machine whose driver finds no device, otherwise 1
-//   FAKE_CUDA_DRIVER_VERSION  as cuDriverGetVersion says it, 13000 by default; below that CUDA 13's functions and
+//   FAKE_CUDA_LOG             a log file with one line per call: "cuMemAlloc bytes=4096", or "cuMemAlloc error=2"
+//   FAKE_CUDA_DEVICES         0 if the driver finds no device, otherwise 1
+//   FAKE_CUDA_DRIVER_VERSION  the result of cuDriverGetVersion, 13000 by default; below that CUDA 13's functions and
 //                             images are unknown
 //   FAKE_CUDA_MEMORY          the device's memory in bytes
-//   FAKE_CUDA_FAIL            rules "call:code[:nth[:later]]" between commas. The call is a glob ("cuLaunch*"); without
+//   FAKE_CUDA_FAIL            rules "call:code[:nth[:later]]", separated by commas. The call is a glob ("cuLaunch*"); without
 //                             nth each such call fails. With later the call itself succeeds, and the next one that
 //                             waits for the device has the error, as when a kernel fails. The code -1 is that of a
 //                             call, or with later of a kernel, that never returns, also not for SIGTERM.
 //
-// What the tests never ask for is not here. A function that is missing is missing for the caller too: cuda.bindings then
-// says which one. An attribute that is missing is one that this driver does not support.
+// Functions that the tests do not use are not implemented; cuda.bindings reports the name of a missing one. Attributes
+// that are not implemented are reported as unsupported.
 #define _GNU_SOURCE
 #include <cuda.h>
 #include <dlfcn.h>
@@ -31,7 +31,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-// The H200 that this driver claims to have.
+// The simulated H200.
 #define MULTIPROCESSORS 132
 #define REGISTERS 65536
 #define THREADS_PER_MULTIPROCESSOR 2048
@@ -89,7 +89,7 @@ static const struct {
     ERROR(CUDA_ERROR_UNKNOWN, "unknown error"),
 };
 
-// ---- Objects behind the handles. None is ever freed, so that a destroyed one is recognized.
+// ---- Objects behind the handles. They are never freed, so that use after destruction is detected.
 
 enum magic { DESTROYED = 1, CONTEXT = 0xC0DA, STREAM, EVENT, LIBRARY, KERNEL, GRAPH, EXEC };
 
@@ -121,8 +121,8 @@ struct graph {
 struct stream {
     enum magic magic;
     unsigned flags;
-    struct graph *capture; // what its work goes into, NULL when it does not capture
-    int origin;            // it began the capture, others have joined through an event
+    struct graph *capture; // the graph being captured, or NULL
+    int origin;            // whether it began the capture; others join through an event
     struct stream *next;
 };
 
@@ -167,8 +167,8 @@ static struct context primary = {.magic = CONTEXT};
 static struct stream *streams;
 static struct memory *memories;
 static size_t used;
-static CUresult broken;  // after this error nothing works any more
-static CUresult pending; // of work already accepted, found at the next wait; NEVER for a kernel that never ends
+static CUresult broken;  // a persistent error: all later calls fail
+static CUresult pending; // an asynchronous error, reported at the next synchronisation; NEVER: a kernel that never ends
 static struct rule *rules;
 static int rule_count = -1; // not read yet
 static __thread struct context *stack[64];

@@ -50,7 +50,7 @@ def _cached(cache, key, make):
 
 
 class GemmTraining:
-    """Training steps of one network and optimizer ("": gradients only), with batches of as many rows as the layout.
+    """Training steps of one network and optimizer ("": gradients only), with the batch size of the layout.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class GemmTraining:
         self._steps, self._graphs, self._warm = {}, {}, False
 
     def queue(self, stream, samples, rates, batch_size, state, settings):
-        """Queue the steps for Samples, as in training_strategies.py. ``gradient`` must have room for all parameters.
+        """Queue the steps for Samples, as in training_strategies.py. ``gradient`` holds all parameters.
 
         Graphs are made for given arrays: they are reused if X, y, the weights and the State's arrays are the same
         objects as in the call before.
@@ -143,7 +143,7 @@ class GemmTraining:
 
 
 class GemmPrediction:
-    """Predictions of one network, for as many rows at a time as the layout has; the layout is not for training."""
+    """Predictions of one network, for blocks of as many rows as the layout has."""
 
     def __init__(self, layout, dtype, products):
         self.layout, self.dtype, self.products = layout, dtype, products
