@@ -127,7 +127,7 @@ class LayeredNetwork(HasPredictionNetwork):
 
     @backend.setter
     def backend(self, name: str) -> None:
-        requested = "cuda" if self._bfloat16 and name == "auto" else name
+        requested = registry.GPU if self._bfloat16 and name == "auto" else name
         try:
             found = registry.choose(requested)
         except ImportError as error:
@@ -137,7 +137,7 @@ class LayeredNetwork(HasPredictionNetwork):
                 f"dtype 'bfloat16' requires a GPU: {registry.why_not(requested)}. Use dtype='float32', or "
                 "backend='numpy', which is slow."
             ) from error
-        if self._bfloat16 and found.name not in registry.WITH_BFLOAT16:
+        if self._bfloat16 and "bfloat16" not in found.module.DTYPES:
             raise ValueError(f"dtype 'bfloat16' requires backend 'cuda' or 'numpy' (slow), got {found.name!r}.")
         if self._state is not None:
             compile_custom_functions(found.module, self._network, self._state.parameters)
@@ -151,7 +151,7 @@ class LayeredNetwork(HasPredictionNetwork):
 
     @property
     def backend_reason_(self) -> str:
-        return self._backend.reason + self._kernels
+        return "; ".join(filter(None, (self._backend.reason, self._kernels)))
 
     @property
     def input_dropout(self) -> float:

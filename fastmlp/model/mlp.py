@@ -299,7 +299,7 @@ class MLP(TrainedNetwork):
             return False
         work = Work(self._network, batch_size, -(-n_samples // batch_size))
         self._backend = choose_backend(work, self._state.parameters)
-        if self.backend == "cuda":
+        if self._backend.module.DEVICE:
             return False
         if validation is not None:
             validation.copy_to_host()
@@ -307,8 +307,8 @@ class MLP(TrainedNetwork):
 
     def _note_kernels(self, batch_size, weighted):
         """Record the kernels in use for ``backend_reason_``, for a backend with a choice of kernels."""
-        self._kernels = registry.kernels_of(
-            self.backend, self._network, self.optimizer, self.dtype, batch_size, self._penalty, self._noise(0), weighted
+        self._kernels = self._backend.module.describe(
+            self._network, self.optimizer, self.dtype, batch_size, self._penalty, self._noise(0), weighted
         )
 
     def _trainer(self, validation, patience, callbacks, bar, monitor=None):
