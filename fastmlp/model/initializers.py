@@ -21,7 +21,7 @@ def zeros(random, shape, fan_in, fan_out, gain):
 
 
 def uniform(random, shape, fan_in, fan_out, gain):
-    """w uniform in [-scale, scale], by default 0.05 (Mitchell 1997, section 4.5)."""
+    """w uniform in +-scale, by default 0.05 (Mitchell 1997, section 4.5)."""
     return random.uniform(-gain, gain, shape)
 
 
