@@ -4,7 +4,7 @@
 def with_names(**tables):
     """Decorator that replaces {KEY} in a docstring by the quoted names in the table of that keyword.
 
-    The lists in the documentation then are those of the code.
+    So the documentation always matches the code.
     """
 
     def fill(documented):

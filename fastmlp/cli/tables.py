@@ -15,7 +15,7 @@ from sklearn import datasets
 
 from fastmlp.extras import from_extra
 
-with from_extra("cli", "tables, and models of them, need pandas"):
+with from_extra("cli", "reading tables requires pandas"):
     import pandas as pd
 
 BUNDLED = {
@@ -211,7 +211,7 @@ class ColumnEncoder:
     @property
     def n_outputs(self):
         """Number of encoded columns."""
-        return sum(len(column.get("values", "x")) for column in self.columns)
+        return len(self.outputs)
 
     @property
     def outputs(self):

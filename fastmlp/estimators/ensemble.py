@@ -82,7 +82,6 @@ class MLPEnsemble(Savable, BaseEstimator):
             member.random_state = random_state.randint(np.iinfo(np.int32).max)
         n_workers = 1 if registry.runs_on_gpu(estimator.backend) else min(self._n_threads(), len(members))
         n_threads = max(1, self._n_threads() // n_workers)
-        # scikit-learn's validation changes the warning filters temporarily, which is not thread-safe: restored here.
         errors: list[DivergenceError] = []
         failed: list[Any] = []
         evaluation = {
@@ -92,12 +91,12 @@ class MLPEnsemble(Savable, BaseEstimator):
         with (
             self._kept_on_error(members, failed),
             Interruption() as interruption,
-            warnings.catch_warnings(),
+            warnings.catch_warnings(),  # scikit-learn's validation changes the filters, which is not thread-safe
             ThreadPoolExecutor(n_workers) as pool,
         ):
             warnings.filterwarnings("ignore", "Training interrupted by user")  # one warning, below, is enough
 
-            def fit(member):
+            def fit_member(member):
                 if interruption.requested:
                     return None
                 member.n_jobs = n_threads
@@ -114,7 +113,7 @@ class MLPEnsemble(Savable, BaseEstimator):
                     member.n_jobs = self.n_jobs
                 return member
 
-            fitted = [member for member in pool.map(fit, members) if member is not None]
+            fitted = [member for member in pool.map(fit_member, members) if member is not None]
         if interruption.requested:
             if not fitted:
                 raise KeyboardInterrupt

@@ -15,7 +15,7 @@ from fastmlp.training.epochs import Epochs
 from fastmlp.training.lbfgs import Limits
 from fastmlp.training.outcomes import DivergenceError
 from fastmlp.training.state import TrainingState
-from fastmlp.training.stopping import NoStopping, Progress, Tolerance
+from fastmlp.training.stopping import NoStopping, Tolerance, ToleranceState
 from fastmlp.training.streams import Stream, StreamedEpochs
 from fastmlp.training.trainer import COMPLETED, DIVERGED, INTERRUPTED, STOPPED, Recorder, Trainer
 
@@ -65,7 +65,7 @@ class FitCall(NamedTuple):
 
 def start_curves(estimator):
     """Reset the curves of an earlier fit."""
-    estimator.loss_, estimator.loss_curve_, estimator._net.progress = np.inf, [], Progress()
+    estimator.loss_, estimator.loss_curve_, estimator._net.progress = np.inf, [], ToleranceState()
     estimator.best_loss_, estimator.validation_scores_, estimator.best_validation_score_ = np.inf, None, None
     if estimator.early_stopping:
         estimator.best_loss_, estimator.validation_scores_, estimator.best_validation_score_ = None, [], -np.inf
@@ -77,12 +77,13 @@ def start_monitoring(estimator, evaluation):
     if evaluation is not None:
         estimator.evals_result_ = evaluation.results
     if estimator.early_stopping and (had_set or evaluation is not None):
-        estimator.best_validation_score_, estimator._net.progress = -np.inf, Progress()
+        estimator.best_validation_score_, estimator._net.progress = -np.inf, ToleranceState()
 
 
 def follows(estimator, schedule):
     """Whether the learning rate follows this scikit-learn schedule; they do not apply to Adam."""
-    solver = getattr(estimator.solver, "name", estimator.solver)
+    solver = estimator.solver
+    solver = solver[0] if isinstance(solver, tuple) else getattr(solver, "name", solver)
     return estimator.learning_rate == schedule and solver != "adam"
 
 
@@ -192,8 +193,9 @@ class LbfgsRecorder(EpochRecorder):
     def after_fit(self, result):
         estimator, solution, error = self._estimator, result.solution, None
         estimator._net.bind(estimator._net.parameters)
-        estimator.n_iter_ = min(solution.nit, estimator.max_iter)
-        estimator.loss_ = float(solution.fun)
+        if solution is not None:  # it is None if a second Ctrl-C came at once
+            estimator.n_iter_ = min(solution.nit, estimator.max_iter)
+            estimator.loss_ = float(solution.fun)
         if result.status == INTERRUPTED:
             warnings.warn("Training interrupted by user.")
         elif result.status == DIVERGED:
@@ -221,14 +223,16 @@ def lbfgs_fit(estimator, call, problem, samples):
     """Prepare a fit by L-BFGS. Returns a function without arguments that runs it."""
     for name in CURVES:  # set by an earlier fit
         vars(estimator).pop(name, None)
-    estimator._net.progress, estimator.n_iter_, stopping = Progress(), 0, NoStopping()
+    estimator._net.progress, estimator.n_iter_, stopping = ToleranceState(), 0, NoStopping()
     state = TrainingState.without_optimizer(estimator._net.parameters)
     if call.evaluation is not None:
         start_curves(estimator)
     start_monitoring(estimator, call.evaluation)
     if call.evaluation is not None:
-        monitors = estimator.early_stopping
-        stopping = Tolerance(state, estimator._net.progress, *_tolerance(estimator), by_score=monitors, stops=monitors)
+        stopping = Tolerance(
+            state, estimator._net.progress, estimator.tol, estimator.n_iter_no_change,
+            by_score=estimator.early_stopping, stops=estimator.early_stopping,
+        )  # fmt: skip
     trainer = Trainer(
         problem, state, LbfgsRecorder(estimator, call, stopping), stopping=stopping, scorer=call.evaluation,
         callbacks=call.callbacks, n_jobs=estimator.n_jobs,
@@ -236,17 +240,13 @@ def lbfgs_fit(estimator, call, problem, samples):
     return partial(trainer.minimise, samples, Limits(estimator.max_iter, estimator.max_fun, estimator.tol))
 
 
-def _tolerance(estimator):
-    return estimator.tol, estimator.n_iter_no_change
-
-
 def stochastic_fit(estimator, call, plan, problem, samples, held_out):
     """Prepare a fit by gradient descent. Returns a function without arguments that runs it.
 
     ``held_out`` are the validation Samples of early stopping, or None.
     """
-    in_part = call.n_epochs is not None
-    if estimator._net.training is None or not in_part:
+    is_partial_fit = call.n_epochs is not None
+    if estimator._net.training is None or not is_partial_fit:
         estimator._net.training = TrainingState.start(estimator._net.parameters, plan.optimizer)
         estimator._initial_rate = plan.optimizer.learning_rate
     state = estimator._net.training
@@ -257,12 +257,12 @@ def stochastic_fit(estimator, call, plan, problem, samples, held_out):
     if not hasattr(estimator, "loss_curve_") or estimator.early_stopping != (estimator.best_loss_ is None):
         start_curves(estimator)  # an earlier fit had another solver or stopping rule
     problem, new_epochs = _epochs(estimator, call, problem, samples)
-    if not in_part:
+    if not is_partial_fit:
         start_monitoring(estimator, call.evaluation)
     estimator.n_iter_ = 0
     stopping = Tolerance(
-        state, estimator._net.progress, *_tolerance(estimator), by_score=estimator.early_stopping,
-        lower_rate=follows(estimator, "adaptive"), stops=not in_part, log=print if estimator.verbose else None,
+        state, estimator._net.progress, estimator.tol, estimator.n_iter_no_change, by_score=estimator.early_stopping,
+        lower_rate=follows(estimator, "adaptive"), stops=not is_partial_fit, log=print if estimator.verbose else None,
     )  # fmt: skip
     scorer = call.evaluation if held_out is None else HeldOut(estimator, held_out)
     trainer = Trainer(

@@ -9,7 +9,7 @@ from fastmlp.kernels.spec import Network, Noise, Skip, aligned_copy, layer_views
 from fastmlp.model.losses import Loss
 from fastmlp.training.scaling import check_saved_scaling, folded, scaled
 from fastmlp.training.state import TrainingState, check_finite
-from fastmlp.training.stopping import Progress
+from fastmlp.training.stopping import ToleranceState
 from fastmlp.validation.checks import check_integer, check_network, check_real
 
 from .architecture import check_skips
@@ -27,14 +27,14 @@ class FittedNetwork:
     noise : Noise or None
     training : TrainingState or None
         None before a fit and after a fit by L-BFGS.
-    progress : Progress
+    progress : ToleranceState
         State of the stopping rule.
     scaling, target_scaling : (mean, standard deviation) or None
         Set if the estimator has ``scale``.
     """
 
     def __init__(self, network, parameters, noise):
-        self.network, self.noise, self.training, self.progress = network, noise, None, Progress()
+        self.network, self.noise, self.training, self.progress = network, noise, None, ToleranceState()
         self.scaling = self.target_scaling = None
         self.bind(parameters)
 
@@ -49,12 +49,15 @@ class FittedNetwork:
     def current_parameters(self):
         """The flat parameter vector, including arrays that the user has assigned to coefs_ or intercepts_."""
         current = (*self.coefs, *self.intercepts)
-        if any(given is not view for given, view in zip(current, self._views, strict=True)):
+        if len(current) != len(self._views):
+            raise ValueError(f"coefs_ and intercepts_ must keep their lengths: {len(self._views) // 2} arrays each.")
+        if any(given is not view for given, view in zip(current, self._views)):
             for given, view in zip(current, self._views):
                 if np.shape(given) != view.shape:
                     raise ValueError(
-                        f"coefs_ and intercepts_ must keep their shapes: {view.shape}, got {np.shape(given)}."
+                        f"coefs_ and intercepts_ must keep their shapes: expected {view.shape}, got {np.shape(given)}."
                     )
+            for given, view in zip([np.array(given) for given in current], self._views):  # they may be other views
                 view[...] = given
             self.bind(self.parameters)
         return self.parameters
@@ -129,7 +132,7 @@ class FittedNetwork:
         made = cls(network, parameters, saved["noise"] and check_saved_noise(Noise(*saved["noise"]), sizes))
         training = saved["training"]
         made.training = training and TrainingState.from_dict(training, network, parameters.dtype)
-        made.progress = check_progress(Progress(*saved["progress"]), parameters)
+        made.progress = check_progress(ToleranceState(*saved["progress"]), parameters)
         made.scaling = saved["scaling"] and check_saved_scaling(saved["scaling"], sizes[0])
         made.target_scaling = saved["target_scaling"] and check_saved_scaling(saved["target_scaling"], sizes[-1])
         made.bind(parameters)
@@ -165,7 +168,7 @@ def check_saved_noise(noise, sizes):
 
 
 def check_progress(progress, parameters):
-    """Return a Progress read from a file. Raises ValueError if its weights do not match the parameters."""
+    """Return a ToleranceState read from a file. Raises ValueError if its weights do not match the parameters."""
     best = progress.best_parameters
     if best is not None and (best.shape != parameters.shape or best.dtype != parameters.dtype):
         raise ValueError(f"the best parameters are {best.dtype} of shape {best.shape}")

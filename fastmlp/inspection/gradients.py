@@ -134,7 +134,7 @@ def _of_mlp(model, X, y, sample_weight):
 
 def _of_estimator(model, X, y, sample_weight):
     check_is_fitted(model)
-    model = copy(model)  # which notes what the rows mean
+    model = copy(model)  # validation sets attributes such as _targets
     rows = as_network_sees(model, in_dtype(model, validated(model, X, y, sample_weight)))
     kernels, penalties = registry.choose(model.backend).module, penalty_of(model)._replace(alpha=float(model.alpha))
     return kernels, model._net.network, model._net.current_parameters(), rows, penalties

@@ -1,4 +1,4 @@
-"""Layer, and the base class of MLP: its layers, loss, optimizer, weights and training state."""
+"""LayeredNetwork: the architecture, settings and training state of an MLP."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ class LayeredNetwork(HasPredictionNetwork):
         self._penalty = Penalty(**{name: check_real(name, value, 0) for name, value in penalties.items()})
         self.init = check_init(init)
         self.backend = backend
-        if n_jobs is not None and (not isinstance(n_jobs, Integral) or n_jobs == 0):
-            raise ValueError(f"n_jobs must be None, a positive integer, or -1 for all cores, got {n_jobs!r}.")
+        if n_jobs is not None and (isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral) or n_jobs == 0):
+            raise ValueError(f"n_jobs must be None, or an integer other than 0 (-1: all cores), got {n_jobs!r}.")
         self.n_jobs = n_jobs
         # None: a separate generator, seeded from NumPy's global one, so that a resumed fit draws the same numbers.
         seed = np.random.randint(2**31) if random_state is None else random_state

@@ -53,7 +53,8 @@ def weigh_classes(class_weight, classes, hits, one_label, sample_weight, in_part
     elif isinstance(class_weight, str):
         weights = compute_sample_weight(class_weight, hits.astype(int))
     else:
-        if not isinstance(class_weight, list) or len(class_weight) != hits.shape[1]:
+        of_dicts = isinstance(class_weight, list) and all(isinstance(given, dict) for given in class_weight)
+        if not of_dicts or len(class_weight) != hits.shape[1]:
             raise ValueError(
                 f"class_weight must be a list of {hits.shape[1]} dicts, one per label, got {class_weight!r}."
             )

@@ -19,7 +19,7 @@ from .problem import Problem, Samples
 from .schedules import factors
 from .state import TrainingState
 
-LARGE_STEP_FLOPS = 6e10  # tenths of a second on two cores
+LARGE_STEP_FLOPS = 6e10  # a step above this takes more than about 0.1 s on two cores
 FIRST_CHUNK_FLOPS = 1e8  # before the speed is known: tens of milliseconds on any machine
 LARGE_WEIGHT = 10.0  # outputs are checked for overflow if a parameter is larger
 CHECKED_SAMPLES = 256

@@ -45,7 +45,7 @@ def reduce_on_plateau(progress, patience, min_delta, factor):
 
 
 class Range(NamedTuple):
-    """A default, and the range of what may be given instead; ends that are ``open`` do not belong to it."""
+    """The default and the allowed range of an option; ``low`` is excluded if ``open_low``."""
 
     default: float
     low: float
@@ -113,14 +113,14 @@ def make_schedule(name: str, *, warmup_epochs: float = 0.0, **options: float) ->
     warmup_epochs : float >= 0, default=0
         Number of epochs over which the rate rises linearly to its full value (Goyal et al. 2017).
     **options : float
-        The rate is multiplied by a factor, with t the time in epochs, counted in steps (defaults in parentheses):
+        The rate is multiplied by a factor, with t the time in epochs, counted in steps. Defaults are given:
 
-        - 'inverse_scaling': (1 + t)^-power (0.5);
-        - 'step': gamma^floor(t / step_size) (0.5, 10);
-        - 'exponential': gamma^t (0.95);
-        - 'cosine': a half cosine wave from 1 to end_factor (0) within ``epochs`` (100) (Loshchilov & Hutter 2017);
-        - 'reduce_on_plateau': ``factor`` (0.2) once more each time the training loss has not improved by more than
-          ``min_delta`` (1e-4) for ``patience`` (10) epochs, as in Keras's ReduceLROnPlateau.
+        - 'inverse_scaling': (1 + t)^-power, with power=0.5;
+        - 'step': gamma^floor(t / step_size), with gamma=0.5 and step_size=10;
+        - 'exponential': gamma^t, with gamma=0.95;
+        - 'cosine': a half cosine wave from 1 to end_factor=0 within epochs=100 (Loshchilov & Hutter 2017);
+        - 'reduce_on_plateau': multiplied by factor=0.2 whenever the training loss has not improved by more than
+          min_delta=1e-4 for patience=10 epochs, as in Keras's ReduceLROnPlateau.
 
     Returns
     -------

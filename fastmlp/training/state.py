@@ -10,7 +10,7 @@ from fastmlp.kernels.spec import Optimizer, aligned_copy, new_slots
 from fastmlp.validation.checks import check_integer, check_real
 
 from .schedules import Plateau, check_schedule
-from .stopping import EarlyStopping
+from .stopping import PatienceState
 
 
 @dataclass
@@ -39,8 +39,8 @@ class TrainingState:
     schedule_start : int
         Epoch at which the learning rate schedule started.
     plateau : Plateau
-        State of the schedule 'adaptive'.
-    stopping : EarlyStopping or None
+        State of the schedule 'reduce_on_plateau'.
+    stopping : PatienceState or None
         State of early stopping, until a fit with ``patience`` has ended normally.
     """
 
@@ -57,7 +57,7 @@ class TrainingState:
     seed: int = 0
     schedule_start: int = 0
     plateau: Plateau = field(default_factory=Plateau)
-    stopping: EarlyStopping | None = None
+    stopping: PatienceState | None = None
 
     @classmethod
     def start(cls, parameters, optimizer, seed=0):
@@ -85,7 +85,7 @@ class TrainingState:
         read = {
             "optimizer": optimizer,
             "plateau": Plateau(*saved["plateau"]),
-            "stopping": stopping and EarlyStopping(*stopping),
+            "stopping": stopping and PatienceState(*stopping),
         }
         state = cls(**{**saved, **read})
         n = network.n_parameters

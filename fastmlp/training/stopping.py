@@ -36,7 +36,7 @@ class NoStopping:
         """Do nothing."""
 
 
-class EarlyStopping(NamedTuple):
+class PatienceState(NamedTuple):
     """State of ``Patience``, part of the training state until the fit has ended normally.
 
     ``watched`` and ``n_rows`` are the name of the score and the number of validation samples; a later fit continues
@@ -67,7 +67,7 @@ class Patience:
         self._state, self._patience = state, patience
         unfinished = state.stopping
         if unfinished is None or (unfinished.watched, unfinished.n_rows) != (watched, n_samples):
-            state.stopping = EarlyStopping(watched, n_samples)
+            state.stopping = PatienceState(watched, n_samples)
         self.best_epoch = None
         self._last_score = math.nan
 
@@ -91,7 +91,7 @@ class Patience:
 
 
 @dataclass
-class Progress:
+class ToleranceState:
     """State of ``Tolerance``: best score, epochs without improvement, and weights of the best score.
 
     An estimator keeps it between fits.
@@ -108,7 +108,7 @@ class Tolerance:
     Parameters
     ----------
     state : TrainingState
-    progress : Progress
+    progress : ToleranceState
         State of the rule, possibly of an earlier fit.
     tol, patience : float
     by_score : bool

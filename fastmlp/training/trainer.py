@@ -134,7 +134,6 @@ class Trainer:
             return stopped
 
         def run(interruption):
-            self.state.drop_epoch_in_progress()
             solution = lbfgs.fit_lbfgs(self.problem, self.state.parameters, samples, limits, interruption, on_iteration)
             status = {lbfgs.INTERRUPTED: INTERRUPTED, lbfgs.DIVERGED: DIVERGED}.get(solution.status)
             status = status or (STOPPED if stopped else COMPLETED)

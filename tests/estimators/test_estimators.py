@@ -1,5 +1,6 @@
 """What a scikit-learn program expects of an estimator, beyond the numbers."""
 
+import copy
 import inspect
 import io
 import pickle
@@ -151,10 +152,10 @@ def through_joblib(model):
     return joblib.load(buffer)
 
 
-@pytest.mark.parametrize("copy", [through_joblib, lambda m: pickle.loads(pickle.dumps(m))], ids=["joblib", "pickle"])
-def test_a_pickled_estimator_trains_on_as_the_original(copy):
+@pytest.mark.parametrize("through", [through_joblib, lambda m: pickle.loads(pickle.dumps(m))], ids=["joblib", "pickle"])
+def test_a_pickled_estimator_trains_on_as_the_original(through):
     model = MLPClassifier(random_state=np.random.RandomState(0)).partial_fit(X, y, classes=[0, 1, 2])
-    twin = copy(model)
+    twin = through(model)
     assert np.shares_memory(twin.coefs_[0], twin._net.parameters)
     for _ in range(3):
         model.partial_fit(X, y)
@@ -248,3 +249,20 @@ def test_an_error_about_classes_shows_the_labels_of_the_user(labels):
         ValueError, match=re.escape(f"stand for the labels {' and '.join(map(repr, sorted(labels)))} of y")
     ):
         MLPClassifier(early_stopping=True).fit(X[:10], [labels[0]] * 9 + [labels[1]])
+
+
+def test_weights_are_put_in_together_or_not_at_all():
+    """Arrays that are views of the same vector may change places; one of a wrong shape leaves all as they were."""
+    model = MLPClassifier(hidden_layer_sizes=(5, 5, 5), max_iter=2, random_state=0).fit(X, y)
+    before = [array.copy() for array in model.coefs_]
+    model.coefs_[1], model.coefs_[2] = model.coefs_[2], model.coefs_[1]
+    model.predict(X)
+    np.testing.assert_array_equal(model.coefs_[1], before[2])
+    np.testing.assert_array_equal(model.coefs_[2], before[1])
+    kept = model._net.parameters.copy()
+    for wrong in ([np.zeros((4, 5)), np.zeros((3, 3)), *model.coefs_[2:]], model.coefs_[:2]):
+        again = copy.deepcopy(model)
+        again.coefs_ = wrong
+        with pytest.raises(ValueError, match="must keep their"):
+            again.predict(X)
+        np.testing.assert_array_equal(again._net.parameters, kept)

@@ -74,7 +74,7 @@ REFUSALS = {  # what a user does without OPTIONAL: what the error says
     "fastmlp.MLP(layers).fit(X, y, progress=True)": "progress bars need tqdm: pip install 'fastmlp[cli]'",
     "fastmlp.MLP(layers).fit_stream([(X, y)], progress=True)": "progress bars need tqdm: pip install 'fastmlp[cli]'",
     "fastmlp.Progress()": "progress bars need tqdm: pip install 'fastmlp[cli]'",
-    "fastmlp.load('table')": "tables, and models of them, need pandas: pip install 'fastmlp[cli]'",
+    "fastmlp.load('table')": "reading tables requires pandas: pip install 'fastmlp[cli]'",
     "fastmlp.inspection.plots.plot_activation('tanh')": "plots need matplotlib: pip install 'fastmlp[plot]'",
     "fastmlp.training_report('r', fitted, y, y)": "reports need Jinja2 and matplotlib: pip install 'fastmlp[plot]'",
     "fastmlp.to_onnx(fitted)": "to_onnx needs onnx: pip install 'fastmlp[onnx]'",
@@ -129,7 +129,7 @@ runpy.run_module("fastmlp", run_name="__main__")
     ("missing", "arguments", "message"),
     [
         ("click", ["info"], "Error: the command 'fastmlp' needs click, pandas and tqdm: pip install 'fastmlp[cli]'\n"),
-        ("pandas", ["train", "iris"], "Error: tables, and models of them, need pandas: pip install 'fastmlp[cli]'\n"),
+        ("pandas", ["train", "iris"], "Error: reading tables requires pandas: pip install 'fastmlp[cli]'\n"),
         ("tqdm", ["train", "iris"], "Error: progress bars need tqdm: pip install 'fastmlp[cli]'\n"),
         ("numba", ["info"], None),
     ],
