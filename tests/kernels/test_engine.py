@@ -17,8 +17,8 @@ from fastmlp.kernels.cpu import thread_pool
 from fastmlp.kernels.cpu.columns import columns_by_thread
 from fastmlp.kernels.cpu.contract import Contract
 from fastmlp.kernels.engine import plan
-from fastmlp.kernels.engine.demands import constants
 from fastmlp.kernels.engine.plan import Plan
+from fastmlp.kernels.engine.requirements import constants
 from fastmlp.kernels.reference import contract as reference
 from fastmlp.kernels.spec import Batches, Penalty, new_slots, optimizer
 from interrupted import interrupted_predictions, needs_signals
@@ -298,7 +298,7 @@ print(len(thread_pool._taken), finite)
 
 
 def test_two_fits_at_once_share_the_cores(monkeypatch):
-    """The second one gets the core that is left, a third one its own thread, and a short call asks nobody."""
+    """The second one gets the core that is left, a third one only its own thread, and a short call reserves none."""
     monkeypatch.setattr(thread_pool, "cores", lambda: 3)
     first_is_running, go_on = threading.Event(), threading.Event()
 
