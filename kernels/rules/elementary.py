@@ -1,8 +1,8 @@
 """Exponential and related functions as polynomials, so that loops over them vectorise, unlike calls of libm.
 
 Written like the rules (the package rules) and compiled with them. e^z = 2^n e^r with n = z / log 2 rounded and |r| <=
-log(2) / 2 (Cody & Waite 1980); the polynomials are minimax fits, that of e^r of (e^r - 1 - r) / r^2. Measured errors, in
-units in the last place: tests/kernels/test_elementary.py. Only the functions at the top need a definition for each
+log(2) / 2 (Cody & Waite 1980); the polynomials are minimax fits, that of e^r of (e^r - 1 - r) / r^2. Measured errors,
+in units in the last place: tests/kernels/test_elementary.py. Only the functions at the top need a definition for each
 compiler.
 """
 

@@ -75,7 +75,7 @@ print(float(contract.dense_forward("relu", np.ones((1, 1)), np.ones((1, 1)), np.
 
 
 def test_a_changed_formula_is_compiled_anew(tmp_path):
-    """Code cached from the old one must not run on."""
+    """Cached code of the old formula must not be used."""
     package = tmp_path / "fastmlp"
     shutil.copytree(Path(fastmlp.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__", "kernels"))
     kernels = Path(numba_cpu.__file__).parents[1]

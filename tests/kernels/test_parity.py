@@ -25,7 +25,7 @@ def dtype(request):
 
 
 def test_combinations_hold_every_name_and_every_pair_of_names():
-    """Of hidden activation, loss, output activation and optimizer; gradients are checked over the same list."""
+    """Cases of hidden activation, loss, output activation and optimizer; gradients are checked over the same list."""
     assert {row[1:3] for row in COMBINATIONS} == set(OUTPUTS)
     for i, j, names in ((0, 3, product(HIDDEN, OPTIMIZERS)), (0, 1, product(HIDDEN, LOSSES)),
                         (0, 2, product(HIDDEN, ACTIVATIONS)), (1, 3, product(LOSSES, OPTIMIZERS)),

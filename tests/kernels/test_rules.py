@@ -120,7 +120,7 @@ def test_loss_derivative_is_the_slope_of_the_loss(name):
     step = 1e-6
 
     def loss(z, t):
-        """As a function of what the derivative is taken for: p itself, or z through the link."""
+        """Loss as a function of the variable of its derivative: p, or z through the link."""
         if row.link == "softmax":
             pair = np.array([z, 0.3])
             softmax(pair, 2)
@@ -171,7 +171,7 @@ TABLES = {
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_every_row_has_its_formula_and_its_source(table):
-    """A formula has signs that words have not; a source is an author and a year, but for what all textbooks share."""
+    """A formula contains signs; a source is an author and a year, except for textbook knowledge."""
     for name, row in table.items():
         assert re.search(r"[=|^/<>]|-t log|\+-|normal with", row[0].__doc__), name
         text = " ".join(rule.__doc__ for rule in row if inspect.isfunction(rule))
@@ -186,7 +186,7 @@ def test_the_reference_takes_no_formula_from_the_rules(module):
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_rule_says_what_it_computes_and_has_no_bare_literal(rule):
-    """A bare 0.5 makes float64 of float32 in a compiled loop; T(0.5) does not."""
+    """A bare 0.5 would widen float32 to float64 in a compiled loop; T(0.5) does not."""
     assert rule.__doc__
     tree = ast.parse(inspect.getsource(rule))
     wrapped = {
