@@ -72,7 +72,7 @@ def test_the_same_bits_for_every_number_of_threads(threads_pay, shape, dtype, na
 @pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.parametrize("sizes, rows", [((5, 7, 3), 9000), ((260, 260, 5), 9000), ((40, 8, 1100), 16)])
 def test_products_of_several_passes_equal_the_reference(name, sizes, rows):
-    """More rows, in total and per group, than one pass handles; packed and unpacked; more outputs than the pass depth."""
+    """More rows, in total and per group, than one pass handles; packed or not; more outputs than the pass depth."""
     problem = Problem(sizes=sizes, rows=rows)
     given = problem.network, problem.parameters, problem.X, problem.y, problem.weight, Penalty(alpha=0.1)
     found, expected = registry.choose(name).module.loss_and_gradient(*given), reference.loss_and_gradient(*given)

@@ -100,8 +100,10 @@ OF_NETWORKS = [name for name, (given, asked, _) in FEATURES.items() if given or 
 
 @pytest.mark.parametrize("feature", [name for name in OF_NETWORKS if name != "noisy relu"])
 def test_gradient_is_the_slope_with_the_random_numbers_held(kernels, feature):
-    """Gradient of loss plus all penalties, in one random pass. The noise of a noisy ReLU is treated as a constant, although its
-    standard deviation depends on z."""
+    """Gradient of loss plus all penalties, in one random pass.
+
+    The noise of a noisy ReLU is treated as a constant, although its standard deviation depends on z.
+    """
     given, asked, _ = FEATURES[feature]
     asked = asked | {"penalty": asked.get("penalty", NO_PENALTY)._replace(alpha=0.3)}
     problem = Problem(**given, rows=6, seed=4)
