@@ -1,9 +1,9 @@
-"""Builds the compiled engine. The rest of the packaging is in pyproject.toml.
+"""Build of the compiled engine; the rest of the packaging is in pyproject.toml.
 
 tools/generate_engine.py writes the include file kernels/cpu/_engine.pxi (generated, ignored) from the rules and the
 engine in kernels/. The extension is compiled for several levels of the x86-64 instruction set, of which
 kernels/cpu/cython.py takes the best that the processor has. With FASTMLP_LEVELS=native in the environment it is
-compiled once, for the processor at hand: a third of the time, for a build that stays on this machine.
+compiled once, for the processor of this machine, in a third of the time.
 """
 
 import os
@@ -23,7 +23,7 @@ CPU, SOURCE = Path("kernels/cpu"), "kernels/cpu/engine.pyx"
 
 
 def extensions():
-    """One for each level, all from the same source, with the name by which Python finds a module's first function."""
+    """One extension for each level from the same source, with the name of its init function."""
     flags = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
     levels, tile_vectors = {"baseline": []}, load("engine.products").TILE_VECTORS
     x86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -45,12 +45,12 @@ class BuildEngine(build_ext):
     """Generate the C source once and compile it for all levels in parallel.
 
     The source is generated in ``run``, because a build also runs setup.py for its metadata. If compilation fails, the
-    package is built without the extensions, for backend "numba"; only 'setup.py build_ext' by itself then fails.
+    package is built without the extensions, for backend "numba"; only a direct 'setup.py build_ext' then fails.
     """
 
     def finalize_options(self):
         super().finalize_options()
-        self.parallel = self.parallel or len(self.extensions)  # even on two cores: none is idle at the end
+        self.parallel = self.parallel or len(self.extensions)  # also with fewer cores, so that none is idle at the end
         for extension in self.extensions:
             extension.optional = "build_ext" not in self.distribution.commands
 
@@ -58,7 +58,7 @@ class BuildEngine(build_ext):
         (CPU / "_engine.pxi").write_text(engine_source())
         made = cythonize(Extension("fastmlp.kernels.cpu.engine", [SOURCE]), language_level=3, build_dir="build/cython")
         (generated,) = made[0].sources
-        for extension in self.extensions:  # a copy for each: object files are named after their source
+        for extension in self.extensions:  # one copy each, because object files are named after their source
             extension.sources = [f"build/cython/{extension.name}.c"]
             shutil.copyfile(generated, extension.sources[0])
         super().run()

@@ -11,7 +11,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from fastmlp.backends import registry
-from fastmlp.kernels.cpu import pieces
+from fastmlp.kernels.cpu import contract_primitives
 from fastmlp.kernels.spec import aligned_copy, aligned_zeros, new_slots, optimizer
 
 SIZES = {"32x64x64": (32, 64, 64), "128x784x128": (128, 784, 128), "256x512x512": (256, 512, 512)}
@@ -60,11 +60,11 @@ def product(backend, kernel, X, W, b, delta):
     engine = registry.choose(backend).module._contract.engine
     no_bias = np.zeros(max(W.shape), W.dtype)
     if kernel == "delta_backpropagation":
-        return pieces.prepared_product(engine, delta, W, no_bias[: len(W)], transposed=True)[0]
+        return contract_primitives.prepared_product(engine, delta, W, no_bias[: len(W)], transposed=True)[0]
     if kernel == "weight_gradient":
-        return pieces.prepared_product(engine, X, delta, no_bias[: delta.shape[1]], by_column=True)[0]
-    multiply, out = pieces.prepared_product(engine, X, W, b)
-    code = pieces.activation_codes(engine, "relu", X.dtype)[0]
+        return contract_primitives.prepared_product(engine, X, delta, no_bias[: delta.shape[1]], by_column=True)[0]
+    multiply, out = contract_primitives.prepared_product(engine, X, W, b)
+    code = contract_primitives.activation_codes(engine, "relu", X.dtype)[0]
 
     def forward():
         multiply()
@@ -89,7 +89,7 @@ def loop(backend, kernel, W, delta):
         }
     else:
         engine = kernels._contract.engine
-        function, derivative = pieces.activation_codes(engine, "tanh", z.dtype)
+        function, derivative = contract_primitives.activation_codes(engine, "tanh", z.dtype)
         runs = {
             "tanh": lambda: engine.entries.run_activation(function, z, *z.shape),
             "activation_derivative": lambda: engine.entries.run_derivative(derivative, a, z),

@@ -12,8 +12,8 @@ import numba
 import numpy as np
 from works import WORKS
 
+from fastmlp.kernels.cpu import contract_primitives
 from fastmlp.kernels.cpu import cython as cython_cpu
-from fastmlp.kernels.cpu import pieces
 from fastmlp.kernels.numba import engine as numba_engine
 from fastmlp.kernels.numba.primitives import data_of
 from fastmlp.kernels.spec import aligned_zeros, new_slots, optimizer
@@ -97,13 +97,13 @@ def product(rows, inner, columns, **how):
     """Seconds of one product in one thread; ``how``: as in prepared_product."""
     A = np.ones((inner, rows) if how.get("by_column") else (rows, inner), "f4")
     B = np.ones((columns, inner) if how.get("transposed") else (inner, columns), "f4")
-    run, _ = pieces.prepared_product(cython_cpu._contract.engine, A, B, np.zeros(columns, "f4"), **how)
+    run, _ = contract_primitives.prepared_product(cython_cpu._contract.engine, A, B, np.zeros(columns, "f4"), **how)
     return seconds(run, 2 * rows * inner * columns)
 
 
 def activation(name, rows, columns):
     z = aligned_zeros((rows, -(-columns // 16) * 16), "f4")
-    code, _ = pieces.activation_codes(cython_cpu._contract.engine, name, z.dtype)
+    code, _ = contract_primitives.activation_codes(cython_cpu._contract.engine, name, z.dtype)
     return seconds(
         lambda: cython_cpu._contract.engine.entries.run_activation(code, z, rows, columns), 100 * rows * columns
     )

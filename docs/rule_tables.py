@@ -21,11 +21,11 @@ def settings(options):
 def activations():
     yield "name", "output", "derivative"
     for name, row in ACTIVATIONS.items():
-        more = "" if row.deviation is None else f" {formula(row.deviation)}"
+        more = "" if row.std is None else f" {formula(row.std)}"
         slope = (
             ""
-            if row.learned is None
-            else f" {formula(row.learned)} One slope for each " + ("layer." if row.shared else "unit.")
+            if row.trainable is None
+            else f" {formula(row.trainable)} One slope for each " + ("layer." if row.shared else "unit.")
         )
         yield name, formula(row.function) + more, formula(row.derivative) + slope
 

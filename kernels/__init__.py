@@ -5,4 +5,4 @@ CONTRACT = (
     "describe", "hold", "forward", "row_predictor", "loss", "loss_of_outputs", "loss_and_gradient", "update",
     "train_epoch",
 )  # fmt: skip
-PIECES = ("dense_forward", "activation_derivative", "delta_backpropagation", "weight_gradient")
+PRIMITIVES = ("dense_forward", "activation_derivative", "delta_backpropagation", "weight_gradient")

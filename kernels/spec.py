@@ -1,7 +1,7 @@
-"""What every backend is handed: the shape of a network, its flat parameter vector, and an optimizer with its options.
+"""Arguments of every backend: network shape, flat parameter vector, optimizer, batches, penalties and noise.
 
 Parameters lie in one contiguous vector, W1 b1 W2 b2 ..., each W of shape (inputs, outputs) in row-major order, each b
-followed by the slopes of a layer that learns them. Gradients and every optimizer slot have the same layout, so an
+followed by the trainable slopes of the layer, if any. Gradients and every optimizer slot have the same layout, so an
 update is one pass and saving is one write.
 """
 
@@ -26,7 +26,7 @@ class Skip(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Where a layer's parameters lie: W from ``start``, then fan_out biases and n_slopes learned slopes."""
+    """Where a layer's parameters lie: W from ``start``, then fan_out biases and n_slopes trainable slopes."""
 
     start: int
     fan_in: int
@@ -56,7 +56,7 @@ class Network(NamedTuple):
             skip = self.skips[layer] if self.skips else None
             fan_in += self.sizes[skip.source] if skip is not None and skip.weighted else 0
             row = activation_row(self.activations[layer])
-            n_slopes = 0 if row.learned is None else 1 if row.shared else fan_out
+            n_slopes = 0 if row.trainable is None else 1 if row.shared else fan_out
             blocks.append(Block(start, fan_in, fan_out, n_slopes))
             start += (fan_in + 1) * fan_out + n_slopes
         return blocks
@@ -83,12 +83,12 @@ def first_layers(network):
 
 
 def activation_row(activation):
-    """The row of the table for a name; a row of the user's own as it is."""
+    """The table row for a name; a custom row is returned as is."""
     return ACTIVATIONS[activation] if isinstance(activation, str) else activation
 
 
 def loss_row(loss):
-    """The same for losses."""
+    """The table row of a loss, or a custom row as is."""
     return LOSSES[loss] if isinstance(loss, str) else loss
 
 
@@ -137,7 +137,7 @@ class Batches(NamedTuple):
 
 
 class Penalty(NamedTuple):
-    """What is added to the loss: alpha |W|^2 / 2 + l1 |W|, and penalties on the outputs of hidden layers.
+    """Penalties added to the loss: alpha |W|^2 / 2 + l1 |W|, and penalties on the outputs of hidden layers.
 
     ``alpha`` and ``l1`` are divided by the sum of the weights of a batch. The others are of each row:
     activity_l1 |a| + activity_l2 |a|^2 / 2.
@@ -149,7 +149,7 @@ class Penalty(NamedTuple):
     alpha: float = 0.0
 
     def of_activity(self):
-        """The same without what depends on the weights alone: for the other blocks of a batch that comes in blocks."""
+        """Activity penalties only: weight penalties count once for a batch that is processed in blocks."""
         return self._replace(alpha=0.0, l1=0.0)
 
 
@@ -157,7 +157,7 @@ NO_PENALTY = Penalty()
 
 
 class Noise(NamedTuple):
-    """What is random in a pass: shares of inputs and of each hidden layer's outputs that are dropped, the others scaled
+    """Randomness of a pass: shares of inputs and of each hidden layer's outputs that are dropped, the others scaled
     up to keep the mean (Srivastava et al. 2014), and the standard deviation of normal noise on the inputs.
 
     All of it follows from ``seed``, the step, the layer and the place in the batch.
@@ -205,20 +205,22 @@ def layer_views(network, vector):
 
 
 def slope_views(network, vector):
-    """Views of the learned slopes of each layer, of shape (n_slopes,), which is (0,) for most activations."""
+    """Views of the trainable slopes of each layer, of shape (n_slopes,), which is (0,) for most activations."""
     ends = [start + (fan_in + 1) * fan_out for start, fan_in, fan_out, _ in network.blocks]
     return [vector[end : end + block.n_slopes] for end, block in zip(ends, network.blocks)]
 
 
 def wrong_row(n_inputs, given):
-    """The error of a compiled prediction that is called with something other than a row of the right kind."""
+    """Error of a compiled prediction that is called with anything but a row of the right size and dtype."""
     what = f"{given.dtype} of shape {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
     return ValueError(f"the row must be {n_inputs} numbers of the model's dtype, as an array of NumPy, got {what}.")
 
 
 def predictor_by(forward, network, parameters):
-    """A row predictor by forward(network, parameters, X), where no faster way is known. It knows the parameters as they
-    are now, and gives the same array each time."""
+    """Row predictor by forward(network, parameters, X), for networks without a faster one.
+
+    It uses the current values of the parameters and returns the same array each time.
+    """
     parameters, n_inputs, out = parameters.copy(), network.sizes[0], np.empty(network.sizes[-1], parameters.dtype)
 
     def predict(x):

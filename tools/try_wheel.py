@@ -1,4 +1,4 @@
-"""Fit a few models with the installed package: the test of a wheel on the machine that built it."""
+"""Fit a few models with the installed package, to test a wheel on the machine that built it."""
 
 import platform
 import tempfile
@@ -14,7 +14,7 @@ BACKENDS = "cython", "numba", "numpy"
 
 
 def check_classifier(backend):
-    """scikit-learn's loss within 1e-6, on Iris in float64."""
+    """Compare with scikit-learn's loss within 1e-6, on Iris in float64."""
     X, y = load_iris(return_X_y=True)
     options = {"hidden_layer_sizes": (16,), "max_iter": 50, "tol": 0, "n_iter_no_change": 50, "random_state": 0}
     ours = fastmlp.MLPClassifier(**options, backend=backend).fit(X, y)
@@ -24,7 +24,7 @@ def check_classifier(backend):
 
 
 def check_model(backend):
-    """More than 90 % accuracy on the digits, and the same predictions from a file, in float32."""
+    """Require more than 90 % accuracy on the digits, and the same predictions from a file, in float32."""
     X, y = load_digits(return_X_y=True)
     X = (X / 16).astype("float32")
     layers = [fastmlp.Layer(64, "gelu", dropout=0.1), fastmlp.Layer(10, "softmax")]

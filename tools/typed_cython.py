@@ -1,4 +1,4 @@
-"""Typed Cython from annotated Python: the source that Numba compiles as it stands, for a compiler ahead of time.
+"""Typed Cython from annotated Python: the source that Numba compiles unchanged, for ahead-of-time compilation.
 
 A function's annotations name the types of its arguments, its result and its annotated local names (TYPES, or a record);
 other local names have one type that the caller of ``Translator.function`` chooses. Statements are assignments, calls,
@@ -22,11 +22,11 @@ TYPES = {
 }  # fmt: skip
 FIELDS = {**TYPES, "int": "int64_t", "bint": "int64_t"}  # every member takes 8 bytes, as in kernels/engine/records.py
 DTYPES = "float", "double"
-CONVERSION = "__convert"  # stands for <floating> until the text is made
+CONVERSION = "__convert"  # placeholder for <floating>
 
 
 class Translator:
-    """Translates functions and records; it knows the records, and which functions were translated for each dtype."""
+    """Translator of functions and records; keeps the records and the functions translated for each dtype."""
 
     def __init__(self, records=()):
         self._records = {record.__name__: record.__annotations__ for record in records}
@@ -94,13 +94,13 @@ class Translator:
 
 
 class _Statements(ast.NodeTransformer):
-    """The text of statements, with calls in Cython's way."""
+    """Text of statements, with calls translated to Cython."""
 
     def __init__(self, name):
         self._name = name
 
     def lines(self, statements, depth):
-        """Lines of Cython; a docstring and what only declares are left out."""
+        """Lines of Cython; docstrings and pure declarations are left out."""
         for node in statements:
             for line in self._statement(node, depth):
                 yield line if line.endswith("\n") else f"{'    ' * depth}{line}\n"
@@ -112,7 +112,7 @@ class _Statements(ast.NodeTransformer):
             case ast.AnnAssign():
                 yield f"{node.target.id} = {self._text(node.value)}"
             case ast.For(ast.Name(i), ast.Call(ast.Name("range"), [start, stop, step])) if not _is_constant(step):
-                # Cython knows no C loop for a range whose step it does not know. It is positive.
+                # Cython makes no C loop of a range with a variable step. Steps are positive here.
                 start, stop, step = map(self._text, (start, stop, step))
                 yield f"for {i} from {start} <= {i} < {stop} by {step}:"
                 yield from self.lines(node.body, depth + 1)

@@ -25,7 +25,7 @@ def time_ours(row, rounds=7):
     from fastmlp.kernels.cuda import data, executor
     from fastmlp.kernels.cuda.records import Samples, Settings
     from fastmlp.kernels.cuda.simt.layout import Features
-    from fastmlp.kernels.engine.demands import NO_OPTIMIZER, extras_of
+    from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, extras_of
     from fastmlp.kernels.spec import NO_PENALTY, optimizer
 
     network, (X, y) = network_of(row), data_of(row)

@@ -199,7 +199,7 @@ def plot_activation(activation, path=None, axes=None):
     name, row = (chosen, ACTIVATIONS[chosen]) if isinstance(chosen, str) else (chosen.function.__name__, chosen)
     if row.rowwise:
         raise ValueError(f"{name!r} is a function of all units, not of one z: it has no curve.")
-    slope = (SLOPE,) if row.learned else ()
+    slope = (SLOPE,) if row.trainable else ()
     z = np.linspace(-REACH, REACH, 401)
     outputs = [row.function(float(at), *slope) for at in z]
     derivatives = [row.derivative(float(at), *slope) for at in (z if row.of_input else outputs)]

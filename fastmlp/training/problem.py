@@ -45,7 +45,7 @@ class Samples(NamedTuple):
 
 def noise_for(activations, seed, input_dropout=0.0, input_std=0.0, dropout=()):
     """The Noise of training, or None if training is deterministic."""
-    noisy = any(activation_row(activation).deviation is not None for activation in activations)
+    noisy = any(activation_row(activation).std is not None for activation in activations)
     if not (noisy or input_dropout or input_std or any(dropout)):
         return None
     return Noise(seed, input_dropout, input_std, tuple(dropout))

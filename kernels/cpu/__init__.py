@@ -1,1 +1,1 @@
-"""The compiled CPU backends: what they share, and the Cython one."""
+"""Code shared by the compiled CPU backends, and the Cython backend."""

@@ -1,4 +1,4 @@
-"""A weight matrix of which each thread owns columns lies in memory thread by thread, for the time of a call."""
+"""Rearrange weight matrices for a call so that the columns of each thread are contiguous in memory."""
 
 import contextlib
 from itertools import pairwise
@@ -10,8 +10,8 @@ from fastmlp.kernels.engine.partition import share
 
 @contextlib.contextmanager
 def columns_by_thread(matrices, lanes, n_threads):
-    """Inside the block each matrix holds the columns of the first thread, row by row, then those of the second, ..."""
-    spare = np.empty_like(matrices[0]) if matrices else None  # taken now: putting back must not fail
+    """Context in which each matrix holds the columns of the first thread, row by row, then of the second, ..."""
+    spare = np.empty_like(matrices[0]) if matrices else None  # allocated now: restoring must not fail
     done = []
     try:
         for matrix in matrices:
@@ -28,7 +28,7 @@ def columns_by_thread(matrices, lanes, n_threads):
 
 
 def _blocks(matrix, lanes, n_threads):
-    """(a thread's columns, where its block of them lies in the memory of the matrix), thread after thread."""
+    """Pairs of (columns of a thread, view of their block in the memory of the matrix), one for each thread."""
     rows, start = len(matrix), 0
     cuts = [share(matrix.shape[1], lanes, thread, n_threads) for thread in range(n_threads + 1)]
     for left, right in pairwise(cuts):

@@ -1,25 +1,25 @@
-"""The contract (reference/contract.py) over a compiled engine: records for its entry points, buffers, and threads."""
+"""The contract (reference/contract.py) for a compiled engine: records for its entry points, buffers and threads."""
 
 from ctypes import addressof
 from typing import NamedTuple
 
 import numpy as np
 
-from fastmlp.kernels import CONTRACT, PIECES
-from fastmlp.kernels.engine.demands import NO_OPTIMIZER, constants, extras_of
+from fastmlp.kernels import CONTRACT, PRIMITIVES
 from fastmlp.kernels.engine.plan import GRADIENT, PREDICTION, TRAINING, online_plan, plan_of
 from fastmlp.kernels.engine.primitives import NO_RULE
 from fastmlp.kernels.engine.records import Run
+from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, constants, extras_of
 from fastmlp.kernels.spec import NO_PENALTY, Batches, activation_row, aligned_zeros, predictor_by
 
-from . import pieces, thread_pool
+from . import contract_primitives, thread_pool
 from .columns import columns_by_thread
 
-PREDICT_ROWS = 128  # at a time: a prediction's working memory does not grow with X
+PREDICT_ROWS = 128  # per block: the working memory of a prediction does not grow with X
 
 
 class Arrays(NamedTuple):
-    """What steps change, and by which ``rates`` if not the optimizer's."""
+    """Arrays that steps change, and learning ``rates`` that replace the optimizer's."""
 
     parameters: np.ndarray
     gradient: np.ndarray
@@ -35,8 +35,8 @@ class Contract:
         self.engine = engine
 
     def functions(self):
-        """{name: function} of all that a backend's module offers."""
-        return {name: getattr(self, name) for name in (*CONTRACT, *PIECES)}
+        """{name: function} of a backend's module."""
+        return {name: getattr(self, name) for name in (*CONTRACT, *PRIMITIVES)}
 
     def describe(self, network, optimizer, dtype, batch_size, penalty=NO_PENALTY, noise=None, weighted=False):
         return ""
@@ -46,7 +46,7 @@ class Contract:
 
     def forward(self, network, parameters, X, only_if_finite=False, noise=None):
         out, total = self._outputs_and_sum(network, parameters, X, noise)
-        if only_if_finite and not np.isfinite(total) and not np.isfinite(X).all():  # a sum may overflow
+        if only_if_finite and not np.isfinite(total) and not np.isfinite(X).all():  # the sum may overflow
             return None
         return out
 
@@ -55,7 +55,7 @@ class Contract:
         out = np.empty((len(X), network.sizes[-1]), parameters.dtype)
         extras = extras_of(network, NO_OPTIMIZER, NO_PENALTY, noise)
         batch_size = min(PREDICT_ROWS, max(len(X), 1))
-        plan = plan_of(self.engine, network, parameters.dtype, batch_size, PREDICTION, extras.demands)
+        plan = plan_of(self.engine, network, parameters.dtype, batch_size, PREDICTION, extras.requirements)
         with thread_pool.taken(plan.wanted_threads(len(X))) as n_threads:
             buffers, sums = plan.take_buffers(n_threads), np.zeros(n_threads)
             buffers.describe(n_threads, extras, noise)
@@ -66,7 +66,7 @@ class Contract:
         return out, sums.sum()
 
     def row_predictor(self, network, parameters):
-        if network.skips or any(activation_row(name).learned is not None for name in network.activations):
+        if network.skips or any(activation_row(name).trainable is not None for name in network.activations):
             return predictor_by(self.forward, network, parameters)
         plan = online_plan(self.engine, network, parameters.dtype)
         n_inputs, n_outputs = network.sizes[0], network.sizes[-1]
@@ -109,10 +109,10 @@ class Contract:
         return float(results[0]), float(results[1]), int(results[2])
 
     def _train(self, network, optimizer, batches, penalty, noise, step, arrays):
-        # Only who may change the parameters may rearrange them.
+        # A gradient must not change the parameters, not even rearrange them.
         work, dtype = GRADIENT if optimizer is NO_OPTIMIZER else TRAINING, arrays.parameters.dtype
         extras = extras_of(network, optimizer, penalty, noise)
-        plan = plan_of(self.engine, network, dtype, batches.size, work, extras.demands)
+        plan = plan_of(self.engine, network, dtype, batches.size, work, extras.requirements)
         with thread_pool.taken(plan.wanted_threads(len(batches.order))) as n_threads:
             buffers = plan.take_buffers(n_threads)
             buffers.describe(n_threads, extras, noise)
@@ -136,7 +136,7 @@ class Contract:
         self.engine.entries.run_online(addressof(run), plan.like)
 
     def _bind(self, run, network, optimizer, batches, alpha, step, arrays):
-        """Fill in what a Run knows of steps: their data, loss and optimizer."""
+        """Fill in the data, loss and optimizer of a Run."""
         parameters, gradient, slots, rates, results = arrays
         run.batch_size, run.alpha, run.step, run.scheduled = batches.size, alpha, step, rates is not None
         loss_options, options = constants(network.loss_options), constants(optimizer.options)
@@ -145,27 +145,27 @@ class Contract:
         if optimizer is not NO_OPTIMIZER:
             run.optimizer, run.rate_rule = self.engine.optimizer_codes(optimizer.name, parameters.dtype)
         rates = constants((optimizer.learning_rate,)).array if rates is None else rates
-        run.kept = loss_options, options, rates  # else another thread's calls might empty the cache that holds them
+        run.kept = loss_options, options, rates  # keep alive: the cache may drop them during the call
         weight = np.empty(0, parameters.dtype) if batches.sample_weight is None else batches.sample_weight
         data = map(self.engine.read_only, (batches.X, batches.y, batches.order, weight))
         self.engine.entries.bind_training(addressof(run), *data, parameters, gradient, slots, rates, results)
 
     def dense_forward(self, activation, X, W, b):
-        out = pieces.product(self.engine, X, W, b)
-        code, _ = pieces.activation_codes(self.engine, activation, X.dtype)
+        out = contract_primitives.product(self.engine, X, W, b)
+        code, _ = contract_primitives.activation_codes(self.engine, activation, X.dtype)
         self.engine.entries.run_activation(code, out, len(X), W.shape[1])
         return np.ascontiguousarray(out[: len(X), : W.shape[1]])
 
     def activation_derivative(self, activation, output, delta):
         delta = delta.copy()
-        _, code = pieces.activation_codes(self.engine, activation, delta.dtype)
+        _, code = contract_primitives.activation_codes(self.engine, activation, delta.dtype)
         self.engine.entries.run_derivative(code, output, delta)
         return delta
 
     def delta_backpropagation(self, delta, W):
-        out = pieces.product(self.engine, delta, W, np.zeros(len(W), W.dtype), transposed=True)
+        out = contract_primitives.product(self.engine, delta, W, np.zeros(len(W), W.dtype), transposed=True)
         return np.ascontiguousarray(out[: len(delta), : len(W)])
 
     def weight_gradient(self, X, delta):
-        out = pieces.product(self.engine, X, delta, np.zeros(delta.shape[1], X.dtype), by_column=True)
+        out = contract_primitives.product(self.engine, X, delta, np.zeros(delta.shape[1], X.dtype), by_column=True)
         return np.ascontiguousarray(out[: X.shape[1], : delta.shape[1]]), delta.sum(axis=0)

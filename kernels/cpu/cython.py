@@ -16,14 +16,14 @@ DEVICE, DTYPES, USES_BLAS = None, ("float32", "float64"), False
 LEVELS = "x86_64_v4", "x86_64_v3"  # of the instruction set, best first
 
 NOT_BUILT = (
-    "its extension module was not built, because there was no C compiler, or no headers of Python, when fastmlp was "
-    "installed. Install what is missing, then fastmlp again with pip's options --force-reinstall --no-deps "
+    "its extension module was not built, because no C compiler or no Python headers were found when fastmlp was "
+    "installed. Install them, then install fastmlp again with pip's options --force-reinstall --no-deps "
     "--no-cache-dir"
 )
 
 
 def _best_level():
-    """The engine compiled for the best level of instructions that this processor has; one for itself comes first."""
+    """The engine for the best instruction set of this processor; a native build comes first."""
     if find_spec("fastmlp.kernels.cpu.engine_native"):
         return import_module("fastmlp.kernels.cpu.engine_native")
     if not find_spec("fastmlp.kernels.cpu.engine_baseline"):
@@ -36,20 +36,20 @@ def _best_level():
 
 
 def _engine_of(entries):
-    """The Engine over one of the compiled modules."""
+    """The Engine of a compiled module."""
     addresses = entries.addresses()
 
     def code(kind, rule, dtype):
-        """The address of the piece around a rule of the tables; NO_RULE where there is no rule."""
+        """The address of the loop around a rule of the tables; NO_RULE for None."""
         return NO_RULE if rule is None else addresses[f"{kind}_{rule.__name__}", str(dtype)]
 
     def activation_codes(activation, dtype):
         row = activation_row(activation)
         if not isinstance(activation, str):
             return _by_numba("activation", row, dtype), _by_numba("derivative", row, dtype), NO_RULE
-        derivative = row.derivative if row.learned is None else None
-        function, deviation = code("activate", row.function, dtype), code("activate", row.deviation, dtype)
-        return function, code("derive", derivative, dtype), deviation
+        derivative = row.derivative if row.trainable is None else None
+        function, std = code("activate", row.function, dtype), code("activate", row.std, dtype)
+        return function, code("derive", derivative, dtype), std
 
     @cache
     def network_codes(network, dtype):
@@ -69,7 +69,7 @@ def _engine_of(entries):
 
 
 def _by_numba(kind, row, dtype):
-    """The address of the piece that Numba compiles around a user's own rule."""
+    """The address of the loop that Numba compiles around a custom rule."""
     try:
         numba = import_module("numba")
     except ModuleNotFoundError as error:

@@ -144,36 +144,36 @@ cdef inline void tile(Py_ssize_t n_vectors, bint by_column, floating* a, int64_t
         tile_double(n_vectors, by_column, a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
 
 
-# The loops around rules, which go by their addresses: the generated ones, and those that Numba compiles around a user's
-# own rules (numba/rule_loops.py).
-ctypedef double (*activation_piece)(void*, int64_t, int64_t, int64_t) noexcept nogil
-ctypedef double (*learned_piece)(void*, void*, int64_t, void*, void*, int64_t) noexcept nogil
-ctypedef double (*derivative_piece)(void*, void*, int64_t, int64_t, int64_t) noexcept nogil
-ctypedef double (*loss_piece_float)(float*, float*, float, float*, int64_t, double*) noexcept nogil
-ctypedef double (*loss_piece_double)(double*, double*, double, double*, int64_t, double*) noexcept nogil
-ctypedef double (*update_piece)(void*, void*, void*, int64_t, int64_t, double, double*) noexcept nogil
-ctypedef double (*rate_piece)(double, double, double*) noexcept nogil
+# The loops around rules, called by their addresses: generated ones, and those that Numba compiles around custom rules
+# (numba/rule_loops.py).
+ctypedef double (*activation_loop)(void*, int64_t, int64_t, int64_t) noexcept nogil
+ctypedef double (*trainable_loop)(void*, void*, int64_t, void*, void*, int64_t) noexcept nogil
+ctypedef double (*derivative_loop)(void*, void*, int64_t, int64_t, int64_t) noexcept nogil
+ctypedef double (*loss_loop_float)(float*, float*, float, float*, int64_t, double*) noexcept nogil
+ctypedef double (*loss_loop_double)(double*, double*, double, double*, int64_t, double*) noexcept nogil
+ctypedef double (*update_loop)(void*, void*, void*, int64_t, int64_t, double, double*) noexcept nogil
+ctypedef double (*rate_loop)(double, double, double*) noexcept nogil
 
 cdef inline void activate(Py_ssize_t code, floating* z, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t stride) noexcept nogil:
-    (<activation_piece><void*>code)(z, rows, columns, stride)
+    (<activation_loop><void*>code)(z, rows, columns, stride)
 
-cdef inline void activate_learned(Py_ssize_t code, floating* z, floating* own, Py_ssize_t step, floating* slope, floating* bend, Py_ssize_t n) noexcept nogil:
-    (<learned_piece><void*>code)(z, own, step, slope, bend, n)
+cdef inline void activate_trainable(Py_ssize_t code, floating* z, floating* own, Py_ssize_t step, floating* derivative, floating* slope_derivative, Py_ssize_t n) noexcept nogil:
+    (<trainable_loop><void*>code)(z, own, step, derivative, slope_derivative, n)
 
 cdef inline void derive(Py_ssize_t code, floating* a, floating* delta, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t stride) noexcept nogil:
-    (<derivative_piece><void*>code)(a, delta, rows, columns, stride)
+    (<derivative_loop><void*>code)(a, delta, rows, columns, stride)
 
 cdef inline double weighted_loss(Py_ssize_t code, floating* p, floating* t, floating w, floating* delta, Py_ssize_t n, double* options) noexcept nogil:
     if floating is float:
-        return (<loss_piece_float><void*>code)(p, t, w, delta, n, options)
+        return (<loss_loop_float><void*>code)(p, t, w, delta, n, options)
     else:
-        return (<loss_piece_double><void*>code)(p, t, w, delta, n, options)
+        return (<loss_loop_double><void*>code)(p, t, w, delta, n, options)
 
 cdef inline void apply_update(Py_ssize_t code, floating* w, floating* g, floating* slots, Py_ssize_t stride, Py_ssize_t n, double rate, double* options) noexcept nogil:
-    (<update_piece><void*>code)(w, g, slots, stride, n, rate, options)
+    (<update_loop><void*>code)(w, g, slots, stride, n, rate, options)
 
 cdef inline double step_rate(Py_ssize_t code, double learning_rate, double step, double* options) noexcept nogil:
-    return learning_rate if code == 0 else (<rate_piece><void*>code)(learning_rate, step, options)
+    return learning_rate if code == 0 else (<rate_loop><void*>code)(learning_rate, step, options)
 
 
 include "_engine.pxi"
@@ -192,7 +192,7 @@ def bind_training(
     const floating[::1] sample_weight, floating[::1] parameters, floating[::1] gradient, floating[:, ::1] slots,
     const double[::1] rates, double[::1] results,
 ):
-    """Put a call's arrays into its Run. The layout is the same for both dtypes."""
+    """Store the addresses of a call's arrays in its Run, whose layout is the same for both dtypes."""
     cdef Run_float* to = <Run_float*>run
     to.X, to.y, to.sample_weight = <float*>&X[0, 0], <float*>&y[0, 0], <float*>&sample_weight[0]
     to.order, to.n_rows, to.weighted = <int64_t*>&order[0], order.shape[0], sample_weight.shape[0] > 0
@@ -203,7 +203,7 @@ def bind_training(
 def bind_prediction(
     size_t run, const floating[:, ::1] X, const floating[::1] parameters, floating[:, ::1] out, double[::1] input_sums
 ):
-    """The same for a prediction."""
+    """Like ``bind_training``, for a prediction."""
     cdef Run_float* to = <Run_float*>run
     to.X, to.n_rows, to.parameters = <float*>&X[0, 0], X.shape[0], <float*>&parameters[0]
     to.out, to.input_sums = <float*>&out[0, 0], &input_sums[0]

@@ -1,4 +1,4 @@
-"""A team of threads for native code that releases the GIL. Idle members sleep; none is left behind by a fork."""
+"""Thread pool for native code that releases the GIL. Idle threads sleep; a forked child starts with an empty pool."""
 
 import contextlib
 import os
@@ -13,11 +13,11 @@ import joblib
 _limit = ContextVar("fastmlp_threads", default=None)
 _lock = threading.Lock()
 _idle = []
-_taken = {}  # threads of the call that each thread of Python makes
+_taken = {}  # threads used by the call of each Python thread
 
 
 class _Member(threading.Thread):
-    """Runs what it is given, again and again."""
+    """Thread of the pool: runs tasks from its queue."""
 
     def __init__(self):
         super().__init__(name="fastmlp", daemon=True)
@@ -30,7 +30,7 @@ class _Member(threading.Thread):
             error = None
             try:
                 function(*arguments)
-            except BaseException as raised:  # whoever waits must hear of it
+            except BaseException as raised:  # raised again by run
                 error = raised
                 counter[0] = 2**62  # opens the barrier for the others
             del function, arguments, counter
@@ -38,7 +38,7 @@ class _Member(threading.Thread):
 
 
 def _forget():
-    """In the child of a fork: no thread but the caller's is there, and the lock may be held by one that is not."""
+    """Empty the pool in the child of a fork: its threads do not exist there, and one may have held the lock."""
     global _lock
     _lock = threading.Lock()
     _idle.clear()
@@ -51,7 +51,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextlib.contextmanager
 def limited_to(n_threads):
-    """Calls inside the ``with`` block use at most so many threads: a number, or a function that knows it by then."""
+    """Limit the threads of calls inside the ``with`` block to a number, or to what a function returns at the call."""
     token = _limit.set(n_threads)
     try:
         yield
@@ -61,15 +61,15 @@ def limited_to(n_threads):
 
 @cache
 def cores():
-    """Cores that this process may use."""
+    """Number of cores available to this process."""
     return joblib.cpu_count()
 
 
 class taken:
-    """As many threads as a call wants, within its limit and as far as other calls leave cores, for a ``with`` block.
+    """Reserve threads for a ``with`` block: up to ``wanted``, within the limit and the cores that other calls leave.
 
-    It gives their number, at least one. 0 is for a call that is too short to be counted. What Ctrl-C has kept a thread
-    from giving back counts until that thread's next call.
+    The block receives their number, at least one. Calls with ``wanted`` 0 are too short to be counted. Threads that a
+    call could not release because of Ctrl-C stay reserved until the next call of the same Python thread.
     """
 
     def __init__(self, wanted):
@@ -93,7 +93,7 @@ class taken:
 
 @contextlib.contextmanager
 def signals_wait():
-    """Ctrl-C is handled after the block: nobody may touch the arrays before all members are done with them."""
+    """Defer Ctrl-C until after the block, because the threads still use the arrays."""
     if threading.current_thread() is not threading.main_thread() or not callable(signal.getsignal(signal.SIGINT)):
         yield
         return
@@ -108,9 +108,9 @@ def signals_wait():
 
 
 def run(n_threads, function, arguments_of, counter):
-    """function(*arguments_of(thread)) for each thread from 0, which is the caller, to n_threads - 1, all at once.
+    """Call function(*arguments_of(thread)) in parallel for threads 0, which is the caller, to n_threads - 1.
 
-    ``counter`` is the barrier's: an error of one thread opens it, and is raised here when all are done.
+    ``counter`` is that of the barrier: an error in one thread opens it and is raised here after all have finished.
     """
     if n_threads == 1:
         function(*arguments_of(0))
@@ -125,7 +125,7 @@ def run(n_threads, function, arguments_of, counter):
                 members.append(member or _Member())
                 members[-1].tasks.put((function, arguments, counter))
             function(*arguments_of(0))
-        except BaseException as raised:  # a barrier must not wait for who does not come
+        except BaseException as raised:  # the others must not wait at the barrier
             error = raised
             counter[0] = 2**62
         for member in members:

@@ -6,7 +6,7 @@ are changed only after a call has succeeded.
 
 import numpy as np
 
-from fastmlp.kernels.engine.demands import NO_OPTIMIZER, extras_of
+from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, extras_of
 from fastmlp.kernels.numba import contract as numba_contract
 from fastmlp.kernels.spec import NO_PENALTY, Batches, Network, predictor_by
 
@@ -21,7 +21,7 @@ DEVICE, DTYPES, USES_BLAS = devices.current().name, ("float32", "float64", "bflo
 
 def describe(network, optimizer, dtype, batch_size, penalty=NO_PENALTY, noise=None, weighted=False):
     extras = extras_of(network, optimizer, penalty, noise)
-    features = Features.of(extras.demands, noise, optimizer, weighted)
+    features = Features.of(extras.requirements, noise, optimizer, weighted)
     device = devices.current()
     return dispatch.training_config(network, features, optimizer.name, dtype, batch_size, device).description
 
@@ -59,7 +59,7 @@ def forward(network, parameters, X, only_if_finite=False, noise=None):
     if only_if_finite and not np.isfinite(X).all():
         return None
     extras = extras_of(network, NO_OPTIMIZER, NO_PENALTY, noise)
-    features, n_rows = Features.of(extras.demands, noise, training=False), min(X.shape[0], data.rows_per_block(X))
+    features, n_rows = Features.of(extras.requirements, noise, training=False), min(X.shape[0], data.rows_per_block(X))
     seed = 0 if noise is None else noise.seed
 
     def predict():
@@ -110,7 +110,7 @@ def _run(network, optimizer, arrays, step, batches, penalty, noise, rates, total
     """
     X, y, order, batch_size, sample_weight = batches
     extras = extras_of(network, optimizer, penalty, noise)
-    features = Features.of(extras.demands, noise, optimizer, weighted=sample_weight is not None)
+    features = Features.of(extras.requirements, noise, optimizer, weighted=sample_weight is not None)
     n_batches = -(-len(order) // batch_size)
     rates = np.full(n_batches, optimizer.learning_rate) if rates is None else np.asarray(rates, np.float64)
     seed, results = 0 if noise is None else noise.seed, np.array([*totals, 0.0])

@@ -1,4 +1,4 @@
-"""A whole epoch in one call on a team of threads.
+"""A whole epoch in one call on a pool of threads.
 
 Compiled twice, like engine/products.py.
 """
@@ -39,7 +39,7 @@ from .update import BLOCK, learn_part, learn_sums, limit_norms, penalties_of, sq
 
 
 def gather_inputs(worker: Worker, rows: int, low: int, high: int) -> None:
-    """Where the inputs of a batch are: in X, or from ``low`` to ``high`` copied to the workspace, with noise."""
+    """Locate the inputs of a batch in X, or copy rows ``low`` to ``high`` to the workspace and add noise."""
     run: Run = worker.run
     layout: Layout = run.layout
     n_inputs = layout.n_inputs
@@ -65,7 +65,7 @@ def gather_inputs(worker: Worker, rows: int, low: int, high: int) -> None:
 
 
 def first_columns(worker: Worker, rows: int) -> None:
-    """Outputs of the first layer for the columns that this thread owns, and all rows."""
+    """Compute the first layer's outputs for all rows and the columns of this thread."""
     run: Run = worker.run
     layers: Layer = run.layout.layers
     n_inputs, n_outputs = layers.fan_in, layers.fan_out
@@ -80,7 +80,7 @@ def first_columns(worker: Worker, rows: int) -> None:
 
 
 def propagate(worker: Worker, first_layer: int) -> None:
-    """Forward pass from a layer on, losses, and deltas back to the first layer, for the worker's rows."""
+    """Run the forward pass from a layer on, losses, and backward pass to the first layer, for the worker's rows."""
     run: Run = worker.run
     layout: Layout = run.layout
     layers: Layer = layout.layers
@@ -97,9 +97,10 @@ def propagate(worker: Worker, first_layer: int) -> None:
         here: Integers = worker.offsets if level == 0 else at(layout.layer_rows, level * layout.batch)
         dense_rows(
             a, here, low, high, fan_in, fan_out, W, at(W, fan_in * fan_out), layer.packed,
-            NO_RULE if layer.special else layer.activation, at(workspace, layer.outputs), layer.stride, worker.scratch,
+            NO_RULE if layer.has_features else layer.activation, at(workspace, layer.outputs), layer.stride,
+            worker.scratch,
         )  # fmt: skip
-        if layer.special:
+        if layer.has_features:
             finish_rows(worker, level, low, high, 0)
     n_outputs, stride = top.fan_out, top.stride
     outputs: Vector = at(workspace, top.outputs)
@@ -117,7 +118,7 @@ def propagate(worker: Worker, first_layer: int) -> None:
             layout.loss, at(outputs, r * stride), at(run.y, numbers[r] * n_outputs), weight, at(delta, r * stride),
             n_outputs, run.loss_options,
         )  # fmt: skip
-    if not layout.linked and top.special:
+    if not layout.linked and top.has_features:
         finish_deltas(worker, n_layers - 1)
     elif not layout.linked:
         derive(top.derivative, at(outputs, low * stride), at(delta, low * stride), high - low, n_outputs, stride)
@@ -126,10 +127,10 @@ def propagate(worker: Worker, first_layer: int) -> None:
         below: Layer = at(layers, level - 1)
         delta_rows(
             at(workspace, layer.deltas), at(layout.layer_rows, (level + 1) * layout.batch), low, high, layer.fan_in,
-            layer.fan_out, at(parameters, layer.weights), NO_RULE if below.special else below.derivative,
+            layer.fan_out, at(parameters, layer.weights), NO_RULE if below.has_features else below.derivative,
             at(workspace, below.outputs), at(workspace, below.deltas), below.stride, worker.scratch,
         )  # fmt: skip
-        if below.special:
+        if below.has_features:
             finish_deltas(worker, level - 1)
 
 
@@ -148,7 +149,7 @@ def add_losses(run: Run, rows: int, total: float) -> None:
 
 
 def learn_clipped(worker: Worker) -> None:
-    """The update from the whole gradient, which is scaled down if its norm is above CLIP_NORM."""
+    """Update from the whole gradient, scaled down if its norm is above CLIP_NORM."""
     run: Run = worker.run
     bound: float = run.extras[CLIP_NORM]
     norm: float = 0.0
@@ -163,7 +164,7 @@ def learn_clipped(worker: Worker) -> None:
 
 
 def train(worker: Worker) -> None:
-    """One thread's part of an epoch. Results do not depend on the number of threads.
+    """Run one thread's part of an epoch. Results do not depend on the number of threads.
 
     Each thread owns rows of the batch for the forward pass and the deltas, and rows of every weight matrix for gradient
     and update, so that nothing is summed across threads. ``by_columns``: of the first matrix it owns columns instead,
@@ -194,7 +195,7 @@ def train(worker: Worker) -> None:
                 continue
         worker.numbers = numbers
         worker.total = total
-        worker.l2 = 0.0  # what groups add up has none of it
+        worker.l2 = 0.0  # groups add gradients without penalties
         worker.l1 = 0.0
         parts = n_groups if n_groups > 0 else n_threads
         first_part, stop_part = share(parts, 1, thread, n_threads), share(parts, 1, thread + 1, n_threads)

@@ -1,8 +1,8 @@
-"""What some layers do beside f(A W + b): skip connections, dropout and noise, trainable slopes, derivatives from z.
+"""Layer features in addition to f(A W + b): skip connections, dropout and noise, trainable slopes, derivatives of z.
 
-Such a ``special`` layer keeps da/dz of every output, dropout included, and where it learns slopes da/dslope. A weighted
-skip is a matter of layout: the outputs that it brings are copied beside those of the layer below, and its errors come
-back there.
+A layer with ``has_features`` stores da/dz of every output, including dropout, and da/dslope for trainable slopes. A
+weighted skip only changes the layout: the source's outputs are copied next to those of the layer below, and its errors
+are read from there.
 
 Compiled twice, like engine/products.py.
 """
@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from fastmlp.kernels.rules.activations import sign
 
-from .partition import ACTIVITY_L1, ACTIVITY_L2, DROPOUT, INPUT_DEVIATION, INPUT_DROPOUT, LAYER_EXTRAS, LAYERS
+from .partition import ACTIVITY_L1, ACTIVITY_L2, DROPOUT, INPUT_DROPOUT, INPUT_STD, LAYER_EXTRAS, LAYERS
 from .primitives import (
     NO_RULE,
     Doubles,
     Number,
     Vector,
     activate,
-    activate_learned,
+    activate_trainable,
     at,
     derive,
     drop,
@@ -29,23 +29,23 @@ from .records import Layer, Layout, Run, Worker
 
 
 def disturb_inputs(worker: Worker, row: Vector, number: int) -> None:
-    """Noise and dropout on a row of inputs, the ``number``th of its batch."""
+    """Add noise and dropout to a row of inputs, row ``number`` of its batch."""
     T = type(row[0])
     run: Run = worker.run
     extras: Doubles = run.extras
     n = run.layout.n_inputs
-    if extras[INPUT_DEVIATION] > 0:
+    if extras[INPUT_STD] > 0:
         noise: Vector = worker.scratch
-        deviation: Number = T(extras[INPUT_DEVIATION])
+        std: Number = T(extras[INPUT_STD])
         fill_normal(noise, n, random_key(run.seed, worker.step, 0), number * n)
         for j in range(n):
-            row[j] += deviation * noise[j]
+            row[j] += std * noise[j]
     if extras[INPUT_DROPOUT] > 0:
         drop(row, n, random_key(run.seed, worker.step, 1), number * n, extras[INPUT_DROPOUT])
 
 
 def row_of_layer(worker: Worker, number: int, r: int) -> Vector:
-    """Row r of the outputs of layer ``number``, counted from 0, the network's inputs."""
+    """Row r of the outputs of layer ``number``; layer 0 is the network's inputs."""
     layout: Layout = worker.run.layout
     if number == 0:
         return at(worker.inputs, worker.offsets[r])
@@ -54,9 +54,9 @@ def row_of_layer(worker: Worker, number: int, r: int) -> Vector:
 
 
 def finish_rows(worker: Worker, level: int, low: int, high: int, first_number: int) -> None:
-    """From A W + b, which is in ``outputs``, to all that a special layer leaves behind, for rows low to high.
+    """Complete the forward pass of a layer with features from A W + b in ``outputs``, for rows low to high.
 
-    The random numbers of row r are those of the row ``first_number`` + r.
+    Row r uses the random numbers of row ``first_number`` + r.
     """
     run: Run = worker.run
     layers: Layer = run.layout.layers
@@ -67,46 +67,46 @@ def finish_rows(worker: Worker, level: int, low: int, high: int, first_number: i
     fan_in, fan_out, stride = layer.fan_in, layer.fan_out, layer.stride
     keeps = layer.da_dz >= 0
     out: Vector = at(workspace, layer.outputs)
-    slopes: Vector = at(workspace, layer.da_dz if keeps else layer.outputs)
+    derivatives: Vector = at(workspace, layer.da_dz if keeps else layer.outputs)
     own: Vector = at(run.parameters, layer.weights + (fan_in + 1) * fan_out)
     rate: float = run.extras[LAYERS + level * LAYER_EXTRAS + DROPOUT]
     for r in range(low, high):
         row: Vector = at(out, r * stride)
-        slope: Vector = at(slopes, r * stride)
+        derivative: Vector = at(derivatives, r * stride)
         if layer.skip_source >= 0 and not layer.skip_weighted:
             source: Vector = row_of_layer(worker, layer.skip_source, r)
             for j in range(fan_out):
                 row[j] += source[j]
         if run.noisy and layer.noise_std != NO_RULE:
-            deviations: Vector = at(scratch, stride)
+            stds: Vector = at(scratch, stride)
             for j in range(fan_out):
-                deviations[j] = row[j]
-            activate(layer.noise_std, deviations, 1, fan_out, fan_out)
+                stds[j] = row[j]
+            activate(layer.noise_std, stds, 1, fan_out, fan_out)
             key = random_key(run.seed, worker.step, 2 * level + 2)
             fill_normal(scratch, fan_out, key, (first_number + r) * fan_out)
             for j in range(fan_out):
-                row[j] += deviations[j] * scratch[j]
+                row[j] += stds[j] * scratch[j]
         if layer.n_slopes > 0:
-            bend: Vector = at(workspace, layer.da_dslope + r * stride) if keeps else scratch
-            activate_learned(
-                layer.activation, row, own, 1 if layer.n_slopes == fan_out else 0, slope if keeps else scratch, bend,
-                fan_out,
+            da_dslope: Vector = at(workspace, layer.da_dslope + r * stride) if keeps else scratch
+            activate_trainable(
+                layer.activation, row, own, 1 if layer.n_slopes == fan_out else 0, derivative if keeps else scratch,
+                da_dslope, fan_out,
             )  # fmt: skip
         else:
             if keeps:
                 for j in range(fan_out):
-                    slope[j] = T(1)
+                    derivative[j] = T(1)
             if keeps and layer.of_input:
-                derive(layer.derivative, row, slope, 1, fan_out, stride)
+                derive(layer.derivative, row, derivative, 1, fan_out, stride)
             activate(layer.activation, row, 1, fan_out, stride)
             if keeps and not layer.of_input:
-                derive(layer.derivative, row, slope, 1, fan_out, stride)
+                derive(layer.derivative, row, derivative, 1, fan_out, stride)
         if run.noisy and rate > 0:
             key = random_key(run.seed, worker.step, 2 * level + 3)
             place = (first_number + r) * fan_out
             drop(row, fan_out, key, place, rate)
             if keeps:
-                drop(slope, fan_out, key, place, rate)
+                drop(derivative, fan_out, key, place, rate)
             if keeps and layer.n_slopes > 0:
                 drop(at(workspace, layer.da_dslope + r * stride), fan_out, key, place, rate)
         if level + 1 < run.layout.n_layers:
@@ -118,9 +118,9 @@ def finish_rows(worker: Worker, level: int, low: int, high: int, first_number: i
 
 
 def finish_deltas(worker: Worker, level: int) -> None:
-    """From dLoss/da by way of the layer above, which is in ``deltas``, to dLoss/dz of a special layer.
+    """Complete dLoss/dz of a layer with features from the layer above's share of dLoss/da in ``deltas``.
 
-    The activity penalties of its rows are added to the run's ``penalties``.
+    Adds the activity penalties of the rows to the run's ``penalties``.
     """
     run: Run = worker.run
     layers: Layer = run.layout.layers
@@ -154,12 +154,12 @@ def finish_deltas(worker: Worker, level: int) -> None:
                 delta[j] += pull * sign(a[j]) + pull_back * a[j]
             penalties[r] += weights[r] * total
         if layer.n_slopes > 0:
-            bend: Vector = at(workspace, layer.da_dslope + r * stride)
+            da_dslope: Vector = at(workspace, layer.da_dslope + r * stride)
             for j in range(fan_out):
-                bend[j] *= delta[j]
+                da_dslope[j] *= delta[j]
         if layer.da_dz >= 0:
-            slope: Vector = at(workspace, layer.da_dz + r * stride)
+            derivative: Vector = at(workspace, layer.da_dz + r * stride)
             for j in range(fan_out):
-                delta[j] *= slope[j]
+                delta[j] *= derivative[j]
         elif layer.derivative != NO_RULE:
             derive(layer.derivative, a, delta, 1, fan_out, stride)

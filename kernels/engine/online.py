@@ -1,4 +1,4 @@
-"""Batches of a single row: a step is a handful of vectors, so parameters are kept in rows of whole vectors for a call.
+"""Batches of a single row: a step is a handful of vectors, so parameters are kept in rows of SIMD vectors for a call.
 
 Compiled twice, like engine/products.py.
 """
@@ -28,7 +28,7 @@ from .records import Layer, Layout, Run
 
 
 def rearrange(layers: Layer, n_layers: int, flat: Vector, local: Vector, back: bint) -> None:
-    """Copy parameters to rows of whole vectors, or back. A narrow layer's weights are transposed."""
+    """Copy parameters to rows of SIMD vectors, or back. A narrow layer's weights are transposed."""
     for level in range(n_layers):
         layer: Layer = at(layers, level)
         fan_in, fan_out, stride = layer.fan_in, layer.fan_out, layer.stride
@@ -51,7 +51,7 @@ def rearrange(layers: Layer, n_layers: int, flat: Vector, local: Vector, back: b
 
 
 def padded_inputs(row: Vector, layers: Layer, workspace: Vector) -> Vector:
-    """A row of X where a first layer that is narrow can take it by whole vectors."""
+    """A row of X, padded to SIMD vectors for a narrow first layer."""
     if not layers.narrow:
         return row
     for i in range(layers.fan_in):
@@ -96,7 +96,7 @@ def predict_row(layers: Layer, n_layers: int, x: Vector, w: Vector, out: Vector,
 def steps_online(
     run: Run, layers: Layer, n_layers: int, n_local: int, w: Vector, g: Vector, slots: Vector, workspace: Vector
 ) -> None:
-    """The steps themselves."""
+    """Run the training steps."""
     T = type(w[0])
     denormals = flush_denormals()
     X: Vector = run.X
@@ -171,7 +171,7 @@ def steps_online(
 
 
 def train_online(run: Run) -> None:
-    """An epoch of steps of one row each.
+    """Run an epoch of steps of one row each.
 
     ``gradient`` is room for parameters, gradient and slots in local layout, and then for the workspace.
     """

@@ -1,4 +1,4 @@
-"""How the engine lays a network out: tables of layers and rows, buffers, and how many threads the work is worth."""
+"""Memory layout of a network in the engine: tables of layers and rows, buffers, and the number of threads."""
 
 from ctypes import addressof, sizeof
 from functools import lru_cache
@@ -9,24 +9,24 @@ import numpy as np
 
 from fastmlp.kernels.spec import ALIGNMENT, activation_row, aligned_zeros, loss_row
 
-from .demands import NO_DEMANDS
 from .products import DEPTH, TILE_VECTORS
 from .records import Layer, Layout, Run, Worker
+from .requirements import NO_REQUIREMENTS
 from .update import BLOCK, SCRATCH_ROWS, SCRATCH_TILES
 
 TRAINING, GRADIENT, PREDICTION = "training", "gradient", "prediction"
 
 KEPT_BYTES = 2**23  # buffers up to this size are kept for the next call
 KEPT_ROWS = 2**16  # the same for tables of rows
-PACK_BYTES = 2**19  # weights larger than this are copied by panels before they are multiplied
-GROUP_FACTOR = 2  # how many times the parameters what would go from core to core must be, for groups of rows
-COLUMN_FACTOR = 3  # how many times the rows of a batch the inputs must be, for columns of the first matrix
-THREAD_FLOPS = 2e6  # of a step: fewer for a thread are not worth a barrier
-CALL_FLOPS = 2e7  # a call of fewer is not worth waking a thread
+PACK_BYTES = 2**19  # larger weights are copied by panels before a product
+GROUP_FACTOR = 2  # row groups are used if data shared between cores exceeds the parameters by this factor
+COLUMN_FACTOR = 3  # columns are used if inputs exceed the rows of a batch by this factor
+THREAD_FLOPS = 2e6  # per thread and step: less does not pay for a barrier
+CALL_FLOPS = 2e7  # a smaller call does not pay for waking a thread
 
 
 class Engine(NamedTuple):
-    """What a compiled backend offers: sizes of its tiles, codes of its rules, and its entry points.
+    """A compiled backend: tile sizes, codes of its rules, and entry points.
 
     ``network_codes(network, dtype)`` gives NetworkCodes, and ``optimizer_codes(name, dtype)`` (code of the update, code
     of the rate). ``read_only`` makes of an array what the entry points take where they only read.
@@ -41,31 +41,31 @@ class Engine(NamedTuple):
 
 
 class NetworkCodes(NamedTuple):
-    """Codes of a network's rules, layer by layer but for the loss; a deviation is NO_RULE where there is none."""
+    """Codes of a network's rules, layer by layer but for the loss; ``stds`` are those of the noise, or NO_RULE."""
 
     activations: list[int]
     derivatives: list[int]
-    deviations: list[int]
+    stds: list[int]
     loss: int
 
 
-def is_special(network, layer, demands):
-    """Whether a layer of weights needs engine/layer_features.py, apart from what it learns."""
+def needs_features(network, layer, requirements):
+    """Whether a layer of weights needs engine/layer_features.py, apart from derivatives of z."""
     skips, row = network.skips or (None,) * len(network.activations), activation_row(network.activations[layer])
     above = skips[layer + 1] if layer + 1 < len(skips) else None
     return bool(
         (skips[layer] is not None and not skips[layer].weighted)
         or (above is not None and above.weighted)
         or any(skip is not None and skip.source == layer + 1 for skip in skips)
-        or row.learned is not None
-        or (demands.noisy and row.deviation is not None)
-        or (layer < len(demands.dropped) and demands.dropped[layer])
-        or (demands.activity and layer + 1 < len(skips))
+        or row.trainable is not None
+        or (requirements.noisy and row.std is not None)
+        or (layer < len(requirements.dropped) and requirements.dropped[layer])
+        or (requirements.activity and layer + 1 < len(skips))
     )
 
 
 class Buffers:
-    """Working memory of one call: shared by its threads, and for each thread by itself."""
+    """Working memory of one call: shared buffers, and buffers for each thread."""
 
     def __init__(self, plan, n_threads):
         self.counter = aligned_zeros(8, np.int64)  # a cache line of its own
@@ -90,7 +90,7 @@ class Buffers:
         self.n_bytes = sum(array.nbytes for array in (*self.workspaces, *self.scratch, self.sums))
 
     def describe(self, n_threads, extras, noise):
-        """Begin a call: the number of its threads, and what it asks for beside its network."""
+        """Prepare a call: number of threads, extras and noise."""
         run, self.counter[0] = self.run, 0
         run.n_threads, run.extras, run.noisy = n_threads, extras.address, noise is not None
         run.seed = 0 if noise is None else noise.seed
@@ -101,7 +101,7 @@ class Buffers:
 
 
 def row_stride(width, lanes, itemsize):
-    """Padded to whole vectors; not a large power of two, at which rows would meet in the same lines of a cache."""
+    """Row length padded to SIMD vectors; never a large power of two, which would cause cache conflicts between rows."""
     stride = -(-width // lanes) * lanes
     return stride + lanes if stride * itemsize >= 2048 and stride % 64 == 0 else stride
 
@@ -114,17 +114,17 @@ class Plan:
     layers : a Layer (engine/records.py) for each layer of weights
     layout : the Layout of all of it
     like : an empty array of the dtype
-    layer_rows : int64 array of shape (layers + 2, batch): where each row of a layer's inputs begins in its buffer; the
+    layer_rows : int64 array of shape (layers + 2, batch): offset of each row of a layer's inputs in its buffer; the
         last two are for the outputs and for strips (engine/products.py)
-    batch : rows of a batch, rounded up to whole tiles
-    in_place : whether rows of X are read where they lie, not from a padded copy
+    batch : rows of a batch, rounded up to a multiple of the tile height
+    in_place : whether rows of X are read without a padded copy
     by_columns, n_groups : how threads share the work, see engine/epoch.py
-    special : whether any layer is (engine/layer_features.py)
-    workspace, scratch : numbers that a call needs, and each of its threads for itself
+    has_features : whether any layer uses engine/layer_features.py
+    workspace, scratch : buffer sizes in elements, per call and per thread
     flops : of one row
     """
 
-    def __init__(self, engine, network, dtype, batch_size, work, demands=NO_DEMANDS):
+    def __init__(self, engine, network, dtype, batch_size, work, requirements=NO_REQUIREMENTS):
         learning = work != PREDICTION
         codes = engine.network_codes(network, dtype)
         self.loss = codes.loss
@@ -132,22 +132,23 @@ class Plan:
         skips, blocks = network.skips or (None,) * (len(sizes) - 1), network.blocks
         linked = loss_row(network.loss).link is not None
         of_input = [activation_row(name).of_input for name in network.activations]
-        special = [
-            is_special(network, layer, demands) or (learning and of_input[layer]) for layer in range(len(blocks))
+        has_features = [
+            needs_features(network, layer, requirements) or (learning and of_input[layer])
+            for layer in range(len(blocks))
         ]
-        self.special = any(special) or demands.inputs
+        self.has_features = any(has_features) or requirements.inputs
         lanes = engine.vector_bytes // dtype.itemsize
         self.dtype, self.lanes = dtype, lanes
         self.batch = -(-batch_size // rows) * rows
-        self.in_place = sizes[0] % rows == 0 and not demands.inputs
+        self.in_place = sizes[0] % rows == 0 and not requirements.inputs
         self.flops = (6 if learning else 2) * network.n_parameters  # for one row
-        # Columns cost a copy of the weights before and after the call, and save sending them from core to core in
-        # every step; what goes from core to core instead is the first layer's outputs and deltas.
+        # Columns cost a copy of the weights before and after the call, but then cores do not exchange weights in every
+        # step, only the first layer's outputs and deltas.
         self.by_columns = bool(
             work == TRAINING and self.in_place and len(sizes) > 2 and sizes[0] > COLUMN_FACTOR * self.batch
-            and not (self.special or demands.by_matrix)
+            and not (self.has_features or requirements.by_matrix)
         )  # fmt: skip
-        # Groups cost a gradient each; what need not go from core to core is the activations and deltas of the batch.
+        # Groups cost a gradient each, but then cores do not exchange the activations and deltas of the batch.
         self.n_parameters = network.n_parameters
         crossing = self.batch * (sizes[0] + 2 * sum(sizes[1:]))
         self.n_groups = 0
@@ -164,29 +165,30 @@ class Plan:
             outputs, size = self.workspace, self.batch * strides[layer + 1]
             self.workspace += 2 * size if learning else size
             rule, skip = activation_row(network.activations[layer]), skips[layer]
-            slopes = bends = -1
-            if special[layer] and learning and not rule.rowwise and not (linked and layer == len(blocks) - 1):
-                slopes, self.workspace = self.workspace, self.workspace + size
+            da_dz = da_dslope = -1
+            if has_features[layer] and learning and not rule.rowwise and not (linked and layer == len(blocks) - 1):
+                da_dz, self.workspace = self.workspace, self.workspace + size
             if n_slopes and learning:
-                bends, self.workspace = self.workspace, self.workspace + size
-            pieces = fan_out if self.by_columns and layer == 0 else -(-fan_in // rows)
+                da_dslope, self.workspace = self.workspace, self.workspace + size
+            n_squares = fan_out if self.by_columns and layer == 0 else -(-fan_in // rows)
             packed = fan_in * fan_out * dtype.itemsize > PACK_BYTES
             self.layers[layer] = Layer(
                 fan_in=fan_in, fan_out=fan_out, weights=start, inputs=inputs, outputs=outputs, deltas=outputs + size,
                 stride=strides[layer + 1], squares=self.n_squares, activation=codes.activations[layer],
-                derivative=codes.derivatives[layer], packed=packed, special=special[layer], of_input=rule.of_input,
-                da_dz=slopes, da_dslope=bends, n_slopes=n_slopes, noise_std=codes.deviations[layer],
-                skip_source=-1 if skip is None else skip.source, skip_weighted=skip is not None and skip.weighted,
+                derivative=codes.derivatives[layer], packed=packed, has_features=has_features[layer],
+                of_input=rule.of_input, da_dz=da_dz, da_dslope=da_dslope, n_slopes=n_slopes,
+                noise_std=codes.stds[layer], skip_source=-1 if skip is None else skip.source,
+                skip_weighted=skip is not None and skip.weighted,
             )  # fmt: skip
             inputs = outputs
-            self.n_squares += pieces
+            self.n_squares += n_squares
         self.layer_rows = np.multiply.outer([*strides, rows], np.arange(self.batch)).astype(np.int64)
         self.scratch = TILE_VECTORS * lanes * (DEPTH + 1)
         if learning and any(layer.packed for layer in self.layers):
             self.scratch += SCRATCH_ROWS * (DEPTH + max(strides))
         elif learning:
             self.scratch += SCRATCH_TILES * rows * max(strides)
-        if self.special or demands != NO_DEMANDS:
+        if self.has_features or requirements != NO_REQUIREMENTS:
             self.scratch = max(self.scratch, 2 * max(strides))
         self.learning = learning
         self.like = np.empty(0, dtype)
@@ -194,12 +196,12 @@ class Plan:
             layers=addressof(self.layers), n_layers=len(self.layers), n_inputs=sizes[0],
             n_parameters=self.n_parameters, loss=self.loss, linked=linked, layer_rows=self.layer_rows.ctypes.data,
             batch=self.batch, in_place=self.in_place, by_columns=self.by_columns, n_groups=self.n_groups,
-            n_squares=self.n_squares, special=self.special,
+            n_squares=self.n_squares, has_features=self.has_features,
         )  # fmt: skip
         self._free = []
 
     def wanted_threads(self, n_rows):
-        """As many threads as pay; 0 where a call is too short to be counted among others."""
+        """Number of threads worth using; 0 if the call is too short to count against the limit."""
         if self.flops * n_rows < CALL_FLOPS:
             return 0
         work = self.flops * (self.batch if self.learning else n_rows)
@@ -209,7 +211,7 @@ class Plan:
         return 1 if self.learning else n_threads
 
     def take_buffers(self, n_threads):
-        """Buffers that nobody else uses, for ``give_back``."""
+        """Unused buffers; return them with ``give_back``."""
         try:
             buffers = self._free.pop()
         except IndexError:
@@ -260,7 +262,7 @@ def online_plan(engine, network, dtype):
 _recent = lru_cache(maxsize=32)(Plan)
 
 
-def plan_of(engine, network, dtype, batch_size, work, demands=NO_DEMANDS):
-    """The Plan, from the last few that were asked for unless its tables are large."""
+def plan_of(engine, network, dtype, batch_size, work, requirements=NO_REQUIREMENTS):
+    """The Plan, cached unless its tables are large."""
     make = _recent if batch_size * len(network.sizes) < KEPT_ROWS else Plan
-    return make(engine, network, dtype, batch_size, work, demands)
+    return make(engine, network, dtype, batch_size, work, requirements)

@@ -1,4 +1,4 @@
-"""Outputs of a network: rows by tiles, or one by one where they are fewer than a tile has.
+"""Outputs of a network: by tiles of rows, or row by row for fewer rows than a tile.
 
 Compiled twice, like engine/products.py.
 """
@@ -31,7 +31,7 @@ from .records import Layer, Layout, Run, Worker
 def dense_row(
     a: Vector, fan_in: int, fan_out: int, W: Vector, b: Vector, activation: int, out: Vector, stride: int
 ) -> None:
-    """f(a W + b) of one row, in passes over rows of W that the compiler turns into vectors."""
+    """f(a W + b) of one row, in loops over rows of W that the compiler vectorises."""
     if 2 * fan_out < lanes(a):
         for j in range(fan_out):
             total: Number = b[j]
@@ -67,7 +67,8 @@ def predict(worker: Worker) -> None:
     n_inputs, n_outputs, batch = layout.n_inputs, last.fan_out, layout.batch
     start = share(run.n_rows, tile_rows(), worker.thread, run.n_threads)
     stop = share(run.n_rows, tile_rows(), worker.thread + 1, run.n_threads)
-    few = run.n_rows < tile_rows() and not layout.special  # of all rows: an output does not depend on who makes others
+    # Counted over all rows, so that an output does not depend on the number of threads.
+    few = run.n_rows < tile_rows() and not layout.has_features
     worker.step = 0
     for begin in range(start, stop, batch):
         rows = min(batch, stop - begin)
@@ -105,9 +106,9 @@ def predict(worker: Worker) -> None:
             else:
                 dense_rows(
                     inputs, here, 0, rows, fan_in, fan_out, W, b, layer.packed,
-                    NO_RULE if layer.special else layer.activation, outputs, stride, scratch,
+                    NO_RULE if layer.has_features else layer.activation, outputs, stride, scratch,
                 )  # fmt: skip
-            if layer.special:
+            if layer.has_features:
                 finish_rows(worker, level, 0, rows, begin)
             inputs, here = outputs, at(layer_rows, (level + 1) * batch)
         for r in range(rows):
@@ -123,7 +124,7 @@ def mean_loss(
     loss: int, outputs: Vector, y: Vector, sample_weight: Vector, weighted: bint, n_rows: int, n_outputs: int,
     loss_options: Doubles, errors: Vector,
 ) -> float:  # fmt: skip
-    """Weighted mean of the losses of rows, added up as a step of training does. ``errors`` has room for one row."""
+    """Weighted mean loss of the rows, summed in the order of a training step. ``errors`` is a buffer for one row."""
     T = type(outputs[0])
     denormals = flush_denormals()
     total: float = float(n_rows)

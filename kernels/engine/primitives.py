@@ -1,4 +1,4 @@
-"""What the engine is written on: names that each compiler supplies, and the names of its types.
+"""Primitives that each compiler supplies, and the names of the engine's types.
 
 Numba's are in numba/vectors.py, numba/tiles.py, numba/primitives.py and numba/rule_loops.py; Cython's in
 cpu/primitives.h and cpu/engine.pyx, and tools/generate_engine.py writes the loops around each rule. Nothing here is
@@ -16,7 +16,7 @@ def at(pointer, offset):
 
 
 def lanes(pointer):
-    """How many of its numbers fill a vector of this processor."""
+    """Number of elements in a SIMD vector."""
 
 
 def tile_rows():
@@ -43,19 +43,19 @@ def sum_of_squares(vector, n):
 
 
 def dot(a, b, n):
-    """Sum of products of two vectors, ``n`` whole vectors of the processor long, by lanes."""
+    """Dot product of two rows of ``n`` SIMD vectors, by lanes."""
 
 
 def combine(rows, stride, coefficients, n, out):
-    """out += sum over i < n of coefficients[i] rows[i], rows of ``stride`` numbers, which are whole vectors."""
+    """out += sum over i < n of coefficients[i] rows[i], rows of ``stride`` numbers, a multiple of the SIMD width."""
 
 
 def outer(column, n, row, stride, out):
-    """out = column row^T, for n rows of ``stride`` numbers, which are whole vectors."""
+    """out = column row^T, for n rows of ``stride`` numbers, a multiple of the SIMD width."""
 
 
 def random_key(seed, step, stream):
-    """What picks the random numbers of one purpose in one step: mix(mix(seed + G (step + 1)) + G (stream + 1)).
+    """Key of the random numbers of one purpose in one step: mix(mix(seed + G (step + 1)) + G (stream + 1)).
 
     With G = 0x9e3779b97f4a7c15, modulo 2^64, and mix the finisher of SplitMix64 (Steele, Lea & Flood 2014).
     """
@@ -73,14 +73,14 @@ def fill_normal(row, n, key, first):
 
 
 def flush_denormals():
-    """Let this thread take numbers too small to be normal for 0; returns what it did before.
+    """Treat denormal numbers as 0 in this thread; return the previous state.
 
     They cost a hundred times as much, and moments of units that get no gradient decay into that range.
     """
 
 
 def restore_denormals(state):
-    """Undo it."""
+    """Restore the state before ``flush_denormals``."""
 
 
 def arrive(counter):
@@ -103,8 +103,8 @@ def activate(code, z, rows, columns, stride):
     """z <- f(z) for rows of ``columns`` numbers, ``stride`` apart."""
 
 
-def activate_learned(code, z, own, step, slope, bend, n):
-    """A row z <- f(z, p) with the parameter p = own[j step]; da/dz goes to slope and da/dp to bend."""
+def activate_trainable(code, z, own, step, derivative, slope_derivative, n):
+    """A row z <- f(z, p) with the parameter p = own[j step]; da/dz goes to derivative and da/dp to slope_derivative."""
 
 
 def derive(code, a, delta, rows, columns, stride):

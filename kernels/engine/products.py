@@ -2,7 +2,7 @@
 
 Compiled twice, like the rules: by Numba as it stands, and by Cython with the types that the annotations name.
 
-Buffers of the engine's own have rows padded to whole vectors, and as many rows as whole tiles have: a tile never needs
+The engine's buffers have rows padded to SIMD vectors, and a number of rows padded to whole tiles: a tile never needs
 a mask. What lies in the padding is never used.
 
 ``product`` and the two functions around it are the innermost ones, and take their operands one by one: others take
@@ -45,7 +45,7 @@ def pack(b: Vector, stride: int, depth: int, columns: int, width: int, panel: Ve
 
 
 def pack_transposed(b: Vector, stride: int, depth: int, columns: int, width: int, panel: Vector) -> None:
-    """The same for B given as its transpose: column j is row j at b."""
+    """Like the function above for B given as its transpose: column j is row j at b."""
     T = type(b[0])
     step = lanes(b)
     whole = depth // step * step if columns == width else 0

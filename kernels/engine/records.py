@@ -1,4 +1,4 @@
-"""What the functions of the engine are handed: records, in the place of long lists of arguments.
+"""Records: the arguments of the engine's functions as C structures.
 
 The host fills a record, and the engine takes its address. The annotations are the one list of its fields: ctypes and
 Cython make a struct of them, Numba a pointer whose attributes are loaded. Each field takes 8 bytes: an ``int``,
@@ -18,7 +18,7 @@ _KINDS = {"int": c_int64, "bint": c_int64, "float": c_double}  # others are addr
 
 
 def record(structure):
-    """Give a structure of ctypes' the fields that it annotates."""
+    """Class decorator: make the annotations of a ctypes structure its fields."""
     structure._fields_ = [(name, _KINDS.get(kind, c_size_t)) for name, kind in structure.__annotations__.items()]
     return structure
 
@@ -29,9 +29,9 @@ class Layer(Structure):
 
     ``weights`` is an offset into the flat parameters; ``inputs``, ``outputs`` and ``deltas`` into the workspace, whose
     rows are ``stride`` apart; ``squares`` into the sums of squares. ``activation`` and ``derivative`` are codes of
-    rules. ``special`` layers do more than f(A W + b), see engine/layer_features.py, and the fields after it are theirs:
-    ``da_dz`` and ``da_dslope`` are offsets like ``outputs``, or -1; ``noise_std`` is a code; ``skip_source`` is the
-    layer that a skip comes from, or -1.
+    rules. Layers with ``has_features`` compute more than f(A W + b), see engine/layer_features.py, and use the fields
+    after it: ``da_dz`` and ``da_dslope`` are offsets like ``outputs``, or -1; ``noise_std`` is a code; ``skip_source``
+    is the layer that a skip comes from, or -1.
 
     In engine/online.py ``stride`` is that of the rows of weights, ``width`` the padded ``fan_out``, ``local`` an offset
     into the rearranged parameters, and ``narrow`` says that a matrix is transposed there.
@@ -51,7 +51,7 @@ class Layer(Structure):
     width: int
     local: int
     narrow: bint
-    special: bint
+    has_features: bint
     of_input: bint
     da_dz: int
     da_dslope: int
@@ -63,7 +63,7 @@ class Layer(Structure):
 
 @record
 class Layout(Structure):
-    """A plan (engine/plan.py): what a network, a batch size and the kind of work decide."""
+    """Layout of a network for a batch size and kind of work, made by engine/plan.py."""
 
     layers: Layer
     n_layers: int
@@ -77,15 +77,15 @@ class Layout(Structure):
     by_columns: bint
     n_groups: int
     n_squares: int
-    special: bint
+    has_features: bint
     n_local: int
 
 
 @record
 class Run(Structure):
-    """A call, as all its threads see it: samples, what is asked for beside the network, the optimizer, and results.
+    """State of a call, shared by its threads: samples, extras, optimizer and results.
 
-    ``rates`` holds a learning rate, or where ``scheduled`` one for each batch. ``out`` and ``input_sums`` are of
+    ``rates`` holds one learning rate, or if ``scheduled`` one for each batch. ``out`` and ``input_sums`` are used for
     predictions.
     """
 
@@ -126,10 +126,10 @@ class Run(Structure):
 
 @record
 class Worker(Structure):
-    """One thread of a call: its own memory, and the part of a batch that it is at.
+    """State of one thread of a call: its buffers and its current part of a batch.
 
-    That part are rows ``low`` to ``high``; ``inputs`` and ``offsets`` are where the rows of X are in it, ``numbers``
-    their numbers in X. From ``rate`` on the fields say how the gradient of this step becomes an update.
+    The part is rows ``low`` to ``high``; ``inputs`` and ``offsets`` locate its rows of X, ``numbers`` are their numbers
+    in X. The fields from ``rate`` on define the update from the gradient of this step.
     """
 
     run: Run

@@ -1,4 +1,4 @@
-"""Gradients by tiles, and the update of each part of the weights as soon as its gradient is there.
+"""Gradients by tiles, each followed at once by the update of its part of the weights.
 
 Compiled twice, like engine/products.py.
 """
@@ -26,13 +26,13 @@ from .primitives import (
 from .products import DEPTH, TILE_VECTORS, product
 from .records import Layer, Layout, Run, Worker
 
-SCRATCH_ROWS = 256  # of a gradient that is made before its update, where operands are too large for the caches
-SCRATCH_TILES = 4  # the same, in tiles, where they are not: a call of the update for fewer costs more than it does
+SCRATCH_ROWS = 256  # of a gradient per update, if operands exceed the caches
+SCRATCH_TILES = 4  # the same in tiles otherwise: with fewer, the calls cost more than the updates
 BLOCK = 1024  # parameters whose gradients are added up before their update
 
 
 def learn(worker: Worker, offset: int, g: Vector, n: int, decays: bint, factor: float) -> None:
-    """Update ``n`` parameters from their gradient g, or note it where there is no rule to update them by."""
+    """Update ``n`` parameters from their gradient g, or store the gradient if there is no update rule."""
     T = type(g[0])
     run: Run = worker.run
     w: Vector = at(run.parameters, offset)
@@ -69,7 +69,7 @@ def learn_weights(
     worker: Worker, layer: Layer, a: Vector, rows: Integers, delta: Vector, first_row: int, stop_row: int, fan_out: int,
     offset: int, factor: float,
 ) -> None:  # fmt: skip
-    """Gradient A^T delta of a part of a weight matrix, and at once the update of that part."""
+    """Compute the gradient A^T delta of a part of a weight matrix and update that part."""
     layout: Layout = worker.run.layout
     strips: Integers = at(layout.layer_rows, (layout.n_layers + 1) * layout.batch)
     scratch: Vector = worker.scratch
@@ -85,7 +85,7 @@ def learn_weights(
             at(a, i), rows, 1, 0, count, n_rows, delta, layer.stride, 0, packed, strips, 0, stride, delta, 0, g, stride,
             scratch,
         )  # fmt: skip
-        if fan_out < step:  # close the gaps: updates of a few numbers each would cost more
+        if fan_out < step:  # close the gaps: many small updates would be slower
             for r in range(1, count):
                 for j in range(fan_out):
                     g[r * fan_out + j] = g[r * stride + j]
@@ -99,7 +99,7 @@ def learn_weights(
 def learn_biases(
     worker: Worker, delta: Vector, delta_stride: int, first: int, stop: int, offset: int, factor: float
 ) -> None:
-    """Column sums of delta, and at once the update of those biases."""
+    """Compute column sums of delta and update those biases."""
     T = type(delta[0])
     sums: Vector = worker.scratch
     for j in range(first, stop):
@@ -112,12 +112,14 @@ def learn_biases(
         learn(worker, offset + first, at(sums, first), stop - first, 0, factor)
 
 
-def learn_shared_slope(worker: Worker, bends: Vector, stride: int, fan_out: int, offset: int, factor: float) -> None:
-    """The sum of dLoss/dslope over all units, and the update of the one slope of a layer."""
-    T = type(bends[0])
+def learn_shared_slope(
+    worker: Worker, slope_gradients: Vector, stride: int, fan_out: int, offset: int, factor: float
+) -> None:
+    """Sum dLoss/dslope over all units and update the layer's shared slope."""
+    T = type(slope_gradients[0])
     total: float = 0.0
     for r in range(worker.high - worker.low):
-        row: Vector = at(bends, r * stride)
+        row: Vector = at(slope_gradients, r * stride)
         for j in range(fan_out):
             total += row[j]
     sums: Vector = worker.scratch
@@ -126,7 +128,7 @@ def learn_shared_slope(worker: Worker, bends: Vector, stride: int, fan_out: int,
 
 
 def learn_part(worker: Worker, thread: int, n_threads: int) -> None:
-    """Gradient of the worker's rows, and update, for one thread's part of the parameters of every layer."""
+    """Compute the gradient of the worker's rows and update one thread's part of the parameters of every layer."""
     run: Run = worker.run
     layout: Layout = run.layout
     workspace: Vector = worker.workspace
@@ -141,12 +143,12 @@ def learn_part(worker: Worker, thread: int, n_threads: int) -> None:
         left, right = share(fan_out, lanes(a), thread, n_threads), share(fan_out, lanes(a), thread + 1, n_threads)
         learn_biases(worker, delta, layer.stride, left, right, offset + fan_in * fan_out, factor)
         if layer.n_slopes > 0:
-            bends: Vector = at(workspace, layer.da_dslope + low * layer.stride)
+            slope_gradients: Vector = at(workspace, layer.da_dslope + low * layer.stride)
             slopes = offset + (fan_in + 1) * fan_out
             if layer.n_slopes == fan_out:
-                learn_biases(worker, bends, layer.stride, left, right, slopes, factor)
+                learn_biases(worker, slope_gradients, layer.stride, left, right, slopes, factor)
             elif thread == 0:
-                learn_shared_slope(worker, bends, layer.stride, fan_out, slopes, factor)
+                learn_shared_slope(worker, slope_gradients, layer.stride, fan_out, slopes, factor)
         top, bottom = share(fan_in, tile_rows(), thread, n_threads), share(fan_in, tile_rows(), thread + 1, n_threads)
         if layout.by_columns and level == 0:
             top, bottom, fan_out = 0, fan_in, right - left
@@ -157,7 +159,7 @@ def learn_part(worker: Worker, thread: int, n_threads: int) -> None:
 
 
 def learn_sums(worker: Worker, sums: Vector, n_groups: int) -> None:
-    """The update of one thread's part of every layer from the gradients of all groups, which follow in ``sums``."""
+    """Update one thread's part of every layer from the gradients of all groups, stored consecutively in ``sums``."""
     run: Run = worker.run
     layout: Layout = run.layout
     scratch: Vector = worker.scratch
@@ -183,11 +185,11 @@ def learn_sums(worker: Worker, sums: Vector, n_groups: int) -> None:
 
 
 def penalties_of(worker: Worker, layer: Layer, by_columns: bint) -> None:
-    """alpha |W|^2 / 2 + lasso |W| of this thread's part of a weight matrix, in pieces that do not depend on how many
-    threads there are."""
+    """alpha |W|^2 / 2 + lasso |W| of this thread's part of a weight matrix, in partial sums that do not depend on the
+    number of threads."""
     run: Run = worker.run
     W: Vector = at(run.parameters, layer.weights)
-    pieces: Doubles = at(run.squares, layer.squares)
+    sums: Doubles = at(run.squares, layer.squares)
     alpha: float = run.alpha
     lasso: float = run.extras[LASSO]
     fan_in, fan_out, thread, n_threads = layer.fan_in, layer.fan_out, worker.thread, run.n_threads
@@ -195,38 +197,38 @@ def penalties_of(worker: Worker, layer: Layer, by_columns: bint) -> None:
         left, right = share(fan_out, lanes(W), thread, n_threads), share(fan_out, lanes(W), thread + 1, n_threads)
         width = right - left
         for j in range(left, right):
-            pieces[j] = 0.0
+            sums[j] = 0.0
         for i in range(fan_in):
             row: Vector = at(W, fan_in * left + i * width)
             for j in range(width):
                 value: float = float(row[j])
-                pieces[left + j] += alpha / 2 * value * value + lasso * abs(value)
+                sums[left + j] += alpha / 2 * value * value + lasso * abs(value)
     else:
         start, stop = share(fan_in, tile_rows(), thread, n_threads), share(fan_in, tile_rows(), thread + 1, n_threads)
         for i in range(start, stop, tile_rows()):
             n = min(tile_rows(), stop - i) * fan_out
             part: Vector = at(W, i * fan_out)
-            pieces[i // tile_rows()] = alpha / 2 * sum_of_squares(part, n) if alpha > 0 else 0.0
+            sums[i // tile_rows()] = alpha / 2 * sum_of_squares(part, n) if alpha > 0 else 0.0
             if lasso > 0:
                 total: float = 0.0
                 for j in range(n):
                     total += abs(part[j])
-                pieces[i // tile_rows()] += lasso * total
+                sums[i // tile_rows()] += lasso * total
 
 
 def squares_of_gradient(worker: Worker) -> None:
-    """Sums of squares of this thread's part of a gradient, a number for each BLOCK of it."""
+    """Sums of squares of this thread's part of a gradient, one for each BLOCK."""
     run: Run = worker.run
     gradient: Vector = run.gradient
-    pieces: Doubles = run.squares
+    sums: Doubles = run.squares
     n = run.layout.n_parameters
     start, stop = share(n, BLOCK, worker.thread, run.n_threads), share(n, BLOCK, worker.thread + 1, run.n_threads)
     for i in range(start, stop, BLOCK):
-        pieces[i // BLOCK] = sum_of_squares(at(gradient, i), min(BLOCK, stop - i))
+        sums[i // BLOCK] = sum_of_squares(at(gradient, i), min(BLOCK, stop - i))
 
 
 def limit_norms(worker: Worker) -> None:
-    """Weights into a unit, for this thread's part of the units, scaled down to a norm of at most MAX_NORM."""
+    """Scale down the weights into each of this thread's units to a norm of at most MAX_NORM."""
     run: Run = worker.run
     layout: Layout = run.layout
     scratch: Vector = worker.scratch

@@ -1,4 +1,4 @@
-"""The contract in Numba: compiled at run time for this very CPU. What each function promises: reference/contract.py."""
+"""The contract in Numba, compiled at run time for this CPU; functions are documented in reference/contract.py."""
 
 from functools import cache
 
@@ -22,8 +22,8 @@ def _network_codes(network, dtype):
     if loss_row(network.loss).link is not None:
         derivatives[-1] = NO_RULE
     activations = [rule_loops.activation(name, kind) for name in network.activations]
-    deviations = [rule_loops.deviation(name, kind) for name in network.activations]
-    return NetworkCodes(activations, derivatives, deviations, rule_loops.loss(network.loss, kind))
+    stds = [rule_loops.noise_std(name, kind) for name in network.activations]
+    return NetworkCodes(activations, derivatives, stds, rule_loops.loss(network.loss, kind))
 
 
 @cache
@@ -32,7 +32,7 @@ def _optimizer_codes(name, dtype):
 
 
 def _frozen(array):
-    """A read-only view: Numba compiles anew for each mix of read-only and writable arguments."""
+    """A read-only view: Numba compiles again for each mix of read-only and writable arguments."""
     view = array.view()
     view.flags.writeable = False
     return view

@@ -35,7 +35,7 @@ def _power_of_two(n):
 
 @intrinsic
 def _two_to(typingctx, n):
-    """By way of n's last bits as the exponent of another number: this vectorises, conversion to an integer may not."""
+    """Shift n's last bits into the exponent: unlike a conversion to an integer, this always vectorises."""
     bits, mantissa = (32, 23) if n == types.float32 else (64, 52)
     bias = 2 ** (bits - mantissa - 2) - 1
 

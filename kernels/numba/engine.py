@@ -1,4 +1,4 @@
-"""The engine compiled by Numba for this very CPU, once per dtype: its sources with their primitives, and entry points.
+"""The engine compiled by Numba for this CPU, once per dtype: sources, their primitives and entry points.
 
 The entry points take the same arguments as those in cpu/engine.pyx.
 """
@@ -45,8 +45,8 @@ def derive(code, a, delta, rows, columns, stride):
 
 
 @register_jitable
-def activate_learned(code, z, own, step, slope, bend, n):
-    call(code, (z, own, step, slope, bend, n))
+def activate_trainable(code, z, own, step, derivative, slope_derivative, n):
+    call(code, (z, own, step, derivative, slope_derivative, n))
 
 
 @register_jitable
@@ -68,7 +68,7 @@ give_way = types.ExternalFunction("SwitchToThread" if os.name == "nt" else "sche
 
 
 def _compiled_sources():
-    """The functions of SOURCES, each compiled with Numba's primitives in the place of the empty ones."""
+    """The functions of SOURCES, each compiled with Numba's primitives instead of the empty ones."""
     supplied = vars(numba_vectors) | vars(numba_tiles) | vars(numba_primitives) | vars(numba_random) | globals()
     names = {name: supplied.get(name, value) for name, value in vars(primitives).items() if not name.startswith("_")}
     compiled = {}
@@ -131,7 +131,7 @@ def run_predict_row(layers, n_layers, x, local, out, workspace):
 
 
 class RowPredictor:
-    """The twin of the class in cpu/engine.pyx."""
+    """Counterpart of the class in cpu/engine.pyx."""
 
     def __init__(self, plan, n_inputs, n_outputs, parameters):
         local = aligned_zeros((1, plan.n_local), parameters.dtype)

@@ -93,7 +93,7 @@ def restore_denormals(typingctx, state):
 
 @intrinsic
 def arrive(typingctx, counter):
-    """One more at the barrier."""
+    """Count one more arrival at the barrier."""
 
     def codegen(context, builder, signature, args):
         return builder.atomic_rmw("add", args[0], constant(1), "acq_rel")
@@ -103,7 +103,7 @@ def arrive(typingctx, counter):
 
 @intrinsic
 def arrivals(typingctx, counter):
-    """How many have come to the barrier so far."""
+    """Number of arrivals at the barrier so far."""
 
     def codegen(context, builder, signature, args):
         return builder.load_atomic(args[0], "acquire", 8)

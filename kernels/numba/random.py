@@ -1,4 +1,4 @@
-"""Random numbers by counters, for Numba: on CPUs and, number by number, on GPUs.
+"""Counter-based random numbers for Numba: rows on CPUs, single numbers on GPUs.
 
 Their twins in C are in cpu/primitives.h; engine/primitives.py says what both promise.
 """
@@ -29,7 +29,7 @@ def bits_at(key, place):
 
 
 def drop_limit(rate):
-    """What the first 24 bits are compared with."""
+    """Limit below which the first 24 bits mean dropout."""
     return np.uint64(math.ceil(rate * 16777216.0))
 
 

@@ -1,6 +1,6 @@
-"""Compiled pieces that networks share: one C function per activation, derivative, loss, optimizer update and rate.
+"""Compiled loops around rules: one C function per activation, derivative, loss, optimizer update and rate.
 
-A piece is compiled once per rule and dtype, cached on disk, and handed to the engine as an address, its code. So a new
+A loop is compiled once per rule and dtype, cached on disk, and handed to the engine as an address, its code. So a new
 combination of rules compiles nothing new, and the engine is compiled once per dtype.
 """
 
@@ -34,7 +34,7 @@ for _rule in (*elementary.POLYNOMIALS, *rules.RULES):
 
 
 def _disk_cache_works():
-    """Whether Numba finds a folder for compiled code; a read-only home must not stop a fit."""
+    """Whether Numba finds a cache folder; a fit must also work with a read-only home."""
     try:
         numba.njit(cache=True)(_disk_cache_works)
     except RuntimeError:
@@ -42,22 +42,22 @@ def _disk_cache_works():
     return True
 
 
-# Products may be fused with additions, as GCC does by itself: the polynomials of rules/elementary.py gain most.
+# Products may be fused with additions, as GCC does by default; this speeds up rules/elementary.py most.
 COMPILE = {"cache": _disk_cache_works(), "error_model": "numpy", "fastmath": {"contract"}}
 
-# Numba stamps cached code with the file of the function alone, but formulas and pieces come from other files: the hash
+# Numba stamps cached code with the file of the function alone, but formulas and loops come from other files: the hash
 # of them all goes into the names under which code is cached.
 _SOURCES = sorted(Path(__file__).parents[1].rglob("*.py"))
 SOURCE_HASH = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:12]
 
 
 def _is_own(rule):
-    """Whether a rule is one of the package rules, not a user's."""
+    """Whether a rule comes from the package, not from a user."""
     return rule in rules.RULES
 
 
 def _callable(rule, *kinds):
-    """A rule as compiled loops can call it: a user's must give a number, whatever it is given."""
+    """A rule that compiled loops can call; a custom rule must return a number for every input."""
     if _is_own(rule) or not isinstance(getattr(rule, "py_func", rule), FunctionType):
         return rule
     code = getattr(rule, "py_func", rule).__code__
@@ -65,7 +65,7 @@ def _callable(rule, *kinds):
         raise ValueError(f"{name_of(rule)} must not raise: compiled loops cannot stop. Let it return math.nan.")
     compiled = numba.njit(error_model="numpy")(rule) if isinstance(rule, FunctionType) else rule
     try:
-        compiled.get_call_template(kinds, {})  # compiles, and knows of defaults
+        compiled.get_call_template(kinds, {})  # compiles, and handles defaults
     except (NumbaError, TypeError, ValueError) as error:
         raise ValueError(f"Numba cannot compile {name_of(rule)}, of numbers and functions of math: {error}") from error
     result = compiled.nopython_signatures[-1].return_type
@@ -75,20 +75,20 @@ def _callable(rule, *kinds):
 
 
 def name_of(rule):
-    """What a user would know it by."""
+    """Name of a rule in error messages."""
     return getattr(rule, "__name__", repr(rule))
 
 
 def _compile(function, rule, *arguments):
-    """The address of ``function`` compiled as a C function returning a double. Keeps the code alive for good.
+    """The address of ``function`` compiled as a C function returning a double. The code is never freed.
 
-    Around a user's rule nothing is cached on disk: a name is not enough to know it by.
+    Custom rules are not cached on disk: their name does not identify them.
     """
     function.__qualname__ = f"{function.__name__}_{name_of(rule)}_{SOURCE_HASH}"
     how = COMPILE if _is_own(rule) else COMPILE | {"cache": False}
-    piece = numba.cfunc(types.float64(*arguments), nopython=True, **how)(function)
-    _keep_alive.append(piece)
-    return piece.address
+    loop = numba.cfunc(types.float64(*arguments), nopython=True, **how)(function)
+    _keep_alive.append(loop)
+    return loop.address
 
 
 _keep_alive = []
@@ -96,7 +96,7 @@ _keep_alive = []
 
 @intrinsic
 def call(typingctx, address, arguments):
-    """Call the piece at ``address`` with a tuple of pointers and scalars."""
+    """Call the loop at ``address`` with a tuple of pointers and scalars."""
 
     def codegen(context, builder, signature, values):
         function, packed = values
@@ -122,16 +122,16 @@ def load_tuple(typingctx, pointer, count):
 
 @cache
 def activation(name, dtype):
-    """piece(z, rows, columns, stride): z <- f(z). A learned rule's is as ``activate_learned`` in
+    """loop(z, rows, columns, stride): z <- f(z); for trainable slopes, see ``activate_trainable`` in
     engine/primitives.py."""
     row = activation_row(name)
-    return _learned(row, dtype) if row.learned is not None else _function_of_z(row.function, row.rowwise, dtype)
+    return _trainable(row, dtype) if row.trainable is not None else _function_of_z(row.function, row.rowwise, dtype)
 
 
 @cache
-def deviation(name, dtype):
-    """piece(z, rows, columns, stride): z <- deviation(z); no piece where there is no noise."""
-    rule = activation_row(name).deviation
+def noise_std(name, dtype):
+    """loop(z, rows, columns, stride): z <- std(z); NO_RULE without noise."""
+    rule = activation_row(name).std
     return NO_RULE if rule is None else _function_of_z(rule, False, dtype)
 
 
@@ -148,8 +148,8 @@ def _function_of_z(given, rowwise, dtype):
         return 0.0
 
     def by_row(z, rows, columns, stride):
-        # Padding that changes nothing makes whole vectors. It is written first: a load of what parts were just stored
-        # to waits for the row before.
+        # Neutral padding fills SIMD vectors. It is written for all rows first: loading a vector right after storing a
+        # part of it would stall.
         for i in range(rows):
             row = at(z, i * stride)
             for j in range(columns, stride):
@@ -161,25 +161,25 @@ def _function_of_z(given, rowwise, dtype):
     return _compile(by_row if rowwise else elementwise, given, pointer, types.int64, types.int64, types.int64)
 
 
-def _learned(row, dtype):
-    function, derivative, own_derivative = row.function, row.derivative, row.learned
+def _trainable(row, dtype):
+    function, derivative, slope_derivative = row.function, row.derivative, row.trainable
     pointer = types.CPointer(dtype)
 
-    def bent(z, own, step, slope, bend, n):
+    def loop(z, own, step, derivatives, slope_derivatives, n):
         for j in range(n):
-            bend[j] = own_derivative(z[j])
-            slope[j] = derivative(z[j], own[j * step])
+            slope_derivatives[j] = slope_derivative(z[j])
+            derivatives[j] = derivative(z[j], own[j * step])
             z[j] = function(z[j], own[j * step])
         return 0.0
 
-    return _compile(bent, function, pointer, pointer, types.int64, pointer, pointer, types.int64)
+    return _compile(loop, function, pointer, pointer, types.int64, pointer, pointer, types.int64)
 
 
 @cache
 def derivative(name, dtype):
-    """piece(a, delta, rows, columns, stride): dLoss/da in ``delta`` becomes dLoss/dz; no piece for a learned rule."""
+    """loop(a, delta, rows, columns, stride): dLoss/da in ``delta`` becomes dLoss/dz; NO_RULE for trainable slopes."""
     row, pointer = activation_row(name), types.CPointer(dtype)
-    if row.learned is not None:
+    if row.trainable is not None:
         return NO_RULE
     rule = _callable(row.derivative, dtype)
 
@@ -203,9 +203,9 @@ def derivative(name, dtype):
 
 @cache
 def loss(name, dtype):
-    """piece(p, t, w, delta, n, options) -> sum of w loss(p_j, t_j); delta_j <- w loss'(p_j, t_j)."""
+    """loop(p, t, w, delta, n, options) -> sum of w loss(p_j, t_j); delta_j <- w loss'(p_j, t_j)."""
     row, pointer = loss_row(name), types.CPointer(dtype)
-    value, slope = _callable(row.function, dtype, dtype), _callable(row.derivative, dtype, dtype)
+    value, derivative = _callable(row.function, dtype, dtype), _callable(row.derivative, dtype, dtype)
     n_options, mean = len(row.options), row.mean
 
     def weighted_sum(p, t, w, delta, n, options):
@@ -215,7 +215,7 @@ def loss(name, dtype):
         given = load_tuple(options, n_options)
         for j in range(n):
             total += w * value(p[j], t[j], *given)
-            delta[j] = w * slope(p[j], t[j], *given)
+            delta[j] = w * derivative(p[j], t[j], *given)
         return total
 
     numbers = types.int64, types.CPointer(types.float64)
@@ -224,7 +224,7 @@ def loss(name, dtype):
 
 @cache
 def update(name, dtype):
-    """piece(w, g, slots, stride, n, rate, options): one step over n parameters; rate and options are float64."""
+    """loop(w, g, slots, stride, n, rate, options): one step over n parameters; rate and options are float64."""
     rule, n_options = OPTIMIZERS[name].update, len(OPTIMIZERS[name].options)
     pointer = types.CPointer(dtype)
 
@@ -261,7 +261,7 @@ def update(name, dtype):
 
 @cache
 def rate(name):
-    """piece(learning_rate, step, options) -> this step's rate, in float64; no piece where the rate is constant."""
+    """loop(learning_rate, step, options) -> this step's rate, in float64; NO_RULE for constant rates."""
     rule, n_options = OPTIMIZERS[name].rate, len(OPTIMIZERS[name].options)
     if rule is None:
         return NO_RULE

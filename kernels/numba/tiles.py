@@ -1,4 +1,4 @@
-"""What a product is made of, as LLVM IR for Numba: register tiles, and copies and transpositions for packing.
+"""Parts of matrix products in LLVM IR for Numba: register tiles, copies and transpositions for packing.
 
 Their twins in C are in cpu/primitives.h. engine/primitives.py says what both promise.
 """

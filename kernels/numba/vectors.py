@@ -1,4 +1,4 @@
-"""Vectors of the processor as LLVM IR, for Numba: how wide they are, access to them, and sums by lanes."""
+"""SIMD vectors in LLVM IR for Numba: width, loads and stores, and sums by lanes."""
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -76,7 +76,7 @@ def reduction(combine, start):
             with cgutils.for_range_slice(builder, whole, n, constant(1)) as (i, _):
                 builder.store(combine(builder, builder.load(builder.gep(pointer, [i])), builder.load(rest)), rest)
             result = builder.load(lanes_value)
-            while count > 1:  # pairwise: few steps wait for each other
+            while count > 1:  # pairwise: shorter dependency chains
                 count //= 2
                 halves = [ir.Constant(ir.VectorType(INT32, count), list(range(s, s + count))) for s in (0, count)]
                 result = combine(builder, *(builder.shuffle_vector(result, result, half) for half in halves))
@@ -120,7 +120,7 @@ def sum_of_squares(typingctx, pointer, n):
 
 @intrinsic
 def dot(typingctx, a, b, n):
-    """Sum of products by lanes, ``n`` whole vectors long."""
+    """Sum of products by lanes, ``n`` SIMD vectors long."""
 
     def codegen(context, builder, signature, args):
         a, b, n = args
@@ -134,7 +134,7 @@ def dot(typingctx, a, b, n):
         with cgutils.for_range_slice(builder, constant(0), n, constant(count)) as (i, _):
             builder.store(builder.call(fma, [load(a, i), load(b, i), builder.load(sums)]), sums)
         total = builder.load(sums)
-        while count > 1:  # pairwise: few steps wait for each other
+        while count > 1:  # pairwise: shorter dependency chains
             count //= 2
             halves = [ir.Constant(ir.VectorType(INT32, count), list(range(s, s + count))) for s in (0, count)]
             total = builder.fadd(*(builder.shuffle_vector(total, total, half) for half in halves))

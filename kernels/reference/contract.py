@@ -1,9 +1,9 @@
-"""The oracle: the contract in plain NumPy, written from the textbooks and sharing no formula with the other backends.
+"""Reference implementation of the contract in plain NumPy, independent of the formulas of the other backends.
 
-Readable before fast; activations, losses and optimizers are in reference/rules.py. Every compiled backend offers the
-functions below with the same names and arguments and is tested against them. Arrays are C-contiguous and of the
-parameters' dtype (float32 or float64), X and y are 2-D, and ``order`` holds valid row numbers as int64: the callers
-check, kernels trust.
+It is written from textbooks and favours readability over speed; activations, losses and optimizers are in
+reference/rules.py. Every compiled backend offers the functions below with the same names and arguments and is tested
+against them. Arrays are C-contiguous and of the parameters' dtype (float32 or float64), X and y are 2-D, and ``order``
+holds valid row numbers as int64: callers validate, kernels do not.
 
 Notation: layer l has weights W (inputs, outputs), bias b, pre-activation z = x W + b, output a = f(z) and error
 delta = dLoss/dz; rows are samples.
@@ -18,11 +18,11 @@ from .rules import (
     ACTIVATIONS,
     COUPLED,
     DERIVATIVES,
-    DEVIATIONS,
     FROM_OUTPUT,
     LINKED_DELTAS,
     LOSS_DERIVATIVES,
     LOSSES,
+    NOISE_STDS,
     OPTIMIZERS,
 )
 
@@ -34,7 +34,7 @@ NO_SLOPE = np.empty(0)
 
 
 def _one_by_one(function, *arrays):
-    """A user's own function, called number by number; NaN where Python raises and compiled code would not."""
+    """Apply a custom function elementwise, with NaN where Python raises and compiled code would not."""
 
     def value(*numbers):
         try:
@@ -52,7 +52,7 @@ def _activate(activation, z, slope):
     return (ACTIVATIONS[activation](z, slope) if slope.size else ACTIVATIONS[activation](z)).astype(z.dtype, copy=False)
 
 
-def _slopes(activation, z, slope):
+def _derivative(activation, z, slope):
     """da/dz."""
     if not isinstance(activation, str):
         return _one_by_one(activation.derivative, z)
@@ -60,7 +60,7 @@ def _slopes(activation, z, slope):
 
 
 def _operand(network, array):
-    """What enters a product: the array, or the nearest numbers of bfloat16, the even one of two."""
+    """An operand of a product: the array, rounded to bfloat16 (ties to even) in a bfloat16 network."""
     if not network.bfloat16:
         return array
     bits = array.astype(np.float32).view(np.uint32)
@@ -84,7 +84,7 @@ def _output_delta(network, z, p, t, slope):
         error = _one_by_one(network.loss.derivative, p, t)
     if network.activations[-1] == "softmax":
         return p * (error - np.sum(p * error, axis=1, keepdims=True))
-    return error * _slopes(network.activations[-1], z, slope)
+    return error * _derivative(network.activations[-1], z, slope)
 
 
 def dense_forward(activation, X, W, b):
@@ -110,9 +110,9 @@ def weight_gradient(X, delta):
 
 
 class _Pass:
-    """What a forward pass leaves behind: inputs, z, outputs a and dropout masks, layer by layer of weights.
+    """Forward pass: inputs, z, outputs a and dropout masks of each layer of weights.
 
-    ``noise`` None is the pass of prediction, in which nothing is random.
+    With ``noise`` None, as in prediction, nothing is random.
     """
 
     def __init__(self, network, parameters, X, noise, step):
@@ -132,8 +132,8 @@ class _Pass:
             z = _operand(network, below) @ _operand(network, W) + b
             if skip is not None and not skip.weighted:
                 z = z + self.layers[skip.source]
-            if noise is not None and activation in DEVIATIONS:
-                z = z + DEVIATIONS[activation](z) * normal(noise.seed, step, 2 * layer + 2, z.shape)
+            if noise is not None and activation in NOISE_STDS:
+                z = z + NOISE_STDS[activation](z) * normal(noise.seed, step, 2 * layer + 2, z.shape)
             mask = 1.0
             if noise is not None and noise.of_layer(layer):
                 mask = dropout_mask(noise.seed, step, 2 * layer + 3, z.shape, noise.of_layer(layer))
@@ -145,7 +145,7 @@ class _Pass:
 
 
 def describe(network, optimizer, dtype, batch_size, penalty=NO_PENALTY, noise=None, weighted=False):
-    """How training steps will be computed, for ``backend_reason_``; "" where there is only one way.
+    """Description of how training steps are computed, for ``backend_reason_``; "" if there is only one way.
 
     ``weighted``: whether samples have weights.
     """
@@ -153,15 +153,15 @@ def describe(network, optimizer, dtype, batch_size, penalty=NO_PENALTY, noise=No
 
 
 def hold(X, y, sample_weight=None):
-    """(X, y, sample_weight) as ``train_epoch`` and ``loss_and_gradient`` read them fastest, for many calls to come."""
+    """(X, y, sample_weight) in the form that repeated ``train_epoch`` and ``loss_and_gradient`` calls read fastest."""
     return X, y, sample_weight
 
 
 def forward(network, parameters, X, only_if_finite=False, noise=None):
     """Outputs of the network, shape (rows, outputs), in the dtype of the parameters.
 
-    With ``only_if_finite`` None where X holds infinity or NaN: a backend sees that while it reads X anyway. With
-    ``noise`` one random pass, as in training.
+    With ``only_if_finite`` return None if X has infinity or NaN, which costs no extra pass over X in compiled backends.
+    With ``noise`` make one random pass, as in training.
     """
     if only_if_finite and not np.isfinite(X).all():
         return None
@@ -169,20 +169,20 @@ def forward(network, parameters, X, only_if_finite=False, noise=None):
 
 
 def row_predictor(network, parameters):
-    """A function from one row, an array of the parameters' dtype, to its outputs.
+    """Function that maps one row, an array of the parameters' dtype, to its outputs.
 
-    It knows the parameters as they are now, and may give the same array again and again.
+    It uses the current values of the parameters and may return the same array each time.
     """
     return predictor_by(forward, network, parameters)
 
 
 def loss(network, parameters, X, y, sample_weight=None):
-    """The data loss that ``loss_and_gradient`` returns, from a forward pass alone; no penalties, nothing random."""
+    """The data loss that ``loss_and_gradient`` returns, from a forward pass alone, without penalties or noise."""
     return loss_of_outputs(network, forward(network, parameters, X), y, sample_weight)
 
 
 def loss_of_outputs(network, outputs, y, sample_weight=None):
-    """The same where the outputs for the rows of y are known already."""
+    """The loss from the network's outputs for the rows of y."""
     weight = np.ones(len(y), y.dtype) if sample_weight is None else sample_weight
     return float(np.sum(weight * _row_losses(network, outputs, y)) / weight.sum())
 
@@ -224,10 +224,10 @@ def _loss_and_gradient(network, parameters, X, y, sample_weight, penalty, noise,
             a = outputs[layer + 1]
             error = errors[layer + 1] + share * (penalty.activity_l1 * np.sign(a) + penalty.activity_l2 * a)
             error = error * run.masks[layer]
-            delta = error * _slopes(activation, z, slopes[layer])
+            delta = error * _derivative(activation, z, slopes[layer])
         if slopes[layer].size:
-            bend = error * np.minimum(z, 0)
-            slope_gradients[layer][:] = bend.sum(axis=0) if slopes[layer].size > 1 else bend.sum()
+            slope_gradient = error * np.minimum(z, 0)
+            slope_gradients[layer][:] = slope_gradient.sum(axis=0) if slopes[layer].size > 1 else slope_gradient.sum()
         inputs, rounded = _operand(network, run.inputs[layer]), _operand(network, delta)
         weight_gradients[layer][:], bias_gradients[layer][:] = weight_gradient(inputs, rounded)
         weight_gradients[layer] += (penalty.alpha * weights[layer] + penalty.l1 * np.sign(weights[layer])) / total

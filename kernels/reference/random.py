@@ -1,4 +1,4 @@
-"""Random numbers by counters (SplitMix64) for the oracle: they do not depend on who draws them, and when.
+"""Counter-based random numbers (SplitMix64) of the reference: independent of threads and of the order of draws.
 
 Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014. A key is mixed from seed, step and
 stream (which layer, and what for); the place in the batch counts.
@@ -24,7 +24,7 @@ def _bits(seed, step, stream, shape):
 
 
 def dropout_mask(seed, step, stream, shape, rate):
-    """0 for what is dropped, 1 / (1 - rate) for what stays."""
+    """Dropout mask: 0 for dropped outputs, 1 / (1 - rate) for the others."""
     uniform = (_bits(seed, step, stream, shape) >> np.uint64(40)) / 2**24
     return np.where(uniform < rate, 0, 1 / (1 - rate))
 

@@ -1,4 +1,4 @@
-"""The oracle's activations, losses and optimizers in plain NumPy, written from the textbooks.
+"""Reference activations, losses and optimizers in plain NumPy, written from the textbooks.
 
 They share no formula with the package rules, whose docstrings give the sources.
 """
@@ -40,7 +40,7 @@ ACTIVATIONS = {
     "softmax": lambda z: scipy_softmax(z, axis=1),
 }
 
-# da/dz from z, but for softmax, whose Jacobian is no diagonal.
+# da/dz from z; softmax is missing because its Jacobian is not diagonal.
 DERIVATIVES = {
     "identity": np.ones_like,
     "step": np.zeros_like,
@@ -62,7 +62,7 @@ DERIVATIVES = {
     "exp": np.exp,
 }
 
-# da/dz from the output a, where it is not what DERIVATIVES says of z = a.
+# da/dz from the output a, if it differs from DERIVATIVES at z = a.
 FROM_OUTPUT = {
     "logistic": lambda a: a * (1 - a),
     "tanh": lambda a: 1 - a**2,
@@ -73,8 +73,8 @@ FROM_OUTPUT = {
     "exp": lambda a: a,
 }
 
-# Standard deviation of what training adds to z.
-DEVIATIONS = {"noisy_relu": lambda z: np.sqrt(expit(z))}
+# Standard deviation of the noise added to z in training.
+NOISE_STDS = {"noisy_relu": lambda z: np.sqrt(expit(z))}
 
 
 def _clip(p):

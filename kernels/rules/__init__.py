@@ -1,8 +1,8 @@
-"""Every scalar formula of a hot loop, once: in activations.py, losses.py and optimizers.py; here are the lists of them.
+"""Scalar formulas of activations, losses and optimizers, each written once; the tables list them.
 
-A rule is a plain function of scalars. Numba compiles it as it stands (CPU and CUDA); tools/typed_cython.py types the
+A rule is a plain function of scalars. Numba compiles it unchanged (CPU and CUDA); tools/typed_cython.py types the
 same lines for Cython. ``T = type(z)`` and ``T(1)`` instead of bare literals keep float32 in float32. Comparisons are
-written so that NaN passes through: a diverging fit must not look healthy.
+written so that NaN propagates: a diverging fit must not look healthy.
 
 The tables are the only lists of names: code, tests, benchmarks, help and error messages read them.
 """

@@ -1,7 +1,7 @@
 """Activations: value from the pre-activation z, derivative from the output a, or from z where the table says so.
 
 Written as the package rules says. Row rules (softmax and its derivative) see one row of ``n`` values and work in place.
-A learned rule (parametric ReLU) has a parameter of its own for each unit or layer.
+A trainable rule (parametric ReLU) has a slope for each unit or layer, which training updates.
 """
 
 from collections.abc import Callable
@@ -139,7 +139,7 @@ def prelu_slope_derivative(z):
     return z if z < T(0) else T(0)
 
 
-def noisy_relu_deviation(z):
+def noisy_relu_std(z):
     """Standard deviation of the noise that training adds to z: sqrt(logistic z) (Nair & Hinton 2010)."""
     T = type(z)
     return T(_sqrt(logistic(z)))
@@ -191,8 +191,8 @@ def gelu_derivative(z):
     """da/dz = Phi(z) + z phi(z)."""
     T = type(z)
     tail = normal_tail(abs(z))
-    slope = z * T(0.3989422804014327) * exponential(T(-0.5) * (z * z))
-    return (tail if z < T(0) else T(1) - tail) + slope
+    weighted_density = z * T(0.3989422804014327) * exponential(T(-0.5) * (z * z))
+    return (tail if z < T(0) else T(1) - tail) + weighted_density
 
 
 def silu(z):
@@ -240,18 +240,18 @@ def softmax_derivative(row, delta, n):
 class Activation(NamedTuple):
     """A scalar function and its derivative: from the output, or ``of_input`` from z.
 
-    ``rowwise`` rules see a whole row and are for the output layer only. ``learned`` is the derivative for the rule's
-    own parameter, of which there is one for each unit, or one for the layer if it is ``shared``. ``deviation`` is that
-    of the noise added to z in training.
+    ``rowwise`` rules process a whole row and are for the output layer only. ``trainable`` is the derivative with
+    respect to a trainable slope, of which there is one for each unit, or one for the layer if it is ``shared``. ``std``
+    is the standard deviation of the noise added to z in training, as a function of z.
     """
 
     function: Callable
     derivative: Callable
     rowwise: bool = False
     of_input: bool = False
-    learned: Callable | None = None
+    trainable: Callable | None = None
     shared: bool = False
-    deviation: Callable | None = None
+    std: Callable | None = None
 
 
 ACTIVATIONS = {
@@ -264,9 +264,9 @@ ACTIVATIONS = {
     "arctan": Activation(arctan, arctan_derivative, of_input=True),
     "relu": Activation(relu, relu_derivative),
     "leaky_relu": Activation(leaky_relu, leaky_relu_derivative),
-    "prelu": Activation(prelu, prelu_derivative, of_input=True, learned=prelu_slope_derivative),
-    "shared_prelu": Activation(prelu, prelu_derivative, of_input=True, learned=prelu_slope_derivative, shared=True),
-    "noisy_relu": Activation(relu, relu_derivative, deviation=noisy_relu_deviation),
+    "prelu": Activation(prelu, prelu_derivative, of_input=True, trainable=prelu_slope_derivative),
+    "shared_prelu": Activation(prelu, prelu_derivative, of_input=True, trainable=prelu_slope_derivative, shared=True),
+    "noisy_relu": Activation(relu, relu_derivative, std=noisy_relu_std),
     "elu": Activation(elu, elu_derivative),
     "selu": Activation(selu, selu_derivative),
     "softplus": Activation(softplus, softplus_derivative),

@@ -1,10 +1,9 @@
-"""Exponential and related functions as polynomials, so that loops over them vectorise: libm's do not.
+"""Exponential and related functions as polynomials, so that loops over them vectorise, unlike calls of libm.
 
 Written like the rules (the package rules) and compiled with them. e^z = 2^n e^r with n = z / log 2 rounded and |r| <=
-log(2) / 2
-(Cody & Waite 1980); the polynomials are minimax fits, that of e^r of (e^r - 1 - r) / r^2. Errors found, in units in the
-last place: tests/kernels/test_elementary.py. The functions at the top are the only ones that a compiler has to be
-told about.
+log(2) / 2 (Cody & Waite 1980); the polynomials are minimax fits, that of e^r of (e^r - 1 - r) / r^2. Measured errors,
+in units in the last place: tests/kernels/test_elementary.py. Only the functions at the top need a definition for each
+compiler.
 """
 
 from math import isfinite as _isfinite
@@ -24,7 +23,7 @@ def round_to_integer(z):
 
 
 def power_of_two(n):
-    """2^n for a whole number n of the range of normal numbers; anything at all for others."""
+    """2^n for a whole number n of the range of normal numbers; unspecified for others."""
     return type(n)(_ldexp(1.0, int(n)) if _isfinite(n) else n)
 
 
@@ -34,7 +33,7 @@ def reciprocal_estimate(z):
 
 
 def largest(row, n):
-    """The largest of n numbers; which of several comes first does not matter, nor what NaN gives."""
+    """The largest of n numbers; unspecified for NaN."""
     return max(row[:n])
 
 
@@ -46,7 +45,7 @@ def sum_of(row, n):
 def remainder(r):
     """e^r - 1 for |r| <= log(2) / 2, with a small relative error at 0 too."""
     T = type(r)
-    square = r * r  # by pairs of terms: few steps wait for each other
+    square = r * r  # by pairs of terms: shorter dependency chains
     if is_single(r):
         q = T(0.0013950528809800744) * square + (T(0.008368918672204018) * r + T(0.04166620597243309))
         q = q * square + (T(0.166665181517601) * r + T(0.5))
@@ -75,7 +74,7 @@ def exponential(z):
     z = low if z < low else z
     z = high if z > high else z
     n = round_to_integer(z * T(1.4426950408889634))
-    half = round_to_integer(n * T(0.5))  # 2^n itself may be no normal number
+    half = round_to_integer(n * T(0.5))  # 2^n itself may be denormal or infinite
     return (T(1) + remainder(reduced(z, n))) * power_of_two(half) * power_of_two(n - half)
 
 
@@ -88,7 +87,7 @@ def scaled_remainder(z):
 
 
 def exponential_minus_one(z):
-    """The same for all z below 40."""
+    """e^z - 1 for all z below 40."""
     T = type(z)
     return scaled_remainder(T(-40) if z < T(-40) else z)
 
@@ -182,7 +181,7 @@ def halley_step(y, z):
 
 
 def reciprocal(z):
-    """1 / z for z >= 0: faster than to divide beside a square root, which keeps the same slow unit busy.
+    """1 / z for z >= 0, faster than a division next to a square root, which uses the same unit.
 
     z is held to where 1 / z is a normal number: 1 / 0 is 5e37 or more, 1 / infinity at most 2.5e-38, and NaN stays NaN.
     """

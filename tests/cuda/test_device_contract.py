@@ -15,7 +15,7 @@ from test_contract import (  # noqa: F401
 )
 
 from fastmlp.backends import registry
-from fastmlp.kernels import CONTRACT, PIECES
+from fastmlp.kernels import CONTRACT, PRIMITIVES
 from fastmlp.kernels.cuda import contract, devices
 from fastmlp.kernels.reference import contract as reference
 from fastmlp.kernels.spec import Penalty, optimizer
@@ -27,7 +27,7 @@ def kernels():
     return contract
 
 
-@pytest.mark.parametrize("function", [*CONTRACT, *PIECES])
+@pytest.mark.parametrize("function", [*CONTRACT, *PRIMITIVES])
 def test_signatures_are_those_of_the_reference(function):
     assert inspect.signature(getattr(contract, function)) == inspect.signature(getattr(reference, function))
 
@@ -42,7 +42,7 @@ def test_loss_is_the_data_loss_of_loss_and_gradient(weighted):
         np.testing.assert_allclose(contract.loss(problem.network, problem.parameters, *given), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("function", [*CONTRACT, *PIECES])
+@pytest.mark.parametrize("function", [*CONTRACT, *PRIMITIVES])
 def test_signatures_are_identical(function):
     assert inspect.signature(getattr(contract, function)) == inspect.signature(getattr(reference, function))
 

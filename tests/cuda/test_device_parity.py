@@ -119,7 +119,7 @@ def test_prediction_equals_the_reference(feature, rows):
         assert relative_error(contract.forward(*args, noise=noise), reference.forward(*args, noise=noise)) < 1e-10
 
 
-@pytest.mark.parametrize("activation", [name for name, row in ACTIVATIONS.items() if row.learned is None])
+@pytest.mark.parametrize("activation", [name for name, row in ACTIVATIONS.items() if row.trainable is None])
 def test_dense_forward_and_activation_derivative_equal_the_reference(activation, dtype):
     rng = np.random.RandomState(0)
     X, W, b = (rng.standard_normal(shape).astype(dtype) for shape in ((7, 2), (2, 3), (3,)))

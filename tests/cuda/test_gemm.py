@@ -20,7 +20,7 @@ from fastmlp.kernels.cuda.gemm.products import EPILOGUES, Products
 from fastmlp.kernels.cuda.gemm.training import GemmPrediction, GemmTraining
 from fastmlp.kernels.cuda.records import Samples, Settings, State
 from fastmlp.kernels.cuda.simt.layout import Features
-from fastmlp.kernels.engine.demands import NO_OPTIMIZER, extras_of
+from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, extras_of
 from fastmlp.kernels.reference import contract as reference
 from fastmlp.kernels.spec import NO_PENALTY, Batches, Penalty, Skip, new_slots, optimizer
 from problems import COMBINATIONS, Problem, relative_error
@@ -67,7 +67,7 @@ class Gemm:
     ):  # fmt: skip
         X, y, order, batch_size, sample_weight = batches
         extras = extras_of(network, rule, penalty, noise)
-        features = Features.of(extras.demands, noise, rule, weighted=sample_weight is not None)
+        features = Features.of(extras.requirements, noise, rule, weighted=sample_weight is not None)
         layout, dtype = GemmLayout(network, features, min(batch_size, len(order))), parameters.dtype
         training = GemmTraining(layout, rule.name, dtype, self.products, graphs=ON_GPU)
         weight = np.ones(1, dtype) if sample_weight is None else sample_weight
@@ -95,7 +95,7 @@ class Gemm:
 
     def forward(self, network, parameters, X, noise=None, rows=16):
         extras = extras_of(network, NO_OPTIMIZER, NO_PENALTY, noise)
-        layout = GemmLayout(network, Features.of(extras.demands, noise, training=False), rows)
+        layout = GemmLayout(network, Features.of(extras.requirements, noise, training=False), rows)
         out = cuda.device_array((len(X), network.sizes[-1]), parameters.dtype)
         prediction = GemmPrediction(layout, parameters.dtype, self.products)
         seed = 0 if noise is None else noise.seed

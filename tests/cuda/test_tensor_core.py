@@ -18,7 +18,7 @@ from fastmlp.kernels.cuda.tensor_core.plan import Plan, Segments, padded, segmen
 from fastmlp.kernels.cuda.tensor_core.prediction import copy_kernel, tensor_core_prediction_kernel
 from fastmlp.kernels.cuda.tensor_core.rows import convert_rows
 from fastmlp.kernels.cuda.tensor_core.training import tensor_core_training_kernel
-from fastmlp.kernels.engine.demands import NO_OPTIMIZER, extras_of
+from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, extras_of
 from fastmlp.kernels.reference import contract as numpy_reference
 from fastmlp.kernels.rules.optimizers import OPTIMIZERS
 from fastmlp.kernels.spec import NO_PENALTY, Network, Penalty, loss_row, new_slots, optimizer

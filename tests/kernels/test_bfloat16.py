@@ -1,4 +1,4 @@
-"""dtype='bfloat16': what the oracle makes of it, where it may be had, and what becomes of it on other machines."""
+"""dtype='bfloat16': results of the reference, supported backends, and models loaded on other machines."""
 
 import gzip
 import pickle
@@ -65,7 +65,7 @@ def test_elsewhere_a_model_goes_on_in_single_precision(tmp_path, monkeypatch, th
 
 @pytest.mark.exhaustive
 def test_accuracy_on_real_images(data_folder):
-    """Within half a point of single precision on Fashion-MNIST, by the oracle, which rounds as tensor cores do."""
+    """Within half a point of single precision on Fashion-MNIST, by the reference, which rounds like tensor cores."""
     folder = data_folder / "fashion_mnist"
     if not folder.exists():
         pytest.skip("needs fashion_mnist in the folder that FASTMLP_DATA names")

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from fastmlp.backends import registry
-from fastmlp.kernels import CONTRACT, FIELDS, PIECES
+from fastmlp.kernels import CONTRACT, FIELDS, PRIMITIVES
 from fastmlp.kernels.spec import ALIGNMENT, Penalty, layer_views, new_slots, optimizer
 from problems import DTYPES, OUTPUTS, Problem, grid, relative_error
 
 
-@pytest.mark.parametrize("function", [*CONTRACT, *PIECES])
+@pytest.mark.parametrize("function", [*CONTRACT, *PRIMITIVES])
 def test_signatures_are_identical(function):
     modules = [registry.choose(name).module for name in registry.ON_CPU]
     signatures = [inspect.signature(getattr(module, function)) for module in modules]
@@ -32,8 +32,8 @@ def test_fields_have_the_same_types_and_describe_the_backend():
 
 
 def test_public_names_are_identical():
-    """A function that only one backend has would be found by accident or not at all."""
-    allowed = {*CONTRACT, *PIECES}
+    """No backend has public functions that others lack."""
+    allowed = {*CONTRACT, *PRIMITIVES}
     for name in registry.ON_CPU:
         module = registry.choose(name).module
         own = {
@@ -70,7 +70,7 @@ def test_forward_and_gradient_leave_their_arguments_alone(kernels):
 @pytest.mark.parametrize("rows", [3, 40, 300])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_outputs_only_for_finite_rows(kernels, rows, dtype):
-    """Wherever the number is that is not; a sum that overflows is no reason."""
+    """At any position; an overflowing sum of finite values does not count."""
     problem = Problem(rows=rows, dtype=dtype)
     given = problem.network, problem.parameters
     expected = kernels.forward(*given, problem.X)
@@ -88,7 +88,7 @@ def test_outputs_only_for_finite_rows(kernels, rows, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("loss, output", grid(OUTPUTS))
 def test_loss_is_the_data_loss_of_loss_and_gradient(kernels, loss, output, dtype):
-    """With and without weights, by tiles and for a few rows; also from outputs that are known."""
+    """With and without weights, by tiles and for a few rows; also from given outputs."""
     for rows in (3, 40, 300):
         problem = Problem(loss, output, rows=rows, dtype=dtype)
         for weight in (None, problem.weight):

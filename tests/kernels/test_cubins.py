@@ -85,7 +85,7 @@ def test_prediction_kernels(network):
 @pytest.mark.parametrize("code", ["f4", "f8"])
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_derivatives(name, code):
-    if ACTIVATIONS[name].learned is None:
+    if ACTIVATIONS[name].trainable is None:
         found = resources(primitives.derivative_kernel(name, np.dtype(code)), [array(code, 2)] * 2)
         assert found.spilled == 0
 

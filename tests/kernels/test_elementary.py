@@ -36,7 +36,7 @@ def points(name, dtype):
 
 
 def exact_tail(z):
-    """Probability that a standard normal number exceeds z, in long double but for its smooth factor."""
+    """Probability that a standard normal number exceeds z, in long double except for its smooth factor."""
     z = z.astype(np.longdouble)
     return special.erfcx((z / np.sqrt(np.longdouble(2))).astype(np.float64)) * np.exp(-z * z / 2) / 2
 

@@ -1,4 +1,4 @@
-"""The compiled engine: the same bits for every number of threads, whichever way they share the work, at every level."""
+"""The compiled engine: identical bits for every number of threads, division of work and instruction set."""
 
 import importlib
 import multiprocessing
@@ -17,8 +17,8 @@ from fastmlp.kernels.cpu import thread_pool
 from fastmlp.kernels.cpu.columns import columns_by_thread
 from fastmlp.kernels.cpu.contract import Contract
 from fastmlp.kernels.engine import plan
-from fastmlp.kernels.engine.demands import constants
 from fastmlp.kernels.engine.plan import Plan
+from fastmlp.kernels.engine.requirements import constants
 from fastmlp.kernels.reference import contract as reference
 from fastmlp.kernels.spec import Batches, Penalty, new_slots, optimizer
 from interrupted import interrupted_predictions, needs_signals
@@ -38,7 +38,7 @@ SHARED = {
 
 @pytest.fixture
 def threads_pay(monkeypatch):
-    """However little the work is."""
+    """Even for very little work."""
     monkeypatch.setattr(plan, "CALL_FLOPS", 0)
     monkeypatch.setattr(plan, "THREAD_FLOPS", 1)
     monkeypatch.setattr(thread_pool, "cores", lambda: 8)
@@ -72,7 +72,7 @@ def test_the_same_bits_for_every_number_of_threads(threads_pay, shape, dtype, na
 @pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.parametrize("sizes, rows", [((5, 7, 3), 9000), ((260, 260, 5), 9000), ((40, 8, 1100), 16)])
 def test_products_of_several_passes_equal_the_reference(name, sizes, rows):
-    """More rows, also of a group of them, than a pass has; packed and not; more outputs than a pass is deep."""
+    """More rows, in total and per group, than one pass handles; packed or not; more outputs than the pass depth."""
     problem = Problem(sizes=sizes, rows=rows)
     given = problem.network, problem.parameters, problem.X, problem.y, problem.weight, Penalty(alpha=0.1)
     found, expected = registry.choose(name).module.loss_and_gradient(*given), reference.loss_and_gradient(*given)
@@ -167,7 +167,7 @@ def test_a_compiled_prediction_refuses_rows_that_it_would_misread(backend):
 
 @pytest.mark.parametrize("n_rows", [3, 11, 17, 1024, 1665, 1670])
 def test_predictions_do_not_depend_on_threads(threads_pay, kernels, n_rows):
-    """Where a thread's rows end in less than a tile too."""
+    """Also if a thread's rows end with an incomplete tile."""
     problem = Problem(sizes=(24, 17, 5), rows=n_rows)
     outputs = []
     for n_threads in (1, 2, 3):
@@ -179,7 +179,7 @@ def test_predictions_do_not_depend_on_threads(threads_pay, kernels, n_rows):
 
 @pytest.mark.parametrize("name", COMPILED)
 def test_a_gradient_never_moves_the_weights(threads_pay, name):
-    """Another thread may read them at the time."""
+    """Another thread may be reading them."""
     problem = Problem(sizes=(160, 37, 3), rows=16)
     problem.parameters.flags.writeable = False
     given = problem.network, problem.parameters, problem.X, problem.y
@@ -263,7 +263,7 @@ def test_a_team_runs_each_member_once_and_raises_what_one_raised(failing):
 
 @pytest.mark.parametrize("name", COMPILED)
 def test_where_an_epoch_is_cut_changes_no_bit(name):
-    """Before a short last batch too, which must not be taken for a batch size of its own."""
+    """Also before a short last batch, which must not count as a different batch size."""
     runs = []
     for cuts in ((0, 1666), (0, 1536, 1666)):
         problem = Problem(sizes=(20, 32, 3), rows=1666)
@@ -298,7 +298,7 @@ print(len(thread_pool._taken), finite)
 
 
 def test_two_fits_at_once_share_the_cores(monkeypatch):
-    """The second one gets the core that is left, a third one its own thread, and a short call asks nobody."""
+    """The second one gets the core that is left, a third one only its own thread, and a short call reserves none."""
     monkeypatch.setattr(thread_pool, "cores", lambda: 3)
     first_is_running, go_on = threading.Event(), threading.Event()
 

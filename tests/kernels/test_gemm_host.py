@@ -18,7 +18,7 @@ from fastmlp.kernels.spec import Network, Skip
 RUN = """
 import numpy as np
 from numba import cuda
-from fastmlp.kernels.engine.demands import extras_of
+from fastmlp.kernels.engine.requirements import extras_of
 from fastmlp.kernels.cuda.gemm.layout import GemmLayout
 from fastmlp.kernels.cuda.gemm.training import GemmTraining
 from fastmlp.kernels.cuda.records import Samples, Settings, State

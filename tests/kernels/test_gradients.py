@@ -1,4 +1,4 @@
-"""The gradient of every backend, the oracle's included, against central differences of its loss."""
+"""The gradient of every backend, the reference included, against central differences of its loss."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What Numba compiles: once per dtype and rule, in that dtype, and anew when a formula has changed."""
+"""Numba compiles once per dtype and rule, in that dtype, and again after a formula has changed."""
 
 import os
 import shutil
@@ -39,13 +39,13 @@ def test_read_only_data_compile_nothing_new(frozen):
 
 @pytest.fixture
 def llvm_of(monkeypatch):
-    """Compiles a piece for float32 afresh (code out of the cache cannot be looked into) and gives its LLVM code."""
+    """Compile a loop for float32 without the cache (cached code cannot be inspected) and return its LLVM code."""
     monkeypatch.setitem(rule_loops.COMPILE, "cache", False)
 
     def compiled(maker, name):
         address = maker.__wrapped__(name, numba.float32)
-        (piece,) = [piece for piece in rule_loops._keep_alive if piece.address == address]
-        return piece.inspect_llvm()
+        (loop,) = [loop for loop in rule_loops._keep_alive if loop.address == address]
+        return loop.inspect_llvm()
 
     return compiled
 
@@ -53,8 +53,8 @@ def llvm_of(monkeypatch):
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_float32_stays_float32_in_a_compiled_activation(llvm_of, name):
     """A bare literal or a double constant would widen the whole loop, and only the generated code shows it."""
-    learned = ACTIVATIONS[name].learned is not None  # then its one piece has the derivative too
-    for maker in (rule_loops.activation, *([] if learned else [rule_loops.derivative])):
+    trainable = ACTIVATIONS[name].trainable is not None  # then one loop also computes the derivative
+    for maker in (rule_loops.activation, *([] if trainable else [rule_loops.derivative])):
         code = llvm_of(maker, name)
         assert "float" in code
         assert "fpext" not in code
@@ -75,7 +75,7 @@ print(float(contract.dense_forward("relu", np.ones((1, 1)), np.ones((1, 1)), np.
 
 
 def test_a_changed_formula_is_compiled_anew(tmp_path):
-    """Code cached from the old one must not run on."""
+    """Cached code of the old formula must not be used."""
     package = tmp_path / "fastmlp"
     shutil.copytree(Path(fastmlp.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__", "kernels"))
     kernels = Path(numba_cpu.__file__).parents[1]

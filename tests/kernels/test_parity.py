@@ -1,4 +1,4 @@
-"""Compiled backends against the oracle: pieces, gradients, and parameters after 20 steps, over the tables."""
+"""Compiled backends against the reference: primitives, gradients, and parameters after 20 steps, over the tables."""
 
 from itertools import product
 
@@ -25,7 +25,7 @@ def dtype(request):
 
 
 def test_combinations_hold_every_name_and_every_pair_of_names():
-    """Of hidden activation, loss, output activation and optimizer; gradients are checked over the same list."""
+    """Cases of hidden activation, loss, output activation and optimizer; gradients are checked over the same list."""
     assert {row[1:3] for row in COMBINATIONS} == set(OUTPUTS)
     for i, j, names in ((0, 3, product(HIDDEN, OPTIMIZERS)), (0, 1, product(HIDDEN, LOSSES)),
                         (0, 2, product(HIDDEN, ACTIVATIONS)), (1, 3, product(LOSSES, OPTIMIZERS)),
@@ -80,7 +80,7 @@ def test_loss_and_gradient_equal_the_reference(compiled, dtype, hidden, loss, ou
     assert found[2].dtype == dtype
 
 
-@pytest.mark.parametrize("activation", [name for name, row in ACTIVATIONS.items() if row.learned is None])
+@pytest.mark.parametrize("activation", [name for name, row in ACTIVATIONS.items() if row.trainable is None])
 def test_dense_forward_and_activation_derivative_equal_the_reference(compiled, dtype, activation):
     """At ordinary and at extreme pre-activations."""
     far = [80.0] if activation == "exp" else [100.0, 1e4]  # e^z itself ends at 88 in float32

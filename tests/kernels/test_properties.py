@@ -70,7 +70,7 @@ def test_scaling_all_weights_of_the_rows_changes_nothing_but_the_penalty(problem
 @QUICK
 @given(problems(), MODULES, st.randoms(use_true_random=False))
 def test_permuting_hidden_units_leaves_the_output_unchanged(problem, kernels, random):
-    """Weight-space symmetry."""
+    """Weight-space symmetry of permutations."""
     if len(problem.network.sizes) < 3:
         return
     units = list(range(problem.network.sizes[1]))
@@ -88,7 +88,7 @@ def test_permuting_hidden_units_leaves_the_output_unchanged(problem, kernels, ra
 @QUICK
 @given(MODULES, st.integers(1, 6), st.integers(0, 10**6), st.sets(st.integers(0, 5)))
 def test_negating_tanh_units_leaves_the_error_unchanged(kernels, n_units, seed, units):
-    """The other half of weight-space symmetry: tanh is odd, so a unit may change all its signs."""
+    """Weight-space symmetry of signs: tanh is odd, so all weights of a unit may change sign."""
     problem = Problem(hidden=("tanh",), sizes=(3, n_units, 2), seed=seed)
     args = problem.network, problem.parameters, problem.X, problem.y
     before = kernels.loss_and_gradient(*args)[0]

@@ -13,7 +13,7 @@ from fastmlp.kernels.numba.records import record_at
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
 def test_each_field_takes_8_bytes(record):
-    """Numba finds a field by its number, and Cython's structs have no gaps then."""
+    """Numba finds fields by number, which requires structs without gaps."""
     names = list(record.__annotations__)
     assert [getattr(record, name).offset for name in names] == [8 * i for i in range(len(names))]
     assert sizeof(record) == 8 * len(names)

@@ -1,4 +1,4 @@
-"""Each formula by itself: dtype kept, finite at the extremes, the right derivative, and nothing left out."""
+"""Each formula alone: dtype kept, finite at the extremes, the right derivative, and nothing left out."""
 
 import ast
 import inspect
@@ -16,16 +16,16 @@ from fastmlp.model.initializers import INITIALIZERS
 from fastmlp.training.schedules import SCHEDULES
 
 SCALAR = {name: row for name, row in ACTIVATIONS.items() if not row.rowwise}
-SLOPE = 0.3  # of rules that learn one
+SLOPE = 0.3  # for rules with a trainable slope
 ROWWISE = {name: row for name, row in ACTIVATIONS.items() if row.rowwise}
 TYPES = [np.float32, np.float64]
 EXTREMES = [0.0, -0.0, 1e-30, -1e-30, 1.0, -1.0, 30.0, -30.0, 100.0, -100.0, 1e4, -1e4, 1e30, -1e30]
 
 
 def value_and_slope(name, z, T=np.float64):
-    """f(z) and f'(z), whatever the rules take."""
+    """f(z) and f'(z), from whichever argument the rules take."""
     row = SCALAR[name]
-    own = () if row.learned is None else (T(SLOPE),)
+    own = () if row.trainable is None else (T(SLOPE),)
     a = row.function(z, *own)
     return a, row.derivative(z if row.of_input else a, *own)
 
@@ -67,18 +67,18 @@ def test_derivative_is_the_slope_of_the_activation(name):
         assert value_and_slope(name, z)[1] == pytest.approx(slope, rel=1e-6, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", [name for name, row in SCALAR.items() if row.learned is not None])
+@pytest.mark.parametrize("name", [name for name, row in SCALAR.items() if row.trainable is not None])
 def test_derivative_for_a_learned_slope(name):
     row, step = SCALAR[name], 1e-6
     for z in (-2.0, -0.1, 0.1, 2.0):
         numeric = (row.function(z, SLOPE + step) - row.function(z, SLOPE - step)) / (2 * step)
-        assert row.learned(np.float64(z)) == pytest.approx(numeric, rel=1e-6, abs=1e-9)
+        assert row.trainable(np.float64(z)) == pytest.approx(numeric, rel=1e-6, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", [name for name, row in SCALAR.items() if row.deviation is not None])
+@pytest.mark.parametrize("name", [name for name, row in SCALAR.items() if row.std is not None])
 def test_deviation_equals_the_reference(name):
     z = np.linspace(-30, 30, 61)
-    np.testing.assert_allclose([SCALAR[name].deviation(x) for x in z], numpy_rules.DEVIATIONS[name](z), rtol=1e-12)
+    np.testing.assert_allclose([SCALAR[name].std(x) for x in z], numpy_rules.NOISE_STDS[name](z), rtol=1e-12)
 
 
 def test_softmax_derivative_is_the_jacobian():
@@ -120,7 +120,7 @@ def test_loss_derivative_is_the_slope_of_the_loss(name):
     step = 1e-6
 
     def loss(z, t):
-        """As a function of what the derivative is taken for: p itself, or z through the link."""
+        """Loss as a function of the variable of its derivative: p, or z through the link."""
         if row.link == "softmax":
             pair = np.array([z, 0.3])
             softmax(pair, 2)
@@ -151,7 +151,7 @@ def test_optimizer_keeps_its_dtype_and_is_finite_at_extremes(name, T):
 
 def test_every_row_of_the_tables_has_a_reference():
     assert set(numpy_rules.ACTIVATIONS) == {*numpy_rules.DERIVATIVES, "softmax"} == set(ACTIVATIONS)
-    assert set(numpy_rules.DEVIATIONS) == {name for name, row in ACTIVATIONS.items() if row.deviation is not None}
+    assert set(numpy_rules.NOISE_STDS) == {name for name, row in ACTIVATIONS.items() if row.std is not None}
     assert set(numpy_rules.LOSSES) == {*numpy_rules.LOSS_DERIVATIVES, *numpy_rules.LINKED_DELTAS} == set(LOSSES)
     assert set(numpy_rules.LINKED_DELTAS) == {name for name, row in LOSSES.items() if row.link is not None}
     assert set(numpy_rules.OPTIMIZERS) == set(OPTIMIZERS)
@@ -171,7 +171,7 @@ TABLES = {
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_every_row_has_its_formula_and_its_source(table):
-    """A formula has signs that words have not; a source is an author and a year, but for what all textbooks share."""
+    """A formula contains signs; a source is an author and a year, except for textbook knowledge."""
     for name, row in table.items():
         assert re.search(r"[=|^/<>]|-t log|\+-|normal with", row[0].__doc__), name
         text = " ".join(rule.__doc__ for rule in row if inspect.isfunction(rule))
@@ -186,7 +186,7 @@ def test_the_reference_takes_no_formula_from_the_rules(module):
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_rule_says_what_it_computes_and_has_no_bare_literal(rule):
-    """A bare 0.5 makes float64 of float32 in a compiled loop; T(0.5) does not."""
+    """A bare 0.5 would widen float32 to float64 in a compiled loop; T(0.5) does not."""
     assert rule.__doc__
     tree = ast.parse(inspect.getsource(rule))
     wrapped = {

@@ -1,4 +1,4 @@
-"""What networks can do beside dense layers, against the oracle: skips, dropout, noise, penalties, bounds, rates."""
+"""Features beyond dense layers, compared with the reference: skips, dropout, noise, penalties, bounds, rates."""
 
 import math
 
@@ -74,7 +74,7 @@ def train(kernels, problem, rule, dtype, batch_size, epochs=2, **asked):
 
 @pytest.mark.parametrize("feature, dtype, batch_size", grid(FEATURES, DTYPES, [1, 13, 40], n=2))
 def test_training_equals_the_reference(compiled, feature, dtype, batch_size):
-    """Whatever else is asked for, alone and together; the reference computes in float64."""
+    """Each feature alone and all together; the reference computes in float64."""
     given, asked, options = FEATURES[feature]
     rule = optimizer("momentum", 0.002 if batch_size == 1 else 0.02, **options)
     problem = Problem(**given, dtype=dtype)
@@ -86,7 +86,7 @@ def test_training_equals_the_reference(compiled, feature, dtype, batch_size):
 
 @pytest.mark.parametrize("feature", FEATURES)
 def test_a_feature_changes_what_is_learned(feature):
-    """Else its tests would pass without it."""
+    """The feature changes the result; otherwise its tests would pass without it."""
     given, asked, options = FEATURES[feature]
     changed = train(reference, Problem(**given), optimizer("momentum", 0.02, **options), "float64", 13, **asked)[0]
     given = {name: value for name, value in given.items() if name != "skips"}
@@ -100,8 +100,10 @@ OF_NETWORKS = [name for name, (given, asked, _) in FEATURES.items() if given or 
 
 @pytest.mark.parametrize("feature", [name for name in OF_NETWORKS if name != "noisy relu"])
 def test_gradient_is_the_slope_with_the_random_numbers_held(kernels, feature):
-    """Of loss plus all penalties, in one random pass. The noise of a noisy ReLU is taken for a constant, which it is
-    not: its deviation depends on z."""
+    """Gradient of loss plus all penalties, in one random pass.
+
+    The noise of a noisy ReLU is treated as a constant, although its standard deviation depends on z.
+    """
     given, asked, _ = FEATURES[feature]
     asked = asked | {"penalty": asked.get("penalty", NO_PENALTY)._replace(alpha=0.3)}
     problem = Problem(**given, rows=6, seed=4)
@@ -124,7 +126,7 @@ def test_gradient_is_the_slope_with_the_random_numbers_held(kernels, feature):
 
 @pytest.mark.parametrize("feature, dtype, rows", grid(OF_NETWORKS, DTYPES, [1, 3, 300]))
 def test_prediction_equals_the_reference(compiled, feature, rows, dtype):
-    """Quiet, in a random pass, and for one row at a time."""
+    """Without noise, in a random pass, and for one row at a time."""
     given, asked, _ = FEATURES[feature]
     problem = Problem(**given, rows=rows, dtype=dtype)
     args = problem.network, problem.parameters, problem.X
@@ -164,7 +166,7 @@ def test_rates_of_online_and_batched_steps(compiled, batch_size):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_weight_decay_of_every_optimizer(compiled, name):
-    """Part of the gradient for plain descent and momentum, apart from it for the others; biases have none."""
+    """Part of the gradient for plain descent and momentum, decoupled for the others; biases have no decay."""
     rule = optimizer(name, 0.01, weight_decay=0.5)
     found = train(compiled, Problem(), rule, "float64", 8)
     expected = train(reference, Problem(), rule, "float64", 8)
@@ -231,7 +233,7 @@ def test_random_numbers_change_with_seed_and_step_and_nothing_else(kernels):
 
 @pytest.mark.parametrize("activation", ["tanh", "gelu"])
 def test_a_users_rule_at_work_equals_the_tables(kernels, activation):
-    """The functions of a row, given as a user would, compute what its name does."""
+    """A row's functions passed as a custom rule give the same results as its name."""
     from fastmlp.kernels.rules import Activation, Loss
 
     functions = {

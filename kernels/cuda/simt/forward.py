@@ -8,7 +8,7 @@ from numba import cuda
 
 from fastmlp.kernels.cuda.composition import device
 from fastmlp.kernels.cuda.rules import RANDOM, device_rule
-from fastmlp.kernels.engine.partition import DROPOUT, INPUT_DEVIATION, INPUT_DROPOUT, LAYER_EXTRAS, LAYERS
+from fastmlp.kernels.engine.partition import DROPOUT, INPUT_DROPOUT, INPUT_STD, LAYER_EXTRAS, LAYERS
 from fastmlp.kernels.spec import activation_row
 
 random_key, drop_limit, is_dropped, normal_at = (
@@ -46,7 +46,7 @@ def noisy_inputs(layout, dtype):
 
     @device
     def add_noise(t, n, first, rows, position, X, order, work, extras, seed, step):
-        std, rate = extras[INPUT_DEVIATION], extras[INPUT_DROPOUT]
+        std, rate = extras[INPUT_STD], extras[INPUT_DROPOUT]
         normal_key, drop_key = random_key(seed, step, 0), random_key(seed, step, 1)
         limit = drop_limit(rate)
         for item in range(t, rows * width, n):
@@ -69,12 +69,12 @@ def output_writer(layout, level, dtype):
     slope_gradients = layout.slope_gradients[level]
     slopes_at = block.start + (block.fan_in + 1) * width
     slope_step = 1 if block.n_slopes > 1 else 0
-    has_slope, saved = row.learned is not None, derivatives >= 0
+    has_slope, saved = row.trainable is not None, derivatives >= 0
     elementwise = not has_slope and not row.rowwise
     of_input, adds_noise, has_dropout = row.of_input, layout.adds_noise(level), layout.has_dropout(level)
     function, derivative = device_rule(row.function, dtype), device_rule(row.derivative, dtype)
-    slope_derivative = device_rule(row.learned, dtype) if has_slope else None
-    noise_std = device_rule(row.deviation, dtype) if adds_noise else None
+    slope_derivative = device_rule(row.trainable, dtype) if has_slope else None
+    noise_std = device_rule(row.std, dtype) if adds_noise else None
     adds_skip = skip is not None and not skip.weighted
     locate, read = reader(layout, skip.source) if adds_skip else (None, None)
     rate_at = LAYERS + level * LAYER_EXTRAS + DROPOUT

@@ -6,7 +6,7 @@ Offsets and sizes are compile-time constants of the kernels. ``outputs[0]`` are 
 
 from typing import NamedTuple
 
-from fastmlp.kernels.engine.demands import NO_OPTIMIZER
+from fastmlp.kernels.engine.requirements import NO_OPTIMIZER
 from fastmlp.kernels.spec import Network, activation_row, loss_row
 
 
@@ -28,10 +28,10 @@ class Features(NamedTuple):
     limited: bool = False
 
     @classmethod
-    def of(cls, demands, noise, optimizer=NO_OPTIMIZER, weighted=False, training=True):
-        """From the Demands returned by ``extras_of``, and the settings of training."""
+    def of(cls, requirements, noise, optimizer=NO_OPTIMIZER, weighted=False, training=True):
+        """From the Requirements returned by ``extras_of``, and the settings of training."""
         return cls(
-            training, noise is not None, demands.inputs, demands.dropped, demands.activity, weighted,
+            training, noise is not None, requirements.inputs, requirements.dropped, requirements.activity, weighted,
             optimizer.clip_norm > 0, optimizer.max_norm > 0,
         )  # fmt: skip
 
@@ -89,12 +89,12 @@ class Layout:
 
     def adds_noise(self, level):
         """Whether noise is added to z of a layer."""
-        return self.features.noisy and activation_row(self.network.activations[level]).deviation is not None
+        return self.features.noisy and activation_row(self.network.activations[level]).std is not None
 
     def has_shared_slope(self, level):
         """Whether the units of a layer share one trainable slope."""
         row = activation_row(self.network.activations[level])
-        return row.learned is not None and row.shared
+        return row.trainable is not None and row.shared
 
     def skip(self, level):
         return self.network.skips[level] if self.network.skips else None

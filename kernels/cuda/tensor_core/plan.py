@@ -194,11 +194,11 @@ def tensor_core_refusal(network, features):
         return f"layers wider than {WIDEST}"
     if any(skip is not None for skip in network.skips):
         return "skip connections"
-    if any(row.learned is not None for row in rows):
+    if any(row.trainable is not None for row in rows):
         return "trainable slopes"
     if any(row.rowwise for row in rows[:-1]):
         return "softmax in a hidden layer"
-    if features.noisy and (features.inputs or any(features.dropped) or any(row.deviation for row in rows)):
+    if features.noisy and (features.inputs or any(features.dropped) or any(row.std for row in rows)):
         return "dropout or noise"
     if features.activity:
         return "activity penalties"

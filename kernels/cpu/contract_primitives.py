@@ -1,4 +1,4 @@
-"""The parts of a step one by one, over a compiled engine: products, activations and their derivatives."""
+"""Single operations of a training step by a compiled engine: products, activations and their derivatives."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from fastmlp.kernels.spec import Network, activation_row, aligned_zeros
 
 
 def _padded(engine, array):
-    """A copy as the engine's buffers are: rows padded to whole vectors and tiles, and enough of them."""
+    """A copy padded like the engine's buffers: rows to SIMD vectors, their number to whole tiles."""
     height, itemsize = engine.tile_rows, array.dtype.itemsize
     lanes = engine.vector_bytes // itemsize
     columns = row_stride(array.shape[1], max(lanes, height), itemsize)
@@ -18,9 +18,9 @@ def _padded(engine, array):
 
 
 def prepared_product(engine, A, B, bias, by_column=False, transposed=False):
-    """(function that makes A B + bias in one thread, the padded buffer that it fills).
+    """(function that computes A B + bias in one thread, its padded output buffer).
 
-    A is given as its transpose with ``by_column``, B as its with ``transposed``.
+    A is given as its transpose with ``by_column``, B with ``transposed``.
     """
     shape = A.shape[1] if by_column else A.shape[0], B.shape[0] if transposed else B.shape[1]
     inner = A.shape[0] if by_column else A.shape[1]
@@ -42,8 +42,8 @@ def product(engine, A, B, bias, **how):
 
 
 def activation_codes(engine, activation, dtype):
-    """(code of the activation, code of its derivative); a learned one has no pieces of its own."""
-    if activation_row(activation).learned is not None:
-        raise ValueError(f"activation {activation!r} has a learned slope, and is no function of z alone.")
+    """(code of the activation, code of its derivative); not for activations with a trainable slope."""
+    if activation_row(activation).trainable is not None:
+        raise ValueError(f"activation {activation!r} has a trainable slope: it is not a function of z alone.")
     codes = engine.network_codes(Network((1, 1), (activation,), "squared_error"), dtype)
     return codes.activations[0], codes.derivatives[0]
