@@ -88,7 +88,7 @@ def bench(network, batch_size, names, rounds, as_json):
             for name, rate in times.samples_per_second.items():
                 one = times.row_seconds.get(name)
                 row = "" if one is None else f"   one row in {one * 1e6:.2f} us"
-                click.echo(f"  {name:12} {rate:13,.0f} rows/s  {rate / baseline:6.1f} x scikit-learn{row}")
+                click.echo(f"  {name:12} {rate:13,.0f} samples/s  {rate / baseline:6.1f} x scikit-learn{row}")
     if as_json:
         echo_json({"threads": allowed_threads(), "results": found})
 

@@ -22,16 +22,21 @@ TEST_SHARE, WATCHED_SHARE = 0.2, 0.1
 )
 @click.argument("source")
 @click.option("--target", help="Column to predict; required for CSV and Parquet files.")
-@click.option("--task", type=click.Choice(["auto", "classification", "regression"]), default="auto", show_default=True)
+@click.option("--task", type=click.Choice(["auto", "classification", "regression"]), default="auto", show_default=True,
+              help="Kind of target; auto decides by the values of the target column.")  # fmt: skip
 @click.option(
     "--hidden", type=Widths(), default="100", show_default=True, help="Widths of the hidden layers, for example 64,32."
 )
-@click.option("--activation", type=click.Choice(HIDDEN_ACTIVATIONS), default="relu", show_default=True)
-@click.option("--optimizer", type=click.Choice([*OPTIMIZERS, "lbfgs"]), default="adam", show_default=True)
+@click.option("--activation", type=click.Choice(HIDDEN_ACTIVATIONS), default="relu", show_default=True,
+              help="Activation of the hidden layers.")  # fmt: skip
+@click.option("--optimizer", type=click.Choice([*OPTIMIZERS, "lbfgs"]), default="adam", show_default=True,
+              help="Training algorithm.")  # fmt: skip
 @click.option("--learning-rate", type=float, help="Learning rate.  [default: that of the optimizer]")
 @click.option("--alpha", type=float, default=1e-4, show_default=True, help="L2 penalty.")
-@click.option("--epochs", type=click.IntRange(1), default=50, show_default=True)
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), default=50, show_default=True,
+              help="Passes over the training data; iterations of lbfgs.")  # fmt: skip
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True,
+              help="Samples per gradient step.")  # fmt: skip
 @click.option("--balanced", is_flag=True, help="Weight classes inversely to their frequency.")
 @click.option("--test-size", type=click.FloatRange(0, 1, max_open=True),
               help=f"Fraction of the rows held out for testing.  [default: {TEST_SHARE}, with --eval 0]")  # fmt: skip
@@ -41,12 +46,16 @@ TEST_SHARE, WATCHED_SHARE = 0.2, 0.1
               "training rows, and keep the best weights.")  # fmt: skip
 @click.option("--metric", type=click.Choice(["loss", "accuracy", "r2"]), default="loss", show_default=True,
               help="The score that --early-stopping uses.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--dtype", type=click.Choice(["float32", "float64", "bfloat16"]), default="float32", show_default=True)
-@click.option("--backend", type=click.Choice(registry.NAMES), default="auto", show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+              help="Seed of the random split, the initial weights and the order of the samples.")  # fmt: skip
+@click.option("--dtype", type=click.Choice(["float32", "float64", "bfloat16"]), default="float32", show_default=True,
+              help="Precision of the computation.")  # fmt: skip
+@click.option("--backend", type=click.Choice(registry.NAMES), default="auto", show_default=True,
+              help="Compute backend.")  # fmt: skip
 @click.option("--ignore", multiple=True, metavar="COLUMN", help="Drop a column; may be repeated.")
-@click.option("--drop-missing", is_flag=True, help="Drop rows with missing values.")
-@click.option("--out", type=click.Path(dir_okay=False), default="model.fastmlp", show_default=True)
+@click.option("--drop-missing", is_flag=True, help="Drop rows with missing or infinite values.")
+@click.option("--out", type=click.Path(dir_okay=False), default="model.fastmlp", show_default=True,
+              help="Save the model to this file.")  # fmt: skip
 @click.option("--plot", type=click.Path(dir_okay=False), help="Save a plot of the loss curves as this image file.")
 @click.option("--report", type=click.Path(dir_okay=False), help="Write a training report as this HTML file.")
 @click.option("--compare", is_flag=True, help="Compare the training speed with the NumPy reference.")
@@ -85,8 +94,8 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
         X, y = arrays.pop("train")
         watched = arrays.get("eval", arrays.get("watched", arrays.get("test")))
         model = table.model
-        held_out = ", ".join(f"{len(rows):,} {ROWS[name]}" for name, (rows, _) in arrays.items())
-        say(f"{len(X):,} rows to train on, {held_out or 'none held out'}; {table.encoder.n_outputs} inputs")
+        others = "".join(f", {len(rows):,} for {PURPOSES[name]}" for name, (rows, _) in arrays.items())
+        say(f"{len(X):,} rows for training{others}; {table.encoder.n_outputs} inputs")
         say(f"backend {model.backend}: {model.backend_reason_}")
 
         start = time.perf_counter()
@@ -128,7 +137,7 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
             rows = parts[part]
             training_report(
                 report, model, rows[target].to_numpy(), table.predict(rows),
-                title=f"{target} of {source}: {len(rows):,} rows {ROWS[part]}", seconds=seconds,
+                title=f"{target} of {source}: {len(rows):,} rows for {PURPOSES[part]}", seconds=seconds,
                 speeds=found["samples_per_second"],
             )  # fmt: skip
             say(f"report in {report}")
@@ -136,7 +145,7 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
         sys.exit(INTERRUPTED)
 
 
-ROWS = {"eval": "to watch", "watched": "to watch", "test": "held out", "train": "to train on"}
+PURPOSES = {"eval": "validation", "watched": "validation", "test": "testing", "train": "training"}
 
 
 def check_outputs(out, plot, report, inputs):

@@ -129,7 +129,7 @@ def test_missing_values_are_named_and_can_be_dropped(houses):
     assert "'area' (2 rows)" in message
     assert "--drop-missing" in message
     output = run("train", "houses.csv", "--target", "price", "--drop-missing", "--quiet", "--epochs", 2).output
-    assert "238 rows to train on, 60 held out" in output
+    assert "238 rows for training, 60 for testing" in output
     assert "'area' (2 rows)" in run("predict", "model.fastmlp", "houses.csv", code=1).output
 
 
@@ -191,7 +191,7 @@ def test_mistakes_get_one_line(houses, arguments, message):
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code in (1, 2)
     assert message in result.output.replace("\n", " ")
-    assert "rows to train on" not in result.output or "GB in" in message  # before the work, not after it
+    assert "rows for training" not in result.output or "GB in" in message  # before the work, not after it
     assert isinstance(result.exception, SystemExit)
 
 

@@ -1,4 +1,4 @@
-"""The command line for machines and in company: --json, Parquet, rows to watch, bench, exit statuses."""
+"""The command line for machines and in company: --json, Parquet, validation data, bench, exit statuses."""
 
 import json
 import subprocess
@@ -83,7 +83,7 @@ def test_early_stopping_does_not_see_the_rows_of_the_score(cancer):
     assert none["rows"] == {"train": 400}
     assert none["scores"] == {}
     output = run("train", "old.csv", "--target", "target", "--early-stopping", 4, "--epochs", 200).output
-    assert "288 rows to train on, 80 held out, 32 to watch" in output
+    assert "288 rows for training, 80 for testing, 32 for validation" in output
     assert "the weights are those of epoch" in output
 
 
@@ -93,7 +93,7 @@ def test_a_report_of_a_training(cancer):
     ).output
     page = Path("r.html").read_text()
     assert "report in r.html" in output
-    assert "target of old.csv: 169 rows to watch" in page
+    assert "target of old.csv: 169 rows for validation" in page
     assert ">malignant</th>" in page
     assert "norm of an epoch" in page  # monitored
     assert 'scope="row">numpy</th>' in page  # its speed
@@ -217,7 +217,7 @@ def test_exit_statuses_mean_something(arguments, code, message):
     load_diabetes(as_frame=True).frame.to_csv("d.csv", index=False)
     result = run(*arguments, code=code)
     assert message in result.stderr.replace("\n", " ")
-    assert result.stdout == "" or "rows to train on" in result.stdout
+    assert result.stdout == "" or "rows for training" in result.stdout
 
 
 def test_every_command_has_help_with_an_example_or_a_reason():

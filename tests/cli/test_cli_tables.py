@@ -71,7 +71,7 @@ def test_a_pipe_can_be_read():
     pd.DataFrame({"a": range(50), "y": range(50)}).to_csv("t.csv", index=False)
     line = f"cat t.csv | {sys.executable} -m fastmlp train /dev/stdin --target y --epochs 1 --quiet"
     done = subprocess.run(line, shell=True, capture_output=True, text=True)
-    assert "40 rows to train on" in done.stdout, done.stderr
+    assert "40 rows for training" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("content", [b"garbage", b"", b"PK\x03\x04" + b"0" * 50])
