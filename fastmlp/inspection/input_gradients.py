@@ -100,7 +100,9 @@ def _of_rows(network, parameters, X, first):
         if network.activations[layer] == "softmax":
             delta = a * (error - np.sum(error * a, axis=2, keepdims=True))
         else:
-            delta = error * numpy_reference._slopes(network.activations[layer], run.z[layer], slopes[layer])[:, None, :]
+            delta = (
+                error * numpy_reference._derivative(network.activations[layer], run.z[layer], slopes[layer])[:, None, :]
+            )
         back, below = delta @ weights[layer].T, network.sizes[layer]
         errors[layer] += back[:, :, :below]
         skip = network.skips[layer] if network.skips else None

@@ -97,7 +97,7 @@ print(model.backend, model.backend_reason_)
         [sys.executable, "-P", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     why, with_numba, without = done.stdout.splitlines()
-    assert why.startswith("its extension module was not built, because there was no C compiler, or no headers")
+    assert why.startswith("its extension module was not built, because no C compiler or no Python headers")
     assert with_numba == f"numba compiled at the first fit, because backend 'cython' does not work here: {why}"
     assert without.startswith("numpy slow reference code, because neither 'cython' nor 'numba' works here: its ext")
     assert without.endswith("it needs the package numba: pip install numba")

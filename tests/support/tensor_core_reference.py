@@ -38,7 +38,7 @@ def loss_and_gradient(network, parameters, X, y, sample_weight, alpha, penalty):
         if layer:
             name, error = network.activations[layer - 1], delta @ rounded(weights[layer]).T
             if activation_row(name).of_input:
-                error *= rounded(numpy_reference._slopes(name, z[layer - 1], numpy_reference.NO_SLOPE))
+                error *= rounded(numpy_reference._derivative(name, z[layer - 1], numpy_reference.NO_SLOPE))
             else:
                 error = numpy_reference.activation_derivative(name, inputs[layer], error)
             delta = rounded(error)
