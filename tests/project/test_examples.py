@@ -124,7 +124,7 @@ def command(*arguments):
 def test_command_line(tmp_path):
     done = command(EXAMPLES / "wheels.py", "--quick", "--out", tmp_path / "new")
     assert done.returncode == 0, done.stderr
-    assert "right: 6" in done.stdout
+    assert "correct: 6" in done.stdout
     assert (tmp_path / "new" / "wheels.png").exists()
 
 
