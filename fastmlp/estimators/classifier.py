@@ -43,7 +43,7 @@ from fastmlp.validation.sklearn_compat import StrOptions, available_if, check_pa
 
 from .base import BaseMLP
 from .evaluation import evaluation_of
-from .prediction import outputs, predictor_of, random_passes
+from .prediction import mc_outputs, outputs, predictor_of
 
 
 def check_listed_classes(classes):
@@ -539,7 +539,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             deviation over the passes.
         """
         if mc_samples is not None:
-            return random_passes(self, X, mc_samples, self._probabilities)
+            return mc_outputs(self, X, mc_samples, self._probabilities)
         return self._probabilities(outputs(self, X))
 
     def _probabilities(self, output):

@@ -6,7 +6,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastmlp.backends import registry
 from fastmlp.prediction.predictor import Predictor
 from fastmlp.validation.arrays import as_numbers, floats_of
-from fastmlp.validation.checks import check_integer
 
 
 def predictor_of(estimator):
@@ -52,15 +51,9 @@ def layer_outputs(estimator, X):
     return predictor_of(estimator).layer_outputs(X)
 
 
-def random_passes(estimator, X, mc_samples, transform):
+def mc_outputs(estimator, X, mc_samples, transform):
     """(mean, standard deviation) of the transformed outputs over stochastic passes with dropout and noise."""
-    check_integer("mc_samples", mc_samples, 2)
-    check_is_fitted(estimator)
-    net = estimator._net
-    if net.noise is None:
-        raise ValueError(
-            "mc_samples requires an estimator fitted with dropout or noise, because otherwise all passes are identical."
-        )
-    X = checked_inputs(estimator, X)
+    X, net = checked_inputs(estimator, X), estimator._net
     seed = 0 if net.training is None else net.training.seed
-    return predictor_of(estimator).samples(X, net.noise._replace(seed=seed), mc_samples, transform)
+    noise = net.noise and net.noise._replace(seed=seed)
+    return predictor_of(estimator).mc_outputs(X, noise, mc_samples, transform)

@@ -37,7 +37,7 @@ from fastmlp.validation.sklearn_compat import StrOptions, available_if, fit_cont
 
 from .base import BaseMLP
 from .evaluation import evaluation_of
-from .prediction import outputs, predictor_of, random_passes
+from .prediction import mc_outputs, outputs, predictor_of
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -413,5 +413,5 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             the passes.
         """
         if mc_samples is not None:
-            return random_passes(self, X, mc_samples, self._decode)
+            return mc_outputs(self, X, mc_samples, self._decode)
         return self._decode(outputs(self, X))

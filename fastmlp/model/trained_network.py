@@ -80,14 +80,9 @@ class TrainedNetwork(LayeredNetwork, Savable):
         """
         self._need_weights()
         X = self._inputs(X)
-        if mc_samples is not None and not self._is_noisy():
-            raise ValueError(
-                "mc_samples requires a model with dropout or noise, because otherwise all passes are identical."
-            )
         if mc_samples is None:
             return self._predictor().outputs(X)
-        check_integer("mc_samples", mc_samples, 2)
-        return self._predictor().samples(X, self._noise(self._state.seed), mc_samples)
+        return self._predictor().mc_outputs(X, self._noise(self._state.seed), mc_samples)
 
     def layer_outputs(self, X: MatrixLike) -> list[FloatArray]:
         """Compute the outputs of every layer, including hidden layers.

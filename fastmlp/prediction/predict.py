@@ -5,6 +5,7 @@ from scipy.sparse import issparse
 
 from fastmlp.backends.device_arrays import is_on_gpu
 from fastmlp.kernels.spec import first_layers, loss_row
+from fastmlp.validation.checks import check_integer
 
 DENSE_BLOCK_BYTES = 2**25  # sparse inputs are converted to dense blocks of this size
 
@@ -45,16 +46,26 @@ def layer_outputs(backend, network, parameters, X):
     return [predict_rows(backend, part, parameters[: part.n_parameters], X) for part in first_layers(network)]
 
 
-def sample_rows(backend, network, parameters, X, noise, n_samples, transform=lambda output: output):
-    """(mean, standard deviation) of the transformed outputs over ``n_samples`` stochastic passes.
+def mc_outputs(backend, network, parameters, X, noise, mc_samples, transform=lambda output: output):
+    """(mean, standard deviation) of the transformed outputs over ``mc_samples`` stochastic passes.
 
-    The seeds of the passes are derived from that of ``noise``.
+    The seeds of the passes are derived from that of ``noise``, the Noise of training or None.
+
+    Raises
+    ------
+    ValueError
+        Unless there is noise and ``mc_samples`` is an integer of at least 2.
     """
-    seeds = np.random.RandomState(noise.seed % 2**32).randint(2**63 - 1, size=n_samples, dtype=np.int64)
+    check_integer("mc_samples", mc_samples, 2)
+    if noise is None:
+        raise ValueError(
+            "mc_samples requires a model trained with dropout or noise, because otherwise all passes are identical."
+        )
+    seeds = np.random.RandomState(noise.seed % 2**32).randint(2**63 - 1, size=mc_samples, dtype=np.int64)
     mean = squares = 0.0
     for count, seed in enumerate(seeds, 1):  # Welford's algorithm: accurate even if the spread is small
         output = transform(predict_rows(backend, network, parameters, X, noise._replace(seed=int(seed))))
         change = output - mean
         mean = mean + change / count
         squares = squares + change * (output - mean)
-    return mean, np.sqrt(squares / n_samples)
+    return mean, np.sqrt(squares / mc_samples)

@@ -13,7 +13,7 @@ from fastmlp.backends.threads import ThreadLimit
 from fastmlp.kernels.spec import Network, Noise
 from fastmlp.typing import FloatArray
 
-from .predict import layer_outputs, predict_rows, reported_loss, sample_rows
+from .predict import layer_outputs, mc_outputs, predict_rows, reported_loss
 
 Matrix: TypeAlias = np.ndarray | spmatrix | sparray
 
@@ -51,12 +51,12 @@ class Predictor(NamedTuple):
         with self._limit():
             return layer_outputs(*self[:3], X)
 
-    def samples(
-        self, X: Matrix, noise: Noise, n_samples: int, transform: Callable = lambda output: output
+    def mc_outputs(
+        self, X: Matrix, noise: Noise | None, mc_samples: int, transform: Callable = lambda output: output
     ) -> tuple[FloatArray, FloatArray]:
-        """(mean, standard deviation) of the transformed outputs over ``n_samples`` stochastic passes."""
+        """(mean, standard deviation) of the transformed outputs over ``mc_samples`` stochastic passes."""
         with self._limit():
-            return sample_rows(*self[:3], X, noise, n_samples, transform)
+            return mc_outputs(*self[:3], X, noise, mc_samples, transform)
 
     def row_predictor(self) -> Callable[[FloatArray], FloatArray]:
         """A function that takes one sample and returns its outputs."""

@@ -92,7 +92,7 @@ WRONG = [
     (lambda: MLPRegressor("huber", dropout=0.1, solver="lbfgs").fit(X, Y), "solver='lbfgs' requires a determ"),
     (lambda: MLPClassifier(loss="poisson").fit(X, LABELS), "'loss' parameter"),
     (lambda: MLPClassifier(loss="huber", target_values=(1, 0)).fit(X, LABELS), "target_values must be two numbers"),
-    (lambda: MLPRegressor(max_iter=1).fit(X, Y).predict(X, mc_samples=3), "mc_samples requires an estimator"),
+    (lambda: MLPRegressor(max_iter=1).fit(X, Y).predict(X, mc_samples=3), "mc_samples requires a model"),
     (lambda: MLP([Layer(3), Layer(2), Layer(1, "identity", skip=2, skip_weights=0.5)]), "skip_weights must be True"),
     (lambda: Optimizer("adam", -1), r"learning_rate must be a number in \(0, inf\), got -1"),
     (lambda: Optimizer("adam", options=(0.9,)), r"must be a tuple \(beta_1, beta_2, epsilon\)"),
