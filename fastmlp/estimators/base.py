@@ -27,7 +27,7 @@ from fastmlp.training.callbacks import NO_CALLBACKS, CombinedCallbacks
 from fastmlp.training.problem import Problem
 from fastmlp.training.scaling import scalings_of
 from fastmlp.training.schedules import SCHEDULES, Schedule
-from fastmlp.training.streams import Stream, check_n_rows
+from fastmlp.training.streams import Stream, check_n_samples
 from fastmlp.typing import ArrayLike, Callbacks, DataSet, FloatArray, MatrixLike, Metric
 from fastmlp.validation.checks import check_memory
 from fastmlp.validation.sklearn_compat import Interval, Options, StrOptions, check_feature_names, fit_context
@@ -202,7 +202,7 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
         evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)
         return self._fit(X, y, sample_weight, callbacks=combined, evaluation=evaluation)
 
-    def _fit_stream(self, blocks, n_mixed, n_rows, classes, evaluation, callbacks):
+    def _fit_stream(self, blocks, shuffle_blocks, n_samples, classes, evaluation, callbacks):
         """Implementation of ``fit_stream``; ``classes`` is None for a regressor."""
         if self.solver == "lbfgs":
             raise ValueError(
@@ -213,7 +213,7 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
             raise ValueError(
                 "early_stopping in fit_stream requires an eval_set, because no samples are held out of the blocks."
             )
-        stream = Stream(blocks, n_mixed, n_rows, self.max_iter)
+        stream = Stream(blocks, shuffle_blocks, n_samples, self.max_iter)
         callbacks = CombinedCallbacks(callbacks, self, *scikit_callbacks(self, None, None, None))
         return self._fit(*stream.first(), classes=classes, callbacks=callbacks, evaluation=evaluation, stream=stream)
 
@@ -268,7 +268,7 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
         if call.first_pass:
             self._warn_of_targets(samples.y, samples.weight)
         if call.stream is not None:
-            check_n_rows(call.stream.n_rows, plan.optimizer)
+            check_n_samples(call.stream.n_samples, plan.optimizer)
         if call.evaluation is not None:
             call.evaluation.begin()
         return plan, problem, samples, held_out

@@ -459,8 +459,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         blocks: Blocks,
         classes: ArrayLike,
         *,
-        n_mixed: int = 1,
-        n_rows: int | None = None,
+        shuffle_blocks: int = 1,
+        n_samples: int | None = None,
         eval_set: DataSet | list[DataSet] | None = None,
         eval_X: MatrixLike | tuple[MatrixLike, ...] | None = None,
         eval_y: ArrayLike | tuple[ArrayLike, ...] | None = None,
@@ -481,10 +481,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             and returns an iterator; an iterator works with ``max_iter=1`` only. Batches may span several blocks.
         classes : array of shape (n_classes,)
             Every possible label.
-        n_mixed : int, default=1
+        shuffle_blocks : int, default=1
             Number of blocks whose samples are shuffled together. Use more if neighbouring samples are similar, as in
             a sorted file (Xu et al. 2022). Memory for about three times as many blocks is needed.
-        n_rows : int or None, default=None
+        n_samples : int or None, default=None
             Total number of samples in all blocks; required with a schedule of ``make_schedule``.
         eval_set, eval_X, eval_y, eval_names, eval_metric, callbacks
             As in ``fit``. ``early_stopping`` requires an ``eval_set``; callbacks of ``sklearn.callback`` receive no X
@@ -500,7 +500,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if classes is None:
             raise ValueError("classes must be given: pass a list of every possible label.")
         evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)
-        return self._fit_stream(blocks, n_mixed, n_rows, classes, evaluation, callbacks)
+        return self._fit_stream(blocks, shuffle_blocks, n_samples, classes, evaluation, callbacks)
 
     def predict(self, X: MatrixLike) -> NDArray:
         """Predict class labels.

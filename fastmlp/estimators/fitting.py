@@ -277,7 +277,7 @@ def _epochs(estimator, call, problem, samples):
     state, stream, n_samples = estimator._net.training, call.stream, samples.X.shape[0]
     batch_size = 200 if estimator.batch_size == "auto" else int(estimator.batch_size)
     if stream is not None:
-        n_samples = stream.n_rows or n_samples
+        n_samples = stream.n_samples or n_samples
     else:
         if estimator.batch_size != "auto" and batch_size > n_samples:
             warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
@@ -297,4 +297,4 @@ def _epochs(estimator, call, problem, samples):
         return problem, partial(Epochs, problem, state, batch_size, samples, shuffled)
     permutation = estimator._random_state.permutation if estimator.shuffle else None
     parts = partial(stream.parts, batch_size, permutation, partial(block, estimator))
-    return problem, partial(StreamedEpochs, problem, state, batch_size, parts, stream.n_rows)
+    return problem, partial(StreamedEpochs, problem, state, batch_size, parts, stream.n_samples)

@@ -351,8 +351,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self,
         blocks: Blocks,
         *,
-        n_mixed: int = 1,
-        n_rows: int | None = None,
+        shuffle_blocks: int = 1,
+        n_samples: int | None = None,
         eval_set: DataSet | list[DataSet] | None = None,
         eval_X: MatrixLike | tuple[MatrixLike, ...] | None = None,
         eval_y: ArrayLike | tuple[ArrayLike, ...] | None = None,
@@ -371,10 +371,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             Provides blocks (X, y) or (X, y, sample_weight), each as for ``fit``. A sequence (with ``len`` and integer
             indexing) is read in a new random order in each epoch; a function without arguments is called in each epoch
             and returns an iterator; an iterator works with ``max_iter=1`` only. Batches may span several blocks.
-        n_mixed : int, default=1
+        shuffle_blocks : int, default=1
             Number of blocks whose samples are shuffled together. Use more if neighbouring samples are similar, as in
             a sorted file (Xu et al. 2022). Memory for about three times as many blocks is needed.
-        n_rows : int or None, default=None
+        n_samples : int or None, default=None
             Total number of samples in all blocks; required with a schedule of ``make_schedule``.
         eval_set, eval_X, eval_y, eval_names, eval_metric, callbacks
             As in ``fit``. ``early_stopping`` requires an ``eval_set``; callbacks of ``sklearn.callback`` receive no X
@@ -388,7 +388,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             the estimator as it was before the call, unless ``warm_start`` is set.
         """
         evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)
-        return self._fit_stream(blocks, n_mixed, n_rows, None, evaluation, callbacks)
+        return self._fit_stream(blocks, shuffle_blocks, n_samples, None, evaluation, callbacks)
 
     @overload
     def predict(self, X: MatrixLike, mc_samples: None = None) -> FloatArray: ...

@@ -20,7 +20,7 @@ from fastmlp.validation.checks import check_flags
 from .expressions import expression
 from .network import exportable
 
-TEST_ROWS = 8
+N_TESTS = 8
 
 HEAD = """\
 /* {model}, written by fastmlp {version}.
@@ -61,16 +61,16 @@ SELF_TEST = """
 #ifdef {upper}_SELF_TEST
 #include <stdio.h>
 
-static const float {name}_rows[{rows}][{n_inputs}] = {inputs};
-static const float {name}_expected[{rows}][{n_outputs}] = {expected};
+static const float {name}_inputs[{n_tests}][{n_inputs}] = {inputs};
+static const float {name}_expected[{n_tests}][{n_outputs}] = {expected};
 
 int main(void)
 {{
     int wrong = 0;
     float largest = 0.0f;
-    for (size_t r = 0; r < {rows}; r++) {{
+    for (size_t r = 0; r < {n_tests}; r++) {{
         float outputs[{n_outputs}];
-        {name}_predict({name}_rows[r], outputs);
+        {name}_predict({name}_inputs[r], outputs);
         for (size_t j = 0; j < {n_outputs}; j++) {{
             float target = {name}_expected[r][j];
             float error = fabsf(outputs[j] - target) / (1.0f + fabsf(target));
@@ -91,7 +91,7 @@ def to_c(
     *,
     name: str = "model",
     int8: bool = False,
-    rows: ArrayLike | None = None,
+    test_inputs: ArrayLike | None = None,
 ) -> str:
     """Export a model as a single C99 file that computes in float32.
 
@@ -109,7 +109,7 @@ def to_c(
     int8 : bool, default=False
         Whether to quantize weights to 8-bit integers with a scale for each unit, a quarter of the size. A comment in
         the file gives the largest error of the outputs on the samples of the self-test, relative to 1 + |output|.
-    rows : array-like of shape (n_rows, n_inputs), default=None
+    test_inputs : array-like of shape (n_samples, n_inputs), default=None
         Inputs for the self-test, preferably real data; None draws standard normal numbers.
 
     Returns
@@ -120,27 +120,27 @@ def to_c(
     Raises
     ------
     ValueError
-        For a name that is not valid in C, rows of the wrong shape, numbers too large for float32, and for models that
-        cannot be exported (see ``fastmlp.export.network.exportable``).
+        For a name that is not valid in C, ``test_inputs`` of the wrong shape, numbers too large for float32, and for
+        models that cannot be exported (see ``fastmlp.export.network.exportable``).
     """
     if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)):
         raise ValueError(f"name must be a name in C (letters, digits and underscores, no digit first), got {name!r}.")
     (int8,) = check_flags(int8=int8)
     exact = exportable(model)
-    rows = _test_rows(rows, model, exact)
-    expected, scales, rounded = exact.outputs(rows), [None] * len(exact.layers), exact.parameters
+    X = _checked_inputs(test_inputs, model, exact)
+    expected, scales, rounded = exact.outputs(X), [None] * len(exact.layers), exact.parameters
     if int8:
         scales, rounded = quantized(exact)
     with np.errstate(over="ignore", invalid="ignore"):
         single, shown = exact.parameters.astype(np.float32), expected.astype(np.float32)
-        of_sums = _largest_error(numpy_reference.forward(exact.network, single, rows), expected)
-        of_bits = _largest_error(exact._replace(parameters=rounded).outputs(rows), expected)
+        of_sums = _largest_error(numpy_reference.forward(exact.network, single, X), expected)
+        of_bits = _largest_error(exact._replace(parameters=rounded).outputs(X), expected)
     if not (np.isfinite(single).all() and np.isfinite(shown).all() and np.isfinite(of_sums + of_bits)):
         raise ValueError(
-            "weights, or outputs for the samples of the self-test, are too large for float32: pass other rows."
+            "weights, or outputs for the samples of the self-test, are too large for float32: pass other test_inputs."
         )
     allowed = 1.01 * of_bits + 10 * of_sums + 2e-6 * (1 + len(exact.layers))
-    text = _text(exact, scales, name, rows, expected, of_bits, allowed)
+    text = _text(exact, scales, name, X, expected, of_bits, allowed)
     if path is not None:
         write_whole(path, text.encode())
     return text
@@ -151,17 +151,20 @@ def _largest_error(found, expected):
     return float(np.max(np.abs(found - expected) / (1 + np.abs(expected))))
 
 
-def _test_rows(rows, model, exact):
+def _checked_inputs(X, model, exact):
+    """The inputs for the self-test in float32."""
     n_inputs = exact.sizes[0]
-    if rows is None:
-        rows = exact.sample(TEST_ROWS)
+    if X is None:
+        X = exact.sample(N_TESTS)
     else:
-        model.check_feature_names(rows)
-        rows = as_numbers(rows, "rows")
-    rows = np.asarray(rows.toarray() if issparse(rows) else rows, np.float32)
-    if rows.ndim != 2 or rows.shape[1] != n_inputs or not len(rows) or not np.isfinite(rows).all():
-        raise ValueError(f"rows must be finite numbers of shape (n_rows, {n_inputs}), got an array of {rows.shape}.")
-    return rows
+        model.check_feature_names(X)
+        X = as_numbers(X, "test_inputs")
+    X = np.asarray(X.toarray() if issparse(X) else X, np.float32)
+    if X.ndim != 2 or X.shape[1] != n_inputs or not len(X) or not np.isfinite(X).all():
+        raise ValueError(
+            f"test_inputs must be finite numbers of shape (n_samples, {n_inputs}), got an array of {X.shape}."
+        )
+    return X
 
 
 def quantized(model):
@@ -189,7 +192,7 @@ def _number(value):
     return f"{text}f"
 
 
-def _text(model, scales, name, rows, expected, error, allowed):
+def _text(model, scales, name, X, expected, error, allowed):
     n_inputs, n_outputs, int8 = model.sizes[0], model.sizes[-1], scales[0] is not None
     names = {"name": name, "upper": name.upper(), "n_inputs": n_inputs, "n_outputs": n_outputs}
     one_label = model.kind in ("binary", "multiclass")
@@ -213,7 +216,7 @@ def _text(model, scales, name, rows, expected, error, allowed):
         choose = choose if len(model.classes) > 1 else "    return 0;\n"
         parts.append(CLASS.format(choose=choose.format(**names), **names))
     parts.append(SELF_TEST.format(
-        rows=len(rows), inputs=_array(rows), expected=_array(expected), allowed=_number(allowed), **names
+        n_tests=len(X), inputs=_array(X), expected=_array(expected), allowed=_number(allowed), **names
     ))  # fmt: skip
     return "".join(parts)
 

@@ -15,7 +15,7 @@ from fastmlp.training.history import Monitor
 from fastmlp.training.lbfgs import Limits
 from fastmlp.training.scaling import warn_of_far_targets
 from fastmlp.training.stopping import NoStopping, Patience
-from fastmlp.training.streams import Stream, StreamedEpochs, check_n_rows
+from fastmlp.training.streams import Stream, StreamedEpochs, check_n_samples
 from fastmlp.training.trainer import Trainer
 from fastmlp.typing import ArrayLike, Blocks, Callbacks, ClassWeight, MatrixLike, Metric
 from fastmlp.validation.checks import check_flags, check_integer
@@ -205,8 +205,8 @@ class MLP(TrainedNetwork):
         batch_size: int = 32,
         *,
         shuffle: bool = True,
-        n_mixed: int = 1,
-        n_rows: int | None = None,
+        shuffle_blocks: int = 1,
+        n_samples: int | None = None,
         class_weight: ClassWeight | None = None,
         validation_data: tuple[MatrixLike, ArrayLike] | None = None,
         metric: Metric | None = None,
@@ -231,10 +231,10 @@ class MLP(TrainedNetwork):
             Samples per step. Batches may span several blocks.
         shuffle : bool, default=True
             Whether to shuffle the blocks (if they are a sequence) and the samples of the blocks in memory.
-        n_mixed : int, default=1
+        shuffle_blocks : int, default=1
             Number of blocks whose samples are shuffled together. Use more if neighbouring samples are similar, as in a
             sorted file (Xu et al. 2022). Memory for about three times as many blocks is needed.
-        n_rows : int or None, default=None
+        n_samples : int or None, default=None
             Total number of samples in all blocks, for the progress bar; required with a learning rate schedule.
         class_weight : dict or list of dicts, default=None
             Class weights as in ``fit``; 'balanced' is not available.
@@ -255,10 +255,10 @@ class MLP(TrainedNetwork):
                 "fit_stream requires an optimizer such as 'adam' or 'sgd', got 'lbfgs', which needs all samples at "
                 "once."
             )
-        check_n_rows(n_rows, self.optimizer)
+        check_n_samples(n_samples, self.optimizer)
         if isinstance(class_weight, str) and class_weight == "balanced":
             raise ValueError(BALANCED_IN_PARTS)
-        combined, stream = CombinedCallbacks(callbacks, self), Stream(blocks, n_mixed, n_rows, epochs)
+        combined, stream = CombinedCallbacks(callbacks, self), Stream(blocks, shuffle_blocks, n_samples, epochs)
         new_bar = progress_bar(progress)
         check = partial(self._samples, class_weight=class_weight, in_parts=True)
         first = stream.first()
@@ -267,13 +267,13 @@ class MLP(TrainedNetwork):
             validation = self._prepare(samples, validation_data, metric, patience)
         n_first, weighted = samples.X.shape[0], samples.weight is not None
         del first, samples
-        self._needs_host_data(batch_size, epochs * (n_rows or n_first), validation)
-        bar = new_bar(total=None if n_rows is None else epochs * n_rows, unit=" samples", unit_scale=True)
+        self._needs_host_data(batch_size, epochs * (n_samples or n_first), validation)
+        bar = new_bar(total=None if n_samples is None else epochs * n_samples, unit=" samples", unit_scale=True)
         trainer = self._trainer(validation, patience, combined, bar)
         self._note_kernels(batch_size, weighted)
         permutation = self._random_state.permutation if shuffle else None
         parts = partial(stream.parts, batch_size, permutation, check)
-        trainer.descend(partial(StreamedEpochs, trainer.problem, self._state, batch_size, parts, n_rows), epochs)
+        trainer.descend(partial(StreamedEpochs, trainer.problem, self._state, batch_size, parts, n_samples), epochs)
         return self
 
     def _prepare(self, samples, validation_data, metric, patience):

@@ -30,9 +30,9 @@ class Stream:
     blocks : sequence, function or iterable
         Provides blocks (X, y) or (X, y, sample_weight). A sequence is read in any order; a function without arguments
         is called in each epoch and returns an iterator; an iterator works for one epoch only.
-    n_mixed : int
+    shuffle_blocks : int
         Number of blocks in memory at once, whose samples are shuffled together.
-    n_rows : int or None
+    n_samples : int or None
         Total number of samples in all blocks, if known.
     epochs : int
         Number of epochs.
@@ -45,9 +45,9 @@ class Stream:
         If ``blocks`` is an iterator and there are several epochs.
     """
 
-    def __init__(self, blocks, n_mixed, n_rows, epochs):
-        self._n_mixed = min(check_integer("n_mixed", n_mixed, 1), sys.maxsize)
-        self.n_rows = None if n_rows is None else check_integer("n_rows", n_rows, 1)
+    def __init__(self, blocks, shuffle_blocks, n_samples, epochs):
+        self._shuffle_blocks = min(check_integer("shuffle_blocks", shuffle_blocks, 1), sys.maxsize)
+        self.n_samples = None if n_samples is None else check_integer("n_samples", n_samples, 1)
         self._given, self._begun = blocks, None
         self._in_any_order = hasattr(blocks, "__len__") and hasattr(blocks, "__getitem__")
         of_blocks = self._in_any_order or callable(blocks) or hasattr(blocks, "__iter__")
@@ -124,11 +124,11 @@ class Stream:
         """
         blocks = self.blocks(permutation, check)
         left = []  # samples that do not fill a batch are added to the next blocks
-        while more := list(islice(blocks, self._n_mixed)):
+        while more := list(islice(blocks, self._shuffle_blocks)):
             X, y, sample_weight = map(_stacked, zip(*left, *more))
-            n_rows = X.shape[0]
-            order = np.arange(n_rows) if permutation is None else permutation(n_rows)
-            whole, rest = np.split(order, [n_rows - n_rows % batch_size])
+            n_samples = X.shape[0]
+            order = np.arange(n_samples) if permutation is None else permutation(n_samples)
+            whole, rest = np.split(order, [n_samples - n_samples % batch_size])
             left = [(X[rest], y[rest], None if sample_weight is None else sample_weight[rest])] if len(rest) else []
             part = (X, y, sample_weight, whole) if len(whole) else None
             del X, y, sample_weight, more  # free the memory before the next blocks are read
@@ -172,11 +172,13 @@ def _stacked(parts):
     return vstack(parts, format="csr") if any(map(issparse, parts)) else np.concatenate(parts)
 
 
-def check_n_rows(n_rows, optimizer):
-    """Raise ValueError if a schedule requires the number of samples in an epoch and ``n_rows`` is None."""
+def check_n_samples(n_samples, optimizer):
+    """Raise ValueError if a schedule requires the number of samples in an epoch and ``n_samples`` is None."""
     schedule = optimizer.schedule
-    if n_rows is None and schedule is not None and schedule.name != "reduce_on_plateau":
-        raise ValueError(f"the schedule {schedule.name!r} requires n_rows, the total number of samples in all blocks.")
+    if n_samples is None and schedule is not None and schedule.name != "reduce_on_plateau":
+        raise ValueError(
+            f"the schedule {schedule.name!r} requires n_samples, the total number of samples in all blocks."
+        )
 
 
 class StreamedEpochs(BaseEpochs):
@@ -190,16 +192,16 @@ class StreamedEpochs(BaseEpochs):
         As for ``BaseEpochs``.
     parts : callable
         ``parts()`` returns an iterator over the parts of an epoch, see ``Stream.parts``.
-    n_rows : int or None
+    n_samples : int or None
         Number of samples of an epoch, for schedules that change within epochs.
     """
 
-    def __init__(self, problem, state, batch_size, parts, n_rows=None, **options):
+    def __init__(self, problem, state, batch_size, parts, n_samples=None, **options):
         super().__init__(problem, state, batch_size, **options)
-        self._parts, self._n_rows, self._earlier, self._max_batch_size = parts, n_rows, 0, self.batch_size
+        self._parts, self._n_expected, self._earlier, self._max_batch_size = parts, n_samples, 0, self.batch_size
 
     def _progress(self):
-        return self._earlier + self.state.position, self._n_rows or len(self.state.order)
+        return self._earlier + self.state.position, self._n_expected or len(self.state.order)
 
     def run(self):
         """Run an epoch. Returns its loss.
@@ -225,8 +227,8 @@ class StreamedEpochs(BaseEpochs):
                 self._earlier += len(order)
             if not self._earlier:
                 raise ValueError("blocks provided no samples.")
-            if self._n_rows not in (None, self._earlier):
-                warnings.warn(f"blocks provided {self._earlier} samples, but n_rows is {self._n_rows}.")
+            if self._n_expected not in (None, self._earlier):
+                warnings.warn(f"blocks provided {self._earlier} samples, but n_samples is {self._n_expected}.")
             return self._end_epoch(self._earlier)
         except BaseException:
             state.drop_epoch_in_progress()

@@ -158,13 +158,13 @@ def compiled(text, folder, name="model", *flags):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_of_c_passes_its_own_test(tmp_path, name, int8):
     model = model_of(name)
-    done = compiled(to_c(model, name="net", int8=int8, rows=X), tmp_path, "net")
+    done = compiled(to_c(model, name="net", int8=int8, test_inputs=X), tmp_path, "net")
     assert done.returncode == 0, done.stdout
     assert done.stdout.startswith("net: largest error ")
 
 
 def test_its_test_can_fail(tmp_path):
-    text = to_c(mlp("tanh"), rows=X)
+    text = to_c(mlp("tanh"), test_inputs=X)
     start = text.index("model_b0[6] = {") + len("model_b0[6] = {")
     assert compiled(text[:start] + "9" + text[start:], tmp_path).returncode == 1
 
@@ -210,7 +210,7 @@ def test_rows_that_are_far_from_normal(tmp_path):
     """Sums of large numbers that cancel: what float32 makes of them is allowed."""
     wine = load_wine()
     model = MLPClassifier((50,), max_iter=50, random_state=0).fit(wine.data, wine.target)
-    done = compiled(to_c(model, rows=wine.data), tmp_path)
+    done = compiled(to_c(model, test_inputs=wine.data), tmp_path)
     assert done.returncode == 0, done.stdout
 
 
@@ -225,7 +225,7 @@ def test_eight_bits_of_tiny_and_of_large_weights(tmp_path, size):
 def test_numbers_beyond_float32():
     model = MLP([Layer(3, "exp")], "poisson", random_state=0).build(5)
     model.parameters[:] += 60
-    with pytest.raises(ValueError, match="too large for float32: pass other rows"):
+    with pytest.raises(ValueError, match="too large for float32: pass other test_inputs"):
         to_c(model)
     model.parameters[0] = np.nan
     for function in (to_c, to_numpy_source):
@@ -257,7 +257,7 @@ def test_labels_that_cannot_be_told():
 def test_eight_bits_say_how_far_off_they_are(tmp_path):
     model = MLPClassifier(hidden_layer_sizes=(32,), max_iter=30, random_state=0)
     model.fit(digits.data.astype("f4") / 16, digits.target)
-    whole, eight = (to_c(model, int8=int8, rows=digits.data[:20] / 16) for int8 in (False, True))
+    whole, eight = (to_c(model, int8=int8, test_inputs=digits.data[:20] / 16) for int8 in (False, True))
     stated = float(eight[eight.index("are off by up to") :].split()[5])
     assert 1e-5 < stated < 0.05
     assert "off by" not in whole
@@ -273,8 +273,8 @@ def test_names_that_are_none_in_c(wrong):
 
 @pytest.mark.parametrize("wrong", [X[:, :3], X[0], X[:0], np.full((2, 5), np.nan)])
 def test_rows_that_are_none(wrong):
-    with pytest.raises(ValueError, match=r"rows must be finite numbers of shape \(n_rows, 5\)"):
-        to_c(mlp("tanh"), rows=wrong)
+    with pytest.raises(ValueError, match=r"test_inputs must be finite numbers of shape \(n_samples, 5\)"):
+        to_c(mlp("tanh"), test_inputs=wrong)
 
 
 def run_sources(texts, folder, rows):

@@ -133,7 +133,7 @@ WRONG = [
     (lambda: MLPRegressor(n_layers=10**12).fit(X, Y), r"10,099,999,999,989,900 parameters, 40,399,999 GB in float32"),
     (lambda: MLPClassifier(width=2**62).fit(X, LABELS), "parameters, .* GB in float64"),
     (lambda: to_c(FITTED, int8="no"), "int8 must be True or False, got 'no'"),
-    (lambda: to_c(FITTED, rows="digits"), "rows must be an array, a frame or a list of numbers, got str"),
+    (lambda: to_c(FITTED, test_inputs="digits"), "test_inputs must be an array, a frame or a list of numbers, got str"),
     (lambda: training_report("r.html", FITTED, Y, Y, seconds="1"), r"seconds must be a number in \[0, inf\)"),
     (lambda: plot_hidden_weights(FITTED, 3), r"image_shape must be \(height, width\)"),
     (lambda: plot_hidden_weights(FITTED, (None, 3)), r"image_shape must be \(height, width\)"),

@@ -34,7 +34,7 @@ def network(dropout=0.0, schedule=None, optimizer="adam"):
 def fit(model, epochs, blocks=False, **options):
     options = {"validation_data": HELD, "patience": 4} | options
     if blocks:
-        return model.fit_stream(BLOCKS, epochs, 16, n_mixed=2, **options)
+        return model.fit_stream(BLOCKS, epochs, 16, shuffle_blocks=2, **options)
     return model.fit(X, y, epochs, 16, **options)
 
 

@@ -46,12 +46,12 @@ class Blocks:
         return self.blocks[number]
 
 
-@pytest.mark.parametrize("n_mixed", [1, 2, 9])
+@pytest.mark.parametrize("shuffle_blocks", [1, 2, 9])
 @pytest.mark.parametrize("cuts", [[], CUTS, list(range(1, 500))])
-def test_in_order_it_is_fit_bit_for_bit(cuts, n_mixed):
+def test_in_order_it_is_fit_bit_for_bit(cuts, shuffle_blocks):
     weights = np.random.RandomState(0).rand(500)
     whole = mlp().fit(X, y, 2, 32, shuffle=False, sample_weight=weights)
-    parts = mlp().fit_stream(blocks_of(X, y, weights, cuts=cuts), 2, 32, shuffle=False, n_mixed=n_mixed)
+    parts = mlp().fit_stream(blocks_of(X, y, weights, cuts=cuts), 2, 32, shuffle=False, shuffle_blocks=shuffle_blocks)
     assert_array_equal(parts.parameters, whole.parameters)
     assert parts.history == whole.history
     assert parts.epoch == 2
@@ -92,10 +92,10 @@ def test_a_regressor_and_a_warm_start():
     st.lists(st.integers(0, 40), min_size=1, max_size=8), st.integers(1, 25), st.integers(1, 4), st.booleans(),
     st.booleans(),
 )  # fmt: skip
-def test_each_row_once_in_whole_batches(lengths, batch_size, n_mixed, shuffle, in_any_order):
+def test_each_row_once_in_whole_batches(lengths, batch_size, shuffle_blocks, shuffle, in_any_order):
     numbers = np.split(np.arange(sum(lengths)), np.cumsum(lengths)[:-1])
     blocks = [(part[:, None], part) for part in numbers]
-    stream = Stream(blocks if in_any_order else lambda: iter(blocks), n_mixed, None, 1)
+    stream = Stream(blocks if in_any_order else lambda: iter(blocks), shuffle_blocks, None, 1)
     permutation = np.random.RandomState(0).permutation if shuffle else None
     if sum(lengths):
         stream.first()
@@ -104,7 +104,7 @@ def test_each_row_once_in_whole_batches(lengths, batch_size, n_mixed, shuffle, i
         for rows, targets, _, order in stream.parts(batch_size, permutation, lambda *block: block)
     ] or [([], [], 0)]
     assert all(len(rows) % batch_size == 0 for rows, *_ in most)
-    assert all(held < n_mixed * 40 + batch_size for *_, held in most)
+    assert all(held < shuffle_blocks * 40 + batch_size for *_, held in most)
     seen = np.concatenate([rows for rows, *_ in (*most, last)])
     assert_array_equal(seen, np.concatenate([targets for _, targets, _ in (*most, last)]))
     assert_array_equal(np.sort(seen) if shuffle else seen, np.arange(sum(lengths)))
@@ -132,7 +132,7 @@ def test_blocks_and_rows_are_shuffled():
     assert len({tuple(order) for order in orders}) == 3
     assert_array_equal(np.sort(orders), np.tile(np.arange(10), (3, 1)))
     assert_array_equal(model.parameters, mlp().fit_stream(blocks, 3).parameters)
-    assert not np.array_equal(model.parameters, mlp().fit_stream(blocks, 3, n_mixed=10).parameters)
+    assert not np.array_equal(model.parameters, mlp().fit_stream(blocks, 3, shuffle_blocks=10).parameters)
     whole = mlp().fit_stream([(X, y)], 1)
     assert not np.array_equal(whole.parameters, mlp().fit_stream([(X, y)], 1, shuffle=False).parameters)
 
@@ -142,9 +142,9 @@ def test_sorted_rows_want_mixing():
     train, held = np.arange(len(labels)) % 3 > 0, np.arange(len(labels)) % 3 == 0
     blocks = [(digits[train & (labels == digit)] / 16, labels[train & (labels == digit)]) for digit in range(10)]
     accuracy = {
-        n_mixed: mlp(make_optimizer("adam", 0.01)).fit_stream(blocks, 15, n_mixed=n_mixed)
+        shuffle_blocks: mlp(make_optimizer("adam", 0.01)).fit_stream(blocks, 15, shuffle_blocks=shuffle_blocks)
         .evaluate(digits[held] / 16, labels[held])["accuracy"]
-        for n_mixed in (1, 10)
+        for shuffle_blocks in (1, 10)
     }  # fmt: skip
     assert accuracy[10] > 0.93 > accuracy[1]
 
@@ -163,24 +163,26 @@ def test_a_function_is_asked_once_an_epoch():
         mlp().fit_stream(blocks(), 2)
 
 
-@pytest.mark.parametrize("n_mixed", [1, 3])
-def test_memory_is_that_of_few_blocks(n_mixed):
+@pytest.mark.parametrize("shuffle_blocks", [1, 3])
+def test_memory_is_that_of_few_blocks(shuffle_blocks):
     rng = np.random.RandomState(0)
     block = rng.rand(10_000, 50).astype(np.float32), rng.rand(10_000).astype(np.float32)
     model = MLP([Layer(4), Layer(1, "identity")], random_state=0).build(50)
     tracemalloc.start()
-    model.fit_stream(lambda: ((block[0].copy(), block[1]) for _ in range(20)), batch_size=99, n_mixed=n_mixed)
+    model.fit_stream(
+        lambda: ((block[0].copy(), block[1]) for _ in range(20)), batch_size=99, shuffle_blocks=shuffle_blocks
+    )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < (1 + 3.2 * n_mixed) * block[0].nbytes
+    assert peak < (1 + 3.2 * shuffle_blocks) * block[0].nbytes
 
 
 def test_schedules_go_by_rows():
     optimizer = make_optimizer("momentum", 0.1, schedule=make_schedule("cosine", epochs=2, warmup_epochs=0.5))
     whole = mlp(optimizer).fit(X, y, 2, shuffle=False)
-    parts = mlp(optimizer).fit_stream(blocks_of(X, y), 2, shuffle=False, n_rows=500)
+    parts = mlp(optimizer).fit_stream(blocks_of(X, y), 2, shuffle=False, n_samples=500)
     assert_array_equal(parts.parameters, whole.parameters)
-    with pytest.raises(ValueError, match="the schedule 'cosine' requires n_rows"):
+    with pytest.raises(ValueError, match="the schedule 'cosine' requires n_samples"):
         mlp(optimizer).fit_stream(blocks_of(X, y))
     plateau = make_optimizer("momentum", 0.1, schedule="reduce_on_plateau")
     assert mlp(plateau).fit_stream(blocks_of(X, y)).epoch == 1
@@ -189,7 +191,7 @@ def test_schedules_go_by_rows():
 def test_what_watches_a_fit_watches_this_one(capsys):
     told = []
     model = mlp(make_optimizer("adam", 0.05)).fit_stream(
-        blocks_of(X, y), 60, n_rows=500, validation_data=(digits[500:], labels[500:]), patience=3, progress=True,
+        blocks_of(X, y), 60, n_samples=500, validation_data=(digits[500:], labels[500:]), patience=3, progress=True,
         callbacks=lambda model, epoch, results: told.append(results),
     )  # fmt: skip
     assert len(told) == model.epoch < 60
@@ -256,7 +258,7 @@ NO_WEIGHTS = r"block 1 has (no )?sample weights, unlike the first block"
 def test_blocks_that_are_none(blocks, error, message):
     for model in (mlp(), MLPClassifier(max_iter=1, shuffle=False)):
         classes = () if isinstance(model, MLP) else (range(10),)
-        options = {"shuffle": False, "n_mixed": 2} if isinstance(model, MLP) else {"n_mixed": 2}
+        options = {"shuffle": False, "shuffle_blocks": 2} if isinstance(model, MLP) else {"shuffle_blocks": 2}
         with pytest.raises(error, match=message):
             model.fit_stream(blocks, *classes, **options)
 
@@ -312,8 +314,8 @@ def test_dense_and_sparse_blocks():
 
 
 def test_a_wrong_number_of_rows_is_told():
-    with pytest.warns(UserWarning, match="blocks provided 500 samples, but n_rows is 7"):
-        mlp(make_optimizer("adam", schedule="cosine")).fit_stream(blocks_of(X, y), n_rows=7)
+    with pytest.warns(UserWarning, match="blocks provided 500 samples, but n_samples is 7"):
+        mlp(make_optimizer("adam", schedule="cosine")).fit_stream(blocks_of(X, y), n_samples=7)
 
 
 def test_a_bad_block_is_named_by_its_place_in_the_list():
@@ -335,8 +337,8 @@ def test_what_streams_cannot_do():
         (lambda: MLPClassifier(early_stopping=True).fit_stream([(X, y)], range(10)), "requires an eval_set"),
         (lambda: MLPClassifier().fit_stream([(X, y)], None), "classes must be given"),
         (lambda: MLPClassifier().fit_stream([(X, y)], range(9)), "classes"),
-        (lambda: mlp().fit_stream([(X, y)], n_mixed=0), "n_mixed must be"),
-        (lambda: mlp().fit_stream([(X, y)], n_rows=0), "n_rows must be"),
+        (lambda: mlp().fit_stream([(X, y)], shuffle_blocks=0), "shuffle_blocks must be"),
+        (lambda: mlp().fit_stream([(X, y)], n_samples=0), "n_samples must be"),
         (lambda: mlp().fit_stream([(X, y)], batch_size=None), "batch_size must be"),
     ):
         with pytest.raises(ValueError, match=message):

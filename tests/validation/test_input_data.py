@@ -101,7 +101,7 @@ USES_OF_BOTH = {
     "jacobian": jacobian,
     "dead_units": dead_units,
     "check_gradients": lambda model, rows: check_gradients(model, rows, y, n_parameters=1),
-    "to_c": lambda model, rows: to_c(model, rows=rows),
+    "to_c": lambda model, rows: to_c(model, test_inputs=rows),
 }
 
 
@@ -193,9 +193,9 @@ def test_names_of_a_table():
     """The inputs of its network are known by the names of its columns; arrays go by their order."""
     table = TableModel.create(FRAME.assign(y=y), "y", hidden=(3,))
     table.model.build(3)
-    assert to_c(table, rows=FRAME) == to_c(table, rows=X)
+    assert to_c(table, test_inputs=FRAME) == to_c(table, test_inputs=X)
     with pytest.raises(ValueError, match=WRONG_NAMES):
-        to_c(table, rows=OTHERS["another order"])
+        to_c(table, test_inputs=OTHERS["another order"])
 
 
 # dtypes
@@ -282,10 +282,12 @@ def test_dates_are_no_numbers(kind):
         lambda: network().fit(X, y, validation_data=(rows, y)),
         lambda: fitted_network.predict(rows),
         lambda: input_gradient(fitted_network, rows),
-        lambda: to_c(fitted, rows=rows),
+        lambda: to_c(fitted, test_inputs=rows),
     ]
     for number, call in enumerate(calls):
-        with pytest.raises(ValueError, match=r"(X|rows) must be numbers, got .*[dD]a(te|ys)|numbers, got (Time|dur)"):
+        with pytest.raises(
+            ValueError, match=r"(X|test_inputs) must be numbers, got .*[dD]a(te|ys)|numbers, got (Time|dur)"
+        ):
             call()
             pytest.fail(f"call {number}")
 
