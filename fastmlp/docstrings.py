@@ -1,17 +1,35 @@
-"""Docstrings that list the names of a table."""
+"""Docstrings with the names of a table, or with a text that several docstrings share."""
+
+from collections.abc import Callable, Iterable
+from inspect import cleandoc
+from typing import TypeVar
+
+T = TypeVar("T")
+
+# Of the methods that predict.
+MC_SAMPLES = """\
+mc_samples : int >= 2 or None, default=None
+    Number of stochastic passes with dropout and noise as in training (Monte Carlo dropout, Gal & Ghahramani 2016).
+    Repeated calls give identical results."""
 
 
-def with_names(**tables):
+def with_texts(**texts: str) -> Callable[[T], T]:
+    """Decorator that replaces {KEY} in a docstring by the text of that keyword."""
+
+    def fill(documented: T) -> T:
+        if documented.__doc__:  # None with python -OO
+            filled = cleandoc(documented.__doc__)  # without indentation, as Python 3.13 compiles it
+            for key, text in texts.items():
+                filled = filled.replace(f"{{{key}}}", text)
+            documented.__doc__ = filled
+        return documented
+
+    return fill
+
+
+def with_names(**tables: Iterable[str]) -> Callable[[T], T]:
     """Decorator that replaces {KEY} in a docstring by the quoted names in the table of that keyword.
 
     So the documentation always matches the code.
     """
-
-    def fill(documented):
-        if documented.__doc__:  # None with python -OO
-            for key, table in tables.items():
-                names = "{" + ", ".join(map(repr, table)) + "}"
-                documented.__doc__ = documented.__doc__.replace(f"{{{key}}}", names)
-        return documented
-
-    return fill
+    return with_texts(**{key: "{" + ", ".join(map(repr, table)) + "}" for key, table in tables.items()})

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -18,22 +18,19 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.backends import registry
 from fastmlp.io.model_files import Savable
-from fastmlp.kernels.rules import ACTIVATIONS
-from fastmlp.model.initializers import INITIALIZERS, check_init, initial_parameters
+from fastmlp.model.initializers import check_init, initial_parameters
 from fastmlp.model.layered_network import compile_custom_functions
-from fastmlp.model.optimizers import Optimizer
 from fastmlp.prediction.network import HasPredictionNetwork, PredictionNetwork
 from fastmlp.training.callbacks import NO_CALLBACKS, CombinedCallbacks
 from fastmlp.training.problem import Problem
 from fastmlp.training.scaling import scalings_of
-from fastmlp.training.schedules import SCHEDULES, Schedule
 from fastmlp.training.streams import Stream, check_n_samples
 from fastmlp.typing import ArrayLike, Callbacks, DataSet, FloatArray, MatrixLike, Metric
 from fastmlp.validation.checks import check_memory
-from fastmlp.validation.sklearn_compat import Interval, Options, StrOptions, check_feature_names, fit_context
+from fastmlp.validation.sklearn_compat import check_feature_names, fit_context
 
 from . import samples as samples_of
-from .architecture import SCIKIT_SCHEDULES, SOLVERS, plan_of
+from .architecture import plan_of
 from .evaluation import evaluation_of
 from .fitting import FitCall, lbfgs_fit, restore, start_curves, stochastic_fit
 from .network import FittedNetwork
@@ -64,50 +61,6 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
     """Base class of MLPClassifier and MLPRegressor, which document the parameters and attributes."""
 
     _net: Any = None  # a FittedNetwork
-
-    _parameter_constraints: dict = {
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions({name for name, row in ACTIVATIONS.items() if not row.rowwise}), tuple, list],
-        "solver": [StrOptions(set(SOLVERS)), Optimizer, tuple],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({*SCIKIT_SCHEDULES, *SCHEDULES}), Schedule, tuple],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "power_t": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "shuffle": ["boolean"],
-        "random_state": ["random_state"],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "verbose": ["verbose"],
-        "warm_start": ["boolean"],
-        "momentum": [Interval(Real, 0, 1, closed="both")],
-        "nesterovs_momentum": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "beta_1": [Interval(Real, 0, 1, closed="left")],
-        "beta_2": [Interval(Real, 0, 1, closed="left")],
-        "epsilon": [Interval(Real, 0, None, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
-        "max_fun": [Interval(Integral, 1, None, closed="left")],
-        "backend": [StrOptions(set(registry.NAMES))],
-        "n_jobs": [
-            None,
-            Interval(Integral, None, -1, closed="right"),
-            Interval(Integral, 1, None, closed="left"),
-        ],
-        "l1": [Interval(Real, 0, None, closed="left")],
-        "activity_l1": [Interval(Real, 0, None, closed="left")],
-        "activity_l2": [Interval(Real, 0, None, closed="left")],
-        "dropout": [Interval(Real, 0, 1, closed="left"), list],
-        "input_dropout": [Interval(Real, 0, 1, closed="left")],
-        "input_noise": [Interval(Real, 0, None, closed="left")],
-        "init": [StrOptions(set(INITIALIZERS)), tuple, list],
-        "skip": [Options(Integral, {0}), Interval(Integral, 2, None, closed="left")],
-        "skip_weights": ["boolean"],
-        "n_layers": [Interval(Integral, 0, None, closed="left"), None],
-        "width": [Interval(Integral, 1, None, closed="left"), None],
-        "scale": [StrOptions({"standard"}), None],
-    }
 
     # Subclasses define how targets are validated, encoded, decoded and scored.
 

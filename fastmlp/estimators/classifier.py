@@ -14,11 +14,13 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d, validate_data
 
+from fastmlp.docstrings import MC_SAMPLES, with_texts
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.spec import loss_row
 from fastmlp.model.losses import Loss, check_loss
 from fastmlp.prediction.network import PredictionNetwork
 from fastmlp.training.class_weight import BALANCED_IN_PARTS, weigh_classes
+from fastmlp.training.streams import BLOCKS
 from fastmlp.typing import (
     ActivationSpec,
     ArrayLike,
@@ -43,6 +45,7 @@ from fastmlp.validation.sklearn_compat import StrOptions, available_if, check_pa
 
 from .base import BaseMLP
 from .evaluation import evaluation_of
+from .parameters import ATTRIBUTES, CONSTRAINTS, FIT_STREAM, LAYERS_AND_WIDTH, PARAMETERS, PARTIAL_FIT
 from .prediction import mc_outputs, outputs, predictor_of
 
 
@@ -60,6 +63,7 @@ def check_listed_classes(classes):
         )
 
 
+@with_texts(PARAMETERS=PARAMETERS, LAYERS_AND_WIDTH=LAYERS_AND_WIDTH, ATTRIBUTES=ATTRIBUTES)
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multilayer perceptron classifier, a drop-in replacement for ``sklearn.neural_network.MLPClassifier``.
 
@@ -68,86 +72,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     Parameters
     ----------
-    hidden_layer_sizes : int or array-like of shape (n_layers - 2,), default=(100,)
-        Number of units in each hidden layer; empty for a linear model.
-    activation : str, (function, derivative) or list, default='relu'
-        Activation of the hidden layers, or a list with one per layer: scikit-learn's 'identity', 'logistic', 'tanh' and
-        'relu', any other name in ``fastmlp.kernels.rules.ACTIVATIONS``, or a custom activation given as two scalar
-        functions of the pre-activation z.
-    solver : str or the result of ``make_optimizer``, default='adam'
-        'lbfgs' for small data sets; 'sgd' with momentum; 'adam' (Kingma & Ba 2014); or any other name in
-        ``fastmlp.kernels.rules.OPTIMIZERS``. A name uses those of the options below that apply to it. The result of
-        ``make_optimizer`` has its own learning rate and options, including weight decay and gradient clipping.
-    alpha : float >= 0, default=1e-4
-        L2 penalty on the weights; divided by the number of samples (or the sum of their weights) in the loss.
-    batch_size : int or 'auto', default='auto'
-        Samples per step of gradient descent; 'auto' is min(200, n_samples). Not used by 'lbfgs'.
-    learning_rate : str or the result of ``make_schedule``, default='constant'
-        Learning rate schedule. scikit-learn's schedules apply to every solver except 'adam' and 'lbfgs': 'invscaling'
-        is learning_rate_init / (samples seen + 1)^power_t; 'adaptive' divides the rate by 5 whenever
-        ``n_iter_no_change`` consecutive epochs fail to improve by ``tol``, down to 1e-6. 'inverse_scaling', 'step',
-        'exponential', 'cosine' (over ``max_iter`` epochs) and 'reduce_on_plateau' apply to every solver except 'lbfgs';
-        see ``make_schedule``.
-    learning_rate_init : float > 0, default=1e-3
-        Initial learning rate. For 'adadelta' the usual value is 1.
-    power_t : float >= 0, default=0.5
-        Exponent of 'invscaling'.
-    max_iter : int, default=200
-        Maximum number of epochs, or of iterations for 'lbfgs'.
-    shuffle : bool, default=True
-        Whether to shuffle the samples before each epoch.
-    random_state : int, RandomState or None, default=None
-        Determines the initial weights, the validation split and the shuffling. A seed gives the same random numbers
-        as in scikit-learn.
-    tol : float >= 0, default=1e-4
-        Smallest improvement of the training loss or validation score that counts; for 'lbfgs' the largest gradient
-        component at which it stops.
-    verbose : bool or int, default=False
-        Whether to print the loss after each epoch.
-    warm_start : bool, default=False
-        Whether ``fit`` starts from the weights of the previous fit.
-    momentum : float in [0, 1], default=0.9
-        Momentum of 'sgd'.
-    nesterovs_momentum : bool, default=True
-        Whether 'sgd' uses Nesterov's momentum.
-    early_stopping : bool, default=False
-        Whether to hold out ``validation_fraction`` of the samples (stratified for two classes), stop when the score on
-        them no longer improves, and restore the best weights.
-    validation_fraction : float in [0, 1), default=0.1
-        Fraction of the samples that ``early_stopping`` holds out.
-    beta_1, beta_2 : float in [0, 1), default=0.9 and 0.999
-        Exponential decay rates of Adam's first and second moment estimates.
-    epsilon : float > 0, default=1e-8
-        Numerical stability term of Adam.
-    n_iter_no_change : int or inf, default=10
-        Maximum number of consecutive epochs without an improvement by ``tol``.
-    max_fun : int, default=15000
-        Maximum number of evaluations of loss and gradient by 'lbfgs'.
-    backend : {'auto', 'cython', 'numba', 'cuda', 'numpy'}, default='auto'
-        Compute backend.
-    n_jobs : int or None, default=None
-        Number of threads. None uses the cores available to the process and respects OMP_NUM_THREADS and the limits of
-        threadpoolctl and joblib; -1 uses all cores.
-    l1, activity_l1, activity_l2 : float >= 0, default=0
-        Penalty l1 |W| on the weights (divided like ``alpha``), and penalties activity_l1 |a| and activity_l2 |a|^2 / 2
-        on the outputs of hidden layers.
-    dropout : float in [0, 1), or list, default=0
-        Fraction of the outputs of each hidden layer that is dropped in training (Srivastava et al. 2014); a list gives
-        one value per layer.
-    input_dropout : float in [0, 1), default=0
-        Fraction of the inputs that is dropped in training.
-    input_noise : float >= 0, default=0
-        Standard deviation of the Gaussian noise added to the inputs in training.
-    init : str, (str, scale) or list of (W, b), default='glorot_uniform'
-        Initial weights: a name in ``fastmlp.model.initializers.INITIALIZERS``, or the arrays of each layer.
-    skip : int, default=0
-        With k > 1, every layer also receives the outputs of the layer k below it (skip connections, He et al. 2015).
-    skip_weights : bool, default=True
-        Whether skip connections have trainable weights. Otherwise the outputs are added to the pre-activations, which
-        is done where both layers have the same number of units.
-    n_layers, width : int or None, default=None
-        The architecture as two integers, for hyper-parameter searches. If either is given, ``hidden_layer_sizes`` is
-        ignored and the network has ``n_layers`` hidden layers (1 if None) of ``width`` units (100 if None).
+    {PARAMETERS}
+    loss : str, the result of ``make_loss`` or (function, derivative), default='cross_entropy'
+        With a regression loss ('squared_error' ...) there is one logistic output per class.
+    target_values : (low, high), default=(0, 1)
+        Targets of the logistic outputs for False and True, if the loss is not 'cross_entropy': (0.1, 0.9) can be
+        reached with finite weights (Mitchell 1997, section 4.7).
+    {LAYERS_AND_WIDTH}
     scale : 'standard' or None, default=None
         'standard' standardises each input to mean 0 and standard deviation 1, computed from the samples of the first
         fit, in training and prediction. ``coefs_`` apply to scaled inputs. Exports and ``compile_predict`` fold the
@@ -158,41 +89,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         {class: weight}, in which missing classes have weight 1, or 'balanced' for n_samples / (n_classes * samples of
         the class). For multilabel y, a list with a dict {0: weight, 1: weight} for each label. 'balanced' is not
         available in ``partial_fit`` and ``fit_stream``.
-    loss : str, the result of ``make_loss`` or (function, derivative), default='cross_entropy'
-        With a regression loss ('squared_error' ...) there is one logistic output per class.
-    target_values : (low, high), default=(0, 1)
-        Targets of the logistic outputs for False and True, if the loss is not 'cross_entropy': (0.1, 0.9) can be
-        reached with finite weights (Mitchell 1997, section 4.7).
 
     Attributes
     ----------
     classes_ : ndarray, or list of ndarray
         Class labels.
-    coefs_, intercepts_ : lists of n_layers - 1 arrays
-        Weights of shape (inputs, outputs) and biases: views of one flat vector, which can be modified in place.
-    loss_ : float
-        Training loss of the last epoch (mean over samples, penalties included).
-    best_loss_ : float or None
-        Minimum of ``loss_curve_``; None with early stopping. Not set by 'lbfgs', nor are the next two attributes.
-    loss_curve_ : list of float
-        Training loss of each epoch.
+    {ATTRIBUTES}
     validation_scores_, best_validation_score_ : list of float and float, or None
         With early stopping: accuracy on the held-out samples (the negative loss if ``loss`` is not 'cross_entropy'), or
         the score of ``eval_set`` that is monitored.
-    evals_result_ : dict
-        Scores of ``eval_set``, if it was passed to ``fit``: {name: {metric: list of float}}.
-    n_iter_ : int
-        Number of epochs or iterations of the last fit.
-    t_ : int
-        Number of samples seen by gradient descent.
-    n_features_in_, feature_names_in_ : int and ndarray of str
-        Number of columns of X, and their names if X had any.
-    n_layers_, n_outputs_ : int
-        Number of layers, including the input layer, and number of output units.
-    out_activation_ : str
-        Activation of the output layer.
-    backend_, backend_reason_ : str
-        The backend that ran the last fit, and why it was chosen.
 
     Examples
     --------
@@ -207,13 +112,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     _scikit_losses = ("cross_entropy",)
 
     _parameter_constraints: dict = {
-        **BaseMLP._parameter_constraints,
+        **CONSTRAINTS,
         "loss": [
             StrOptions({"cross_entropy", *(name for name, row in LOSSES.items() if row.link is None)}),
             Loss,
             tuple,
         ],
         "target_values": [tuple, list],
+        "scale": [StrOptions({"standard"}), None],
         "class_weight": [dict, StrOptions({"balanced"}), list, None],
     }
 
@@ -426,6 +332,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     @available_if(lambda estimator: estimator._check_solver())
     @fit_context(prefer_skip_nested_validation=True)
+    @with_texts(PARTIAL_FIT=PARTIAL_FIT)
     def partial_fit(
         self,
         X: MatrixLike,
@@ -443,17 +350,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             As in ``fit``.
         classes : array of shape (n_classes,), default=None
             Every possible label. Required in the first call, optional afterwards.
-        epochs : int, default=1
-            Number of passes over the samples, reshuffled before each one.
-
-        Returns
-        -------
-        self : object
-            Ctrl-C ends an epoch early and raises KeyboardInterrupt; the current weights are kept.
+        {PARTIAL_FIT}
         """
         return self._fit(X, y, sample_weight, check_integer("epochs", epochs, 1), classes)
 
     @fit_context(prefer_skip_nested_validation=True)
+    @with_texts(BLOCKS=BLOCKS, FIT_STREAM=FIT_STREAM)
     def fit_stream(
         self,
         blocks: Blocks,
@@ -475,27 +377,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Parameters
         ----------
-        blocks : sequence, function or iterable
-            Provides blocks (X, y) or (X, y, sample_weight), each as for ``fit``. A sequence (with ``len`` and integer
-            indexing) is read in a new random order in each epoch; a function without arguments is called in each epoch
-            and returns an iterator; an iterator works with ``max_iter=1`` only. Batches may span several blocks.
+        {BLOCKS}
         classes : array of shape (n_classes,)
             Every possible label.
-        shuffle_blocks : int, default=1
-            Number of blocks whose samples are shuffled together. Use more if neighbouring samples are similar, as in
-            a sorted file (Xu et al. 2022). Memory for about three times as many blocks is needed.
-        n_samples : int or None, default=None
-            Total number of samples in all blocks; required with a schedule of ``make_schedule``.
-        eval_set, eval_X, eval_y, eval_names, eval_metric, callbacks
-            As in ``fit``. ``early_stopping`` requires an ``eval_set``; callbacks of ``sklearn.callback`` receive no X
-            and y.
-
-        Returns
-        -------
-        self : object
-            Ctrl-C ends the fit early with a warning; the current weights are kept. Errors raised by ``blocks``, a
-            callback or a metric are propagated, and the current weights are kept; an error in the first epoch leaves
-            the estimator as it was before the call, unless ``warm_start`` is set.
+        {FIT_STREAM}
         """
         if classes is None:
             raise ValueError("classes must be given: pass a list of every possible label.")
@@ -522,15 +407,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     @overload
     def predict_proba(self, X: MatrixLike, mc_samples: int) -> tuple[FloatArray, FloatArray]: ...
 
+    @with_texts(MC_SAMPLES=MC_SAMPLES)
     def predict_proba(self, X: MatrixLike, mc_samples: int | None = None) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict class probabilities.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-        mc_samples : int >= 2 or None, default=None
-            Number of stochastic passes with dropout and noise as in training (Monte Carlo dropout, Gal & Ghahramani
-            2016).
+        {MC_SAMPLES}
 
         Returns
         -------

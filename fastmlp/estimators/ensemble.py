@@ -25,6 +25,7 @@ from fastmlp.typing import ArrayLike, DataSet, FloatArray, MatrixLike, Metric, N
 from fastmlp.validation.sklearn_compat import Interval, fit_context
 
 from .classifier import MLPClassifier
+from .parameters import CONSTRAINTS
 from .regressor import MLPRegressor
 
 FROM_MEMBERS = "n_features_in_", "feature_names_in_", "classes_", "n_outputs_"
@@ -35,7 +36,7 @@ class MLPEnsemble(Savable, BaseEstimator):
 
     _parameter_constraints: dict = {
         "n_members": [Interval(Integral, 1, None, closed="left")],
-        "n_jobs": MLPClassifier._parameter_constraints["n_jobs"],
+        "n_jobs": CONSTRAINTS["n_jobs"],
         "random_state": ["random_state"],
     }
 

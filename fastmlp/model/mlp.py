@@ -8,6 +8,7 @@ from typing import Self
 
 from fastmlp.backends.cost_model import Work
 from fastmlp.backends.device_arrays import to_host
+from fastmlp.docstrings import with_texts
 from fastmlp.training.callbacks import CombinedCallbacks, progress_bar
 from fastmlp.training.class_weight import BALANCED_IN_PARTS
 from fastmlp.training.epochs import Epochs
@@ -15,7 +16,7 @@ from fastmlp.training.history import Monitor
 from fastmlp.training.lbfgs import Limits
 from fastmlp.training.scaling import warn_of_far_targets
 from fastmlp.training.stopping import NoStopping, Patience
-from fastmlp.training.streams import Stream, StreamedEpochs, check_n_samples
+from fastmlp.training.streams import BLOCKS, SHUFFLE_BLOCKS, Stream, StreamedEpochs, check_n_samples
 from fastmlp.training.trainer import Trainer
 from fastmlp.typing import ArrayLike, Blocks, Callbacks, ClassWeight, MatrixLike, Metric
 from fastmlp.validation.checks import check_flags, check_integer
@@ -198,6 +199,7 @@ class MLP(TrainedNetwork):
         return self
 
     @one_at_a_time
+    @with_texts(BLOCKS=BLOCKS, SHUFFLE_BLOCKS=SHUFFLE_BLOCKS)
     def fit_stream(
         self,
         blocks: Blocks,
@@ -221,19 +223,14 @@ class MLP(TrainedNetwork):
 
         Parameters
         ----------
-        blocks : sequence, function or iterable
-            Provides blocks (X, y) or (X, y, sample_weight), each as for ``fit``. A sequence (with ``len`` and integer
-            indexing) is read in a new random order in each epoch; a function without arguments is called in each epoch
-            and returns an iterator; an iterator works for one epoch only.
+        {BLOCKS}
         epochs : int, default=1
             Number of passes over the blocks.
         batch_size : int, default=32
-            Samples per step. Batches may span several blocks.
+            Samples per step.
         shuffle : bool, default=True
             Whether to shuffle the blocks (if they are a sequence) and the samples of the blocks in memory.
-        shuffle_blocks : int, default=1
-            Number of blocks whose samples are shuffled together. Use more if neighbouring samples are similar, as in a
-            sorted file (Xu et al. 2022). Memory for about three times as many blocks is needed.
+        {SHUFFLE_BLOCKS}
         n_samples : int or None, default=None
             Total number of samples in all blocks, for the progress bar; required with a learning rate schedule.
         class_weight : dict or list of dicts, default=None

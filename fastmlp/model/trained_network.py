@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.metrics import r2_score
 
 from fastmlp.backends import registry
+from fastmlp.docstrings import MC_SAMPLES, with_texts
 from fastmlp.io.model_files import Savable
 from fastmlp.kernels.spec import Penalty, aligned_copy, loss_row
 from fastmlp.prediction.predictor import Predictor
@@ -58,15 +59,14 @@ class TrainedNetwork(LayeredNetwork, Savable):
     @overload
     def predict(self, X: MatrixLike, mc_samples: int) -> tuple[FloatArray, FloatArray]: ...
 
+    @with_texts(MC_SAMPLES=MC_SAMPLES)
     def predict(self, X: MatrixLike, mc_samples: int | None = None) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict network outputs: values, or probabilities for classification losses.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_inputs)
-        mc_samples : int >= 2 or None, default=None
-            Number of stochastic passes with dropout and noise as in training (Monte Carlo dropout, Gal & Ghahramani
-            2016). Repeated calls give identical results.
+        {MC_SAMPLES}
 
         Returns
         -------

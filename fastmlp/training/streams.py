@@ -21,6 +21,17 @@ from fastmlp.validation.sklearn_compat import num_samples
 from .epochs import BaseEpochs
 from .problem import Samples
 
+# Documentation of parameters of fit_stream.
+BLOCKS = """\
+blocks : sequence, function or iterable
+    Provides blocks (X, y) or (X, y, sample_weight), each as for ``fit``. A sequence (with ``len`` and integer
+    indexing) is read in a new random order in each epoch; a function without arguments is called in each epoch
+    and returns an iterator; an iterator works for one epoch only. Batches may span several blocks."""
+SHUFFLE_BLOCKS = """\
+shuffle_blocks : int, default=1
+    Number of blocks whose samples are shuffled together. Use more if neighbouring samples are similar, as in a
+    sorted file (Xu et al. 2022). Memory for about three times as many blocks is needed."""
+
 
 class Stream:
     """Blocks of samples as passed to ``fit_stream``.
