@@ -1,7 +1,10 @@
 """Build the network, optimizer, penalties and noise for the kernels from the parameters of an estimator."""
 
 from itertools import pairwise
+from numbers import Integral
 from typing import NamedTuple
+
+import numpy as np
 
 from fastmlp.kernels.rules import OPTIMIZERS
 from fastmlp.kernels.spec import Network, Noise, Penalty, optimizer
@@ -12,10 +15,23 @@ from fastmlp.model.optimizers import Optimizer, check_optimizer
 from fastmlp.training.problem import noise_for
 from fastmlp.training.schedules import Schedule, check_schedule, make_schedule
 from fastmlp.training.state import check_layer_rates
-from fastmlp.validation.checks import check_network, check_real
+from fastmlp.validation.checks import check_memory, check_network, check_real
 
 SCIKIT_SCHEDULES = "constant", "invscaling", "adaptive"  # these have scikit-learn's meaning
 SOLVERS = ("lbfgs", *OPTIMIZERS)
+
+
+def hidden_widths(estimator):
+    """Units of the hidden layers, from ``n_layers`` and ``width`` or from ``hidden_layer_sizes``."""
+    if estimator.n_layers is not None or estimator.width is not None:
+        layers = 1 if estimator.n_layers is None else int(estimator.n_layers)
+        width = 100 if estimator.width is None else int(estimator.width)
+        check_memory((layers - 1) * width * (width + 1), np.float32)  # before a list of that length is made
+        return [width] * layers
+    hidden = np.atleast_1d(np.asarray(estimator.hidden_layer_sizes, dtype=object)).tolist()
+    if any(not isinstance(width, Integral) or width <= 0 for width in hidden):
+        raise ValueError(f"hidden_layer_sizes must be > 0 and integers, got {hidden}.")
+    return hidden
 
 
 def for_each_layer(name, given, n_hidden):
@@ -87,6 +103,13 @@ def schedule_of(estimator):
     if given in SCIKIT_SCHEDULES:
         return None
     return make_schedule("cosine", epochs=estimator.max_iter) if given == "cosine" else make_schedule(given)
+
+
+def follows(estimator, schedule):
+    """Whether the learning rate follows this scikit-learn schedule; they do not apply to Adam."""
+    solver = estimator.solver
+    solver = solver[0] if isinstance(solver, tuple) else getattr(solver, "name", solver)
+    return estimator.learning_rate == schedule and solver != "adam"
 
 
 class Plan(NamedTuple):

@@ -4,63 +4,31 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import contextmanager
-from copy import deepcopy
-from functools import partial
-from numbers import Integral
 from typing import Any, Self
 
-import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.backends import registry
-from fastmlp.io.model_files import Savable
-from fastmlp.model.initializers import check_init, initial_parameters
-from fastmlp.model.layered_network import compile_custom_functions
 from fastmlp.prediction.network import HasPredictionNetwork, PredictionNetwork
-from fastmlp.training.callbacks import NO_CALLBACKS, CombinedCallbacks
-from fastmlp.training.problem import Problem
-from fastmlp.training.scaling import scalings_of
-from fastmlp.training.streams import Stream, check_n_samples
+from fastmlp.training.callbacks import CombinedCallbacks
+from fastmlp.training.streams import Stream
 from fastmlp.typing import ArrayLike, Callbacks, DataSet, FloatArray, MatrixLike, Metric
-from fastmlp.validation.checks import check_memory
 from fastmlp.validation.sklearn_compat import check_feature_names, fit_context
 
-from . import samples as samples_of
-from .architecture import plan_of
 from .evaluation import evaluation_of
-from .fitting import FitCall, lbfgs_fit, restore, start_curves, stochastic_fit
-from .network import FittedNetwork
+from .fitting import FitCall, lbfgs_fit, stochastic_fit
 from .prediction import predictor_of
+from .preparation import prepared
+from .restoring import restored_on_error
+from .saving import SavableEstimator
 from .sklearn_callbacks import scikit_callbacks
 from .sklearn_optimizer import ScikitOptimizer
 
-# Attributes that fit sets, apart from the network.
-FITTED = (
-    "feature_names_in_", "classes_", "n_iter_", "t_", "loss_", "loss_curve_", "best_loss_", "validation_scores_",
-    "best_validation_score_", "backend_", "backend_reason_", "_label_type", "_sparse_labels", "_targets",
-    "evals_result_", "_initial_rate",
-)  # fmt: skip
-NOT_SHARED = {"loss_curve_", "validation_scores_", "evals_result_"}
 
-
-@contextmanager
-def restored_on_error(estimator, before, kind):
-    """Context manager: after an error of that kind the estimator has the attributes in ``before`` again."""
-    try:
-        yield
-    except kind:
-        restore(estimator, before)
-        raise
-
-
-class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator, ABC):
+class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, BaseEstimator, ABC):
     """Base class of MLPClassifier and MLPRegressor, which document the parameters and attributes."""
-
-    _net: Any = None  # a FittedNetwork
 
     # Subclasses define how targets are validated, encoded, decoded and scored.
 
@@ -153,7 +121,7 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
         """
         combined = CombinedCallbacks(callbacks, self, *scikit_callbacks(self, X, y, sample_weight))
         evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)
-        return self._fit(X, y, sample_weight, callbacks=combined, evaluation=evaluation)
+        return self._fit(X, y, sample_weight, FitCall.of(self, evaluation=evaluation, callbacks=combined))
 
     def _fit_stream(self, blocks, shuffle_blocks, n_samples, classes, evaluation, callbacks):
         """Implementation of ``fit_stream``; ``classes`` is None for a regressor."""
@@ -168,7 +136,9 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
             )
         stream = Stream(blocks, shuffle_blocks, n_samples, self.max_iter)
         callbacks = CombinedCallbacks(callbacks, self, *scikit_callbacks(self, None, None, None))
-        return self._fit(*stream.first(), classes=classes, callbacks=callbacks, evaluation=evaluation, stream=stream)
+        first = stream.first()
+        call = FitCall.of(self, classes=classes, stream=stream, evaluation=evaluation, callbacks=callbacks)
+        return self._fit(*first, call)
 
     def _check_solver(self):
         if self.solver == "lbfgs":
@@ -177,64 +147,18 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
             )
         return True
 
-    def _fit(self, X, y, sample_weight, n_epochs=None, classes=None, callbacks=NO_CALLBACKS, evaluation=None,
-             stream=None):  # fmt: skip
-        """Fit to X and y, or to a stream whose first block they are. The other arguments are explained in FitCall."""
-        before = dict(vars(self))
-        with restored_on_error(self, before, BaseException):
-            if self.early_stopping and n_epochs is not None:
+    def _fit(self, X, y, sample_weight, call):
+        """Fit to X and y, or to a stream whose first block they are, as the FitCall says."""
+        with restored_on_error(self, call.before, BaseException):
+            if self.early_stopping and call.n_epochs is not None:
                 raise ValueError("partial_fit does not support early_stopping=True")
-            first_pass = not (self._net is not None and (self.warm_start or n_epochs is not None))
-            call = FitCall(first_pass, before, n_epochs, classes, stream, evaluation, callbacks)
-            plan, problem, samples, held_out = self._prepare(X, y, sample_weight, call)
+            plan, problem, samples, held_out = prepared(self, X, y, sample_weight, call)
             if self.solver == "lbfgs":
                 train = lbfgs_fit(self, call, problem, samples)
             else:
                 train = stochastic_fit(self, call, plan, problem, samples, held_out)
         train()
         return self
-
-    def _prepare(self, X, y, sample_weight, call):
-        """Validate everything and draw initial weights. Returns (Plan, Problem, Samples, held-out Samples or None)."""
-        self._validate_params()  # scikit-learn's wrapper skips it in later calls of partial_fit
-        if call.first_pass:
-            vars(self).pop("classes_", None)
-        hidden = self._hidden_widths()
-        self.backend_, kernels, self.backend_reason_ = registry.choose(self.backend)
-        samples = samples_of.validated(self, X, y, sample_weight, call.in_parts, call.first_pass, call.classes)
-        samples = samples_of.weighted(self, samples, call.in_parts)
-        self._random_state = check_random_state(self.random_state)
-        plan = plan_of(self, samples.X.shape[1], list(map(int, hidden)), samples.y.shape[1])
-        problem = Problem(kernels, plan.network, plan.penalty._replace(alpha=float(self.alpha)), plan.noise)
-        self._set_network(problem, samples.X.dtype, call.first_pass)
-        self._net.make_writable()
-        samples, held_out = samples_of.in_dtype(self, samples, call.in_parts), None
-        if self.early_stopping and self.solver != "lbfgs" and call.evaluation is None:
-            samples, held_out = samples_of.split_off(self, samples)
-        if call.first_pass:
-            self._set_scaling(samples, call.stream)
-        samples = samples_of.as_network_sees(self, samples)
-        if held_out is not None:
-            held_out = samples_of.as_network_sees(self, held_out)
-            if not self._watches_loss():
-                held_out = held_out._replace(y=self._decode(held_out.y))
-        if call.first_pass:
-            self._warn_of_targets(samples.y, samples.weight)
-        if call.stream is not None:
-            check_n_samples(call.stream.n_samples, plan.optimizer)
-        if call.evaluation is not None:
-            call.evaluation.begin()
-        return plan, problem, samples, held_out
-
-    def _set_scaling(self, samples, stream):
-        """Compute the mean and standard deviation for ``scale``."""
-        if self.scale is None:
-            return
-        parts = [samples]
-        if stream is not None and stream.is_repeatable:
-            parts = stream.blocks(None, partial(samples_of.unscaled_block, self))
-        scalings = scalings_of(parts, self.scale != "targets", self._scales_targets())
-        self._net.scaling, self._net.target_scaling = scalings
 
     def _scales_targets(self):
         """Whether targets are standardised."""
@@ -280,46 +204,6 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
     def _set_learning_rate(self, rate):
         self._net.training.optimizer = self._net.training.optimizer._replace(learning_rate=rate)
 
-    def _hidden_widths(self):
-        """Units of the hidden layers, from ``n_layers`` and ``width`` or from ``hidden_layer_sizes``."""
-        if self.n_layers is not None or self.width is not None:
-            layers = 1 if self.n_layers is None else int(self.n_layers)
-            width = 100 if self.width is None else int(self.width)
-            check_memory((layers - 1) * width * (width + 1), np.float32)  # before a list of that length is made
-            return [width] * layers
-        hidden = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object)).tolist()
-        if any(not isinstance(width, Integral) or width <= 0 for width in hidden):
-            raise ValueError(f"hidden_layer_sizes must be > 0 and integers, got {hidden}.")
-        return hidden
-
-    def _set_network(self, problem, dtype, first_pass):
-        """Set ``_net`` to the network, with new weights or those of the previous fit."""
-        network, fitted = problem.network, None if first_pass else self._net.network
-        if not first_pass and (network.blocks, network.skips) != (fitted.blocks, fitted.skips):
-            change = f"layer sizes {fitted.sizes}, but data and hidden_layer_sizes now require {network.sizes}"
-            if network.sizes == fitted.sizes:
-                change = "skip connections or trainable slopes that differ from the current skip and activation"
-            raise ValueError(
-                f"the fitted network has {change}: warm_start and partial_fit cannot change the architecture. Use a "
-                "new estimator or clone."
-            )
-        self.out_activation_ = network.activations[-1]
-        if not first_pass:
-            compile_custom_functions(problem.kernels, network, self._net.parameters)
-            self._net = self._net.shallow_copy()  # an error before training restores the old network
-            self._net.network, self._net.noise = network, problem.noise
-            return
-        self.n_iter_ = self.t_ = 0
-        self.n_outputs_, self.n_layers_ = network.sizes[-1], len(network.sizes)
-        # As in scikit-learn, the gain of the output layer is that of the hidden activation.
-        gains = (self.activation,) * len(network.sizes) if isinstance(self.activation, str) else network.activations
-        init = check_init(self.init)
-        parameters = initial_parameters(network, init, gains, self._random_state, dtype)
-        compile_custom_functions(problem.kernels, network, parameters)
-        self._net = FittedNetwork(network, parameters, problem.noise)
-        if self.solver != "lbfgs":
-            start_curves(self)
-
     def compile_predict(self) -> Callable[[FloatArray], FloatArray]:
         """Compile a function that predicts a single sample in about a microsecond for a small network.
 
@@ -355,36 +239,6 @@ class BaseMLP(HasPredictionNetwork, Savable, CallbackSupportMixin, BaseEstimator
         if self._net is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {attribute!r} before fit.")
         return self._net
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        if self._net is not None:
-            for name in NOT_SHARED & state.keys():  # shared with the original by copy.copy
-                setattr(self, name, deepcopy(state[name]))
-            self._net = self._net.independent_copy()
-
-    def saved_state(self) -> dict[str, Any]:
-        """The state of this estimator as stored in a model file, a dict."""
-        saved = {"params": self.get_params(deep=False)}
-        if self._net is not None:
-            saved["fitted"] = {name: getattr(self, name) for name in FITTED if hasattr(self, name)}
-            saved["net"] = self._net.to_dict()
-        return saved
-
-    @classmethod
-    def from_saved_state(cls, saved: dict[str, Any]) -> Self:
-        """Create an estimator from the result of ``saved_state``."""
-        model = cls(**saved["params"])
-        if "net" in saved:
-            for name in FITTED:
-                if name in saved["fitted"]:
-                    setattr(model, name, saved["fitted"][name])
-            model._net = FittedNetwork.from_dict(saved["net"])
-            network = model._net.network
-            model.n_features_in_, model.n_outputs_ = network.sizes[0], network.sizes[-1]
-            model.n_layers_, model.out_activation_ = len(network.sizes), network.activations[-1]
-            model._check_outputs()
-        return model
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -45,6 +45,7 @@ from fastmlp.validation.sklearn_compat import StrOptions, available_if, check_pa
 
 from .base import BaseMLP
 from .evaluation import evaluation_of
+from .fitting import FitCall
 from .parameters import ATTRIBUTES, CONSTRAINTS, FIT_STREAM, LAYERS_AND_WIDTH, PARAMETERS, PARTIAL_FIT
 from .prediction import mc_outputs, outputs, predictor_of
 
@@ -352,7 +353,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             Every possible label. Required in the first call, optional afterwards.
         {PARTIAL_FIT}
         """
-        return self._fit(X, y, sample_weight, check_integer("epochs", epochs, 1), classes)
+        call = FitCall.of(self, n_epochs=check_integer("epochs", epochs, 1), classes=classes)
+        return self._fit(X, y, sample_weight, call)
 
     @fit_context(prefer_skip_nested_validation=True)
     @with_texts(BLOCKS=BLOCKS, FIT_STREAM=FIT_STREAM)

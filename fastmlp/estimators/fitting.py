@@ -1,34 +1,25 @@
-"""Fits of the estimators by scikit-learn's rules: stopping, learning rates, recorded attributes and messages."""
+"""Fits of the estimators by scikit-learn's rules: stopping, learning rates and batches."""
 
-import math
 import warnings
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.backends.cost_model import Work
 from fastmlp.model.layered_network import choose_backend
 from fastmlp.training.callbacks import NO_CALLBACKS, CombinedCallbacks
 from fastmlp.training.epochs import Epochs
 from fastmlp.training.lbfgs import Limits
-from fastmlp.training.outcomes import DivergenceError
 from fastmlp.training.state import TrainingState
 from fastmlp.training.stopping import NoStopping, Tolerance, ToleranceState
 from fastmlp.training.streams import Stream, StreamedEpochs
-from fastmlp.training.trainer import COMPLETED, DIVERGED, INTERRUPTED, STOPPED, Recorder, Trainer
+from fastmlp.training.trainer import Trainer
 
+from .architecture import follows
 from .evaluation import Evaluation, HeldOut
+from .recorders import CURVES, EpochRecorder, LbfgsRecorder, start_curves, start_monitoring
 from .samples import block
-
-# scikit-learn's message, the state of the estimator, and what to do.
-DIVERGED_MESSAGE = (
-    "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
-    "preprocessed. {where}; the estimator is fitted with the weights of {kept}. Scale inputs and targets "
-    "(StandardScaler){more}."
-)
-CURVES = "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_"
 
 
 class FitCall(NamedTuple):
@@ -57,166 +48,16 @@ class FitCall(NamedTuple):
     evaluation: Evaluation | None = None
     callbacks: CombinedCallbacks = NO_CALLBACKS
 
+    @classmethod
+    def of(cls, estimator, **given):
+        """A call of an estimator's method with these arguments, from the state that the estimator has now."""
+        continues = estimator._net is not None and (estimator.warm_start or given.get("n_epochs") is not None)
+        return cls(not continues, dict(vars(estimator)), **given)
+
     @property
     def in_parts(self):
         """Whether the samples at hand are only a part of the training data."""
         return self.n_epochs is not None or self.stream is not None
-
-
-def start_curves(estimator):
-    """Reset the curves of an earlier fit."""
-    estimator.loss_, estimator.loss_curve_, estimator._net.progress = np.inf, [], ToleranceState()
-    estimator.best_loss_, estimator.validation_scores_, estimator.best_validation_score_ = np.inf, None, None
-    if estimator.early_stopping:
-        estimator.best_loss_, estimator.validation_scores_, estimator.best_validation_score_ = None, [], -np.inf
-
-
-def start_monitoring(estimator, evaluation):
-    """Reset the scores of an earlier fit if they are not comparable with those of this fit."""
-    had_set = vars(estimator).pop("evals_result_", None) is not None
-    if evaluation is not None:
-        estimator.evals_result_ = evaluation.results
-    if estimator.early_stopping and (had_set or evaluation is not None):
-        estimator.best_validation_score_, estimator._net.progress = -np.inf, ToleranceState()
-
-
-def follows(estimator, schedule):
-    """Whether the learning rate follows this scikit-learn schedule; they do not apply to Adam."""
-    solver = estimator.solver
-    solver = solver[0] if isinstance(solver, tuple) else getattr(solver, "name", solver)
-    return estimator.learning_rate == schedule and solver != "adam"
-
-
-class EpochRecorder(Recorder):
-    """Sets the attributes and prints the messages of scikit-learn's estimators, for stochastic solvers."""
-
-    def __init__(self, estimator, call, stopping):
-        self._estimator, self._call, self._stopping = estimator, call, stopping
-
-    def after_epoch(self, loss, n_samples):
-        estimator = self._estimator
-        estimator.loss_ = loss
-        if estimator.verbose:  # before n_iter_ changes: if print fails in the first epoch, the old weights are restored
-            print(f"Iteration {estimator.n_iter_ + 1}, loss = {loss:.8f}")
-        estimator.n_iter_ += 1
-        estimator.t_ += n_samples
-        estimator.loss_curve_.append(loss)
-
-    def after_scores(self, results):
-        self._note_score()
-        estimator = self._estimator
-        if follows(estimator, "invscaling"):
-            estimator._set_learning_rate(estimator._initial_rate / (estimator.t_ + 1) ** estimator.power_t)
-
-    def _note_score(self):
-        estimator, best = self._estimator, self._estimator._net.progress.best_score
-        if not self._stopping.by_score:
-            estimator.best_loss_ = -best
-            return
-        estimator.validation_scores_.append(self._stopping.score)
-        estimator.best_validation_score_ = best
-        if estimator.verbose:
-            print(f"Validation score: {self._stopping.score:f}")
-
-    def after_callbacks(self):
-        self._estimator._net.current_parameters()  # copies arrays that callbacks have assigned to coefs_
-
-    def after_error(self):
-        """Keep the current weights, or restore the old attributes if the first epoch of new weights has not ended."""
-        estimator = self._estimator
-        if self._call.first_pass and not estimator.n_iter_:
-            restore(estimator, self._call.before)
-            return
-        if estimator._net.training is not None:
-            estimator._net.training.drop_epoch_in_progress()
-        try:
-            estimator._net.current_parameters()
-        except Exception:  # a callback has assigned something invalid to coefs_
-            estimator._net.bind(estimator._net.parameters)
-        best = estimator._net.progress.best_parameters
-        if estimator.early_stopping and best is not None:
-            estimator._net.parameters[...] = best
-
-    def after_fit(self, result):
-        estimator, error = self._estimator, None
-        if result.status == DIVERGED:
-            error = self._divergence()
-        elif result.status == INTERRUPTED:
-            estimator._net.training.drop_epoch_in_progress()
-            warnings.warn("Training interrupted by user.")
-            if self._call.n_epochs is not None:  # ends a loop around partial_fit too
-                return KeyboardInterrupt()
-        elif result.status == COMPLETED and not self._call.in_parts:
-            message = f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the optimization"
-            warnings.warn(f"{message} hasn't converged yet.", ConvergenceWarning)
-        self._stopping.restore()
-        return error
-
-    def _divergence(self):
-        """The DivergenceError to raise, or None after a warning if early stopping has weights to restore."""
-        estimator = self._estimator
-        where = f"Training diverged in iteration {estimator.n_iter_ + 1}"
-        restores = estimator.early_stopping and estimator._net.progress.best_parameters is not None
-        message = DIVERGED_MESSAGE.format(
-            where=where, kept="its best iteration" if restores else f"the end of iteration {estimator.n_iter_}",
-            more=f", or lower the learning rate (now {estimator._net.training.optimizer.learning_rate:g})",
-        )  # fmt: skip
-        if not restores:
-            return DivergenceError(message)
-        estimator.n_iter_ += 1  # count the epoch that diverged
-        estimator.loss_ = math.nan
-        estimator.loss_curve_.append(math.nan)
-        estimator.validation_scores_.append(math.nan)
-        warnings.warn(message, ConvergenceWarning)
-        return None
-
-
-class LbfgsRecorder(EpochRecorder):
-    """Sets the attributes after iterations of L-BFGS, which has curves only if there are evaluation sets."""
-
-    def after_epoch(self, loss, n_samples):
-        estimator = self._estimator
-        if estimator.verbose:
-            print(f"Loss = {loss:.8f}")
-        estimator.loss_ = loss
-        estimator.n_iter_ += 1
-        if self._call.evaluation is not None:
-            estimator.loss_curve_.append(loss)
-
-    def after_scores(self, results):
-        if self._call.evaluation is not None:
-            self._note_score()
-
-    def after_callbacks(self):
-        """Do nothing: L-BFGS overwrites whatever a callback assigns to coefs_."""
-
-    def after_fit(self, result):
-        estimator, solution, error = self._estimator, result.solution, None
-        estimator._net.bind(estimator._net.parameters)
-        if solution is not None:  # it is None if a second Ctrl-C came at once
-            estimator.n_iter_ = min(solution.nit, estimator.max_iter)
-            estimator.loss_ = float(solution.fun)
-        if result.status == INTERRUPTED:
-            warnings.warn("Training interrupted by user.")
-        elif result.status == DIVERGED:
-            kept = f"the end of iteration {estimator.n_iter_}"
-            where = f"lbfgs diverged in iteration {estimator.n_iter_ + 1}"
-            error = DivergenceError(DIVERGED_MESSAGE.format(where=where, kept=kept, more=""))
-        elif solution.status != 0 and result.status != STOPPED:
-            more = f" Increase max_iter (now {estimator.max_iter})." if estimator.n_iter_ == estimator.max_iter else ""
-            message = (
-                f"lbfgs failed to converge after {estimator.n_iter_} iteration(s) (status={solution.status}): "
-                f"{solution.message}.{more} You might also want to scale the data (StandardScaler)."
-            )
-            warnings.warn(message, ConvergenceWarning)
-        self._stopping.restore()
-        return error
-
-
-def restore(estimator, before):
-    """Restore the attributes that an estimator had before a call."""
-    vars(estimator).clear()
-    vars(estimator).update(before)
 
 
 def lbfgs_fit(estimator, call, problem, samples):

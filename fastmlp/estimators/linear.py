@@ -18,7 +18,7 @@ from fastmlp.typing import ArrayLike, Backend, FloatArray, NDArray, OptimizerSpe
 from fastmlp.validation.arrays import as_numbers
 from fastmlp.validation.checks import check_integer, check_real
 
-from .base import restored_on_error
+from .restoring import restored_on_error
 
 
 class OneLayerClassifier(ClassifierMixin, BaseEstimator):

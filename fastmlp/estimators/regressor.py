@@ -39,6 +39,7 @@ from fastmlp.validation.sklearn_compat import StrOptions, available_if, fit_cont
 
 from .base import BaseMLP
 from .evaluation import evaluation_of
+from .fitting import FitCall
 from .parameters import ATTRIBUTES, CONSTRAINTS, FIT_STREAM, LAYERS_AND_WIDTH, PARAMETERS, PARTIAL_FIT
 from .prediction import mc_outputs, outputs, predictor_of
 
@@ -244,7 +245,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             As in ``fit``.
         {PARTIAL_FIT}
         """
-        return self._fit(X, y, sample_weight, check_integer("epochs", epochs, 1))
+        return self._fit(X, y, sample_weight, FitCall.of(self, n_epochs=check_integer("epochs", epochs, 1)))
 
     @fit_context(prefer_skip_nested_validation=True)
     @with_texts(BLOCKS=BLOCKS, FIT_STREAM=FIT_STREAM)

@@ -2,7 +2,7 @@
 
 from fastmlp.validation.checks import check_real
 
-from .fitting import follows
+from .architecture import follows
 
 
 class ScikitOptimizer:

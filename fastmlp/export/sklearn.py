@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from fastmlp.backends import registry
-from fastmlp.estimators.architecture import network_of, noise_of
+from fastmlp.estimators.architecture import hidden_widths, network_of, noise_of
 from fastmlp.estimators.classifier import MLPClassifier
 from fastmlp.estimators.network import FittedNetwork
 from fastmlp.estimators.regressor import MLPRegressor
@@ -75,7 +75,7 @@ def _take_weights(made, fitted, plain):
     sizes = [arrays[0][0].shape[0], *(len(b) for b in arrays[1])]
     network, dropout = network_of(made, sizes[0], sizes[1:-1], sizes[-1])
     asked = network_of(plain, sizes[0], sizes[1:-1], sizes[-1])[0]
-    if network != asked or made._hidden_widths() != sizes[1:-1] or made.scale is not None:
+    if network != asked or hidden_widths(made) != sizes[1:-1] or made.scale is not None:
         raise ValueError(
             "these parameters change the network of the fitted estimator. Convert an unfitted one and fit again."
         )
@@ -129,7 +129,7 @@ def to_sklearn(estimator: MLPClassifier | MLPRegressor) -> Any:
     if lost:
         raise ValueError(f"scikit-learn's {kind.__name__} has no {', '.join(lost)}.")
     if estimator.n_layers is not None or estimator.width is not None:
-        shared["hidden_layer_sizes"] = tuple(estimator._hidden_widths())
+        shared["hidden_layer_sizes"] = tuple(hidden_widths(estimator))
     made = kind(**shared)
     made._validate_params()
     if hasattr(estimator, "coefs_"):

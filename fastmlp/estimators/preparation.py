@@ -1,0 +1,91 @@
+"""Before a fit of an estimator: validate the arguments, scale the data and draw the initial weights."""
+
+from functools import partial
+
+from sklearn.utils import check_random_state
+
+from fastmlp.backends import registry
+from fastmlp.model.initializers import check_init, initial_parameters
+from fastmlp.model.layered_network import compile_custom_functions
+from fastmlp.training.problem import Problem
+from fastmlp.training.scaling import scalings_of
+from fastmlp.training.streams import check_n_samples
+
+from . import samples as samples_of
+from .architecture import hidden_widths, plan_of
+from .network import FittedNetwork
+from .recorders import start_curves
+
+
+def prepared(estimator, X, y, sample_weight, call):
+    """Validate everything and draw initial weights. Returns (Plan, Problem, Samples, held-out Samples or None)."""
+    estimator._validate_params()  # scikit-learn's wrapper skips it in later calls of partial_fit
+    if call.first_pass:
+        vars(estimator).pop("classes_", None)
+    hidden = hidden_widths(estimator)
+    estimator.backend_, kernels, estimator.backend_reason_ = registry.choose(estimator.backend)
+    samples = samples_of.validated(estimator, X, y, sample_weight, call.in_parts, call.first_pass, call.classes)
+    samples = samples_of.weighted(estimator, samples, call.in_parts)
+    estimator._random_state = check_random_state(estimator.random_state)
+    plan = plan_of(estimator, samples.X.shape[1], list(map(int, hidden)), samples.y.shape[1])
+    problem = Problem(kernels, plan.network, plan.penalty._replace(alpha=float(estimator.alpha)), plan.noise)
+    _set_network(estimator, problem, samples.X.dtype, call.first_pass)
+    estimator._net.make_writable()
+    samples, held_out = samples_of.in_dtype(estimator, samples, call.in_parts), None
+    if estimator.early_stopping and estimator.solver != "lbfgs" and call.evaluation is None:
+        samples, held_out = samples_of.split_off(estimator, samples)
+    if call.first_pass:
+        _set_scaling(estimator, samples, call.stream)
+    samples = samples_of.as_network_sees(estimator, samples)
+    if held_out is not None:
+        held_out = samples_of.as_network_sees(estimator, held_out)
+        if not estimator._watches_loss():
+            held_out = held_out._replace(y=estimator._decode(held_out.y))
+    if call.first_pass:
+        estimator._warn_of_targets(samples.y, samples.weight)
+    if call.stream is not None:
+        check_n_samples(call.stream.n_samples, plan.optimizer)
+    if call.evaluation is not None:
+        call.evaluation.begin()
+    return plan, problem, samples, held_out
+
+
+def _set_network(estimator, problem, dtype, first_pass):
+    """Set ``_net`` to the network, with new weights or those of the previous fit."""
+    network, fitted = problem.network, None if first_pass else estimator._net.network
+    if not first_pass and (network.blocks, network.skips) != (fitted.blocks, fitted.skips):
+        change = f"layer sizes {fitted.sizes}, but data and hidden_layer_sizes now require {network.sizes}"
+        if network.sizes == fitted.sizes:
+            change = "skip connections or trainable slopes that differ from the current skip and activation"
+        raise ValueError(
+            f"the fitted network has {change}: warm_start and partial_fit cannot change the architecture. Use a "
+            "new estimator or clone."
+        )
+    estimator.out_activation_ = network.activations[-1]
+    if not first_pass:
+        compile_custom_functions(problem.kernels, network, estimator._net.parameters)
+        estimator._net = estimator._net.shallow_copy()  # an error before training restores the old network
+        estimator._net.network, estimator._net.noise = network, problem.noise
+        return
+    estimator.n_iter_ = estimator.t_ = 0
+    estimator.n_outputs_, estimator.n_layers_ = network.sizes[-1], len(network.sizes)
+    # As in scikit-learn, the gain of the output layer is that of the hidden activation.
+    one_for_all = isinstance(estimator.activation, str)
+    gains = (estimator.activation,) * len(network.sizes) if one_for_all else network.activations
+    init = check_init(estimator.init)
+    parameters = initial_parameters(network, init, gains, estimator._random_state, dtype)
+    compile_custom_functions(problem.kernels, network, parameters)
+    estimator._net = FittedNetwork(network, parameters, problem.noise)
+    if estimator.solver != "lbfgs":
+        start_curves(estimator)
+
+
+def _set_scaling(estimator, samples, stream):
+    """Compute the mean and standard deviation for ``scale``."""
+    if estimator.scale is None:
+        return
+    parts = [samples]
+    if stream is not None and stream.is_repeatable:
+        parts = stream.blocks(None, partial(samples_of.unscaled_block, estimator))
+    scalings = scalings_of(parts, estimator.scale != "targets", estimator._scales_targets())
+    estimator._net.scaling, estimator._net.target_scaling = scalings
