@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.backends import registry
 from fastmlp.backends.threads import allowed_threads, threads_of
+from fastmlp.docstrings import with_texts
 from fastmlp.io.model_files import Savable, kind_of
 from fastmlp.training.interruption import Interruption, shared_with_fits
 from fastmlp.training.outcomes import DivergenceError
@@ -29,6 +30,10 @@ from .parameters import CONSTRAINTS
 from .regressor import MLPRegressor
 
 FROM_MEMBERS = "n_features_in_", "feature_names_in_", "classes_", "n_outputs_"
+# Of the methods that predict a mean.
+RETURN_STD = """\
+return_std : bool, default=False
+    Whether to return the standard deviation over the members too."""
 
 
 class MLPEnsemble(Savable, BaseEstimator):
@@ -152,15 +157,12 @@ class MLPEnsemble(Savable, BaseEstimator):
             if hasattr(members[0], name):
                 setattr(self, name, getattr(members[0], name))
 
-    def _mean(self, predictions, return_std):
-        """Mean of the members' predictions, and with ``return_std`` their standard deviation."""
-        predictions = np.stack(predictions)
+    def _mean(self, method, X, return_std):
+        """Mean of the members' predictions by that method, and with ``return_std`` their standard deviation."""
+        check_is_fitted(self)
+        predictions = np.stack([getattr(member, method)(X) for member in self.members_])
         mean = predictions.mean(axis=0)
         return (mean, predictions.std(axis=0)) if return_std else mean
-
-    def _members(self):
-        check_is_fitted(self)
-        return self.members_
 
     def saved_state(self) -> dict[str, Any]:
         """The state of this ensemble as stored in a model file, a dict."""
@@ -233,21 +235,21 @@ class MLPEnsembleRegressor(RegressorMixin, MLPEnsemble):
     @overload
     def predict(self, X: MatrixLike, return_std: Literal[True]) -> tuple[FloatArray, FloatArray]: ...
 
+    @with_texts(RETURN_STD=RETURN_STD)
     def predict(self, X: MatrixLike, return_std: bool = False) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict target values: the mean over the members.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-        return_std : bool, default=False
-            Whether to return the standard deviation over the members too.
+        {RETURN_STD}
 
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
             With ``return_std``, a pair of such arrays: mean and standard deviation.
         """
-        return self._mean([member.predict(X) for member in self._members()], return_std)
+        return self._mean("predict", X, return_std)
 
 
 class MLPEnsembleClassifier(ClassifierMixin, MLPEnsemble):
@@ -276,21 +278,21 @@ class MLPEnsembleClassifier(ClassifierMixin, MLPEnsemble):
     @overload
     def predict_proba(self, X: MatrixLike, return_std: Literal[True]) -> tuple[FloatArray, FloatArray]: ...
 
+    @with_texts(RETURN_STD=RETURN_STD)
     def predict_proba(self, X: MatrixLike, return_std: bool = False) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict class probabilities: the mean over the members.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-        return_std : bool, default=False
-            Whether to return the standard deviation over the members too.
+        {RETURN_STD}
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
             With ``return_std``, a pair of such arrays: mean and standard deviation.
         """
-        return self._mean([member.predict_proba(X) for member in self._members()], return_std)
+        return self._mean("predict_proba", X, return_std)
 
     def predict(self, X: MatrixLike) -> NDArray:
         """Predict the most probable class of each sample; for multilabel problems, the labels above 1/2."""

@@ -24,19 +24,43 @@ from .restoring import restored_on_error
 class OneLayerClassifier(ClassifierMixin, BaseEstimator):
     """Base class of Perceptron and Adaline: one unit for two classes, otherwise one unit per class."""
 
-    def _start(self, X, y, activation, loss, low):
-        """Validate the input and set ``model_`` to an MLP with zero weights. Returns (X, targets ``low`` and 1)."""
+    _activation: str
+    _loss: str
+    _low: int  # the target of the other classes; that of a unit's own class is 1
+
+    def __init__(
+        self, learning_rate: float, max_iter: int, *, shuffle: bool, random_state: RandomState, backend: Backend
+    ) -> None:
+        self.learning_rate = learning_rate
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.backend = backend
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Fit the weights to X of shape (n_samples, n_features) and class labels y of shape (n_samples,)."""
+        with restored_on_error(self, dict(vars(self)), Exception):
+            X, targets = self._start(X, y)
+        self._train(X, targets)
+        return self
+
+    def _train(self, X: FloatArray, targets: NDArray) -> None:
+        """Train ``model_`` and set the attributes of the fit."""
+        raise NotImplementedError
+
+    def _start(self, X, y):
+        """Validate the input and set ``model_`` to an MLP with zero weights. Returns (X, targets)."""
         check_real("learning_rate", self.learning_rate, 0, open_low=True)
         check_integer("max_iter", self.max_iter, 1)
         X, y = validate_data(self, as_numbers(X, "X"), y, dtype=np.float64)
         check_classification_targets(y)
-        binarizer = LabelBinarizer(neg_label=low).fit(y)
+        binarizer = LabelBinarizer(neg_label=self._low).fit(y)
         self.classes_ = binarizer.classes_
         if len(self.classes_) < 2:
             raise ValueError(f"y must have at least two classes, got one class {self.classes_[0]!r}.")
         targets = binarizer.transform(y)
         self.model_ = MLP(
-            [(targets.shape[1], activation)], loss, make_optimizer("sgd", self.learning_rate), init="zeros",
+            [(targets.shape[1], self._activation)], self._loss, make_optimizer("sgd", self.learning_rate), init="zeros",
             dtype="float64", backend=self.backend, random_state=self.random_state,
         )  # fmt: skip
         return X, targets
@@ -128,6 +152,8 @@ class Perceptron(OneLayerClassifier):
     array([0, 0, 0, 1])
     """
 
+    _activation, _loss, _low = "step", "perceptron", 0
+
     def __init__(
         self,
         learning_rate: float = 1.0,
@@ -137,16 +163,9 @@ class Perceptron(OneLayerClassifier):
         random_state: RandomState = None,
         backend: Backend = "auto",
     ) -> None:
-        self.learning_rate = learning_rate
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.backend = backend
+        super().__init__(learning_rate, max_iter, shuffle=shuffle, random_state=random_state, backend=backend)
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Fit the weights to X of shape (n_samples, n_features) and class labels y of shape (n_samples,)."""
-        with restored_on_error(self, dict(vars(self)), Exception):
-            X, targets = self._start(X, y, "step", "perceptron", low=0)
+    def _train(self, X: FloatArray, targets: NDArray) -> None:
         self.errors_: list[float] = []
         self.converged_ = False
         while len(self.errors_) < self.max_iter and not self.converged_:
@@ -162,7 +181,6 @@ class Perceptron(OneLayerClassifier):
                 "separable. Increase max_iter, or use a network with a hidden layer (MLPClassifier).",
                 ConvergenceWarning,
             )
-        return self
 
 
 class Adaline(OneLayerClassifier):
@@ -196,6 +214,8 @@ class Adaline(OneLayerClassifier):
         As for ``Perceptron``.
     """
 
+    _activation, _loss, _low = "identity", "squared_error", -1
+
     def __init__(
         self,
         learning_rate: float = 0.01,
@@ -206,21 +226,13 @@ class Adaline(OneLayerClassifier):
         random_state: RandomState = None,
         backend: Backend = "auto",
     ) -> None:
-        self.learning_rate = learning_rate
-        self.max_iter = max_iter
+        super().__init__(learning_rate, max_iter, shuffle=shuffle, random_state=random_state, backend=backend)
         self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.backend = backend
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Fit the weights to X of shape (n_samples, n_features) and class labels y of shape (n_samples,)."""
-        with restored_on_error(self, dict(vars(self)), Exception):
-            X, targets = self._start(X, y, "identity", "squared_error", low=-1)
+    def _train(self, X: FloatArray, targets: NDArray) -> None:
         self.model_.fit(X, targets, self.max_iter, self.batch_size, shuffle=self.shuffle)
         self.losses_ = self.model_.history["loss"]
         self.n_iter_ = len(self.losses_)
-        return self
 
 
 def linear_regression(n_outputs: int = 1, optimizer: OptimizerSpec = "lbfgs", **options: Any) -> MLP:
