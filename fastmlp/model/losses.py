@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from fastmlp.docstrings import with_names
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.rules import Loss as LossRow
-from fastmlp.validation.checks import call_text, check_option_values, known, option_values
+from fastmlp.validation.checks import Range, call_text, check_option_values, known, option_values
 
 from .activations import check_functions, try_functions
 
-RANGES = {"delta": (0, float("inf"), True, False), "quantile": (0, 1, True, True)}
+RANGES = {"delta": Range(0, open_low=True), "quantile": Range(0, 1, open_low=True, open_high=True)}
 
 
 @dataclass(frozen=True, repr=False)

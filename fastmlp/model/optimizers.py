@@ -8,11 +8,19 @@ from fastmlp.kernels.rules import OPTIMIZERS
 from fastmlp.kernels.spec import Optimizer as KernelOptimizer
 from fastmlp.training.schedules import Schedule, check_schedule
 from fastmlp.validation.arrays import is_listing
-from fastmlp.validation.checks import call_text, check_option_values, check_real, from_record, known, option_values
+from fastmlp.validation.checks import (
+    Range,
+    call_text,
+    check_option_values,
+    check_real,
+    from_record,
+    known,
+    option_values,
+)
 
+FRACTION = Range(0, 1, open_high=True)
 RANGES = {
-    "momentum": (0, 1, False, True), "rho": (0, 1, False, True), "beta_1": (0, 1, False, True),
-    "beta_2": (0, 1, False, True), "epsilon": (0, float("inf"), True, False),
+    "momentum": FRACTION, "rho": FRACTION, "beta_1": FRACTION, "beta_2": FRACTION, "epsilon": Range(0, open_low=True),
 }  # fmt: skip
 
 

@@ -8,7 +8,15 @@ from typing import NamedTuple
 import numpy as np
 
 from fastmlp.docstrings import with_names
-from fastmlp.validation.checks import call_text, check_option_values, check_real, from_record, known, option_values
+from fastmlp.validation.checks import (
+    Range,
+    call_text,
+    check_option_values,
+    check_real,
+    from_record,
+    known,
+    option_values,
+)
 
 
 def constant(progress):
@@ -44,38 +52,26 @@ def reduce_on_plateau(progress, patience, min_delta, factor):
     return np.ones_like(progress)
 
 
-class Range(NamedTuple):
-    """The default and the allowed range of an option; ``low`` is excluded if ``open_low``."""
-
-    default: float
-    low: float
-    high: float = math.inf
-    open_low: bool = False
-
-
 class ScheduleRule(NamedTuple):
-    """``function(progress, *options)`` for an array of progress in epochs."""
+    """``function(progress, *options)`` for an array of progress in epochs; ``options`` are the defaults."""
 
     function: Callable
-    options: dict[str, Range]
-
-    @property
-    def defaults(self):
-        """{option: default}"""
-        return {key: given.default for key, given in self.options.items()}
+    options: dict[str, float]
 
 
 SCHEDULES = {
     "constant": ScheduleRule(constant, {}),
-    "inverse_scaling": ScheduleRule(inverse_scaling, {"power": Range(0.5, 0)}),
-    "step": ScheduleRule(step, {"step_size": Range(10, 0, open_low=True), "gamma": Range(0.5, 0, 1, open_low=True)}),
-    "exponential": ScheduleRule(exponential, {"gamma": Range(0.95, 0, 1, open_low=True)}),
-    "cosine": ScheduleRule(cosine, {"epochs": Range(100, 0, open_low=True), "end_factor": Range(0.0, 0, 1)}),
-    "reduce_on_plateau": ScheduleRule(
-        reduce_on_plateau,
-        {"patience": Range(10, 1), "min_delta": Range(1e-4, 0), "factor": Range(0.2, 0, 1, open_low=True)},
-    ),
+    "inverse_scaling": ScheduleRule(inverse_scaling, {"power": 0.5}),
+    "step": ScheduleRule(step, {"step_size": 10, "gamma": 0.5}),
+    "exponential": ScheduleRule(exponential, {"gamma": 0.95}),
+    "cosine": ScheduleRule(cosine, {"epochs": 100, "end_factor": 0.0}),
+    "reduce_on_plateau": ScheduleRule(reduce_on_plateau, {"patience": 10, "min_delta": 1e-4, "factor": 0.2}),
 }
+RANGES = {
+    "power": Range(0), "step_size": Range(0, open_low=True), "gamma": Range(0, 1, open_low=True),
+    "epochs": Range(0, open_low=True), "end_factor": Range(0, 1), "patience": Range(1), "min_delta": Range(0),
+    "factor": Range(0, 1, open_low=True),
+}  # fmt: skip
 OLD_NAMES = {"adaptive": "reduce_on_plateau"}  # in files of earlier versions
 
 
@@ -92,8 +88,7 @@ class Schedule:
 
     def __post_init__(self):
         rule = SCHEDULES[known("schedule", self.name, SCHEDULES)]
-        ranges = {key: (given.low, given.high, given.open_low, False) for key, given in rule.options.items()}
-        options = check_option_values("schedule", self.name, self.options, rule.defaults, ranges)
+        options = check_option_values("schedule", self.name, self.options, rule.options, RANGES)
         object.__setattr__(self, "options", options)
         object.__setattr__(self, "warmup_epochs", check_real("warmup_epochs", self.warmup_epochs, 0))
 
@@ -132,7 +127,7 @@ def make_schedule(name: str, *, warmup_epochs: float = 0.0, **options: float) ->
         If the name or an option is unknown, or a value is out of range.
     """
     rule = SCHEDULES[known("schedule", name, SCHEDULES)]
-    return Schedule(name, option_values("schedule", name, options, rule.defaults), warmup_epochs)
+    return Schedule(name, option_values("schedule", name, options, rule.options), warmup_epochs)
 
 
 def check_schedule(given):

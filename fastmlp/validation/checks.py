@@ -5,6 +5,7 @@ import os
 from contextlib import suppress
 from dataclasses import fields
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length
@@ -16,6 +17,15 @@ from .arrays import NUMBERS, as_numbers
 from .sklearn_compat import check_sample_weight
 
 LARGEST = float(np.finfo(np.float64).max)  # comparison with it is False for NaN and works for any int
+
+
+class Range(NamedTuple):
+    """Allowed values of an option: finite numbers from ``low`` to ``high``; an open end is excluded."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
 
 
 def known(kind, name, table):
@@ -153,7 +163,7 @@ def option_values(kind, name, given, defaults):
 def check_option_values(kind, name, values, defaults, ranges):
     """Values of options as floats; None takes the defaults.
 
-    ``ranges`` has (low, high, open_low, open_high) by name; other options may be any finite number.
+    ``ranges`` has a Range for each option by name.
     """
     values = tuple(defaults.values()) if values is None else values
     if not isinstance(values, tuple) or len(values) != len(defaults):
@@ -163,8 +173,7 @@ def check_option_values(kind, name, values, defaults, ranges):
         )
     checked = []
     for key, value in zip(defaults, values):
-        low, high, open_low, open_high = ranges.get(key, (-math.inf, math.inf, True, True))
-        checked.append(check_real(key, value, low, high, open_low=open_low, open_high=open_high))
+        checked.append(check_real(key, value, **ranges[key]._asdict()))
     return tuple(checked)
 
 
