@@ -11,6 +11,7 @@ from fastmlp.validation.arrays import is_listing
 from fastmlp.validation.checks import (
     Range,
     call_text,
+    check_flags,
     check_option_values,
     check_real,
     from_record,
@@ -111,9 +112,11 @@ def make_optimizer(
     schedule : str or the result of ``make_schedule``, default=None
         Learning rate schedule; a name uses the default options of the schedule.
     **options : float
-        momentum in [0, 1): 'momentum' and 'nesterov' (default 0.9). rho in [0, 1): 'rmsprop' (0.9) and 'adadelta'
-        (0.95). beta_1, beta_2 in [0, 1): 'adam' and its variants (0.9, 0.999). epsilon > 0: 'adagrad', 'adadelta',
-        'rmsprop', and 'adam' and its variants other than 'adamax' (1e-8, for 'adadelta' 1e-6).
+        momentum in [0, 1): 'momentum' and 'nesterov' (default 0.9) and 'sgd' (0). nesterov: True or False, for 'sgd'
+        with a momentum. 'sgd' with a momentum is the same as 'momentum', or 'nesterov' with nesterov=True. rho in
+        [0, 1): 'rmsprop' (0.9) and 'adadelta' (0.95). beta_1, beta_2 in [0, 1): 'adam' and its variants (0.9, 0.999).
+        epsilon > 0: 'adagrad', 'adadelta', 'rmsprop', and 'adam' and its variants other than 'adamax' (1e-8, for
+        'adadelta' 1e-6).
 
     Returns
     -------
@@ -124,12 +127,25 @@ def make_optimizer(
     ValueError
         If the name or an option is unknown, or a value is out of range; the message gives the allowed values.
     """
-    rule = OPTIMIZERS[known("optimizer", name, OPTIMIZERS)]
-    values = option_values("optimizer", name, options, rule.options)
+    if known("optimizer", name, OPTIMIZERS) == "sgd":
+        name, options = _sgd_with_momentum(options)
+    values = option_values("optimizer", name, options, OPTIMIZERS[name].options)
     return Optimizer(
         name, learning_rate, values, weight_decay, clip_norm, clip_value, max_norm,
         layer_rates, schedule,  # type: ignore[arg-type]  # converted by Optimizer
     )  # fmt: skip
+
+
+def _sgd_with_momentum(options):
+    """(name, options) in the table for 'sgd' with the options momentum and nesterov, as in PyTorch and Keras."""
+    momentum, nesterov = option_values("optimizer", "sgd", options, {"momentum": 0.0, "nesterov": False})
+    momentum = check_real("momentum", momentum, **RANGES["momentum"]._asdict())
+    (nesterov,) = check_flags(nesterov=nesterov)
+    if momentum == 0:
+        if nesterov:
+            raise ValueError("nesterov=True requires a momentum above 0, for example momentum=0.9.")
+        return "sgd", {}
+    return "nesterov" if nesterov else "momentum", {"momentum": momentum}
 
 
 def check_optimizer(given):

@@ -303,6 +303,29 @@ def test_a_quantile_is_one(level):
     assert np.mean(y < model.predict(rows[:1] * 0)[0, 0]) == pytest.approx(level, abs=0.03)
 
 
+SGD = [
+    ({"momentum": 0.8}, make_optimizer("momentum", momentum=0.8)),
+    ({"momentum": 0.8, "nesterov": False}, make_optimizer("momentum", momentum=0.8)),
+    ({"momentum": 0.8, "nesterov": True}, make_optimizer("nesterov", momentum=0.8)),
+    ({"momentum": 0}, make_optimizer("sgd")),
+    ({"momentum": 0.0, "nesterov": False}, make_optimizer("sgd")),
+]
+
+
+@pytest.mark.parametrize("options, same", SGD, ids=[str(options) for options, _ in SGD])
+def test_sgd_takes_momentum_as_in_torch_and_keras(options, same, tmp_path):
+    made = make_optimizer("sgd", **options)
+    assert made == same
+    assert eval(repr(made)) == same
+    data, layers = (X, Y, 3, 8), [Layer(4, "tanh"), Layer(2, "identity")]
+    found, expected = (MLP(layers, optimizer=given, random_state=0).fit(*data) for given in (made, same))
+    np.testing.assert_array_equal(found.parameters, expected.parameters)
+    found.save(tmp_path / "m")
+    assert load(tmp_path / "m").optimizer == same
+    found, expected = (MLPRegressor(solver=given, max_iter=3, random_state=0).fit(X, Y) for given in (made, same))
+    np.testing.assert_array_equal(found.coefs_[0], expected.coefs_[0])
+
+
 def test_targets_that_logistic_units_can_reach():
     """0.1 and 0.9 with the squared error (Mitchell 1997, 4.7)."""
     given = {"loss": "squared_error", "target_values": (0.1, 0.9), "solver": "lbfgs", "max_iter": 500, "alpha": 0.1,

@@ -82,7 +82,7 @@ def test_bad_rows(data, target, message):
         (lambda: MLP([(2, "relu")], backend="cuda11"), "backend must be one of 'auto', 'cython', 'numba', 'numpy'"),
         (lambda: MLP([(2, "relu")], n_jobs=0), "n_jobs"),
         (lambda: make_optimizer("adam", beta_3=1), "no option 'beta_3'. Known: beta_1, beta_2, epsilon"),
-        (lambda: make_optimizer("sgd", momentum=1), "no option 'momentum'. Known: none"),
+        (lambda: make_optimizer("sgd", momentum=1), r"momentum must be a number in \[0, 1\), got 1"),
         (lambda: network().fit(X, np.ones((30, 2))), "rows of y that sum to 1"),
         (lambda: MLP([(2, "relu")], optimizer=Optimizer("adam", 0.1)), "the result of make_optimizer"),
         (lambda: network().fit(X, y, validation_data=(X[0], y)), "2D array"),
