@@ -57,7 +57,7 @@ def product(backend, kernel, X, W, b, delta):
             "delta_backpropagation": lambda: np.matmul(delta, W.T, out),
             "weight_gradient": lambda: np.matmul(X.T, delta, out),
         }[kernel]
-    engine = registry.choose(backend).module._contract.engine
+    engine = registry.choose(backend).kernels._contract.engine
     no_bias = np.zeros(max(W.shape), W.dtype)
     if kernel == "delta_backpropagation":
         return contract_primitives.prepared_product(engine, delta, W, no_bias[: len(W)], transposed=True)[0]
@@ -75,7 +75,7 @@ def product(backend, kernel, X, W, b, delta):
 
 def loop(backend, kernel, W, delta):
     """(a function that runs over arrays of its own, bytes that it moves)."""
-    kernels = registry.choose(backend).module
+    kernels = registry.choose(backend).kernels
     if kernel == "update":
         rule, n = optimizer("adam"), W.size
         w, g, slots = aligned_copy(W.ravel()), aligned_copy(W.ravel() / 100), new_slots("adam", n, W.dtype)

@@ -41,4 +41,4 @@ def backend(request):
 @pytest.fixture
 def kernels(backend):
     """The module of each backend in turn."""
-    return registry.choose(backend).module
+    return registry.choose(backend).kernels

@@ -2,6 +2,7 @@
 
 from functools import cache
 from importlib import import_module
+from types import ModuleType
 from typing import NamedTuple
 
 from . import cost_model
@@ -25,10 +26,10 @@ REASONS = {
 
 
 class Backend(NamedTuple):
-    """A backend's name, its module of kernels, and why it was chosen."""
+    """A backend's name, its kernels, which are a module like kernels/reference/contract.py, and why it was chosen."""
 
     name: str
-    module: object
+    kernels: ModuleType
     reason: str
 
 

@@ -28,7 +28,7 @@ def samples_per_second(model, X, y, names, batch_size, rounds=5, others=()):
     runs, rng = {}, np.random.RandomState(0)
     for name in names:
         state = TrainingState.start(model.parameters.copy(), model.optimizer.for_kernels())
-        problem = Problem(registry.choose(name).module, model.network, Penalty(alpha=model.alpha))
+        problem = Problem(registry.choose(name).kernels, model.network, Penalty(alpha=model.alpha))
         runs[name] = Epochs(problem, state, batch_size, Samples(X, y), lambda order: rng.permutation(len(order)))
         runs[name].run()
     for _, epoch in others:
@@ -128,5 +128,5 @@ def measure_gpu():
         yield f"{'-'.join(map(str, model.network.sizes))}, batch {batch_size}", *rows[-1][1:]
     flops, *seconds = zip(*rows)
     cost_model.save(
-        registry.choose(registry.GPU).module.DEVICE, cpu, *(cost_model.fit_speed(flops, column) for column in seconds)
+        registry.choose(registry.GPU).kernels.DEVICE, cpu, *(cost_model.fit_speed(flops, column) for column in seconds)
     )

@@ -217,7 +217,7 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
             per thread.
         """
         check_is_fitted(self)
-        return registry.choose(self.backend).module.row_predictor(*self._net.with_scaling_in_weights())
+        return registry.choose(self.backend).kernels.row_predictor(*self._net.with_scaling_in_weights())
 
     @property
     def coefs_(self) -> list[FloatArray]:

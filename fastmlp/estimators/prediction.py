@@ -11,7 +11,8 @@ from fastmlp.validation.arrays import as_numbers, floats_of
 def predictor_of(estimator):
     """The Predictor of a fitted estimator; it takes scaled inputs."""
     net = estimator._net
-    return Predictor(registry.choose(estimator.backend).module, net.network, net.current_parameters(), estimator.n_jobs)
+    kernels = registry.choose(estimator.backend).kernels
+    return Predictor(kernels, net.network, net.current_parameters(), estimator.n_jobs)
 
 
 def outputs(estimator, X):

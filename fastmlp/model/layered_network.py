@@ -40,14 +40,14 @@ from .losses import check_loss
 from .optimizers import Optimizer, check_optimizer
 
 
-def compile_custom_functions(backend, network, parameters):
+def compile_custom_functions(kernels, network, parameters):
     """Compile custom activations and losses. Raises ValueError if that fails, before the model is changed."""
     custom = [choice for choice in (*network.activations, network.loss) if not isinstance(choice, str)]
     if not custom:
         return
     row = np.zeros((1, network.sizes[0]), parameters.dtype)
     try:
-        backend.loss_and_gradient(network, parameters, row, np.zeros((1, network.sizes[-1]), parameters.dtype))
+        kernels.loss_and_gradient(network, parameters, row, np.zeros((1, network.sizes[-1]), parameters.dtype))
     except (ValueError, ImportError, DeviceError):
         raise
     except Exception as error:  # compilers raise many kinds of errors
@@ -65,7 +65,7 @@ def choose_backend(work, parameters):
     if found.name in registry.ON_CPU:
         return found
     try:
-        compile_custom_functions(found.module, work.network, parameters)
+        compile_custom_functions(found.kernels, work.network, parameters)
     except ValueError as error:
         found = registry.choose("auto")
         return found._replace(reason=f"{found.reason}; the GPU cannot be used: {error}")
@@ -137,12 +137,12 @@ class LayeredNetwork(HasPredictionNetwork):
                 f"dtype 'bfloat16' requires a GPU: {registry.why_not(requested)}. Use dtype='float32', or "
                 "backend='numpy', which is slow."
             ) from error
-        if self._bfloat16 and "bfloat16" not in found.module.DTYPES:
+        if self._bfloat16 and "bfloat16" not in found.kernels.DTYPES:
             raise ValueError(f"dtype 'bfloat16' requires backend 'cuda' or 'numpy' (slow), got {found.name!r}.")
         if self._state is not None:
-            compile_custom_functions(found.module, self._network, self._state.parameters)
+            compile_custom_functions(found.kernels, self._network, self._state.parameters)
         self._requested_backend, self._backend = requested, found
-        self._kernels = ""  # kernels used by the last fit, for a backend with a choice of kernels
+        self._used_kernels = ""  # a description of those of the last fit, for a backend with a choice
 
     @property
     def backend_(self) -> str:
@@ -151,7 +151,7 @@ class LayeredNetwork(HasPredictionNetwork):
 
     @property
     def backend_reason_(self) -> str:
-        return "; ".join(filter(None, (self._backend.reason, self._kernels)))
+        return "; ".join(filter(None, (self._backend.reason, self._used_kernels)))
 
     @property
     def input_dropout(self) -> float:
@@ -239,7 +239,7 @@ class LayeredNetwork(HasPredictionNetwork):
     def _problem(self):
         """The Problem passed to the trainer."""
         noise = self._noise(self._state.seed)
-        return Problem(self._backend.module, self._network, self._penalty._replace(alpha=self.alpha), noise)
+        return Problem(self._backend.kernels, self._network, self._penalty._replace(alpha=self.alpha), noise)
 
     def _is_noisy(self):
         return self._noise(0) is not None
@@ -270,7 +270,7 @@ class LayeredNetwork(HasPredictionNetwork):
         network = self._network_for(n_inputs)
         parameters = initial_parameters(network, self.init, network.activations, self._random_state, self.dtype)
         optimizer = (check_optimizer("sgd") if self.optimizer == "lbfgs" else self.optimizer).for_kernels()
-        compile_custom_functions(self._backend.module, network, parameters)
+        compile_custom_functions(self._backend.kernels, network, parameters)
         seed = int(self._random_state.randint(2**63 - 1, dtype=np.int64)) if self._is_noisy() else 0
         self._network, self._state = network, TrainingState.start(parameters, optimizer, seed)
         return self
@@ -305,7 +305,7 @@ class LayeredNetwork(HasPredictionNetwork):
 
     def _checked_inputs(self, X):
         self.check_feature_names(X)
-        if is_on_gpu(X) and self._backend.module.DEVICE:
+        if is_on_gpu(X) and self._backend.kernels.DEVICE:
             return check_device_rows(X, self.dtype)
         X = as_numbers(X, "X")
         with np.errstate(over="ignore"):  # check_array rejects values that overflow to infinity

@@ -296,7 +296,7 @@ class MLP(TrainedNetwork):
             return False
         work = Work(self._network, batch_size, -(-n_samples // batch_size))
         self._backend = choose_backend(work, self._state.parameters)
-        if self._backend.module.DEVICE:
+        if self._backend.kernels.DEVICE:
             return False
         if validation is not None:
             validation.copy_to_host()
@@ -304,7 +304,7 @@ class MLP(TrainedNetwork):
 
     def _note_kernels(self, batch_size, weighted):
         """Record the kernels in use for ``backend_reason_``, for a backend with a choice of kernels."""
-        self._kernels = self._backend.module.describe(
+        self._used_kernels = self._backend.kernels.describe(
             self._network, self.optimizer, self.dtype, batch_size, self._penalty, self._noise(0), weighted
         )
 

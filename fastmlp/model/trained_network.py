@@ -51,7 +51,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
                 return between
 
     def _predictor(self):
-        return Predictor(self._backend.module, self._network, self._weights_to_read(), self.n_jobs)
+        return Predictor(self._backend.kernels, self._network, self._weights_to_read(), self.n_jobs)
 
     @overload
     def predict(self, X: MatrixLike, mc_samples: None = None) -> FloatArray: ...
@@ -198,7 +198,7 @@ class TrainedNetwork(LayeredNetwork, Savable):
     def __setstate__(self, state):
         vars(self).update(state)
         works = registry.works(self._requested_backend)
-        self._backend, self._kernels = registry.choose(self._requested_backend if works else "auto"), ""
+        self._backend, self._used_kernels = registry.choose(self._requested_backend if works else "auto"), ""
         if not works and self._bfloat16:
             self._bfloat16 = False
             if self._state is not None:

@@ -16,7 +16,7 @@ def take_rows(X, rows, dtype=None):
     return block if dtype is None or is_on_gpu(block) else np.ascontiguousarray(block, dtype)
 
 
-def predict_rows(backend, network, parameters, X, noise=None):
+def predict_rows(kernels, network, parameters, X, noise=None):
     """Network outputs of shape (n_samples, n_outputs) for dense or sparse X; with ``noise``, of a stochastic pass."""
     dtype = parameters.dtype
     if X.shape[1] != network.sizes[0]:  # the kernels would read out of bounds
@@ -24,14 +24,14 @@ def predict_rows(backend, network, parameters, X, noise=None):
     if not issparse(X):
         X = take_rows(X, slice(None), dtype)
         if noise is None:
-            return backend.forward(network, parameters, X)
+            return kernels.forward(network, parameters, X)
     else:
         X = X.tocsr().astype(dtype, copy=False)
     # Random numbers depend on the position in a block: dense and sparse X use the same blocks for identical results.
     block = max(1, DENSE_BLOCK_BYTES // (X.shape[1] * dtype.itemsize))
     blocks = (take_rows(X, slice(start, start + block)) for start in range(0, X.shape[0], block))
     return np.concatenate([
-        backend.forward(network, parameters, rows, noise=noise and noise._replace(seed=noise.seed ^ number))
+        kernels.forward(network, parameters, rows, noise=noise and noise._replace(seed=noise.seed ^ number))
         for number, rows in enumerate(blocks)
     ])  # fmt: skip
 
@@ -41,12 +41,12 @@ def reported_loss(network, data_loss, penalty):
     return data_loss / (network.sizes[-1] if loss_row(network.loss).averaged else 1) + penalty
 
 
-def layer_outputs(backend, network, parameters, X):
+def layer_outputs(kernels, network, parameters, X):
     """Outputs of every layer, including hidden layers."""
-    return [predict_rows(backend, part, parameters[: part.n_parameters], X) for part in first_layers(network)]
+    return [predict_rows(kernels, part, parameters[: part.n_parameters], X) for part in first_layers(network)]
 
 
-def mc_outputs(backend, network, parameters, X, noise, mc_samples, transform=lambda output: output):
+def mc_outputs(kernels, network, parameters, X, noise, mc_samples, transform=lambda output: output):
     """(mean, standard deviation) of the transformed outputs over ``mc_samples`` stochastic passes.
 
     The seeds of the passes are derived from that of ``noise``, the Noise of training or None.
@@ -64,7 +64,7 @@ def mc_outputs(backend, network, parameters, X, noise, mc_samples, transform=lam
     seeds = np.random.RandomState(noise.seed % 2**32).randint(2**63 - 1, size=mc_samples, dtype=np.int64)
     mean = squares = 0.0
     for count, seed in enumerate(seeds, 1):  # Welford's algorithm: accurate even if the spread is small
-        output = transform(predict_rows(backend, network, parameters, X, noise._replace(seed=int(seed))))
+        output = transform(predict_rows(kernels, network, parameters, X, noise._replace(seed=int(seed))))
         change = output - mean
         mean = mean + change / count
         squares = squares + change * (output - mean)

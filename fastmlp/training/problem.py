@@ -15,7 +15,7 @@ class Problem(NamedTuple):
     Attributes
     ----------
     kernels : module
-        The backend.
+        Those of the backend.
     network : Network
     penalty : Penalty
     noise : Noise or None

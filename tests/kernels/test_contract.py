@@ -14,7 +14,7 @@ from problems import DTYPES, OUTPUTS, Problem, grid, relative_error
 
 @pytest.mark.parametrize("function", [*CONTRACT, *PRIMITIVES])
 def test_signatures_are_identical(function):
-    modules = [registry.choose(name).module for name in registry.ON_CPU]
+    modules = [registry.choose(name).kernels for name in registry.ON_CPU]
     signatures = [inspect.signature(getattr(module, function)) for module in modules]
     assert signatures[0] == signatures[1] == signatures[2]
 
@@ -22,7 +22,7 @@ def test_signatures_are_identical(function):
 def test_fields_have_the_same_types_and_describe_the_backend():
     """Capabilities are looked up here, never by comparing a backend's name. Backend cuda: tests/cuda."""
     for name in registry.ON_CPU:
-        module = registry.choose(name).module
+        module = registry.choose(name).kernels
         assert {field for field in vars(module) if field.isupper()} >= set(FIELDS)
         assert module.DEVICE is None
         assert not registry.runs_on_gpu(name)
@@ -35,7 +35,7 @@ def test_public_names_are_identical():
     """No backend has public functions that others lack."""
     allowed = {*CONTRACT, *PRIMITIVES}
     for name in registry.ON_CPU:
-        module = registry.choose(name).module
+        module = registry.choose(name).kernels
         own = {
             key for key, value in vars(module).items()
             if callable(value) and not key.startswith("_")

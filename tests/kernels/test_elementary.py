@@ -43,7 +43,7 @@ def exact_tail(z):
 
 def activated(backend, name, z):
     one, zero = np.ones((1, 1), z.dtype), np.zeros(1, z.dtype)
-    return registry.choose(backend).module.dense_forward(name, z[:, None], one, zero)[:, 0]
+    return registry.choose(backend).kernels.dense_forward(name, z[:, None], one, zero)[:, 0]
 
 
 @pytest.mark.parametrize("backend", COMPILED)
@@ -124,7 +124,7 @@ def test_adam_divides_by_way_of_a_reciprocal(backend, dtype):
     g = np.logspace(-15, 15, 100_001).astype(dtype)
     w = np.zeros_like(g)
     rule = optimizer("adam", 1.0, beta_1=0.0, beta_2=0.0, epsilon=1e-8)
-    registry.choose(backend).module.update(rule, w, g, new_slots("adam", g.size, g.dtype), 1)
+    registry.choose(backend).kernels.update(rule, w, g, new_slots("adam", g.size, g.dtype), 1)
     exact = -g.astype(np.longdouble) / (g.astype(np.longdouble) + np.dtype(dtype).type(1e-8))
     error = np.abs(w - exact) / np.spacing(np.abs(exact).astype(dtype))
     assert float(error.max()) < 3.0
@@ -136,5 +136,5 @@ def test_adam_stands_gradients_whose_square_overflows(backend, dtype, huge):
     g = np.array([huge, -huge, 0, np.nan], dtype)
     w = np.ones_like(g)
     with np.errstate(over="ignore"):
-        registry.choose(backend).module.update(optimizer("adam"), w, g, new_slots("adam", g.size, g.dtype), 1)
+        registry.choose(backend).kernels.update(optimizer("adam"), w, g, new_slots("adam", g.size, g.dtype), 1)
     np.testing.assert_array_equal(w, np.array([1, 1, 1, np.nan], dtype))

@@ -59,7 +59,7 @@ def trained(kernels, sizes, batch, dtype, n_threads, alpha=0.1):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHARED)
 def test_the_same_bits_for_every_number_of_threads(threads_pay, shape, dtype, name):
-    kernels = registry.choose(name).module
+    kernels = registry.choose(name).kernels
     alone = trained(kernels, *SHARED[shape], dtype, 1)
     for n_threads in (2, 5, 3, 2):  # going down, buffers are used again
         for found, expected in zip(trained(kernels, *SHARED[shape], dtype, n_threads), alone):
@@ -75,7 +75,7 @@ def test_products_of_several_passes_equal_the_reference(name, sizes, rows):
     """More rows, in total and per group, than one pass handles; packed or not; more outputs than the pass depth."""
     problem = Problem(sizes=sizes, rows=rows)
     given = problem.network, problem.parameters, problem.X, problem.y, problem.weight, Penalty(alpha=0.1)
-    found, expected = registry.choose(name).module.loss_and_gradient(*given), reference.loss_and_gradient(*given)
+    found, expected = registry.choose(name).kernels.loss_and_gradient(*given), reference.loss_and_gradient(*given)
     assert relative_error(found[2], expected[2]) < 1e-11
 
 
@@ -122,7 +122,7 @@ def test_every_level_that_runs_here_equals_the_reference(level, dtype):
 def test_batches_of_one_row_equal_the_reference(name, dtype, loss, output):
     for sizes, hidden in (((4, 16, 3), ("tanh",)), ((5, 37, 20, 2), ("logistic", "relu")), ((20, 3, 30), ("exp",))):
         runs = []
-        for kernels, kind in ((registry.choose(name).module, dtype), (reference, "float64")):
+        for kernels, kind in ((registry.choose(name).kernels, dtype), (reference, "float64")):
             problem = Problem(loss, output, hidden, sizes, rows=20, dtype=dtype)
             problem.weight[3] = 0
             X, y, weight, parameters = (
@@ -184,14 +184,14 @@ def test_a_gradient_never_moves_the_weights(threads_pay, name):
     problem.parameters.flags.writeable = False
     given = problem.network, problem.parameters, problem.X, problem.y
     with thread_pool.limited_to(2):
-        found = registry.choose(name).module.loss_and_gradient(*given)
+        found = registry.choose(name).kernels.loss_and_gradient(*given)
     assert relative_error(found[2], reference.loss_and_gradient(*given)[2]) < 1e-12
 
 
 @pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.parametrize("batch", [1, 16])
 def test_denormal_numbers_are_what_they_were_after_each_call(name, batch):
-    problem, kernels = Problem(dtype="float32"), registry.choose(name).module
+    problem, kernels = Problem(dtype="float32"), registry.choose(name).kernels
     sgd, slots = optimizer("sgd"), new_slots("sgd", problem.parameters.size, "float32")
     tiny = np.array([1e-40], "f4")
     for call in (
@@ -269,7 +269,7 @@ def test_where_an_epoch_is_cut_changes_no_bit(name):
         problem = Problem(sizes=(20, 32, 3), rows=1666)
         slots, step = new_slots("adam", problem.parameters.size, "float64"), 0
         for start, stop in pairwise(cuts):
-            *_, made = registry.choose(name).module.train_epoch(
+            *_, made = registry.choose(name).kernels.train_epoch(
                 problem.network, optimizer("adam"), problem.parameters, slots, step,
                 problem.batches(512, order=problem.order[start:stop]),
             )  # fmt: skip

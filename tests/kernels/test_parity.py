@@ -16,7 +16,7 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
 @pytest.fixture(params=COMPILED)
 def compiled(request):
-    return registry.choose(request.param).module
+    return registry.choose(request.param).kernels
 
 
 @pytest.fixture(params=DTYPES)

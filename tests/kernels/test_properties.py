@@ -13,7 +13,7 @@ from problems import HIDDEN, OUTPUTS, Problem
 
 UNTIMED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=UNTIMED)
-MODULES = st.sampled_from([registry.choose(name).module for name in registry.ON_CPU])
+MODULES = st.sampled_from([registry.choose(name).kernels for name in registry.ON_CPU])
 
 BOUNDED = [name for name in HIDDEN if name != "exp"]  # e^e^z leaves the range of numbers
 

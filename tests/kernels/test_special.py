@@ -56,7 +56,7 @@ FEATURES = {
 
 @pytest.fixture(params=COMPILED)
 def compiled(request):
-    return registry.choose(request.param).module
+    return registry.choose(request.param).kernels
 
 
 def train(kernels, problem, rule, dtype, batch_size, epochs=2, **asked):

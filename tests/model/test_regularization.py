@@ -70,7 +70,7 @@ def test_samples_of_sparse_rows_are_those_of_dense_ones(backend, monkeypatch):
 def test_spread_of_samples_equals_that_of_the_passes(backend):
     model = noisy_model(backend=backend).build(4)
     seeds = np.random.RandomState(model._state.seed % 2**32).randint(2**63 - 1, size=7, dtype=np.int64)
-    kernels = fastmlp.backends.registry.choose(backend).module
+    kernels = fastmlp.backends.registry.choose(backend).kernels
     passes = [
         kernels.forward(model.network, model.parameters, X.astype("f4"), noise=Noise(int(seed), 0, 0.1, (0.3, 0.0)))
         for seed in seeds
@@ -178,7 +178,7 @@ def test_monitor_notes_norms_and_dead_units(backend):
     assert [len(history[name]) for name in ("loss", "gradient_norm", "update_norm", "dead_units")] == [2, 2, 2, 2]
     assert history["dead_units"] == [(3.0, 0.0)] * 2
     assert dead_units(model, X) == (3, 0)
-    gradient = model._backend.module.loss_and_gradient(model.network, model.parameters, X.astype("f4"),
+    gradient = model._backend.kernels.loss_and_gradient(model.network, model.parameters, X.astype("f4"),
                                                        y[:, None].astype("f4"))[2]  # fmt: skip
     parts = np.split(gradient, [block.start for block in model.network.blocks][1:])
     np.testing.assert_allclose(history["gradient_norm"][-1], [np.linalg.norm(part) for part in parts], rtol=1e-4)
