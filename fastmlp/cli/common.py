@@ -11,7 +11,7 @@ import click
 from fastmlp.io.atomic import check_destination
 from fastmlp.kernels.device_errors import DeviceError
 
-INTERRUPTED = 130  # exit status after Ctrl-C
+EXIT_INTERRUPTED = 130  # exit status after Ctrl-C
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
 

@@ -8,7 +8,7 @@ import click
 
 from fastmlp import __version__
 
-from .common import INTERRUPTED
+from .common import EXIT_INTERRUPTED
 from .machine import bench, info, measure
 from .models import evaluate, export, predict
 from .train import train
@@ -36,7 +36,7 @@ class Commands(click.Group):
             return result
         except (KeyboardInterrupt, click.Abort):
             click.echo("Interrupted.", err=True)
-            ctx.exit(INTERRUPTED)
+            ctx.exit(EXIT_INTERRUPTED)
         except OSError as error:
             if isinstance(error, BrokenPipeError):
                 raise

@@ -10,7 +10,7 @@ from fastmlp.backends import registry
 from fastmlp.kernels.device_errors import DeviceError
 from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
 
-from .common import INTERRUPTED, Widths, as_json, check_output, echo_json, plain_messages
+from .common import EXIT_INTERRUPTED, Widths, as_json, check_output, echo_json, plain_messages
 
 HIDDEN_ACTIVATIONS = [name for name, row in ACTIVATIONS.items() if not row.rowwise]
 TEST_SHARE, WATCHED_SHARE = 0.2, 0.1
@@ -142,7 +142,7 @@ def train(source, target, task, hidden, activation, optimizer, learning_rate, al
             )  # fmt: skip
             say(f"report in {report}")
     if model.interrupted:
-        sys.exit(INTERRUPTED)
+        sys.exit(EXIT_INTERRUPTED)
 
 
 PURPOSES = {"eval": "validation", "watched": "validation", "test": "testing", "train": "training"}

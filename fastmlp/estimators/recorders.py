@@ -6,9 +6,9 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from fastmlp.training.outcomes import DivergenceError
+from fastmlp.training.outcomes import COMPLETED, DIVERGED, INTERRUPTED, STOPPED, DivergenceError
 from fastmlp.training.stopping import ToleranceState
-from fastmlp.training.trainer import COMPLETED, DIVERGED, INTERRUPTED, STOPPED, Recorder
+from fastmlp.training.trainer import Recorder
 
 from .architecture import follows
 from .restoring import restore

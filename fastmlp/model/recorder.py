@@ -6,7 +6,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.training.callbacks import NoBar
 from fastmlp.training.history import append, curves
-from fastmlp.training.trainer import DIVERGED, INTERRUPTED, Recorder
+from fastmlp.training.outcomes import DIVERGED, INTERRUPTED
+from fastmlp.training.trainer import Recorder
 
 
 class HistoryRecorder(Recorder):

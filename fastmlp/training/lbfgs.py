@@ -11,9 +11,7 @@ from scipy.optimize import OptimizeResult, minimize
 
 from fastmlp.prediction.predict import reported_loss, take_rows
 
-from .outcomes import Interrupted
-
-INTERRUPTED, DIVERGED = -1, -2  # in addition to SciPy's 0 (converged), 1 (a limit was reached) and 2 (other)
+from .outcomes import COMPLETED, DIVERGED, INTERRUPTED, STOPPED, Interrupted
 
 BLOCK_BYTES = 2**24  # of activations: the full batch is processed in blocks of samples
 
@@ -73,11 +71,11 @@ def fit_lbfgs(problem, parameters, samples, limits, interruption=None, on_iterat
 
     Returns
     -------
-    OptimizeResult
-        SciPy's result. ``status`` is INTERRUPTED after Ctrl-C, and DIVERGED if the solution is not finite; the
-        parameters are then those of the last finite iteration.
+    str, OptimizeResult
+        A status (training/outcomes.py) and SciPy's result, after Ctrl-C or divergence that of the last finite
+        iteration.
     """
-    user_error = None
+    status, user_error = COMPLETED, None
     last = OptimizeResult(x=parameters.astype(np.float64), fun=np.inf, nit=0, status=0, message="")
 
     def objective(x):
@@ -87,7 +85,7 @@ def fit_lbfgs(problem, parameters, samples, limits, interruption=None, on_iterat
         return np.isfinite(loss) and np.isfinite(x.astype(parameters.dtype)).all()
 
     def callback(intermediate_result):
-        nonlocal user_error
+        nonlocal status, user_error
         x, loss = intermediate_result.x, float(intermediate_result.fun)
         if is_finite(loss, x):
             last.update(x=x.copy(), fun=loss, nit=last.nit + 1)
@@ -97,6 +95,7 @@ def fit_lbfgs(problem, parameters, samples, limits, interruption=None, on_iterat
         except StopIteration as error:  # SciPy would interpret it as a request to stop
             user_error, ends = error, True
         if ends:
+            status = STOPPED
             raise StopIteration
 
     options = {"maxfun": limits.max_fun, "maxiter": limits.max_iter, "gtol": limits.tol}
@@ -107,10 +106,10 @@ def fit_lbfgs(problem, parameters, samples, limits, interruption=None, on_iterat
         if user_error is not None:
             raise user_error
         if not finite:
-            result = OptimizeResult(last, status=DIVERGED)
+            status, result = DIVERGED, last
         if interruption is not None and interruption.requested:
-            result.status = INTERRUPTED
+            status = INTERRUPTED
     except (Interrupted, KeyboardInterrupt):
-        result = OptimizeResult(last, status=INTERRUPTED)
+        status, result = INTERRUPTED, last
     parameters[...] = result.x
-    return result
+    return status, result

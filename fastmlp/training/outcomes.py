@@ -1,4 +1,9 @@
-"""Exceptions that end a fit early."""
+"""How a fit may end: the statuses of a Result, and the exceptions that end it early."""
+
+COMPLETED = "completed"  # all epochs were run, or L-BFGS terminated
+STOPPED = "stopped"  # by the stopping rule or a callback
+INTERRUPTED = "interrupted"  # by Ctrl-C
+DIVERGED = "diverged"  # loss or weights are no longer finite
 
 
 class Diverged(Exception):

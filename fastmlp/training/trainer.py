@@ -13,12 +13,10 @@ from . import lbfgs
 from .callbacks import NO_CALLBACKS, CombinedCallbacks, NoBar
 from .epochs import BaseEpochs
 from .interruption import Interruption
-from .outcomes import Diverged, Interrupted
+from .outcomes import COMPLETED, DIVERGED, INTERRUPTED, STOPPED, Diverged, Interrupted
 from .problem import Problem, Samples
 from .state import TrainingState
 from .stopping import NoStopping, Patience, Tolerance
-
-COMPLETED, STOPPED, INTERRUPTED, DIVERGED = "completed", "stopped", "interrupted", "diverged"
 
 
 class Result(NamedTuple):
@@ -27,8 +25,7 @@ class Result(NamedTuple):
     Attributes
     ----------
     status : str
-        COMPLETED (all epochs, or L-BFGS terminated), STOPPED (by the stopping rule or a callback), INTERRUPTED or
-        DIVERGED.
+        COMPLETED, STOPPED, INTERRUPTED or DIVERGED (training/outcomes.py).
     losses : list of float
         Training loss of each epoch.
     solution : OptimizeResult or None
@@ -124,19 +121,15 @@ class Trainer:
     def minimise(self, samples: Samples, limits: lbfgs.Limits) -> Result:
         """Train by L-BFGS. Returns the Result."""
 
-        stopped = False
-
         def on_iteration(loss):
-            nonlocal stopped
             self.state.epoch += 1
             self.bar.update(1)
-            stopped = self._after_epoch(loss, 0)
-            return stopped
+            return self._after_epoch(loss, 0)
 
         def run(interruption):
-            solution = lbfgs.fit_lbfgs(self.problem, self.state.parameters, samples, limits, interruption, on_iteration)
-            status = {lbfgs.INTERRUPTED: INTERRUPTED, lbfgs.DIVERGED: DIVERGED}.get(solution.status)
-            status = status or (STOPPED if stopped else COMPLETED)
+            status, solution = lbfgs.fit_lbfgs(
+                self.problem, self.state.parameters, samples, limits, interruption, on_iteration
+            )
             return Result(status, self.losses, solution)
 
         return self._train(run)
