@@ -2,7 +2,6 @@
 
 FIELDS = ("DEVICE", "DTYPES", "USES_BLAS")
 CONTRACT = (
-    "describe", "hold", "forward", "row_predictor", "loss", "loss_of_outputs", "loss_and_gradient", "update",
-    "train_epoch",
+    "describe", "hold", "forward", "row_predictor", "loss_of_outputs", "loss_and_gradient", "update", "train_epoch",
 )  # fmt: skip
 PRIMITIVES = ("dense_forward", "activation_derivative", "delta_backpropagation", "weight_gradient")

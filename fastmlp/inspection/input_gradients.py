@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils import check_array
 
-from fastmlp.kernels.reference import contract as numpy_reference
+from fastmlp.kernels.reference.forward_pass import ForwardPass, derivative
 from fastmlp.kernels.spec import layer_views, slope_views
 from fastmlp.prediction.network import HasPredictionNetwork, prediction_network_of
 from fastmlp.typing import ArrayLike, FloatArray
@@ -91,7 +91,7 @@ def _of_rows(network, parameters, X, first):
     """Derivatives for a block of samples; ``first`` is that of the chosen outputs with respect to the last layer's."""
     weights, _ = layer_views(network, parameters)
     slopes = slope_views(network, parameters)
-    run = numpy_reference._Pass(network, parameters, X, None, 0)
+    run = ForwardPass(network, parameters, X, None, 0)
     # errors[i]: d output / d a of layer i, of shape (samples, outputs, units); layer 0 is the inputs
     errors = [np.zeros((len(X), len(first), size), parameters.dtype) for size in network.sizes]
     errors[-1] += first
@@ -100,9 +100,7 @@ def _of_rows(network, parameters, X, first):
         if network.activations[layer] == "softmax":
             delta = a * (error - np.sum(error * a, axis=2, keepdims=True))
         else:
-            delta = (
-                error * numpy_reference._derivative(network.activations[layer], run.z[layer], slopes[layer])[:, None, :]
-            )
+            delta = error * derivative(network.activations[layer], run.z[layer], slopes[layer])[:, None, :]
         back, below = delta @ weights[layer].T, network.sizes[layer]
         errors[layer] += back[:, :, :below]
         skip = network.skips[layer] if network.skips else None

@@ -72,9 +72,6 @@ class Contract:
         n_inputs, n_outputs = network.sizes[0], network.sizes[-1]
         return self.engine.entries.RowPredictor(plan, n_inputs, n_outputs, self.engine.read_only(parameters))
 
-    def loss(self, network, parameters, X, y, sample_weight=None):
-        return self.loss_of_outputs(network, self.forward(network, parameters, X), y, sample_weight)
-
     def loss_of_outputs(self, network, outputs, y, sample_weight=None):
         code, result = self.engine.network_codes(network, outputs.dtype).loss, np.zeros(1)
         weight = np.empty(0, outputs.dtype) if sample_weight is None else sample_weight

@@ -68,10 +68,6 @@ def forward(network, parameters, X, only_if_finite=False, noise=None):
     return call_with_retry(predict)
 
 
-def loss(network, parameters, X, y, sample_weight=None):
-    return loss_of_outputs(network, forward(network, parameters, X), y, sample_weight)
-
-
 def loss_of_outputs(network, outputs, y, sample_weight=None):
     y, weight = call_with_retry(lambda: tuple(map(data.to_host, (y, sample_weight))))
     return numba_contract.loss_of_outputs(network, outputs, y, weight)

@@ -1,9 +1,9 @@
 """Reference implementation of the contract in plain NumPy, independent of the formulas of the other backends.
 
-It is written from textbooks and favours readability over speed; activations, losses and optimizers are in
-reference/rules.py. Every compiled backend offers the functions below with the same names and arguments and is tested
-against them. Arrays are C-contiguous and of the parameters' dtype (float32 or float64), X and y are 2-D, and ``order``
-holds valid row numbers as int64: callers validate, kernels do not.
+It is written from textbooks and favours readability over speed; the forward pass is in reference/forward_pass.py, and
+activations, losses and optimizers are in reference/rules.py. Every compiled backend offers the functions below with the
+same names and arguments and is tested against them. Arrays are C-contiguous and of the parameters' dtype (float32 or
+float64), X and y are 2-D, and ``order`` holds valid row numbers as int64: callers validate, kernels do not.
 
 Notation: layer l has weights W (inputs, outputs), bias b, pre-activation z = x W + b, output a = f(z) and error
 delta = dLoss/dz; rows are samples.
@@ -13,65 +13,18 @@ import numpy as np
 
 from fastmlp.kernels.spec import NO_PENALTY, layer_views, predictor_by, slope_views
 
-from .random import dropout_mask, normal
-from .rules import (
-    ACTIVATIONS,
-    COUPLED,
-    DERIVATIVES,
-    FROM_OUTPUT,
-    LINKED_DELTAS,
-    LOSS_DERIVATIVES,
-    LOSSES,
-    NOISE_STDS,
-    OPTIMIZERS,
-)
+from .forward_pass import NO_SLOPE, ForwardPass, activate, derivative, elementwise, operand
+from .rules import COUPLED, DERIVATIVES, FROM_OUTPUT, LINKED_DELTAS, LOSS_DERIVATIVES, LOSSES, OPTIMIZERS
 
 # Every backend has these fields: the name of the GPU on which it runs, None for the CPU; the dtypes of models; and
 # whether its products are made by the BLAS that NumPy uses, which has threads of its own.
 DEVICE, DTYPES, USES_BLAS = None, ("float32", "float64", "bfloat16"), True
 
-NO_SLOPE = np.empty(0)
-
-
-def _one_by_one(function, *arrays):
-    """Apply a custom function elementwise, with NaN where Python raises and compiled code would not."""
-
-    def value(*numbers):
-        try:
-            return function(*numbers)
-        except (ArithmeticError, ValueError):
-            return np.nan
-
-    return np.vectorize(value, otypes=[arrays[0].dtype])(*arrays)
-
-
-def _activate(activation, z, slope):
-    """f(z)."""
-    if not isinstance(activation, str):
-        return _one_by_one(activation.function, z)
-    return (ACTIVATIONS[activation](z, slope) if slope.size else ACTIVATIONS[activation](z)).astype(z.dtype, copy=False)
-
-
-def _derivative(activation, z, slope):
-    """da/dz."""
-    if not isinstance(activation, str):
-        return _one_by_one(activation.derivative, z)
-    return (DERIVATIVES[activation](z, slope) if slope.size else DERIVATIVES[activation](z)).astype(z.dtype, copy=False)
-
-
-def _operand(network, array):
-    """An operand of a product: the array, rounded to bfloat16 (ties to even) in a bfloat16 network."""
-    if not network.bfloat16:
-        return array
-    bits = array.astype(np.float32).view(np.uint32)
-    nearest = bits + (0x7FFF + ((bits >> 16) & 1)).astype(np.uint32) & np.uint32(0xFFFF0000)
-    return np.where(np.isfinite(array), nearest.view(np.float32), array).astype(array.dtype)
-
 
 def _row_losses(network, p, t):
     if isinstance(network.loss, str):
         return LOSSES[network.loss](p, t, *network.loss_options)
-    return _one_by_one(network.loss.function, p, t).sum(axis=1)
+    return elementwise(network.loss.function, p, t).sum(axis=1)
 
 
 def _output_delta(network, z, p, t, slope):
@@ -81,15 +34,15 @@ def _output_delta(network, z, p, t, slope):
     if isinstance(network.loss, str):
         error = LOSS_DERIVATIVES[network.loss](p, t, *network.loss_options)
     else:
-        error = _one_by_one(network.loss.derivative, p, t)
+        error = elementwise(network.loss.derivative, p, t)
     if network.activations[-1] == "softmax":
         return p * (error - np.sum(p * error, axis=1, keepdims=True))
-    return error * _derivative(network.activations[-1], z, slope)
+    return error * derivative(network.activations[-1], z, slope)
 
 
 def dense_forward(activation, X, W, b):
     """f(X W + b)."""
-    return _activate(activation, X @ W + b, NO_SLOPE)
+    return activate(activation, X @ W + b, NO_SLOPE)
 
 
 def activation_derivative(activation, output, delta):
@@ -107,41 +60,6 @@ def delta_backpropagation(delta, W):
 def weight_gradient(X, delta):
     """(dLoss/dW, dLoss/db) of a layer with inputs X."""
     return X.T @ delta, delta.sum(axis=0)
-
-
-class _Pass:
-    """Forward pass: inputs, z, outputs a and dropout masks of each layer of weights.
-
-    With ``noise`` None, as in prediction, nothing is random.
-    """
-
-    def __init__(self, network, parameters, X, noise, step):
-        self.inputs, self.z, self.masks = [], [], []
-        dtype = X.dtype
-        if noise is not None and noise.input_std:
-            X = X + noise.input_std * normal(noise.seed, step, 0, X.shape)
-        if noise is not None and noise.input_dropout:
-            X = X * dropout_mask(noise.seed, step, 1, X.shape, noise.input_dropout)
-        self.layers = [X.astype(dtype, copy=False)]  # outputs of each layer, from the inputs on
-        views = zip(network.activations, *layer_views(network, parameters), slope_views(network, parameters))
-        for layer, (activation, W, b, slope) in enumerate(views):
-            skip = network.skips[layer] if network.skips else None
-            below = self.layers[-1]
-            if skip is not None and skip.weighted:
-                below = np.hstack([below, self.layers[skip.source]])
-            z = _operand(network, below) @ _operand(network, W) + b
-            if skip is not None and not skip.weighted:
-                z = z + self.layers[skip.source]
-            if noise is not None and activation in NOISE_STDS:
-                z = z + NOISE_STDS[activation](z) * normal(noise.seed, step, 2 * layer + 2, z.shape)
-            mask = 1.0
-            if noise is not None and noise.of_layer(layer):
-                mask = dropout_mask(noise.seed, step, 2 * layer + 3, z.shape, noise.of_layer(layer))
-            z = z.astype(dtype, copy=False)
-            self.inputs.append(below)
-            self.z.append(z)
-            self.masks.append(mask)
-            self.layers.append((_activate(activation, z, slope) * mask).astype(dtype, copy=False))
 
 
 def describe(network, optimizer, dtype, batch_size, penalty=NO_PENALTY, noise=None, weighted=False):
@@ -165,7 +83,7 @@ def forward(network, parameters, X, only_if_finite=False, noise=None):
     """
     if only_if_finite and not np.isfinite(X).all():
         return None
-    return _Pass(network, parameters, X, noise, 0).layers[-1]
+    return ForwardPass(network, parameters, X, noise, 0).layers[-1]
 
 
 def row_predictor(network, parameters):
@@ -176,13 +94,8 @@ def row_predictor(network, parameters):
     return predictor_by(forward, network, parameters)
 
 
-def loss(network, parameters, X, y, sample_weight=None):
-    """The data loss that ``loss_and_gradient`` returns, from a forward pass alone, without penalties or noise."""
-    return loss_of_outputs(network, forward(network, parameters, X), y, sample_weight)
-
-
 def loss_of_outputs(network, outputs, y, sample_weight=None):
-    """The loss from the network's outputs for the rows of y."""
+    """The data loss that ``loss_and_gradient`` returns, from the network's outputs for the rows of y."""
     weight = np.ones(len(y), y.dtype) if sample_weight is None else sample_weight
     return float(np.sum(weight * _row_losses(network, outputs, y)) / weight.sum())
 
@@ -201,7 +114,7 @@ def _loss_and_gradient(network, parameters, X, y, sample_weight, penalty, noise,
     share = weight[:, None] / total
     weights, _ = layer_views(network, parameters)
     slopes = slope_views(network, parameters)
-    run = _Pass(network, parameters, X, noise, step)
+    run = ForwardPass(network, parameters, X, noise, step)
     outputs, last = run.layers, len(weights) - 1
 
     loss = np.sum(weight * _row_losses(network, outputs[-1], y)) / total
@@ -224,14 +137,14 @@ def _loss_and_gradient(network, parameters, X, y, sample_weight, penalty, noise,
             a = outputs[layer + 1]
             error = errors[layer + 1] + share * (penalty.activity_l1 * np.sign(a) + penalty.activity_l2 * a)
             error = error * run.masks[layer]
-            delta = error * _derivative(activation, z, slopes[layer])
+            delta = error * derivative(activation, z, slopes[layer])
         if slopes[layer].size:
             slope_gradient = error * np.minimum(z, 0)
             slope_gradients[layer][:] = slope_gradient.sum(axis=0) if slopes[layer].size > 1 else slope_gradient.sum()
-        inputs, rounded = _operand(network, run.inputs[layer]), _operand(network, delta)
+        inputs, rounded = operand(network, run.inputs[layer]), operand(network, delta)
         weight_gradients[layer][:], bias_gradients[layer][:] = weight_gradient(inputs, rounded)
         weight_gradients[layer] += (penalty.alpha * weights[layer] + penalty.l1 * np.sign(weights[layer])) / total
-        below = delta_backpropagation(rounded, _operand(network, weights[layer]))
+        below = delta_backpropagation(rounded, operand(network, weights[layer]))
         width = network.sizes[layer]
         errors[layer] += below[:, :width]
         skip = network.skips[layer] if network.skips else None

@@ -9,6 +9,7 @@ import pytest
 from fastmlp import MLP, Layer
 from fastmlp.backends import registry
 from fastmlp.kernels.reference import contract as reference
+from fastmlp.kernels.reference.forward_pass import operand
 from problems import Problem, relative_error
 
 X = np.random.RandomState(0).standard_normal((40, 3)).astype("f4")
@@ -22,8 +23,8 @@ def test_operands_are_rounded_to_the_nearest_and_ties_to_even():
     network = Problem().network._replace(bfloat16=True)
     given = np.array([1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20, -3.0, 0.0, np.inf, -np.inf, 1e-40])
     expected = np.array([1, 1 + 4 * 2**-8, 1 + 2 * 2**-8, -3.0, 0.0, np.inf, -np.inf])
-    np.testing.assert_array_equal(reference._operand(network, given)[:-1], expected)
-    assert np.isnan(reference._operand(network, np.array([np.nan]))).all()
+    np.testing.assert_array_equal(operand(network, given)[:-1], expected)
+    assert np.isnan(operand(network, np.array([np.nan]))).all()
 
 
 def test_gradients_are_near_those_without_rounding():

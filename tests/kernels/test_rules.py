@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fastmlp.kernels.reference import contract as numpy_reference
+from fastmlp.kernels.reference import forward_pass
 from fastmlp.kernels.reference import random as numpy_random
 from fastmlp.kernels.reference import rules as numpy_rules
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS, RULES
@@ -178,7 +179,7 @@ def test_every_row_has_its_formula_and_its_source(table):
         assert name in TEXTBOOK or SOURCE.search(text) or re.search(r"[A-Z]\w+ \(\d{4}\)", text), name
 
 
-@pytest.mark.parametrize("module", [numpy_reference, numpy_rules, numpy_random])
+@pytest.mark.parametrize("module", [numpy_reference, forward_pass, numpy_rules, numpy_random])
 def test_the_reference_takes_no_formula_from_the_rules(module):
     code = inspect.getsource(module).split('"""', 2)[2]
     assert not re.search(r"import .*\brules|kernels\.(rules|activations|losses|optimizers|elementary)", code)

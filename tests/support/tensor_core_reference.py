@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastmlp.kernels.reference import contract as numpy_reference
+from fastmlp.kernels.reference.forward_pass import NO_SLOPE, activate, derivative
 from fastmlp.kernels.spec import activation_row, layer_views
 
 
@@ -18,7 +19,7 @@ def prediction(network, parameters, X):
     for activation, W, b in zip(network.activations, *layer_views(network, parameters)):
         inputs.append(below)
         z.append(below @ rounded(W) + b)
-        outputs = numpy_reference._activate(activation, z[-1], numpy_reference.NO_SLOPE)
+        outputs = activate(activation, z[-1], NO_SLOPE)
         below = rounded(outputs)
     return outputs, z, inputs
 
@@ -31,14 +32,14 @@ def loss_and_gradient(network, parameters, X, y, sample_weight, alpha, penalty):
     gradient = np.empty_like(parameters)
     (weights, _), (dW, db) = layer_views(network, parameters), layer_views(network, gradient)
     share = weight[:, None] / total
-    delta = rounded(numpy_reference._output_delta(network, z[-1], outputs, y, numpy_reference.NO_SLOPE) * share)
+    delta = rounded(numpy_reference._output_delta(network, z[-1], outputs, y, NO_SLOPE) * share)
     for layer in reversed(range(len(weights))):
         dW[layer][:], db[layer][:] = inputs[layer].T @ delta, delta.sum(axis=0)
         dW[layer] += (alpha * weights[layer] + penalty.l1 * np.sign(weights[layer])) / total
         if layer:
             name, error = network.activations[layer - 1], delta @ rounded(weights[layer]).T
             if activation_row(name).of_input:
-                error *= rounded(numpy_reference._derivative(name, z[layer - 1], numpy_reference.NO_SLOPE))
+                error *= rounded(derivative(name, z[layer - 1], NO_SLOPE))
             else:
                 error = numpy_reference.activation_derivative(name, inputs[layer], error)
             delta = rounded(error)

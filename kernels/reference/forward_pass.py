@@ -1,0 +1,89 @@
+"""Forward pass of the reference, with everything that backpropagation needs, and derivatives of activations."""
+
+import numpy as np
+
+from fastmlp.kernels.spec import layer_views, slope_views
+
+from .random import dropout_mask, normal
+from .rules import ACTIVATIONS, DERIVATIVES, NOISE_STDS
+
+NO_SLOPE = np.empty(0)  # of activations without trainable slopes
+
+
+def elementwise(function, *arrays):
+    """Apply a custom function elementwise, with NaN where Python raises and compiled code would not."""
+
+    def value(*numbers):
+        try:
+            return function(*numbers)
+        except (ArithmeticError, ValueError):
+            return np.nan
+
+    return np.vectorize(value, otypes=[arrays[0].dtype])(*arrays)
+
+
+def activate(activation, z, slope):
+    """f(z), from z and the trainable slopes of the layer (0, 1 or one per unit)."""
+    if not isinstance(activation, str):
+        return elementwise(activation.function, z)
+    return (ACTIVATIONS[activation](z, slope) if slope.size else ACTIVATIONS[activation](z)).astype(z.dtype, copy=False)
+
+
+def derivative(activation, z, slope):
+    """da/dz, elementwise, from z and the trainable slopes of the layer (0, 1 or one per unit)."""
+    if not isinstance(activation, str):
+        return elementwise(activation.derivative, z)
+    return (DERIVATIVES[activation](z, slope) if slope.size else DERIVATIVES[activation](z)).astype(z.dtype, copy=False)
+
+
+def operand(network, array):
+    """An operand of a product: the array, rounded to bfloat16 (ties to even) in a bfloat16 network."""
+    if not network.bfloat16:
+        return array
+    bits = array.astype(np.float32).view(np.uint32)
+    nearest = bits + (0x7FFF + ((bits >> 16) & 1)).astype(np.uint32) & np.uint32(0xFFFF0000)
+    return np.where(np.isfinite(array), nearest.view(np.float32), array).astype(array.dtype)
+
+
+class ForwardPass:
+    """The forward pass of a network for the rows of X; with ``noise`` None, as in prediction, nothing is random.
+
+    Attributes
+    ----------
+    layers : list of ndarrays of shape (rows, units)
+        The inputs of the network and the outputs a of each layer of weights.
+    inputs : list of ndarrays
+        What each layer of weights multiplies: the outputs below it, and those of a weighted skip connection.
+    z : list of ndarrays of shape (rows, units)
+        Pre-activations.
+    masks : list of ndarrays or 1.0
+        Factors of dropout.
+    """
+
+    def __init__(self, network, parameters, X, noise, step):
+        self.inputs, self.z, self.masks = [], [], []
+        dtype = X.dtype
+        if noise is not None and noise.input_std:
+            X = X + noise.input_std * normal(noise.seed, step, 0, X.shape)
+        if noise is not None and noise.input_dropout:
+            X = X * dropout_mask(noise.seed, step, 1, X.shape, noise.input_dropout)
+        self.layers = [X.astype(dtype, copy=False)]
+        views = zip(network.activations, *layer_views(network, parameters), slope_views(network, parameters))
+        for layer, (activation, W, b, slope) in enumerate(views):
+            skip = network.skips[layer] if network.skips else None
+            below = self.layers[-1]
+            if skip is not None and skip.weighted:
+                below = np.hstack([below, self.layers[skip.source]])
+            z = operand(network, below) @ operand(network, W) + b
+            if skip is not None and not skip.weighted:
+                z = z + self.layers[skip.source]
+            if noise is not None and activation in NOISE_STDS:
+                z = z + NOISE_STDS[activation](z) * normal(noise.seed, step, 2 * layer + 2, z.shape)
+            mask = 1.0
+            if noise is not None and noise.of_layer(layer):
+                mask = dropout_mask(noise.seed, step, 2 * layer + 3, z.shape, noise.of_layer(layer))
+            z = z.astype(dtype, copy=False)
+            self.inputs.append(below)
+            self.z.append(z)
+            self.masks.append(mask)
+            self.layers.append((activate(activation, z, slope) * mask).astype(dtype, copy=False))
