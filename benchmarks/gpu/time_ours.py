@@ -23,10 +23,10 @@ def time_ours(row, rounds=7):
     from numba import cuda
 
     from fastmlp.kernels.cuda import data, executor
-    from fastmlp.kernels.cuda.records import Samples, Settings
+    from fastmlp.kernels.cuda.records import Settings
     from fastmlp.kernels.cuda.simt.layout import Features
     from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, extras_of
-    from fastmlp.kernels.spec import NO_PENALTY, optimizer
+    from fastmlp.kernels.spec import NO_PENALTY, Batches, optimizer
 
     network, (X, y) = network_of(row), data_of(row)
     rng, dtype = np.random.RandomState(1), np.dtype("float32")
@@ -51,11 +51,11 @@ def time_ours(row, rounds=7):
     order = np.concatenate([rng.permutation(row.n_rows) for _ in range(epochs)])
     n_steps = -(-order.size // row.batch)
     extras = extras_of(network, rule, NO_PENALTY, None).array
-    samples, rates = Samples(X, y, None, cuda.to_device(order)), np.full(n_steps, rule.learning_rate)
+    batches, rates = Batches(X, y, cuda.to_device(order), row.batch), np.full(n_steps, rule.learning_rate)
     settings = Settings(extras, rule.options, (), 0.0, 0, 0)
 
     def run():
-        runner.queue(parameters, slots, samples, rates, settings, np.zeros(3))
+        runner.queue(parameters, slots, batches, rates, settings, np.zeros(3))
 
     return _median_seconds(run, runner.stream, rounds) / n_steps, str(runner.config.description)
 

@@ -12,7 +12,7 @@ from fastmlp.kernels.spec import NO_PENALTY, Batches, Network, predictor_by
 
 from . import data, devices, dispatch, primitives
 from .executor import call_with_retry, prediction_executor, release_cached, training_executor
-from .records import Samples, Settings
+from .records import Settings
 from .simt.layout import Features
 
 # devices.current() raises ImportError if there is no usable GPU.
@@ -104,18 +104,16 @@ def _run(network, optimizer, arrays, step, batches, penalty, noise, rates, total
 
     ``arrays``: parameters, slots, and the gradient or None.
     """
-    X, y, order, batch_size, sample_weight = batches
     extras = extras_of(network, optimizer, penalty, noise)
-    features = Features.of(extras.requirements, noise, optimizer, weighted=sample_weight is not None)
-    n_batches = -(-len(order) // batch_size)
+    features = Features.of(extras.requirements, noise, optimizer, weighted=batches.sample_weight is not None)
+    n_batches = -(-len(batches.order) // batches.size)
     rates = np.full(n_batches, optimizer.learning_rate) if rates is None else np.asarray(rates, np.float64)
     seed, results = 0 if noise is None else noise.seed, np.array([*totals, 0.0])
     alpha, dtype = float(penalty.alpha), arrays[0].dtype
     settings = Settings(extras.array, optimizer.options, network.loss_options, alpha, seed, step)
-    samples = Samples(X, y, sample_weight, order)
 
     def train():
-        executor = training_executor(network, optimizer.name, features, dtype, batch_size)
-        return executor.run(*arrays, samples, rates, settings, results)
+        executor = training_executor(network, optimizer.name, features, dtype, batches.size)
+        return executor.run(*arrays, batches, rates, settings, results)
 
     return call_with_retry(train)

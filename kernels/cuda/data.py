@@ -8,8 +8,9 @@ from functools import lru_cache
 import numpy as np
 from numba import cuda
 
+from fastmlp.kernels.spec import Batches
+
 from . import devices
-from .records import Samples
 from .transfers import GrowingBuffer
 
 BLOCK_BYTES = 2**27  # of X in a block
@@ -91,21 +92,22 @@ def no_weights(dtype):
 
 
 class BlockLoader:
-    """Brings samples to the device in blocks of whole batches. Its buffers are kept from call to call."""
+    """Brings Batches to the device in blocks of whole batches. Its buffers are kept from call to call."""
 
     def __init__(self):
         self._order, self._buffers, self._shapes = GrowingBuffer(np.int64), [], None
 
-    def blocks(self, samples, batch_size, stream):
-        """Yield Samples on the device: a single block if X is there already.
+    def blocks(self, batches, stream):
+        """Yield Batches on the device, with a placeholder for missing weights: a single block if X is there already.
 
         The caller queues its work on a block on ``stream`` before it asks for the next one.
         """
-        X, y, weight, order = samples
+        X, y, order, batch_size, weight = batches
         if is_on_device(X):
             order = order if is_on_device(order) else self._order.copy_from(order, stream)
             weight = no_weights(y.dtype) if weight is None else weight
-            yield Samples(*(to_device(array, stream) for array in (X, y, weight)), order)
+            X, y, weight = (to_device(array, stream) for array in (X, y, weight))
+            yield Batches(X, y, order, batch_size, weight)
             return
         arrays = [X, y] if weight is None else [X, y, weight]
         height = min(max(1, rows_per_block(X) // batch_size) * batch_size, len(order))
@@ -115,7 +117,8 @@ class BlockLoader:
             block = buffer.load(arrays, rows, self._copy_stream, stream)
             if weight is None:
                 block.append(no_weights(y.dtype))
-            yield Samples(*block, self._in_order[: len(rows)])
+            block_X, block_y, block_weight = block
+            yield Batches(block_X, block_y, self._in_order[: len(rows)], batch_size, block_weight)
             buffer.used.record(stream)
 
     def _allocate(self, arrays, height, n_buffers):

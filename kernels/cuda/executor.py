@@ -25,7 +25,7 @@ class TrainingExecutor:
 
     def __init__(self, network, optimizer, features, dtype, batch_size):
         self.config = training_config(network, features, optimizer, dtype, batch_size, devices.current())
-        self.batch_size, self.lock, self.stream = batch_size, threading.Lock(), cuda.stream()
+        self.lock, self.stream = threading.Lock(), cuda.stream()
         self.n_slots, n = len(OPTIMIZERS[optimizer].slots) if optimizer else 0, network.n_parameters
         needs_gradient = not optimizer or features.clipped or self.config.strategy == GEMM
         self.buffer = TransferBuffer({
@@ -37,13 +37,13 @@ class TrainingExecutor:
         self.loader = data.BlockLoader()
         self.strategy = training_strategy(self.config, optimizer, features, dtype)
 
-    def run(self, parameters, slots, gradient, samples, rates, settings, results):
-        """Train on Samples; return ``results`` with the new losses, penalties and updates added.
+    def run(self, parameters, slots, gradient, batches, rates, settings, results):
+        """Train on Batches; return ``results`` with the new losses, penalties and updates added.
 
         At the end parameters and slots are changed, or ``gradient`` if it is not None.
         """
         with self.lock:
-            self.queue(parameters, slots, samples, rates, settings, results)
+            self.queue(parameters, slots, batches, rates, settings, results)
             first, last = ("parameters", "results") if gradient is None else ("results", "gradient")
             self.buffer.fetch(first, last, self.stream)
             self.stream.synchronize()
@@ -55,7 +55,7 @@ class TrainingExecutor:
                 slots.reshape(-1)[:] = host["slots"][: slots.size]
             return host["results"].copy()
 
-    def queue(self, parameters, slots, samples, rates, settings, results):
+    def queue(self, parameters, slots, batches, rates, settings, results):
         """Queue copies and kernel launches, without waiting for the device."""
         host = self.buffer.host
         host["parameters"][:], host["slots"][: slots.size], host["results"][:] = parameters, slots.reshape(-1), results
@@ -65,10 +65,9 @@ class TrainingExecutor:
             loss_options=data.constant(settings.loss_options),
         )  # fmt: skip
         n_done = 0
-        for block in self.loader.blocks(samples, self.batch_size, self.stream):
-            n_batches = -(-block.order.size // self.batch_size)
-            block_rates = rates[n_done : n_done + n_batches]
-            self.strategy.queue(self.stream, block, block_rates, self.batch_size, self.state, settings)
+        for block in self.loader.blocks(batches, self.stream):
+            n_batches = -(-block.order.size // block.size)
+            self.strategy.queue(self.stream, block, rates[n_done : n_done + n_batches], self.state, settings)
             n_done += n_batches
 
 

@@ -3,15 +3,6 @@
 from typing import Any, NamedTuple
 
 
-class Samples(NamedTuple):
-    """Training data: X and y, sample weights, and the indices of the samples in the order of training."""
-
-    X: Any
-    y: Any
-    weight: Any
-    order: Any
-
-
 class State(NamedTuple):
     """Device arrays that training changes. ``results``: sum of losses, sum of penalties, number of updates."""
 

@@ -1,6 +1,6 @@
-"""Training strategies behind one method: ``queue(stream, samples, rates, batch_size, state, settings)``.
+"""Training strategies behind one method: ``queue(stream, batches, rates, state, settings)``.
 
-It queues the training steps for Samples on the device, with the learning rates of their batches in a host array, and
+It queues the training steps for Batches on the device, with the learning rates of their batches in a host array, and
 changes the arrays of a State. The arrays are described in simt/training_kernel.py.
 """
 
@@ -57,8 +57,8 @@ class SimtTraining:
         self.partial, self.blocks = empty(n * blocks if strategy == TILES else 0, dtype), blocks
         self.corrections, self.sums = GrowingBuffer(np.float64), GrowingBuffer(np.float64)
 
-    def queue(self, stream, samples, rates, batch_size, state, settings):
-        X, y, weight, order = samples
+    def queue(self, stream, batches, rates, state, settings):
+        X, y, order, batch_size, weight = batches
         extras, options, loss_options, alpha, seed, step = settings
         for part, part_rates, n_steps in split_into_launches(order, rates, batch_size):
             corrections = self.corrections.reserve(n_steps)
@@ -102,8 +102,8 @@ class TensorCoreTraining:
         self.partial, self.blocks = empty(n * config.blocks, np.float32), config.blocks
         self.corrections, self.totals, self.sums = (GrowingBuffer(np.float64) for _ in range(3))
 
-    def queue(self, stream, samples, rates, batch_size, state, settings):
-        X, y, weight, order = samples
+    def queue(self, stream, batches, rates, state, settings):
+        X, y, order, batch_size, weight = batches
         extras, options, loss_options, alpha, _, step = settings
         X = self.X.convert(X, stream)
         between = self.between.reserve(self.segments.words_between(min(batch_size, order.size)))

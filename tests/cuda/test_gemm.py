@@ -18,7 +18,7 @@ from fastmlp.kernels.cuda import gemm, launch
 from fastmlp.kernels.cuda.gemm.layout import GemmLayout
 from fastmlp.kernels.cuda.gemm.products import EPILOGUES, Products
 from fastmlp.kernels.cuda.gemm.training import GemmPrediction, GemmTraining
-from fastmlp.kernels.cuda.records import Samples, Settings, State
+from fastmlp.kernels.cuda.records import Settings, State
 from fastmlp.kernels.cuda.simt.layout import Features
 from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, extras_of
 from fastmlp.kernels.reference import contract as reference
@@ -75,10 +75,11 @@ class Gemm:
         there, slots_there = cuda.to_device(parameters), cuda.to_device(np.append(slots.ravel(), 0).astype(dtype))
         gradient, results = cuda.to_device(parameters), cuda.to_device(np.array([*totals, 0.0]))
         options, loss_options = (np.array([*numbers, 0.0]) for numbers in (rule.options, network.loss_options))
-        samples, seed = Samples(*map(cuda.to_device, (X, y, weight, order))), 0 if noise is None else noise.seed
+        X, y, order, weight = map(cuda.to_device, (X, y, order, weight))
+        batches, seed = Batches(X, y, order, layout.rows, weight), 0 if noise is None else noise.seed
         settings = Settings(*map(cuda.to_device, (extras.array, options, loss_options)), penalty.alpha, seed, step)
         state = State(there, slots_there, gradient, results)
-        training.queue(cuda.stream(), samples, rates, layout.rows, state, settings)
+        training.queue(cuda.stream(), batches, rates, state, settings)
         cuda.synchronize()
         self.gradient = gradient.copy_to_host()
         parameters[:], slots[...] = there.copy_to_host(), slots_there.copy_to_host()[: slots.size].reshape(slots.shape)

@@ -21,9 +21,9 @@ from numba import cuda
 from fastmlp.kernels.engine.requirements import extras_of
 from fastmlp.kernels.cuda.gemm.layout import GemmLayout
 from fastmlp.kernels.cuda.gemm.training import GemmTraining
-from fastmlp.kernels.cuda.records import Samples, Settings, State
+from fastmlp.kernels.cuda.records import Settings, State
 from fastmlp.kernels.cuda.simt.layout import Features
-from fastmlp.kernels.spec import NO_PENALTY, Network, optimizer
+from fastmlp.kernels.spec import NO_PENALTY, Batches, Network, optimizer
 
 @cuda.jit("void(float32[::1])")
 def multiply(x):
@@ -44,10 +44,10 @@ X, y, weight, P, slots, gradient = empty(200, 8), empty(200, 3), empty(1), empty
 extras = cuda.to_device(extras_of(network, rule, NO_PENALTY, None).array)
 options, loss_options = cuda.to_device(np.array(rule.options)), empty(1, dtype="f8")
 for rows in {rows}:
-    samples, rates = Samples(X, y, weight, empty(rows, dtype="i8")), np.zeros(rows)
+    batches, rates = Batches(X, y, empty(rows, dtype="i8"), 16, weight), np.zeros(rows)
     settings = Settings(extras, options, loss_options, 0.1, 0, 0)
     state = State(P, slots, gradient, empty(3, dtype="f8"))
-    training.queue(stream, samples, rates, 16, state, settings)
+    training.queue(stream, batches, rates, state, settings)
     stream.synchronize()
 """
 

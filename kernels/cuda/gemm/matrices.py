@@ -1,6 +1,6 @@
 """The arrays of a batch viewed as matrices, and the matrix products of a step.
 
-The launches of a step are functions of (stream, samples), which queue them. In mode bfloat16 the operands of products
+The launches of a step are functions of (stream, batches), which queue them. In mode bfloat16 the operands of products
 are in the array ``bf16``, and products write float32 unless an activation is fused into them.
 """
 
@@ -21,12 +21,12 @@ def launch_kernel(kernel, blocks, threads, stream, *arguments):
 
 def kernel_step(kernel, blocks, threads, *arguments):
     """A launch of a kernel whose arguments never change."""
-    return lambda stream, samples: launch_kernel(kernel, blocks, threads, stream, *arguments)
+    return lambda stream, batches: launch_kernel(kernel, blocks, threads, stream, *arguments)
 
 
 def product_step(product):
     """A launch of a matrix product."""
-    return lambda stream, samples: product(stream)
+    return lambda stream, batches: product(stream)
 
 
 @dataclass

@@ -40,9 +40,9 @@ class GemmStep:
         self._backward()
         self._update()
 
-    def __call__(self, stream, samples):
+    def __call__(self, stream, batches):
         for launch in self.launches:
-            launch(stream, samples)
+            launch(stream, batches)
 
     def _launch(self, kernel, blocks, threads, *arguments):
         self.launches.append(kernel_step(kernel, blocks, threads, *arguments))
@@ -56,10 +56,11 @@ class GemmStep:
         gather = kernels.inputs_kernel(layout, dtype)
         blocks = grid_size(layout.rows * layout.network.sizes[0], kernels.THREADS)
 
-        def begin(stream, samples):
-            launch_kernel(next_batch, 1, CONTROL_THREADS, stream, *this.next_batch_arguments(samples.weight, rows))
+        def begin(stream, batches):
+            arguments = this.next_batch_arguments(batches.sample_weight, rows)
+            launch_kernel(next_batch, 1, CONTROL_THREADS, stream, *arguments)
             launch_kernel(
-                gather, blocks, kernels.THREADS, stream, samples.X, this.work, this.bf16, this.order, this.control,
+                gather, blocks, kernels.THREADS, stream, batches.X, this.work, this.bf16, this.order, this.control,
                 this.extras, rows,
             )  # fmt: skip
 
@@ -87,11 +88,11 @@ class GemmStep:
         this, layout, rows = self.training, self.layout, self.rows
         head = head_kernel(layout, self.dtype)
 
-        def output_errors(stream, samples):
+        def output_errors(stream, batches):
             launch_kernel(
-                head, this.partial_sums.losses, kernels.THREADS, stream, this.parameters, samples.y, samples.weight,
-                this.work, this.bf16, this.order, this.control, this.scalars, this.extras, this.loss_options,
-                this.sums, rows,
+                head, this.partial_sums.losses, kernels.THREADS, stream, this.parameters, batches.y,
+                batches.sample_weight, this.work, this.bf16, this.order, this.control, this.scalars, this.extras,
+                this.loss_options, this.sums, rows,
             )  # fmt: skip
 
         self.launches.append(output_errors)
@@ -108,10 +109,11 @@ class GemmStep:
         this, rows, partial_sums = self.training, self.rows, self.training.partial_sums
         kernel = kernels.errors_kernel(self.layout, level, self.dtype)
 
-        def hidden_errors(stream, samples):
+        def hidden_errors(stream, batches):
             launch_kernel(
-                kernel, partial_sums.hidden[level], kernels.THREADS, stream, samples.weight, this.work, this.bf16,
-                this.order, this.control, this.scalars, this.extras, this.sums, partial_sums.hidden_at[level], rows,
+                kernel, partial_sums.hidden[level], kernels.THREADS, stream, batches.sample_weight, this.work,
+                this.bf16, this.order, this.control, this.scalars, this.extras, this.sums,
+                partial_sums.hidden_at[level], rows,
             )  # fmt: skip
 
         return hidden_errors

@@ -11,7 +11,6 @@ from numba import cuda
 from fastmlp.kernels.cuda import data
 from fastmlp.kernels.cuda.graphs import Graph
 from fastmlp.kernels.cuda.launch import grid_size
-from fastmlp.kernels.cuda.records import Samples
 
 from .control import CONTROL_SIZE, CONTROL_THREADS, SCALARS_SIZE, begin_run, next_batch_kernel, select_rows
 from .head import predictions_kernel, supports_output_activation
@@ -78,8 +77,8 @@ class GemmTraining:
         """Drop the steps and graphs made for arrays that are no longer used."""
         self._steps, self._graphs, self._warm = {}, {}, False
 
-    def queue(self, stream, samples, rates, batch_size, state, settings):
-        """Queue the steps for Samples, as in training_strategies.py. ``gradient`` holds all parameters.
+    def queue(self, stream, batches, rates, state, settings):
+        """Queue the steps for Batches, as in training_strategies.py. ``gradient`` holds all parameters.
 
         Graphs are made for given arrays: they are reused if X, y, the weights and the State's arrays are the same
         objects as in the call before.
@@ -89,7 +88,7 @@ class GemmTraining:
             self.parameters, self.slots, self.gradient = arrays
             self._clear_cache()
         for name, array in (
-            ("order", samples.order), ("rates", data.constant(rates)), ("extras", settings.extras),
+            ("order", batches.order), ("rates", data.constant(rates)), ("extras", settings.extras),
             ("options", settings.options), ("loss_options", settings.loss_options), ("results", state.results),
         ):  # fmt: skip
             self._copy_in(name, array, stream)
@@ -99,13 +98,13 @@ class GemmTraining:
             blocks = grid_size(self.layout.network.n_parameters, THREADS)
             launch_kernel(bf16_copies_kernel(self.layout), blocks, THREADS, stream, self.parameters, self.bf16)
         if not self.layout.features.weighted:
-            samples = samples._replace(weight=self.no_weight)
-        n_full, n_left = divmod(samples.order.size, self.layout.rows)
+            batches = batches._replace(sample_weight=self.no_weight)
+        n_full, n_left = divmod(batches.order.size, self.layout.rows)
         for n_done in range(n_full):
-            self._full_step(n_full - n_done, stream, samples)
+            self._full_step(n_full - n_done, stream, batches)
         if n_left:
-            self._step(n_left)(stream, samples)
-        launch_kernel(self.next_batch, 1, CONTROL_THREADS, stream, *self.next_batch_arguments(samples.weight, 0))
+            self._step(n_left)(stream, batches)
+        launch_kernel(self.next_batch, 1, CONTROL_THREADS, stream, *self.next_batch_arguments(batches.sample_weight, 0))
         state.results.copy_to_device(self.results, stream=stream)
 
     def _copy_in(self, name, array, stream):
@@ -126,19 +125,19 @@ class GemmTraining:
     def _step(self, rows):
         return _cached(self._steps, rows, lambda: GemmStep(self, rows))
 
-    def _full_step(self, n_steps_left, stream, samples):
+    def _full_step(self, n_steps_left, stream, batches):
         """Queue the step of a full batch, by a graph if there is one or if enough steps are left to make it worthwhile.
 
         A graph is made only after a step without one, which loads the kernels.
         """
         step, key = self._step(self.layout.rows), None
         if self.graphs:
-            arrays = samples.X, samples.y, samples.weight
+            arrays = batches.X, batches.y, batches.sample_weight
             key = tuple((array.device_ctypes_pointer.value, array.shape) for array in arrays)
         if self._warm and (key in self._graphs or (self.graphs and n_steps_left >= MIN_REPEATS)):
-            _cached(self._graphs, key, lambda: Graph(lambda capturing: step(capturing, samples)))(stream)
+            _cached(self._graphs, key, lambda: Graph(lambda capturing: step(capturing, batches)))(stream)
         else:
-            step(stream, samples)
+            step(stream, batches)
             self._warm = True
 
 
@@ -164,7 +163,7 @@ class GemmPrediction:
             launch_kernel(select_rows, 1, 1, stream, self.control, start, first + start, seed)
             self._gather(stream, X, rows)
             for launch in _cached(self._passes, rows, lambda: self._pass(rows)):  # noqa: B023 (called at once)
-                launch(stream, Samples(None, None, None, None))
+                launch(stream, None)
             self._write(stream, rows, out, start)
 
     def _gather(self, stream, X, rows):
