@@ -12,6 +12,7 @@ from fastmlp.io.atomic import check_destination
 from fastmlp.kernels.device_errors import DeviceError
 
 EXIT_INTERRUPTED = 130  # exit status after Ctrl-C
+TEST_SHARE = 0.2  # of the rows, without --test-size
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
 
