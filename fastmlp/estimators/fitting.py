@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastmlp.backends.cost_model import Work
-from fastmlp.model.layered_network import choose_backend
+from fastmlp.model.backend_choice import choose_backend
 from fastmlp.training.callbacks import NO_CALLBACKS, CombinedCallbacks
 from fastmlp.training.epochs import Epochs
 from fastmlp.training.lbfgs import Limits

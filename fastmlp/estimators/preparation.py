@@ -5,8 +5,8 @@ from functools import partial
 from sklearn.utils import check_random_state
 
 from fastmlp.backends import registry
+from fastmlp.model.backend_choice import compile_custom_functions
 from fastmlp.model.initializers import check_init, initial_parameters
-from fastmlp.model.layered_network import compile_custom_functions
 from fastmlp.training.problem import Problem
 from fastmlp.training.scaling import scalings_of
 from fastmlp.training.streams import check_n_samples

@@ -15,6 +15,7 @@ from fastmlp.estimators.base import BaseMLP
 from fastmlp.estimators.prediction import layer_outputs
 from fastmlp.estimators.samples import as_network_sees, in_dtype, validated
 from fastmlp.model.mlp import MLP
+from fastmlp.model.samples import checked_samples
 from fastmlp.training.history import count_dead_units
 from fastmlp.typing import ArrayLike, MatrixLike
 from fastmlp.validation.checks import check_integer, check_real
@@ -126,7 +127,7 @@ def check_gradients(
 
 def _of_mlp(model, X, y, sample_weight):
     """(kernels, network, parameters, checked rows, penalties)."""
-    rows = model._samples(X, y, sample_weight)
+    rows = checked_samples(model, X, y, sample_weight)
     if model._state is None:
         model.build(rows[0].shape[1])
     return model._backend.kernels, model.network, model.parameters, rows, model._penalty._replace(alpha=model.alpha)

@@ -1,4 +1,4 @@
-"""Allow only one fit of a model at a time."""
+"""Fits and other threads: one fit of a model at a time, and weights to read while one is running."""
 
 import threading
 from collections.abc import Callable
@@ -32,3 +32,16 @@ def one_at_a_time(fit: Method) -> Method:
             del self._running_fit
 
     return cast(Method, guarded)
+
+
+def weights_to_read(model):
+    """The parameters of a model, or their values at the start of the epoch while another thread fits the model."""
+    state, fit = model._state, vars(model).get("_running_fit")
+    if fit is None or fit.thread == threading.get_ident():
+        return state.parameters
+    while True:
+        if (start := state.epoch_start) is not None:
+            return start
+        epoch, between = state.epoch, state.parameters.copy()
+        if state.epoch_start is None and state.epoch == epoch:  # no step was made in the meantime
+            return between

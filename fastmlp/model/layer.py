@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from fastmlp.docstrings import with_names
+from fastmlp.kernels.rules import ACTIVATIONS
 from fastmlp.kernels.spec import Skip
 from fastmlp.typing import ActivationSpec
 from fastmlp.validation.arrays import is_listing
@@ -10,6 +12,7 @@ from fastmlp.validation.checks import check_flags, check_integer, check_real
 from .activations import check_activation
 
 
+@with_names(ACTIVATIONS=ACTIVATIONS)
 @dataclass(frozen=True)
 class Layer:
     """Dense layer of an MLP.
@@ -18,10 +21,10 @@ class Layer:
     ----------
     units : int
         Number of units.
-    activation : str or (function, derivative), default='relu'
-        A name in the table ACTIVATIONS (``help(fastmlp.kernels.rules.activations)``), or a custom activation: two
-        scalar functions of the pre-activation z, which Numba compiles, so that they run at full speed on the backends
-        'cython' and 'numba'. Captured variables are frozen at compile time. The functions must not raise.
+    activation : {ACTIVATIONS} or (function, derivative), default='relu'
+        Formulas: ``help(fastmlp.kernels.rules.activations)``. 'softmax' is for the output layer. A custom activation is
+        a pair of scalar functions of the pre-activation z, which Numba compiles, so that they run at full speed on the
+        backends 'cython' and 'numba'. Captured variables are frozen at compile time. The functions must not raise.
     dropout : float in [0, 1), default=0
         Fraction of the outputs dropped in each training step. The remaining outputs are scaled by 1 / (1 - dropout), so
         that predictions use the expected activations (Srivastava et al. 2014). Not allowed in the last layer.

@@ -1,79 +1,53 @@
-"""LayeredNetwork: the architecture, settings and training state of an MLP."""
+"""LayeredNetwork: the settings, weights and predictions of an MLP."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from numbers import Integral
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import DTypeLike
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 
 from fastmlp.backends import registry
-from fastmlp.backends.device_arrays import check_device_rows, is_on_gpu
-from fastmlp.kernels.device_errors import DeviceError
+from fastmlp.docstrings import MC_SAMPLES, with_texts
+from fastmlp.io.model_files import Savable
 from fastmlp.kernels.spec import Network, Penalty, layer_views, loss_row, new_slots, slope_views
 from fastmlp.prediction.network import HasPredictionNetwork, PredictionNetwork
-from fastmlp.training.class_weight import weigh_classes
-from fastmlp.training.problem import Problem, Samples, noise_for
+from fastmlp.prediction.predictor import Predictor
+from fastmlp.training.problem import Problem, noise_for
 from fastmlp.training.schedules import Plateau
 from fastmlp.training.state import TrainingState, check_layer_rates
-from fastmlp.typing import Backend, FloatArray, InitSpec, LayerSpec, LossSpec, NDArray, OptimizerSpec, RandomState
-from fastmlp.validation.arrays import as_numbers
-from fastmlp.validation.checks import (
-    check_dtype,
-    check_integer,
-    check_network,
-    check_real,
-    check_sum_of_weights,
-    check_targets,
-    check_weights,
+from fastmlp.typing import (
+    ArrayLike,
+    Backend,
+    FloatArray,
+    InitSpec,
+    LayerSpec,
+    LossSpec,
+    MatrixLike,
+    NDArray,
+    OptimizerSpec,
+    RandomState,
 )
+from fastmlp.validation.checks import check_dtype, check_integer, check_network, check_real
 from fastmlp.validation.sklearn_compat import check_feature_names
 
 from .activations import name_of
+from .backend_choice import compile_custom_functions
+from .exclusive import weights_to_read
 from .initializers import check_init, initial_parameters
 from .layer import checked_layers, skips_of
 from .losses import check_loss
 from .optimizers import Optimizer, check_optimizer
+from .samples import checked_inputs, checked_samples
+from .saving import model_of, reconnect, state_of
+from .validation import accuracy_or_r2
 
 
-def compile_custom_functions(kernels, network, parameters):
-    """Compile custom activations and losses. Raises ValueError if that fails, before the model is changed."""
-    custom = [choice for choice in (*network.activations, network.loss) if not isinstance(choice, str)]
-    if not custom:
-        return
-    row = np.zeros((1, network.sizes[0]), parameters.dtype)
-    try:
-        kernels.loss_and_gradient(network, parameters, row, np.zeros((1, network.sizes[-1]), parameters.dtype))
-    except (ValueError, ImportError, DeviceError):
-        raise
-    except Exception as error:  # compilers raise many kinds of errors
-        names = ", ".join(dict.fromkeys(map(name_of, custom)))
-        why = str(error).strip().splitlines() or [""]
-        raise ValueError(
-            f"Numba cannot compile {names}: use only numbers and functions of the module math in custom functions "
-            f"({type(error).__name__}: {why[0]})"
-        ) from error
-
-
-def choose_backend(work, parameters):
-    """The backend that 'auto' chooses for some Work; no GPU if custom functions cannot be compiled for it."""
-    found = registry.choose("auto", work)
-    if found.name in registry.ON_CPU:
-        return found
-    try:
-        compile_custom_functions(found.kernels, work.network, parameters)
-    except ValueError as error:
-        found = registry.choose("auto")
-        return found._replace(reason=f"{found.reason}; the GPU cannot be used: {error}")
-    return found
-
-
-class LayeredNetwork(HasPredictionNetwork):
-    """Base class of MLP, which documents the parameters and attributes."""
+class LayeredNetwork(HasPredictionNetwork, Savable):
+    """Base class of MLP with everything but training; MLP documents the parameters and attributes."""
 
     feature_names_in_: NDArray
     _backend: Any
@@ -275,25 +249,6 @@ class LayeredNetwork(HasPredictionNetwork):
         self._network, self._state = network, TrainingState.start(parameters, optimizer, seed)
         return self
 
-    def _inputs(self, X):
-        X = self._checked_inputs(X)
-        if self._state is not None and X.shape[1] != self.network.sizes[0]:
-            raise ValueError(f"X has {X.shape[1]} columns, but the network has {self.network.sizes[0]} inputs.")
-        return X
-
-    @contextmanager
-    def _names_from(self, X):
-        """Set ``feature_names_in_`` from X unless the model has been trained; it is removed after an error."""
-        fresh = not (self._is_trained() or hasattr(self, "feature_names_in_"))
-        if fresh:
-            check_feature_names(self, X, reset=True)
-        try:
-            yield
-        except BaseException:
-            if fresh:
-                vars(self).pop("feature_names_in_", None)
-            raise
-
     def check_feature_names(self, X: Any) -> None:
         """Compare the column names of X with ``feature_names_in_``, with scikit-learn's errors and warnings."""
         named = hasattr(self, "feature_names_in_")
@@ -303,32 +258,112 @@ class LayeredNetwork(HasPredictionNetwork):
     def _is_trained(self):
         return self._state is not None and (self._state.epoch > 0 or self._state.order is not None)
 
-    def _checked_inputs(self, X):
-        self.check_feature_names(X)
-        if is_on_gpu(X) and self._backend.kernels.DEVICE:
-            return check_device_rows(X, self.dtype)
-        X = as_numbers(X, "X")
-        with np.errstate(over="ignore"):  # check_array rejects values that overflow to infinity
-            return check_array(X, accept_sparse="csr", dtype=self.dtype, order="C", input_name="X")
-
     def _is_classifier(self):
         """Whether the loss is a classification loss."""
         return loss_row(self.loss).link in ("softmax", "logistic", "step")
 
-    def _samples(self, X, y, sample_weight, class_weight=None, in_parts=False):
-        """Validated Samples in the model's dtype; ``in_parts``: whether they are a part of the training data."""
-        X = self._inputs(X)
-        y = check_targets(y, self.loss, self.layers[-1].units, X, self.dtype)
-        sample_weight = check_weights(sample_weight, X, self.dtype, in_parts)
-        if class_weight is not None:
-            link, n_outputs = loss_row(self.loss).link, self.layers[-1].units
-            if not self._is_classifier():
-                raise ValueError(f"class_weight requires a classification loss, got {name_of(self.loss)!r}.")
-            classes = np.arange(max(n_outputs, 2))
-            one_label = link == "softmax" or n_outputs == 1
-            hits = y if link == "softmax" else y > 0.5
-            sample_weight = weigh_classes(class_weight, classes, hits, one_label, sample_weight, in_parts)
-            with np.errstate(over="ignore"):  # the check below rejects infinite weights
-                sample_weight = sample_weight.astype(self.dtype)
-            check_sum_of_weights(sample_weight, in_parts)
-        return Samples(X, y, sample_weight)
+    def _predictor(self):
+        return Predictor(self._backend.kernels, self._network, weights_to_read(self), self.n_jobs)
+
+    @overload
+    def predict(self, X: MatrixLike, mc_samples: None = None) -> FloatArray: ...
+
+    @overload
+    def predict(self, X: MatrixLike, mc_samples: int) -> tuple[FloatArray, FloatArray]: ...
+
+    @with_texts(MC_SAMPLES=MC_SAMPLES)
+    def predict(self, X: MatrixLike, mc_samples: int | None = None) -> FloatArray | tuple[FloatArray, FloatArray]:
+        """Predict network outputs: values, or probabilities for classification losses.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_inputs)
+        {MC_SAMPLES}
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_outputs)
+            With ``mc_samples``, a pair of such arrays: mean and standard deviation over the passes.
+
+        Raises
+        ------
+        ValueError
+            If X is invalid, the model has no weights, or ``mc_samples`` is given for a model without dropout and noise.
+        """
+        self._need_weights()
+        X = checked_inputs(self, X)
+        if mc_samples is None:
+            return self._predictor().outputs(X)
+        return self._predictor().mc_outputs(X, self._noise(self._state.seed), mc_samples)
+
+    def layer_outputs(self, X: MatrixLike) -> list[FloatArray]:
+        """Compute the outputs of every layer, including hidden layers.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_inputs)
+
+        Returns
+        -------
+        list of ndarrays of shape (n_samples, units)
+        """
+        self._need_weights()
+        X = checked_inputs(self, X)
+        return self._predictor().layer_outputs(X)
+
+    def compile_predict(self) -> Callable[[FloatArray], FloatArray]:
+        """Compile a function that predicts a single sample in less than a microsecond for a small network.
+
+        Returns
+        -------
+        callable
+            Takes an array of shape (n_inputs,) in the model's dtype and returns the outputs, an array of shape
+            (n_outputs,). Inputs are not validated. The weights are fixed at the time of this call. Every call returns
+            the same array: copy it to keep it, and use one function per thread. The GIL is released during the
+            computation.
+        """
+        self._need_weights()
+        return self._predictor().row_predictor()
+
+    def evaluate(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
+        """Compute the loss and the accuracy or R^2 on a data set.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_inputs)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        dict
+            'loss', without penalties, and 'accuracy' for classification losses or 'r2' for regression losses.
+        """
+        self._need_weights()
+        samples = checked_samples(self, X, y, sample_weight)
+        predictor = self._predictor()
+        output, loss = predictor.outputs(samples.X), predictor.loss(samples)
+        metric = "accuracy" if self._is_classifier() else "r2"
+        return {"loss": loss, metric: accuracy_or_r2(self, output, samples.y, samples.weight)}
+
+    def saved_state(self) -> dict[str, Any]:
+        """The state of this model as stored in a model file, a dict."""
+        return state_of(self)
+
+    @classmethod
+    def from_saved_state(cls, saved: dict[str, Any]) -> Self:
+        """Create a model from the result of ``saved_state``; the backend is 'auto' if the saved one is unavailable."""
+        return model_of(cls, saved)
+
+    def __getstate__(self):
+        """State for pickle, without the backend, which is looked up again when loading, and without a running fit."""
+        return {name: value for name, value in vars(self).items() if name not in ("_backend", "_running_fit")}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        reconnect(self)
+
+    def __repr__(self):
+        layers = ", ".join(f"{layer.units} {name_of(layer.activation)}" for layer in self.layers)
+        name = self.optimizer if self.optimizer == "lbfgs" else self.optimizer.name
+        return f"MLP([{layers}], {name_of(self.loss)!r}, {name!r}, epoch={self.epoch}, backend={self.backend!r})"

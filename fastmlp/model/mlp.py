@@ -6,9 +6,11 @@ import sys
 from functools import partial
 from typing import Self
 
+from fastmlp.backends import registry
 from fastmlp.backends.cost_model import Work
 from fastmlp.backends.device_arrays import to_host
-from fastmlp.docstrings import with_texts
+from fastmlp.docstrings import with_names, with_texts
+from fastmlp.kernels.rules import LOSSES, OPTIMIZERS
 from fastmlp.training.callbacks import CombinedCallbacks, progress_bar
 from fastmlp.training.class_weight import BALANCED_IN_PARTS
 from fastmlp.training.epochs import Epochs
@@ -21,29 +23,31 @@ from fastmlp.training.trainer import Trainer
 from fastmlp.typing import ArrayLike, Blocks, Callbacks, ClassWeight, MatrixLike, Metric
 from fastmlp.validation.checks import check_flags, check_integer
 
+from .backend_choice import choose_backend
 from .exclusive import one_at_a_time
-from .layered_network import choose_backend
+from .initializers import INITIALIZERS
+from .layered_network import LayeredNetwork
 from .recorder import HistoryRecorder
-from .trained_network import TrainedNetwork
+from .samples import checked_samples, names_from
 from .validation import Validation
 
 
-class MLP(TrainedNetwork):
+@with_names(LOSSES=LOSSES, OPTIMIZERS=(*OPTIMIZERS, "lbfgs"), INITIALIZERS=INITIALIZERS, BACKENDS=registry.NAMES)
+class MLP(LayeredNetwork):
     """Multilayer perceptron with a choice of layers, loss and optimizer.
 
     Parameters
     ----------
     layers : sequence of Layer or (units, activation)
         Hidden layers followed by the output layer. A single layer is a linear model.
-    loss : str, the result of ``fastmlp.make_loss``, or (function, derivative), default='squared_error'
-        A name in the table LOSSES (``help(fastmlp.kernels.rules.losses)``). 'categorical_cross_entropy',
-        'binary_cross_entropy', 'poisson' and 'perceptron' require the output activations 'softmax', 'logistic', 'exp'
-        and 'step'. 'squared_error' is half the squared error; for it and for 'absolute_error', 'huber' and 'quantile'
-        the reported value is the mean over outputs and the gradient is that of the sum. 'mean_squared_error' has
-        neither the factor 1/2 nor the sum. A custom loss is a pair of scalar functions of (prediction, target), summed
-        over outputs.
-    optimizer : str or the result of ``fastmlp.make_optimizer``, default='adam'
-        A name in the table OPTIMIZERS (``help(fastmlp.kernels.rules.optimizers)``), or 'lbfgs'.
+    loss : {LOSSES}, the result of ``fastmlp.make_loss``, or (function, derivative), default='squared_error'
+        Formulas: ``help(fastmlp.kernels.rules.losses)``. 'categorical_cross_entropy', 'binary_cross_entropy',
+        'poisson' and 'perceptron' require the output activations 'softmax', 'logistic', 'exp' and 'step'.
+        'squared_error' is half the squared error; for it and for 'absolute_error', 'huber' and 'quantile' the reported
+        value is the mean over outputs and the gradient is that of the sum. 'mean_squared_error' has neither the factor
+        1/2 nor the sum. A custom loss is a pair of scalar functions of (prediction, target), summed over outputs.
+    optimizer : {OPTIMIZERS} or the result of ``fastmlp.make_optimizer``, default='adam'
+        Formulas and papers: ``help(fastmlp.kernels.rules.optimizers)``. 'lbfgs' is SciPy's L-BFGS on the full batch.
     alpha, l1 : float >= 0, default=0
         Penalties alpha |W|^2 / 2 and l1 |W| on the weights, divided by the number of samples in a step.
     activity_l1, activity_l2 : float >= 0, default=0
@@ -52,14 +56,14 @@ class MLP(TrainedNetwork):
         Fraction of the inputs dropped in each training step.
     input_noise : float >= 0, default=0
         Standard deviation of the Gaussian noise added to the inputs in training.
-    init : str, (str, scale) or sequence of (W, b), default='glorot_uniform'
-        Initial weights: a name in the table INITIALIZERS (``help(fastmlp.model.initializers)``), optionally with a
-        scale for 'uniform' and 'normal', or the arrays of each layer.
+    init : {INITIALIZERS}, (name, scale) or sequence of (W, b), default='glorot_uniform'
+        Initial weights: a distribution (``help(fastmlp.model.initializers)``), with a scale if it is 'uniform' or
+        'normal', or the arrays of each layer.
     dtype : {'float32', 'float64', 'bfloat16'}, default='float32'
         Data type of parameters and computations. With 'bfloat16' the factors of matrix products are rounded to bfloat16
         for the tensor cores of a GPU; sums, parameters and everything else are float32. It requires the backend 'cuda'
         or 'numpy' (slow).
-    backend : {'auto', 'cython', 'numba', 'cuda', 'numpy'}, default='auto'
+    backend : {BACKENDS}, default='auto'
         Compute backend.
     n_jobs : int or None, default=None
         Number of threads. None uses the cores available to the process and respects OMP_NUM_THREADS and the limits of
@@ -175,8 +179,8 @@ class MLP(TrainedNetwork):
         check_integer("epochs", epochs, 1)
         shuffle, monitor, progress = check_flags(shuffle=shuffle, monitor=monitor, progress=progress)
         combined, new_bar = CombinedCallbacks(callbacks, self), progress_bar(progress)
-        with self._names_from(X):
-            samples = self._samples(X, y, sample_weight, class_weight)
+        with names_from(self, X):
+            samples = checked_samples(self, X, y, sample_weight, class_weight)
             n_samples = samples.X.shape[0]
             batch_size = n_samples if batch_size is None else min(check_integer("batch_size", batch_size, 1), n_samples)
             validation = self._prepare(samples, validation_data, metric, patience)
@@ -184,7 +188,8 @@ class MLP(TrainedNetwork):
             self._state.drop_epoch_in_progress()
             bar = new_bar(total=epochs, unit=" iterations", unit_scale=True)
         else:
-            if self._needs_host_data(batch_size, epochs * n_samples, validation):
+            self._choose_backend(batch_size, epochs * n_samples, validation)
+            if not self._backend.kernels.DEVICE:
                 samples = samples._replace(X=to_host(samples.X))
             total = epochs * n_samples - self._state.position
             bar = new_bar(total=total, unit=" samples", unit_scale=True)
@@ -257,14 +262,14 @@ class MLP(TrainedNetwork):
             raise ValueError(BALANCED_IN_PARTS)
         combined, stream = CombinedCallbacks(callbacks, self), Stream(blocks, shuffle_blocks, n_samples, epochs)
         new_bar = progress_bar(progress)
-        check = partial(self._samples, class_weight=class_weight, in_parts=True)
+        check = partial(checked_samples, self, class_weight=class_weight, in_parts=True)
         first = stream.first()
-        with self._names_from(first[0]):
+        with names_from(self, first[0]):
             samples = check(*first)
             validation = self._prepare(samples, validation_data, metric, patience)
         n_first, weighted = samples.X.shape[0], samples.weight is not None
         del first, samples
-        self._needs_host_data(batch_size, epochs * (n_samples or n_first), validation)
+        self._choose_backend(batch_size, epochs * (n_samples or n_first), validation)
         bar = new_bar(total=None if n_samples is None else epochs * n_samples, unit=" samples", unit_scale=True)
         trainer = self._trainer(validation, patience, combined, bar)
         self._note_kernels(batch_size, weighted)
@@ -290,17 +295,13 @@ class MLP(TrainedNetwork):
             self.build(samples.X.shape[1])
         return validation
 
-    def _needs_host_data(self, batch_size, n_samples, validation):
-        """Choose the backend for 'auto'. Returns whether data on a GPU must be copied to the host."""
-        if self._requested_backend != "auto":
-            return False
-        work = Work(self._network, batch_size, -(-n_samples // batch_size))
-        self._backend = choose_backend(work, self._state.parameters)
-        if self._backend.kernels.DEVICE:
-            return False
-        if validation is not None:
+    def _choose_backend(self, batch_size, n_samples, validation):
+        """Choose the backend for 'auto', and copy the validation data from a GPU if it runs on the CPU."""
+        if self._requested_backend == "auto":
+            work = Work(self._network, batch_size, -(-n_samples // batch_size))
+            self._backend = choose_backend(work, self._state.parameters)
+        if validation is not None and not self._backend.kernels.DEVICE:
             validation.copy_to_host()
-        return True
 
     def _note_kernels(self, batch_size, weighted):
         """Record the kernels in use for ``backend_reason_``, for a backend with a choice of kernels."""

@@ -1,6 +1,14 @@
 """Validation set of an MLP: loss and metric after each epoch."""
 
+import math
+
+import numpy as np
+from sklearn.metrics import r2_score
+
 from fastmlp.backends.device_arrays import to_host
+from fastmlp.kernels.spec import loss_row
+
+from .samples import checked_samples
 
 
 class Validation:
@@ -27,7 +35,7 @@ class Validation:
             raise ValueError(f"validation_data must be a pair (X, y), got {what}.")
         self._model, self._metric, self._given_y = model, metric, data[1]
         try:
-            self._samples = model._samples(*data, None)
+            self._samples = checked_samples(model, *data, None)
         except ValueError as error:
             raise ValueError(f"validation_data: {error}") from error
         if self._samples.X.shape[1] != n_inputs:
@@ -60,5 +68,17 @@ class Validation:
             except (TypeError, ValueError) as error:
                 raise TypeError(f"metric must return a number, got {score!r}.") from error
         else:
-            score = self._model._accuracy_or_r2(outputs, self._samples.y, None)
+            score = accuracy_or_r2(self._model, outputs, self._samples.y, None)
         return dict(zip(self.names, (loss, score))), score
+
+
+def accuracy_or_r2(model, outputs, y, sample_weight):
+    """The metric of ``evaluate``: the accuracy for classification losses, R^2 for regression losses."""
+    if not model._is_classifier():
+        finite = np.isfinite(outputs).all()
+        return float(r2_score(y, outputs, sample_weight=sample_weight)) if finite else math.nan
+    if loss_row(model.loss).link == "softmax":
+        hits = outputs.argmax(axis=1) == y.argmax(axis=1)
+    else:
+        hits = ((outputs > 0.5) == (y > 0.5)).all(axis=1)
+    return float(np.average(hits, weights=sample_weight))

@@ -4,6 +4,7 @@ not."""
 import copy
 import math
 import pickle
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from fastmlp import (  # fmt: skip
     make_optimizer,
     make_schedule,
 )
+from fastmlp.backends import registry
 from fastmlp.estimators.prediction import predictor_of
 from fastmlp.io.model_files import save
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
@@ -340,6 +342,18 @@ def test_targets_that_logistic_units_can_reach():
         np.testing.assert_allclose(classifier.predict_proba(X).sum(axis=1), 1)
     several = np.column_stack([LABELS > 0, LABELS > 1]).astype(int)
     assert MLPClassifier((8,), **given).fit(X, several).score(X, several) > 0.9
+
+
+TABLES = [
+    (MLP, (*LOSSES, *OPTIMIZERS, "lbfgs", *INITIALIZERS, *registry.NAMES)), (Layer, ACTIVATIONS), (make_loss, LOSSES),
+    (make_optimizer, OPTIMIZERS), (make_schedule, SCHEDULES),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("documented, names", TABLES, ids=[documented.__name__ for documented, _ in TABLES])
+def test_the_documentation_lists_every_name(documented, names):
+    assert [name for name in names if repr(name) not in documented.__doc__] == []
+    assert not re.search("{[A-Z]+}", documented.__doc__)
 
 
 def test_defaults_of_a_name_are_those_of_the_table():

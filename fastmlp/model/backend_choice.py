@@ -1,0 +1,40 @@
+"""The backend of a network: custom functions compiled for it, and the choice of 'auto'."""
+
+import numpy as np
+
+from fastmlp.backends import registry
+from fastmlp.kernels.device_errors import DeviceError
+
+from .activations import name_of
+
+
+def compile_custom_functions(kernels, network, parameters):
+    """Compile custom activations and losses. Raises ValueError if that fails, before the model is changed."""
+    custom = [choice for choice in (*network.activations, network.loss) if not isinstance(choice, str)]
+    if not custom:
+        return
+    row = np.zeros((1, network.sizes[0]), parameters.dtype)
+    try:
+        kernels.loss_and_gradient(network, parameters, row, np.zeros((1, network.sizes[-1]), parameters.dtype))
+    except (ValueError, ImportError, DeviceError):
+        raise
+    except Exception as error:  # compilers raise many kinds of errors
+        names = ", ".join(dict.fromkeys(map(name_of, custom)))
+        why = str(error).strip().splitlines() or [""]
+        raise ValueError(
+            f"Numba cannot compile {names}: use only numbers and functions of the module math in custom functions "
+            f"({type(error).__name__}: {why[0]})"
+        ) from error
+
+
+def choose_backend(work, parameters):
+    """The backend that 'auto' chooses for some Work; no GPU if custom functions cannot be compiled for it."""
+    found = registry.choose("auto", work)
+    if found.name in registry.ON_CPU:
+        return found
+    try:
+        compile_custom_functions(found.kernels, work.network, parameters)
+    except ValueError as error:
+        found = registry.choose("auto")
+        return found._replace(reason=f"{found.reason}; the GPU cannot be used: {error}")
+    return found

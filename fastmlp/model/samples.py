@@ -1,0 +1,74 @@
+"""Convert the X, y and weights that a user passes to an MLP to Samples in the model's dtype."""
+
+from contextlib import contextmanager
+
+import numpy as np
+from sklearn.utils import check_array
+
+from fastmlp.backends.device_arrays import check_device_rows, is_on_gpu
+from fastmlp.kernels.spec import loss_row
+from fastmlp.training.class_weight import weigh_classes
+from fastmlp.training.problem import Samples
+from fastmlp.validation.arrays import as_numbers
+from fastmlp.validation.checks import check_sum_of_weights, check_targets, check_weights
+from fastmlp.validation.sklearn_compat import check_feature_names
+
+from .activations import name_of
+
+
+def checked_inputs(model, X):
+    """X in the model's dtype, C-contiguous or CSR, or on the GPU if the backend reads it there.
+
+    Raises
+    ------
+    ValueError
+        For values that are not finite numbers, and for the wrong columns.
+    """
+    model.check_feature_names(X)
+    if is_on_gpu(X) and model._backend.kernels.DEVICE:
+        X = check_device_rows(X, model.dtype)
+    else:
+        X = as_numbers(X, "X")
+        with np.errstate(over="ignore"):  # check_array rejects values that overflow to infinity
+            X = check_array(X, accept_sparse="csr", dtype=model.dtype, order="C", input_name="X")
+    if model._state is not None and X.shape[1] != model.network.sizes[0]:
+        raise ValueError(f"X has {X.shape[1]} columns, but the network has {model.network.sizes[0]} inputs.")
+    return X
+
+
+def checked_samples(model, X, y, sample_weight, class_weight=None, in_parts=False):
+    """Validated Samples in the model's dtype; ``in_parts``: whether they are a part of the training data."""
+    X = checked_inputs(model, X)
+    y = check_targets(y, model.loss, model.layers[-1].units, X, model.dtype)
+    sample_weight = check_weights(sample_weight, X, model.dtype, in_parts)
+    if class_weight is not None:
+        sample_weight = _class_weighted(model, y, sample_weight, class_weight, in_parts)
+    return Samples(X, y, sample_weight)
+
+
+def _class_weighted(model, y, sample_weight, class_weight, in_parts):
+    """Sample weights times class weights."""
+    if not model._is_classifier():
+        raise ValueError(f"class_weight requires a classification loss, got {name_of(model.loss)!r}.")
+    link, n_outputs = loss_row(model.loss).link, model.layers[-1].units
+    one_label = link == "softmax" or n_outputs == 1
+    hits = y if link == "softmax" else y > 0.5
+    sample_weight = weigh_classes(class_weight, np.arange(max(n_outputs, 2)), hits, one_label, sample_weight, in_parts)
+    with np.errstate(over="ignore"):  # the check below rejects infinite weights
+        sample_weight = sample_weight.astype(model.dtype)
+    check_sum_of_weights(sample_weight, in_parts)
+    return sample_weight
+
+
+@contextmanager
+def names_from(model, X):
+    """Set ``feature_names_in_`` from X unless the model has been trained; it is removed after an error."""
+    fresh = not (model._is_trained() or hasattr(model, "feature_names_in_"))
+    if fresh:
+        check_feature_names(model, X, reset=True)
+    try:
+        yield
+    except BaseException:
+        if fresh:
+            vars(model).pop("feature_names_in_", None)
+        raise
