@@ -1,4 +1,4 @@
-"""How the pages of this folder become a site: ``make docs``."""
+"""Configuration of Sphinx, which builds the documentation: ``make docs``."""
 
 import re
 import sys
@@ -18,7 +18,7 @@ html_title = f"fastmlp {release}"
 html_copy_source = html_show_copyright = False
 html_static_path = ["_static"]
 html_css_files = ["tables.css"]
-smartquotes_action = "D"  # dashes only: 'adam' is to be copied as it stands
+smartquotes_action = "D"  # dashes only: quotes stay straight, so that 'adam' can be copied
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
@@ -30,7 +30,7 @@ napoleon_custom_sections = [("Attributes", "params_style")]  # several names may
 
 
 def escape_markup(app, what, name, obj, options, lines):
-    """Docstrings are plain text but for ``code``: |a| is no substitution, coefs_ no link."""
+    """Escape markup in docstrings, which are plain text except for ``code``: |a| and coefs_ would be links."""
     for number, line in enumerate(lines):
         if not line.lstrip().startswith((">>>", "...")):
             parts = re.split(r"(``.*?``)", line)

@@ -1,4 +1,4 @@
-"""The directive ``rule-table``: what may be chosen by name, with the formulas that the code's docstrings give."""
+"""The directive ``rule-table``: tables of all names, with the formulas in the docstrings of the code."""
 
 import inspect
 

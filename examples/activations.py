@@ -9,7 +9,7 @@ COLUMNS = 5
 
 
 def main(out, quick=False):
-    """Plot all activations of one variable and return their number. ``quick`` changes nothing."""
+    """Plot all activations of one variable and return their number. ``quick`` has no effect."""
     names = [name for name, row in ACTIVATIONS.items() if not row.rowwise]
     rows = -(-len(names) // COLUMNS)
     figure = Figure(figsize=(2.6 * COLUMNS, 2.1 * rows), layout="constrained")

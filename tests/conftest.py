@@ -1,4 +1,4 @@
-"""Shared by all tests: every backend in turn, and data that a machine may or may not have."""
+"""Fixtures of all tests: each backend, and the folder of data sets."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ import pytest
 import fastmlp
 from fastmlp.backends import registry
 
-# A shell that runs the suite in the background makes it ignore the Ctrl-C that tests send to themselves and to others.
+# A process that a shell starts in the background ignores SIGINT, which some tests send to themselves and to others.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WITHOUT_CUDA = find_spec("numba_cuda") is None  # as on macOS
@@ -24,7 +24,7 @@ def pytest_report_header():
 
 @pytest.fixture
 def data_folder():
-    """Real data named by FASTMLP_DATA; tests that need it say so where it is not there."""
+    """Folder of data sets, named by FASTMLP_DATA; without it, tests that need it are skipped with the reason."""
     folder = os.environ.get("FASTMLP_DATA")
     if not folder:
         pytest.skip("needs the folder of data sets that the environment variable FASTMLP_DATA names")
@@ -33,12 +33,12 @@ def data_folder():
 
 @pytest.fixture(params=registry.ON_CPU)
 def backend(request):
-    """The name of each backend in turn. All must work where the suite runs."""
+    """Name of each backend. All must work where the suite runs."""
     assert registry.why_not(request.param) is None
     return request.param
 
 
 @pytest.fixture
 def kernels(backend):
-    """The module of each backend in turn."""
+    """Module of each backend."""
     return registry.choose(backend).kernels

@@ -1,4 +1,4 @@
-"""The choice of backend="auto" with a GPU, changing backends, device arrays, and failing GPUs, as seen by users.
+"""backend="auto" with a GPU, changes of the backend, device arrays, and failing GPUs, through the public API.
 
 The driver is fake (support/fake_driver.py) and computes nothing; everything else is real.
 """
@@ -100,7 +100,7 @@ def test_damaged_speed_files_are_ignored(monkeypatch, tmp_path, damage):
     assert cost_model.load() is None
 
 
-def test_a_user_without_a_home_can_train(monkeypatch):
+def test_settings_folder_without_a_home_folder(monkeypatch):
     for name in ("HOME", "XDG_CONFIG_HOME", "APPDATA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
@@ -173,14 +173,14 @@ def test_device_arrays_without_a_driver():
         __cuda_array_interface__ = {"shape": (64, 4)}
 
     if registry.why_not("cuda") is None:
-        pytest.skip("a GPU is here")
+        pytest.skip("this machine has a GPU")
     with pytest.raises(ValueError, match="Tensor is on a GPU, which cannot be used: no NVIDIA GPU was found"):
         MLP([Layer(1, "identity")]).fit(Tensor(), X[:, :1])
 
 
 @needs_cuda
-def test_a_missing_package_is_named_with_its_remedy(tmp_path):
-    """In a new process: here the packages may have been imported."""
+def test_error_for_a_missing_package_says_how_to_install_it(tmp_path):
+    """Run in a new process, because the packages may already be imported in this one."""
     code = """
 import importlib.util
 from fastmlp import MLP
@@ -207,19 +207,19 @@ def test_gradients_of_a_model_in_bfloat16_are_checked_without_rounding():
     assert check_gradients(model, X, X[:, :1]).largest < 1e-6
 
 
-def test_lbfgs_is_not_for_bfloat16():
+def test_lbfgs_does_not_support_bfloat16():
     with pytest.raises(ValueError, match=r"'lbfgs' computes in float64 .*use dtype='float32'"):
         MLP([Layer(6), Layer(1, "identity")], optimizer="lbfgs", dtype="bfloat16", backend="numpy")
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "BFLOAT16", 42, ["bfloat16"], "float16", None])
-def test_dtypes_that_are_none(dtype):
+def test_invalid_dtypes(dtype):
     with pytest.raises(ValueError, match="dtype must be 'float32', 'float64' or 'bfloat16', got"):
         MLP([Layer(1, "identity")], dtype=dtype)
 
 
-def test_a_backend_may_be_changed_between_fits():
-    """But not to a backend without the model's dtype; then nothing changes."""
+def test_the_backend_can_be_changed_between_fits():
+    """A backend without the model's dtype is refused, and nothing changes."""
     model = MLP([Layer(6, "tanh"), Layer(1, "identity")], backend="numpy", random_state=0).fit(X, X[:, :1], 1)
     model.backend = "cython"
     again = MLP([Layer(6, "tanh"), Layer(1, "identity")], backend="cython", random_state=0).fit(X, X[:, :1], 1)

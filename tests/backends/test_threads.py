@@ -1,4 +1,4 @@
-"""The thread limit holds during a fit, and is removed afterwards."""
+"""The thread limit applies during a fit, and is removed afterwards."""
 
 import threading
 
@@ -29,7 +29,7 @@ def fit(seed, n_jobs=None, backend="auto"):
     return model.fit(X, y, epochs=5).parameters
 
 
-def test_the_limit_holds_inside_and_is_undone_after():
+def test_the_limit_applies_inside_and_is_removed_afterwards():
     with threadpool_limits(2, user_api="blas"):
         with ThreadLimit(1, numpy_reference):
             assert blas_threads() == {1}
@@ -38,9 +38,9 @@ def test_the_limit_holds_inside_and_is_undone_after():
             assert blas_threads() == {2}
 
 
-def test_overlapping_limits_leave_what_was_before():
-    """Two threads: OpenBLAS lets only the thread that set a limit remove it."""
-    threadpool_limits(2, user_api="blas").__exit__(None, None, None)  # no thread is in control
+def test_overlapping_limits_restore_the_original_limit():
+    """Two threads set limits; OpenBLAS lets only the thread that set a limit remove it."""
+    threadpool_limits(2, user_api="blas").__exit__(None, None, None)  # no thread holds a limit
     before, seen = blas_threads(), []
     first_is_in, second_is_in, first_is_out, second_is_out = (threading.Event() for _ in range(4))
 
@@ -50,7 +50,7 @@ def test_overlapping_limits_leave_what_was_before():
             first_is_in.set()
             second_is_in.wait(PATIENCE)
         first_is_out.set()
-        second_is_out.wait(PATIENCE)  # a thread of a pool goes on
+        second_is_out.wait(PATIENCE)  # the thread stays alive, like one of a pool
 
     def second():
         first_is_in.wait(PATIENCE)
@@ -71,7 +71,7 @@ def test_overlapping_limits_leave_what_was_before():
     assert blas_threads() == before
 
 
-def test_the_limit_is_undone_after_an_error():
+def test_the_limit_is_removed_after_an_error():
     with threadpool_limits(2, user_api="blas"):
         with pytest.raises(RuntimeError), ThreadLimit(1, numpy_reference):
             raise RuntimeError
@@ -156,8 +156,8 @@ def test_a_fit_after_fork(backend):
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_fork_while_the_limit_is_being_set_leaves_the_child_able_to_fit():
-    """The lock may be held by a thread that the child does not have."""
+def test_a_child_forked_while_the_limit_is_being_set_can_fit():
+    """At the fork the lock may be held by a thread that does not exist in the child."""
     import multiprocessing
 
     if "fork" not in multiprocessing.get_all_start_methods():

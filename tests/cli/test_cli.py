@@ -1,4 +1,4 @@
-"""The command line, as a user types it."""
+"""The commands of the command line: train, predict, evaluate, export, info."""
 
 import importlib.metadata
 import json
@@ -31,7 +31,7 @@ def in_an_empty_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def houses(tmp_path):
-    """A table with numbers, texts and a quantity to predict."""
+    """A table with numeric columns, a string column and a numeric target."""
     rng = np.random.RandomState(0)
     frame = pd.DataFrame({"area": rng.uniform(30, 200, 300), "rooms": rng.randint(1, 7, 300)})
     frame["town"] = rng.choice(["Ulm", "Köln, Süd", 'the "Old" one'], 300)
@@ -71,7 +71,7 @@ def test_bundled_regression():
     assert value_of("test r2", output) > 0.3
 
 
-def test_a_table_there_and_back(houses):
+def test_train_on_a_table_and_predict(houses):
     output = run(
         "train", "houses.csv", "--target", "price", "--hidden", "32,16", "--epochs", 200, "--out", "h.fastmlp"
     ).output
@@ -85,7 +85,7 @@ def test_a_table_there_and_back(houses):
     assert printed.splitlines() == Path("p.csv").read_text().splitlines()
 
 
-def test_numbers_are_standardised_and_texts_are_one_column_each(houses):
+def test_numbers_are_standardised_and_strings_are_one_hot_encoded(houses):
     encoder = ColumnEncoder.fit(houses.drop(columns="price"))
     X = encoder.transform(houses, "float64")
     assert X.shape == (300, encoder.n_outputs) == (300, 5)
@@ -95,14 +95,14 @@ def test_numbers_are_standardised_and_texts_are_one_column_each(houses):
     assert (X[:, 2 + sorted(houses.town.unique()).index("Ulm")] == (houses.town == "Ulm")).all()
 
 
-def test_columns_are_found_by_name_not_by_place(houses):
+def test_columns_are_matched_by_name_not_by_position(houses):
     run("train", "houses.csv", "--target", "price", "--quiet", "--epochs", 5)
     expected = run("predict", "model.fastmlp", "houses.csv").output
     houses[["town", "price", "rooms", "area"]].to_csv("turned.csv", index=False)
     assert run("predict", "model.fastmlp", "turned.csv").output == expected
 
 
-def test_text_labels_and_probabilities(houses):
+def test_string_labels_and_probabilities(houses):
     run("train", "houses.csv", "--target", "town", "--quiet", "--epochs", 60)
     labels = pd.read_csv("houses.csv")["town"]
     run("predict", "model.fastmlp", "houses.csv", "--out", "p.csv")
@@ -177,7 +177,7 @@ def test_ignored_columns_are_not_needed(houses):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_mistakes_get_one_line(houses, arguments, message):
+def test_errors_take_one_line(houses, arguments, message):
     pd.DataFrame({"a": [1, 1, 1], "b": [1, 2, 3]}).to_csv("constant.csv", index=False)
     pd.DataFrame({"a": range(300), "name": [f"n{i}" for i in range(300)]}).to_csv("names.csv", index=False)
     pd.DataFrame({"a": [1.5, 2, 3]}).to_csv("only.csv", index=False)
@@ -191,11 +191,11 @@ def test_mistakes_get_one_line(houses, arguments, message):
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code in (1, 2)
     assert message in result.output.replace("\n", " ")
-    assert "rows for training" not in result.output or "GB in" in message  # before the work, not after it
+    assert "rows for training" not in result.output or "GB in" in message  # raised before training, not after it
     assert isinstance(result.exception, SystemExit)
 
 
-def test_a_model_of_another_kind_is_refused():
+def test_a_file_of_another_class_is_refused():
     fastmlp.MLP([(1, "identity")]).save("m.fastmlp")
     assert "holds a MLP, not a TableModel" in run("predict", "m.fastmlp", "iris", code=1).output
 
@@ -209,8 +209,8 @@ def test_an_unknown_category_is_all_zeros(houses):
     assert "'Rom' (300 rows)" in result.stderr
 
 
-def test_categories_are_read_as_they_are_written(tmp_path):
-    """01 beside 1A is a text, and must stay one in a file that has no 1A; TRUE beside maybe likewise."""
+def test_categories_are_read_as_in_training(tmp_path):
+    """A column of 01 and 1A holds strings, also in a file without 1A; likewise one of TRUE and maybe."""
     rng = np.random.RandomState(0)
     frame = pd.DataFrame({"code": rng.choice(["01", "02", "1A"], 200), "known": rng.choice(["TRUE", "maybe"], 200)})
     frame["t"] = 10.0 * (frame.code == "01") - 10 * (frame.code == "02") + 5 * (frame.known == "TRUE")
@@ -222,7 +222,7 @@ def test_categories_are_read_as_they_are_written(tmp_path):
     np.testing.assert_allclose(list(map(float, result.stdout.splitlines()[1:])), [15, -5], atol=1)
 
 
-def test_a_constant_column_is_no_direction_to_extrapolate_in():
+def test_other_values_of_a_constant_column_have_little_effect():
     frame = pd.DataFrame({"c": np.arange(90) % 9, "k": 0.1})
     frame.assign(t=frame.c * 1.5).to_csv("const.csv", index=False)
     run("train", "const.csv", "--target", "t", "--quiet")
@@ -231,7 +231,7 @@ def test_a_constant_column_is_no_direction_to_extrapolate_in():
     assert abs(values[0] - values[1]) < 1
 
 
-def test_infinite_values_are_dropped_as_missing_ones(houses):
+def test_infinite_values_are_dropped_like_missing_ones(houses):
     houses.loc[4, "area"] = np.inf
     houses.to_csv("houses.csv", index=False)
     assert "239 rows" in run("train", "houses.csv", "--target", "price", "--drop-missing", "--quiet").output
@@ -252,7 +252,7 @@ def test_npz_of_any_number_type(kind):
     assert set(run("predict", "model.fastmlp", "x.npz").output.splitlines()[1:]) <= {"a", "b"}
 
 
-def test_the_model_is_saved_when_nobody_reads_the_output(houses):
+def test_the_model_is_saved_if_the_output_is_not_read(houses):
     line = f"{sys.executable} -m fastmlp train houses.csv --target price --quiet --epochs 1 | true"
     subprocess.run(line, shell=True, capture_output=True)
     line = f"{sys.executable} -m fastmlp train houses.csv --target price --quiet --epochs 300 | head -n 2"
@@ -261,7 +261,7 @@ def test_the_model_is_saved_when_nobody_reads_the_output(houses):
 
 
 def table_of(frame, encoder):
-    """Columns as an exported model takes them: numbers as they are, one of 0 and 1 for each text."""
+    """Columns as an exported model takes them: numbers unchanged, strings one-hot encoded."""
     return np.column_stack([
         frame[column["name"]] == value if value is not None else frame[column["name"]]
         for column in encoder.columns for value in column.get("values", [None])
@@ -269,8 +269,8 @@ def table_of(frame, encoder):
 
 
 @pytest.mark.parametrize("target", ["price", "town"])
-def test_models_leave_with_their_columns(houses, target):
-    """Standardisation is in the weights, of the target too."""
+def test_exported_models_take_the_columns_of_the_table(houses, target):
+    """Standardisation is folded into the weights, for the target too."""
     run("train", "houses.csv", "--target", target, "--hidden", "16", "--epochs", "30", "--quiet")
     table, held = fastmlp.load("model.fastmlp"), houses[:40]
     for out in ("m.onnx", "m.py", "m.c"):
@@ -293,7 +293,7 @@ def test_models_leave_with_their_columns(houses, target):
     assert "house_predict" in Path("small.c").read_text()
 
 
-def test_exports_that_cannot_be(houses):
+def test_invalid_exports(houses):
     run("train", "iris", "--epochs", "1", "--quiet")
     assert "must end in one of .onnx, .c, .py" in run("export", "model.fastmlp", "m.txt", code=2).output
     assert "--int8 and --name are only for C files" in run("export", "model.fastmlp", "m.py", "--int8", code=2).output
@@ -307,7 +307,7 @@ def one_row(frame):
     return "one.csv"
 
 
-def test_labels_that_look_like_numbers_are_texts():
+def test_labels_that_look_like_numbers_stay_strings():
     frame = pd.DataFrame({"x": np.arange(60.0), "label": np.repeat(["a", "1", "2"], 20)})
     frame.to_csv("mixed.csv", index=False)
     frame[20:].to_csv("rest.csv", index=False)
@@ -315,7 +315,7 @@ def test_labels_that_look_like_numbers_are_texts():
     assert json.loads(run("evaluate", "model.fastmlp", "rest.csv", "--json").stdout)["rows"] == 40
 
 
-def test_evaluate_tells_people_and_machines(houses):
+def test_evaluate_as_text_and_as_json(houses):
     houses[:200].to_csv("first.csv", index=False)
     houses[200:].to_csv("rest.csv", index=False)
     run("train", "first.csv", "--target", "price", "--hidden", "16", "--epochs", "50", "--quiet")
@@ -356,17 +356,17 @@ def test_info_lists_every_backend(monkeypatch):
     registry.why_not.cache_clear()
 
 
-def test_help_enumerates_the_tables():
+def test_help_lists_all_names_of_the_tables():
     output = run("train", "--help").output.replace("\n", " ")
     for name in [*OPTIMIZERS, *registry.NAMES, *(name for name, row in ACTIVATIONS.items() if not row.rowwise)]:
         assert name in output
 
 
-def test_ctrl_c_saves_what_there_is_and_says_so():
+def test_ctrl_c_saves_the_model_and_reports_it():
     command = [sys.executable, "-m", "fastmlp", "train", "digits", "--epochs", "1000000", "--out", "cut.fastmlp"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        while "loss=" not in process.stderr.readline():  # of the progress bar: an epoch has ended
+        while "loss=" not in process.stderr.readline():  # printed by the progress bar when an epoch has ended
             pass
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=PATIENCE)
@@ -378,7 +378,7 @@ def test_ctrl_c_saves_what_there_is_and_says_so():
     assert fastmlp.load("cut.fastmlp").model.epoch > 0
 
 
-# Real tables.
+# Real tables
 
 
 def test_california_housing(data_folder):

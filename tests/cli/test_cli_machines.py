@@ -1,4 +1,4 @@
-"""The command line for machines and in company: --json, Parquet, validation data, bench, exit statuses."""
+"""The command line in scripts: --json, Parquet, validation data, bench, exit statuses."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ def in_an_empty_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def cancer():
-    """Rows of two classes, the first 400 and the rest as files."""
+    """A table of two classes, written to two files: the first 400 rows, and the rest."""
     frame = load_breast_cancer(as_frame=True).frame
     frame["target"] = np.where(frame.target, "benign", "malignant")
     frame[:400].to_csv("old.csv", index=False)
@@ -40,7 +40,7 @@ def run(*arguments, code=0):
 
 
 def found_by(*arguments):
-    """The JSON object that is all of stdout."""
+    """Return the JSON object that is the whole of stdout."""
     return json.loads(run(*arguments, "--json").stdout)
 
 
@@ -59,7 +59,7 @@ def test_training_as_json(cancer):
 
 
 @pytest.mark.parametrize("metric", ["loss", "accuracy"])
-def test_rows_to_watch_say_when_to_stop(cancer, metric):
+def test_early_stopping_on_validation_rows(cancer, metric):
     found = train(
         "old.csv", "--target", "target", "--eval", "new.csv", "--early-stopping", 4, "--metric", metric, "--epochs", 200
     )
@@ -73,7 +73,7 @@ def test_rows_to_watch_say_when_to_stop(cancer, metric):
     assert again == {"rows": 169} | found["scores"]["eval"]
 
 
-def test_early_stopping_does_not_see_the_rows_of_the_score(cancer):
+def test_early_stopping_does_not_use_the_test_rows(cancer):
     found = train("old.csv", "--target", "target", "--early-stopping", 4, "--epochs", 200)
     assert found["rows"] == {"train": 288, "test": 80, "watched": 32}
     assert set(found["scores"]) == {"test", "watched"}
@@ -87,7 +87,7 @@ def test_early_stopping_does_not_see_the_rows_of_the_score(cancer):
     assert "the weights are those of epoch" in output
 
 
-def test_a_report_of_a_training(cancer):
+def test_report_of_a_training_run(cancer):
     output = run(
         "train", "old.csv", "--target", "target", "--eval", "new.csv", "--epochs", 5, "--report", "r.html", "--compare"
     ).output
@@ -144,7 +144,7 @@ def test_columns_of_parquet_types():
     np.testing.assert_allclose(found_by("predict", "model.fastmlp", "t.parquet")["whole"], predicted, rtol=1e-6)
 
 
-def test_without_pyarrow_there_is_a_remedy(monkeypatch):
+def test_without_pyarrow_the_error_names_the_extra(monkeypatch):
     def missing(*given, **options):
         raise ImportError("no engine")
 
@@ -153,13 +153,13 @@ def test_without_pyarrow_there_is_a_remedy(monkeypatch):
     assert "pip install 'fastmlp[parquet]'" in run("train", "t.parquet", "--target", "a", code=1).output
 
 
-def test_a_fit_that_diverges_is_told_in_json():
+def test_a_diverging_fit_as_json():
     found = found_by("train", "diabetes", "--optimizer", "sgd", "--learning-rate", 1e30, "--compare", "--quiet")
     assert found["samples_per_second"] is None
     assert found["epochs"] == 0
 
 
-def test_rows_to_watch_need_no_columns_that_are_left_out(cancer):
+def test_validation_rows_may_lack_ignored_columns(cancer):
     cancer.assign(empty=np.nan).drop(columns="mean area").to_csv("more.csv", index=False)
     found = train(
         "old.csv", "--target", "target", "--eval", "more.csv", "--drop-missing", "--ignore", "mean area", "--epochs", 1
@@ -176,7 +176,7 @@ def test_predictions_as_json(cancer):
     assert "use either --json" in run("predict", "model.fastmlp", "new.csv", "--json", "--out", "p", code=2).output
 
 
-def test_exports_and_this_machine_as_json():
+def test_export_and_info_as_json():
     train("iris", "--epochs", 1)
     assert found_by("export", "model.fastmlp", "m.c") == {"file": "m.c", "bytes": Path("m.c").stat().st_size}
     info = found_by("info")
@@ -186,7 +186,7 @@ def test_exports_and_this_machine_as_json():
     assert info["auto"]["backend"] == "cython"
 
 
-def test_bench_times_backends_beside_scikit_learn():
+def test_bench_times_backends_and_scikit_learn():
     found = found_by("bench", "--network", "5,8,2", "--batch-size", 64, "--rounds", 1, "--backend", "cython",
                      "--backend", "numpy")  # fmt: skip
     (result,) = found["results"]
@@ -213,14 +213,14 @@ def test_bench_times_backends_beside_scikit_learn():
     (["bench", "--network", "3"], 2, "at least two widths"), (["bench", "--backend", "no"], 2, "is not one of"),
     (["predict", "nothing", "iris"], 2, "does not exist"),
 ])  # fmt: skip
-def test_exit_statuses_mean_something(arguments, code, message):
+def test_exit_statuses(arguments, code, message):
     load_diabetes(as_frame=True).frame.to_csv("d.csv", index=False)
     result = run(*arguments, code=code)
     assert message in result.stderr.replace("\n", " ")
     assert result.stdout == "" or "rows for training" in result.stdout
 
 
-def test_every_command_has_help_with_an_example_or_a_reason():
+def test_every_command_has_help_with_an_example():
     for name, command in main.commands.items():
         shown = run(name, "--help").output
         assert "--json" in shown

@@ -1,4 +1,4 @@
-"""Commands whose output cannot be written, or is not read to its end."""
+"""Commands whose output cannot be written, or is not read to the end."""
 
 import io
 import os
@@ -21,7 +21,7 @@ COMMANDS = {
     "bench": ["bench", "--network", "2,1", "--rounds", "1", "--backend", "numpy"],
     "measure": ["measure", "--help"],
 }
-needs_a_full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+needs_a_full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 
 
 def full_disk():
@@ -29,7 +29,7 @@ def full_disk():
 
 
 def closed_pipe():
-    """What ``| head`` leaves of a pipe."""
+    """A pipe whose reader has closed it, as after ``| head``."""
     read, write = os.pipe()
     os.close(read)
     return write
@@ -41,7 +41,7 @@ def closed_pipe():
     "output, told", [(full_disk, "Error: [Errno 28] No space left on device\n"), (closed_pipe, "")]
 )
 def test_output_that_cannot_be_written(tmp_path, monkeypatch, capsys, output, told, buffered):
-    """A full disk is one line on stderr and exit status 1; a reader that has left is no error to report."""
+    """A full disk gives one line on stderr and exit status 1; a closed pipe is not reported as an error."""
     monkeypatch.chdir(tmp_path)
     pd.DataFrame({"a": range(50), "y": range(50)}).to_csv("t.csv", index=False)
     assert not CliRunner().invoke(main, ["train", "t.csv", "--target", "y", "--epochs", "1", "--quiet"]).exit_code

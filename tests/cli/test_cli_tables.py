@@ -1,4 +1,4 @@
-"""Tables as people have them: what a file holds is read as it is meant, or refused in one line."""
+"""Reading of tables: types of columns, separators, missing values, and errors of one line."""
 
 import datetime
 import decimal
@@ -28,8 +28,8 @@ def run(*arguments, code=0):
     return result
 
 
-def test_a_target_far_from_zero_keeps_its_digits():
-    """float32 has seven of them, which is not enough for seconds since 1970."""
+def test_a_target_far_from_zero_is_predicted_precisely():
+    """The seven digits of float32 are not enough for seconds since 1970."""
     a = np.random.RandomState(0).standard_normal(400)
     frame = pd.DataFrame({"a": a, "y": 1.7e9 + 20 * a})
     frame.to_csv("t.csv", index=False)
@@ -37,14 +37,14 @@ def test_a_target_far_from_zero_keeps_its_digits():
     assert r2_score(frame.y, fastmlp.load("model.fastmlp").predict(frame)) > 0.98
 
 
-def test_a_column_is_of_one_kind_however_long_the_file():
-    """pandas reads long files in parts, and would take 01 for a number where a part has nothing else."""
+def test_a_column_of_a_long_file_has_one_type():
+    """pandas reads long files in parts, and would read 01 as a number in a part without other strings."""
     wide = {f"c{i}": np.zeros(40_000, int) for i in range(60)}
     pd.DataFrame(wide | {"zip": ["01"] * 30_000 + ["A1", "01"] * 5_000}).to_csv("long.csv", index=False)
     assert set(read_table("long.csv", "c0")[0].zip) == {"01", "A1"}
 
 
-def test_rows_to_watch_are_read_as_those_to_train_on():
+def test_validation_rows_are_read_like_training_rows():
     frame = pd.DataFrame({"zip": ["01", "02", "A1"] * 40, "y": ["1", "2", "x"] * 40})
     frame.to_csv("train.csv", index=False)
     frame[frame.zip != "A1"].to_csv("eval.csv", index=False)
@@ -62,7 +62,7 @@ def test_separators_and_decimal_commas(text, expected):
     np.testing.assert_array_equal(read_table("t.csv", "y")[0].to_numpy(float), expected)
 
 
-def test_more_fields_than_the_header_has_are_refused():
+def test_more_fields_than_in_the_header_are_refused():
     Path("t.csv").write_text("a,y\n0,0,0\n1,1,1\n")
     assert "cannot be read as CSV" in run("train", "t.csv", "--target", "y", code=1).output
 
@@ -83,7 +83,7 @@ def test_damaged_archives(content):
     assert "cannot be read as NPZ" in run("train", "t.npz", code=1).output
 
 
-def test_labels_of_bytes():
+def test_labels_as_bytes():
     np.savez("t.npz", X=np.arange(40.0)[:, None], y=np.array(["é".encode(), b"b"] * 20))
     run("train", "t.npz", "--epochs", 1, "--quiet")
     assert set(fastmlp.load("model.fastmlp").classes) == {"é", "b"}
@@ -94,7 +94,7 @@ def test_labels_of_bytes():
     (pd.date_range("2026-01-01", periods=20), "Timestamp"), ([decimal.Decimal(n) for n in range(20)], "Decimal"),
     ([[1, 2]] * 20, "ndarray"), ([{"a": 1}] * 20, "dict"), ([b"a", b"b"] * 10, "bytes"),
 ])  # fmt: skip
-def test_dates_and_other_things_are_refused_by_name(values, kind):
+def test_unsupported_types_are_refused_with_the_name_of_the_column(values, kind):
     pytest.importorskip("pyarrow", reason="needs the package pyarrow")
     pd.DataFrame({"odd": values, "y": range(20)}).to_parquet("t.parquet")
     for target in ("odd", "y"):
@@ -103,14 +103,14 @@ def test_dates_and_other_things_are_refused_by_name(values, kind):
     run("train", "t.parquet", "--target", "y", "--ignore", "odd", "--drop-missing", "--quiet", code=1)  # nothing left
 
 
-def test_booleans_with_a_gap():
+def test_booleans_with_missing_values():
     pd.DataFrame({"a": range(60), "y": [True, False, None] * 20}).to_csv("t.csv", index=False)
     run("train", "t.csv", "--target", "y", "--drop-missing", "--epochs", 2, "--quiet")
     pd.DataFrame({"a": range(60), "y": [True, False] * 30}).to_csv("rest.csv", index=False)
     assert "accuracy" in run("evaluate", "model.fastmlp", "rest.csv").output
 
 
-def test_a_column_without_a_deviation():
+def test_a_column_with_an_infinite_standard_deviation():
     pd.DataFrame({"a": [2**53 + i for i in range(3)] * 10, "b": [1e308, -1e308, 0] * 10, "y": range(30)}).to_csv(
         "t.csv", index=False
     )
@@ -118,8 +118,8 @@ def test_a_column_without_a_deviation():
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_target_without_a_deviation():
-    """It was standardised by infinity, or zero, and predictions were infinite, or training diverged."""
+def test_a_target_with_an_invalid_standard_deviation():
+    """Dividing by infinity or zero would give infinite predictions, or diverge."""
     a = np.random.RandomState(0).standard_normal(60)
     pd.DataFrame({"a": a, "y": a * 1e200}).to_csv("t.csv", index=False)
     assert "column 'y' has numbers that are too large" in run("train", "t.csv", "--target", "y", code=1).output
@@ -128,14 +128,14 @@ def test_a_target_without_a_deviation():
     assert np.isfinite(fastmlp.load("model.fastmlp").predict(pd.read_csv("t.csv"))).all()
 
 
-def test_an_export_that_loses_digits_says_so():
+def test_an_export_that_loses_precision_warns():
     a = np.random.RandomState(0).standard_normal(200)
     pd.DataFrame({"a": 1.7e9 + 20 * a, "y": a}).to_csv("t.csv", index=False)
     run("train", "t.csv", "--target", "y", "--epochs", 1, "--quiet")
     assert "loses precision in float32" in run("export", "model.fastmlp", "m.py").stderr
 
 
-def test_ctrl_c_ends_every_command_alike(monkeypatch):
+def test_ctrl_c_ends_every_command(monkeypatch):
     from fastmlp.cli import speed
 
     def interrupted(*given):

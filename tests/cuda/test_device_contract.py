@@ -5,13 +5,13 @@ import inspect
 import numpy as np
 import pytest
 from test_contract import (  # noqa: F401
-    test_a_batch_without_weight_makes_no_step,
+    test_a_batch_with_zero_weights_makes_no_step,
     test_an_epoch_in_chunks_gives_the_same_bits,
     test_an_epoch_is_its_steps,
-    test_forward_and_gradient_leave_their_arguments_alone,
+    test_forward_and_gradient_do_not_modify_their_arguments,
     test_outputs_only_for_finite_rows,
-    test_read_only_data_can_be_learned_from,
-    test_zero_weight_equals_an_absent_row,
+    test_read_only_data,
+    test_zero_weight_equals_omitting_the_sample,
 )
 
 from fastmlp.backends import registry

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-import test_special
+import test_features
+from test_features import FEATURES
 from test_parity import (
     test_products_equal_the_reference,  # noqa: F401
     test_update_equals_the_reference_step_after_step,  # noqa: F401
 )
-from test_special import FEATURES
 
 from fastmlp.kernels.cuda import contract, dispatch, executor
 from fastmlp.kernels.reference import contract as reference
@@ -57,7 +57,7 @@ def compiled():
 def test_training_equals_the_reference(hidden, loss, output, name):
     """Every name of the tables, and every pair of names."""
     found, expected = (
-        test_special.train(kernels, Problem(loss, output, (hidden,), rows=20), optimizer(name), "float64", 8, epochs=1)
+        test_features.train(kernels, Problem(loss, output, (hidden,), rows=20), optimizer(name), "float64", 8, epochs=1)
         for kernels in (contract, reference)
     )
     assert_close(found, expected, TOLERANCE["float64"])
@@ -73,7 +73,7 @@ def test_every_feature_with_every_strategy(use_strategy, feature, strategy, batc
     rule = optimizer("momentum", 0.002 if batch_size == 1 else 0.02, **options)
     rows = 6 if batch_size == 1 else 40
     found, expected = (
-        test_special.train(kernels, Problem(**given, rows=rows), rule, "float64", batch_size, epochs=1, **asked)
+        test_features.train(kernels, Problem(**given, rows=rows), rule, "float64", batch_size, epochs=1, **asked)
         for kernels in (contract, reference)
     )
     assert_close(found, expected, 3 * TOLERANCE["float64"])
@@ -102,14 +102,14 @@ def test_20_steps_in_single_precision(use_strategy, strategy, name):
     """float32 against the float64 reference."""
     use_strategy(strategy)
     runs = [
-        test_special.train(kernels, Problem(dtype="float32", rows=30), optimizer(name, 0.01), kind, 8, epochs=5)
+        test_features.train(kernels, Problem(dtype="float32", rows=30), optimizer(name, 0.01), kind, 8, epochs=5)
         for kernels, kind in ((contract, "float32"), (reference, "float64"))
     ]
     assert_close(*runs, 3 * TOLERANCE["float32"])
 
 
 @pytest.mark.parametrize("rows", [1, 70])
-@pytest.mark.parametrize("feature", test_special.OF_NETWORKS)
+@pytest.mark.parametrize("feature", test_features.OF_NETWORKS)
 def test_prediction_equals_the_reference(feature, rows):
     """With and without noise."""
     given, asked, _ = FEATURES[feature]

@@ -4,15 +4,15 @@ import os
 
 import numpy as np
 import pytest
-import test_special
+import test_features
 from numba import cuda
 from numpy_products import NumpyProducts
 from test_contract import (  # noqa: F401
-    test_a_batch_without_weight_makes_no_step,
+    test_a_batch_with_zero_weights_makes_no_step,
     test_an_epoch_in_chunks_gives_the_same_bits,
-    test_zero_weight_equals_an_absent_row,
+    test_zero_weight_equals_omitting_the_sample,
 )
-from test_special import FEATURES
+from test_features import FEATURES
 
 from fastmlp.kernels.cuda import gemm, launch
 from fastmlp.kernels.cuda.gemm.layout import GemmLayout
@@ -120,7 +120,7 @@ def assert_close(found, expected, tolerance):
 def test_training_equals_the_reference(hidden, loss, output, name):
     """Activations, losses and optimizers; two full batches and a shorter one."""
     found, expected = (
-        test_special.train(kernels, Problem(loss, output, (hidden,), rows=20), optimizer(name), "float64", 8, epochs=1)
+        test_features.train(kernels, Problem(loss, output, (hidden,), rows=20), optimizer(name), "float64", 8, epochs=1)
         for kernels in (Gemm(PLAIN), reference)
     )
     assert_close(found, expected, TOLERANCE["float64"])
@@ -131,7 +131,7 @@ def test_every_feature(feature):
     given, asked, options = FEATURES[feature]
     rule = optimizer("momentum", 0.02, **options)
     found, expected = (
-        test_special.train(kernels, Problem(**given, rows=30), rule, "float64", 13, epochs=1, **asked)
+        test_features.train(kernels, Problem(**given, rows=30), rule, "float64", 13, epochs=1, **asked)
         for kernels in (Gemm(), reference)
     )
     assert_close(found, expected, 3 * TOLERANCE["float64"])
@@ -157,7 +157,7 @@ def test_fused_layers(case, known, bfloat16):
     problem.network = problem.network._replace(bfloat16=bfloat16)
     rule = optimizer("adam", 0.01)
     found, expected = (
-        test_special.train(kernels, problem, rule, dtype, 8, epochs=1) for kernels in (fusing, reference)
+        test_features.train(kernels, problem, rule, dtype, 8, epochs=1) for kernels in (fusing, reference)
     )
     assert_close(found, expected, 1e-4 if bfloat16 else TOLERANCE["float64"])
     if known == FUSED:
@@ -173,10 +173,10 @@ def test_rounded_operands(feature):
     """Mode bfloat16 differs from float32 and agrees with the reference, up to the order of sums."""
     given, asked, options = FEATURES[feature]
     problem, rule = Problem(**given, rows=30, dtype="float32"), optimizer("momentum", 0.02, **options)
-    exact = test_special.train(reference, problem, rule, "float32", 13, epochs=1, **asked)
+    exact = test_features.train(reference, problem, rule, "float32", 13, epochs=1, **asked)
     problem.network = problem.network._replace(bfloat16=True)
     found, expected = (
-        test_special.train(kernels, problem, rule, "float32", 13, epochs=1, **asked) for kernels in (Gemm(), reference)
+        test_features.train(kernels, problem, rule, "float32", 13, epochs=1, **asked) for kernels in (Gemm(), reference)
     )
     assert_close(found, expected, 3e-4)
     assert relative_error(found[2], exact[2]) > 1e-3
@@ -185,7 +185,7 @@ def test_rounded_operands(feature):
 @pytest.mark.parametrize("name", ["sgd", "nesterov", "adadelta", "amsgrad"])
 def test_20_steps_in_single_precision(name):
     runs = [
-        test_special.train(kernels, Problem(dtype="float32", rows=30), optimizer(name, 0.01), kind, 8, epochs=5)
+        test_features.train(kernels, Problem(dtype="float32", rows=30), optimizer(name, 0.01), kind, 8, epochs=5)
         for kernels, kind in ((Gemm(), "float32"), (reference, "float64"))
     ]
     assert_close(*runs, 3 * TOLERANCE["float32"])
@@ -201,7 +201,7 @@ def test_gradient_equals_the_reference(feature):
         assert relative_error(mine, yours) < TOLERANCE["float64"]
 
 
-@pytest.mark.parametrize("feature", test_special.OF_NETWORKS[::2])
+@pytest.mark.parametrize("feature", test_features.OF_NETWORKS[::2])
 def test_prediction_equals_the_reference(feature):
     """With and without noise, for two full blocks of rows and a shorter one."""
     given, asked, _ = FEATURES[feature]

@@ -1,4 +1,4 @@
-"""class_weight of the classifier, epochs of partial_fit, and the parameters that searches vary."""
+"""class_weight of the classifier, epochs of partial_fit, n_layers and width."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def expected_weights(given, labels):
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 @pytest.mark.parametrize("labels", LABELS)
 @pytest.mark.parametrize("kind", ["balanced", "given"])
-def test_classes_weigh_as_their_rows_would(labels, kind, solver, loss):
+def test_class_weights_equal_sample_weights(labels, kind, solver, loss):
     y, given = LABELS[labels], "balanced" if kind == "balanced" else WEIGHTS[labels]
     rows = np.random.RandomState(0).uniform(0.5, 2, len(y))
     found = model(class_weight=given, solver=solver, loss=loss).fit(X, y, sample_weight=rows)
@@ -45,14 +45,14 @@ def test_classes_weigh_as_their_rows_would(labels, kind, solver, loss):
     assert not np.array_equal(found.coefs_[0], plain.coefs_[0])
 
 
-def test_they_count_where_early_stopping_scores():
+def test_class_weights_apply_to_the_scores_of_early_stopping():
     options = {"early_stopping": True, "max_iter": 4}
     found = model(class_weight="balanced", **options).fit(X, texts)
     wanted = model(**options).fit(X, texts, sample_weight=compute_sample_weight("balanced", texts))
     assert found.validation_scores_ == wanted.validation_scores_
 
 
-def test_parts_may_lack_classes():
+def test_partial_fit_on_parts_that_lack_classes():
     given = {"a": 3.0, "c": 0.5}
     found, wanted = model(class_weight=given), model()
     for part in (slice(0, 40), slice(30, 130)):
@@ -62,7 +62,7 @@ def test_parts_may_lack_classes():
     assert_array_equal(found.coefs_[0], wanted.coefs_[0])
 
 
-def test_balanced_is_not_for_parts():
+def test_balanced_is_refused_by_partial_fit():
     fresh = model(class_weight="balanced")
     with pytest.raises(ValueError, match="'balanced' is not supported by partial_fit"):
         fresh.partial_fit(X, texts, classes=["a", "b", "c"])
@@ -74,7 +74,7 @@ def test_balanced_is_not_for_parts():
     ({"a": -1.0}, "must be finite, non-negative"), ({"a": np.nan}, "must be finite, non-negative"),
     ("even", "class_weight"), (3, "class_weight"), ([{0: 1}], "class_weight"),
 ])  # fmt: skip
-def test_weights_that_are_none(wrong, message):
+def test_invalid_class_weights(wrong, message):
     fitted = model().fit(X, texts)
     before = fitted.coefs_[0].copy()
     with pytest.raises(ValueError, match=message):
@@ -83,7 +83,7 @@ def test_weights_that_are_none(wrong, message):
 
 
 @pytest.mark.parametrize("labels", LABELS)
-def test_they_are_saved(tmp_path, labels):
+def test_class_weights_are_saved(tmp_path, labels):
     fitted = model(class_weight=WEIGHTS[labels]).fit(X, LABELS[labels])
     fitted.save(tmp_path / "m")
     again = load(tmp_path / "m")
@@ -92,12 +92,12 @@ def test_they_are_saved(tmp_path, labels):
 
 
 @pytest.mark.parametrize("wrong", [[{1: -1}, {}, {}], [{1: np.inf}, {}, {}], [{0: 0, 1: 0}, {}, {}], [{}], {0: 1.0}])
-def test_weights_of_several_labels_that_are_none(wrong):
+def test_invalid_class_weights_of_multilabel_targets(wrong):
     with pytest.raises(ValueError, match=r"finite, non-negative and not all 0|a list of 3 dicts"):
         model(class_weight=wrong).fit(X, several)
 
 
-def test_parts_of_several_labels_may_lack_some():
+def test_multilabel_partial_fit_on_parts_that_lack_labels():
     given = [{1: 2.0}, {0: 3.0}, {}]
     part = several[:, 0] == 0
     found = model(class_weight=given).partial_fit(X[part], several[part], classes=[0, 1, 2])
@@ -109,8 +109,8 @@ def test_parts_of_several_labels_may_lack_some():
 @pytest.mark.parametrize("kind, y, more", [
     (MLPClassifier, texts, {"classes": ["a", "b", "c"]}), (MLPRegressor, X[:, 0], {}),
 ])  # fmt: skip
-def test_epochs_of_a_part(kind, y, more):
-    """As many calls: where rows are shuffled, each epoch has an order of its own."""
+def test_epochs_of_partial_fit(kind, y, more):
+    """``epochs=3`` equals three calls. Without shuffling, because each epoch would have a different order."""
     options = {"hidden_layer_sizes": (5,), "batch_size": 20, "shuffle": False}
     at_once = kind(**options, random_state=np.random.RandomState(0)).partial_fit(X, y, **more, epochs=3)
     one_by_one = kind(**options, random_state=np.random.RandomState(0))
@@ -124,7 +124,7 @@ def test_epochs_of_a_part(kind, y, more):
             at_once.partial_fit(X, y, epochs=wrong)
 
 
-def test_widths_by_numbers():
+def test_n_layers_and_width():
     def sizes(**params):
         return MLPRegressor(hidden_layer_sizes=(3, 4), max_iter=1, **params).fit(X, X[:, 0])._net.network.sizes
 
@@ -138,7 +138,7 @@ def test_widths_by_numbers():
             sizes(**wrong)
 
 
-def test_a_search_varies_them():
+def test_grid_search_over_n_layers_and_width():
     search = GridSearchCV(model(), {"n_layers": [1, 2], "width": [3, 6]}, cv=2, n_jobs=2).fit(X, texts)
     assert search.best_estimator_._net.network.sizes[1] in (3, 6)
     assert len(search.cv_results_["params"]) == 4
@@ -149,7 +149,7 @@ TOO_SMALL = {"denormal": 1e-320, "of float32": 1e-42}
 
 @pytest.mark.parametrize("size", TOO_SMALL.values(), ids=TOO_SMALL)
 def test_weights_too_small_to_divide_by_are_refused(size, backend):
-    """The compiled backends count denormal numbers as 0, and a sum of 0 is divided by."""
+    """The compiled backends flush denormal numbers to 0, and would divide by a sum of 0."""
     data, labels = X.astype(np.float32 if size == 1e-42 else np.float64), numbers
     weight, classes = np.full(len(X), size), {0: size, 1: size, 2: size}
     blocks = [(data, labels, weight)]
@@ -181,5 +181,5 @@ def test_weights_too_small_to_divide_by_are_refused(size, backend):
     with pytest.raises(ValueError, match="not all 0"):
         MLPClassifier(class_weight=dict.fromkeys(range(3), 0)).partial_fit(X, numbers, classes=[0, 1, 2])
     assert not hasattr(classifier, "coefs_")
-    large = classifier.set_params(random_state=0).fit(data, labels, weight * 0 + 1e-30)  # which is a normal number
+    large = classifier.set_params(random_state=0).fit(data, labels, weight * 0 + 1e-30)  # a normal number
     assert np.isfinite(large.loss_)

@@ -1,4 +1,4 @@
-"""The classics: what the perceptron finds and what it cannot, and the one-layer models against closed forms."""
+"""Classic models: the perceptron's rule and its limits, and the one-layer models against closed forms."""
 
 import warnings
 
@@ -23,7 +23,7 @@ def test_conformance(estimator, check):
 
 
 @pytest.mark.parametrize("gate", [AND, OR])
-def test_the_perceptron_learns_what_a_line_parts(backend, gate):
+def test_the_perceptron_learns_linearly_separable_classes(backend, gate):
     perceptron = Perceptron(random_state=0, backend=backend).fit(GATES, gate)
     assert perceptron.converged_
     assert perceptron.errors_[-1] == 0 < perceptron.errors_[0]
@@ -31,7 +31,7 @@ def test_the_perceptron_learns_what_a_line_parts(backend, gate):
     assert perceptron.predict(GATES).tolist() == gate
 
 
-def test_the_perceptron_says_that_it_cannot_learn_xor(backend):
+def test_the_perceptron_warns_that_it_cannot_learn_xor(backend):
     with pytest.warns(ConvergenceWarning, match="still makes errors after 50 passes.*not be linearly separable"):
         perceptron = Perceptron(max_iter=50, random_state=0, backend=backend).fit(GATES, XOR)
     assert not perceptron.converged_
@@ -40,7 +40,7 @@ def test_the_perceptron_says_that_it_cannot_learn_xor(backend):
 
 
 def test_the_perceptrons_rule_step_by_step(backend):
-    """w <- w + rate (t - y) x, with y = 1/2 on the line itself."""
+    """w <- w + rate (t - y) x, with y = 1/2 on the decision boundary."""
     rows = rng.standard_normal((20, 3))
     labels = (rows @ [1, -2, 0.5] > 0.2).astype(int)
     w, b = np.zeros(3), 0.0
@@ -54,7 +54,7 @@ def test_the_perceptrons_rule_step_by_step(backend):
     assert perceptron.intercept_[0] == pytest.approx(b)
 
 
-def test_any_line_is_found():
+def test_the_perceptron_separates_any_separable_data():
     """Rosenblatt's theorem, on random separable data with a margin."""
     for seed in range(5):
         random = np.random.RandomState(seed)
@@ -66,14 +66,14 @@ def test_any_line_is_found():
         assert (perceptron.predict(rows) == (z > 0)).all()
 
 
-def test_several_classes_have_a_unit_each():
+def test_one_unit_per_class():
     X, y = load_iris(return_X_y=True)
     adaline = Adaline(0.01, 500).fit((X - X.mean(axis=0)) / X.std(axis=0), y)
     assert adaline.coef_.shape == (3, 4)
     assert adaline.score((X - X.mean(axis=0)) / X.std(axis=0), y) > 0.8
 
 
-def test_adaline_finds_the_least_squares_fit_and_its_loss_falls(backend):
+def test_adaline_finds_the_least_squares_fit_and_its_loss_decreases(backend):
     rows = rng.standard_normal((100, 3))
     labels = rows @ [1, 1, 0] + rng.standard_normal(100) > 0
     adaline = Adaline(0.3, 300, backend=backend).fit(rows, labels)
@@ -84,7 +84,7 @@ def test_adaline_finds_the_least_squares_fit_and_its_loss_falls(backend):
 
 
 @pytest.mark.parametrize("kind", [Perceptron, Adaline])
-def test_bad_arguments(kind):
+def test_invalid_arguments(kind):
     for options, message in (({"learning_rate": -1}, "learning_rate"), ({"max_iter": 0}, "max_iter")):
         with pytest.raises(ValueError, match=message):
             kind(**options).fit(GATES, AND)
@@ -92,7 +92,7 @@ def test_bad_arguments(kind):
         kind().fit(GATES, [1, 1, 1, 1])
 
 
-def test_regressions_equal_scikit_learns(backend):
+def test_regressions_equal_those_of_scikit_learn(backend):
     X, y = load_iris(return_X_y=True)
     X = (X - X.mean(axis=0)) / X.std(axis=0)
     given = {"dtype": "float64", "backend": backend}
@@ -107,14 +107,14 @@ def test_regressions_equal_scikit_learns(backend):
     np.testing.assert_allclose(logistic.predict(X)[:, 0], theirs.predict_proba(X)[:, 1], atol=2e-3)
 
 
-def test_a_refused_fit_leaves_the_perceptron_as_it_was():
+def test_a_refused_fit_leaves_the_perceptron_unchanged():
     perceptron = Perceptron().fit(GATES, AND)
     with pytest.raises(ValueError, match="two classes"):
         perceptron.fit(GATES[:, :1], [1, 1, 1, 1])
     assert perceptron.predict(GATES).tolist() == AND
 
 
-def test_a_diverging_perceptron_stops_and_says_so():
+def test_a_diverging_perceptron_stops_with_a_warning():
     with pytest.warns(ConvergenceWarning, match="diverged"):
         perceptron = Perceptron(1e308, max_iter=5).fit(1e10 * rng.standard_normal((30, 2)), rng.randint(2, size=30))
     assert perceptron.n_iter_ < 5

@@ -1,4 +1,4 @@
-"""What others bring: frames of polars and Arrow, searches, ensembles."""
+"""Other libraries: data frames of polars and Arrow, searches by scikit-learn and optuna, scikit-learn's ensembles."""
 
 import threading
 
@@ -34,7 +34,7 @@ def arrow():
 
 
 @pytest.mark.parametrize("frame", [polars, arrow])
-def test_frames_are_rows(frame):
+def test_data_frames_as_input(frame):
     X, y = frame()
     found = MLPClassifier(max_iter=5, random_state=0).fit(X, y)
     wanted = MLPClassifier(max_iter=5, random_state=0).fit(iris.data, texts)
@@ -48,7 +48,7 @@ def test_frames_are_rows(frame):
     assert_array_equal(model.predict(X), again.predict(iris.data))
 
 
-def test_optuna_varies_layers_and_widths():
+def test_optuna_search_over_layers_and_widths():
     optuna = pytest.importorskip("optuna", reason="needs the package optuna")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -84,7 +84,7 @@ def test_halving_searches():
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_workers_of_a_search_share_the_cores(n_jobs):
-    """Each has its part of them, and a fit takes no more threads than that."""
+    """Each worker has its share of the cores, and a fit uses no more threads than that."""
 
     def threads_of_a_fit(estimator, X, y):
         return float(allowed_threads())
@@ -95,7 +95,7 @@ def test_workers_of_a_search_share_the_cores(n_jobs):
 
 
 def test_threads_of_a_study_share_the_cores(monkeypatch):
-    """optuna's jobs are threads of one process."""
+    """The jobs of optuna are threads of one process."""
     optuna = pytest.importorskip("optuna", reason="needs the package optuna")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     at_work, most, lock, run = [0], [0], threading.Lock(), thread_pool.run
@@ -118,11 +118,11 @@ def test_threads_of_a_study_share_the_cores(monkeypatch):
         return MLPClassifier((width,), max_iter=2, batch_size=1000, random_state=0).fit(X, y).loss_
 
     optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).optimize(objective, n_trials=6, n_jobs=2)
-    assert 1 < most[0] <= cores() + 1 or cores() == 1  # who is last takes one thread, its own
+    assert 1 < most[0] <= cores() + 1 or cores() == 1  # the last one takes only its own thread
 
 
 def test_ensembles():
-    """The spread of a bag of networks is larger where there were no rows."""
+    """The standard deviation over the networks of a bag is larger where there was no training data."""
     rng = np.random.RandomState(0)
     X = rng.uniform(-1, 1, (200, 1))
     y = np.sin(3 * X[:, 0]) + 0.05 * rng.standard_normal(200)

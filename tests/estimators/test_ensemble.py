@@ -1,4 +1,4 @@
-"""Ensembles of networks that differ in their random numbers alone."""
+"""Ensembles of networks that differ only in their random numbers."""
 
 import pickle
 import signal
@@ -32,7 +32,7 @@ def regressor(**options):
 
 
 @pytest.mark.parametrize("target", [X[:, 0], X[:, :2]])
-def test_the_mean_and_spread_of_regressors(target):
+def test_mean_and_standard_deviation_of_regressors(target):
     ensemble = regressor().fit(X, target)
     alone = [clone(member).fit(X, target) for member in ensemble.members_]
     predictions = np.array([member.predict(X) for member in alone])
@@ -45,7 +45,7 @@ def test_the_mean_and_spread_of_regressors(target):
 
 
 @pytest.mark.parametrize("labels", [texts, texts == "a", several])
-def test_the_mean_of_probabilities(labels):
+def test_mean_of_probabilities(labels):
     ensemble = classifier().fit(X, labels)
     probabilities = np.array([clone(member).fit(X, labels).predict_proba(X) for member in ensemble.members_])
     mean, spread = ensemble.predict_proba(X, return_std=True)
@@ -67,7 +67,7 @@ def test_one_class_and_sparse_labels():
     assert_array_equal(ensemble.predict(X).toarray(), classifier().fit(X, several).predict(X))
 
 
-def test_threads_change_nothing():
+def test_results_do_not_depend_on_threads():
     fits = [classifier(n_jobs=n_jobs).fit(X, texts) for n_jobs in (1, 2, None)]
     for member in range(3):
         for other in fits[1:]:
@@ -75,7 +75,7 @@ def test_threads_change_nothing():
     assert [fit.members_[0].n_jobs for fit in fits] == [1, 2, None]
 
 
-def test_they_disagree_far_from_the_data():
+def test_members_disagree_far_from_the_data():
     x = np.linspace(-1, 1, 80)[:, None]
     members = MLPRegressor(hidden_layer_sizes=30, activation="tanh", solver="lbfgs", max_iter=300)
     ensemble = MLPEnsembleRegressor(members, random_state=0).fit(x, np.sin(5 * x[:, 0]))
@@ -86,7 +86,7 @@ def test_they_disagree_far_from_the_data():
 
 @pytest.mark.parametrize("kind", ["file", "pickle"])
 @pytest.mark.parametrize("ensemble", [classifier(), regressor(), MLPEnsembleRegressor(n_members=1, random_state=3)])
-def test_they_are_kept(tmp_path, ensemble, kind):
+def test_ensembles_can_be_saved_and_pickled(tmp_path, ensemble, kind):
     def kept(given):
         if kind == "pickle":
             return pickle.loads(pickle.dumps(given))
@@ -103,13 +103,13 @@ def test_they_are_kept(tmp_path, ensemble, kind):
     assert_array_equal(clone(again).fit(X, y).predict(X), fitted.predict(X))
 
 
-def test_a_search_varies_their_members():
+def test_grid_search_over_parameters_of_members():
     search = GridSearchCV(classifier(), {"estimator__alpha": [1e-4, 1.0], "n_members": [1, 2]}, cv=2, n_jobs=2)
     assert search.fit(X, texts).best_params_["n_members"] in (1, 2)
     assert len(search.best_estimator_.members_) == search.best_params_["n_members"]
 
 
-def test_members_watch_a_set():
+def test_early_stopping_of_members_on_an_evaluation_set():
     members = MLPClassifier(early_stopping=True, learning_rate_init=0.05, n_iter_no_change=3)
     ensemble = MLPEnsembleClassifier(members, n_members=2, random_state=0)
     ensemble.fit(X[::2], texts[::2], np.ones(75), eval_set=(X[1::2], texts[1::2]), eval_metric="neg_log_loss")
@@ -121,7 +121,7 @@ def test_members_watch_a_set():
 
 @pytest.fixture
 def ctrl_c(monkeypatch):
-    """Sends Ctrl-C to the main thread, and returns when an ensemble's fit has heard it."""
+    """A function that sends Ctrl-C to the main thread, and returns when the fit of the ensemble has received it."""
     heard = threading.Event()
 
     class Heard(Interruption):
@@ -141,8 +141,8 @@ def ctrl_c(monkeypatch):
     signal.signal(signal.SIGUSR1, before)
 
 
-@pytest.mark.parametrize("n_jobs, max_iter", [(1, 15), (2, 10**7)])  # one after the other; both until they are told
-def test_ctrl_c_keeps_the_members_that_have_begun(ctrl_c, n_jobs, max_iter):
+@pytest.mark.parametrize("n_jobs, max_iter", [(1, 15), (2, 10**7)])  # one after the other; both until Ctrl-C
+def test_ctrl_c_keeps_the_members_that_have_started(ctrl_c, n_jobs, max_iter):
     scored = []
 
     def scorer(estimator, X, y):
@@ -160,12 +160,12 @@ def test_ctrl_c_keeps_the_members_that_have_begun(ctrl_c, n_jobs, max_iter):
     assert ensemble.predict(X).shape == (150,)
 
 
-def test_ctrl_c_is_heard_within_an_epoch(monkeypatch, ctrl_c):
-    """As by a fit alone: members are in other threads, and hear it from the one that waits for them."""
+def test_ctrl_c_is_noticed_within_an_epoch(monkeypatch, ctrl_c):
+    """Members run in other threads, which the main thread informs of Ctrl-C."""
     both, started = threading.Barrier(2, action=ctrl_c, timeout=PATIENCE), set()
 
     def note(pace, *call):
-        """Hear of a part of an epoch, the first batch."""
+        """Called after a part of an epoch, the first batch."""
         if threading.get_ident() not in started:
             started.add(threading.get_ident())
             both.wait()
@@ -177,7 +177,7 @@ def test_ctrl_c_is_heard_within_an_epoch(monkeypatch, ctrl_c):
     assert [member.n_iter_ for member in ensemble.members_] == [0, 0]
 
 
-def test_one_that_fails_ends_the_others():
+def test_an_error_in_one_member_ends_the_others():
     scored = []
 
     def fail(estimator, X, y):
@@ -190,10 +190,10 @@ def test_one_that_fails_ends_the_others():
         MLPEnsembleRegressor(
             MLPRegressor(hidden_layer_sizes=(8,), max_iter=50_000, n_iter_no_change=50_000), n_jobs=2
         ).fit(X, y, eval_set=(X, y), eval_metric=fail)
-    assert len(scored) < 50_000  # the other one did not go on to its last epoch
+    assert len(scored) < 50_000  # the other member did not continue to its last epoch
 
 
-def test_a_subclass_is_not_saved_as_what_it_is_not(tmp_path):
+def test_ensembles_of_subclasses_cannot_be_saved(tmp_path):
     class Own(MLPRegressor):
         pass
 
@@ -203,7 +203,7 @@ def test_a_subclass_is_not_saved_as_what_it_is_not(tmp_path):
 
 
 class FewParameters(MLPRegressor):
-    """Its ``__init__`` has two of our parameters, and neither n_jobs nor random_state."""
+    """A subclass whose ``__init__`` has two parameters, and neither n_jobs nor random_state."""
 
     def __init__(self, units=8, max_iter=5):
         self.units = units
@@ -219,8 +219,8 @@ class FewOfClassifier(MLPClassifier):
 @pytest.mark.parametrize("kind, members", [
     (MLPEnsembleRegressor, FewParameters(units=6)), (MLPEnsembleClassifier, FewOfClassifier(units=6)),
 ])  # fmt: skip
-def test_a_subclass_need_not_have_all_parameters(tmp_path, kind, members):
-    """The members differ in their random numbers all the same, and share the threads."""
+def test_subclasses_with_fewer_parameters(tmp_path, kind, members):
+    """Their random numbers still differ, and they share the threads."""
     fits = [kind(members, n_members=2, n_jobs=n_jobs, random_state=0).fit(X, y) for n_jobs in (1, 2)]
     ensemble = fits[0]
     first, second = ensemble.members_
@@ -236,7 +236,7 @@ def test_a_subclass_need_not_have_all_parameters(tmp_path, kind, members):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_no_ensemble():
+def test_invalid_ensembles():
     with pytest.raises(TypeError, match=r"estimator must be a fastmlp\.MLPRegressor, got MLPClassifier"):
         MLPEnsembleRegressor(MLPClassifier()).fit(X, y)
     with pytest.raises(ValueError, match="'n_members' parameter of MLPEnsembleRegressor must be"):

@@ -1,4 +1,4 @@
-"""scikit-learn's own conformance suite, with nothing expected to fail."""
+"""scikit-learn's conformance suite, without expected failures."""
 
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks

@@ -1,4 +1,4 @@
-"""What a scikit-learn program expects of an estimator, beyond the numbers."""
+"""The estimator interface of scikit-learn: parameters, attributes, pickles, clones, partial_fit, errors."""
 
 import copy
 import inspect
@@ -27,7 +27,7 @@ KINDS = ("MLPClassifier", "MLPRegressor")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_parameters_are_scikit_learns_then_ours(kind):
+def test_parameters_are_those_of_scikit_learn_then_ours(kind):
     ours = inspect.signature(getattr(fastmlp, kind)).parameters
     theirs = inspect.signature(getattr(neural_network, kind)).parameters
     shared = list(ours)[: len(theirs)]
@@ -43,9 +43,9 @@ def test_parameters_are_scikit_learns_then_ours(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_parameters_are_constrained_as_scikit_learns(kind):
+def test_parameter_constraints_are_those_of_scikit_learn(kind):
     ours, theirs = getattr(fastmlp, kind)._parameter_constraints, getattr(neural_network, kind)._parameter_constraints
-    """Those that take more take all that scikit-learn's take."""
+    # Parameters with more options accept all of scikit-learn's.
     wider = {"activation", "solver", "learning_rate", "loss"}
     for name in theirs:
         if name in wider:
@@ -60,7 +60,7 @@ def described(constraint):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("solver", ["lbfgs", "sgd", "adam"])
-def test_public_attributes_after_fit_are_scikit_learns_and_ours(kind, solver):
+def test_public_attributes_after_fit(kind, solver):
     found = []
     for package in (fastmlp, neural_network):
         model = getattr(package, kind)(solver=solver, max_iter=3).fit(pd.DataFrame(X, columns=list("abcd")), y)
@@ -80,7 +80,7 @@ def test_methods_take_the_same_arguments(kind, method):
     assert found == list(theirs.parameters.values())
 
 
-def test_float32_in_float32_fitted():
+def test_float32_input_is_fitted_in_float32():
     for solver in ("adam", "lbfgs"):
         model = MLPClassifier(max_iter=3, solver=solver).fit(X.astype("f4"), y)
         assert {array.dtype for array in model.coefs_ + model.intercepts_} == {np.dtype("float32")}
@@ -107,13 +107,13 @@ def test_string_labels_and_early_stopping():
     assert model.best_validation_score_ == max(model.validation_scores_)
 
 
-def test_one_column_of_targets_predicts_one_dimension():
+def test_predictions_for_one_target_column_have_one_dimension():
     model = MLPRegressor(max_iter=3)
     assert model.fit(X, y.astype(float)).predict(X).shape == (150,)
     assert model.fit(X, np.column_stack([y, y])).predict(X).shape == (150, 2)
 
 
-def test_pipelines_and_cross_validation_learn():
+def test_pipelines_and_cross_validation():
     data, target = make_regression(2000, 10, random_state=0)
     model = make_pipeline(StandardScaler(), MLPRegressor(hidden_layer_sizes=(50, 50), max_iter=300, random_state=0))
     assert model.fit(data, target / target.std()).score(data, target / target.std()) > 0.99
@@ -127,7 +127,7 @@ def test_grid_search_with_workers():
     np.testing.assert_allclose(search.fit(X, y).cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"])
 
 
-# Parameters: views of one vector that a program may also replace.
+# Parameters are views of one vector, which a user may also replace.
 
 
 def test_parameters_may_be_changed_in_place_or_replaced():
@@ -153,7 +153,7 @@ def through_joblib(model):
 
 
 @pytest.mark.parametrize("through", [through_joblib, lambda m: pickle.loads(pickle.dumps(m))], ids=["joblib", "pickle"])
-def test_a_pickled_estimator_trains_on_as_the_original(through):
+def test_a_pickled_estimator_continues_training_like_the_original(through):
     model = MLPClassifier(random_state=np.random.RandomState(0)).partial_fit(X, y, classes=[0, 1, 2])
     twin = through(model)
     assert np.shares_memory(twin.coefs_[0], twin._net.parameters)
@@ -172,19 +172,19 @@ def test_a_memory_mapped_estimator_predicts_and_trains(tmp_path):
     np.testing.assert_array_equal(mapped.partial_fit(X, y).coefs_[0], model.partial_fit(X, y).coefs_[0])
 
 
-def test_pickles_do_not_hold_parameters_twice():
+def test_pickles_hold_parameters_once():
     model = MLPRegressor(hidden_layer_sizes=(200, 200), max_iter=1, solver="lbfgs").fit(X, y)
     assert len(pickle.dumps(model)) < 1.2 * model._net.parameters.nbytes
 
 
-def test_clone_has_parameters_and_nothing_fitted():
+def test_a_clone_is_not_fitted():
     model = MLPClassifier((7,), alpha=0.3, backend="numpy", n_jobs=1, max_iter=3).fit(X, y)
     twin = clone(model)
     assert twin.get_params() == model.get_params()
     assert not hasattr(twin, "coefs_")
 
 
-def test_partial_fit_is_for_stochastic_solvers_only():
+def test_partial_fit_requires_a_stochastic_solver():
     assert hasattr(MLPClassifier(), "partial_fit")
     for kind in (MLPClassifier, MLPRegressor):
         assert not hasattr(kind(solver="lbfgs"), "partial_fit")
@@ -192,7 +192,7 @@ def test_partial_fit_is_for_stochastic_solvers_only():
         MLPClassifier(solver="lbfgs").partial_fit(X, y)
 
 
-def test_backend_and_its_reason_are_told(backend):
+def test_backend_and_its_reason_are_attributes(backend):
     model = MLPClassifier(backend=backend, max_iter=2).fit(X, y)
     assert (model.backend_, model.backend_reason_) == (backend, "requested")
     automatic = MLPClassifier(max_iter=2).fit(X, y)
@@ -200,7 +200,7 @@ def test_backend_and_its_reason_are_told(backend):
     assert "ahead of time" in automatic.backend_reason_
 
 
-def test_a_single_class_is_all_that_is_predicted():
+def test_a_single_class():
     X = np.random.RandomState(0).standard_normal((30, 3)) * 3
     for seed in range(6):
         model = MLPClassifier(max_iter=2, random_state=seed)
@@ -210,7 +210,7 @@ def test_a_single_class_is_all_that_is_predicted():
 
 
 def test_learning_rates_can_be_changed_between_calls_of_partial_fit():
-    """Under scikit-learn's names: its users lower the rates of ``_optimizer``."""
+    """Under scikit-learn's names, because its users change the rates of ``_optimizer``."""
     for solver, name in (("sgd", "learning_rate"), ("adam", "learning_rate_init"), ("adam", "learning_rate")):
         lowered, constant = (MLPClassifier(solver=solver, random_state=0, learning_rate_init=0.1) for _ in range(2))
         for model in (lowered, constant):
@@ -221,7 +221,7 @@ def test_learning_rates_can_be_changed_between_calls_of_partial_fit():
         before = lowered.coefs_[0].copy()
         for model in (lowered, constant):
             model.partial_fit(X, y)
-        # Momentum goes on with what the rate of before has given it.
+        # The momentum still contains steps made at the previous rate.
         assert abs(lowered.coefs_[0] - before).max() < (1e-9 if solver == "adam" else np.inf)
         assert abs(lowered.coefs_[0] - before).max() < abs(constant.coefs_[0] - before).max()
         setattr(lowered._optimizer, name, np.float32(0.25))
@@ -238,21 +238,21 @@ def test_learning_rates_can_be_changed_between_calls_of_partial_fit():
     assert not hasattr(MLPClassifier(), "_optimizer")
 
 
-def test_an_error_about_classes_needs_no_explanation_for_booleans():
+def test_an_error_about_boolean_classes_has_no_note_about_booleans():
     with pytest.raises(ValueError, match=re.escape("too few members are: ['True']") + "$"):
         MLPClassifier(early_stopping=True).fit(X[:10], [False] * 9 + [True])
 
 
 @pytest.mark.parametrize("labels", [["ham", "spam"], [7, 3]])
-def test_an_error_about_classes_shows_the_labels_of_the_user(labels):
+def test_an_error_about_classes_shows_the_original_labels(labels):
     with pytest.raises(
         ValueError, match=re.escape(f"stand for the labels {' and '.join(map(repr, sorted(labels)))} of y")
     ):
         MLPClassifier(early_stopping=True).fit(X[:10], [labels[0]] * 9 + [labels[1]])
 
 
-def test_weights_are_put_in_together_or_not_at_all():
-    """Arrays that are views of the same vector may change places; one of a wrong shape leaves all as they were."""
+def test_coefs_are_assigned_all_or_none():
+    """Views of the same vector may be swapped; one array of a wrong shape leaves all of them unchanged."""
     model = MLPClassifier(hidden_layer_sizes=(5, 5, 5), max_iter=2, random_state=0).fit(X, y)
     before = [array.copy() for array in model.coefs_]
     model.coefs_[1], model.coefs_[2] = model.coefs_[2], model.coefs_[1]

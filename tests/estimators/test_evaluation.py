@@ -1,4 +1,4 @@
-"""What early stopping watches, and evaluation sets that lack classes, need a transformation or score NaN."""
+"""The score of early stopping; evaluation sets that lack classes, need a transformation or give NaN."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def by_ensemble(**more):
 
 
 @pytest.mark.parametrize("fit", [by_fit, by_evaluation_set, by_stream, by_ensemble])
-def test_early_stopping_watches_the_loss_that_is_trained(fit):
+def test_early_stopping_uses_the_training_loss_function(fit):
     model = fit()
     assert 0.87 < (SKEWED <= model.predict(INPUTS)).mean() < 0.93
     for estimator in getattr(model, "members_", [model]):
@@ -55,8 +55,8 @@ def test_early_stopping_watches_the_loss_that_is_trained(fit):
 @pytest.mark.parametrize(
     "loss", ["absolute_error", "huber", "mean_squared_error", "quantile", "squared_error", "poisson"]
 )
-def test_the_watched_loss_is_the_held_out_loss_without_penalties(loss, backend):
-    """scikit-learn's own losses go on watching R^2, as they do there."""
+def test_neg_loss_is_the_held_out_loss_without_penalties(loss, backend):
+    """For scikit-learn's own losses the score is R^2, as in scikit-learn."""
     target = np.abs(SKEWED)
     model = MLPRegressor(loss, (8,), **OPTIONS | {"max_iter": 3, "alpha": 10.0, "backend": backend})
     model.fit(INPUTS, target, eval_set=(INPUTS[:500], target[:500]), eval_metric=["neg_loss", "r2"])
@@ -75,7 +75,7 @@ def test_the_watched_loss_is_the_held_out_loss_without_penalties(loss, backend):
         assert (held_out.best_validation_score_ < 0) == (loss != "squared_error")
 
 
-def test_a_classifier_with_a_loss_for_numbers_watches_it():
+def test_early_stopping_of_a_classifier_with_a_regression_loss():
     model = MLPClassifier(loss="squared_error", **OPTIONS | {"max_iter": 3}).fit(X, y, eval_set=(X, y))
     assert list(model.evals_result_["validation_0"]) == ["neg_loss"]
     assert list(MLPClassifier(max_iter=3).fit(X, y, eval_set=(X, y)).evals_result_["validation_0"]) == ["accuracy"]
@@ -100,7 +100,7 @@ def test_evaluation_sets_may_lack_classes(metric):
     ("roc_auc_ovr", y, COMMON), ("roc_auc", COMMON, y == 0), ("f1", y, y < 3),
 ])  # fmt: skip
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_scores_that_cannot_exist_are_refused_before_training(metric, target, rows, solver):
+def test_undefined_scores_are_refused_before_training(metric, target, rows, solver):
     epochs, model = [], MLPClassifier(solver=solver)
     with pytest.raises(ValueError, match=f"'{metric}' cannot be computed for the evaluation set 'held': "):
         model.fit(
@@ -111,7 +111,7 @@ def test_scores_that_cannot_exist_are_refused_before_training(metric, target, ro
     assert not hasattr(model, "coefs_")
 
 
-def test_a_pipeline_transforms_rows_to_watch():
+def test_a_pipeline_transforms_the_evaluation_set():
     far = X * 1000 + 5000
     with sklearn.config_context(enable_metadata_routing=True):
         classifier = MLPClassifier(max_iter=5, random_state=0).set_fit_request(eval_X=True, eval_y=True)
@@ -128,14 +128,14 @@ def test_a_pipeline_transforms_rows_to_watch():
     ((X, y, np.zeros(len(y))), "sample weights.* are too small"),
 ])  # fmt: skip
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_a_loss_that_cannot_exist_is_refused_before_training(solver, one, match):
+def test_an_undefined_loss_is_refused_before_training(solver, one, match):
     model = MLPRegressor("huber", solver=solver)
     with pytest.raises(ValueError, match=f"evaluation set 'validation_0': {match}"):
         model.fit(X, y, eval_set=one)
     assert not hasattr(model, "coefs_")
 
 
-def test_lbfgs_without_an_iteration_has_nothing_to_watch(recwarn):
+def test_lbfgs_that_needs_no_iteration(recwarn):
     model = MLP([(1, "identity")], optimizer="lbfgs", init="zeros")
     model.fit(X, 0 * y, validation_data=(X, 0 * y), patience=2)
     assert (model.epoch, model.best_epoch, len(recwarn)) == (0, None, 0)
@@ -147,7 +147,7 @@ def test_lbfgs_without_an_iteration_has_nothing_to_watch(recwarn):
     ({"eval_X": (X, X), "eval_y": (y,)}, "must be a tuple of 2 sets, as many as eval_X"),
     ({"eval_X": (X, X), "eval_y": y}, "eval_y must be a tuple of 2 sets"),
 ])  # fmt: skip
-def test_evaluation_sets_in_two_arguments_must_fit(given, match):
+def test_eval_X_and_eval_y_must_match(given, match):
     for model in (MLPClassifier(), MLPEnsembleClassifier()):
         with pytest.raises(ValueError, match=match):
             model.fit(X, y, **given)
@@ -164,7 +164,7 @@ def test_a_metric_must_return_a_number():
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_a_watched_score_that_is_always_nan_is_told_once(solver, recwarn):
+def test_one_warning_for_a_score_that_is_always_nan(solver, recwarn):
     def nothing(estimator, X, y):
         return np.nan
 
@@ -180,7 +180,7 @@ def test_a_watched_score_that_is_always_nan_is_told_once(solver, recwarn):
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_one_class_has_one_column_of_ones(solver, tmp_path):
+def test_probabilities_of_a_single_class(solver, tmp_path):
     only = np.full(len(y), "setosa")
     model = MLPClassifier(solver=solver, max_iter=3, random_state=0).fit(X, only)
     assert (model.predict_proba(X) == np.ones((len(X), 1))).all()
@@ -198,7 +198,7 @@ def test_one_class_has_one_column_of_ones(solver, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Number of classes in training fold")
-def test_sorted_labels_in_folds_without_all_classes():
+def test_cross_validation_with_folds_that_lack_classes():
     halves = np.arange(50), np.arange(50, 100)
     proba = cross_val_predict(
         MLPClassifier(max_iter=2), X[:100], y[:100], cv=[halves, halves[::-1]], method="predict_proba"

@@ -1,4 +1,4 @@
-"""Callbacks of scikit-learn's own protocol, set on an estimator or handed down by what it is part of."""
+"""Callbacks of scikit-learn, set on an estimator or passed on by a pipeline."""
 
 import copy
 
@@ -19,10 +19,10 @@ X, y = load_iris(return_X_y=True)
 FEW = {"max_iter": 4, "random_state": 0}
 
 
-class Diary:
-    """What it is told, in order; ends the fit after epoch ``end``."""
+class Recorder:
+    """A callback that records its calls, and stops the fit after epoch ``end``."""
 
-    max_propagation_depth = None  # meta-estimators hand it down
+    max_propagation_depth = None  # meta-estimators pass it on
 
     def __init__(self, end=None):
         self.notes, self.kept, self.end = [], [], end
@@ -46,7 +46,7 @@ class Diary:
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 @pytest.mark.parametrize("end", [None, 2])
 def test_a_fit_is_a_task_and_an_epoch_a_subtask(solver, end):
-    diary = Diary(end)
+    diary = Recorder(end)
     assert isinstance(diary, FitCallback)
     weights = np.arange(len(y)) % 3
     model = MLPClassifier(solver=solver, **FEW).set_callbacks(diary).fit(X, y, sample_weight=weights)
@@ -60,12 +60,12 @@ def test_a_fit_is_a_task_and_an_epoch_a_subtask(solver, end):
     assert [kept[-1].n_iter_ for kept in diary.kept[:-1]] == list(range(1, (end or 4) + 1))
     *of_epochs, last = (kept[-1].predict_proba(X) for kept in diary.kept)
     assert_array_equal(last, model.predict_proba(X))
-    assert len({outputs.tobytes() for outputs in of_epochs}) == len(of_epochs)  # each with the weights of its epoch
+    assert len({outputs.tobytes() for outputs in of_epochs}) == len(of_epochs)  # each has the weights of its epoch
 
 
-def test_the_estimators_that_are_handed_out_change_nothing():
+def test_estimators_passed_to_callbacks_are_copies():
     plain = MLPClassifier(**FEW).fit(X, y)
-    heard = MLPClassifier(**FEW).set_callbacks(Diary()).fit(X, y)
+    heard = MLPClassifier(**FEW).set_callbacks(Recorder()).fit(X, y)
     assert_array_equal(plain.coefs_[0], heard.coefs_[0])
     other = copy.copy(plain).partial_fit(X, y)
     assert not np.array_equal(plain.coefs_[0], other.coefs_[0])
@@ -74,7 +74,7 @@ def test_the_estimators_that_are_handed_out_change_nothing():
     assert_array_equal(plain.partial_fit(X, y).coefs_[0], other.coefs_[0])
 
 
-def test_its_monitor_scores_each_epoch():
+def test_scoring_monitor_scores_each_epoch():
     monitor, own = ScoringMonitor(scoring="neg_log_loss"), []
     model = MLPClassifier(**FEW).set_callbacks(monitor)
     model.fit(X, y, callbacks=lambda model, *given: own.append(-log_loss(y, model.predict_proba(X))))
@@ -86,15 +86,15 @@ def test_its_monitor_scores_each_epoch():
     assert search.best_estimator_.n_iter_ == 4
 
 
-def test_a_pipeline_hands_them_down():
-    diary = Diary()
+def test_a_pipeline_passes_callbacks_on():
+    diary = Recorder()
     make_pipeline(StandardScaler(), MLPRegressor(**FEW)).set_callbacks(diary).fit(X, y)
     assert diary.notes.count("setup") == diary.notes.count("teardown") == 1
     assert [note for note in diary.notes if note[:2] == ("end", "epoch")] == [("end", "epoch", i) for i in range(4)]
 
 
-def test_an_error_ends_them_too():
-    diary = Diary()
+def test_an_error_calls_teardown():
+    diary = Recorder()
     model = MLPClassifier(**FEW).set_callbacks(diary)
     with pytest.raises(ValueError, match="inconsistent"):
         model.fit(X, y[:-1])

@@ -1,4 +1,4 @@
-"""scikit-learn's own tests of its MLPs, run on ours."""
+"""scikit-learn's own tests of its MLPs, run on fastmlp's estimators."""
 
 import os
 import re
@@ -22,7 +22,7 @@ for name in ("MLPClassifier", "MLPRegressor"):
 """
 
 
-def test_the_drop_in_passes_the_tests_of_the_original(tmp_path):
+def test_scikit_learns_tests_of_its_mlps_pass(tmp_path):
     (tmp_path / "swap_estimators.py").write_text(SWAP)
     root = Path(find_spec("sklearn").origin).parent
     module = "neural_network/tests/test_mlp.py"

@@ -1,4 +1,4 @@
-"""Beside scikit-learn's own estimators: the same numbers in float64 from the same random_state."""
+"""Parity with scikit-learn's estimators: the same numbers in float64 from the same random_state."""
 
 import warnings
 from functools import cache
@@ -61,7 +61,7 @@ def prediction(model, X):
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_classifier_follows_scikit_learn(backend, solver, activation, shuffle):
+def test_classifier_equals_that_of_scikit_learn(backend, solver, activation, shuffle):
     X, y = digits()
     rate = 0.05 if solver == "sgd" else 0.003
     params = {"solver": solver, "activation": activation, "shuffle": shuffle, "learning_rate_init": rate}
@@ -75,7 +75,7 @@ def test_classifier_follows_scikit_learn(backend, solver, activation, shuffle):
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_regressor_follows_scikit_learn(backend, solver, activation, shuffle):
+def test_regressor_equals_that_of_scikit_learn(backend, solver, activation, shuffle):
     X, y = diabetes()
     params = {"solver": solver, "activation": activation, "shuffle": shuffle, "learning_rate_init": 0.01}
     ours, theirs = both("MLPRegressor", X, y, backend=backend, **params)
@@ -101,7 +101,7 @@ def test_regressor_follows_scikit_learn(backend, solver, activation, shuffle):
     ids=str,
 )
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
-def test_options_mean_the_same(solver, params):
+def test_options_equal_those_of_scikit_learn(solver, params):
     X, y = digits()
     assert_same(*both("MLPClassifier", X, y, solver=solver, **params), X)
 
@@ -109,7 +109,7 @@ def test_options_mean_the_same(solver, params):
 @pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 @pytest.mark.parametrize("binary", [True, False])
-def test_early_stopping_holds_out_the_same_rows_and_restores_the_same_weights(kind, solver, binary):
+def test_early_stopping_holds_out_the_same_samples_and_restores_the_same_weights(kind, solver, binary):
     X, y = digits() if kind == "MLPClassifier" else diabetes()
     if kind == "MLPClassifier" and binary:
         y = np.array(["odd", "even"])[y % 2]
@@ -131,7 +131,7 @@ def assert_same_scores(ours, theirs):
 
 @pytest.mark.parametrize("early_stopping", [True, False])
 @pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
-def test_sample_weights_mean_the_same(kind, early_stopping):
+def test_sample_weights(kind, early_stopping):
     X, y = digits() if kind == "MLPClassifier" else diabetes()
     weight = np.random.RandomState(0).uniform(0, 3, len(X))
     ours, theirs = both(kind, X, y, sample_weight=weight, early_stopping=early_stopping)
@@ -151,7 +151,7 @@ def test_multilabel(solver):
     assert ours.score(X, labels) == theirs.score(X, labels)
 
 
-def test_sparse_labels_are_predicted_sparse():
+def test_predictions_for_sparse_labels_are_sparse():
     X, y = digits()
     labels = csr_matrix(np.column_stack([y % 2, y > 4]).astype(int))
     ours, theirs = both("MLPClassifier", X, labels)
@@ -162,7 +162,7 @@ def test_sparse_labels_are_predicted_sparse():
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_several_outputs(solver):
+def test_multiple_outputs(solver):
     X, y = diabetes()
     Y = np.column_stack([y, y**2, X[:, 0]])
     ours, theirs = both("MLPRegressor", X, Y, solver=solver)
@@ -180,7 +180,7 @@ def test_poisson(solver):
 @pytest.mark.parametrize("form", [csr_matrix, csc_matrix])
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_sparse_input(monkeypatch, solver, form):
-    """Also when a batch is a block of its own."""
+    """Also if each batch is a block."""
     X, y = digits()
     X = np.where(X > 0.5, X, 0)
     assert_same(*both("MLPClassifier", form(X), y, solver=solver), form(X))
@@ -215,7 +215,7 @@ def test_warm_start_with_changed_parameters(change):
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 @pytest.mark.parametrize("seed", [2, None])
 def test_partial_fit(kind, solver, seed):
-    """With a seed every call draws the same permutation; with a RandomState they go on. Also after a fit."""
+    """With a seed every call draws the same permutation; a RandomState continues. Also after a fit."""
     X, y = digits() if kind == "MLPClassifier" else diabetes()
     first = {"classes": np.unique(y)} if kind == "MLPClassifier" else {}
     models = []
@@ -231,11 +231,11 @@ def test_partial_fit(kind, solver, seed):
     assert_same(*models, X)
 
 
-def test_lbfgs_in_blocks_of_rows(monkeypatch):
-    """Large sets pass through in blocks; the sum is the same."""
+def test_lbfgs_in_blocks_of_samples(monkeypatch):
+    """Large data are processed in blocks, and the sum is the same."""
     X, y = np.tile(digits()[0], (2, 1)), np.tile(digits()[1], 2)
     weight = np.random.RandomState(0).uniform(0, 2, len(X))
-    weight[:256] = 0  # the first of four blocks has no weight at all
+    weight[:256] = 0  # all weights in the first of four blocks are 0
     monkeypatch.setattr("fastmlp.training.lbfgs.BLOCK_BYTES", 1)
     assert_same(*both("MLPClassifier", X, y, solver="lbfgs", sample_weight=weight, alpha=0.1), X)
 
@@ -249,7 +249,7 @@ def test_max_fun_ends_lbfgs():
 
 @pytest.mark.parametrize("max_iter", range(1, 21))
 def test_lbfgs_iteration_by_iteration(max_iter):
-    """lbfgs keeps no curve: its loss after each number of iterations is one."""
+    """scikit-learn records no curve for lbfgs: compare with its loss after fits of 1, 2, ... iterations."""
     X, y = digits()
     assert_same(*both("MLPClassifier", X, y, solver="lbfgs", max_iter=max_iter))
 
@@ -278,7 +278,7 @@ def test_verbose_prints_the_same_lines(capsys):
     ],
     ids=str,
 )
-def test_warnings_carry_the_same_information(params, y):
+def test_warnings_equal_those_of_scikit_learn(params, y):
     X, labels = digits()
     labels = labels[:, None] if y == "column" else labels
     found = []
@@ -289,5 +289,5 @@ def test_warnings_carry_the_same_information(params, y):
         found.append(caught)
     assert [w.category for w in found[0]] == [w.category for w in found[1]]
     for ours, theirs in zip(*found):
-        # Ours may say more; the sentence up to its first detail is the same.
+        # Ours may say more; the text up to the first detail is the same.
         assert str(ours.message)[:30] == str(theirs.message)[:30]

@@ -1,4 +1,4 @@
-"""What a model says elsewhere: in ONNX Runtime, in C, in plain NumPy, the same as here."""
+"""Exports reproduce the predictions: ONNX Runtime, C, plain NumPy."""
 
 import shutil
 import subprocess
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 def randomized(model):
-    """With biases and slopes that are not 0."""
+    """Set all parameters, so that biases and slopes are not 0."""
     model.build(5).parameters[:] += np.random.RandomState(0).uniform(-0.2, 0.2, model.n_parameters)
     return model
 
@@ -36,8 +36,8 @@ SKIPS = {
 }
 
 
-def own_models(**options):
-    """(name, model) of every activation, of skips and of a network without hidden layers."""
+def named_models(**options):
+    """(name, model) for every activation, skip connections, and a network without hidden layers."""
     for name in ACTIVATIONS:
         yield name, lambda name=name: mlp(name, **options)
     for name, layers in SKIPS.items():
@@ -45,16 +45,16 @@ def own_models(**options):
     yield "linear", lambda: randomized(MLP([Layer(2, "identity")], random_state=0, **options))
 
 
-NAMES = [name for name, _ in own_models()]
+NAMES = [name for name, _ in named_models()]
 
 
 def model_of(name, **options):
-    return dict(own_models(**options))[name]()
+    return dict(named_models(**options))[name]()
 
 
 iris, digits = load_iris(), load_digits()
 texts = np.array(["setosa", "versicolor", "virginica"])[iris.target]
-SPLICED = chr(92) + chr(10)  # joins the lines of a C comment
+SPLICED = chr(92) + chr(10)  # a backslash at the end of a line would continue a C comment
 ODD = np.array(["*/ int x; /*", f"*{SPLICED}/ int x; /", 'é "%d" ??/'])
 LABELS = {
     "text": texts, "odd": ODD[iris.target], "single": (iris.target + 0.5 > 1).astype("f4"),
@@ -66,7 +66,7 @@ LABELS = {
 
 
 def classifier(labels, loss="cross_entropy"):
-    """Of iris in float32."""
+    """A classifier of iris in float32."""
     model = MLPClassifier(hidden_layer_sizes=(7,), loss=loss, max_iter=20, random_state=0)
     return model.fit(iris.data.astype("f4"), LABELS[labels])
 
@@ -84,7 +84,7 @@ NOT_IN_TORCH = {"step", "sign", "piecewise_linear", "arctan", "noisy_relu", "exp
 @pytest.mark.parametrize("kind", EXPORTS)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_an_activation_is_exported_or_refused_by_name(name, kind, tmp_path):
-    """What the exports compute is compared below, and in test_torch.py."""
+    """The outputs of exports are compared below, and in test_torch.py."""
     model = mlp(name)
     if kind in ("onnx", "torch"):
         pytest.importorskip(kind, reason=f"needs the package {kind}")
@@ -106,12 +106,12 @@ def test_a_new_activation_needs_no_expressions(kind, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_expressions_are_of_known_activations():
+def test_every_expression_belongs_to_an_activation():
     assert set(EXPRESSIONS) <= set(ACTIVATIONS)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_onnx_runtime_gives_the_outputs(name):
+def test_outputs_of_onnx_runtime(name):
     model = model_of(name)
     pytest.importorskip("onnx", reason="needs the package onnx")
     assert_allclose(run_onnx(to_onnx(model), X)["outputs"], model.predict(X), rtol=1e-6, atol=1e-6)
@@ -128,7 +128,7 @@ def test_onnx_in_double_precision(tmp_path):
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
 @pytest.mark.parametrize("labels", LABELS)
-def test_onnx_runtime_gives_labels_and_probabilities(labels, loss):
+def test_labels_and_probabilities_of_onnx_runtime(labels, loss):
     pytest.importorskip("onnx", reason="needs the package onnx")
     model, rows = classifier(labels, loss), iris.data.astype("f4")
     found = run_onnx(to_onnx(model), rows)
@@ -137,14 +137,14 @@ def test_onnx_runtime_gives_labels_and_probabilities(labels, loss):
 
 
 @pytest.mark.parametrize("columns", [1, 3])
-def test_onnx_runtime_gives_predictions_of_their_shape(columns):
+def test_predictions_of_onnx_runtime_have_the_same_shape(columns):
     pytest.importorskip("onnx", reason="needs the package onnx")
     model = MLPRegressor(hidden_layer_sizes=(7,), max_iter=5, random_state=0).fit(X, X[:, :columns].squeeze())
     assert_allclose(run_onnx(to_onnx(model), X)["predictions"], model.predict(X), rtol=1e-6, atol=1e-6)
 
 
 def compiled(text, folder, name="model", *flags):
-    """The program of a file's self-test, and what it prints."""
+    """Compile the self-test of a C file and run it."""
     compiler = shutil.which("cc") or shutil.which("gcc") or pytest.skip("needs a C compiler")
     (folder / "m.c").write_text(text)
     strict = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-pedantic"]
@@ -156,21 +156,21 @@ def compiled(text, folder, name="model", *flags):
 
 @pytest.mark.parametrize("int8", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_of_c_passes_its_own_test(tmp_path, name, int8):
+def test_a_c_file_passes_its_self_test(tmp_path, name, int8):
     model = model_of(name)
     done = compiled(to_c(model, name="net", int8=int8, test_inputs=X), tmp_path, "net")
     assert done.returncode == 0, done.stdout
     assert done.stdout.startswith("net: largest error ")
 
 
-def test_its_test_can_fail(tmp_path):
+def test_the_self_test_can_fail(tmp_path):
     text = to_c(mlp("tanh"), test_inputs=X)
     start = text.index("model_b0[6] = {") + len("model_b0[6] = {")
     assert compiled(text[:start] + "9" + text[start:], tmp_path).returncode == 1
 
 
-def test_c_gives_what_python_gives(tmp_path):
-    """Numbers from a program of its own, not from the self-test's."""
+def test_outputs_of_c_equal_those_of_python(tmp_path):
+    """The numbers come from a separate program, not from the self-test."""
     model, rows = classifier("text"), iris.data[::7].astype("f4")
     printed = "".join(f"    show((float[]){{{', '.join(f'{x!r}f' for x in map(float, row))}}});\n" for row in rows)
     text = to_c(model, tmp_path / "m.c", name="iris")
@@ -191,13 +191,13 @@ def test_c_gives_what_python_gives(tmp_path):
 
 @pytest.mark.parametrize("labels", LABELS)
 @pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
-def test_c_of_other_labels(tmp_path, labels, loss):
+def test_c_with_other_labels(tmp_path, labels, loss):
     text = to_c(classifier(labels, loss))
     assert compiled(text, tmp_path).returncode == 0
     assert ("model_class" in text) == (labels != "several")
 
 
-def test_one_class_is_the_only_one(tmp_path):
+def test_a_single_class(tmp_path):
     text = to_c(classifier("one"), tmp_path / "m.c")
     (tmp_path / "main.c").write_text('#include "m.c"\nint main(void) { return model_class((float[4]){1, 2, 3, 4}); }\n')
     compiler = shutil.which("cc") or pytest.skip("needs a C compiler")
@@ -206,8 +206,8 @@ def test_one_class_is_the_only_one(tmp_path):
     assert subprocess.run([tmp_path / "main"]).returncode == 0
 
 
-def test_rows_that_are_far_from_normal(tmp_path):
-    """Sums of large numbers that cancel: what float32 makes of them is allowed."""
+def test_unscaled_samples_pass_the_self_test(tmp_path):
+    """Large numbers cancel in the sums; the tolerance allows for the rounding of float32."""
     wine = load_wine()
     model = MLPClassifier((50,), max_iter=50, random_state=0).fit(wine.data, wine.target)
     done = compiled(to_c(model, test_inputs=wine.data), tmp_path)
@@ -215,7 +215,7 @@ def test_rows_that_are_far_from_normal(tmp_path):
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-50, 2.4e-43, 1e-30, 1e30])
-def test_eight_bits_of_tiny_and_of_large_weights(tmp_path, size):
+def test_int8_with_tiny_and_with_large_weights(tmp_path, size):
     model = MLP([Layer(2, "identity")], dtype="float64").build(5)
     model.weights[0][:, 0] = size
     model.weights[0][:, 1] = 1
@@ -233,7 +233,7 @@ def test_numbers_beyond_float32():
             function(model)
 
 
-def test_an_old_file_stays_where_the_new_one_cannot_be_written(tmp_path):
+def test_the_old_file_stays_if_the_new_one_cannot_be_written(tmp_path):
     (tmp_path / "m.c").write_text("old")
     with pytest.raises(ValueError, match="a name in C"):
         to_c(mlp("tanh"), tmp_path / "m.c", name=None)
@@ -242,7 +242,7 @@ def test_an_old_file_stays_where_the_new_one_cannot_be_written(tmp_path):
         to_numpy_source(mlp("tanh"), tmp_path / "none" / "m.py")
 
 
-def test_labels_that_cannot_be_told():
+def test_unsupported_labels():
     dates = np.array(["2026-01-01", "2026-01-02"], "datetime64[D]")[iris.target // 2]
     model = MLPClassifier(max_iter=2).fit(iris.data, dates)
     with pytest.raises(ValueError, match="labels must be numbers, booleans or strings"):
@@ -254,7 +254,7 @@ def test_labels_that_cannot_be_told():
         to_onnx(model)
 
 
-def test_eight_bits_say_how_far_off_they_are(tmp_path):
+def test_int8_reports_its_error(tmp_path):
     model = MLPClassifier(hidden_layer_sizes=(32,), max_iter=30, random_state=0)
     model.fit(digits.data.astype("f4") / 16, digits.target)
     whole, eight = (to_c(model, int8=int8, test_inputs=digits.data[:20] / 16) for int8 in (False, True))
@@ -266,19 +266,19 @@ def test_eight_bits_say_how_far_off_they_are(tmp_path):
 
 
 @pytest.mark.parametrize("wrong", ["", "2net", "my net", "net-1", "a;b"])
-def test_names_that_are_none_in_c(wrong):
+def test_invalid_names_in_c(wrong):
     with pytest.raises(ValueError, match="must be a name in C"):
         to_c(mlp("tanh"), name=wrong)
 
 
 @pytest.mark.parametrize("wrong", [X[:, :3], X[0], X[:0], np.full((2, 5), np.nan)])
-def test_rows_that_are_none(wrong):
+def test_invalid_test_inputs(wrong):
     with pytest.raises(ValueError, match=r"test_inputs must be finite numbers of shape \(n_samples, 5\)"):
         to_c(mlp("tanh"), test_inputs=wrong)
 
 
 def run_sources(texts, folder, rows):
-    """[(outputs, predictions)] of each source, in one process that knows no fastmlp."""
+    """[(outputs, predictions)] of each source, in one process that cannot import fastmlp."""
     for i, text in enumerate(texts):
         (folder / f"net{i}.py").write_text(text)
     np.save(folder / "rows.npy", rows)
@@ -296,7 +296,7 @@ assert "fastmlp" not in sys.modules
     return [[np.load(folder / f"{kind}{i}.npy") for kind in ("outputs", "predictions")] for i in range(len(texts))]
 
 
-def test_numpy_alone_gives_the_outputs(tmp_path):
+def test_outputs_of_numpy_source(tmp_path):
     for dtype, tolerance in (("float32", 1e-5), ("float64", 1e-12)):
         models = [model_of(name, dtype=dtype) for name in NAMES]
         found = run_sources([to_numpy_source(model) for model in models], tmp_path, X)
@@ -306,7 +306,7 @@ def test_numpy_alone_gives_the_outputs(tmp_path):
             assert_array_equal(predictions, outputs, err_msg=name)
 
 
-def test_numpy_alone_gives_the_labels(tmp_path):
+def test_labels_of_numpy_source(tmp_path):
     rows = iris.data.astype("f4")
     models = [classifier(labels, loss) for labels in LABELS for loss in ("cross_entropy", "squared_error")]
     texts = [to_numpy_source(model, tmp_path / "saved.py") for model in models]
@@ -316,7 +316,7 @@ def test_numpy_alone_gives_the_labels(tmp_path):
         assert found.dtype == model.predict(rows).dtype
 
 
-def test_things_that_are_no_models():
+def test_unsupported_objects():
     for function in (to_onnx, to_c, to_numpy_source):
         with pytest.raises(TypeError, match="model must be an MLP, MLPClassifier or MLPRegressor, got object"):
             function(object())
@@ -324,7 +324,7 @@ def test_things_that_are_no_models():
             function(MLP([Layer(1, "identity")]))
 
 
-def test_functions_of_ones_own_stay_in_python():
+def test_custom_activations_cannot_be_exported():
     def square(z):
         return z * z
 
@@ -336,7 +336,7 @@ def test_functions_of_ones_own_stay_in_python():
         to_numpy_source(model)
 
 
-def test_what_onnx_needs_is_named(monkeypatch):
+def test_error_without_the_package_onnx(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ImportError, match=r"pip install 'fastmlp\[onnx\]'"):
         to_onnx(mlp("tanh"))

@@ -1,4 +1,4 @@
-"""Estimators from scikit-learn's, and back."""
+"""Conversion of estimators to and from scikit-learn."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ iris = load_iris()
 texts = np.array(["setosa", "versicolor", "virginica"])[iris.target]
 several = np.column_stack([iris.target == 0, iris.target > 0]).astype(int)
 CLASSIFIER, REGRESSOR = neural_network.MLPClassifier, neural_network.MLPRegressor
-THEIRS = {  # of scikit-learn, and what it learns
+THEIRS = {  # class of scikit-learn, and its data
     "text": (CLASSIFIER((9,), "tanh", max_iter=15, random_state=0), texts),
     "two": (CLASSIFIER((9, 4), max_iter=15, random_state=0), texts == "setosa"),
     "several": (CLASSIFIER((9,), max_iter=9, random_state=0), several),
@@ -26,7 +26,7 @@ THEIRS = {  # of scikit-learn, and what it learns
 
 
 @pytest.mark.parametrize("name", THEIRS)
-def test_scikit_learns_estimators_come_and_go(name):
+def test_conversion_to_and_from_scikit_learn(name):
     theirs, target = THEIRS[name]
     theirs = clone(theirs).fit(iris.data, target)
     ours = from_sklearn(theirs, backend="numpy")
@@ -48,7 +48,7 @@ def test_scikit_learns_estimators_come_and_go(name):
 
 
 @pytest.mark.parametrize("early", [False, True])
-def test_nothing_is_shared_and_fits_go_on(early):
+def test_converted_estimators_are_independent_and_continue_training(early):
     options = {"max_iter": 4, "warm_start": True, "early_stopping": early, "random_state": np.random.RandomState(0)}
     ours, theirs = MLPClassifier(**options), CLASSIFIER(**options)
     for given, convert in ((ours, to_sklearn), (theirs, from_sklearn)):
@@ -62,7 +62,7 @@ def test_nothing_is_shared_and_fits_go_on(early):
         assert given.classes_[0] == "setosa"
 
 
-def test_parameters_that_were_set_after_the_fit():
+def test_parameters_set_after_the_fit():
     ours = MLPClassifier((4,), "tanh", max_iter=3).fit(iris.data, texts).set_params(activation="relu")
     with pytest.raises(ValueError, match="set after the fit"):
         to_sklearn(ours)
@@ -74,7 +74,7 @@ def test_parameters_that_were_set_after_the_fit():
 @pytest.mark.parametrize("params", [
     {"activation": "gelu"}, {"loss": "squared_error"}, {"skip": 2}, {"hidden_layer_sizes": (9,)}, {"width": 3},
 ])  # fmt: skip
-def test_parameters_besides_that_ask_for_another_network(params):
+def test_given_parameters_must_not_change_the_network(params):
     theirs = CLASSIFIER((4, 4), max_iter=3).fit(iris.data, texts)
     with pytest.raises(ValueError, match="change the network of the fitted"):
         from_sklearn(theirs, **params)
@@ -86,12 +86,12 @@ def test_parameters_besides_that_ask_for_another_network(params):
     {"dropout": 0}, {"dropout": [0.0]}, {"l1": np.float64(0)}, {"skip": np.int64(0)}, {"skip_weights": False},
     {"target_values": [0.1, 0.9]}, {"n_layers": 1, "width": 7},
 ])  # fmt: skip
-def test_what_is_not_used_is_not_missed(params):
+def test_unused_options_do_not_prevent_conversion(params):
     ours = MLPClassifier(hidden_layer_sizes=(7,), max_iter=3, **params).fit(iris.data, texts)
     assert_array_equal(to_sklearn(ours).predict(iris.data), ours.predict(iris.data))
 
 
-def test_widths_by_numbers_go_along():
+def test_n_layers_and_width_are_converted():
     for ours in (
         MLPClassifier(n_layers=2, width=6),
         MLPClassifier(n_layers=2, width=6, max_iter=3).fit(iris.data, texts),
@@ -102,7 +102,7 @@ def test_widths_by_numbers_go_along():
         from_sklearn(CLASSIFIER((4,), max_iter=3).fit(iris.data, texts), scale="standard")
 
 
-def test_arrays_that_do_not_fit():
+def test_arrays_of_wrong_shapes():
     theirs = CLASSIFIER((4,), max_iter=3).fit(iris.data, texts)
     theirs.coefs_[0] = theirs.coefs_[0][:, :1]
     with pytest.raises(ValueError, match="do not match"):
@@ -113,7 +113,7 @@ def test_arrays_that_do_not_fit():
         to_sklearn(ours)
 
 
-def test_estimators_that_were_not_fitted():
+def test_unfitted_estimators():
     theirs = neural_network.MLPClassifier((3, 4), alpha=0.5)
     ours = from_sklearn(theirs)
     assert (ours.hidden_layer_sizes, ours.alpha) == ((3, 4), 0.5)
@@ -125,12 +125,12 @@ def test_estimators_that_were_not_fitted():
     ({"dropout": 0.1}, "dropout"), ({"activation": "gelu"}, "activation"), ({"solver": "adamw"}, "solver"),
     ({"skip": 2, "l1": 0.1}, "l1, skip"), ({"loss": "squared_error"}, "loss"),
 ])  # fmt: skip
-def test_what_scikit_learn_lacks_is_named(params, named):
+def test_options_that_scikit_learn_lacks_are_named(params, named):
     with pytest.raises(ValueError, match=named):
         to_sklearn(MLPClassifier(**params))
 
 
-def test_other_things_are_none_of_these():
+def test_unsupported_objects():
     with pytest.raises(TypeError, match=r"of sklearn\.neural_network"):
         from_sklearn(MLPClassifier())
     with pytest.raises(TypeError, match="of fastmlp, got"):

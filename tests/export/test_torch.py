@@ -1,4 +1,4 @@
-"""Models from torch and back. Torch is a gigabyte, and no part of the extra test: where it is installed, these run."""
+"""Conversion to and from torch. The extra test does not include torch (1 GB); without it these tests are skipped."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 from fastmlp import MLP, Layer, MLPClassifier, from_torch, to_torch
 from fastmlp.export.expressions import EXPRESSIONS
 
-torch = pytest.importorskip("torch", reason="torch is not installed here, and too large for the extra test")
+torch = pytest.importorskip("torch", reason="needs the package torch")
 nn = torch.nn
 rng = np.random.RandomState(0)
 X = rng.standard_normal((40, 5)).astype("f4")
@@ -35,7 +35,7 @@ def test_to_torch_and_back(name, dtype):
     assert_allclose(again.predict(rows), model.predict(rows), **tolerance)
 
 
-def test_from_torch_as_people_write_it():
+def test_from_torch_with_typical_modules():
     module = nn.Sequential(
         nn.Flatten(), nn.Linear(5, 8, bias=False), nn.PReLU(), nn.Dropout(0.3), nn.Linear(8, 8), nn.Identity(),
         nn.Sequential(nn.Linear(8, 4), nn.PReLU(4)), nn.Linear(4, 1), nn.Sigmoid(),
@@ -56,7 +56,7 @@ def test_modules_in_half_precision_become_float32():
     assert_allclose(model.predict(X), outputs(module.float()), rtol=1e-6)
 
 
-def test_classifiers_go_to_torch():
+def test_classifiers_to_torch():
     model = MLPClassifier(hidden_layer_sizes=(6,), max_iter=200, random_state=0, tol=1).fit(
         X, np.where(X[:, 0] > 0, "b", "a")
     )
@@ -95,12 +95,12 @@ def hooked(outside):
     (nn.Sequential(nn.Linear(5, 3), nn.Dropout(0.1), nn.ReLU()), "Linear.* cannot be followed by ReLU"),
     (nn.Sequential(nn.Linear(5, 3), nn.Linear(4, 1)), "takes 4 inputs, but the layer before it has 3 outputs"),
 ])  # fmt: skip
-def test_modules_that_are_no_mlp(wrong, message):
+def test_unsupported_modules(wrong, message):
     with pytest.raises(ValueError, match=message):
         from_torch(wrong)
 
 
-def test_models_that_torch_has_no_words_for():
+def test_models_without_an_equivalent_in_torch():
     with pytest.raises(ValueError, match="skip connections cannot be exported"):
         to_torch(MLP([Layer(3), Layer(1, "identity", skip=2)]).build(5))
     with pytest.raises(ValueError, match="activation 'sign' cannot be exported to torch"):

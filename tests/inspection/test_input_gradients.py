@@ -1,4 +1,4 @@
-"""Derivatives of outputs with respect to inputs, against central differences."""
+"""input_gradient and jacobian, against central differences."""
 
 import math
 
@@ -39,7 +39,7 @@ NETWORKS = {name: [Layer(6, name), Layer(5, name), Layer(3, "identity")] for nam
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_they_are_the_differences(name):
+def test_derivatives_equal_central_differences(name):
     loss = "categorical_cross_entropy" if name == "softmax" else "squared_error"
     model = randomized(MLP(NETWORKS[name], loss, dtype="float64", backend="numba", random_state=0))
     found = jacobian(model, X)
@@ -48,7 +48,7 @@ def test_they_are_the_differences(name):
     assert_allclose(input_gradient(model, X, output=1), found[:, 1], rtol=1e-9, atol=1e-14)
 
 
-def test_of_estimators():
+def test_derivatives_of_estimators():
     regressor = MLPRegressor(hidden_layer_sizes=(6,), activation="tanh", max_iter=1, solver="sgd", tol=1e9)
     with pytest.raises(NotFittedError):
         jacobian(regressor, X)
@@ -62,7 +62,7 @@ def test_of_estimators():
     assert_allclose(input_gradient(classifier, X), outputs[:, 1], rtol=1e-5, atol=1e-8)
 
 
-def test_in_blocks_and_in_single_precision(monkeypatch):
+def test_derivatives_in_blocks_and_in_single_precision(monkeypatch):
     model = randomized(MLP([Layer(6, "tanh"), Layer(2, "identity")], random_state=0))
     whole = jacobian(model, X)
     assert whole.dtype == np.float32
@@ -70,7 +70,7 @@ def test_in_blocks_and_in_single_precision(monkeypatch):
     assert_allclose(jacobian(model, X), whole, rtol=1e-6)
 
 
-def test_what_is_refused():
+def test_invalid_arguments():
     model = MLP([Layer(2, "identity")])
     with pytest.raises(ValueError, match="no weights yet"):
         jacobian(model, X)

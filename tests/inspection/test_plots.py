@@ -1,4 +1,4 @@
-"""Pictures: each is saved and returned, shows what it is given, and refuses what it cannot draw."""
+"""Plots: figures are saved and returned, show the data, and refuse invalid arguments."""
 
 import sys
 
@@ -31,7 +31,7 @@ def network(*layers, loss="squared_error"):
 
 
 def colours_at(axes, rows):
-    """The region's colour under each row."""
+    """The colour of the region at each sample."""
     image = axes.images[0]
     left, right, bottom, top = image.get_extent()
     shares = (np.asarray(rows) - (left, bottom)) / (right - left, top - bottom)
@@ -49,7 +49,7 @@ def test_loss_curves(path):
     assert axes.get_yscale() == "log"
 
 
-def test_losses_below_zero_are_drawn_too():
+def test_negative_losses_are_drawn():
     (axes,) = plots.plot_history({"loss": [1.0, -1.0]}).axes
     assert axes.get_yscale() == "linear"
 
@@ -107,7 +107,7 @@ def test_decision_boundary_with_missing_labels():
         plots.plot_decision_boundary(LogisticRegression(), X, LABELS[:3])
 
 
-def test_more_classes_than_ten_have_their_own_colours():
+def test_more_than_ten_classes_have_different_colours():
     assert len(np.unique(plots._class_colours(26), axis=0)) == 26
 
 
@@ -126,7 +126,7 @@ def test_hidden_weights_of_an_estimator(axes):
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (6,), (1, 2, 3)])
-def test_images_of_another_size(shape):
+def test_images_of_the_wrong_size(shape):
     with pytest.raises(ValueError, match="height x width = 6, the number of inputs"):
         plots.plot_hidden_weights(network(Layer(2), Layer(1)).build(6), shape)
 
@@ -138,7 +138,7 @@ def test_too_few_axes(axes):
 
 @pytest.mark.parametrize("name", [name for name, row in ACTIVATIONS.items() if not row.rowwise])
 def test_activation_and_its_derivative(name, axes):
-    """The second line is the slope of the first, away from corners and jumps."""
+    """The second curve is the slope of the first, away from corners and jumps."""
     assert plots.plot_activation(name, axes=axes) is axes.figure
     function, derivative = (line.get_ydata() for line in axes.lines)
     z = axes.lines[0].get_xdata()
@@ -156,14 +156,14 @@ def square_derivative(z):
     return 2 * z
 
 
-def test_activation_of_ones_own(path):
+def test_custom_activation(path):
     (axes,) = plots.plot_activation((square, square_derivative), path).axes
     assert path.read_bytes().startswith(PNG)
     np.testing.assert_allclose(axes.lines[1].get_ydata(), 2 * axes.lines[0].get_xdata())
     assert axes.get_legend().get_texts()[0].get_text() == "square"
 
 
-def test_activations_that_have_no_curve():
+def test_activations_that_cannot_be_plotted():
     with pytest.raises(ValueError, match="'softmax' is a function of all units"):
         plots.plot_activation("softmax")
     with pytest.raises(ValueError, match="activation"):

@@ -1,4 +1,4 @@
-"""The page about a training: what it says, that it needs nothing else, and that a browser shows it."""
+"""training_report: the content of the page, that it is self-contained, and that a browser displays it."""
 
 import re
 import shutil
@@ -25,7 +25,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 
 class Page(HTMLParser):
-    """What a browser would see: tables, texts of pictures, ids, links, and elements that do not belong."""
+    """The parsed page: tables, texts of figures, ids, links, definitions, and elements that are not closed."""
 
     VOID = {"meta", "link", "img", "br", "input", "hr"}
 
@@ -106,7 +106,7 @@ def test_classes(path, network):
     assert {"layer 1", "layer 2"} <= set(gradient) & set(update)
 
 
-def test_numbers(path):
+def test_regression(path):
     model = MLPRegressor(solver="lbfgs", max_iter=20, random_state=0).fit(patients[::2], measured[::2])
     predicted = model.predict(patients[1::2])
     training_report(path, model, measured[1::2], predicted)
@@ -122,7 +122,7 @@ def test_numbers(path):
     assert "predicted - true" in differences
 
 
-def test_several_numbers_and_some_that_are_none(path):
+def test_several_outputs_and_predictions_that_are_not_finite(path):
     Y = np.column_stack([measured, -measured])
     model = MLPRegressor(max_iter=3, random_state=0).fit(patients, Y)
     predicted = model.predict(patients)
@@ -138,7 +138,7 @@ def test_several_numbers_and_some_that_are_none(path):
     assert "all samples, 2,000 of 4,420 samples" in Page(path).pictures[1]
 
 
-def test_sets_of_an_estimator_and_the_epoch_that_was_kept(path):
+def test_evaluation_sets_and_the_best_epoch(path):
     model = MLPClassifier(early_stopping=True, learning_rate_init=0.01, n_iter_no_change=3, random_state=0)
     sets = [(held, truth), (X, y)]
     model.fit(X, y, eval_set=sets, eval_names=["held out", "own"], eval_metric=["neg_log_loss", "accuracy"])
@@ -153,7 +153,7 @@ def test_sets_of_an_estimator_and_the_epoch_that_was_kept(path):
     assert "validation" in Page(path).pictures[1]
 
 
-def test_curves_of_several_fits_end_together(path):
+def test_curves_of_several_fits_are_aligned(path):
     model = MLP([Layer(4), Layer(10, "softmax")], "categorical_cross_entropy", random_state=0).fit(X, y, 5)
     model.fit(X, y, 4, validation_data=(held, truth), patience=9)
     (panel,) = _panels(model)
@@ -173,7 +173,7 @@ def test_curves_of_several_fits_end_together(path):
     assert _panels(estimator) == []
 
 
-def test_many_classes_are_listed_by_what_is_confused(path, network):
+def test_for_many_classes_the_most_frequent_errors_are_listed(path, network):
     true = np.arange(200) % 40
     guess = np.where(true == 3, 7, true)
     training_report(path, network, true, guess)
@@ -182,7 +182,7 @@ def test_many_classes_are_listed_by_what_is_confused(path, network):
     assert len(scores) == 41
 
 
-def test_several_labels(path):
+def test_multilabel(path):
     Y = np.column_stack([y > 4, y % 2]).astype(int)
     model = MLPClassifier(max_iter=20, random_state=0).fit(X, Y)
     training_report(path, model, Y, model.predict(X))
@@ -195,7 +195,7 @@ def test_several_labels(path):
 EVIL = '<script>a("x")</script>& $a_$ {{7}}网'
 
 
-def test_what_a_user_calls_things_is_only_text(path):
+def test_names_and_titles_are_escaped(path):
     names = np.array([EVIL, "b"])
     model = MLPClassifier(max_iter=3, random_state=0).fit(X, names[(y > 4).astype(int)], eval_set=(X, names[
         (y > 4).astype(int)]), eval_names=[EVIL])  # fmt: skip
@@ -203,19 +203,19 @@ def test_what_a_user_calls_things_is_only_text(path):
     page = Page(path)
     assert "<script" not in page.source
     assert page.tables[0] == [["true", shortened(EVIL, 12), "b"], [shortened(EVIL, 24), "1", "1"], ["b", "0", "1"]]
-    assert sum((name, value) == ("title", EVIL) for _, name, value in page.attributes) == 3  # it is there in full too
+    assert sum((name, value) == ("title", EVIL) for _, name, value in page.attributes) == 3  # the full text
     assert EVIL in page.tables[-1][1]
     assert EVIL in page.pictures[1]
 
 
-def test_long_names_leave_room_for_the_picture(path):
+def test_long_names_are_shortened(path):
     model, long = MLPClassifier(max_iter=3, random_state=0), "a set " * 30 + "of rows"
     model.fit(X, y, eval_set=[(X, y), (X, y)], eval_names=[long, "_own"])
     training_report(path, model, truth, model.predict(held))
     assert {"a set a set a set ... set of rows", "_own"} <= set(Page(path).pictures[1])
 
 
-def test_predictions_beyond_all_bounds(path):
+def test_extremely_large_predictions(path):
     model = MLPRegressor(max_iter=2, random_state=0).fit(patients, measured)
     training_report(path, model, [0.0, 1, 2, 3], [1e20, 1e20 + 20000, 1e20, 1e20])
     assert Page(path).tables[0][1][-2:] == ["4", "0"]
@@ -225,7 +225,7 @@ def test_predictions_beyond_all_bounds(path):
     assert [row[0] for row in page.tables[-1][1:]] == ["c"]
 
 
-def test_the_page_needs_nothing_else(path, network):
+def test_the_page_is_self_contained(path, network):
     training_report(path, network, truth, network.predict(held).argmax(axis=1))
     page = Page(path)
     assert len(page.ids) == len(set(page.ids)) > 20
@@ -248,7 +248,7 @@ def test_the_page_needs_nothing_else(path, network):
     ({"truth": np.zeros((898, 1, 1))}, ValueError, "one or two dimensions"),
     ({"path": "/no/where.html"}, OSError, "does not exist"),
 ])  # fmt: skip
-def test_reports_that_cannot_be(path, network, change, error, message):
+def test_invalid_reports(path, network, change, error, message):
     given = {"path": path, "model": network, "truth": truth[:898], "predicted": truth[:898]} | change
     with pytest.raises(error, match=message):
         training_report(**given)
@@ -260,7 +260,7 @@ def test_reports_that_cannot_be(path, network, change, error, message):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium on the PATH")
 @pytest.mark.parametrize("width", [390, 1200])
-def test_a_browser_shows_it(path, network, width, tmp_path):
+def test_a_browser_displays_the_page(path, network, width, tmp_path):
     from matplotlib.image import imread
 
     training_report(path, network, truth, network.predict(held).argmax(axis=1), title="Seen by a browser")
@@ -274,4 +274,4 @@ def test_a_browser_shows_it(path, network, width, tmp_path):
     blue = (abs(pixels[..., :3] - np.array([0x3B, 0x7D, 0xD8]) / 255) < 0.02).all(axis=2)
     assert blue.sum() > 100  # a curve
     assert (pixels[:200, :, :3].mean(axis=2) < 0.4).sum() > 300  # the title
-    assert pixels[:, -8:, :3].std() < 0.05  # nothing is wider than the window
+    assert pixels[:, -8:, :3].std() < 0.05  # no element is wider than the window

@@ -1,4 +1,4 @@
-"""Files that are no models, or no longer: refused with one error, never half loaded, and nothing of them is run."""
+"""Damaged, invalid and foreign files are refused with one error, and no code of theirs is run."""
 
 import json
 import os
@@ -23,7 +23,7 @@ X, y = load_iris(return_X_y=True)
 
 @pytest.fixture
 def saved(tmp_path):
-    """A model cut in the middle of its third epoch."""
+    """The file of a model that was interrupted in its third epoch."""
     path = tmp_path / "model.fastmlp"
     original = MLP([(6, "tanh"), (3, "softmax")], "categorical_cross_entropy", random_state=1).fit(X, y, epochs=2)
     original._state.order, original._state.position = np.random.RandomState(0).permutation(150), 64
@@ -39,7 +39,7 @@ def saved_estimator(tmp_path):
     return path
 
 
-def test_a_file_cut_anywhere_is_refused(saved):
+def test_a_truncated_file_is_refused(saved):
     content = saved.read_bytes()
     for length in [*range(0, 400, 7), *range(400, len(content), 97), len(content) - 1]:
         saved.write_bytes(content[:length])
@@ -55,7 +55,7 @@ def test_foreign_files_are_refused(tmp_path, content):
         fastmlp.load(path)
 
 
-def test_a_safetensors_file_of_somebody_else_is_refused(tmp_path):
+def test_a_safetensors_file_of_another_program_is_refused(tmp_path):
     save_file({"w": np.zeros(3)}, tmp_path / "x.safetensors")
     with pytest.raises(ModelFileError, match="was not written by fastmlp"):
         fastmlp.load(tmp_path / "x.safetensors")
@@ -72,7 +72,7 @@ def test_a_pickle_is_never_run(tmp_path):
     assert not (tmp_path / "exploded").exists()
 
 
-def test_a_missing_file_is_the_systems_error(tmp_path):
+def test_a_missing_file_raises_FileNotFoundError(tmp_path):
     with pytest.raises(FileNotFoundError):
         fastmlp.load(tmp_path / "nothing")
 
@@ -129,7 +129,7 @@ def no_state(header, tensors):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_changed_file_is_refused(saved, change, message):
+def test_a_file_with_invalid_content_is_refused(saved, change, message):
     rewrite(saved, change)
     with pytest.raises(ModelFileError, match=message):
         fastmlp.load(saved)
@@ -158,7 +158,7 @@ def random_position(header, tensors):
 
 
 def random_key(key):
-    """Of the wrong size or type."""
+    """A key of the random number generator with the wrong size or type."""
 
     def change(header, tensors):
         state = header["state"]["dict"]["random_state"]["random_state"]["dict"]["state"]["dict"]
@@ -189,8 +189,8 @@ def list_of_kinds(header, tensors):
         list_of_kinds,
     ],
 )  # fmt: skip
-def test_a_state_that_kernels_would_run_into_is_refused(saved, change):
-    """They do not look where they read: a wrong row number would end the process."""
+def test_an_invalid_training_state_is_refused(saved, change):
+    """Kernels do not check their arguments: an index out of bounds would crash the process."""
     rewrite(saved, change)
     with pytest.raises(ModelFileError):
         fastmlp.load(saved)
@@ -226,33 +226,33 @@ def another_loss(header, tensors):
 @pytest.mark.parametrize(
     "change", [more_activations, other_sizes, one_size, another_width, fewer_classes, another_loss]
 )
-def test_an_estimator_that_kernels_would_run_into_is_refused(saved_estimator, change):
+def test_an_invalid_estimator_is_refused(saved_estimator, change):
     rewrite(saved_estimator, change)
     with pytest.raises(ModelFileError):
         fastmlp.load(saved_estimator)
 
 
-def test_a_header_nested_without_end_is_refused(saved):
+def test_a_deeply_nested_header_is_refused(saved):
     tensors = load_file(saved)
     save_file(tensors, saved, metadata={"fastmlp": "[" * 10**5 + "]" * 10**5})
     with pytest.raises(ModelFileError):
         fastmlp.load(saved)
 
 
-def test_another_kind_is_refused(saved):
+def test_a_file_of_another_class_is_refused(saved):
     with pytest.raises(ModelFileError, match="holds a MLP, not a MLPClassifier"):
         MLPClassifier.load(saved)
 
 
 def content(model):
-    """All that a file of the model holds, to compare."""
+    """The content of a model file, for comparison."""
     tensors = {}
     state = encode(model.saved_state(), tensors)
     return json.dumps(state), {name: (tensor.dtype.str, tensor.tobytes()) for name, tensor in tensors.items()}
 
 
 @pytest.mark.parametrize("kind", ["saved", "saved_estimator"])
-def test_no_changed_byte_loads_as_another_model(kind, request):
+def test_files_with_one_changed_byte(kind, request):
     path = request.getfixturevalue(kind)
     whole, expected = path.read_bytes(), content(fastmlp.load(path))
     random_state = np.random.RandomState(0)
@@ -270,7 +270,7 @@ def test_no_changed_byte_loads_as_another_model(kind, request):
     assert refused > 290
 
 
-def test_a_damaged_weight_is_told_as_such(saved):
+def test_a_damaged_weight_fails_the_checksum(saved):
     damaged = bytearray(saved.read_bytes())
     damaged[-1] ^= 1
     saved.write_bytes(damaged)
@@ -286,8 +286,8 @@ def test_a_file_without_a_checksum_loads(saved):
     assert content(fastmlp.load(saved)) == expected
 
 
-def test_the_checksum_is_that_of_the_file(tmp_path):
-    """Whatever order of bytes an array in memory has."""
+def test_the_checksum_does_not_depend_on_byte_order(tmp_path):
+    """The checksum is that of the file, whatever the byte order of arrays in memory."""
     estimator = MLPRegressor(hidden_layer_sizes=np.array([3], ">i8"), max_iter=1).fit(X, y)
     estimator.save(tmp_path / "e")
     np.testing.assert_array_equal(fastmlp.load(tmp_path / "e").hidden_layer_sizes, [3])
@@ -316,7 +316,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, monkeypatch, number):
         with pytest.raises(ValueError, match=r"1 of \d+ parameters are NaN or infinite"):
             model.save(path)
         assert path.read_bytes() == whole
-        with monkeypatch.context() as patch:  # as a file of an earlier version
+        with monkeypatch.context() as patch:  # like a file of an earlier version
             for module in ("training.state", "estimators.network"):
                 patch.setattr(f"fastmlp.{module}.check_finite", lambda parameters: parameters)
             model.save(path)

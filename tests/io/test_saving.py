@@ -1,4 +1,4 @@
-"""Model files: complete, safe to read, and never half written."""
+"""Saving and loading: files are complete, and writing is atomic."""
 
 import copy
 import os
@@ -29,7 +29,7 @@ def model(optimizer="adam", **options):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_fit_saved_and_resumed_equals_one_that_never_stopped(tmp_path, backend, optimizer, dtype):
+def test_a_fit_resumed_from_a_file_equals_one_without_a_stop(tmp_path, backend, optimizer, dtype):
     path = tmp_path / "model.fastmlp"
     whole = model(optimizer, dtype=dtype, backend=backend).fit(X, y, epochs=7, batch_size=16)
     model(optimizer, dtype=dtype, backend=backend).fit(X, y, epochs=3, batch_size=16).save(path)
@@ -42,7 +42,7 @@ def test_a_fit_saved_and_resumed_equals_one_that_never_stopped(tmp_path, backend
 
 
 @pytest.mark.parametrize("kind", ["lbfgs", "not built"])
-def test_models_without_optimizer_state_are_saved_too(tmp_path, kind):
+def test_models_without_optimizer_state(tmp_path, kind):
     path = tmp_path / "model.fastmlp"
     original = model("lbfgs" if kind == "lbfgs" else "adam")
     if kind == "lbfgs":
@@ -65,7 +65,7 @@ def test_models_without_optimizer_state_are_saved_too(tmp_path, kind):
     ids=["seed", "random state", "early stopping", "lbfgs", "regressor", "poisson"],
 )
 @pytest.mark.parametrize("labels", ["numbers", "texts", "objects"])
-def test_estimators_come_back_whole(tmp_path, estimator, labels):
+def test_estimators(tmp_path, estimator, labels):
     names = {"numbers": np.array([3, 5, 9]), "texts": np.array(["a", "bb", "c"])}
     names["objects"] = names["texts"].astype(object)
     target = y if isinstance(estimator, MLPRegressor) else names[labels][y]
@@ -84,13 +84,13 @@ def test_estimators_come_back_whole(tmp_path, estimator, labels):
         np.testing.assert_array_equal(loaded.coefs_[0], estimator.coefs_[0])
 
 
-def test_every_value_that_scikit_learn_allows_comes_back(tmp_path):
+def test_every_value_that_scikit_learn_allows_can_be_loaded(tmp_path):
     for params in ({"epsilon": 2.0}, {"solver": "sgd", "momentum": 1.0, "learning_rate_init": 1e-9}, {"beta_1": 0.0}):
         MLPClassifier(max_iter=2, **params).fit(X, y).save(tmp_path / "e.fastmlp")
         assert fastmlp.load(tmp_path / "e.fastmlp").get_params() == MLPClassifier(max_iter=2, **params).get_params()
 
 
-def test_files_do_not_grow_with_the_rows_learned_from(tmp_path):
+def test_file_size_does_not_depend_on_the_number_of_samples(tmp_path):
     rows = np.random.RandomState(0).standard_normal((20000, 2))
     MLP([(1, "identity")], random_state=0).fit(rows, rows[:, 0], epochs=1, batch_size=None).save(tmp_path / "m")
     estimator = MLPRegressor(hidden_layer_sizes=(), max_iter=1, random_state=0).fit(rows, rows[:, 0])
@@ -100,7 +100,7 @@ def test_files_do_not_grow_with_the_rows_learned_from(tmp_path):
     assert len(pickle.dumps(estimator)) < 8000
 
 
-def test_a_model_of_a_backend_that_is_missing_here_uses_another(tmp_path, monkeypatch):
+def test_a_model_of_an_unavailable_backend_uses_another(tmp_path, monkeypatch):
     original = model(backend="numba").fit(X, y, epochs=1)
     original.save(tmp_path / "m.fastmlp")
     pickled = pickle.dumps(original)
@@ -115,7 +115,7 @@ def test_a_model_of_a_backend_that_is_missing_here_uses_another(tmp_path, monkey
         registry.why_not.cache_clear()
 
 
-def test_parameters_start_on_a_cache_line_wherever_they_come_from(tmp_path):
+def test_parameters_are_aligned_to_cache_lines(tmp_path):
     network, estimator = model().fit(X, y, epochs=1), MLPRegressor(max_iter=1).fit(X, y)
     for original in (network, estimator):
         original.save(tmp_path / "m")
@@ -126,25 +126,25 @@ def test_parameters_start_on_a_cache_line_wherever_they_come_from(tmp_path):
             assert state.parameters is parameters
 
 
-def test_an_estimator_before_fit_keeps_its_parameters(tmp_path):
+def test_unfitted_estimators_keep_their_parameters(tmp_path):
     MLPRegressor(alpha=0.25).save(tmp_path / "e.fastmlp")
     assert MLPRegressor.load(tmp_path / "e.fastmlp").get_params() == MLPRegressor(alpha=0.25).get_params()
 
 
-def test_multilabel_classifier_comes_back(tmp_path):
+def test_multilabel_classifier(tmp_path):
     labels = np.column_stack([y == 0, y > 0]).astype(int)
     original = MLPClassifier(max_iter=3).fit(X, labels)
     original.save(tmp_path / "e.fastmlp")
     np.testing.assert_array_equal(fastmlp.load(tmp_path / "e.fastmlp").predict(X), original.predict(X))
 
 
-def test_pickle_of_a_model_trains_on(tmp_path):
+def test_a_pickled_model_continues_training(tmp_path):
     original = model().fit(X, y, epochs=2)
     twin = pickle.loads(pickle.dumps(original))
     np.testing.assert_array_equal(twin.fit(X, y).parameters, original.fit(X, y).parameters)
 
 
-def test_a_table_model_comes_back(tmp_path):
+def test_table_model(tmp_path):
     frame = pd.DataFrame(X, columns=list("abcd")).assign(kind=np.array(["x", "y"])[y % 2], target=y)
     original = TableModel.create(frame, "target", random_state=0)
     original.model.fit(*original.arrays(frame), epochs=2)
@@ -163,7 +163,7 @@ def saved(tmp_path):
     return path
 
 
-# Bad saves.
+# Saves that fail
 
 
 def test_a_save_that_fails_leaves_the_old_file(saved, monkeypatch):
@@ -179,7 +179,7 @@ def test_a_save_that_fails_leaves_the_old_file(saved, monkeypatch):
     assert [p.name for p in saved.parent.iterdir()] == [saved.name]
 
 
-def test_what_cannot_be_saved_is_said_before_anything_is_written(tmp_path):
+def test_unsupported_values_are_refused_before_anything_is_written(tmp_path):
     with pytest.raises(TypeError, match="cannot hold a object"):
         MLPClassifier(random_state=object()).save(tmp_path / "e.fastmlp")
     assert not list(tmp_path.iterdir())
@@ -191,7 +191,7 @@ def test_a_saved_file_has_ordinary_permissions(saved):
     assert stat.S_IMODE(saved.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
 
 
-def test_a_link_is_followed_and_permissions_are_kept(tmp_path, saved):
+def test_links_are_followed_and_permissions_kept(tmp_path, saved):
     link = tmp_path / "link"
     link.symlink_to(saved)
     saved.chmod(0o600)
@@ -201,7 +201,7 @@ def test_a_link_is_followed_and_permissions_are_kept(tmp_path, saved):
     assert fastmlp.load(saved).epoch == 1
 
 
-def test_what_is_no_file_is_not_replaced(tmp_path):
+def test_folders_and_pipes_are_not_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path):
         with pytest.raises(OSError, match="is a folder, device or pipe"):
@@ -222,7 +222,7 @@ class OwnMLP(MLP):
     pass
 
 
-def test_subclasses_are_refused_by_files_and_kept_by_pickle(tmp_path):
+def test_subclasses_can_be_pickled_but_not_saved(tmp_path):
     for own in (OwnClassifier(), OwnMLP([(1, "identity")])):
         with pytest.raises(TypeError, match="no subclasses such as Own"):
             own.save(tmp_path / "x")

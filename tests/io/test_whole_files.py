@@ -1,4 +1,4 @@
-"""Temporary files beside a target: those of dead processes go with the next write, all others stay."""
+"""Atomic writes: the next write removes the temporary files of dead processes, and no others."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from fastmlp import MLP, to_c, to_numpy_source
 from fastmlp.io import atomic as whole_files
 from fastmlp.io.atomic import write_whole
 
-pytestmark = pytest.mark.skipif(whole_files.fcntl is None, reason="nothing is removed without fcntl")
+pytestmark = pytest.mark.skipif(whole_files.fcntl is None, reason="needs the module fcntl")
 
 WRITER = """
 import os, sys
@@ -25,8 +25,8 @@ write_whole(sys.argv[1], b"never finished")
 """
 
 
-def begun(path):
-    """A process that has written its temporary file, and waits before it renames it."""
+def start_writer(path):
+    """Start a process that writes its temporary file, and waits before it renames the file."""
     command = [sys.executable, "-P", "-c", WRITER, str(path)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "written\n"
@@ -44,7 +44,7 @@ def kill(process):
 
 def test_only_files_of_dead_writers_to_the_same_target_are_removed(tmp_path):
     target, other = tmp_path / "model", tmp_path / "other"
-    dead, alive, elsewhere = begun(target), begun(target), begun(other)
+    dead, alive, elsewhere = start_writer(target), start_writer(target), start_writer(other)
     try:
         kill(dead)
         kill(elsewhere)
@@ -55,7 +55,7 @@ def test_only_files_of_dead_writers_to_the_same_target_are_removed(tmp_path):
     finally:
         kill(alive)
     write_whole(target, b"whole again")
-    assert len(temporary(tmp_path) & left) == 1  # that of the other target
+    assert len(temporary(tmp_path) & left) == 1  # the temporary file of the other target
     assert target.read_bytes() == b"whole again"
     write_whole(other, b"whole")
     assert {path.name for path in tmp_path.iterdir()} == {"model", "other"}
@@ -63,7 +63,7 @@ def test_only_files_of_dead_writers_to_the_same_target_are_removed(tmp_path):
 
 @pytest.fixture
 def killed(monkeypatch):
-    """``killed(write)`` leaves what a process would that is killed in ``write``."""
+    """``killed(write)`` leaves the temporary file of a process that is killed in ``write``."""
 
     def leave(write):
         with monkeypatch.context() as patch:
@@ -76,11 +76,11 @@ def killed(monkeypatch):
 
 
 @pytest.mark.parametrize("write", [MLP.save, to_c, to_numpy_source])
-def test_every_writer_removes_them(tmp_path, killed, write):
+def test_every_writer_removes_temporary_files(tmp_path, killed, write):
     model = MLP([(1, "identity")]).build(2)
     for _ in range(3):
         killed(lambda: write(model, tmp_path / "target"))
-    assert len(temporary(tmp_path)) == 1  # each removes that of the one before
+    assert len(temporary(tmp_path)) == 1  # each removes the file of the previous one
     write(model, tmp_path / "target")
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
 
@@ -98,7 +98,7 @@ def test_files_of_another_host_stay_for_a_day(tmp_path, killed, monkeypatch):
     assert temporary(tmp_path) == set()
 
 
-def test_what_cannot_be_locked_or_removed_does_no_harm(tmp_path, killed, monkeypatch):
+def test_writes_succeed_without_locks_or_removal(tmp_path, killed, monkeypatch):
     killed(lambda: write_whole(tmp_path / "target", b""))
     (name,) = temporary(tmp_path)
     os.unlink(tmp_path / name)
@@ -116,7 +116,7 @@ def test_what_cannot_be_locked_or_removed_does_no_harm(tmp_path, killed, monkeyp
     assert (tmp_path / "target").read_bytes() == b"two"
 
 
-def test_a_file_that_is_removed_before_its_writer_locks_it_is_made_again(tmp_path, monkeypatch):
+def test_a_temporary_file_removed_before_it_is_locked_is_created_again(tmp_path, monkeypatch):
     lock, removed = whole_files.fcntl.flock, []
 
     def late(file, operation):

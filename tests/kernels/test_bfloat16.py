@@ -27,7 +27,7 @@ def test_operands_are_rounded_to_the_nearest_and_ties_to_even():
     assert np.isnan(operand(network, np.array([np.nan]))).all()
 
 
-def test_gradients_are_near_those_without_rounding():
+def test_gradients_are_close_to_those_without_rounding():
     problem = Problem(sizes=(20, 30, 4))
     args = problem.parameters, problem.X, problem.y
     exact = reference.loss_and_gradient(problem.network, *args)
@@ -36,12 +36,12 @@ def test_gradients_are_near_those_without_rounding():
 
 
 @pytest.mark.parametrize("name", ["cython", "numba"])
-def test_backends_without_it_say_so(name):
+def test_backends_without_bfloat16_raise(name):
     with pytest.raises(ValueError, match="'bfloat16' requires backend 'cuda'"):
         model(backend=name)
 
 
-def test_it_asks_for_a_gpu():
+def test_bfloat16_requires_a_gpu():
     if registry.why_not("cuda") is None:
         assert model().backend == "cuda"
     else:
@@ -50,7 +50,7 @@ def test_it_asks_for_a_gpu():
 
 
 @pytest.mark.parametrize("through", ["file", "pickle"])
-def test_elsewhere_a_model_goes_on_in_single_precision(tmp_path, monkeypatch, through):
+def test_a_model_loaded_without_a_gpu_continues_in_single_precision(tmp_path, monkeypatch, through):
     trained = model(backend="numpy").fit(X, X[:, :1], 2)
     monkeypatch.setattr(registry, "works", lambda name: name not in ("cuda", "numpy"))
     if through == "file":
@@ -66,7 +66,7 @@ def test_elsewhere_a_model_goes_on_in_single_precision(tmp_path, monkeypatch, th
 
 @pytest.mark.exhaustive
 def test_accuracy_on_real_images(data_folder):
-    """Within half a point of single precision on Fashion-MNIST, by the reference, which rounds like tensor cores."""
+    """Accuracy of the reference on Fashion-MNIST is within half a percentage point of single precision."""
     folder = data_folder / "fashion_mnist"
     if not folder.exists():
         pytest.skip("needs fashion_mnist in the folder that FASTMLP_DATA names")

@@ -1,4 +1,4 @@
-"""Backends are interchangeable: same names, arguments and defaults, same side effects."""
+"""Backends are interchangeable: the same functions, arguments, defaults and side effects."""
 
 import inspect
 from types import MethodType
@@ -20,7 +20,7 @@ def test_signatures_are_identical(function):
 
 
 def test_fields_have_the_same_types_and_describe_the_backend():
-    """Capabilities are looked up here, never by comparing a backend's name. Backend cuda: tests/cuda."""
+    """Code reads capabilities from these fields and never compares names. Backend cuda: tests/cuda."""
     for name in registry.ON_CPU:
         module = registry.choose(name).kernels
         assert {field for field in vars(module) if field.isupper()} >= set(FIELDS)
@@ -55,7 +55,7 @@ def test_parameters_are_aligned_views_of_one_vector():
     assert all(np.shares_memory(array, problem.parameters) for array in (*weights, *biases))
 
 
-def test_forward_and_gradient_leave_their_arguments_alone(kernels):
+def test_forward_and_gradient_do_not_modify_their_arguments(kernels):
     problem = Problem()
     before = problem.parameters.copy(), problem.X.copy(), problem.y.copy(), problem.weight.copy()
     kernels.forward(problem.network, problem.parameters, problem.X)
@@ -70,7 +70,7 @@ def test_forward_and_gradient_leave_their_arguments_alone(kernels):
 @pytest.mark.parametrize("rows", [3, 40, 300])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_outputs_only_for_finite_rows(kernels, rows, dtype):
-    """At any position; an overflowing sum of finite values does not count."""
+    """A value that is not finite is found at any position; finite inputs whose sum overflows are accepted."""
     problem = Problem(rows=rows, dtype=dtype)
     given = problem.network, problem.parameters
     expected = kernels.forward(*given, problem.X)
@@ -88,7 +88,7 @@ def test_outputs_only_for_finite_rows(kernels, rows, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("loss, output", grid(OUTPUTS))
 def test_loss_of_outputs_is_the_data_loss_of_loss_and_gradient(kernels, loss, output, dtype):
-    """With and without weights, by tiles and for a few rows."""
+    """With and without weights, for few and many rows."""
     for rows in (3, 40, 300):
         problem = Problem(loss, output, rows=rows, dtype=dtype)
         for weight in (None, problem.weight):
@@ -99,7 +99,7 @@ def test_loss_of_outputs_is_the_data_loss_of_loss_and_gradient(kernels, loss, ou
             assert relative_error(found, expected) < {"float32": 1e-5, "float64": 1e-10}[dtype]
 
 
-def test_read_only_data_can_be_learned_from(kernels):
+def test_read_only_data(kernels):
     problem = Problem()
     for array in (problem.X, problem.y, problem.weight, problem.order):
         array.flags.writeable = False
@@ -157,7 +157,7 @@ def test_an_epoch_in_chunks_gives_the_same_bits(kernels):
     assert tuple(sums) == once[:2]
 
 
-def test_a_batch_without_weight_makes_no_step(kernels):
+def test_a_batch_with_zero_weights_makes_no_step(kernels):
     problem = Problem(rows=24)
     problem.weight[problem.order[8:16]] = 0
     momentum = optimizer("momentum")
@@ -175,7 +175,7 @@ def test_a_batch_without_weight_makes_no_step(kernels):
     np.testing.assert_array_equal(problem.parameters, reference.parameters)
 
 
-def test_zero_weight_equals_an_absent_row(kernels):
+def test_zero_weight_equals_omitting_the_sample(kernels):
     problem = Problem()
     problem.weight[::3] = 0
     keep = problem.weight > 0

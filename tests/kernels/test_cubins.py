@@ -67,7 +67,7 @@ def test_training_kernels(shape, gpu):
     found = resources(kernel, training_arguments(code), gpu.capability)
     assert found.spilled <= SPILLED.get((shape, gpu.name), 0)
     assert found.registers * config.threads <= REGISTERS
-    assert found.shared == 0  # all of it is dynamic, and counted by kernels/cuda/dispatch.py
+    assert found.shared == 0  # all shared memory is dynamic, and computed by kernels/cuda/dispatch.py
 
 
 @pytest.mark.parametrize("network", quick_first([IRIS, NARROW, ODD]))

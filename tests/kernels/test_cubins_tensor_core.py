@@ -21,7 +21,7 @@ TRAINING = [
 ]  # fmt: skip
 WIDE_64, WIDE_128 = (64,) * 6, (128,) * 6
 SPILLED = {WIDE_64: 256, (128, 128, 128): 640, (16, 112, 112, 128): 640, WIDE_128: 960}
-STACK = 208  # spilled registers, or the sums of a layer if a rule is too long to be unrolled
+STACK = 208  # spilled registers, or the accumulators of a layer if a rule is too long to be unrolled
 SHAPES = {  # sizes, hidden, output, loss, optimizer, weighted, clipped
     "64 wide, 5 layers": (WIDE_64, "relu", "identity", "squared_error", "adam", False, False),
     "64 wide, 4 layers, all features": (WIDE_64[1:], "tanh", "identity", "huber", "amsgrad", True, True),

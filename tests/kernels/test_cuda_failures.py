@@ -45,7 +45,7 @@ def test_without_a_driver_the_error_names_what_is_missing(tmp_path):
     code = "from fastmlp import MLP; MLP([(1, 'identity')], backend='cuda')"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     if run.returncode == 0:
-        pytest.skip("a GPU is here")
+        pytest.skip("this machine has a GPU")
     assert re.search("backend 'cuda' does not work here: .*(no NVIDIA GPU was found|numba-cuda)", run.stderr)
     assert "backend='auto' chooses one that works" in run.stderr
     assert registry.choose("auto").name == "cython"

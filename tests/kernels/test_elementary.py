@@ -9,7 +9,7 @@ from fastmlp.kernels.rules.elementary import arc_tangent, log_one_plus, normal_t
 from fastmlp.kernels.spec import new_slots, optimizer
 from problems import COMPILED
 
-# Largest errors seen over these points, rounded up.
+# Largest errors measured over these points, rounded up.
 ULP = {
     "exp": {"float32": 1.1, "float64": 1.1},
     "tanh": {"float32": 3.0, "float64": 3.0},
@@ -24,7 +24,7 @@ RANGES = {
     "arctan": {"float32": (-10, 10), "float64": (-10, 10)},
 }
 
-# Largest relative errors of the normal tail seen from 0 to each z, rounded up: e^(-z^2 / 2) multiplies that of z^2.
+# Largest relative errors of the normal tail measured from 0 to each z, rounded up: e^(-z^2 / 2) amplifies that of z^2.
 TAIL_ERRORS = {"float32": {1: 4e-7, 5: 1e-6, 13: 5e-6}, "float64": {1: 1.5e-15, 5: 2.5e-15, 37.5: 7e-14}}
 
 
@@ -77,13 +77,13 @@ def test_edges(backend, dtype):
 def test_error_of_the_normal_tail(backend, dtype):
     for furthest, bound in TAIL_ERRORS[dtype].items():
         z = np.random.RandomState(0).uniform(0, furthest, 200_000).astype(dtype)
-        exact = z * exact_tail(z)  # -gelu(-z), which has one rounding more
+        exact = z * exact_tail(z)  # -gelu(-z) has one more rounding
         assert float(np.abs(activated(backend, "gelu", -z) / -exact - 1).max()) < bound
 
 
 @pytest.mark.parametrize("backend", COMPILED)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_arctan_never_falls(backend, dtype):
+def test_arctan_is_monotonic(backend, dtype):
     assert (np.diff(activated(backend, "arctan", np.sort(points("arctan", dtype)))) >= 0).all()
 
 
@@ -92,7 +92,7 @@ def test_arctan_never_falls(backend, dtype):
     "function, exact, furthest, ulp",
     [(log_one_plus, np.log1p, 1, 1.8), (arc_tangent, np.arctan, 5, 3.0), (normal_tail, exact_tail, 5, 15.0)],
 )
-def test_functions_as_plain_python(function, exact, furthest, ulp, T):
+def test_functions_in_plain_python(function, exact, furthest, ulp, T):
     z = np.concatenate([np.logspace(-30, -4, 301), np.linspace(1e-3, furthest, 5_001)]).astype(T)
     found = np.array([function(x) for x in z])
     assert found.dtype == T
@@ -104,8 +104,8 @@ def test_functions_as_plain_python(function, exact, furthest, ulp, T):
 
 
 @pytest.mark.parametrize("T", [np.float32, np.float64])
-def test_far_ends_as_plain_python(T):
-    with np.errstate(over="ignore"):  # of z^2, on the way to 0
+def test_extremes_in_plain_python(T):
+    with np.errstate(over="ignore"):  # z^2 underflows to 0
         for z in (39, 1e3, 1e30, np.inf):
             assert normal_tail(T(z)) == 0
             assert type(normal_tail(T(z))) is T
@@ -119,8 +119,8 @@ def test_far_ends_as_plain_python(T):
 
 @pytest.mark.parametrize("backend", COMPILED)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_adam_divides_by_way_of_a_reciprocal(backend, dtype):
-    # Without memory Adam's step is g / (sqrt(g^2) + epsilon): the error is the reciprocal's and of four roundings.
+def test_error_of_the_reciprocal_in_adam(backend, dtype):
+    # With both betas 0 the step is g / (sqrt(g^2) + epsilon): its error is that of the reciprocal and four roundings.
     g = np.logspace(-15, 15, 100_001).astype(dtype)
     w = np.zeros_like(g)
     rule = optimizer("adam", 1.0, beta_1=0.0, beta_2=0.0, epsilon=1e-8)
@@ -132,7 +132,7 @@ def test_adam_divides_by_way_of_a_reciprocal(backend, dtype):
 
 @pytest.mark.parametrize("backend", COMPILED)
 @pytest.mark.parametrize(("dtype", "huge"), [("float32", 1e25), ("float64", 1e200)])
-def test_adam_stands_gradients_whose_square_overflows(backend, dtype, huge):
+def test_adam_with_gradients_whose_square_overflows(backend, dtype, huge):
     g = np.array([huge, -huge, 0, np.nan], dtype)
     w = np.ones_like(g)
     with np.errstate(over="ignore"):

@@ -1,4 +1,4 @@
-"""The compiled engine: identical bits for every number of threads, division of work and instruction set."""
+"""The compiled engine: identical bits for every number of threads, division of work and instruction set level."""
 
 import importlib
 import multiprocessing
@@ -25,7 +25,7 @@ from interrupted import interrupted_predictions, needs_signals
 from patience import PATIENCE
 from problems import COMPILED, DTYPES, OUTPUTS, Problem, grid, relative_error
 
-# Rows of the batch beside the widths decide how threads share the work: by row groups whose gradients are added up, by
+# The batch size and the widths determine how threads share the work: by groups of rows whose gradients are summed, by
 # columns of the first matrix, or by rows and weights; the last one is large enough to be packed.
 SHARED = {
     "groups": ((5, 9, 4, 3), 64),
@@ -38,7 +38,7 @@ SHARED = {
 
 @pytest.fixture
 def threads_pay(monkeypatch):
-    """Even for very little work."""
+    """Use several threads even for very little work."""
     monkeypatch.setattr(plan, "CALL_FLOPS", 0)
     monkeypatch.setattr(plan, "THREAD_FLOPS", 1)
     monkeypatch.setattr(thread_pool, "cores", lambda: 8)
@@ -61,7 +61,7 @@ def trained(kernels, sizes, batch, dtype, n_threads, alpha=0.1):
 def test_the_same_bits_for_every_number_of_threads(threads_pay, shape, dtype, name):
     kernels = registry.choose(name).kernels
     alone = trained(kernels, *SHARED[shape], dtype, 1)
-    for n_threads in (2, 5, 3, 2):  # going down, buffers are used again
+    for n_threads in (2, 5, 3, 2):  # descending, so that buffers are reused
         for found, expected in zip(trained(kernels, *SHARED[shape], dtype, n_threads), alone):
             np.testing.assert_array_equal(found, expected)
     expected = trained(reference, *SHARED[shape], "float64", 1)
@@ -71,7 +71,7 @@ def test_the_same_bits_for_every_number_of_threads(threads_pay, shape, dtype, na
 
 @pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.parametrize("sizes, rows", [((5, 7, 3), 9000), ((260, 260, 5), 9000), ((40, 8, 1100), 16)])
-def test_products_of_several_passes_equal_the_reference(name, sizes, rows):
+def test_products_in_several_passes_equal_the_reference(name, sizes, rows):
     """More rows, in total and per group, than one pass handles; packed or not; more outputs than the pass depth."""
     problem = Problem(sizes=sizes, rows=rows)
     given = problem.network, problem.parameters, problem.X, problem.y, problem.weight, Penalty(alpha=0.1)
@@ -79,7 +79,7 @@ def test_products_of_several_passes_equal_the_reference(name, sizes, rows):
     assert relative_error(found[2], expected[2]) < 1e-11
 
 
-def test_the_shapes_above_are_shared_in_those_ways():
+def test_division_of_work_for_each_shape():
     engine, dtype = cython_cpu._contract.engine, np.dtype("float32")
     plans = {
         name: Plan(
@@ -96,10 +96,10 @@ def test_the_shapes_above_are_shared_in_those_ways():
 
 @pytest.mark.parametrize("level", ["baseline", "x86_64_v3", "x86_64_v4"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_level_that_runs_here_equals_the_reference(level, dtype):
+def test_every_supported_level_equals_the_reference(level, dtype):
     baseline = importlib.import_module("fastmlp.kernels.cpu.engine_baseline")
     if level != "baseline" and not baseline.processor_has(level):
-        pytest.skip(f"this processor has no {level}")
+        pytest.skip(f"this processor does not support {level}")
     entries = importlib.import_module(f"fastmlp.kernels.cpu.engine_{level}")
     kernels = Contract(cython_cpu._engine_of(entries))
     for sizes, batch in (*SHARED.values(), ((7, 17, 2), 1)):
@@ -145,18 +145,18 @@ def test_batches_of_one_row_equal_the_reference(name, dtype, loss, output):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_row_predictor_equals_forward_and_knows_its_weights(kernels, dtype):
+def test_a_row_predictor_equals_forward_and_copies_the_weights(kernels, dtype):
     for sizes, hidden in (((8, 64, 64, 1), ("tanh", "tanh")), ((20, 3, 5), ("logistic",)), ((3, 2), ())):
         problem = Problem(hidden=hidden, sizes=sizes, dtype=dtype)
         predict = kernels.row_predictor(problem.network, problem.parameters)
         expected = kernels.forward(problem.network, problem.parameters, problem.X)
-        problem.parameters[:] = 0  # it has its own
+        problem.parameters[:] = 0  # the predictor has a copy
         for row, output in zip(problem.X, expected):
             np.testing.assert_allclose(predict(row), output, rtol=1e-5 if dtype == "float32" else 1e-12, atol=1e-6)
 
 
 @pytest.mark.parametrize("backend", COMPILED)
-def test_a_compiled_prediction_refuses_rows_that_it_would_misread(backend):
+def test_a_compiled_prediction_refuses_rows_of_a_wrong_type_or_layout(backend):
     predict = MLP([(2, "identity")], backend=backend).build(3).compile_predict()
     for wrong in (np.zeros(2, "f4"), np.zeros(4, "f4"), np.zeros(3, "f8"), np.zeros((2, 3), "f4"), np.zeros(3, "i4")):
         with pytest.raises(ValueError, match="must be 3 numbers"):
@@ -167,7 +167,7 @@ def test_a_compiled_prediction_refuses_rows_that_it_would_misread(backend):
 
 @pytest.mark.parametrize("n_rows", [3, 11, 17, 1024, 1665, 1670])
 def test_predictions_do_not_depend_on_threads(threads_pay, kernels, n_rows):
-    """Also if a thread's rows end with an incomplete tile."""
+    """Also if the rows of a thread end with an incomplete tile."""
     problem = Problem(sizes=(24, 17, 5), rows=n_rows)
     outputs = []
     for n_threads in (1, 2, 3):
@@ -178,7 +178,7 @@ def test_predictions_do_not_depend_on_threads(threads_pay, kernels, n_rows):
 
 
 @pytest.mark.parametrize("name", COMPILED)
-def test_a_gradient_never_moves_the_weights(threads_pay, name):
+def test_a_gradient_never_modifies_the_weights(threads_pay, name):
     """Another thread may be reading them."""
     problem = Problem(sizes=(160, 37, 3), rows=16)
     problem.parameters.flags.writeable = False
@@ -190,7 +190,7 @@ def test_a_gradient_never_moves_the_weights(threads_pay, name):
 
 @pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.parametrize("batch", [1, 16])
-def test_denormal_numbers_are_what_they_were_after_each_call(name, batch):
+def test_denormal_numbers_are_enabled_again_after_each_call(name, batch):
     problem, kernels = Problem(dtype="float32"), registry.choose(name).kernels
     sgd, slots = optimizer("sgd"), new_slots("sgd", problem.parameters.size, "float32")
     tiny = np.array([1e-40], "f4")
@@ -204,7 +204,7 @@ def test_denormal_numbers_are_what_they_were_after_each_call(name, batch):
 
 
 @pytest.mark.parametrize("batch", [1, 16])
-def test_constants_of_a_call_stay_while_another_empties_their_cache(monkeypatch, batch):
+def test_constants_of_a_call_survive_clearing_the_cache(monkeypatch, batch):
     problem = Problem()
     sgd, slots = optimizer("sgd", 0.0123), new_slots("sgd", problem.parameters.size, "float64")
     contract, rates = cython_cpu._contract, weakref.ref(constants((0.0123,)).array)
@@ -222,7 +222,7 @@ def test_constants_of_a_call_stay_while_another_empties_their_cache(monkeypatch,
     contract.train_epoch(problem.network, sgd, problem.parameters, slots, 0, problem.batches(batch))
 
 
-def test_columns_are_put_back_after_an_error():
+def test_columns_are_restored_after_an_error():
     matrix = np.arange(120.0).reshape(3, 40)
     before = matrix.copy()
     with pytest.raises(KeyboardInterrupt), columns_by_thread([matrix], 16, 2):
@@ -232,7 +232,7 @@ def test_columns_are_put_back_after_an_error():
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_child_of_a_fork_starts_a_team_of_its_own():
+def test_a_forked_child_starts_its_own_thread_pool():
     if "fork" not in multiprocessing.get_all_start_methods():
         pytest.skip("this system cannot fork")
     work = 3, abs, lambda thread: (thread,), np.zeros(8, np.int64)
@@ -246,7 +246,7 @@ def test_a_child_of_a_fork_starts_a_team_of_its_own():
 
 
 @pytest.mark.parametrize("failing", [0, 2])
-def test_a_team_runs_each_member_once_and_raises_what_one_raised(failing):
+def test_the_thread_pool_runs_each_member_once_and_raises_their_errors(failing):
     counter, seen = np.zeros(8, np.int64), []
     thread_pool.run(3, seen.append, lambda thread: (thread,), counter)
     assert sorted(seen) == [0, 1, 2]
@@ -262,7 +262,7 @@ def test_a_team_runs_each_member_once_and_raises_what_one_raised(failing):
 
 
 @pytest.mark.parametrize("name", COMPILED)
-def test_where_an_epoch_is_cut_changes_no_bit(name):
+def test_chunks_of_an_epoch_do_not_change_a_bit(name):
     """Also before a short last batch, which must not count as a different batch size."""
     runs = []
     for cuts in ((0, 1666), (0, 1536, 1666)):
@@ -279,7 +279,7 @@ def test_where_an_epoch_is_cut_changes_no_bit(name):
 
 
 @needs_signals
-def test_ctrl_c_in_a_team_neither_hangs_nor_leaves_anything_behind():
+def test_ctrl_c_in_the_thread_pool():
     words = interrupted_predictions(
         """
 from fastmlp import MLP
@@ -297,8 +297,8 @@ print(len(thread_pool._taken), finite)
     assert words == ["0", "True"]
 
 
-def test_two_fits_at_once_share_the_cores(monkeypatch):
-    """The second one gets the core that is left, a third one only its own thread, and a short call reserves none."""
+def test_simultaneous_fits_share_the_cores(monkeypatch):
+    """The second fit gets the remaining core, a third only its own thread, and a short call reserves none."""
     monkeypatch.setattr(thread_pool, "cores", lambda: 3)
     first_is_running, go_on = threading.Event(), threading.Event()
 
@@ -337,13 +337,13 @@ def threads_of_a_call(wanted):
         return n_threads
 
 
-def test_no_thread_works_between_fits(threads_pay):
+def test_threads_sleep_between_fits(threads_pay):
     model = MLP([(64, "tanh"), (1, "identity")], n_jobs=2, random_state=0)
     X = np.random.RandomState(0).standard_normal((2000, 16)).astype("f4")
     model.fit(X, X[:, 0], epochs=3)
-    for _ in range(100):  # threads look for more work for a moment before they sleep
+    for _ in range(100):  # threads spin briefly before they sleep
         before = time.process_time()
         time.sleep(0.05)
         if time.process_time() - before < 0.005:
             return
-    pytest.fail("threads go on after the fit")
+    pytest.fail("threads keep running after the fit")

@@ -72,7 +72,7 @@ def test_launches_do_not_grow_with_steps():
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("hidden", ["relu", "gelu"])
 @pytest.mark.parametrize("bfloat16", [False, True])
-def test_a_graph_is_used_in_the_next_epoch_too(hidden, bfloat16):
+def test_a_graph_is_reused_in_the_next_epoch(hidden, bfloat16):
     """Also with a shorter last batch; order and rates may be other arrays."""
     eager, captures, repeats = run([170, 170, 90], hidden, bfloat16)
     assert len(captures) == 1

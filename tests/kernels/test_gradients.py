@@ -1,4 +1,4 @@
-"""The gradient of every backend, the reference included, against central differences of its loss."""
+"""Gradients of every backend, including the reference, against central differences of the loss."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from problems import COMBINATIONS, Problem, grid
 STEP = 1e-5
 
 
-# The perceptron's rule descends no loss: it has a test of its own.
+# The perceptron's rule is not the gradient of a loss; it has a separate test.
 CHECKED = sorted({row[:3] for row in COMBINATIONS if row[1] != "perceptron"})
 
 

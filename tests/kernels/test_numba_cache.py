@@ -20,7 +20,7 @@ from problems import Problem
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_read_only_data_compile_nothing_new(frozen):
+def test_read_only_data_need_no_new_compilation(frozen):
     for sizes, hidden in (((5, 7, 3), ("tanh",)), ((2, 4, 4, 1), ("relu", "logistic"))):
         problem = Problem(sizes=sizes, hidden=hidden)
         for array in (problem.X, problem.y, problem.weight, problem.order):
@@ -74,7 +74,7 @@ print(float(contract.dense_forward("relu", np.ones((1, 1)), np.ones((1, 1)), np.
 """
 
 
-def test_a_changed_formula_is_compiled_anew(tmp_path):
+def test_a_changed_formula_is_compiled_again(tmp_path):
     """Cached code of the old formula must not be used."""
     package = tmp_path / "fastmlp"
     shutil.copytree(Path(fastmlp.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__", "kernels"))

@@ -24,7 +24,7 @@ def dtype(request):
     return request.param
 
 
-def test_combinations_hold_every_name_and_every_pair_of_names():
+def test_combinations_contain_every_name_and_every_pair_of_names():
     """Cases of hidden activation, loss, output activation and optimizer; gradients are checked over the same list."""
     assert {row[1:3] for row in COMBINATIONS} == set(OUTPUTS)
     for i, j, names in ((0, 3, product(HIDDEN, OPTIMIZERS)), (0, 1, product(HIDDEN, LOSSES)),
@@ -39,7 +39,7 @@ def test_combinations_hold_every_name_and_every_pair_of_names():
 
 @pytest.mark.parametrize("hidden, loss, output, name", grid(COMBINATIONS))
 def test_parameters_after_20_steps_equal_the_reference(compiled, dtype, hidden, loss, output, name):
-    """From the same start; the reference always computes in float64."""
+    """With the same initial parameters; the reference always computes in float64."""
     rule = optimizer(name, 0.01)
     runs = []
     for kernels, kind in ((compiled, dtype), (reference, "float64")):
@@ -83,13 +83,13 @@ def test_loss_and_gradient_equal_the_reference(compiled, dtype, hidden, loss, ou
 @pytest.mark.parametrize("activation", [name for name, row in ACTIVATIONS.items() if row.trainable is None])
 def test_dense_forward_and_activation_derivative_equal_the_reference(compiled, dtype, activation):
     """At ordinary and at extreme pre-activations."""
-    far = [80.0] if activation == "exp" else [100.0, 1e4]  # e^z itself ends at 88 in float32
+    far = [80.0] if activation == "exp" else [100.0, 1e4]  # e^z overflows above 88 in float32
     z = np.concatenate([np.linspace(-30, 30, 97), far, np.negative(far), [0.0]]) / 2
     X, W, b = z[:, None].astype(dtype), np.array([[1, 0.5, -2]], dtype), np.array([0, 0.25, -0.5], dtype)
     wide = [array.astype("f8") for array in (X, W, b)]
     found = compiled.dense_forward(activation, X, W, b)
     expected = reference.dense_forward(activation, *wide)
-    # exp is steep: an error of z in its last digit is an error of a up to |z| times as large.
+    # exp is steep: a relative error in z is a relative error in a that is up to |z| times as large.
     scale = 100 if activation == "exp" else 1
     np.testing.assert_allclose(found, expected, rtol=scale * TOLERANCE[dtype], atol=TOLERANCE[dtype] / 10)
     delta = np.random.RandomState(0).standard_normal(found.shape).astype(dtype)

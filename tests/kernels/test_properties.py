@@ -15,7 +15,7 @@ UNTIMED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=UNTIMED)
 MODULES = st.sampled_from([registry.choose(name).kernels for name in registry.ON_CPU])
 
-BOUNDED = [name for name in HIDDEN if name != "exp"]  # e^e^z leaves the range of numbers
+BOUNDED = [name for name in HIDDEN if name != "exp"]  # e^e^z overflows
 
 
 @st.composite
@@ -31,7 +31,7 @@ def problems(draw):
 
 @QUICK
 @given(problems(), MODULES, st.integers(1, 40), st.sampled_from([0.0, 0.3]))
-def test_any_network_trains_as_the_reference(problem, kernels, batch_size, alpha):
+def test_any_network_trains_like_the_reference(problem, kernels, batch_size, alpha):
     rule = optimizer("momentum", 0.001)
     results = []
     for module in (kernels, reference):
@@ -48,7 +48,7 @@ def test_any_network_trains_as_the_reference(problem, kernels, batch_size, alpha
 
 @QUICK
 @given(problems(), MODULES, st.randoms(use_true_random=False))
-def test_gradient_does_not_depend_on_the_order_of_rows(problem, kernels, random):
+def test_gradient_does_not_depend_on_the_order_of_samples(problem, kernels, random):
     rows = list(range(len(problem.X)))
     random.shuffle(rows)
     args = problem.network, problem.parameters
@@ -59,7 +59,7 @@ def test_gradient_does_not_depend_on_the_order_of_rows(problem, kernels, random)
 
 @QUICK
 @given(problems(), MODULES)
-def test_scaling_all_weights_of_the_rows_changes_nothing_but_the_penalty(problem, kernels):
+def test_scaling_all_sample_weights_only_changes_the_penalty(problem, kernels):
     args = problem.network, problem.parameters, problem.X, problem.y
     one = kernels.loss_and_gradient(*args, problem.weight)
     double = kernels.loss_and_gradient(*args, problem.weight * 2)
@@ -102,7 +102,7 @@ def test_negating_tanh_units_leaves_the_error_unchanged(kernels, n_units, seed, 
 
 @QUICK
 @given(problems(), MODULES)
-def test_each_row_is_predicted_by_itself(problem, kernels):
+def test_predictions_of_samples_are_independent(problem, kernels):
     args = problem.network, problem.parameters
     together = kernels.forward(*args, problem.X)
     alone = np.concatenate([kernels.forward(*args, problem.X[i : i + 1]) for i in range(len(problem.X))])
@@ -117,6 +117,6 @@ values = st.recursive(
 
 @QUICK
 @given(values)
-def test_what_a_file_holds_comes_back_as_it_was(value):
+def test_saved_values_are_loaded_unchanged(value):
     tensors = {}
     assert decode(encode(value, tensors), tensors) == value

@@ -1,4 +1,4 @@
-"""Records of the engine: one list of fields for the host, for Cython and for Numba."""
+"""Records of the engine: the same fields on the host, in Cython and in Numba."""
 
 from ctypes import addressof, sizeof
 
@@ -19,7 +19,7 @@ def test_each_field_takes_8_bytes(record):
     assert sizeof(record) == 8 * len(names)
 
 
-def test_numba_reads_and_writes_what_the_host_does():
+def test_numba_and_the_host_read_and_write_the_same_fields():
     """Every kind of field, through records that point to records."""
     values, numbers = np.arange(4, dtype="f4"), np.arange(3, dtype="i8")
     layers = (Layer * 2)(Layer(fan_in=3), Layer(fan_in=5, packed=True, skip_source=-1))

@@ -1,4 +1,4 @@
-"""Each formula alone: dtype kept, finite at the extremes, the right derivative, and nothing left out."""
+"""Each formula alone: dtype, values at the extremes, derivative, documentation and reference."""
 
 import ast
 import inspect
@@ -24,7 +24,7 @@ EXTREMES = [0.0, -0.0, 1e-30, -1e-30, 1.0, -1.0, 30.0, -30.0, 100.0, -100.0, 1e4
 
 
 def value_and_slope(name, z, T=np.float64):
-    """f(z) and f'(z), from whichever argument the rules take."""
+    """f(z) and f'(z); rules take z or the output as their argument."""
     row = SCALAR[name]
     own = () if row.trainable is None else (T(SLOPE),)
     a = row.function(z, *own)
@@ -34,9 +34,9 @@ def value_and_slope(name, z, T=np.float64):
 @pytest.mark.parametrize("T", TYPES)
 @pytest.mark.parametrize("name", SCALAR)
 def test_activation_keeps_its_dtype_and_is_finite_at_extremes(name, T):
-    # e^z itself is beyond float32 from 89 on; there it must not look finite.
+    # e^z overflows float32 from z = 89 on, and must not be clipped to a finite number.
     for z in map(T, (z for z in EXTREMES if name != "exp" or abs(z) < 80)):
-        with np.errstate(over="ignore"):  # of z^2, on the way to 0
+        with np.errstate(over="ignore"):  # z^2 underflows to 0
             for value in value_and_slope(name, z, T):
                 assert type(value) is T
                 assert np.isfinite(value), z
@@ -44,7 +44,7 @@ def test_activation_keeps_its_dtype_and_is_finite_at_extremes(name, T):
 
 @pytest.mark.parametrize("T", TYPES)
 @pytest.mark.parametrize("name", ROWWISE)
-def test_row_activation_is_finite_at_extremes(name, T):
+def test_softmax_is_finite_at_extremes(name, T):
     row = np.array(EXTREMES, T)
     ROWWISE[name].function(row, len(row))
     delta = np.ones_like(row)
@@ -55,21 +55,21 @@ def test_row_activation_is_finite_at_extremes(name, T):
 
 
 @pytest.mark.parametrize("name", SCALAR)
-def test_activation_passes_nan_on(name):
+def test_activation_propagates_nan(name):
     assert np.isnan(value_and_slope(name, np.float64("nan"))[0])
 
 
 @pytest.mark.parametrize("name", SCALAR)
 def test_derivative_is_the_slope_of_the_activation(name):
     step = 1e-6
-    for z in np.linspace(-3, 3, 25):  # no point at a corner
+    for z in np.linspace(-3, 3, 25):  # no point is at a corner
         z = np.float64(z + 0.01)
         slope = (value_and_slope(name, z + step)[0] - value_and_slope(name, z - step)[0]) / (2 * step)
         assert value_and_slope(name, z)[1] == pytest.approx(slope, rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", [name for name, row in SCALAR.items() if row.trainable is not None])
-def test_derivative_for_a_learned_slope(name):
+def test_derivative_with_respect_to_a_trainable_slope(name):
     row, step = SCALAR[name], 1e-6
     for z in (-2.0, -0.1, 0.1, 2.0):
         numeric = (row.function(z, SLOPE + step) - row.function(z, SLOPE - step)) / (2 * step)
@@ -77,7 +77,7 @@ def test_derivative_for_a_learned_slope(name):
 
 
 @pytest.mark.parametrize("name", [name for name, row in SCALAR.items() if row.std is not None])
-def test_deviation_equals_the_reference(name):
+def test_standard_deviation_equals_the_reference(name):
     z = np.linspace(-30, 30, 61)
     np.testing.assert_allclose([SCALAR[name].std(x) for x in z], numpy_rules.NOISE_STDS[name](z), rtol=1e-12)
 
@@ -114,14 +114,15 @@ def test_loss_keeps_its_dtype_and_is_finite_at_extremes(name, T):
             assert np.isfinite(slope), (p, t)
 
 
-@pytest.mark.parametrize("name", [name for name in LOSSES if name != "perceptron"])  # whose rule descends no loss
+# The perceptron's rule is not the gradient of a loss.
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "perceptron"])
 def test_loss_derivative_is_the_slope_of_the_loss(name):
     row = LOSSES[name]
     options = [value for _, value in row.options]
     step = 1e-6
 
     def loss(z, t):
-        """Loss as a function of the variable of its derivative: p, or z through the link."""
+        """Loss as a function of the variable of the derivative: p, or z if the loss has a link."""
         if row.link == "softmax":
             pair = np.array([z, 0.3])
             softmax(pair, 2)
@@ -180,13 +181,13 @@ def test_every_row_has_its_formula_and_its_source(table):
 
 
 @pytest.mark.parametrize("module", [numpy_reference, forward_pass, numpy_rules, numpy_random])
-def test_the_reference_takes_no_formula_from_the_rules(module):
+def test_the_reference_does_not_import_the_rules(module):
     code = inspect.getsource(module).split('"""', 2)[2]
     assert not re.search(r"import .*\brules|kernels\.(rules|activations|losses|optimizers|elementary)", code)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_rule_says_what_it_computes_and_has_no_bare_literal(rule):
+def test_rules_have_a_docstring_and_no_bare_literals(rule):
     """A bare 0.5 would widen float32 to float64 in a compiled loop; T(0.5) does not."""
     assert rule.__doc__
     tree = ast.parse(inspect.getsource(rule))

@@ -1,5 +1,4 @@
-"""What can be chosen, through both doors: every name works, and a user's own. model/test_refusals.py has what does
-not."""
+"""Every name and custom function works, in MLP and in the estimators; test_refusals.py has invalid choices."""
 
 import copy
 import math
@@ -48,7 +47,7 @@ def targets_for(loss):
     return np.eye(3)[LABELS] if link == "softmax" else (Y > 1).astype(float) if LOSSES[loss].targets == (0, 1) else Y
 
 
-# Every name through the model API, with parity of backends.
+# Every name through the model API; the backends agree
 
 
 @pytest.mark.parametrize("loss, output", grid(OUTPUTS))
@@ -120,7 +119,7 @@ def test_given_initial_weights_and_scales():
         MLP([(1, "identity")], init=[([[np.nan]], [0])]).build(1)
 
 
-def test_slopes_start_at_a_quarter_and_are_learned():
+def test_slopes_start_at_0_25_and_are_trained():
     for activation, n in (("prelu", 4), ("shared_prelu", 1), ("relu", 0)):
         model = MLP([Layer(4, activation), Layer(2, "identity")], random_state=0).build(3)
         assert model.slopes[0].tolist() == [0.25] * n
@@ -128,10 +127,10 @@ def test_slopes_start_at_a_quarter_and_are_learned():
         assert (model.slopes[0] != 0.25).all()
 
 
-# Gradient descent.
+# Gradient descent
 
 
-def test_batch_online_and_mini_batch_in_order_or_shuffled(backend):
+def test_full_batch_online_and_mini_batch(backend):
     steps = {}
     for batch_size in (None, 1, 7):
         model = MLP([(2, "identity")], optimizer="sgd", random_state=0, backend=backend).build(3)
@@ -143,7 +142,7 @@ def test_batch_online_and_mini_batch_in_order_or_shuffled(backend):
     assert steps == {None: 1, 1: 60, 7: 9}
 
 
-# Schedules.
+# Schedules
 
 FACTORS = {
     "constant": ({}, [1, 1, 1]),
@@ -157,7 +156,7 @@ FACTORS = {
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedule_by_epochs(backend, name):
-    """One batch an epoch: a bias whose gradient is always 1 shows the sum of the rates."""
+    """With one batch per epoch, a bias whose gradient is always 1 shows the sum of the rates."""
     options, expected = FACTORS[name]
     given = make_optimizer("sgd", 0.1, schedule=make_schedule(name, **options))
     ones = np.ones((4, 1))
@@ -167,7 +166,7 @@ def test_schedule_by_epochs(backend, name):
         assert model.biases[0][0] == pytest.approx(0.1 * sum(expected[: epoch + 1]))
 
 
-def test_schedule_and_warmup_go_by_steps(backend):
+def test_schedule_and_warmup_advance_at_every_step(backend):
     given = make_optimizer("sgd", 1.0, schedule=make_schedule("exponential", gamma=0.5, warmup_epochs=1.5))
     model = MLP([(1, "identity")], "absolute_error", given, init="zeros", dtype="float64", backend=backend)
     model.fit(np.zeros((4, 1)), np.full((4, 1), 100.0), 2, 2)
@@ -183,7 +182,7 @@ def test_reduce_on_plateau_waits_for_a_plateau():
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_a_schedule_goes_on_from_a_file_and_from_the_middle_of_an_epoch(tmp_path, name):
+def test_a_schedule_resumes_from_a_file_and_in_the_middle_of_an_epoch(tmp_path, name):
     schedule = make_schedule(name, warmup_epochs=2)
     layers = [Layer(4, "tanh", dropout=0.2), Layer(2, "identity")]
     given = {"optimizer": make_optimizer("adamw", 0.05, schedule=schedule, clip_norm=1.0), "random_state": 0}
@@ -210,10 +209,10 @@ def test_schedules_of_the_estimators(solver):
         for schedule in ("constant", "cosine", "step", make_schedule("exponential", gamma=0.5))
     }  # fmt: skip
     assert len(set(fitted.values())) == 4
-    assert fitted["made"] > fitted["constant"]  # its rate dies out
+    assert fitted["made"] > fitted["constant"]  # its rate decays to almost 0
 
 
-# A user's own.
+# Custom functions
 
 
 def wave(z):
@@ -232,7 +231,7 @@ def log_cosh_derivative(p, t):
     return math.tanh(p - t)
 
 
-def test_own_activation_and_loss(backend, tmp_path):
+def test_custom_activation_and_loss(backend, tmp_path):
     layers = [Layer(6, (wave, wave_derivative)), Layer(2, "identity")]
     model = MLP(layers, (log_cosh, log_cosh_derivative), random_state=0, backend=backend)
     assert check_gradients(model, X, Y).largest < 1e-6
@@ -246,7 +245,7 @@ def test_own_activation_and_loss(backend, tmp_path):
     assert "log_cosh" in repr(model)
 
 
-def test_own_activation_and_loss_of_the_estimators(backend):
+def test_custom_activation_and_loss_of_the_estimators(backend):
     estimator = MLPRegressor(
         (log_cosh, log_cosh_derivative), (6,), (wave, wave_derivative), learning_rate_init=0.02, max_iter=500,
         random_state=0, backend=backend,
@@ -265,7 +264,7 @@ def test_check_gradients_finds_a_wrong_derivative():
 
 
 def test_check_gradients_of_estimators(backend):
-    """Labels are encoded and inputs scaled as in fit; the estimator stays as it was."""
+    """Labels are encoded and inputs scaled as in fit; the estimator is not changed."""
     options = {"solver": "lbfgs", "max_iter": 3, "alpha": 0.1, "l1": 0.01, "random_state": 0, "backend": backend}
     hidden = [(wave, wave_derivative)]
     words, weights = np.array(["no", "yes", "perhaps"])[LABELS], np.linspace(0, 1, len(X))
@@ -297,7 +296,7 @@ def test_an_activation_for_each_layer():
 
 
 @pytest.mark.parametrize("level", [0.1, 0.5, 0.9])
-def test_a_quantile_is_one(level):
+def test_quantile_loss_finds_the_quantile(level):
     rows = rng.standard_normal((2000, 1))
     y = rng.exponential(size=2000)
     model = MLP([(1, "identity")], make_loss("quantile", quantile=level), make_optimizer("adam", 0.01), random_state=0)
@@ -328,7 +327,7 @@ def test_sgd_takes_momentum_as_in_torch_and_keras(options, same, tmp_path):
     np.testing.assert_array_equal(found.coefs_[0], expected.coefs_[0])
 
 
-def test_targets_that_logistic_units_can_reach():
+def test_target_values_for_logistic_units():
     """0.1 and 0.9 with the squared error (Mitchell 1997, 4.7)."""
     given = {"loss": "squared_error", "target_values": (0.1, 0.9), "solver": "lbfgs", "max_iter": 500, "alpha": 0.1,
              "random_state": 0}  # fmt: skip
@@ -372,15 +371,15 @@ MADE = [
 
 
 @pytest.mark.parametrize("made", MADE, ids=repr)
-def test_settings_show_how_to_make_them_and_survive_copies(made, tmp_path):
+def test_settings_have_a_repr_and_can_be_copied(made, tmp_path):
     assert eval(repr(made)) == made
     assert pickle.loads(pickle.dumps(made)) == copy.deepcopy(made) == made
     assert hash(made) == hash(replace(made))
-    save(MLPRegressor(init=[made]), tmp_path / "m")  # a parameter that holds anything
+    save(MLPRegressor(init=[made]), tmp_path / "m")  # a parameter of any type
     assert load(tmp_path / "m").init == [made]
 
 
-def test_settings_of_estimators_come_back_from_files(tmp_path):
+def test_settings_of_estimators_are_saved(tmp_path):
     given = {
         "solver": make_optimizer("rmsprop", rho=0.8), "learning_rate": make_schedule("step", gamma=0.1),
         "loss": make_loss("huber", delta=0.5),
@@ -392,7 +391,7 @@ def test_settings_of_estimators_come_back_from_files(tmp_path):
 
 
 def test_records_of_earlier_files_are_read():
-    """They were plain tuples, and 'reduce_on_plateau' was called 'adaptive'."""
+    """Settings were plain tuples, and 'reduce_on_plateau' was called 'adaptive'."""
     schedule = check_schedule(("adaptive", (10.0, 1e-4, 0.2), 0.0))
     assert schedule == make_schedule("reduce_on_plateau")
     old = ("adam", 0.5, (0.9, 0.999, 1e-8), 0.0, 0.0, 0.0, 0.0, (), ("adaptive", (10.0, 1e-4, 0.2), 0.0))
@@ -400,7 +399,7 @@ def test_records_of_earlier_files_are_read():
     assert check_loss(("huber", (0.5,))) == check_loss(make_loss("huber", delta=0.5))
 
 
-def test_arithmetic_that_python_refuses_is_nan_or_infinite_on_every_backend(backend):
+def test_arithmetic_errors_of_python_give_nan_or_infinity_on_every_backend(backend):
     def mish(z):
         return z * math.tanh(math.log1p(math.exp(z)))
 
@@ -410,7 +409,7 @@ def test_arithmetic_that_python_refuses_is_nan_or_infinite_on_every_backend(back
         assert model.predict(1e5 * X).shape == (60, 2)
 
 
-def test_what_was_fitted_counts_not_what_was_set_later(tmp_path):
+def test_parameters_set_after_the_fit_do_not_affect_predictions(tmp_path):
     given = {"loss": "squared_error", "target_values": (0.1, 0.9), "max_iter": 3, "random_state": 0}
     classifier = MLPClassifier((5,), **given).fit(X, LABELS)
     before = classifier.predict_proba(X)
@@ -434,12 +433,12 @@ def test_poisson_with_make_loss_and_losses_for_classes():
         MLPClassifier(loss=make_loss("categorical_cross_entropy")).fit(X, LABELS)
 
 
-def test_check_gradients_does_not_overlook_nan():
+def test_check_gradients_reports_nan():
     model = MLP([Layer(4, (lambda z: z, lambda z: math.nan if z < 0 else 5.0)), Layer(2, "identity")], random_state=0)
     assert check_gradients(model, X, Y).largest == math.inf
 
 
-def test_noise_switched_on_later_has_a_seed_of_its_own():
+def test_noise_added_after_the_fit_depends_on_the_random_state():
     seeds = set()
     for seed in (1, 2):
         estimator = MLPRegressor("squared_error", (5,), max_iter=2, random_state=seed).fit(X, Y)

@@ -1,4 +1,4 @@
-"""One MLP in several threads: predictions beside a fit, and no second fit."""
+"""One MLP in several threads: predictions during a fit; a second fit is refused."""
 
 import threading
 
@@ -13,7 +13,7 @@ y = X[:, :1] * X[:, 1:2]
 
 
 class Reader(Callback):
-    """Predicts in another thread from the end of the first epoch to the end of the fit."""
+    """A callback that predicts in another thread, from the end of the first epoch to the end of the fit."""
 
     def __init__(self):
         self.allowed, self.seen, self.error, self._over = set(), set(), None, False
@@ -41,9 +41,9 @@ class Reader(Callback):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_predictions_beside_a_fit_are_those_of_the_end_of_an_epoch(backend, stream):
+def test_predictions_during_a_fit_are_those_of_the_last_epoch(backend, stream):
     model = MLP([Layer(32, "tanh"), Layer(1, "identity")], backend=backend, random_state=0)
-    model.build(8).predict(X[:50])  # compiled
+    model.build(8).predict(X[:50])  # compiles
     reader, epochs = Reader(), 5 if backend == "numpy" else 40
     if stream:
         model.fit_stream([(X, y)], epochs, callbacks=reader)
@@ -77,4 +77,4 @@ def test_a_second_fit_is_refused_while_one_runs():
     np.testing.assert_array_equal(model.parameters, expected.parameters)
     with pytest.raises(ValueError, match="inconsistent"):
         model.fit(X, y[:3])
-    assert model.fit(X, y, 1).epoch == 3  # neither a fit nor a refused one stays in the way
+    assert model.fit(X, y, 1).epoch == 3  # fits are possible again after a fit and after a refused one

@@ -1,4 +1,4 @@
-"""Bad input gets one clear error at the door, and the model stays as it was."""
+"""Invalid input raises one error before training, and the model does not change."""
 
 import warnings
 
@@ -43,7 +43,7 @@ BAD_ROWS = [
 
 
 @pytest.mark.parametrize("data, target, message", BAD_ROWS, ids=lambda v: v if isinstance(v, str) else "")
-def test_bad_rows(data, target, message):
+def test_invalid_samples(data, target, message):
     fitted = network().fit(X, y, epochs=1)
     before = fitted.parameters.copy()
     for model in (network(), fitted):
@@ -51,7 +51,7 @@ def test_bad_rows(data, target, message):
             model.fit(data, target)
     np.testing.assert_array_equal(fitted.parameters, before)
     if message == "too large":
-        return  # not in float64
+        return  # not too large for float64, which the estimators use
     for estimator in (MLPClassifier(max_iter=1), MLPRegressor(max_iter=1)):
         with pytest.raises((ValueError, TypeError), match=message):
             estimator.fit(data, target)
@@ -123,7 +123,7 @@ def test_bad_rows(data, target, message):
         (lambda: network().evaluate(X, y), "no weights yet"),
     ],
 )
-def test_bad_arguments_of_the_model(call, message):
+def test_invalid_arguments_of_the_model(call, message):
     with pytest.raises((ValueError, TypeError), match=message):
         call()
 
@@ -144,7 +144,7 @@ def test_bad_arguments_of_the_model(call, message):
     ],
 )
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
-def test_bad_parameters_of_the_estimators(kind, params, message):
+def test_invalid_parameters_of_the_estimators(kind, params, message):
     with pytest.raises(ValueError, match=message):
         kind(**params).fit(X, y)
 
@@ -165,13 +165,13 @@ def test_bad_parameters_of_the_estimators(kind, params, message):
     ],
 )
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
-def test_bad_arguments_of_the_estimators(kind, given, message):
+def test_invalid_arguments_of_the_estimators(kind, given, message):
     with pytest.raises(ValueError, match=message):
         kind(max_iter=1).fit(**{"X": X, "y": y} | given)
 
 
 @pytest.mark.parametrize("classes", ["ab", 3, [], [None, 1], {0: 1}, np.array(1)])
-def test_classes_that_are_no_list_of_labels(classes):
+def test_invalid_classes(classes):
     for call in (
         lambda: MLPClassifier().partial_fit(X, y, classes=classes),
         lambda: MLPClassifier().fit_stream([(X, y)], classes),
@@ -193,8 +193,8 @@ REFUSED = [
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning", "ignore:overflow:RuntimeWarning")
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
 @pytest.mark.parametrize("params, change", REFUSED)
-def test_a_refused_fit_leaves_a_fitted_estimator_as_it_was(kind, params, change):
-    """Attributes, weights, classes, number of features: all or nothing."""
+def test_a_refused_fit_leaves_a_fitted_estimator_unchanged(kind, params, change):
+    """Attributes, weights, classes and number of features stay the same."""
     model = kind(random_state=0, max_iter=3).fit(X, y)
     before, prediction = dict(vars(model)), model.predict(X)
     coefs = [W.copy() for W in model.coefs_]
@@ -214,8 +214,8 @@ def test_a_refused_fit_leaves_a_fitted_estimator_as_it_was(kind, params, change)
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-def test_a_fit_that_breaks_off_leaves_the_old_weights(monkeypatch, solver):
-    """Here the output is closed; it could be memory. The new weights were drawn and are no model yet."""
+def test_a_fit_that_fails_in_the_first_epoch_keeps_the_old_weights(monkeypatch, solver):
+    """Here stdout is closed. The new weights are initialized but not trained, so the old ones are kept."""
     model = MLPClassifier(random_state=0, solver=solver, max_iter=30).fit(X, y)
     before, prediction = dict(vars(model)), model.predict_proba(X)
 
@@ -230,7 +230,7 @@ def test_a_fit_that_breaks_off_leaves_the_old_weights(monkeypatch, solver):
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_warning_that_is_an_error_comes_before_the_weights_change():
+def test_a_warning_raised_as_an_error_leaves_the_weights_unchanged():
     model = MLPRegressor(random_state=0, max_iter=3, tol=1e9, n_iter_no_change=1).fit(X, y)
     prediction = model.predict(X)
     with pytest.raises(UserWarning, match="batch_size"):
@@ -239,7 +239,7 @@ def test_a_warning_that_is_an_error_comes_before_the_weights_change():
 
 
 @pytest.mark.parametrize("params", [{"batch_size": -5}, {"batch_size": 2.5}, {"activation": "softmax"}, {"alpha": "x"}])
-def test_a_later_partial_fit_checks_its_parameters_too(params):
+def test_every_partial_fit_validates_parameters(params):
     model = MLPRegressor(random_state=0).partial_fit(X, y).set_params(**params)
     before = dict(vars(model))
     with pytest.raises(ValueError, match=next(iter(params))):
@@ -255,13 +255,13 @@ def test_a_refused_first_partial_fit_leaves_nothing():
     model.partial_fit(X, y, classes=[0, 1, 2])
 
 
-def test_estimators_say_when_they_are_not_fitted():
+def test_unfitted_estimators_raise():
     for model in (MLPClassifier(), MLPRegressor()):
         with pytest.raises(NotFittedError):
             model.predict(X)
 
 
-def test_new_classes_are_refused_and_nothing_is_lost():
+def test_new_classes_are_refused():
     model = MLPClassifier(random_state=0).partial_fit(X, y, classes=[0, 1])
     before = model.coefs_[0].copy()
     with pytest.raises(ValueError, match="classes not in"):
@@ -274,7 +274,7 @@ def test_new_classes_are_refused_and_nothing_is_lost():
         MLPClassifier(warm_start=True, max_iter=1).fit(X, y).fit(X, y + 1)
 
 
-def test_poisson_needs_counts():
+def test_poisson_requires_targets_that_are_not_negative():
     with pytest.raises(ValueError, match="requires y >= 0, but the smallest y is -1"):
         MLPRegressor(loss="poisson").fit(X, y - 1)
 
@@ -293,7 +293,7 @@ def test_architecture_cannot_change_under_warm_start():
     np.testing.assert_array_equal(model.predict(X), before)
 
 
-def test_a_backend_that_cannot_be_loaded_says_why(monkeypatch):
+def test_error_of_a_backend_that_cannot_be_loaded(monkeypatch):
     monkeypatch.setitem(registry.MODULES, "cython", "no_such_module")
     registry.why_not.cache_clear()
     try:

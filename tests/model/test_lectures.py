@@ -1,4 +1,4 @@
-"""Numbers that the lectures work out by hand."""
+"""Worked examples of lectures: numbers computed by hand."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ EXAMPLE = {"loss": "squared_error", "dtype": "float64"}
 
 @pytest.fixture
 def worked_example(backend):
-    """2 inputs, 2 hidden units, 1 output, logistic; every weight and bias 0.1; rate 0.2, momentum 0.9."""
+    """Logistic units: 2 inputs, 2 hidden, 1 output; all weights and biases 0.1; learning rate 0.2, momentum 0.9."""
     optimizer = make_optimizer("momentum", learning_rate=0.2, momentum=0.9)
     model = MLP([(2, "logistic"), (1, "logistic")], optimizer=optimizer, backend=backend, **EXAMPLE).build(2)
     model.parameters[:] = 0.1
@@ -36,7 +36,7 @@ def test_backward_phase_of_the_worked_example(worked_example):
 
 
 def test_momentum_adds_the_last_step_to_the_next(worked_example):
-    """Delta w(t) = eta delta h + alpha Delta w(t-1), with the deltas worked out here."""
+    """Delta w(t) = eta delta h + alpha Delta w(t-1), with the deltas computed here."""
     eta, alpha, x, target = 0.2, 0.9, np.array([1.0, 0.0]), 0.9
     W1, b1, W2, b2 = np.full((2, 2), 0.1), np.full(2, 0.1), np.full(2, 0.1), 0.1
     steps = [0.0] * 4
@@ -66,7 +66,7 @@ def test_a_3_5_2_network_has_32_parameters():
 
 
 def test_xor_needs_a_hidden_layer(backend):
-    """A linear model cannot, two tanh units can (first lecture on multilayer perceptrons)."""
+    """A linear model cannot learn XOR, one with two tanh units can."""
     X, y = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0]
     options = {"loss": "binary_cross_entropy", "optimizer": "lbfgs", "random_state": 1, "backend": backend}
     linear = MLP([(1, "logistic")], **options).fit(X, y, epochs=200)

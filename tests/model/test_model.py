@@ -1,4 +1,4 @@
-"""The model API: what it learns, what it reports, and that a fit can be cut anywhere."""
+"""The model API: training, history, validation data, reproducibility and repr."""
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ def classifier(**options):
 
 @pytest.mark.parametrize("optimizer", [*OPTIMIZERS, "lbfgs"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_it_learns_iris(backend, optimizer, dtype):
+def test_accuracy_on_iris(backend, optimizer, dtype):
     if optimizer in ("sgd", "momentum", "nesterov"):
         optimizer = make_optimizer(optimizer, 0.05)
     model = classifier(optimizer=optimizer, dtype=dtype, backend=backend).fit(X, y, epochs=60, batch_size=10)
@@ -32,14 +32,14 @@ def test_it_learns_iris(backend, optimizer, dtype):
     assert model.epoch == len(model.history["loss"]) <= 60
 
 
-def test_digits_reach_97_percent():
+def test_accuracy_on_digits():
     data, target = load_digits(return_X_y=True)
     X_train, X_test, y_train, y_test = train_test_split(data / 16, target, random_state=0)
     model = MLP([(128, "relu"), (10, "softmax")], "categorical_cross_entropy", random_state=0)
     assert model.fit(X_train, y_train, epochs=40).evaluate(X_test, y_test)["accuracy"] >= 0.97
 
 
-def test_class_numbers_and_rows_of_0_and_1_are_the_same_targets():
+def test_class_numbers_and_one_hot_targets_are_equivalent():
     a, b = classifier(), classifier()
     np.testing.assert_array_equal(a.fit(X, y).parameters, b.fit(X, np.eye(3)[y]).parameters)
     assert a.evaluate(X, y) == b.evaluate(X, np.eye(3)[y])
@@ -70,7 +70,7 @@ def test_same_seed_same_bits():
     assert not np.array_equal(runs[0], classifier(random_state=8).fit(X, y, epochs=5).parameters)
 
 
-def test_without_a_seed_numpys_decides():
+def test_without_a_seed_the_global_state_of_numpy_is_used():
     runs = []
     for _ in range(2):
         np.random.seed(5)
@@ -85,12 +85,12 @@ def test_shuffle_and_batch_size():
     shuffled = classifier().build(4)
     np.testing.assert_array_equal(shuffled.parameters, start)
     shuffled.fit(X, y, epochs=1, batch_size=1000)
-    np.testing.assert_allclose(in_order.parameters, shuffled.parameters, atol=1e-5)  # one batch: order is nothing
+    np.testing.assert_allclose(in_order.parameters, shuffled.parameters, atol=1e-5)  # one batch: no effect
     online = classifier().fit(X, y, epochs=1, batch_size=1)
     assert online._state.step == 150
 
 
-def test_curves_have_an_entry_for_each_epoch():
+def test_history_has_an_entry_for_each_epoch():
     model = classifier().fit(X, y, 2)
     model.fit(X, y, 3, validation_data=(X[:10], y[:10]), monitor=True).fit(X, y, 1)
     assert len(model.history["loss"]) == 6
@@ -99,7 +99,7 @@ def test_curves_have_an_entry_for_each_epoch():
         assert known == [False] * 2 + [True] * 3
 
 
-def test_validation_data_are_noted_and_not_learned():
+def test_validation_loss_is_recorded_and_not_trained_on():
     plain, watched = classifier().fit(X, y, epochs=4), classifier()
     watched.fit(X, y, epochs=4, validation_data=(X[:10], y[:10]))
     np.testing.assert_array_equal(plain.parameters, watched.parameters)
@@ -108,8 +108,8 @@ def test_validation_data_are_noted_and_not_learned():
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-def test_validation_on_a_full_batch_sees_the_weights_of_its_epoch(optimizer):
-    """The loss of an epoch of one batch is that of the weights before it; L-BFGS reports the weights after."""
+def test_validation_on_a_full_batch_uses_the_weights_after_the_epoch(optimizer):
+    """With one batch per epoch the training loss is that of the weights before the step; with L-BFGS, after it."""
     model = classifier(optimizer=optimizer, dtype="float64")
     model.fit(X, y, epochs=6, batch_size=None, validation_data=(X, y))
     loss, validation = model.history["loss"], model.history["validation_loss"]
@@ -119,7 +119,7 @@ def test_validation_on_a_full_batch_sees_the_weights_of_its_epoch(optimizer):
         np.testing.assert_allclose(validation[:-1], loss[1:], rtol=1e-9)
 
 
-def test_rows_in_order_after_rows_shuffled():
+def test_fit_in_order_after_a_shuffled_fit():
     mixed, plain = classifier().fit(X, y, epochs=1), classifier().build(4)
     plain.parameters[:] = mixed.parameters
     plain._state.slots[:], plain._state.step = mixed._state.slots, mixed._state.step
@@ -128,7 +128,7 @@ def test_rows_in_order_after_rows_shuffled():
     np.testing.assert_array_equal(mixed.parameters, plain.parameters)
 
 
-def test_the_optimizer_may_be_changed_between_fits():
+def test_the_optimizer_can_be_changed_between_fits():
     model = classifier().fit(X, y, epochs=2)
     slots, step = model._state.slots, model._state.step
     model.optimizer = make_optimizer("adam", 1e-5)
@@ -150,7 +150,7 @@ def test_penalty_shrinks_weights_and_is_in_the_history():
     assert held.history["loss"][-1] > held.evaluate(X, y)["loss"]
 
 
-def test_sparse_and_frames_are_the_same_rows():
+def test_sparse_input_and_data_frames():
     dense = classifier().fit(X, y, epochs=3)
     np.testing.assert_array_equal(dense.parameters, classifier().fit(csr_matrix(X), y, epochs=3).parameters)
     np.testing.assert_array_equal(dense.parameters, classifier().fit(pd.DataFrame(X), y, epochs=3).parameters)
@@ -174,7 +174,7 @@ def test_weights_are_views():
     assert model.n_parameters == 4 * 8 + 8 + 8 * 6 + 6 + 6 * 3 + 3
 
 
-def test_progress_bar_counts_every_row(capsys):
+def test_progress_bar_counts_samples(capsys):
     classifier().fit(X, y, epochs=3, progress=True)
     bar = capsys.readouterr().err
     assert "450/450" in bar
@@ -191,7 +191,7 @@ def test_numpy_integers_and_infinite_outputs():
     assert np.isnan(scores["r2"])
 
 
-def test_repr_says_what_it_is():
+def test_repr():
     text = repr(classifier().fit(X, y, epochs=2))
     for part in ("8 tanh", "3 softmax", "categorical_cross_entropy", "adam", "epoch=2", "cython"):
         assert part in text

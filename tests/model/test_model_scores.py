@@ -1,4 +1,4 @@
-"""What an MLP may weigh and watch beside its loss: classes, and a metric of validation data."""
+"""class_weight of MLP, and the metric for its validation data."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def macro_f1(y, outputs):
     ("balanced", (y == 1).astype(int), compute_sample_weight("balanced", y == 1)),
     ([{1: 2.0}, {0: 3}], np.column_stack([y == 1, y > 0]), np.where(y == 1, 2, 1) * np.where(y > 0, 1, 3)),
 ])  # fmt: skip
-def test_classes_weigh_as_their_rows_would(kind, labels, expected):
+def test_class_weights_equal_sample_weights(kind, labels, expected):
     output, units = ("softmax", 3) if labels is y else ("logistic", 1 if labels.ndim == 1 else 2)
     rows = np.random.RandomState(0).uniform(0.5, 2, len(y))
     given = mlp(output, units).fit(X, labels, 3, sample_weight=rows, class_weight=kind)
@@ -43,7 +43,7 @@ def test_classes_weigh_as_their_rows_would(kind, labels, expected):
     ({3: 1.0}, "class_weight has unknown classes 3"), ({0: -1.0}, "non-negative"), ([{0: 1}], "class_weight"),
     ("even", "class_weight"),
 ])  # fmt: skip
-def test_class_weights_that_are_none(wrong, message):
+def test_invalid_class_weights(wrong, message):
     with pytest.raises(ValueError, match=message):
         mlp().fit(X, y, class_weight=wrong)
     with pytest.raises(ValueError, match="requires a classification loss, got 'squared_error'"):
@@ -51,7 +51,7 @@ def test_class_weights_that_are_none(wrong, message):
 
 
 @pytest.mark.parametrize("metric, name", [("accuracy", "accuracy"), (macro_f1, "macro_f1")])
-def test_a_metric_is_noted_and_patience_goes_by_it(metric, name):
+def test_patience_refers_to_the_metric(metric, name):
     kept, told = [], []
     model = mlp().fit(
         X, y, 100, validation_data=HELD, metric=metric, patience=4,
@@ -69,7 +69,7 @@ def test_a_metric_is_noted_and_patience_goes_by_it(metric, name):
     assert model.fit(X, y, 1, validation_data=HELD).best_epoch is None
 
 
-def test_balanced_classes_that_have_no_rows_weigh_nothing():
+def test_balanced_weights_ignore_classes_without_samples():
     model = mlp(units=5).fit(X, y, 2, class_weight="balanced")
     wanted = mlp(units=5).fit(X, y, 2, sample_weight=compute_sample_weight("balanced", y))
     np.testing.assert_allclose(model.parameters, wanted.parameters, rtol=1e-5, atol=1e-7)
@@ -85,7 +85,7 @@ def test_a_metric_must_not_be_called_loss():
         mlp().fit(X, y, validation_data=3)
 
 
-def test_a_metric_of_numbers():
+def test_a_metric_for_regression():
     model = mlp("identity", 1).fit(X, y, 3, validation_data=HELD, metric="r2")
     assert model.history["validation_r2"][-1] == model.evaluate(*HELD)["r2"]
 
@@ -94,7 +94,7 @@ def test_a_metric_of_numbers():
     ("softmax", "r2", "metric must be 'accuracy' for this loss"), ("identity", "accuracy", "metric must be 'r2'"),
     ("softmax", 3, "metric must be"),
 ])  # fmt: skip
-def test_metrics_that_are_none(output, wrong, message):
+def test_invalid_metrics(output, wrong, message):
     model = mlp(output, 3 if output == "softmax" else 1)
     with pytest.raises(ValueError, match=message):
         model.fit(X, y, validation_data=HELD, metric=wrong)

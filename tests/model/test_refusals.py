@@ -1,4 +1,4 @@
-"""Choices that are wrong: one error that names what is allowed, and nothing is lost."""
+"""Invalid choices raise one error that gives the allowed values, and change nothing."""
 
 import math
 import warnings
@@ -169,14 +169,14 @@ WRONG_KINDS = [
 
 
 @pytest.mark.parametrize("call, message", WRONG_KINDS)
-def test_what_is_of_a_wrong_kind_is_named(call, message):
+def test_wrong_types(call, message):
     with pytest.raises(TypeError, match=message):
         call()
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("call, message", WRONG)
-def test_what_is_wrong_is_named_with_what_would_be_right(call, message):
+def test_invalid_values(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
@@ -184,14 +184,14 @@ def test_what_is_wrong_is_named_with_what_would_be_right(call, message):
 @pytest.mark.parametrize(
     "made", [make_optimizer("adam"), make_schedule("step"), make_loss("huber"), Layer(3)], ids=repr
 )
-def test_settings_cannot_be_changed_in_place(made):
+def test_settings_are_frozen(made):
     for name in vars(made):
         with pytest.raises(FrozenInstanceError):
             setattr(made, name, 1)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_a_refused_function_leaves_everything_as_it_was(backend):
+def test_a_refused_function_changes_nothing(backend):
     def text(z):
         return None if z > 2 else z
 
@@ -212,7 +212,7 @@ def test_a_refused_function_leaves_everything_as_it_was(backend):
         assert model._state is None
 
 
-def test_compiled_prediction_refuses_rows_that_it_would_misread(backend):
+def test_compiled_prediction_refuses_samples_of_a_wrong_type_or_layout(backend):
     for layers in ([Layer(4, "prelu"), Layer(2, "identity", skip=2)], [Layer(4, "tanh"), Layer(2, "identity")]):
         model = MLP(layers, backend=backend).build(3)
         predict = model.compile_predict()

@@ -1,4 +1,4 @@
-"""Regularisation and looking inside, through the model API and the estimators."""
+"""Regularisation, Monte-Carlo dropout and monitoring, in MLP and in the estimators."""
 
 import pickle
 
@@ -28,8 +28,8 @@ def noisy_model(**options):
     return MLP(layers, input_noise=0.1, random_state=0, **options)
 
 
-def test_l1_makes_weights_zero_and_l2_small():
-    """Of inputs that do not matter."""
+def test_l1_makes_weights_zero_and_l2_makes_them_small():
+    """Weights of irrelevant inputs."""
     sizes = {}
     for name, options in (("none", {}), ("l1", {"l1": 5.0}), ("l2", {"alpha": 50.0})):
         model = MLP([(1, "identity")], optimizer="lbfgs", init="zeros", **options).fit(X, X[:, 0], 300)
@@ -38,7 +38,7 @@ def test_l1_makes_weights_zero_and_l2_small():
     assert sizes["l1"][1:].max() < 1e-2
 
 
-def test_activity_penalty_makes_hidden_outputs_smaller():
+def test_activity_penalty_reduces_hidden_outputs():
     means = []
     for strength in (0.0, 0.1):
         model = MLP([Layer(20, "relu"), Layer(1, "identity")], activity_l1=strength, random_state=0).fit(X, y, 200)
@@ -46,19 +46,19 @@ def test_activity_penalty_makes_hidden_outputs_smaller():
     assert means[1] < 0.3 * means[0]
 
 
-def test_predictions_of_a_network_with_dropout_are_quiet_and_those_of_samples_vary(backend):
+def test_predictions_are_deterministic_and_monte_carlo_samples_vary(backend):
     model = noisy_model(backend=backend).fit(X, y, 30)
     np.testing.assert_array_equal(model.predict(X), model.predict(X))
     mean, spread = model.predict(X, mc_samples=400)
     assert mean.shape == spread.shape == (80, 1)
     assert (spread > 0).all()
-    assert np.abs(mean - model.predict(X)).max() < 5 * (spread / 20).max() + 0.1  # a relu's mean is not linear
+    assert np.abs(mean - model.predict(X)).max() < 5 * (spread / 20).max() + 0.1  # the mean of a ReLU is not linear
     again = model.predict(X, mc_samples=400)
     np.testing.assert_array_equal(mean, again[0])
     np.testing.assert_array_equal(spread, again[1])
 
 
-def test_samples_of_sparse_rows_are_those_of_dense_ones(backend, monkeypatch):
+def test_monte_carlo_dropout_with_sparse_input_equals_that_with_dense_input(backend, monkeypatch):
     monkeypatch.setattr(prediction, "DENSE_BLOCK_BYTES", 30 * X.shape[1] * 4)  # blocks of 30, 30 and 20 rows
     model = noisy_model(backend=backend).build(4)
     for dense, sparse in zip(model.predict(X, mc_samples=5), model.predict(csr_array(X), mc_samples=5)):
@@ -67,7 +67,7 @@ def test_samples_of_sparse_rows_are_those_of_dense_ones(backend, monkeypatch):
     assert not np.isclose(first, second).any()
 
 
-def test_spread_of_samples_equals_that_of_the_passes(backend):
+def test_standard_deviation_of_monte_carlo_dropout_equals_that_of_the_passes(backend):
     model = noisy_model(backend=backend).build(4)
     seeds = np.random.RandomState(model._state.seed % 2**32).randint(2**63 - 1, size=7, dtype=np.int64)
     kernels = fastmlp.backends.registry.choose(backend).kernels
@@ -81,7 +81,7 @@ def test_spread_of_samples_equals_that_of_the_passes(backend):
 
 
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
-def test_estimators_with_everything_random(backend, kind):
+def test_estimators_with_dropout_and_noise(backend, kind):
     target = LABELS if kind is MLPClassifier else y
     estimator = kind(hidden_layer_sizes=(20, 20), max_iter=40, random_state=0, backend=backend, skip=2, **RANDOM)
     again = kind(hidden_layer_sizes=(20, 20), max_iter=40, random_state=0, backend="numpy", skip=2, **RANDOM)
@@ -92,12 +92,12 @@ def test_estimators_with_everything_random(backend, kind):
     assert mean.shape == spread.shape == predict(X).shape
     assert spread.min() > 0
     estimator.set_params(dropout=0.0, input_noise=0.0, input_dropout=0.0)
-    np.testing.assert_array_equal(predict(X, mc_samples=30)[1], spread)  # what was fitted counts
+    np.testing.assert_array_equal(predict(X, mc_samples=30)[1], spread)  # parameters set after the fit have no effect
 
 
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
 @pytest.mark.parametrize("through", ["file", "pickle", "joblib"])
-def test_saved_estimators_sample_alike(tmp_path, kind, through):
+def test_saved_estimators_draw_the_same_samples(tmp_path, kind, through):
     estimator = kind(
         hidden_layer_sizes=(8, 8), activation=["prelu", "gelu"], solver=make_optimizer("adamw", 0.01, clip_norm=1.0),
         max_iter=5, random_state=0, skip=2, **RANDOM,
@@ -120,7 +120,7 @@ def test_saved_estimators_sample_alike(tmp_path, kind, through):
     np.testing.assert_array_equal(again._net.parameters, estimator._net.parameters)
 
 
-def test_interrupted_dropout_goes_on_bit_for_bit(tmp_path):
+def test_an_interrupted_fit_with_dropout_resumes_bit_for_bit(tmp_path):
     whole, half = noisy_model().fit(X, y, 6), noisy_model().fit(X, y, 3)
     half.save(tmp_path / "m")
     np.testing.assert_array_equal(MLP.load(tmp_path / "m").fit(X, y, 3).parameters, whole.parameters)
@@ -128,7 +128,7 @@ def test_interrupted_dropout_goes_on_bit_for_bit(tmp_path):
 
 @pytest.mark.parametrize("batch_size", [48, 256])
 def test_same_bits_for_every_number_of_threads(batch_size, monkeypatch):
-    """With all that special layers can do: rows in groups whose gradients are added up, and parts of every matrix."""
+    """With all regularisation; groups of rows whose gradients are summed, and parts of every matrix."""
     monkeypatch.setattr(plan, "CALL_FLOPS", 0)
     monkeypatch.setattr(plan, "THREAD_FLOPS", 1)
     rows = np.random.RandomState(1).standard_normal((1024, 96)).astype("f4")
@@ -169,7 +169,7 @@ def test_early_stopping_with_lbfgs():
     assert model.evaluate(*held_out)["loss"] == pytest.approx(min(curve), rel=1e-5)
 
 
-def test_monitor_notes_norms_and_dead_units(backend):
+def test_monitor_records_norms_and_dead_units(backend):
     model = MLP([Layer(6, "relu"), Layer(5, "tanh"), Layer(1, "identity")], random_state=0, backend=backend).build(4)
     model.biases[0][:3] = -100
     before = model.parameters.copy()
@@ -187,7 +187,7 @@ def test_monitor_notes_norms_and_dead_units(backend):
 
 
 def test_dead_units_of_estimators(backend):
-    """Of the network behind ``scale``, for dense and sparse rows."""
+    """Inputs are scaled first; dense and sparse input."""
     for options in ({}, {"scale": "standard"}):
         model = MLPRegressor(hidden_layer_sizes=(6, 5), max_iter=2, random_state=0, backend=backend, **options)
         model.fit(X + 5, y)
@@ -204,21 +204,21 @@ def test_dead_units_of_estimators(backend):
         dead_units(MLPRegressor(), X)
 
 
-def test_a_model_with_a_monitor_learns_the_same():
+def test_monitor_does_not_change_the_training():
     layers = [Layer(6, "relu", dropout=0.2), Layer(1, "identity")]
     plain, watched = (MLP(layers, random_state=0).fit(X, y, 3, monitor=monitor) for monitor in (False, True))
     np.testing.assert_array_equal(plain.parameters, watched.parameters)
 
 
-def test_history_of_layers_survives_a_file(tmp_path):
+def test_history_of_layers_is_saved(tmp_path):
     model = MLP([Layer(3, "tanh"), Layer(1, "identity")], random_state=0).fit(X, y, 2, monitor=True)
     model.save(tmp_path / "m")
     assert MLP.load(tmp_path / "m").history == model.history
 
 
 @pytest.mark.parametrize("weighted", [True, False])
-def test_skips_bring_back_the_gradient_of_deep_networks(weighted):
-    """20 layers of small tanh units: without skips the first layers get nothing."""
+def test_skip_connections_prevent_vanishing_gradients(weighted):
+    """20 layers of small tanh units: without skips the first layers have almost no gradient."""
     ratios = {}
     for skip in (0, 2):
         layers = [Layer(16, "tanh", skip=skip if n > 2 else 0, skip_weights=weighted) for n in range(1, 20)]

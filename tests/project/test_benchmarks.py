@@ -19,7 +19,7 @@ def report():
 
 
 @pytest.mark.exhaustive
-def test_benchmarks_run_and_are_reported(tmp_path):
+def test_benchmarks_run_and_the_report_renders(tmp_path):
     command = [sys.executable, "-m", "pytest", BENCHMARKS, "-o", "python_files=bench_*.py", "-o"]
     command += ["python_functions=bench_*", f"--benchmark-json={tmp_path}/results.json", "-q", "-p", "no:xdist"]
     command += ["-p", "no:cacheprovider", "-k", "32x64x64 or iris"]
@@ -42,7 +42,7 @@ def test_benchmarks_run_and_are_reported(tmp_path):
     assert (tmp_path / "REPORT.md").read_text() == text
 
 
-def test_the_committed_report_is_the_one_of_the_committed_medians(tmp_path):
+def test_the_committed_report_belongs_to_the_committed_medians(tmp_path):
     pytest.importorskip("matplotlib", reason="needs the extra plot")
     (tmp_path / "medians.json").write_bytes((BENCHMARKS / "medians.json").read_bytes())
     report().main(folder=tmp_path)

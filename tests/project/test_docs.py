@@ -1,4 +1,4 @@
-"""Examples in docstrings, the README and docs/ run and say what they print; the site builds and leaves nothing out."""
+"""Examples in docstrings, the README and docs/ run and print the text shown; the site builds and is complete."""
 
 import doctest
 import importlib
@@ -48,7 +48,7 @@ def test_there_are_examples():
 
 
 def what_is_missing(block):
-    """Why a block cannot run here: it may begin with '# needs a GPU', or '# needs' and names of packages."""
+    """What a block requires and is not available: it may begin with '# needs a GPU', or '# needs' and packages."""
     (needs,) = re.findall(r"\A# needs (.*)", block) or [""]
     if needs == "a GPU":
         return registry.why_not("cuda")
@@ -56,7 +56,7 @@ def what_is_missing(block):
 
 
 def run_commands(block):
-    """The lines that begin with fastmlp; pip, make and the like are left to their readers."""
+    """Run the lines that begin with fastmlp; pip, make and other commands are not run."""
     for line in block.splitlines():
         if line.startswith("fastmlp ") and not (line.startswith("fastmlp measure") and registry.why_not("cuda")):
             result = CliRunner().invoke(main, shlex.split(line, comments=True)[1:])
@@ -64,7 +64,7 @@ def run_commands(block):
 
 
 def alike(printed, shown):
-    """The same text, with numbers that differ by a twentieth at most: the last digits are the processor's."""
+    """Compare texts; numbers may differ by 5 %, because the last digits depend on the processor."""
     numbers = [[float(number.replace(",", "")) for number in NUMBER.findall(text)] for text in (printed, shown)]
     same = NUMBER.sub("#", printed).split() == NUMBER.sub("#", shown).split()
     return same and np.allclose(*numbers, rtol=0.05, atol=1e-12)
@@ -72,7 +72,7 @@ def alike(printed, shown):
 
 @pytest.fixture
 def tables(tmp_path, monkeypatch):
-    """A folder with the files that README names."""
+    """A folder with the files that the README uses."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.RandomState(0)
     houses = pd.DataFrame({"area": rng.uniform(30, 200, 300), "town": rng.choice(["Ulm", "Bonn"], 300)})
@@ -85,7 +85,7 @@ def tables(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("page", quick_first(PAGES), ids=lambda page: str(page.relative_to(ROOT)))
 def test_pages_run(page, tmp_path, monkeypatch, request):
-    """From top to bottom in one namespace and one folder; a block of text is what the one before it prints."""
+    """Blocks run in order, in one namespace and one folder; a text block is the output of the block before it."""
     if page.name == "README.md":
         request.getfixturevalue("tables")
     monkeypatch.chdir(tmp_path)

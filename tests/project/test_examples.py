@@ -1,4 +1,4 @@
-"""Every example runs, draws its figure and shows what it is there to show."""
+"""Every example runs, draws its figure and has the expected results."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 @pytest.fixture
 def run(tmp_path):
-    """Runs an example by name, looks for its figure and gives its numbers."""
+    """A function that runs an example by name, checks its figure and returns its numbers."""
 
     def run(name, **data):
         spec = spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
@@ -67,7 +67,7 @@ def test_vanishing_gradient(run):
     assert numbers[f"small weights: {ratio}"] < 1e-3
     assert numbers[f"small weights, skips: {ratio}"] > 0.1
     assert numbers[f"Glorot's weights: {ratio}"] > 0.1
-    assert numbers["small weights: loss"] > 2.2  # log 10 = 2.3 is a guess
+    assert numbers["small weights: loss"] > 2.2  # guessing gives log 10 = 2.3
     assert numbers["small weights, skips: loss"] < 0.5
 
 
@@ -105,7 +105,7 @@ def test_head_direction(run, data_folder):
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_there_is_a_test_a_line_and_a_figure(name):
+def test_every_example_has_a_test_an_entry_in_the_readme_and_a_figure(name):
     assert f"test_{name}" in globals()
     assert f"[{name}.py]({name}.py)" in (EXAMPLES / "README.md").read_text()
     assert (EXAMPLES / "figures" / f"{name}.png").read_bytes().startswith(PNG)

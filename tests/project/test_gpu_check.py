@@ -1,4 +1,4 @@
-"""``make gpu-check`` ends in time, whatever hangs, and reports what is missing. The driver is fake_driver.c."""
+"""``make gpu-check`` ends in time even if a part hangs, and reports what is missing. The driver is fake_driver.c."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def python(code):
 
 
 def wait_for(condition):
-    """Until it is true."""
+    """Wait until the condition is true."""
     end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -37,7 +37,7 @@ def wait_for(condition):
 
 
 def has_ended(pid):
-    """Also a process that nobody has waited for yet."""
+    """Whether a process has ended, even if its parent has not waited for it yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except OSError:
@@ -45,7 +45,7 @@ def has_ended(pid):
 
 
 def start(out, *arguments, **steer):
-    """The whole check in a process, against the fake driver; its log of calls is in ``out``."""
+    """Start the whole check in a process, with the fake driver; the log of its calls is in ``out``."""
     variables = {name: text for name, text in os.environ.items() if not name.startswith(fake_driver.FOREIGN)}
     variables |= {f"FAKE_CUDA_{name.upper()}": str(value) for name, value in steer.items()}
     variables |= {"LD_LIBRARY_PATH": fake_driver.library(), "FAKE_CUDA_LOG": str(out / "calls")}
@@ -72,13 +72,13 @@ def log(tmp_path):
         (python(FOREVER), -1, "timed out", ""),
     ],
 )
-def test_a_command_ends_or_is_ended(log, command, seconds, state, said):
+def test_a_command_ends_or_is_killed(log, command, seconds, state, said):
     assert limited.run(command, log, seconds, os.environ, limited.Stop()) == (state, True)
     assert said in log.read_text()
 
 
 def test_a_signal_ends_a_command_and_its_children(log):
-    """Also children that ignore SIGTERM and hold the output open."""
+    """Also children that ignore SIGTERM and keep the output open."""
     child = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); {FOREVER}"
     code = (
         f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {child!r}]).pid, flush=True); {FOREVER}"
@@ -98,8 +98,8 @@ def test_a_signal_ends_a_command_and_its_children(log):
 
 
 @pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")
-def test_nobody_waits_for_a_process_that_cannot_be_killed(log, monkeypatch):
-    """As one that is stuck in the kernel."""
+def test_a_process_that_cannot_be_killed_is_abandoned(log, monkeypatch):
+    """For example one that is blocked in a system call."""
     spared = []
     monkeypatch.setattr(limited.os, "killpg", lambda pid, number: spared.append(pid))
     monkeypatch.setattr(limited, "REAP_SECONDS", 0.1)
@@ -108,7 +108,7 @@ def test_nobody_waits_for_a_process_that_cannot_be_killed(log, monkeypatch):
     os.waitpid(spared[0], 0)
 
 
-def test_a_log_says_where_a_command_is_and_ends_with_its_reason(log):
+def test_a_log_is_written_continuously_and_ends_with_the_reason(log):
     code = f"""
 import sys, time
 sys.path.insert(0, {str(BENCHMARKS / "gpu")!r})
@@ -126,7 +126,7 @@ with limited.trace():
 
 
 def check(out, parts, seconds, minutes=10.0):
-    """The parts' entries of a report, which check_parts writes to ``out``."""
+    """The entries of the parts in the report that check_parts writes to ``out``."""
     (out / "logs").mkdir()
     environment = os.environ | {"LD_LIBRARY_PATH": fake_driver.library(), "FAKE_CUDA_FAIL": "cuCtxSynchronize:-1"}
     report = {"platform": "here", "versions": {"numpy": "2.0"}, "problems": ["no GPU"], "bring": []}
@@ -136,7 +136,7 @@ def check(out, parts, seconds, minutes=10.0):
     return report["parts"]
 
 
-def test_what_hangs_in_the_driver_is_reported_and_the_next_goes_on(tmp_path):
+def test_a_part_that_hangs_in_the_driver_is_reported_and_the_next_one_runs(tmp_path):
     hangs, other = parts_of.Part("row: hangs", "row", python(NEVER_RETURNS)), parts_of.Part("other", "row", ("true",))
     absent = parts_of.Part("torch: x", "torch", ("true",), "torch is not installed")
     found = check(tmp_path, [hangs, absent, other], seconds=2)
@@ -146,7 +146,7 @@ def test_what_hangs_in_the_driver_is_reported_and_the_next_goes_on(tmp_path):
     assert "| torch: x | not run |  | torch is not installed |" in page
 
 
-def test_no_part_goes_beyond_the_minutes_for_all(tmp_path):
+def test_no_part_exceeds_the_total_time(tmp_path):
     parts = [parts_of.Part(name, "row", python(FOREVER)) for name in ("first", "second")]
     first, second = check(tmp_path, parts, seconds=10**6, minutes=(limited.REAP_SECONDS + 0.5) / 60)
     assert first["state"] == "timed out"
@@ -154,7 +154,7 @@ def test_no_part_goes_beyond_the_minutes_for_all(tmp_path):
 
 
 @pytest.mark.exhaustive
-def test_sigterm_leaves_a_report_and_ends_a_kernel_that_never_returns(tmp_path):
+def test_sigterm_writes_a_report_and_ends_a_kernel_that_never_returns(tmp_path):
     run = start(tmp_path, "--only", "smoke", "--only", "row: mnist", "--seconds", "600", fail=HUNG_KERNEL)
     calls = tmp_path / "calls"
     wait_for(lambda: run.poll() is not None or (calls.exists() and "never" in calls.read_text()))
@@ -169,7 +169,7 @@ def test_sigterm_leaves_a_report_and_ends_a_kernel_that_never_returns(tmp_path):
 
 @pytest.mark.exhaustive
 def test_rows_are_timed_and_reported(tmp_path):
-    """Against a driver that makes no numbers: what is timed is nothing, and the smoke test says so."""
+    """The fake driver computes nothing, which the smoke test reports."""
     run = start(tmp_path, "--only", "smoke", "--only", "row: iris online")
     out, _ = run.communicate(timeout=PATIENCE)
     smoke, iris = report_of(tmp_path)[0]["parts"]
@@ -182,7 +182,7 @@ def test_rows_are_timed_and_reported(tmp_path):
     assert f"| iris online | {iris['values']['seconds']:.3g} | " in report_of(tmp_path)[1]
 
 
-def test_without_a_gpu_it_says_so_at_once(tmp_path):
+def test_without_a_gpu_the_check_ends_immediately(tmp_path):
     run = start(tmp_path, devices=0)
     out, _ = run.communicate(timeout=PATIENCE)
     assert run.returncode == 1
@@ -198,8 +198,8 @@ def test_an_unknown_part_is_an_error():
         gpu_check.chosen(parts_of.all_parts(Path("site")), ["smoke", "rows"])
 
 
-def test_a_test_that_hangs_does_not_take_the_others_along(tmp_path, monkeypatch):
-    """The tests of a file are shared out over processes; each failure is in the log, with its reason."""
+def test_a_test_that_hangs_does_not_affect_the_others(tmp_path, monkeypatch):
+    """The tests of a file are distributed over processes; each failure is in the log, with its reason."""
     monkeypatch.setattr(parts_of, "TEST_SECONDS", 3)
     monkeypatch.setattr(parts_of.os, "sched_getaffinity", lambda pid: range(3))
     (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
@@ -220,7 +220,7 @@ def test_a_test_that_hangs_does_not_take_the_others_along(tmp_path, monkeypatch)
     assert sorted(said.split(", ")) == ["1 passed", "1 skipped", "2 failed"]
     assert [name.split("::")[1] for name in sorted(values["failed"])] == ["test_three", "test_two"]
     assert "AttributeError: nothing there" in log.read_text()
-    assert 'test_three.py", line 7 in test_three' in log.read_text()  # where it hangs
+    assert 'test_three.py", line 7 in test_three' in log.read_text()  # the line at which it hangs
 
 
 def test_a_file_that_cannot_be_imported_is_reported_with_the_reason():
@@ -251,7 +251,7 @@ def test_missing_and_unsuitable_packages_are_listed(monkeypatch):
     assert "'scikit-learn<1.10,>=1.9'" in requirements.how_to_bring(bring)[1]
 
 
-def test_times_are_compared_with_those_of_torch_and_with_the_floor():
+def test_times_are_compared_with_torch_and_with_the_lower_bound():
     flops_rate, seconds = 1e12, 2.0
     values = {
         "torch: rates": {"flops_rate": flops_rate, "bytes_rate": 1e30}, "row: wide": {"seconds": seconds},

@@ -1,4 +1,4 @@
-"""What works without the packages of pyproject.toml's extras, and without numba; what refuses, and how."""
+"""Without the packages of pyproject.toml's extras, and without numba: what works, and the errors of what does not."""
 
 import json
 import subprocess
@@ -41,7 +41,7 @@ def run(script, *missing, folder):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
-def test_fits_files_and_exports_ask_for_no_optional_package(tmp_path):
+def test_fits_files_and_exports_import_no_optional_package(tmp_path):
     script = """
 short = fastmlp.MLPClassifier(max_iter=3), fastmlp.MLPRegressor(max_iter=3)
 ensembles = fastmlp.MLPEnsembleClassifier(short[0], n_members=2), fastmlp.MLPEnsembleRegressor(short[1])
@@ -70,7 +70,7 @@ print(*without.asked)
     assert set(result.stdout.split()) <= {"pandas"}  # scikit-learn asks for it
 
 
-REFUSALS = {  # what a user does without OPTIONAL: what the error says
+REFUSALS = {  # code that is run without the packages in OPTIONAL: the error message
     "fastmlp.MLP(layers).fit(X, y, progress=True)": "progress bars need tqdm: pip install 'fastmlp[cli]'",
     "fastmlp.MLP(layers).fit_stream([(X, y)], progress=True)": "progress bars need tqdm: pip install 'fastmlp[cli]'",
     "fastmlp.Progress()": "progress bars need tqdm: pip install 'fastmlp[cli]'",
@@ -90,7 +90,7 @@ REFUSALS = {  # what a user does without OPTIONAL: what the error says
 }  # fmt: skip
 
 
-def test_what_needs_a_missing_package_names_it(tmp_path):
+def test_errors_name_the_missing_package(tmp_path):
     table, target = read_table("iris")
     model = TableModel.create(table, target, hidden=(3,))
     model.model.fit(*model.arrays(table), epochs=1)
@@ -109,7 +109,7 @@ for code in {list(REFUSALS)}:
     assert dict(zip(REFUSALS, map(json.loads, result.stdout.splitlines()))) == REFUSALS
 
 
-def test_a_refused_progress_bar_leaves_the_model_as_it_was(monkeypatch):
+def test_a_refused_progress_bar_leaves_the_model_unchanged(monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
     model = MLP([Layer(1, "identity")], random_state=0)
     with pytest.raises(ImportError, match="tqdm"):
@@ -134,9 +134,9 @@ runpy.run_module("fastmlp", run_name="__main__")
         ("numba", ["info"], None),
     ],
 )
-def test_the_command_line_names_what_is_missing_in_one_line(missing, arguments, message, tmp_path):
+def test_the_command_line_names_missing_packages_in_one_line(missing, arguments, message, tmp_path):
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts == {"fastmlp": "fastmlp.__main__:main"}  # what -m runs too
+    assert scripts == {"fastmlp": "fastmlp.__main__:main"}  # also run by -m
     result = run(COMMAND.format(arguments=arguments), missing, folder=tmp_path)
     if message is None:
         assert result.returncode == 0, result.stderr

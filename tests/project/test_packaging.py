@@ -1,4 +1,4 @@
-"""What is installed and shipped: the built wheel, complete, clean, and alive outside the checkout."""
+"""The wheel and the source distribution are complete, and work outside the checkout."""
 
 import importlib.metadata
 import os
@@ -49,7 +49,7 @@ def test_wheel_has_all_modules_and_nothing_else(wheel):
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
-def test_source_distribution_has_what_a_build_needs_and_nothing_generated(wheel):
+def test_source_distribution_has_all_sources_and_no_generated_files(wheel):
     (archive,) = wheel.parent.glob("*.tar.gz")
     with tarfile.open(archive) as file:
         names = {name.split("/", 1)[1] for name in file.getnames() if "/" in name}
@@ -69,8 +69,8 @@ def test_source_distribution_has_what_a_build_needs_and_nothing_generated(wheel)
     ]
 
 
-def test_without_a_c_compiler_it_installs_and_says_what_is_missing(wheel, tmp_path):
-    """Built from the source distribution, for one level: it is Cython that takes the time."""
+def test_installation_without_a_c_compiler_says_what_is_missing(wheel, tmp_path):
+    """Build from the source distribution, for one instruction set level only, because Cython is slow."""
     (archive,) = wheel.parent.glob("*.tar.gz")
     build = [sys.executable, "-m", "pip", "wheel", "-v", "--no-build-isolation", "--no-deps", "--no-index"]
     environment = {**os.environ, "CC": str(tmp_path / "no such compiler"), "FASTMLP_LEVELS": "native"}
@@ -118,8 +118,8 @@ def test_the_wheel_trains_from_another_folder(wheel, tmp_path):
     assert result.stdout.split() == [str(tmp_path / "site" / "fastmlp" / "__init__.py"), "cython", "True"]
 
 
-def test_python_started_in_the_source_folder_is_told_so(tmp_path):
-    """There ``import fastmlp`` finds the sources before the installed package, and they have no kernels."""
+def test_import_in_the_source_folder_raises_a_clear_error(tmp_path):
+    """There ``import fastmlp`` finds the sources instead of the installed package, and they have no kernels."""
     shutil.copytree(ROOT / "fastmlp", tmp_path / "fastmlp")
     without_editable = "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]"
     command = [sys.executable, "-c", f"import sys; {without_editable}; import fastmlp"]
@@ -128,14 +128,14 @@ def test_python_started_in_the_source_folder_is_told_so(tmp_path):
     assert "start Python in another folder" in result.stderr
 
 
-def test_importing_fastmlp_imports_nothing_heavy():
+def test_importing_fastmlp_imports_no_large_package():
     script = "import sys, fastmlp; print(*sorted(sys.modules))"
     result = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
     modules = set(result.stdout.split())
     assert modules.isdisjoint({"numpy", "numba", "scipy", "sklearn", "pandas", "tqdm", "matplotlib", "click"})
 
 
-def test_everything_announced_can_be_imported():
+def test_every_public_name_can_be_imported():
     for name in fastmlp.__all__:
         assert getattr(fastmlp, name).__doc__, name
     assert set(fastmlp.__all__) <= set(dir(fastmlp))
@@ -143,9 +143,9 @@ def test_everything_announced_can_be_imported():
         fastmlp.MLPclassifier  # noqa: B018
 
 
-@pytest.mark.exhaustive  # it compiles all of the engine
+@pytest.mark.exhaustive  # compiles the whole engine
 def test_numba_without_a_writable_cache_still_works(tmp_path):
-    """As in a container with a read-only file system."""
+    """For example in a container with a read-only file system."""
     script = (
         "import numba.core.caching as c; c.CacheImpl._locator_classes = []\n"
         "from fastmlp import MLP; m = MLP([(1, 'identity')], backend='numba').fit([[0.0], [1.0]], [0, 1], epochs=1)\n"

@@ -1,4 +1,4 @@
-"""The import graph: no folder imports from one above it, and no module imports itself by way of others."""
+"""The import graph: no folder imports from one above it, and there are no import cycles."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import fastmlp
 
-# From the top. Modules that are in none of these folders (fastmlp/extras.py) are below all.
+# Layers from the top. Modules that are in none of these folders (fastmlp/extras.py) are below all.
 FLOORS = (
     ("cli",), ("export", "inspection"), ("estimators",), ("model",), ("training",), ("prediction",), ("validation",),
     ("io", "backends"), ("kernels",),
@@ -20,7 +20,7 @@ ROOT = Path(fastmlp.__file__).parent
 
 
 def modules():
-    """{dotted name: path} of all modules of fastmlp, the compiled loops included."""
+    """{dotted name: path} of all modules of fastmlp, including kernels."""
     found = {}
     for folder, package in ((ROOT, "fastmlp"), (Path(fastmlp.kernels.__path__[0]), "fastmlp.kernels")):
         for path in folder.rglob("*.py"):
@@ -36,7 +36,7 @@ def is_for_type_checkers(test):
 
 
 def imports(name, path, known):
-    """Modules that one imports at run time, at its top or inside functions; a package stands for its __init__."""
+    """Modules that a module imports at run time, at its top or in functions; a package means its __init__."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     tree = ast.parse(path.read_text())
     tree.body = [
@@ -95,17 +95,17 @@ def test_no_backend_is_imported_from_below():
     assert not upward
 
 
-def test_no_module_imports_itself_by_way_of_others():
+def test_there_are_no_import_cycles():
     TopologicalSorter(graph()).prepare()  # raises CycleError
 
 
-def test_the_test_sees_the_imports():
+def test_imports_are_found():
     found = graph()
     assert "fastmlp.training.trainer" in found["fastmlp.model.mlp"]
     assert len(found) > 100
 
 
-def test_one_module_has_the_private_imports_of_scikit_learn():
+def test_private_imports_of_scikit_learn_are_in_one_module():
     found = {
         path.stem
         for path in modules().values()

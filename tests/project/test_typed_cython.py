@@ -1,4 +1,4 @@
-"""The generator of typed Cython: what it makes of each statement, and that it refuses what it cannot translate."""
+"""The generator of typed Cython: the translation of each statement, and errors for unsupported ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Table:
 
 
 def total(values: Vector, n: int, step: int, rate: float) -> float:
-    """Its docstring is left out."""
+    """Docstrings are not translated."""
     T = type(values[0])
     found: float = 0.0
     for i in range(0, n, step):
@@ -79,7 +79,7 @@ def lines(text):
     return [line for line in text.splitlines() if line.strip()]
 
 
-def test_a_function_of_numbers_stays_one_function_of_a_fused_type():
+def test_a_function_of_numbers_becomes_one_function_of_a_fused_type():
     assert lines(Translator().function(total)) == [
         "cdef inline double total(floating* values, Py_ssize_t n, Py_ssize_t step, double rate) noexcept nogil:",
         "    cdef double found",
@@ -101,7 +101,7 @@ def test_a_function_of_numbers_stays_one_function_of_a_fused_type():
     ]
 
 
-def test_records_become_structs_and_what_takes_them_one_function_for_each_dtype():
+def test_records_become_structs_and_functions_of_records_one_function_per_dtype():
     translator = Translator([Cell, Table])
     assert lines(translator.structs()) == [
         "cdef struct Cell:", "    int64_t width", "    int64_t packed", "    int64_t* places",
@@ -132,7 +132,7 @@ def test_records_become_structs_and_what_takes_them_one_function_for_each_dtype(
     )
 
 
-def test_rules_have_no_annotations_of_their_own():
+def test_rules_need_no_annotations():
     assert lines(Translator().function(two_of, ["Number", "int"], "Number Number", local="Number")) == [
         "cdef inline (floating, floating) two_of(floating z, Py_ssize_t n) noexcept nogil:",
         "    cdef floating half",
@@ -141,7 +141,7 @@ def test_rules_have_no_annotations_of_their_own():
     ]
 
 
-def test_what_it_cannot_translate_is_an_error():
+def test_unsupported_statements_raise():
     translator = Translator([Cell, Table])
     translator.function(fill)
     with pytest.raises(ValueError, match="fill takes records of one dtype"):

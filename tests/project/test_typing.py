@@ -1,4 +1,4 @@
-"""Type hints: the public API is annotated, and type checkers see it where names are imported on first use."""
+"""Type hints: the public API is annotated, and type checkers see names that are imported lazily."""
 
 import ast
 import inspect
@@ -12,7 +12,7 @@ ROOT = Path(fastmlp.__file__).parent
 
 
 def functions_of(name):
-    """{name: function} of a public name: a function itself, or the public methods and properties of a class."""
+    """{name: function} for a public name: the function itself, or the public methods and properties of a class."""
     public = getattr(fastmlp, name)
     if not inspect.isclass(public):
         return {name: public}
@@ -49,18 +49,18 @@ def test_the_public_api_is_annotated(name):
     assert not [bare for key, function in functions.items() for bare in missing(key, function)]
 
 
-def test_the_test_sees_methods_of_base_classes():
+def test_methods_of_base_classes_are_checked():
     assert {"MLP.fit", "MLP.predict", "MLP.save", "MLP.load", "MLP.optimizer="} <= set(functions_of("MLP"))
     assert {"MLPClassifier.partial_fit", "MLPClassifier.fit"} <= set(functions_of("MLPClassifier"))
 
 
 def test_type_checkers_see_every_public_name():
-    """The block ``if TYPE_CHECKING`` of the package imports each name from the module that has it."""
+    """The block ``if TYPE_CHECKING`` of the package imports each name from the module that defines it."""
     tree = ast.parse((ROOT / "__init__.py").read_text())
     (block,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
     found = {alias.asname: node.module for node in block.body for alias in node.names}
     assert found == fastmlp._HOME
 
 
-def test_the_package_says_that_it_is_typed():
+def test_the_package_has_py_typed():
     assert (ROOT / "py.typed").is_file()

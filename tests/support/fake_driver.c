@@ -10,8 +10,8 @@
 //   FAKE_CUDA_MEMORY          the device's memory in bytes
 //   FAKE_CUDA_FAIL            rules "call:code[:nth[:later]]", separated by commas. The call is a glob ("cuLaunch*"); without
 //                             nth each such call fails. With later the call itself succeeds, and the next one that
-//                             waits for the device has the error, as when a kernel fails. The code -1 is that of a
-//                             call, or with later of a kernel, that never returns, also not for SIGTERM.
+//                             waits for the device has the error, as when a kernel fails. The code -1 stands
+//                             for a call, or with later a kernel, that never returns, not even on SIGTERM.
 //
 // Functions that the tests do not use are not implemented; cuda.bindings reports the name of a missing one. Attributes
 // that are not implemented are reported as unsupported.
@@ -290,8 +290,8 @@ static CUresult wait_for_device(const char *function)
     return found;
 }
 
-// What a call needs: cuInit before it, that no error has broken the context, that this thread has a context; one that
-// waits for the device needs all of that.
+// Requirements of a call: cuInit was called, no error has broken the context, this thread has a context. A call that
+// waits for the device has all of these requirements.
 enum needs { NOTHING, DRIVER, HEALTHY, WORKING, WAITING };
 
 static CUresult enter(const char *function, enum needs needs)
@@ -334,8 +334,8 @@ static struct stream *own(CUstream handle)
     return (size_t)handle > 2 ? (struct stream *)handle : NULL;
 }
 
-// What the driver refuses while any stream captures, unless that capture is relaxed: it could wait for work that is only
-// recorded. The capture is lost with it.
+// Calls that the driver refuses while any stream captures, unless that capture is relaxed, because they could wait for
+// work that is only recorded. They also invalidate the capture.
 static CUresult unsafe_in_capture(void)
 {
     CUresult code = CUDA_SUCCESS;
@@ -347,7 +347,7 @@ static CUresult unsafe_in_capture(void)
     return code;
 }
 
-// Whether the stream takes work: the legacy stream waits for blocking streams, so not for one that captures.
+// Whether the stream accepts work: the legacy stream waits for blocking streams, so it does not while one captures.
 static CUresult accepts(CUstream handle)
 {
     struct stream *stream = own(handle);
@@ -390,7 +390,7 @@ static int captures(CUstream handle)
     return own(handle) && own(handle)->capture;
 }
 
-// ---- Finding functions, versions, errors.
+// ---- Function lookup, versions, errors.
 
 static int driver_version(void)
 {
@@ -400,7 +400,7 @@ static int driver_version(void)
 CUresult cuGetProcAddress(const char *symbol, void **function, int version, cuuint64_t flags,
                           CUdriverProcAddressQueryResult *status)
 {
-    // The newest variant that is written down here.
+    // The newest variant that is implemented here.
     static const char *const SUFFIXES[] = {"_v2", ""};
     Dl_info self;
     dladdr((void *)fake_cuda_fail, &self);
@@ -587,7 +587,7 @@ static struct memory *memory_at(const void *pointer)
     return NULL;
 }
 
-// A kernel could reach all of it, so could a copy on the device.
+// Kernels and copies on the device can access the whole allocation.
 static int on_device(const void *pointer, size_t bytes)
 {
     struct memory *memory = memory_at(pointer);
@@ -604,7 +604,7 @@ static CUresult allocate(void **pointer, size_t bytes, int kind)
         return CUDA_ERROR_OUT_OF_MEMORY;
     if (posix_memalign(pointer, 512, bytes))
         return CUDA_ERROR_OUT_OF_MEMORY;
-    // New memory is never zero here, so nobody comes to rely on it.
+    // New memory is never zero here, so that no code relies on zeros.
     memset(*pointer, 0xA5, bytes < 1 << 20 ? bytes : 1 << 20);
     struct memory *memory = malloc(sizeof *memory);
     *memory = (struct memory){*pointer, bytes, kind, memories};
@@ -879,11 +879,11 @@ CUresult cuEventElapsedTime(float *milliseconds, CUevent from, CUevent to)
         ((first->flags | last->flags) & CU_EVENT_DISABLE_TIMING))
         FAIL(CUDA_ERROR_INVALID_HANDLE);
     double elapsed = last->time - first->time;
-    *milliseconds = elapsed >= 0 && elapsed < 1e-3 ? 1e-3f : (float)elapsed; // the first instants are never nothing
+    *milliseconds = elapsed >= 0 && elapsed < 1e-3 ? 1e-3f : (float)elapsed; // a real event never takes exactly 0 ms
     return CUDA_SUCCESS;
 }
 
-// To wait for an event of a capture is to join it.
+// Waiting for an event of a capture joins the capture.
 CUresult cuStreamWaitEvent(CUstream stream, CUevent handle, unsigned flags)
 {
     ENTER(WORKING);
@@ -897,7 +897,7 @@ CUresult cuStreamWaitEvent(CUstream stream, CUevent handle, unsigned flags)
     return CUDA_SUCCESS;
 }
 
-// ---- Libraries and kernels, read from the cubin that the real linker made.
+// ---- Libraries and kernels, read from the cubin that the real linker produced.
 
 static const Elf64_Shdr *section(const struct library *library, const char *prefix, const char *name)
 {
@@ -947,7 +947,7 @@ CUresult cuLibraryLoadData(CUlibrary *handle, const void *code, CUjit_option *ji
         FAIL(CUDA_ERROR_INVALID_IMAGE);
     struct library *library = calloc(1, sizeof *library);
     library->magic = LIBRARY;
-    // The tables of sections and of segments come last.
+    // The tables of sections and of segments are at the end.
     size_t end = header->e_shoff + (size_t)header->e_shnum * header->e_shentsize;
     size_t segments = header->e_phoff + (size_t)header->e_phnum * header->e_phentsize;
     size_t bytes = end > segments ? end : segments;
@@ -994,7 +994,7 @@ CUresult cuLibraryGetKernel(CUkernel *handle, CUlibrary from, const char *name)
         for (size_t i = 0; i < COUNT(infos); i++)
             if (infos[i])
                 read_info(kernel, infos[i], text->sh_info & 0xffffff);
-        // The section begins with what the system keeps for itself.
+        // The section begins with a part that is reserved for the system.
         kernel->shared = shared && shared->sh_size > SHARED_RESERVED ? shared->sh_size - SHARED_RESERVED : 0;
         kernel->dynamic = SHARED_DEFAULT - kernel->shared;
         kernel->next = library->kernels;
@@ -1010,7 +1010,7 @@ CUresult cuKernelGetParamInfo(CUkernel handle, size_t index, size_t *offset, siz
     ENTER(WORKING);
     struct kernel *kernel = (struct kernel *)handle;
     if (index >= (size_t)kernel->parameters)
-        return CUDA_ERROR_INVALID_VALUE; // how callers find out how many there are
+        return CUDA_ERROR_INVALID_VALUE; // callers use this error to find the number of parameters
     *offset = 0;
     for (size_t i = 0; i <= index; i++) {
         size_t width = kernel->sizes[i];
@@ -1079,7 +1079,7 @@ static int resident_blocks(const struct kernel *kernel, int threads, size_t dyna
     int blocks = THREADS_PER_MULTIPROCESSOR / 32 / (warps ? warps : 1);
     if (threads > threads_limit(kernel) || dynamic > (size_t)kernel->dynamic)
         return 0;
-    // Registers come in units of 256 a warp.
+    // Registers are allocated in units of 256 per warp.
     int registers = (kernel->registers * 32 + 255) / 256 * 256 * warps;
     if (registers && REGISTERS / registers < blocks)
         blocks = REGISTERS / registers;
@@ -1117,7 +1117,7 @@ static CUresult launch(const char *call, struct kernel *kernel, const unsigned g
     if (cooperative && blocks > (size_t)MULTIPROCESSORS * resident_blocks(kernel, threads, shared))
         return CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE;
 
-    // The arguments as unsigned integers of their sizes, as C writes hexadecimals.
+    // The arguments as unsigned integers of their sizes, in the hexadecimal notation of C.
     char *arguments = NULL;
     size_t length;
     FILE *text = open_memstream(&arguments, &length);
@@ -1167,7 +1167,7 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, voi
     return CUDA_SUCCESS;
 }
 
-// ---- Graphs. An instantiated one is a copy; the nodes, which change no more, are the same.
+// ---- Graphs. An instantiated graph is a copy; the nodes no longer change and are shared.
 
 CUresult cuGraphInstantiateWithFlags(CUgraphExec *handle, CUgraph from, unsigned long long flags)
 {

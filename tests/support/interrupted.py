@@ -1,4 +1,4 @@
-"""Predictions that Ctrl-C interrupts again and again, in a process of their own."""
+"""Predictions that Ctrl-C interrupts repeatedly, in a separate process."""
 
 import subprocess
 import sys
@@ -25,13 +25,13 @@ while caught < 300:
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 """
 
-needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
 
 def interrupted_predictions(before, after):
-    """The words that ``after`` prints; ``before`` makes ``model`` and ``X``."""
+    """Return the words that the code ``after`` prints; the code ``before`` makes ``model`` and ``X``."""
     script = f"import os, signal, threading, time\nimport numpy as np\n{before}\n{LOOP}\n{after}"
-    for _ in range(3):  # outside the loops of the script a signal may end it: that is no defect
+    for _ in range(3):  # a signal outside the loops of the script may end it, which is not a defect
         result = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=PATIENCE)
         if result.returncode == 0:
             break

@@ -1,3 +1,3 @@
-"""How long a test waits for what ends by itself, unless it hangs. No test passes or fails by the speed of a machine."""
+"""Time limit for something that ends unless it hangs. No result of a test depends on the speed of the machine."""
 
 PATIENCE = 600  # seconds

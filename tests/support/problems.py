@@ -1,4 +1,4 @@
-"""Small random networks with rows to learn from, over the tables of activations, losses and optimizers."""
+"""Small random networks with data, and grids over the tables of activations, losses and optimizers."""
 
 import math
 import random
@@ -23,7 +23,7 @@ HIDDEN = [name for name, row in ACTIVATIONS.items() if not row.rowwise]
 
 
 def covering(rows, n):
-    """Few of the rows that hold every n values, of any columns, that some row holds; sorted."""
+    """A small subset of the rows that contains every combination of n values in any columns; sorted."""
     flat = [tuple(enumerate(row)) for row in rows]
     random.Random(0).shuffle(flat)
     chosen, covered = [], set()
@@ -37,7 +37,7 @@ def covering(rows, n):
 
 
 def grid(*factors, n=1):
-    """Parameters for every row of a grid, all but a covering few of them marked exhaustive.
+    """Parameters for every row of a grid; all but a small covering subset are marked exhaustive.
 
     ``factors``: one list of rows, or lists of values for each of which the grid has a column.
     """
@@ -47,16 +47,16 @@ def grid(*factors, n=1):
 
 
 def quick_first(values, n=1):
-    """Parameters, all but the first n of which are marked exhaustive."""
+    """Parameters; all but the first n are marked exhaustive."""
     return [pytest.param(value, marks=pytest.mark.exhaustive if i >= n else ()) for i, value in enumerate(values)]
 
 
-# (hidden activation, loss, output activation, optimizer): every pair of names that can go together.
+# (hidden activation, loss, output activation, optimizer): every valid pair of names.
 COMBINATIONS = covering([(h, *output, o) for h, output, o in product(HIDDEN, OUTPUTS, OPTIMIZERS)], 2)
 
 
 class Problem:
-    """A network with random weights, and rows it could learn from."""
+    """A network with random weights, inputs, targets and sample weights."""
 
     def __init__(self, loss="squared_error", output="identity", hidden=("tanh",), sizes=(5, 7, 3), rows=40,
                  dtype="float64", seed=0, skips=()):  # fmt: skip
@@ -71,12 +71,12 @@ class Problem:
         self.order = rng.permutation(rows)
 
     def batches(self, size, sample_weight=None, order=None):
-        """Its rows, or those of another order, as Batches."""
+        """The samples as Batches, in this or another order."""
         return Batches(self.X, self.y, self.order if order is None else order, size, sample_weight)
 
 
 def targets(loss, rng, rows, columns):
-    """Targets in the loss's own range."""
+    """Targets in the range of the loss."""
     if loss == "categorical_cross_entropy":
         return np.eye(columns)[rng.randint(columns, size=rows)]
     low, high = LOSSES[loss].targets if isinstance(loss, str) else (-np.inf, np.inf)

@@ -1,4 +1,4 @@
-"""Callbacks between epochs, and scores of rows that a fit does not learn from."""
+"""Callbacks between epochs, and scores of evaluation sets."""
 
 from dataclasses import replace
 
@@ -17,8 +17,8 @@ X, X_held, y, y_held = train_test_split(iris.data, iris.target, random_state=0)
 LATE = {"max_iter": 6, "n_iter_no_change": np.inf, "random_state": 0}
 
 
-class Diary(Callback):
-    """All that happens."""
+class Recorder(Callback):
+    """A callback that records all calls."""
 
     def __init__(self, end=None):
         self.notes, self.end = [], end
@@ -40,8 +40,8 @@ def mlp(optimizer="adam"):
 
 
 @pytest.mark.parametrize("end", [None, 2])
-def test_estimators_call_what_they_are_given(end):
-    diary, heard = Diary(end), []
+def test_callbacks_of_estimators(end):
+    diary, heard = Recorder(end), []
     model = MLPClassifier(**LATE)
     model.fit(X, y, callbacks=[diary, lambda model, epoch, results: heard.append((model.n_iter_, epoch))])
     n = end or 6
@@ -54,8 +54,8 @@ def test_estimators_call_what_they_are_given(end):
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 @pytest.mark.parametrize("end", [None, 3])
-def test_an_mlp_calls_what_it_is_given(optimizer, end):
-    diary = Diary(end)
+def test_callbacks_of_an_mlp(optimizer, end):
+    diary = Recorder(end)
     model = mlp(optimizer).fit(X, y, 5, callbacks=diary, validation_data=(X_held, y_held))
     after = [note for note in diary.notes if note[0] == "after"]
     assert [epoch for _, epoch, _ in after] == list(range(1, (end or 5) + 1))
@@ -70,13 +70,13 @@ def test_an_mlp_calls_what_it_is_given(optimizer, end):
     assert diary.notes[-1] == "end"
 
 
-def test_callbacks_change_nothing_by_themselves():
-    plain, heard = MLPClassifier(**LATE).fit(X, y), MLPClassifier(**LATE).fit(X, y, callbacks=Diary())
+def test_callbacks_do_not_change_the_training():
+    plain, heard = MLPClassifier(**LATE).fit(X, y), MLPClassifier(**LATE).fit(X, y, callbacks=Recorder())
     assert_array_equal(plain.coefs_[0], heard.coefs_[0])
-    assert_array_equal(mlp().fit(X, y, 3).parameters, mlp().fit(X, y, 3, callbacks=Diary()).parameters)
+    assert_array_equal(mlp().fit(X, y, 3).parameters, mlp().fit(X, y, 3, callbacks=Recorder()).parameters)
 
 
-def test_a_callback_may_set_the_rate():
+def test_a_callback_can_set_the_learning_rate():
     def halve(model, epoch, results):
         model.optimizer = replace(model.optimizer, learning_rate=model.optimizer.learning_rate / 2)
 
@@ -86,8 +86,8 @@ def test_a_callback_may_set_the_rate():
 
 
 @pytest.mark.parametrize("kind", ["estimator", "mlp"])
-def test_one_that_raises_ends_the_fit(kind):
-    diary = Diary()
+def test_an_error_in_a_callback_ends_the_fit(kind):
+    diary = Recorder()
 
     def fail(model, epoch, results):
         raise KeyError("mine")
@@ -99,8 +99,8 @@ def test_one_that_raises_ends_the_fit(kind):
     assert (model.epoch if kind == "mlp" else model.n_iter_) == 1
 
 
-def test_an_mlp_goes_on_from_its_checkpoint_bit_for_bit(tmp_path):
-    """As if the process had died in the fifth epoch."""
+def test_an_mlp_resumes_from_its_checkpoint_bit_for_bit(tmp_path):
+    """As if the process had been killed in the fifth epoch."""
 
     def die(model, epoch, results):
         if epoch == 5:
@@ -115,7 +115,7 @@ def test_an_mlp_goes_on_from_its_checkpoint_bit_for_bit(tmp_path):
     assert again.history == whole.history
 
 
-def test_a_checkpoint_has_the_end_too(tmp_path):
+def test_the_last_checkpoint_is_written_at_the_end(tmp_path):
     model = MLPClassifier(**LATE)
     saved = []
     keep = Checkpoint(tmp_path / "m", every=4)
@@ -144,7 +144,7 @@ def test_the_last_checkpoint_has_the_best_weights(tmp_path, kind, every):
         assert_array_equal(load(tmp_path / "m").coefs_[0], model.coefs_[0])
 
 
-def test_a_file_outlives_a_fit_that_fails(tmp_path):
+def test_the_checkpoint_of_a_failed_fit_is_kept(tmp_path):
     keep = Checkpoint(tmp_path / "m", every=100)
     MLPClassifier(**LATE).fit(X, y, callbacks=keep)
     before = (tmp_path / "m").read_bytes()
@@ -153,27 +153,27 @@ def test_a_file_outlives_a_fit_that_fails(tmp_path):
     assert (tmp_path / "m").read_bytes() == before
 
 
-def test_all_hear_of_the_end_and_the_fit_stays():
+def test_an_error_in_after_fit_reaches_all_callbacks_and_keeps_the_fit():
     class Full(Callback):
         def after_fit(self, model, error):
             raise OSError("the disk is full")
 
-    diary, model = Diary(), MLPClassifier(**LATE)
+    diary, model = Recorder(), MLPClassifier(**LATE)
     with pytest.raises(OSError, match="full"):
         model.fit(X, y, callbacks=[Full(), diary, Full()])
     assert diary.notes[-1] == "end"
     assert model.n_iter_ == 6
 
 
-def test_a_bar_of_progress(capsys):
+def test_progress_bar(capsys):
     MLPClassifier(**LATE).fit(X, y, callbacks=Progress(6))
     shown = capsys.readouterr().err
     assert "6/6" in shown
     assert "loss=" in shown
 
 
-@pytest.mark.parametrize("wrong", [3, "loss", [None], Diary, [3, Diary()]])
-def test_callbacks_that_are_none(wrong):
+@pytest.mark.parametrize("wrong", [3, "loss", [None], Recorder, [3, Recorder()]])
+def test_invalid_callbacks(wrong):
     for call in (lambda: mlp().fit(X, y, 1, callbacks=wrong), lambda: MLPClassifier().fit(X, y, callbacks=wrong)):
         with pytest.raises(TypeError, match=r"callbacks must be fastmlp\.Callback objects or functions, got"):
             call()
@@ -199,7 +199,7 @@ def test_sets_are_scored_after_each_epoch():
     assert not hasattr(model.fit(X, y), "evals_result_")
 
 
-def test_a_warm_start_may_watch_something_else():
+def test_a_warm_start_with_another_metric():
     model = MLPClassifier(early_stopping=True, warm_start=True, **LATE)
     model.fit(X, y, eval_set=(X_held, y_held))
     first = model.coefs_[0].copy()
@@ -210,7 +210,7 @@ def test_a_warm_start_may_watch_something_else():
     assert not hasattr(model, "evals_result_")
 
 
-def test_a_warm_start_without_a_set_forgets_its_scores():
+def test_a_warm_start_without_an_evaluation_set_forgets_its_scores():
     def much(estimator, X, y):
         return 50 + estimator.score(X, y)
 
@@ -219,10 +219,10 @@ def test_a_warm_start_without_a_set_forgets_its_scores():
     assert model.fit(X, y).n_iter_ == 6
     assert model.best_validation_score_ <= 1
     best = model.best_validation_score_
-    assert model.fit(X, y).best_validation_score_ >= best  # from fit to fit of the same kind they are kept
+    assert model.fit(X, y).best_validation_score_ >= best  # they are kept between fits of the same kind
 
 
-def test_what_a_callback_puts_into_coefs_is_learned_from():
+def test_training_continues_from_coefs_set_by_a_callback():
     def clip(model, epoch, results):
         model.coefs_ = [np.clip(W, -0.1, 0.1) for W in model.coefs_]
 
@@ -237,13 +237,13 @@ def test_what_a_callback_puts_into_coefs_is_learned_from():
     assert_array_equal(by_lbfgs.fit(X, y, callbacks=clip).coefs_[0], by_lbfgs.fit(X, y).coefs_[0])
 
 
-def test_scorers_have_names_of_their_own():
+def test_names_of_scorers():
     given = [make_scorer(accuracy_score), make_scorer(balanced_accuracy_score)]
     model = MLPClassifier(**LATE).fit(X, y, eval_set=(X_held, y_held), eval_metric=given)
     assert list(model.evals_result_["validation_0"]) == ["accuracy_score", "balanced_accuracy_score"]
 
 
-def test_an_mlp_tells_nothing_of_earlier_fits():
+def test_results_of_an_mlp_exclude_earlier_fits():
     model, heard = mlp().fit(X, y, 1, validation_data=(X_held, y_held)), []
     model.fit(X, y, 1, callbacks=lambda model, epoch, results: heard.append(set(results)))
     assert heard == [{"loss"}]
@@ -251,8 +251,8 @@ def test_an_mlp_tells_nothing_of_earlier_fits():
 
 @pytest.mark.filterwarnings("ignore:.*sample_weight.*")
 @pytest.mark.parametrize("metric", [None, "neg_mean_absolute_error"])
-def test_early_stopping_watches_them_and_restores_the_best(metric, tmp_path):
-    """No rows are held out."""
+def test_early_stopping_on_an_evaluation_set_restores_the_best_weights(metric, tmp_path):
+    """No training data is held out."""
     target, held = iris.data[:100, 0], iris.data[100:, 0]
     options = {"hidden_layer_sizes": (30,), "learning_rate_init": 0.05, "n_iter_no_change": 5, "random_state": 0}
     best = []
@@ -284,7 +284,7 @@ def test_early_stopping_watches_them_and_restores_the_best(metric, tmp_path):
     ({"eval_set": (X_held, y_held), "eval_metric": ["accuracy"] * 2}, "one or more distinct metrics"),
     ({"eval_metric": "accuracy"}, "require evaluation sets"), ({"eval_set": (X_held[:, :2], y_held)}, "features"),
 ])  # fmt: skip
-def test_sets_that_are_none(wrong, message):
+def test_invalid_evaluation_sets(wrong, message):
     model = MLPClassifier(**LATE).fit(X, y)
     before = model.coefs_[0].copy()
     with pytest.raises(ValueError, match=message):
@@ -292,24 +292,24 @@ def test_sets_that_are_none(wrong, message):
     assert_array_equal(model.coefs_[0], before)
 
 
-def test_lbfgs_is_watched_by_iteration():
+def test_lbfgs_is_scored_after_each_iteration():
     options = {"solver": "lbfgs", "n_iter_no_change": 3, "random_state": 0}
-    diary, kept = Diary(), []
+    diary, kept = Recorder(), []
     model = MLPClassifier(early_stopping=True, **options).fit(
         X, y, eval_set=(X_held, y_held), eval_metric="neg_log_loss",
         callbacks=[diary, lambda model, epoch, results: kept.append(model.coefs_[0].copy())],
     )  # fmt: skip
     scores = model.evals_result_["validation_0"]["neg_log_loss"]
     assert model.n_iter_ == len(scores) == len(model.loss_curve_) == len(kept) < 200
-    assert np.argmax(scores) == len(scores) - 5  # one more than three without improvement
+    assert np.argmax(scores) == len(scores) - 5  # three iterations without improvement, and one more
     assert_array_equal(model.coefs_[0], kept[-5])
     assert_allclose(-log_loss(y_held, model.predict_proba(X_held)), max(scores))
     assert [note[1] for note in diary.notes[:-1]] == list(range(1, len(scores) + 1))
-    assert MLPClassifier(**options).fit(X, y, callbacks=Diary(2)).n_iter_ == 2
+    assert MLPClassifier(**options).fit(X, y, callbacks=Recorder(2)).n_iter_ == 2
 
 
-def test_watching_lbfgs_changes_nothing():
+def test_scoring_does_not_change_lbfgs():
     plain = MLPClassifier(solver="lbfgs", **LATE).fit(X, y)
-    watched = MLPClassifier(solver="lbfgs", **LATE).fit(X, y, eval_set=(X_held, y_held), callbacks=Diary())
+    watched = MLPClassifier(solver="lbfgs", **LATE).fit(X, y, eval_set=(X_held, y_held), callbacks=Recorder())
     assert_array_equal(plain.coefs_[0], watched.coefs_[0])
     assert watched.loss_curve_[-1] == watched.loss_ == plain.loss_

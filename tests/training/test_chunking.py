@@ -1,4 +1,4 @@
-"""Calls are short enough for Ctrl-C, and long enough that they are not spent on the way there and back."""
+"""Chunks of an epoch are short enough for Ctrl-C, and long enough that the overhead of calls is small."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from fastmlp.training.chunking import CHUNK_SECONDS, LONGEST_SECONDS, ChunkSize
 
 
 def settled(overhead, slope, first=1, noise=0.0, calls=12):
-    """(batches, seconds) of the last of some calls that take overhead + batches x slope."""
+    """(batches, seconds) of the last of several calls that take overhead + batches x slope."""
     pace, rng = ChunkSize(first), np.random.default_rng(0)
     for _ in range(calls):
         batches = pace.batches
@@ -25,14 +25,14 @@ def test_calls_without_overhead_take_a_tenth_of_a_second(slope, first, noise):
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.02])
-def test_the_way_there_and_back_is_a_tenth_of_a_call(noise):
-    """As for ten million parameters on a GPU. By the time of a call alone it would be nine tenths for good."""
+def test_the_overhead_is_a_tenth_of_a_call(noise):
+    """Like ten million parameters on a GPU. With chunks sized by the total time alone, it would be nine tenths."""
     seconds = settled(0.04, 0.001, noise=noise)[1]
     assert 0.04 / seconds < 0.2
     assert seconds < 1.1 * LONGEST_SECONDS
 
 
-def test_no_call_is_longer_than_allowed_because_of_one_that_hung():
+def test_a_call_that_hung_does_not_make_later_calls_too_long():
     pace = ChunkSize(10)
     for seconds in (0.01, 3.0, 0.1, 2.0):
         pace.update(pace.batches, seconds)

@@ -1,4 +1,4 @@
-"""A diverging fit stops, says what to do, and keeps the last good weights."""
+"""A diverging fit stops, advises what to do, and keeps the last finite weights."""
 
 import warnings
 
@@ -70,7 +70,7 @@ def test_a_diverging_ensemble_raises_and_keeps_its_members():
     assert np.isfinite(ensemble.predict(diverging_rows()[0])).all()
 
 
-def test_a_search_passes_over_what_diverges():
+def test_a_search_skips_diverging_candidates():
     data, target = diverging_rows()
     model = MLPRegressor(**DIVERGING, max_iter=20)
     search = GridSearchCV(model, {"learning_rate_init": [1e-4, 1e-12]}, cv=2, error_score=-1e9)
@@ -92,8 +92,8 @@ def test_early_stopping_restores_its_best_weights_instead_of_raising():
 
 
 @pytest.mark.parametrize("kind", ["classifier", "regressor", "MLP", "partial_fit", "fit_stream", "poisson"])
-def test_outputs_that_overflow_after_the_last_step_are_noticed(kind, backend):
-    """Weights of 1e38 are finite, the outputs that they give are not."""
+def test_outputs_that_overflow_after_the_last_step_are_detected(kind, backend):
+    """Weights of 1e38 are finite, but their outputs are not."""
     data, options = X.astype(np.float32), {"learning_rate_init": 1e38, "max_iter": 1, "backend": backend}
     if kind == "MLP":
         adam = make_optimizer("adam", 1e38)
@@ -104,7 +104,7 @@ def test_outputs_that_overflow_after_the_last_step_are_noticed(kind, backend):
         assert np.isfinite(model.predict(data)).all()
         return
     model = (MLPClassifier if kind == "classifier" else MLPRegressor)(random_state=0, **options)
-    if kind == "poisson":  # whose exponential overflows where weights are small
+    if kind == "poisson":  # overflows even with small weights
         data = 100 * np.abs(data)
         model.set_params(loss="poisson", learning_rate_init=5.0, hidden_layer_sizes=(), init="zeros")
     target = 1000 * y + 1000 if kind == "poisson" else y
@@ -132,8 +132,8 @@ def test_a_diverging_model_keeps_the_weights_of_the_last_good_epoch(backend):
     np.testing.assert_array_equal(model.parameters, twin.parameters)
 
 
-def test_a_diverging_poisson_mean_is_not_taken_for_a_fit(backend):
-    """Its exponential overflows: infinity must not be hidden by a limit."""
+def test_an_infinite_poisson_mean_is_divergence(backend):
+    """The exponential overflows, and must not be clipped to a finite number."""
     data = np.linspace(-120, 120, 60)[:, None]
     model = MLPRegressor(
         loss="poisson", hidden_layer_sizes=(), solver="sgd", momentum=0, random_state=3, max_iter=5, backend=backend
@@ -143,15 +143,15 @@ def test_a_diverging_poisson_mean_is_not_taken_for_a_fit(backend):
     assert np.isfinite(model._net.parameters).all()
 
 
-def test_an_estimator_that_diverges_at_once_has_its_attributes():
+def test_an_estimator_that_diverges_in_the_first_epoch_has_its_attributes():
     model = MLPRegressor()
     with pytest.raises(ValueError, match=r"iteration 1.*end of iteration 0"):
         model.fit(X * 1e200, y)
     assert (model.loss_, model.n_iter_, model.loss_curve_) == (np.inf, 0, [])
 
 
-def test_a_mean_that_underflows_to_zero_is_no_divergence(backend):
-    """Nothing is expected and nothing comes: a perfect prediction."""
+def test_a_mean_that_underflows_to_zero_is_not_divergence(backend):
+    """With counts of 0, a mean of 0 is a perfect prediction."""
     model = MLP([(1, "exp")], "poisson", make_optimizer("sgd", 1e-6), backend=backend).build(1)
     model.parameters[:] = [-1, 0]
     with warnings.catch_warnings():
@@ -160,7 +160,7 @@ def test_a_mean_that_underflows_to_zero_is_no_divergence(backend):
     assert model.history["loss"] == [0, 0, 0]
 
 
-def test_after_divergence_the_optimizer_starts_afresh_and_the_rate_can_be_lowered():
+def test_after_divergence_the_optimizer_is_reset_and_the_learning_rate_can_be_lowered():
     data, target = diverging_rows()
     model = MLP([(5, "identity"), (1, "identity")], optimizer=make_optimizer("momentum", 1e-6), random_state=0)
     with pytest.warns(ConvergenceWarning, match="lower the learning rate"):
@@ -173,8 +173,8 @@ def test_after_divergence_the_optimizer_starts_afresh_and_the_rate_can_be_lowere
     assert losses[-1] < losses[-5]
 
 
-def test_weights_that_overflow_in_the_last_step_are_noticed(backend):
-    """The loss of a step is that of the weights before it: a finite one may leave infinite weights behind."""
+def test_weights_that_overflow_in_the_last_step_are_detected(backend):
+    """The loss of a step is that of the weights before it, so it can be finite when the new weights are not."""
     model = MLP([(1, "identity")], optimizer=make_optimizer("sgd", 1e30), random_state=0, backend=backend)
     with pytest.warns(ConvergenceWarning, match="diverged in epoch 1"):
         model.fit([[1e15]], [1.0], epochs=1)

@@ -1,4 +1,4 @@
-"""Ctrl-C: the fit ends promptly, keeps what it has, and can go on as if nothing had happened."""
+"""Ctrl-C ends a fit promptly and keeps the weights; a later fit resumes bit for bit."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ y = (X[:, 0] * X[:, 1] > 0).astype(int)
 
 
 class AfterReads:
-    """Stands in for Interruption: Ctrl-C comes when the fit has looked for it ``reads`` times."""
+    """Replacement for Interruption: Ctrl-C arrives when the fit has checked for it ``reads`` times."""
 
     def __init__(self, reads):
         self.reads = reads
@@ -49,7 +49,7 @@ def chunks_of_one_batch(monkeypatch):
 
 @pytest.fixture
 def cut_in_an_epoch(monkeypatch, chunks_of_one_batch):
-    """A model that three batches of its first epoch have gone into."""
+    """A model that was interrupted after three batches of its first epoch."""
     model = network("cython")
     with monkeypatch.context() as patch:
         patch.setattr("fastmlp.training.trainer.Interruption", lambda: AfterReads(3))
@@ -60,10 +60,10 @@ def cut_in_an_epoch(monkeypatch, chunks_of_one_batch):
 
 @pytest.mark.parametrize("reads", [0, 1, 7, 16, 40])
 @pytest.mark.parametrize("through_a_file", [True, False])
-def test_an_interrupted_fit_goes_on_bit_for_bit(
+def test_an_interrupted_fit_resumes_bit_for_bit(
     monkeypatch, tmp_path, chunks_of_one_batch, backend, reads, through_a_file
 ):
-    """16 chunks an epoch: before the first one, in the middle of an epoch, at its end, later."""
+    """Each epoch has 16 chunks: interruptions before the first one, in the middle of an epoch, at its end, later."""
     whole = network(backend).fit(X, y, epochs=5)
     cut = network(backend)
     with monkeypatch.context() as patch:
@@ -82,10 +82,10 @@ def test_an_interrupted_fit_goes_on_bit_for_bit(
 
 @pytest.mark.parametrize("rate, cut", [(3, 20), (1e20, 2)])
 @pytest.mark.parametrize("through_a_file", [True, False])
-def test_a_cut_in_a_diverging_epoch_keeps_the_last_good_weights(
+def test_ctrl_c_in_a_diverging_epoch_keeps_the_last_finite_weights(
     monkeypatch, tmp_path, chunks_of_one_batch, backend, rate, cut, through_a_file
 ):
-    """Those before the epoch, not those of the cut: they may be anything."""
+    """The weights from before the epoch are kept; those at the interruption may be NaN."""
     rows = np.random.RandomState(0).randn(60, 4)
 
     def fit(model, reads):
@@ -113,7 +113,7 @@ def test_lbfgs_drops_an_epoch_in_progress(cut_in_an_epoch):
     assert (model._state.position, model._state.order, model._state.loss_sum) == (0, None, 0.0)
 
 
-def test_other_rows_start_an_epoch_of_their_own(cut_in_an_epoch):
+def test_other_data_start_a_new_epoch(cut_in_an_epoch):
     model = cut_in_an_epoch
     assert model._state.position == 3 * 32
     model.fit(X[:100], y[:100], epochs=1)
@@ -123,7 +123,7 @@ def test_other_rows_start_an_epoch_of_their_own(cut_in_an_epoch):
 
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 def test_an_interrupted_estimator_keeps_the_weights_so_far(monkeypatch, chunks_of_one_batch, solver):
-    reads = 10 if solver == "lbfgs" else 4  # three rows of 200 are an epoch
+    reads = 10 if solver == "lbfgs" else 4  # an epoch is three chunks of 200 samples
     monkeypatch.setattr("fastmlp.training.trainer.Interruption", lambda: AfterReads(reads))
     model = MLPClassifier(random_state=0, solver=solver, max_iter=1000)
     with pytest.warns(UserWarning, match="^Training interrupted by user.$"):
@@ -147,8 +147,8 @@ def test_an_interrupted_early_stopping_fit_restores_the_best_weights(monkeypatch
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_a_real_signal_ends_a_long_fit(backend, optimizer):
-    """A fit of hours returns; the handler of before is back."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    """A fit of hours returns; the previous signal handler is restored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
     model = network(backend, optimizer if optimizer == "lbfgs" else make_optimizer(optimizer, 1e-9))
     timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
 
@@ -165,7 +165,7 @@ def test_a_real_signal_ends_a_long_fit(backend, optimizer):
 
 
 def test_a_signal_in_the_last_chunk_is_not_lost(monkeypatch):
-    """No chunk looks for it any more, only the end of the fit does."""
+    """No later chunk checks for it, only the end of the fit."""
     monkeypatch.setattr("fastmlp.training.trainer.Interruption", lambda: AfterReads(1))
     model = network("cython")
     with pytest.warns(UserWarning, match="interrupted"):
@@ -177,7 +177,7 @@ def test_a_signal_in_the_last_chunk_is_not_lost(monkeypatch):
 
 
 def test_a_loop_of_partial_fit_ends(monkeypatch):
-    """A warning alone would let it go on for ever."""
+    """With only a warning the loop would not end."""
     for reads in (0, 1):
         monkeypatch.setattr("fastmlp.training.trainer.Interruption", lambda reads=reads: AfterReads(reads))
         model = MLPClassifier(random_state=0)
@@ -187,7 +187,7 @@ def test_a_loop_of_partial_fit_ends(monkeypatch):
         assert model.predict(X).shape == (500,)
 
 
-def test_lbfgs_looks_for_ctrl_c_between_blocks_of_rows(monkeypatch):
+def test_lbfgs_checks_for_ctrl_c_between_blocks_of_samples(monkeypatch):
     monkeypatch.setattr("fastmlp.training.lbfgs.BLOCK_BYTES", 1)
     interruption = AfterReads(1)
     from fastmlp.training import lbfgs
@@ -207,7 +207,7 @@ def test_lbfgs_looks_for_ctrl_c_between_blocks_of_rows(monkeypatch):
     assert len(calls) == 1  # 500 rows are two blocks
 
 
-def test_a_second_signal_is_not_held_back():
+def test_a_second_signal_raises_immediately():
     with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
         signal.raise_signal(signal.SIGINT)
         assert interruption.requested
@@ -215,7 +215,7 @@ def test_a_second_signal_is_not_held_back():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_programs_own_handler_is_left_alone():
+def test_a_custom_signal_handler_is_not_replaced():
     def mine(number, frame):
         raise AssertionError
 
@@ -227,8 +227,8 @@ def test_a_programs_own_handler_is_left_alone():
         signal.signal(signal.SIGINT, previous)
 
 
-def test_fits_run_in_threads():
-    """No signal can be caught there; two fits at once are two fits."""
+def test_fits_in_threads():
+    """Threads cannot handle signals; two simultaneous fits do not affect each other."""
     results = {}
 
     def fit(seed):
@@ -269,8 +269,8 @@ def test_the_process_ends_after_ctrl_c():
 
 
 @pytest.mark.parametrize("share", [0, 1, 2])
-def test_a_very_long_step_is_left_between_blocks_of_rows(monkeypatch, share):
-    """No update is made of a part of a batch; without Ctrl-C the step equals the ordinary one."""
+def test_a_very_long_step_is_interrupted_between_blocks_of_samples(monkeypatch, share):
+    """A part of a batch makes no update; without Ctrl-C the step equals the ordinary one."""
     plain = network("cython").fit(X, y, epochs=3, batch_size=None)
     monkeypatch.setattr("fastmlp.training.epochs.LARGE_STEP_FLOPS", 6e4)
     blocks = network("cython").fit(X, y, epochs=3, batch_size=None)

@@ -1,4 +1,4 @@
-"""An error of the user's own code ends a fit with the weights so far: of a callback, a metric, a checkpoint, blocks."""
+"""An error in a callback, a metric, a checkpoint, blocks or the engine ends a fit and keeps the weights so far."""
 
 from functools import cache
 
@@ -15,7 +15,7 @@ from fastmlp.kernels.cpu import cython as cython_cpu
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 X, X_held, y, y_held = train_test_split(*load_iris(return_X_y=True), random_state=0)
 HELD = X_held, y_held
-LAST = 4  # the epoch in which the errors come
+LAST = 4  # the epoch in which errors are raised
 
 
 class Failure(Exception):
@@ -28,7 +28,7 @@ def fail_at_last(model, epoch, results=None):
 
 
 class FailBefore(Callback):
-    """In the beginning of the next epoch."""
+    """Raise at the beginning of the next epoch."""
 
     def before_epoch(self, model, epoch):
         fail_at_last(model, epoch - 1)
@@ -103,7 +103,7 @@ FITS = {
 
 @cache
 def whole_fit(kind, early_stopping):
-    """(a fit without an error, the first layer's weights after each epoch)"""
+    """Return (the model fitted without an error, the weights of the first layer after each epoch)."""
     make, fit = FITS[kind]
     weights, watched = [], {"eval_set": HELD, "eval_metric": "neg_log_loss"} if early_stopping else {}
     whole = make(early_stopping=early_stopping)
@@ -114,9 +114,9 @@ def whole_fit(kind, early_stopping):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", FITS)
 def test_an_estimator_keeps_its_weights(tmp_path, monkeypatch, kind, way, early_stopping):
-    """Those of the last epoch, also where there were others before, or the best ones."""
+    """The weights of the last epoch, also in a second fit, or with early stopping the best ones."""
     if (kind, way) == ("lbfgs", "before an epoch"):
-        pytest.skip("lbfgs says only when an iteration ends")
+        pytest.skip("lbfgs calls back only after an iteration")
     make, fit = FITS[kind]
     whole, weights = whole_fit(kind, early_stopping)
     given = {"eval_set": HELD, "eval_metric": "neg_log_loss"} if early_stopping else {}
@@ -149,7 +149,7 @@ def test_an_estimator_keeps_its_weights(tmp_path, monkeypatch, kind, way, early_
     assert n_iter == 6 or kind == "lbfgs"
 
 
-def test_before_the_first_epoch_has_ended_all_is_as_it_was():
+def test_an_error_in_the_first_epoch_leaves_the_estimator_unchanged():
     class AtOnce(Callback):
         def before_epoch(self, model, epoch):
             raise Failure
@@ -186,7 +186,7 @@ def test_an_error_of_blocks_in_a_later_epoch():
         model.fit_stream(given, range(3))
     assert model.n_iter_ == len(model.loss_curve_) == LAST - 1
     whole = classifier(shuffle=False, batch_size=10, max_iter=LAST - 1).fit_stream(blocks(), range(3))
-    assert_array_equal(model.coefs_[0], whole.partial_fit(X[:60], y[:60]).coefs_[0])  # the block before the error too
+    assert_array_equal(model.coefs_[0], whole.partial_fit(X[:60], y[:60]).coefs_[0])  # and the block before the error
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_an_error_of_the_engine_keeps_the_weights_of_the_last_epoch_or_the_old_o
     assert_array_equal(model.coefs_[0], whole_fit("fit", False)[1][1])
 
 
-def test_the_rest_of_an_epoch_that_the_engine_broke_off_is_not_trained_later(no_memory, monkeypatch):
+def test_the_rest_of_an_epoch_after_an_engine_error_is_not_trained_later(no_memory, monkeypatch):
     model = classifier(backend="cython", batch_size=8).partial_fit(X, y, classes=range(3))
     monkeypatch.setattr("fastmlp.training.epochs.FIRST_CHUNK_FLOPS", 0)
     no_memory(3)
@@ -235,7 +235,7 @@ def test_the_rest_of_an_epoch_that_the_engine_broke_off_is_not_trained_later(no_
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_an_ensemble_keeps_the_members_that_have_learned(n_jobs, no_memory):
+def test_an_ensemble_keeps_the_members_that_have_finished_an_epoch(n_jobs, no_memory):
     scored = []
 
     def third(estimator, X, y):
@@ -265,7 +265,7 @@ def network():
 
 
 @pytest.mark.parametrize("blocks_of_rows", [False, True])
-def test_an_mlp_whose_metric_fails_goes_on(blocks_of_rows):
+def test_an_mlp_resumes_after_an_error_in_its_metric(blocks_of_rows):
     calls = []
 
     def correct(y, outputs):
@@ -295,7 +295,7 @@ def test_an_mlp_whose_metric_fails_goes_on(blocks_of_rows):
 
 
 @pytest.mark.parametrize("rows", [16, 48, 112])
-def test_an_mlp_whose_bar_fails_goes_on_bit_for_bit(monkeypatch, rows):
+def test_an_mlp_resumes_bit_for_bit_after_an_error_in_the_progress_bar(monkeypatch, rows):
     """In the middle of an epoch, or after its last batch."""
     monkeypatch.setattr("fastmlp.training.epochs.ChunkSize.update", lambda *call: None)
     monkeypatch.setattr("fastmlp.training.epochs.FIRST_CHUNK_FLOPS", 0)
@@ -325,7 +325,7 @@ def test_a_regressor_too():
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_stop_iteration_of_a_callback_is_an_error_like_others(solver):
-    """SciPy ends a minimisation by it."""
+    """SciPy ends a minimisation when a callback raises it."""
 
     def stop(model, epoch, results):
         if epoch == LAST:
@@ -339,7 +339,7 @@ def test_stop_iteration_of_a_callback_is_an_error_like_others(solver):
         MLP([Layer(3, "softmax")], "categorical_cross_entropy", solver).fit(X, y, 9, callbacks=stop)
 
 
-def test_the_first_error_is_raised_and_has_the_later_ones_as_notes():
+def test_the_first_error_is_raised_with_later_ones_as_notes():
     class Fails(Callback):
         def after_fit(self, model, error):
             raise KeyError("after")

@@ -1,4 +1,4 @@
-"""Working memory is bounded by blocks of rows, not by the data."""
+"""Working memory is bounded by the size of blocks, not by the size of the data."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def peak(function):
 
 
 def test_dense_input_is_not_copied():
-    """C-contiguous float32 in, 61 MiB of it."""
+    """The input is C-contiguous float32 of 61 MiB."""
     X = np.zeros((20000, 800), "f4")
     X[:, 0] = np.arange(20000) % 2
     model = MLPClassifier((4,), max_iter=1, tol=1e9, n_iter_no_change=np.inf)
@@ -33,16 +33,16 @@ def test_dense_input_is_not_copied():
     assert peak(lambda: network.fit(X, X[:, 0], epochs=1)) < 12 * MIB
 
 
-def test_prediction_needs_its_output_and_one_block_of_rows(backend):
+def test_memory_of_a_prediction(backend):
     if backend == "numpy":
-        pytest.skip("the reference is dumb on purpose: it holds every layer for all rows")
+        pytest.skip("the reference is simple on purpose: it keeps every layer for all samples")
     X = np.zeros((50000, 10), "f4")
     network = MLP([(200, "relu"), (1, "identity")], backend=backend).build(10)
     network.predict(X[:300])  # compilation
     assert peak(lambda: network.predict(X)) < 4 * MIB  # the hidden layer of all rows would be 38 MiB
 
 
-def test_sparse_rows_are_made_dense_in_blocks(monkeypatch):
+def test_sparse_input_is_converted_to_dense_in_blocks(monkeypatch):
     X = random_sparse(4000, 5000, 1e-3, "csr", "f4", random_state=0)  # 76 MiB when dense
     y = np.arange(4000) % 2
     for module in ("training.epochs", "prediction.predict"):
@@ -53,7 +53,7 @@ def test_sparse_rows_are_made_dense_in_blocks(monkeypatch):
     assert peak(lambda: model.predict(X)) < 8 * MIB
 
 
-def test_lbfgs_passes_its_rows_in_blocks(monkeypatch):
+def test_lbfgs_processes_samples_in_blocks(monkeypatch):
     monkeypatch.setattr("fastmlp.training.lbfgs.BLOCK_BYTES", MIB)
     X = np.random.RandomState(0).standard_normal((20000, 4))
     network = MLP([(200, "tanh"), (1, "identity")], optimizer="lbfgs", dtype="float64")
@@ -61,7 +61,7 @@ def test_lbfgs_passes_its_rows_in_blocks(monkeypatch):
 
 
 @pytest.mark.parametrize("name", registry.ON_CPU)
-def test_a_memory_mapped_file_is_learned_from(tmp_path, name):
+def test_memory_mapped_file(tmp_path, name):
     rows = np.random.RandomState(0).standard_normal((300, 3)).astype("f4")
     np.save(tmp_path / "X.npy", rows)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
@@ -84,12 +84,12 @@ fit(np.load({path!r}, mmap_mode="r"))
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of memory are read from /proc")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory use is read from /proc")
 @pytest.mark.parametrize("name", registry.ON_CPU)
-def test_a_memory_mapped_file_may_be_larger_than_the_memory(tmp_path, name):
-    """366 MiB of rows with 128 MiB to be had: no part of a fit makes a copy of them, or a mask of their size."""
+def test_memory_mapped_file_larger_than_the_memory(tmp_path, name):
+    """366 MiB of data with 128 MiB of memory: no part of a fit copies the data, or makes a mask of its size."""
     path = tmp_path / "X.npy"
-    np.lib.format.open_memmap(path, "w+", "f4", (1_500_000, 64))  # a sparse file: it takes no room on the disk
+    np.lib.format.open_memmap(path, "w+", "f4", (1_500_000, 64))  # a sparse file, which takes no space on the disk
     command = [sys.executable, "-P", "-c", LIMITED.format(path=str(path), name=name)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

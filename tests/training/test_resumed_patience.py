@@ -1,4 +1,4 @@
-"""A fit with ``patience`` that was cut short goes on as if it had not been: from a file, a pickle, or in memory."""
+"""A fit with ``patience`` that was interrupted resumes without a difference: from a file, a pickle, or in memory."""
 
 import copy
 import pickle
@@ -62,14 +62,14 @@ def assert_same(found, expected):
     ids=["loss", "accuracy", "dropout", "plateau", "cosine", "blocks"],
 )
 def test_from_the_checkpoint_of_every_epoch(tmp_path, model, options):
-    """The best epoch is before some of them and after others; the last one but waits for the best weights."""
+    """The best epoch is before some checkpoints and after others; at the last one only the best weights are missing."""
     path, files, epochs = tmp_path / "m", [], 30
     whole = network(**model)
     keep = [Checkpoint(path), lambda *given: files.append(path.read_bytes())]
     fit(whole, epochs, callbacks=keep, **options)
     assert 1 < whole.best_epoch < whole.epoch == len(files)
     for epoch, content in enumerate(files, 1):
-        if epoch == epochs:  # none is left to ask for
+        if epoch == epochs:  # no epochs remain
             break
         path.write_bytes(content)
         resumed = fastmlp.load(path)
@@ -99,7 +99,7 @@ def test_after_an_error(kept, blocks):
 @pytest.mark.parametrize("through_a_file", [True, False])
 @pytest.mark.parametrize("reads", [0, 1, 30, 35, 49])
 def test_after_ctrl_c_in_the_middle_of_an_epoch(monkeypatch, tmp_path, reads, through_a_file):
-    """Seven chunks an epoch. Norms of updates are those of whole epochs."""
+    """Each epoch has seven chunks. Norms of updates are those of complete epochs."""
     monkeypatch.setattr("fastmlp.training.epochs.ChunkSize.update", lambda *call: None)
     monkeypatch.setattr("fastmlp.training.epochs.FIRST_CHUNK_FLOPS", 0)
     options = {"monitor": True, "metric": "accuracy"}
@@ -157,7 +157,7 @@ def without_patience(tmp_path):
 
 
 @pytest.mark.parametrize("before", [ended, diverged, of_an_early_version, without_patience])
-def test_a_new_fit_counts_from_its_own_first_epoch(tmp_path, before):
+def test_a_new_fit_starts_a_new_count(tmp_path, before):
     model = before(tmp_path)
     assert model._state.stopping is None
     if before is diverged:
@@ -169,7 +169,7 @@ def test_a_new_fit_counts_from_its_own_first_epoch(tmp_path, before):
 
 
 @pytest.mark.parametrize("other", [{"metric": "accuracy"}, {"validation_data": (X_held[1:], y_held[1:])}])
-def test_a_fit_that_watches_something_else_is_a_new_one(other):
+def test_another_metric_or_validation_set_starts_a_new_count(other):
     model = cut_short()
     best = model._state.stopping.best_parameters
     fit(model, 1, **other)
@@ -199,8 +199,8 @@ def by_file(estimator, folder):
 @pytest.mark.parametrize("kept", [by_file, lambda e, _: pickle.loads(pickle.dumps(e)), lambda e, _: copy.copy(e)])
 @pytest.mark.parametrize("apart", [{}, {"eval_set": HELD, "eval_metric": "neg_log_loss"}], ids=["held out", "eval_set"])
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
-def test_an_estimator_keeps_what_a_warm_start_goes_on_from(tmp_path, solver, apart, kept):
-    """Its best weights, their score, and how many epochs were no better."""
+def test_an_estimator_keeps_the_state_of_early_stopping_for_a_warm_start(tmp_path, solver, apart, kept):
+    """The best weights, their score, and the number of epochs without improvement."""
     whole = MLPClassifier(
         solver=solver, early_stopping=True, warm_start=True, max_iter=7, dropout=0.1, learning_rate_init=0.05,
         random_state=0,

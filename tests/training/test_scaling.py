@@ -1,4 +1,4 @@
-"""scale='standard' is a StandardScaler before the estimator, and in the weights of what leaves."""
+"""scale='standard' equals a StandardScaler in a pipeline, and is folded into the weights of exports."""
 
 import pickle
 import runpy
@@ -25,13 +25,13 @@ from fastmlp import (
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 X, y = load_wine(return_X_y=True)
-X = np.column_stack([X, np.full(len(X), 0.1)])  # and a column that says nothing
+X = np.column_stack([X, np.full(len(X), 0.1)])  # and a constant column
 OPTIONS = {"hidden_layer_sizes": (8,), "activation": "tanh", "max_iter": 20, "random_state": 0}
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
-def test_it_is_a_standard_scaler(kind, solver):
+def test_scale_equals_a_standard_scaler(kind, solver):
     found = kind(scale="standard" if kind is MLPClassifier else "inputs", solver=solver, **OPTIONS).fit(X, y)
     wanted = make_pipeline(StandardScaler(), kind(solver=solver, **OPTIONS)).fit(X, y)
     assert_allclose(found.coefs_[0], wanted[-1].coefs_[0], rtol=1e-6, atol=1e-9)
@@ -55,8 +55,8 @@ def test_targets_are_scaled_like_those_of_a_transformed_target_regressor(scale, 
     assert found.loss_ == pytest.approx(wanted.regressor_[-1].loss_, rel=1e-9)
 
 
-def test_targets_far_from_zero_are_learned(tmp_path):
-    """As prices are: without ``scale`` R^2 is below -10."""
+def test_targets_far_from_zero(tmp_path):
+    """Targets like prices: without ``scale`` R^2 is below -10."""
     price = PRICES[:, 0]
     with pytest.warns(UserWarning, match=r"y is far from 0 .*Pass scale='standard'"):
         plain = MLPRegressor(**LONGER).fit(X, price)
@@ -64,7 +64,7 @@ def test_targets_far_from_zero_are_learned(tmp_path):
     with pytest.warns(UserWarning, match=r"y is far from 0 .*Scale y to mean 0"):
         MLP([(1, "identity")]).fit(X, price, epochs=1)
     no_weight = np.append(np.zeros(len(X)), 1e9), np.append(np.ones(len(X)), 0)
-    MLPRegressor(max_iter=2).fit(np.vstack([X, X[:1]]), *no_weight)  # which says nothing of it
+    MLPRegressor(max_iter=2).fit(np.vstack([X, X[:1]]), *no_weight)  # has no warning about the targets
     blocks = [(X[start::3], price[start::3]) for start in range(3)]
     held_out = {"early_stopping": True, "n_iter_no_change": 50}
     for name, model in {
@@ -77,12 +77,12 @@ def test_targets_far_from_zero_are_learned(tmp_path):
         assert model.score(X, price) > 0.9, name
     model.save(tmp_path / "m")
     assert_array_equal(load(tmp_path / "m").predict(X), model.predict(X))
-    seconds = 1.7e9 + price / 1000  # float32 has no digits for these
+    seconds = 1.7e9 + price / 1000  # float32 cannot represent these
     late = MLPRegressor(scale="standard", **LONGER).fit(X.astype("f4"), seconds)
     assert late.score(X.astype("f4"), seconds) > 0.9
 
 
-def test_which_targets_are_scaled():
+def test_values_of_scale():
     counts = np.abs(y - 1)
     model = MLPRegressor("poisson", scale="standard", **OPTIONS).fit(X, counts)
     assert model._net.target_scaling is None
@@ -99,7 +99,7 @@ def test_which_targets_are_scaled():
         to_numpy_source(MLPRegressor(scale="targets", **OPTIONS | added).fit(X[:, :1], PRICES[:, 0]))
 
 
-def test_what_leaves_takes_inputs_as_they_are(tmp_path):
+def test_exports_take_original_inputs(tmp_path):
     for skip in (0, 2):
         model = MLPRegressor(scale="standard", skip=skip, **OPTIONS).fit(X, 50 + 20 * y)
         predict = model.compile_predict()
@@ -111,7 +111,7 @@ def test_what_leaves_takes_inputs_as_they_are(tmp_path):
         assert_allclose(input_gradient(model, X)[:, 0], slope, rtol=1e-4, atol=1e-8)
 
 
-def test_it_goes_with_the_model(tmp_path):
+def test_scaling_is_saved_with_the_model(tmp_path):
     model = MLPClassifier(scale="standard", **OPTIONS).fit(X, y)
     model.save(tmp_path / "m")
     for again in (load(tmp_path / "m"), pickle.loads(pickle.dumps(model))):
@@ -127,8 +127,8 @@ def test_it_goes_with_the_model(tmp_path):
         load(tmp_path / "m")
 
 
-def test_weights_of_rows_count():
-    """One that weighs nothing is not there."""
+def test_scaling_uses_sample_weights():
+    """A sample with weight 0 is ignored."""
     rows, weight = np.vstack([X, 1e6 + X[:1]]), np.append(np.arange(len(X)) % 3, 0.0)
     found = MLPClassifier(scale="standard", **OPTIONS).fit(rows, np.append(y, 0), sample_weight=weight)
     wanted = StandardScaler().fit(X, sample_weight=weight[:-1])
@@ -148,8 +148,8 @@ def test_later_fits_keep_the_scale_of_the_first():
     assert_array_equal(model.predict(X), MLPClassifier(**OPTIONS).fit(X, y).predict(X))
 
 
-def test_rows_held_out_say_nothing_of_it():
-    """Neither those of early stopping nor those of an eval_set, which come as they are."""
+def test_held_out_samples_are_not_used_for_the_scaling():
+    """Neither those of early stopping nor those of an eval_set, which are in original units."""
     model = MLPClassifier(scale="standard", early_stopping=True, **OPTIONS).fit(X, y)
     assert not np.allclose(model._net.scaling[0][:-1], X.mean(axis=0)[:-1], rtol=1e-9)
     assert max(model.validation_scores_) > 0.5
@@ -157,7 +157,7 @@ def test_rows_held_out_say_nothing_of_it():
     assert model.evals_result_["validation_0"]["accuracy"][-1] == model.score(X, y)
 
 
-def test_sparse_rows_are_refused():
+def test_sparse_input_is_refused():
     model = MLPClassifier(scale="standard", **OPTIONS).fit(X, y)
     with pytest.raises(ValueError, match="scale does not support sparse X"):
         model.fit(csr_matrix(X), y)
@@ -171,7 +171,7 @@ def test_sparse_rows_are_refused():
         MLPClassifier(scale="minmax").fit(X, y)
 
 
-def test_inputs_added_without_weights_stay_at_home():
+def test_models_that_add_inputs_without_weights_cannot_be_exported():
     model = MLPRegressor(
         scale="standard", **OPTIONS | {"hidden_layer_sizes": (8, X.shape[1])}, skip=2, skip_weights=False
     )
@@ -192,7 +192,7 @@ def test_inputs_added_without_weights_stay_at_home():
     ],
 )
 def test_numbers_too_large_to_scale_are_refused(learn):
-    """Their deviation is not finite: such a model predicts NaN, and its file cannot be loaded."""
+    """Their standard deviation is not finite, so that predictions would be NaN."""
     model = MLPRegressor(scale="standard", **OPTIONS)
     with pytest.raises(ValueError, match="is too large for scale"):
         learn(model)
@@ -200,8 +200,8 @@ def test_numbers_too_large_to_scale_are_refused(learn):
 
 
 @pytest.mark.parametrize("use", [MLPRegressor.compile_predict, to_numpy_source, lambda model: input_gradient(model, X)])
-def test_weights_that_scale_makes_too_large_for_float32_are_refused(use):
-    """Predictions are scaled in float64; a function of one row, or derivatives, would be NaN without an error."""
+def test_scaled_weights_too_large_for_float32_are_refused(use):
+    """predict scales in float64; compile_predict and derivatives would return NaN without an error."""
     X32 = X.astype("float32")
     model = MLPRegressor(scale="standard", **OPTIONS).fit(X32, y * 1e100)
     assert np.isfinite(model.predict(X32)).all()

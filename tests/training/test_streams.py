@@ -1,4 +1,4 @@
-"""fit_stream: rows that come in blocks."""
+"""fit_stream: training on data that arrives in blocks."""
 
 import contextlib
 import signal
@@ -20,7 +20,7 @@ from fastmlp.training.streams import Stream
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 digits, labels = load_digits(return_X_y=True)
 X, y = digits[:500] / 16, labels[:500]
-CUTS = [7, 150, 151, 420]  # batches go across them
+CUTS = [7, 150, 151, 420]  # some batches span two blocks
 
 
 def blocks_of(*arrays, cuts=CUTS):
@@ -33,7 +33,7 @@ def mlp(optimizer="adam", **options):
 
 
 class Blocks:
-    """A sequence that is no list, and remembers what it was asked for."""
+    """A sequence that is not a list, and records the indices of its calls."""
 
     def __init__(self, blocks):
         self.blocks, self.asked = blocks, []
@@ -48,7 +48,7 @@ class Blocks:
 
 @pytest.mark.parametrize("shuffle_blocks", [1, 2, 9])
 @pytest.mark.parametrize("cuts", [[], CUTS, list(range(1, 500))])
-def test_in_order_it_is_fit_bit_for_bit(cuts, shuffle_blocks):
+def test_without_shuffling_the_result_is_that_of_fit(cuts, shuffle_blocks):
     weights = np.random.RandomState(0).rand(500)
     whole = mlp().fit(X, y, 2, 32, shuffle=False, sample_weight=weights)
     parts = mlp().fit_stream(blocks_of(X, y, weights, cuts=cuts), 2, 32, shuffle=False, shuffle_blocks=shuffle_blocks)
@@ -59,7 +59,7 @@ def test_in_order_it_is_fit_bit_for_bit(cuts, shuffle_blocks):
 
 @pytest.mark.parametrize("class_weight", [None, {3: 5.0}])
 @pytest.mark.parametrize("form", ["list", "function", "sparse"])
-def test_estimators_in_order_too(form, class_weight):
+def test_estimators_without_shuffling(form, class_weight):
     options = {"max_iter": 3, "shuffle": False, "random_state": 0, "class_weight": class_weight}
     whole = MLPClassifier(**options).fit(X, y)
     blocks = blocks_of(X, y)
@@ -72,9 +72,9 @@ def test_estimators_in_order_too(form, class_weight):
     assert_array_equal(parts.coefs_[0], whole.coefs_[0])
     assert parts.loss_curve_ == whole.loss_curve_
     assert (parts.t_, parts.n_iter_) == (whole.t_, whole.n_iter_) == (1500, 3)
-    with warnings.catch_warnings(action="error"):  # that so many epochs may be too few is known
+    with warnings.catch_warnings(action="error"):  # the warning about too few epochs is expected
         again = parts.fit_stream(given, range(10))
-    assert_array_equal(again.coefs_[0], whole.coefs_[0])  # it starts anew, as fit does
+    assert_array_equal(again.coefs_[0], whole.coefs_[0])  # starts again, as fit does
 
 
 def test_a_regressor_and_a_warm_start():
@@ -92,7 +92,7 @@ def test_a_regressor_and_a_warm_start():
     st.lists(st.integers(0, 40), min_size=1, max_size=8), st.integers(1, 25), st.integers(1, 4), st.booleans(),
     st.booleans(),
 )  # fmt: skip
-def test_each_row_once_in_whole_batches(lengths, batch_size, shuffle_blocks, shuffle, in_any_order):
+def test_each_sample_is_used_once_in_full_batches(lengths, batch_size, shuffle_blocks, shuffle, in_any_order):
     numbers = np.split(np.arange(sum(lengths)), np.cumsum(lengths)[:-1])
     blocks = [(part[:, None], part) for part in numbers]
     stream = Stream(blocks if in_any_order else lambda: iter(blocks), shuffle_blocks, None, 1)
@@ -111,7 +111,7 @@ def test_each_row_once_in_whole_batches(lengths, batch_size, shuffle_blocks, shu
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_a_scale_is_that_of_all_rows_where_they_come_again(weighted):
+def test_scaling_uses_all_blocks_if_they_can_be_read_again(weighted):
     arrays = (100 * X + 7, y, np.arange(500.0))[: 3 if weighted else 2]
     options = {"max_iter": 1, "shuffle": False, "scale": "standard", "random_state": 0}
     whole = MLPClassifier(**options).fit(*arrays)
@@ -125,10 +125,10 @@ def test_a_scale_is_that_of_all_rows_where_they_come_again(weighted):
     assert_array_equal(kept._net.scaling, scaling)
 
 
-def test_blocks_and_rows_are_shuffled():
+def test_blocks_and_samples_are_shuffled():
     blocks = Blocks(blocks_of(X, y, cuts=range(50, 500, 50)))
     model = mlp().fit_stream(blocks, 3)
-    orders = np.array(blocks.asked[1:]).reshape(3, 10)  # after a first look
+    orders = np.array(blocks.asked[1:]).reshape(3, 10)  # after the first block was read for validation
     assert len({tuple(order) for order in orders}) == 3
     assert_array_equal(np.sort(orders), np.tile(np.arange(10), (3, 1)))
     assert_array_equal(model.parameters, mlp().fit_stream(blocks, 3).parameters)
@@ -137,8 +137,8 @@ def test_blocks_and_rows_are_shuffled():
     assert not np.array_equal(whole.parameters, mlp().fit_stream([(X, y)], 1, shuffle=False).parameters)
 
 
-def test_sorted_rows_want_mixing():
-    """One block for each class: a network that sees them one after the other forgets."""
+def test_sorted_data_require_mixing():
+    """With one block per class a network forgets the earlier blocks, unless several are mixed."""
     train, held = np.arange(len(labels)) % 3 > 0, np.arange(len(labels)) % 3 == 0
     blocks = [(digits[train & (labels == digit)] / 16, labels[train & (labels == digit)]) for digit in range(10)]
     accuracy = {
@@ -149,7 +149,7 @@ def test_sorted_rows_want_mixing():
     assert accuracy[10] > 0.93 > accuracy[1]
 
 
-def test_a_function_is_asked_once_an_epoch():
+def test_a_function_is_called_once_per_epoch():
     asked = []
 
     def blocks():
@@ -164,7 +164,7 @@ def test_a_function_is_asked_once_an_epoch():
 
 
 @pytest.mark.parametrize("shuffle_blocks", [1, 3])
-def test_memory_is_that_of_few_blocks(shuffle_blocks):
+def test_memory_is_bounded_by_a_few_blocks(shuffle_blocks):
     rng = np.random.RandomState(0)
     block = rng.rand(10_000, 50).astype(np.float32), rng.rand(10_000).astype(np.float32)
     model = MLP([Layer(4), Layer(1, "identity")], random_state=0).build(50)
@@ -177,7 +177,7 @@ def test_memory_is_that_of_few_blocks(shuffle_blocks):
     assert peak < (1 + 3.2 * shuffle_blocks) * block[0].nbytes
 
 
-def test_schedules_go_by_rows():
+def test_schedules_require_n_samples():
     optimizer = make_optimizer("momentum", 0.1, schedule=make_schedule("cosine", epochs=2, warmup_epochs=0.5))
     whole = mlp(optimizer).fit(X, y, 2, shuffle=False)
     parts = mlp(optimizer).fit_stream(blocks_of(X, y), 2, shuffle=False, n_samples=500)
@@ -188,7 +188,7 @@ def test_schedules_go_by_rows():
     assert mlp(plateau).fit_stream(blocks_of(X, y)).epoch == 1
 
 
-def test_what_watches_a_fit_watches_this_one(capsys):
+def test_validation_data_patience_callbacks_and_progress(capsys):
     told = []
     model = mlp(make_optimizer("adam", 0.05)).fit_stream(
         blocks_of(X, y), 60, n_samples=500, validation_data=(digits[500:], labels[500:]), patience=3, progress=True,
@@ -230,7 +230,7 @@ def test_an_error_of_the_blocks():
         model.fit_stream(blocks, batch_size=50)
     assert model.epoch == 0
     before = model.parameters.copy()
-    assert model.fit(X, y, 1, 50).epoch == 1  # not the rest of that epoch, of which all rows have been seen
+    assert model.fit(X, y, 1, 50).epoch == 1  # not the rest of that epoch, all of whose samples have been used
     assert not np.array_equal(model.parameters, before)
     estimator = MLPClassifier(max_iter=2, random_state=0).fit(X, y)
     before = estimator.coefs_[0].copy()
@@ -255,7 +255,7 @@ NO_WEIGHTS = r"block 1 has (no )?sample weights, unlike the first block"
     ([(X, y, np.ones(500)), (X, y)], ValueError, NO_WEIGHTS),
     ([(X, y), (X, y, np.ones(500))], ValueError, NO_WEIGHTS), (lambda: None, TypeError, "must return an iterator"),
 ])  # fmt: skip
-def test_blocks_that_are_none(blocks, error, message):
+def test_invalid_blocks(blocks, error, message):
     for model in (mlp(), MLPClassifier(max_iter=1, shuffle=False)):
         classes = () if isinstance(model, MLP) else (range(10),)
         options = {"shuffle": False, "shuffle_blocks": 2} if isinstance(model, MLP) else {"shuffle_blocks": 2}
@@ -263,8 +263,8 @@ def test_blocks_that_are_none(blocks, error, message):
             model.fit_stream(blocks, *classes, **options)
 
 
-def test_blocks_of_other_targets_are_refused():
-    """The kernels read rows of targets by the network's width without looking."""
+def test_blocks_with_targets_of_another_shape_are_refused():
+    """The kernels read as many targets per sample as the network has outputs, without a check."""
     wide = np.zeros((500, 3000))
     for first, second in ((wide, X[:, 0]), (X[:, 0], X[:, :2])):
         model = MLPRegressor(max_iter=1, batch_size=500, shuffle=False)
@@ -277,7 +277,7 @@ def test_blocks_of_other_targets_are_refused():
 
 @pytest.mark.parametrize("batch_size", [64, 10**9])
 def test_small_blocks_and_large_batches(batch_size):
-    """Nothing is clipped before all rows are too few, and then as in fit."""
+    """The batch size is clipped only if it exceeds the number of all samples, as in fit."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         blocks = blocks_of(X, X[:, 0], cuts=range(30, 500, 30))
@@ -289,7 +289,7 @@ def test_small_blocks_and_large_batches(batch_size):
     assert_array_equal(model.parameters, mlp().fit(X, y, 2, batch_size, shuffle=False).parameters)
 
 
-def test_a_block_without_weight_is_no_block():
+def test_a_block_with_zero_weights_is_ignored():
     weights = np.arange(500) >= CUTS[1]
     options = {"max_iter": 2, "batch_size": 50, "shuffle": False, "random_state": 0}
     for scale in (None, "standard"):
@@ -313,19 +313,19 @@ def test_dense_and_sparse_blocks():
         assert_array_equal(mlp().fit_stream(blocks, 2, 32, shuffle=False).parameters, whole.parameters)
 
 
-def test_a_wrong_number_of_rows_is_told():
+def test_a_wrong_n_samples_warns():
     with pytest.warns(UserWarning, match="blocks provided 500 samples, but n_samples is 7"):
         mlp(make_optimizer("adam", schedule="cosine")).fit_stream(blocks_of(X, y), n_samples=7)
 
 
-def test_a_bad_block_is_named_by_its_place_in_the_list():
+def test_errors_give_the_index_of_the_block():
     blocks = blocks_of(X, y, cuts=range(50, 500, 50))
     blocks[7] = (X * np.nan, y)
     with pytest.raises(ValueError, match=r"block 7: .*NaN"):
         mlp().fit_stream(blocks)
 
 
-def test_what_streams_cannot_do():
+def test_unsupported_options():
     for call, message in (
         (lambda: mlp("lbfgs").fit_stream([(X, y)]), "needs all samples at once"),
         (lambda: MLPClassifier(solver="lbfgs").fit_stream([(X, y)], range(10)), "needs all samples at once"),

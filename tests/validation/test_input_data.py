@@ -1,4 +1,4 @@
-"""X, y and weights in every container: names of columns, dtypes, dates, damaged sparse matrices."""
+"""X, y and weights in every container: column names, dtypes, dates, damaged sparse matrices."""
 
 import pickle
 from datetime import datetime, timedelta
@@ -62,7 +62,7 @@ def arrow_of(frame):
 
 
 class Tensor:
-    """Like a tensor of torch on the host: an array by protocol, with a dtype that is none of NumPy's."""
+    """Like a torch tensor on the host: it has ``__array__`` and a dtype that is not one of NumPy's."""
 
     def __init__(self, array):
         self.array, self.shape, self.dtype = array, array.shape, f"torch.{array.dtype}"
@@ -77,7 +77,7 @@ class Tensor:
         return iter(self.array)
 
 
-# Feature names
+# Column names
 
 USES_OF_NETWORKS = {
     "predict": lambda model, rows: model.predict(rows),
@@ -107,7 +107,7 @@ USES_OF_BOTH = {
 
 @pytest.mark.parametrize("make", [pd.DataFrame, polars_of, arrow_of])
 @pytest.mark.parametrize("kind", [network, regressor])
-def test_other_names_of_columns_are_refused_everywhere(kind, make, tmp_path):
+def test_other_column_names_are_refused_everywhere(kind, make, tmp_path):
     fitted = kind().fit(make(FRAME), y)
     assert fitted.feature_names_in_.tolist() == NAMES
     fitted.save(tmp_path / "model")
@@ -116,15 +116,15 @@ def test_other_names_of_columns_are_refused_everywhere(kind, make, tmp_path):
     for model in (fitted, load(tmp_path / "model"), pickle.loads(pickle.dumps(fitted))):
         for name, use in uses.items():
             for what, rows in OTHERS.items():
-                if name in ("fit_stream", "eval_set", "validation_data"):  # which begin a fit
+                if name in ("fit_stream", "eval_set", "validation_data"):  # start a new fit
                     model = pickle.loads(pickle.dumps(model))
                 with pytest.raises(ValueError, match=WRONG_NAMES):
                     use(model, make(rows))
-                    pytest.fail(f"{name} takes {what}")
+                    pytest.fail(f"{name} accepts {what}")
     np.testing.assert_array_equal(fitted.predict(make(FRAME)), before)
 
 
-def test_names_of_an_ensemble_and_of_single_layers():
+def test_column_names_of_ensembles_and_classic_models():
     members = MLPEnsembleRegressor(regressor(), n_members=2, random_state=0).fit(FRAME, y)
     for model in (members, Perceptron(max_iter=2).fit(FRAME, LABELS), Adaline(max_iter=2).fit(FRAME, LABELS)):
         with pytest.raises(ValueError, match=WRONG_NAMES):
@@ -134,8 +134,8 @@ def test_names_of_an_ensemble_and_of_single_layers():
 
 
 @pytest.mark.filterwarnings("error")
-def test_names_on_one_side_alone():
-    """scikit-learn's warnings; none between arrays, and none of its own from what a model calls on itself."""
+def test_column_names_only_in_fit_or_only_in_predict():
+    """scikit-learn's warnings are raised; there are none for arrays, and none from internal calls."""
     named, plain = network().fit(FRAME, y, 1, validation_data=(FRAME, y), monitor=True), network().fit(X, y, 1)
     assert not hasattr(plain, "feature_names_in_")
     assert not hasattr(network().fit(FRAME.set_axis([0, 1, 2], axis=1), y, 1), "feature_names_in_")
@@ -147,10 +147,10 @@ def test_names_on_one_side_alone():
         named.predict(X)
     with pytest.warns(UserWarning, match="X has feature names, but MLP was fitted without feature names"):
         plain.predict(FRAME)
-    network().build(3).predict(FRAME)  # not fitted: nobody has said which column is which
+    network().build(3).predict(FRAME)  # not fitted, so there are no names to compare
 
 
-def test_a_refused_first_fit_leaves_no_names():
+def test_a_refused_first_fit_stores_no_column_names():
     for begin in (
         lambda model: model.fit(FRAME, y, validation_data=(OTHERS["another order"], y)),
         lambda model: model.fit(FRAME, y[:5]),
@@ -164,8 +164,8 @@ def test_a_refused_first_fit_leaves_no_names():
         assert model.feature_names_in_.tolist() == ["c", "a", "b"]
 
 
-def test_a_file_without_names(tmp_path):
-    """As earlier versions wrote it, and one whose names do not fit."""
+def test_files_without_or_with_invalid_column_names(tmp_path):
+    """A file as earlier versions wrote it, and files whose names do not match the network."""
     model = network().fit(FRAME, y, 1)
     saved = model.saved_state()
     del saved["feature_names_in_"]
@@ -178,7 +178,7 @@ def test_a_file_without_names(tmp_path):
 
 
 @pytest.mark.parametrize("make", [pd.DataFrame, polars_of, arrow_of])
-def test_names_in_a_figure(make):
+def test_column_names_in_plot_decision_boundary(make):
     pytest.importorskip("matplotlib", reason="needs the extra plot")
     from fastmlp.inspection.plots import plot_decision_boundary
 
@@ -189,8 +189,8 @@ def test_names_in_a_figure(make):
             plot_decision_boundary(model, wrong, LABELS)
 
 
-def test_names_of_a_table():
-    """The inputs of its network are known by the names of its columns; arrays go by their order."""
+def test_column_names_of_a_table_model():
+    """The inputs of the network have the names of the table's columns; arrays are matched by position."""
     table = TableModel.create(FRAME.assign(y=y), "y", hidden=(3,))
     table.model.build(3)
     assert to_c(table, test_inputs=FRAME) == to_c(table, test_inputs=X)
@@ -265,7 +265,7 @@ DATES = {
 
 @pytest.mark.filterwarnings("ignore:X has feature names:UserWarning")
 @pytest.mark.parametrize("kind", DATES)
-def test_dates_are_no_numbers(kind):
+def test_dates_in_x_are_refused(kind):
     rows = DATES[kind]() if callable(DATES[kind]) else DATES[kind]
     fitted, fitted_network = regressor().fit(X, y), network().fit(X, y, 1)
     calls = [
@@ -289,12 +289,12 @@ def test_dates_are_no_numbers(kind):
             ValueError, match=r"(X|test_inputs) must be numbers, got .*[dD]a(te|ys)|numbers, got (Time|dur)"
         ):
             call()
-            pytest.fail(f"call {number}")
+            pytest.fail(f"call {number} did not raise")
 
 
 @pytest.mark.parametrize("dates", [DAYS[:, 0], DAYS[:, 0].astype(object), pd.Series(DAYS[:, 0]), list(DAYS[:, 0])])
 def test_dates_as_targets_and_weights(dates):
-    """A classifier takes what scikit-learn's takes for labels."""
+    """A classifier accepts the same labels as scikit-learn's."""
     for call in (
         lambda: regressor().fit(X, dates),
         lambda: regressor().fit(X, y, eval_set=(X, dates)),
@@ -317,7 +317,7 @@ def test_dates_as_labels():
 
 
 def damaged(make, how):
-    """A matrix whose arrays no longer belong together."""
+    """A sparse matrix whose arrays are inconsistent."""
     matrix = make(np.where(X > 0, X, 0))
     if how in ("too large", "negative"):
         indices = matrix.indices if hasattr(matrix, "indices") else matrix.col
@@ -334,9 +334,9 @@ def damaged(make, how):
 
 @pytest.mark.parametrize("how", ["too large", "negative", "not monotone", "beyond the end", "lengths"])
 @pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csc_array, sparse.coo_matrix, sparse.bsr_matrix])
-def test_damaged_sparse_rows_are_refused_before_they_are_read(make, how):
+def test_damaged_sparse_matrices_are_refused_before_they_are_read(make, how):
     if make is sparse.coo_matrix and how in ("not monotone", "beyond the end"):
-        return  # it has no such array
+        return  # this format has no such array
     spoiled = partial(damaged, make, how)
     fitted, fitted_network = regressor().fit(X, y), network().fit(X, y, 1)
     for call in (
@@ -355,14 +355,14 @@ def test_damaged_sparse_rows_are_refused_before_they_are_read(make, how):
         lambda: fitted_network.evaluate(spoiled(), y),
         lambda: fitted_network.layer_outputs(spoiled()),
         lambda: check_gradients(fitted_network, spoiled(), y),
-        lambda: classifier().fit(X, damaged(make, how)),  # labels, several for each row
+        lambda: classifier().fit(X, damaged(make, how)),  # multilabel targets
     ):
         with pytest.raises(ValueError, match="is an invalid sparse matrix"):
             call()
 
 
-def test_a_sound_sparse_matrix_stays_as_it_was():
-    """SciPy's own check would cut off room at the end of its arrays."""
+def test_a_valid_sparse_matrix_is_not_modified():
+    """SciPy's own check would truncate unused space at the end of the arrays."""
     matrix = sparse.csr_matrix(X)
     matrix.indices, matrix.data = np.append(matrix.indices, 99), np.append(matrix.data, 1.0)
     with pytest.warns(ConvergenceWarning):
@@ -373,8 +373,8 @@ def test_a_sound_sparse_matrix_stays_as_it_was():
 # Blocks
 
 
-def test_a_dataset_of_single_samples_is_no_stream():
-    """Such as torch's TensorDataset."""
+def test_a_dataset_of_single_samples_is_refused():
+    """For example torch's TensorDataset."""
     for dataset in (
         list(zip(map(Tensor, X), map(Tensor, y))),
         list(zip(X.tolist(), y.tolist())),
@@ -386,11 +386,11 @@ def test_a_dataset_of_single_samples_is_no_stream():
     for blocks in ({"a": (X, y)}, FRAME, X, sparse.csr_matrix(X), "text"):
         with pytest.raises(TypeError, match=r"blocks must be a sequence of blocks \(X, y\), .* got"):
             network().fit_stream(blocks)
-    assert network().fit_stream(iter([(Tensor(X), Tensor(y))])).epoch == 1  # as a DataLoader gives them
+    assert network().fit_stream(iter([(Tensor(X), Tensor(y))])).epoch == 1  # as a DataLoader returns them
 
 
 def test_record_batches_of_arrow_are_refused():
-    """scikit-learn reads them without their names."""
+    """scikit-learn would read them without their column names."""
     pyarrow = pytest.importorskip("pyarrow", reason="needs the package pyarrow")
     batch = pyarrow.RecordBatch.from_pydict({"a": [1.0, 2.0], "b": [3.0, 4.0]})
     for model in (MLPRegressor(), MLP([(1, "identity")])):

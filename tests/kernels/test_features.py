@@ -1,4 +1,4 @@
-"""Features beyond dense layers, compared with the reference: skips, dropout, noise, penalties, bounds, rates."""
+"""Skips, dropout, noise, penalties, max-norm and learning rates of compiled backends, against the reference."""
 
 import math
 
@@ -60,7 +60,7 @@ def compiled(request):
 
 
 def train(kernels, problem, rule, dtype, batch_size, epochs=2, **asked):
-    """(parameters, sums, slots) after some epochs."""
+    """Return (parameters, sums, slots) after some epochs."""
     arrays = [problem.parameters, problem.X, problem.y, problem.weight]
     parameters, X, y, weight = [array.astype(dtype) for array in arrays]
     slots, step = new_slots(rule.name, parameters.size, dtype), 0
@@ -85,8 +85,8 @@ def test_training_equals_the_reference(compiled, feature, dtype, batch_size):
 
 
 @pytest.mark.parametrize("feature", FEATURES)
-def test_a_feature_changes_what_is_learned(feature):
-    """The feature changes the result; otherwise its tests would pass without it."""
+def test_a_feature_changes_the_result(feature):
+    """Otherwise the tests of a feature would pass without it."""
     given, asked, options = FEATURES[feature]
     changed = train(reference, Problem(**given), optimizer("momentum", 0.02, **options), "float64", 13, **asked)[0]
     given = {name: value for name, value in given.items() if name != "skips"}
@@ -99,8 +99,8 @@ OF_NETWORKS = [name for name, (given, asked, _) in FEATURES.items() if given or 
 
 
 @pytest.mark.parametrize("feature", [name for name in OF_NETWORKS if name != "noisy relu"])
-def test_gradient_is_the_slope_with_the_random_numbers_held(kernels, feature):
-    """Gradient of loss plus all penalties, in one random pass.
+def test_gradient_with_fixed_random_numbers_equals_central_differences(kernels, feature):
+    """The gradient of the loss plus all penalties, in one random pass.
 
     The noise of a noisy ReLU is treated as a constant, although its standard deviation depends on z.
     """
@@ -140,8 +140,8 @@ def test_prediction_equals_the_reference(compiled, feature, rows, dtype):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_rates_by_batch_take_the_place_of_the_optimizers(kernels, name):
-    """The rate of a batch is what an optimizer with that rate would have used."""
+def test_rates_of_batches_replace_that_of_the_optimizer(kernels, name):
+    """A batch is trained as by an optimizer with the rate of the batch."""
     problem = Problem(rows=30)
     rates = np.array([0.01, 0.002, 0.03])
     found = train(kernels, problem, optimizer(name, 7.0), "float64", 10, epochs=1, rates=rates)[0]
@@ -166,14 +166,14 @@ def test_rates_of_online_and_batched_steps(compiled, batch_size):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_weight_decay_of_every_optimizer(compiled, name):
-    """Part of the gradient for plain descent and momentum, decoupled for the others; biases have no decay."""
+    """Weight decay is part of the gradient in SGD and momentum, and decoupled in others; biases have none."""
     rule = optimizer(name, 0.01, weight_decay=0.5)
     found = train(compiled, Problem(), rule, "float64", 8)
     expected = train(reference, Problem(), rule, "float64", 8)
     assert relative_error(found[0], expected[0]) < 1e-10
     zero = Problem()
     zero.weight[:] = 1
-    zero.y[:] = compiled.forward(zero.network, zero.parameters, zero.X)  # no error: only decay is left
+    zero.y[:] = compiled.forward(zero.network, zero.parameters, zero.X)  # no error: only the decay has an effect
     weights = reference.layer_views(zero.network, zero.parameters)
     kept = [b.copy() for b in weights[1]], [W.copy() for W in weights[0]]
     slots = new_slots(name, zero.parameters.size, "float64")
@@ -185,8 +185,8 @@ def test_weight_decay_of_every_optimizer(compiled, name):
             np.testing.assert_allclose(after, before * (1 - 0.01 * 0.5), atol=1e-7)
 
 
-def test_bounded_weights_stay_bounded(kernels):
-    """The norm of the weights into each unit (Srivastava et al. 2014)."""
+def test_max_norm(kernels):
+    """The norm of the weights into each unit is limited (Srivastava et al. 2014)."""
     problem = Problem(sizes=(9, 30, 4))
     rule = optimizer("adam", 0.1, max_norm=0.7)
     slots = new_slots("adam", problem.parameters.size, "float64")
@@ -197,8 +197,8 @@ def test_bounded_weights_stay_bounded(kernels):
         assert norms.max() == pytest.approx(0.7)
 
 
-def test_share_of_what_is_dropped_and_its_mean(kernels):
-    """An identity network shows the mask itself."""
+def test_dropout_rate_and_mean_of_the_mask(kernels):
+    """The output of an identity network is the mask."""
     problem = Problem(sizes=(50, 50, 50), hidden=("identity",), rows=400)
     for W, b in zip(*reference.layer_views(problem.network, problem.parameters)):
         W[...], b[...] = np.eye(50), 0
@@ -211,7 +211,7 @@ def test_share_of_what_is_dropped_and_its_mean(kernels):
     assert noise.std() == pytest.approx(2, abs=0.06)
 
 
-def test_random_numbers_change_with_seed_and_step_and_nothing_else(kernels):
+def test_random_numbers_depend_only_on_seed_and_step(kernels):
     problem = Problem(hidden=("tanh",))
     once, again, other = (
         kernels.forward(problem.network, problem.parameters, problem.X, noise=Noise(seed, 0.0, 0.0, (0.5,)))
@@ -232,8 +232,8 @@ def test_random_numbers_change_with_seed_and_step_and_nothing_else(kernels):
 
 
 @pytest.mark.parametrize("activation", ["tanh", "gelu"])
-def test_a_users_rule_at_work_equals_the_tables(kernels, activation):
-    """A row's functions passed as a custom rule give the same results as its name."""
+def test_custom_rules_equal_those_of_the_tables(kernels, activation):
+    """The functions of a table's row, passed as a custom rule, give the same results as the name."""
     from fastmlp.kernels.rules import Activation, Loss
 
     functions = {
