@@ -48,7 +48,7 @@ def optimizers():
 def schedules():
     yield "name", "factor of the rate after t epochs", "options"
     for name, row in SCHEDULES.items():
-        yield name, formula(row.function), settings((key, given.default) for key, given in row.options.items())
+        yield name, formula(row.function), settings(row.options.items())
 
 
 def initializers():
