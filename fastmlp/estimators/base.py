@@ -11,6 +11,7 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.backends import registry
+from fastmlp.model.exclusive import one_at_a_time
 from fastmlp.prediction.network import HasPredictionNetwork, PredictionNetwork
 from fastmlp.training.callbacks import CombinedCallbacks
 from fastmlp.training.streams import Stream
@@ -66,6 +67,7 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
     def _score(self, X, y, sample_weight):
         """The score that early stopping monitors; NaN if predictions are not finite."""
 
+    @one_at_a_time
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
@@ -118,6 +120,8 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
         ValueError
             If the input is invalid, or if training diverges. In the latter case the estimator is fitted with the last
             finite weights. If early stopping has weights to restore, there is only a warning.
+        RuntimeError
+            If another fit of this estimator is running.
         """
         combined = CombinedCallbacks(callbacks, self, *scikit_callbacks(self, X, y, sample_weight))
         evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)

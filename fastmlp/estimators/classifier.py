@@ -17,6 +17,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 from fastmlp.docstrings import MC_SAMPLES, with_texts
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.spec import loss_row
+from fastmlp.model.exclusive import one_at_a_time
 from fastmlp.model.losses import Loss, check_loss
 from fastmlp.prediction.network import PredictionNetwork
 from fastmlp.training.class_weight import BALANCED_IN_PARTS, weigh_classes
@@ -332,6 +333,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return accuracy_score(y, self._decode(predictor_of(self).outputs(X)), sample_weight=sample_weight)
 
     @available_if(lambda estimator: estimator._check_solver())
+    @one_at_a_time
     @fit_context(prefer_skip_nested_validation=True)
     @with_texts(PARTIAL_FIT=PARTIAL_FIT)
     def partial_fit(
@@ -356,6 +358,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         call = FitCall.of(self, n_epochs=check_integer("epochs", epochs, 1), classes=classes)
         return self._fit(X, y, sample_weight, call)
 
+    @one_at_a_time
     @fit_context(prefer_skip_nested_validation=True)
     @with_texts(BLOCKS=BLOCKS, FIT_STREAM=FIT_STREAM)
     def fit_stream(

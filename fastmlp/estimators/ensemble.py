@@ -20,6 +20,7 @@ from fastmlp.backends import registry
 from fastmlp.backends.threads import allowed_threads, threads_of
 from fastmlp.docstrings import with_texts
 from fastmlp.io.model_files import Savable, kind_of
+from fastmlp.model.exclusive import one_at_a_time
 from fastmlp.training.interruption import Interruption, shared_with_fits
 from fastmlp.training.outcomes import DivergenceError
 from fastmlp.typing import ArrayLike, DataSet, FloatArray, MatrixLike, Metric, NDArray, RandomState
@@ -60,6 +61,7 @@ class MLPEnsemble(Savable, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    @one_at_a_time
     @fit_context(prefer_skip_nested_validation=False)
     def fit(
         self,
@@ -143,7 +145,7 @@ class MLPEnsemble(Savable, BaseEstimator):
         """After an error, keep the members with completed epochs, unless one failed before its first epoch ended."""
         try:
             yield
-        except Exception:
+        except BaseException:
             # A member that failed after an epoch did so in a user's metric; its weights are usable.
             with_epochs = [member for member in members if getattr(member, "n_iter_", 0) > 0]
             if failed and all(member in with_epochs for member in failed):

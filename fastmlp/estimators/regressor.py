@@ -14,6 +14,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 from fastmlp.docstrings import MC_SAMPLES, with_texts
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.spec import loss_row
+from fastmlp.model.exclusive import one_at_a_time
 from fastmlp.model.losses import Loss, check_loss
 from fastmlp.training.scaling import warn_of_far_targets
 from fastmlp.training.streams import BLOCKS
@@ -232,6 +233,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             return r2_score(y, prediction, sample_weight=sample_weight)
 
     @available_if(lambda estimator: estimator._check_solver())
+    @one_at_a_time
     @fit_context(prefer_skip_nested_validation=True)
     @with_texts(PARTIAL_FIT=PARTIAL_FIT)
     def partial_fit(
@@ -247,6 +249,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         return self._fit(X, y, sample_weight, FitCall.of(self, n_epochs=check_integer("epochs", epochs, 1)))
 
+    @one_at_a_time
     @fit_context(prefer_skip_nested_validation=True)
     @with_texts(BLOCKS=BLOCKS, FIT_STREAM=FIT_STREAM)
     def fit_stream(

@@ -1,5 +1,7 @@
 """Fits and other threads: one fit of a model at a time, and weights to read while one is running."""
 
+from __future__ import annotations
+
 import threading
 from collections.abc import Callable
 from functools import wraps
@@ -8,35 +10,50 @@ from typing import Any, TypeVar, cast
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
+_running: dict[int, RunningFit] = {}  # by the id of the model, so that copies and pickles of a model are not marked
+
+
 class RunningFit:
     """Marks a model as being fitted by the current thread."""
+
+    __slots__ = ("thread",)
 
     def __init__(self):
         self.thread = threading.get_ident()
 
 
 def one_at_a_time(fit: Method) -> Method:
-    """Decorator of the fit methods of MLP: raises RuntimeError if another fit of the same model is running."""
+    """Decorator of methods that fit or build a model: raises RuntimeError while another of them is running."""
 
     @wraps(fit)
     def guarded(self, *args, **kwargs):
         own = RunningFit()
-        if vars(self).setdefault("_running_fit", own) is not own:  # atomic
-            raise RuntimeError(
-                "this MLP is already being fitted, by another thread or by the fit that called this callback: wait "
-                "until that fit has ended, or fit a copy.deepcopy of the model."
-            )
+        if _running.setdefault(id(self), own) is not own:  # atomic
+            raise being_fitted(self)
         try:
             return fit(self, *args, **kwargs)
         finally:
-            del self._running_fit
+            del _running[id(self)]
 
     return cast(Method, guarded)
 
 
+def is_being_fitted(model):
+    """Whether a fit of the model is running, in any thread."""
+    return id(model) in _running
+
+
+def being_fitted(model):
+    """The RuntimeError for a change that is not allowed during a fit of the model."""
+    return RuntimeError(
+        f"this {type(model).__name__} is already being fitted, by another thread or by the fit that called this "
+        "callback: wait until that fit has ended, or use a copy.deepcopy of the model."
+    )
+
+
 def weights_to_read(model):
     """The parameters of a model, or their values at the start of the epoch while another thread fits the model."""
-    state, fit = model._state, vars(model).get("_running_fit")
+    state, fit = model._state, _running.get(id(model))
     if fit is None or fit.thread == threading.get_ident():
         return state.parameters
     while True:

@@ -36,9 +36,9 @@ from fastmlp.validation.sklearn_compat import check_feature_names
 
 from .activations import name_of
 from .backend_choice import compile_custom_functions
-from .exclusive import weights_to_read
+from .exclusive import being_fitted, is_being_fitted, one_at_a_time, weights_to_read
 from .initializers import check_init, initial_parameters
-from .layer import checked_layers, skips_of
+from .layer import Layer, checked_layers, skips_of
 from .losses import check_loss
 from .optimizers import Optimizer, check_optimizer
 from .samples import checked_inputs, checked_samples
@@ -71,7 +71,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         n_jobs: int | None = None,
         random_state: RandomState = None,
     ) -> None:
-        self.layers = checked_layers(layers)
+        self.layers = layers
         self.loss, self._loss_options = check_loss(loss)
         check_network([layer.activation for layer in self.layers], self.loss, self.layers[-1].units)
         self._bfloat16 = isinstance(dtype, str) and dtype == "bfloat16"
@@ -93,6 +93,17 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         self._random_state = check_random_state(seed)
         self.history: dict[str, list] = {"loss": []}
         self.interrupted, self.diverged, self.best_epoch = False, False, None
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The hidden layers and the output layer. After a change, ``build`` draws new weights."""
+        return self._layers
+
+    @layers.setter
+    def layers(self, given: Sequence[LayerSpec]) -> None:
+        if is_being_fitted(self):
+            raise being_fitted(self)
+        self._layers = checked_layers(given)
 
     @property
     def backend(self) -> str:
@@ -224,8 +235,9 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         activations = [layer.activation for layer in self.layers]
         return noise_for(activations, seed, self._input_dropout, self._input_noise, dropout)
 
+    @one_at_a_time
     def build(self, n_inputs: int) -> Self:
-        """Draw initial weights; ``fit`` calls this if the model has none.
+        """Draw initial weights, as ``fit`` does if the model has none.
 
         Parameters
         ----------
@@ -240,14 +252,20 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         ------
         ValueError
             If ``n_inputs`` is not a positive integer or does not fit ``init`` and the skip connections.
+        RuntimeError
+            If a fit of this model is running.
         """
+        self._draw_weights(n_inputs)
+        return self
+
+    def _draw_weights(self, n_inputs):
+        """Set the network and the state before the first step."""
         network = self._network_for(n_inputs)
         parameters = initial_parameters(network, self.init, network.activations, self._random_state, self.dtype)
         optimizer = (check_optimizer("sgd") if self.optimizer == "lbfgs" else self.optimizer).for_kernels()
         compile_custom_functions(self._backend.kernels, network, parameters)
         seed = int(self._random_state.randint(2**63 - 1, dtype=np.int64)) if self._is_noisy() else 0
         self._network, self._state = network, TrainingState.start(parameters, optimizer, seed)
-        return self
 
     def check_feature_names(self, X: Any) -> None:
         """Compare the column names of X with ``feature_names_in_``, with scikit-learn's errors and warnings."""
@@ -356,8 +374,8 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         return model_of(cls, saved)
 
     def __getstate__(self):
-        """State for pickle, without the backend, which is looked up again when loading, and without a running fit."""
-        return {name: value for name, value in vars(self).items() if name not in ("_backend", "_running_fit")}
+        """State for pickle, without the backend, which is looked up again when loading."""
+        return {name: value for name, value in vars(self).items() if name != "_backend"}
 
     def __setstate__(self, state):
         vars(self).update(state)

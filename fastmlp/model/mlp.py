@@ -292,7 +292,7 @@ class MLP(LayeredNetwork):
             if self.optimizer != "lbfgs" and self.layers[-1].activation == "identity":
                 remedy = "Scale y to mean 0 and standard deviation 1."
                 warn_of_far_targets(samples.y, samples.weight, remedy)
-            self.build(samples.X.shape[1])
+            self._draw_weights(samples.X.shape[1])
         return validation
 
     def _choose_backend(self, batch_size, n_samples, validation):
