@@ -77,13 +77,20 @@ class EstimatorRecorder(Recorder):
         if result.status == DIVERGED:
             error = self._divergence()
         elif result.status == INTERRUPTED:
-            warnings.warn("Training interrupted by user.")
-            if self._call.n_epochs is not None:  # ends a loop around partial_fit too
-                error = KeyboardInterrupt()
+            error = self._interruption(result.interrupt)
         else:
             self._warn_unless_converged(result)
         self._stopping.restore()
         return error
+
+    def _interruption(self, interrupt):
+        """The KeyboardInterrupt to raise, or None after a warning: as in scikit-learn, fit returns after Ctrl-C."""
+        if interrupt is not None and type(interrupt) is not KeyboardInterrupt:
+            return interrupt  # a subclass is an error of a callback
+        warnings.warn("Training interrupted by user.")
+        if self._call.n_epochs is None:
+            return None
+        return interrupt or KeyboardInterrupt()  # ends a loop around partial_fit too
 
     def _finish(self, result):
         """Complete the attributes of the estimator."""
@@ -168,7 +175,7 @@ class LbfgsRecorder(EstimatorRecorder):
     def _finish(self, result):
         estimator = self._estimator
         estimator._net.bind(estimator._net.parameters)
-        if result.solution is not None:  # it is None if a second Ctrl-C came at once
+        if result.solution is not None:  # it is None after a KeyboardInterrupt
             estimator.n_iter_ = min(result.solution.nit, estimator.max_iter)
             estimator.loss_ = float(result.solution.fun)
 

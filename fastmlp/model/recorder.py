@@ -33,8 +33,8 @@ class HistoryRecorder(Recorder):
 
     def after_fit(self, result):
         model = self._model
-        if result.at_once:
-            return KeyboardInterrupt()
+        if result.interrupt is not None:
+            return result.interrupt
         if result.status == INTERRUPTED:
             model.interrupted = True
             warnings.warn(f"Training interrupted by user in epoch {model.epoch + 1}; the current weights are kept.")

@@ -109,7 +109,7 @@ def fit_lbfgs(problem, parameters, samples, limits, interruption=None, on_iterat
             status, result = DIVERGED, last
         if interruption is not None and interruption.requested:
             status = INTERRUPTED
-    except (Interrupted, KeyboardInterrupt):
+    except Interrupted:
         status, result = INTERRUPTED, last
     parameters[...] = result.x
     return status, result

@@ -30,14 +30,14 @@ class Result(NamedTuple):
         Training loss of each epoch.
     solution : OptimizeResult or None
         SciPy's result, for L-BFGS.
-    at_once : bool
-        Whether a second Ctrl-C interrupted a native call.
+    interrupt : KeyboardInterrupt or None
+        What a callback raised, or a second Ctrl-C, which ends a native call at once.
     """
 
     status: str
     losses: list[float]
     solution: OptimizeResult | None = None
-    at_once: bool = False
+    interrupt: KeyboardInterrupt | None = None
 
 
 class Scorer(Protocol):
@@ -153,7 +153,7 @@ class Trainer:
             try:
                 result = self._result_of(run, interruption)
                 error = self.recorder.after_fit(result)
-            except Exception:
+            except BaseException:  # a callback may raise SystemExit
                 self.recorder.after_error()
                 raise
             if error is not None:
@@ -171,7 +171,7 @@ class Trainer:
             result = Result(DIVERGED, self.losses)
         except Interrupted:
             result = Result(INTERRUPTED, self.losses)
-        except KeyboardInterrupt:  # a second Ctrl-C, possibly between a chunk and its bookkeeping
+        except KeyboardInterrupt as interrupt:  # possibly between a chunk and its bookkeeping
             self.state.drop_epoch_in_progress()
-            result = Result(INTERRUPTED, self.losses, at_once=True)
+            result = Result(INTERRUPTED, self.losses, interrupt=interrupt)
         return result

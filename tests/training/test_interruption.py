@@ -187,6 +187,51 @@ def test_a_loop_of_partial_fit_ends(monkeypatch):
         assert model.predict(X).shape == (500,)
 
 
+class Stop(KeyboardInterrupt):
+    pass
+
+
+BLOCKS = [(X, y)]
+INTERRUPTED = {
+    "MLP.fit": lambda **more: network("cython").fit(X, y, **more),
+    "MLP.fit by lbfgs": lambda **more: network("cython", "lbfgs").fit(X, y, **more),
+    "MLP.fit_stream": lambda **more: network("cython").fit_stream(BLOCKS, **more),
+    "MLPClassifier.fit": lambda **more: MLPClassifier().fit(X, y, **more),
+    "MLPClassifier.fit by lbfgs": lambda **more: MLPClassifier(solver="lbfgs").fit(X, y, **more),
+    "MLPRegressor.fit_stream": lambda **more: MLPRegressor().fit_stream(BLOCKS, **more),
+}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Stop])
+@pytest.mark.parametrize("fit", INTERRUPTED)
+def test_a_keyboard_interrupt_of_a_callback_is_raised_again(fit, error):
+    """The same object. fit of an estimator returns after KeyboardInterrupt itself, as in scikit-learn."""
+    given = error("mine")
+
+    def interrupt(model, epoch, results):
+        raise given
+
+    if error is KeyboardInterrupt and not fit.startswith("MLP."):
+        with pytest.warns(UserWarning, match="interrupted"):
+            INTERRUPTED[fit](callbacks=interrupt)
+        return
+    with pytest.raises(error) as caught:
+        INTERRUPTED[fit](callbacks=interrupt)
+    assert caught.value is given
+
+
+def test_a_keyboard_interrupt_in_partial_fit_is_raised_again(monkeypatch):
+    given = KeyboardInterrupt("mine")
+
+    def interrupt(estimator, order):
+        raise given
+
+    monkeypatch.setattr(MLPRegressor, "_shuffled", interrupt)
+    with pytest.raises(KeyboardInterrupt) as caught, pytest.warns(UserWarning, match="interrupted"):
+        MLPRegressor().partial_fit(X, y)
+    assert caught.value is given
+
+
 def test_lbfgs_checks_for_ctrl_c_between_blocks_of_samples(monkeypatch):
     monkeypatch.setattr("fastmlp.training.lbfgs.BLOCK_BYTES", 1)
     interruption = AfterReads(1)

@@ -1,6 +1,6 @@
 """An error in a callback, a metric, a checkpoint, blocks or the engine ends a fit and keeps the weights so far."""
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -22,9 +22,16 @@ class Failure(Exception):
     pass
 
 
-def fail_at_last(model, epoch, results=None):
+class Stop(KeyboardInterrupt):
+    pass
+
+
+ERRORS = Failure, Stop, SystemExit
+
+
+def fail_at_last(model, epoch, results=None, error=Failure):
     if epoch == LAST:
-        raise Failure
+        raise error
 
 
 class FailBefore(Callback):
@@ -77,6 +84,8 @@ def put_coefs(model, epoch, results):
 
 WAYS = {
     "callback": lambda *_: {"callbacks": fail_at_last},
+    "interrupt": lambda *_: {"callbacks": partial(fail_at_last, error=Stop)},
+    "exit": lambda *_: {"callbacks": partial(fail_at_last, error=SystemExit)},
     "before an epoch": lambda *_: {"callbacks": FailBefore()},
     "checkpoint": lambda *given: {"callbacks": full_disk(*given)},
     "coefs": lambda *_: {"callbacks": put_coefs},
@@ -126,7 +135,7 @@ def test_an_estimator_keeps_its_weights(tmp_path, monkeypatch, kind, way, early_
         fit(model)
     if way == "scikit-learn":
         model.set_callbacks(OfScikitLearn())
-    with pytest.raises(Failure):
+    with pytest.raises(ERRORS):
         fit(model, **given)
 
     assert model.n_iter_ == LAST
@@ -234,19 +243,19 @@ def test_the_rest_of_an_epoch_after_an_engine_error_is_not_trained_later(no_memo
     assert model.partial_fit(X, y)._net.training.step == steps + 14
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_an_ensemble_keeps_the_members_that_have_finished_an_epoch(n_jobs, no_memory):
+@pytest.mark.parametrize("n_jobs, error", [(1, Failure), (2, Failure), (2, SystemExit)])
+def test_an_ensemble_keeps_the_members_that_have_finished_an_epoch(n_jobs, error, no_memory):
     scored = []
 
     def third(estimator, X, y):
         scored.append(id(estimator))
         if len(set(scored)) == 3:
-            raise Failure
+            raise error
         return 0.0
 
     ensemble = MLPEnsembleClassifier(classifier(backend="cython"), n_members=4, n_jobs=n_jobs, random_state=0)
     before = ensemble.fit(X, y).members_
-    with pytest.raises(Failure):
+    with pytest.raises(error):
         ensemble.fit(X, y, eval_set=HELD, eval_metric=third)
     assert [member.n_iter_ for member in ensemble.members_[:1]] == [6]
     assert 3 <= len(ensemble.members_) < 4 + (n_jobs == 2)
