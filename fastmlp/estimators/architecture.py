@@ -9,6 +9,7 @@ import numpy as np
 from fastmlp.kernels.rules import OPTIMIZERS
 from fastmlp.kernels.spec import Network, Noise, Penalty, optimizer
 from fastmlp.kernels.spec import Optimizer as KernelOptimizer
+from fastmlp.model.activations import built_in_name
 from fastmlp.model.layer import Layer, checked_layers, skips_of
 from fastmlp.model.losses import check_loss
 from fastmlp.model.optimizers import Optimizer, check_optimizer
@@ -107,9 +108,7 @@ def schedule_of(estimator):
 
 def follows(estimator, schedule):
     """Whether the learning rate follows this scikit-learn schedule; they do not apply to Adam."""
-    solver = estimator.solver
-    solver = solver[0] if isinstance(solver, tuple) else getattr(solver, "name", solver)
-    return estimator.learning_rate == schedule and solver != "adam"
+    return estimator.learning_rate == schedule and built_in_name(estimator.solver) != "adam"
 
 
 class Plan(NamedTuple):

@@ -11,11 +11,13 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.backends import registry
+from fastmlp.model.activations import built_in_name
 from fastmlp.model.exclusive import one_at_a_time
 from fastmlp.prediction.network import HasPredictionNetwork, PredictionNetwork
 from fastmlp.training.callbacks import CombinedCallbacks
 from fastmlp.training.streams import Stream
 from fastmlp.typing import ArrayLike, Callbacks, DataSet, FloatArray, MatrixLike, Metric
+from fastmlp.validation.checks import check_integer
 from fastmlp.validation.sklearn_compat import check_feature_names, fit_context
 
 from .evaluation import evaluation_of
@@ -173,7 +175,7 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
 
     def _watches_loss(self):
         """Whether early stopping monitors the loss. For scikit-learn's losses it monitors scikit-learn's score."""
-        return getattr(self.loss, "name", self.loss) not in self._scikit_losses
+        return built_in_name(self.loss) not in self._scikit_losses
 
     def _mean_loss(self, samples):
         """Loss without penalties of scaled and encoded samples."""
@@ -204,6 +206,10 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
     def _no_improvement_count(self):
         """Number of epochs without improvement, under the name that scikit-learn uses."""
         return self._net.progress.stalled
+
+    @_no_improvement_count.setter
+    def _no_improvement_count(self, count):
+        self._net.progress.stalled = check_integer("_no_improvement_count", count, 0)
 
     def _set_learning_rate(self, rate):
         self._net.training.optimizer = self._net.training.optimizer._replace(learning_rate=rate)

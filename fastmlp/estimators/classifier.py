@@ -316,8 +316,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def prediction_network(self) -> PredictionNetwork:
         """The PredictionNetwork for unscaled inputs, with the class labels."""
+        found = super().prediction_network()  # raises NotFittedError before a fit
         kind = "multilabel" if self._label_type.startswith("multilabel") else self._label_type
-        return super().prediction_network()._replace(kind=kind, classes=self.classes_, targets=self._targets)
+        return found._replace(kind=kind, classes=self.classes_, targets=self._targets)
 
     def _decode(self, output):
         return self._labels_of(output if self._label_type == "multiclass" else self._confidence(output))

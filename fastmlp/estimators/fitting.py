@@ -18,7 +18,7 @@ from fastmlp.training.trainer import Trainer
 
 from .architecture import follows
 from .evaluation import Evaluation, HeldOut
-from .recorders import CURVES, EpochRecorder, LbfgsRecorder, start_curves, start_monitoring
+from .recorders import CURVES, EpochRecorder, LbfgsRecorder, read_best, start_curves, start_monitoring
 from .samples import block
 
 
@@ -71,8 +71,8 @@ def lbfgs_fit(estimator, call, problem, samples):
     start_monitoring(estimator, call.evaluation)
     if call.evaluation is not None:
         stopping = Tolerance(
-            state, estimator._net.progress, estimator.tol, estimator.n_iter_no_change,
-            by_score=estimator.early_stopping, stops=estimator.early_stopping,
+            state, estimator._net.progress, estimator, by_score=estimator.early_stopping,
+            stops=estimator.early_stopping,
         )  # fmt: skip
     trainer = Trainer(
         problem, state, LbfgsRecorder(estimator, call, stopping), stopping=stopping, scorer=call.evaluation,
@@ -101,8 +101,9 @@ def stochastic_fit(estimator, call, plan, problem, samples, held_out):
     if not is_partial_fit:
         start_monitoring(estimator, call.evaluation)
     estimator.n_iter_ = 0
+    read_best(estimator, estimator.early_stopping)
     stopping = Tolerance(
-        state, estimator._net.progress, estimator.tol, estimator.n_iter_no_change, by_score=estimator.early_stopping,
+        state, estimator._net.progress, estimator, by_score=estimator.early_stopping,
         lower_rate=follows(estimator, "adaptive"), stops=not is_partial_fit, log=print if estimator.verbose else None,
     )  # fmt: skip
     scorer = call.evaluation if held_out is None else HeldOut(estimator, held_out)

@@ -39,6 +39,12 @@ def start_monitoring(estimator, evaluation):
         estimator.best_validation_score_, estimator._net.progress = -np.inf, ToleranceState()
 
 
+def read_best(estimator, by_score):
+    """Continue from the estimator's best score or loss, which users and callbacks may have assigned."""
+    best = estimator.best_validation_score_ if by_score else -estimator.best_loss_
+    estimator._net.progress.best_score = float(best)
+
+
 class EstimatorRecorder(Recorder):
     """Base class: sets the attributes of an estimator and prints messages during one FitCall."""
 
@@ -122,6 +128,7 @@ class EpochRecorder(EstimatorRecorder):
 
     def after_callbacks(self):
         self._estimator._net.current_parameters()  # copies arrays that callbacks have assigned to coefs_
+        read_best(self._estimator, self._stopping.by_score)
 
     def _finish(self, result):
         if result.status == INTERRUPTED:

@@ -44,3 +44,9 @@ def name_of(choice):
     if isinstance(choice, str):
         return choice
     return name_of(choice.function) if isinstance(choice, tuple) else getattr(choice, "__name__", repr(choice))
+
+
+def built_in_name(choice):
+    """The name of a loss or optimizer given as a name, an object or the tuple of its fields; None if it is custom."""
+    name = choice[0] if isinstance(choice, tuple) else getattr(choice, "name", choice)
+    return name if isinstance(name, str) else None

@@ -103,14 +103,15 @@ class ToleranceState:
 
 
 class Tolerance:
-    """scikit-learn's rule: stop after more than ``patience`` consecutive epochs without an improvement by ``tol``.
+    """scikit-learn's rule: stop after more than ``n_iter_no_change`` consecutive epochs without improvement by ``tol``.
 
     Parameters
     ----------
     state : TrainingState
     progress : ToleranceState
         State of the rule, possibly of an earlier fit.
-    tol, patience : float
+    limits : MLPClassifier or MLPRegressor
+        Has ``tol`` and ``n_iter_no_change``, which callbacks may change.
     by_score : bool
         Whether to monitor the validation score and keep the best weights, or to monitor the training loss.
     lower_rate : bool, default=False
@@ -123,8 +124,8 @@ class Tolerance:
 
     best_epoch = None
 
-    def __init__(self, state, progress, tol, patience, *, by_score, lower_rate=False, stops=True, log=None):
-        self._state, self.progress, self._tol, self._patience = state, progress, tol, patience
+    def __init__(self, state, progress, limits, *, by_score, lower_rate=False, stops=True, log=None):
+        self._state, self.progress, self._limits = state, progress, limits
         self.by_score, self._lower_rate, self._stops, self._log = by_score, lower_rate, stops, log
         self.score, self._all_nan = None, None  # the last score; None before the first epoch
 
@@ -132,7 +133,7 @@ class Tolerance:
         progress = self.progress
         self.score = score = score if self.by_score else -loss
         self._all_nan = math.isnan(score) and self._all_nan is not False
-        progress.stalled = progress.stalled + 1 if score < progress.best_score + self._tol else 0
+        progress.stalled = progress.stalled + 1 if score < progress.best_score + self._limits.tol else 0
         if score > progress.best_score:
             progress.best_score = score
             if self.by_score:
@@ -142,10 +143,11 @@ class Tolerance:
         return False  # as in scikit-learn, train for at least one epoch
 
     def is_over(self):
-        if self.progress.stalled <= self._patience:
+        tol, patience = self._limits.tol, self._limits.n_iter_no_change
+        if self.progress.stalled <= patience:
             return False
         what = "Validation score" if self.by_score else "Training loss"
-        message = f"{what} did not improve more than tol={self._tol:f} for {self._patience} consecutive epochs."
+        message = f"{what} did not improve more than tol={tol:f} for {patience} consecutive epochs."
         stops = True
         if self._lower_rate:
             rate = self._state.optimizer.learning_rate

@@ -75,6 +75,28 @@ def test_neg_loss_is_the_held_out_loss_without_penalties(loss, backend):
         assert (held_out.best_validation_score_ < 0) == (loss != "squared_error")
 
 
+def squared_error(prediction, target):
+    return (prediction - target) ** 2 / 2
+
+
+@pytest.mark.parametrize(
+    "loss, is_custom",
+    [
+        ("squared_error", False),
+        (make_loss("squared_error"), False),
+        (("squared_error", ()), False),
+        ((squared_error, lambda prediction, target: prediction - target), True),
+    ],
+    ids=["name", "object", "tuple", "custom"],
+)
+def test_every_form_of_a_loss_has_the_same_score(loss, is_custom):
+    """R^2 for scikit-learn's squared error, the negative loss for a custom one of the same name."""
+    model = MLPRegressor(loss, (8,), **OPTIONS | {"max_iter": 3}).fit(INPUTS, INPUTS[:, 0], eval_set=(INPUTS, SKEWED))
+    assert list(model.evals_result_["validation_0"]) == ["neg_loss" if is_custom else "r2"]
+    held_out = MLPRegressor(loss, (8,), **OPTIONS | {"max_iter": 3, "alpha": 0}).fit(INPUTS, INPUTS[:, 0])
+    assert (held_out.best_validation_score_ < 0) == is_custom
+
+
 def test_early_stopping_of_a_classifier_with_a_regression_loss():
     model = MLPClassifier(loss="squared_error", **OPTIONS | {"max_iter": 3}).fit(X, y, eval_set=(X, y))
     assert list(model.evals_result_["validation_0"]) == ["neg_loss"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits, load_iris, load_wine
+from sklearn.exceptions import NotFittedError
 
 from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor, to_c, to_numpy_source, to_onnx, to_torch
 from fastmlp.export.expressions import EXPRESSIONS, FORMATS
@@ -322,6 +323,9 @@ def test_unsupported_objects():
             function(object())
         with pytest.raises(ValueError, match="no weights yet"):
             function(MLP([Layer(1, "identity")]))
+        for unfitted in (MLPClassifier(), MLPRegressor()):
+            with pytest.raises(NotFittedError):
+                function(unfitted)
 
 
 def test_custom_activations_cannot_be_exported():

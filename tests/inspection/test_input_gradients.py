@@ -50,8 +50,10 @@ def test_derivatives_equal_central_differences(name):
 
 def test_derivatives_of_estimators():
     regressor = MLPRegressor(hidden_layer_sizes=(6,), activation="tanh", max_iter=1, solver="sgd", tol=1e9)
-    with pytest.raises(NotFittedError):
-        jacobian(regressor, X)
+    for derivative in (jacobian, input_gradient):
+        for unfitted in (regressor, MLPClassifier()):
+            with pytest.raises(NotFittedError):
+                derivative(unfitted, X)
     with pytest.warns(UserWarning, match="converged"):
         regressor.fit(X, X[:, 0])
     outputs = numeric(lambda rows: regressor.predict(rows)[:, None], X)

@@ -85,6 +85,49 @@ def test_a_callback_can_set_the_learning_rate():
     assert model.fit(X, y, 3, callbacks=halve).optimizer.learning_rate == rate / 8
 
 
+SCORED = {"early_stopping": True, "n_iter_no_change": 100}
+STRICT = {"tol": 0, "n_iter_no_change": 1}
+CHANGES = {  # parameters, attributes that a callback sets after epoch 3, and the epoch in which the fit ends
+    "patience": ({"tol": 10, "n_iter_no_change": 100}, {"n_iter_no_change": 1}, 3),
+    "patience of early stopping": (SCORED, {"n_iter_no_change": 2}, 4),
+    "patience of lbfgs": (SCORED | {"solver": "lbfgs"}, {"n_iter_no_change": 2}, 4),
+    "tolerance": (STRICT, {"tol": 10}, 5),
+    "best loss": (STRICT, {"best_loss_": -9.0}, 5),
+    "best score": (SCORED | STRICT, {"best_validation_score_": 2.0}, 5),
+    "epochs without improvement": ({"tol": 10, "n_iter_no_change": 100}, {"_no_improvement_count": 101}, 3),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_callback_can_change_the_stopping_rule(name):
+    options, change, end = CHANGES[name]
+
+    def after_epoch(model, epoch, results):
+        if epoch == 3:
+            for each, value in change.items():
+                setattr(model, each, value)
+
+    model = MLPClassifier(max_iter=20, random_state=0, **options)
+    scored = {"eval_set": (X, y), "eval_metric": lambda *given: 0.0} if model.early_stopping else {}
+    assert model.fit(X, y, callbacks=after_epoch, **scored).n_iter_ == end
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_best_values_assigned_between_fits_are_used(early_stopping):
+    name, worst, unreachable = ("best_loss_", np.inf, -9.0)
+    if early_stopping:
+        name, worst, unreachable = ("best_validation_score_", -np.inf, 2.0)
+    model = MLPClassifier(early_stopping=early_stopping, warm_start=True, tol=0, **LATE).fit(X, y)
+    setattr(model, name, unreachable)
+    model._no_improvement_count = 50
+    assert getattr(model.fit(X, y), name) == unreachable
+    assert model._no_improvement_count == 50 + 6
+    setattr(model, name, worst)
+    model.fit(X, y)
+    best = max(model.validation_scores_[-6:]) if early_stopping else min(model.loss_curve_[-6:])
+    assert getattr(model, name) == best
+
+
 @pytest.mark.parametrize("kind", ["estimator", "mlp"])
 def test_an_error_in_a_callback_ends_the_fit(kind):
     diary = Recorder()
