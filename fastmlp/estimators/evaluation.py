@@ -9,7 +9,7 @@ from sklearn.metrics import get_scorer
 from sklearn.utils.validation import check_consistent_length
 
 from fastmlp.backends.device_arrays import to_host
-from fastmlp.validation.arrays import as_numbers, is_listing
+from fastmlp.validation.arrays import as_numbers, is_listing, refuse_duplicate_columns
 from fastmlp.validation.sklearn_compat import is_scorer, knowing_classes, name_of_metric, num_samples
 
 from .prediction import checked_inputs
@@ -53,6 +53,8 @@ class Evaluation:
         for one in sets:
             if not isinstance(one, tuple) or len(one) not in (2, 3):
                 raise ValueError("eval_set must be (X, y), (X, y, sample_weight), or a list of such tuples.")
+            for part, given in zip(("X", "y", "sample_weight"), one):
+                refuse_duplicate_columns(given, f"{part} of eval_set")
             check_consistent_length(*one)
             if not num_samples(one[0]):
                 raise ValueError("eval_set has a set without samples: every set needs at least one.")

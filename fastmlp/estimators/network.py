@@ -66,8 +66,8 @@ class FittedNetwork:
         """Copy arrays that lie in a read-only memory map (joblib.load with mmap_mode)."""
         if not self.current_parameters().flags.writeable:
             self.bind(aligned_copy(self.parameters))
-        if self.training is not None and not self.training.slots.flags.writeable:
-            self.training.slots = aligned_copy(self.training.slots)
+        if self.training is not None:
+            self.training.make_writable()
 
     def scale_inputs(self, X):
         return X if self.scaling is None else scaled(X, self.scaling)

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from sklearn.base import BaseEstimator
 
-from fastmlp.io.model_files import Savable
+from fastmlp.io.model_files import IncompatibleState, Savable
 
 from .network import FittedNetwork
 
@@ -43,6 +43,8 @@ class SavableEstimator(Savable, BaseEstimator):
     @classmethod
     def from_saved_state(cls, saved: dict[str, Any]) -> Self:
         """Create an estimator from the result of ``saved_state``."""
+        if "fitted" in saved and "net" not in saved:
+            raise IncompatibleState(f"a fitted {cls.__name__} without a network")
         model = cls(**saved["params"])
         if "net" in saved:
             for name in FITTED:

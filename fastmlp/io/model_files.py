@@ -40,7 +40,11 @@ SETTINGS = {
 
 
 class ModelFileError(ValueError):
-    """Raised for files that are not fastmlp models, are damaged, or were written by a newer version."""
+    """Raised for files that are not fastmlp models, are damaged, or were written by an incompatible version."""
+
+
+class IncompatibleState(Exception):
+    """Raised for a saved state of another version; ``load`` raises a ModelFileError in its place."""
 
 
 def save(model, path):
@@ -100,8 +104,8 @@ def load(path: StrPath, kind: str | None = None) -> Any:
     Raises
     ------
     ModelFileError
-        If the file is not a fastmlp model, is truncated or damaged, holds another class, was written by a newer
-        version, or has weights that are NaN or infinite.
+        If the file is not a fastmlp model, is truncated or damaged, holds another class, was written by an
+        incompatible version, or has weights that are NaN or infinite.
     OSError
         If the file cannot be opened.
     """
@@ -132,6 +136,10 @@ def load(path: StrPath, kind: str | None = None) -> Any:
         raise ModelFileError(f"{path} holds a {found}, not {'a known model' if kind is None else f'a {kind}'}.")
     try:
         return getattr(import_module(KINDS[found]), found).from_saved_state(decode(header["state"], tensors))
+    except IncompatibleState as error:
+        raise ModelFileError(
+            f"{path} was written by an incompatible version of fastmlp ({error}): fit the model and save it again."
+        ) from error
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError) as error:
         raise ModelFileError(f"{path} is damaged: {error!r}") from error
 
@@ -186,6 +194,8 @@ def decode(value, tensors):
         return np.array(items, dtype=object if dict(rest)["dtype"] == "object" else str)
     if tag == "settings":
         made_of = dict(rest)["class"]
+        if made_of not in SETTINGS:
+            raise IncompatibleState(f"it holds a {made_of!r}")
         return getattr(import_module(SETTINGS[made_of]), made_of)(*decode(content, tensors))
     if tag == "random_state":
         random_state = np.random.RandomState()
@@ -196,7 +206,7 @@ def decode(value, tensors):
             raise ValueError(f"position {position} in a random state of {key.dtype} {key.shape}")
         random_state.set_state(state)
         return random_state
-    raise ValueError(f"unknown kind of value {tag!r}")
+    raise IncompatibleState(f"it has an unknown kind of value, {tag!r}")
 
 
 class Savable:

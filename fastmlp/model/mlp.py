@@ -310,6 +310,7 @@ class MLP(LayeredNetwork):
         )
 
     def _trainer(self, validation, patience, callbacks, bar, monitor=None):
+        self._state.make_writable()
         self.interrupted, self.diverged, self.best_epoch = False, False, None
         stopping = NoStopping()
         if patience is None:

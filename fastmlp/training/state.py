@@ -111,8 +111,8 @@ class TrainingState:
             check_real(name, getattr(optimizer, name), 0)
         check_layer_rates(optimizer, network.activations)
         check_real("a plateau's factor", state.plateau.factor, 0, 1)
-        for name in ("loss_sum", "penalty_sum"):
-            check_real(name, getattr(state, name), -math.inf)
+        for name in ("loss_sum", "penalty_sum"):  # the compiled engine requires floats
+            setattr(state, name, check_real(name, getattr(state, name), -math.inf))
         for name, most in (
             ("step", 2**53),
             ("epoch", 2**53),
@@ -132,6 +132,15 @@ class TrainingState:
         """Restore from pickle, aligning the slots unless they lie in a read-only memory map, which stays shared."""
         vars(self).update(state)
         self.slots = self.slots if not self.slots.flags.writeable else aligned_copy(self.slots)
+
+    def make_writable(self):
+        """Copy what training changes in place and lies in a read-only memory map (joblib.load with mmap_mode)."""
+        if not self.parameters.flags.writeable:
+            self.parameters = aligned_copy(self.parameters)
+        if not self.slots.flags.writeable:
+            self.slots = aligned_copy(self.slots)
+        if self.order is not None and not self.order.flags.writeable:  # the compiled engine takes no read-only order
+            self.order = self.order.copy()
 
     def reset_optimizer(self):
         self.slots[...] = 0

@@ -1,6 +1,7 @@
 """Conversion of X, y and weights from any container, before scikit-learn validates them."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from copy import copy
 from datetime import date, time, timedelta
@@ -41,6 +42,7 @@ def as_numbers(given, name):
             f"{name} is an Arrow RecordBatch, which is not supported: pass pyarrow.Table.from_batches([batch])."
         )
     if is_frame(given):
+        refuse_duplicate_columns(given, name)
         _refuse_columns_of_dates(given, name)
         return given
     try:
@@ -58,6 +60,7 @@ def as_labels(given, name):
     if type(given) is np.ndarray and given.ndim:
         return given  # the usual case is fast
     given = to_host(given)
+    refuse_duplicate_columns(given, name)
     if given is not None and not (issparse(given) or is_frame(given) or is_listing(given)):
         raise ValueError(f"{name} must be an array, a frame or a list, got {type(given).__name__}.")
     return checked_sparse(given, name)
@@ -71,6 +74,18 @@ def floats_of(X):
     if isinstance(X, np.ndarray) or issparse(X) or not is_frame(X):
         return FLOATS
     return np.float32 if {str(kind) for _, kind in _columns(X)} <= FLOAT32_TYPES else FLOATS
+
+
+def refuse_duplicate_columns(given, name):
+    """Raise ValueError if it is a frame with several columns of the same name."""
+    if not is_frame(given):
+        return
+    repeated = [column for column, n in Counter(column for column, _ in _columns(given)).items() if n > 1]
+    if repeated:
+        raise ValueError(
+            f"{name} has several columns named {', '.join(map(repr, repeated))}: rename or drop them, so that every "
+            "name is unique."
+        )
 
 
 def is_frame(given):

@@ -11,10 +11,10 @@ from sklearn.metrics import make_scorer
 from sklearn.metrics._scorer import _BaseScorer
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call as check_partial_fit_first_call
-from sklearn.utils.validation import _check_feature_names as check_feature_names
+from sklearn.utils.validation import _check_feature_names, _get_feature_names, _num_samples
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
-from sklearn.utils.validation import _get_feature_names as get_feature_names
-from sklearn.utils.validation import _num_samples as num_samples
+
+from .arrays import refuse_duplicate_columns
 
 if TYPE_CHECKING:  # scikit-learn has no type hints; these decorators keep the signature of a method
     Method = TypeVar("Method", bound=Callable[..., Any])
@@ -43,6 +43,24 @@ __all__ = [
     "new_task",
     "num_samples",
 ]
+
+
+def check_feature_names(estimator, X, *, reset):
+    """Compare the column names of X with ``feature_names_in_``, or with ``reset`` set the attribute."""
+    refuse_duplicate_columns(X, "X")
+    _check_feature_names(estimator, X, reset=reset)
+
+
+def get_feature_names(X):
+    """The column names of X if all are strings, else None."""
+    refuse_duplicate_columns(X, "X")
+    return _get_feature_names(X)
+
+
+def num_samples(X):
+    """Number of samples of X in any container."""
+    refuse_duplicate_columns(X, "X")
+    return _num_samples(X)
 
 
 def is_scorer(metric):

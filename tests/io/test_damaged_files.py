@@ -116,6 +116,14 @@ def no_state(header, tensors):
     header["state"] = 3
 
 
+def unknown_kind_of_value(header, tensors):
+    header["state"]["dict"]["alpha"] = {"decimal": "0.1"}
+
+
+def unknown_settings(header, tensors):
+    header["state"]["dict"]["layers"][0]["class"] = "Convolution"
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -126,6 +134,11 @@ def no_state(header, tensors):
         (other_dtype, "slots are float64"),
         (lost_entry, "damaged"),
         (no_state, "damaged"),
+        (
+            unknown_kind_of_value,
+            r"written by an incompatible version of fastmlp .it has an unknown kind of value, 'dec",
+        ),
+        (unknown_settings, r"written by an incompatible version of fastmlp .it holds a 'Convolution'"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -230,6 +243,33 @@ def test_an_invalid_estimator_is_refused(saved_estimator, change):
     rewrite(saved_estimator, change)
     with pytest.raises(ModelFileError):
         fastmlp.load(saved_estimator)
+
+
+def test_a_fitted_estimator_of_an_earlier_build_is_refused(tmp_path):
+    """Such files have the weights among the attributes of the fit and no network."""
+
+    def of_earlier_build(header, tensors):
+        state = header["state"]["dict"]
+        for estimator in [member["dict"] for member in state.get("members", [])] or [state]:
+            estimator["fitted"]["dict"]["parameters"] = estimator.pop("net")["dict"]["parameters"]
+
+    regressor = MLPRegressor(hidden_layer_sizes=(3,), max_iter=1)
+    for model in (MLPClassifier((3,), max_iter=1), regressor, MLPEnsembleRegressor(regressor, n_members=2)):
+        model.fit(X, y).save(tmp_path / "model")
+        rewrite(tmp_path / "model", of_earlier_build)
+        with pytest.raises(
+            ModelFileError, match=r"incompatible version of fastmlp .*: fit the model and save it again"
+        ):
+            fastmlp.load(tmp_path / "model")
+
+
+def test_sums_of_an_epoch_may_be_integers(saved):
+    """They are converted, because the compiled engine requires floats."""
+    for name in ("loss_sum", "penalty_sum"):
+        rewrite(saved, in_training(name, 10**30))
+    resumed = fastmlp.load(saved).fit(X, y, 1)
+    assert resumed.epoch == 3
+    assert resumed.history["loss"][-1] > 1e25
 
 
 def test_a_deeply_nested_header_is_refused(saved):

@@ -5,6 +5,7 @@ import os
 import pickle
 import stat
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -142,6 +143,19 @@ def test_a_pickled_model_continues_training(tmp_path):
     original = model().fit(X, y, epochs=2)
     twin = pickle.loads(pickle.dumps(original))
     np.testing.assert_array_equal(twin.fit(X, y).parameters, original.fit(X, y).parameters)
+
+
+@pytest.mark.parametrize("in_an_epoch", [False, True])
+def test_a_memory_mapped_model_predicts_and_trains(tmp_path, in_an_epoch, backend):
+    """Between two epochs, and in the middle of one."""
+    original = model(backend=backend).fit(X, y, epochs=1)
+    if in_an_epoch:
+        original._state.order, original._state.position = np.random.RandomState(0).permutation(150), 64
+        original._state.epoch_start = original.parameters.copy()
+    joblib.dump(original, tmp_path / "model")
+    mapped = joblib.load(tmp_path / "model", mmap_mode="r")
+    np.testing.assert_array_equal(mapped.predict(X), original.predict(X))
+    np.testing.assert_array_equal(mapped.fit(X, y).parameters, original.fit(X, y).parameters)
 
 
 def test_table_model(tmp_path):

@@ -124,6 +124,35 @@ def test_other_column_names_are_refused_everywhere(kind, make, tmp_path):
     np.testing.assert_array_equal(fitted.predict(make(FRAME)), before)
 
 
+@pytest.mark.parametrize("kind", [network, regressor])
+def test_duplicate_column_names_are_refused_everywhere(kind):
+    twice = FRAME.set_axis([NAMES[0], NAMES[1], NAMES[0]], axis=1)
+    uses = USES_OF_BOTH | (USES_OF_NETWORKS if kind is network else USES_OF_ESTIMATORS)
+    message = f"has several columns named '{NAMES[0]}': rename"
+    for name, use in uses.items():
+        with pytest.raises(ValueError, match=message):
+            use(kind().fit(FRAME, y), twice)
+            pytest.fail(name)
+    for fit in (
+        lambda model: model.fit(twice, y),
+        lambda model: model.fit(FRAME, twice),
+        lambda model: model.fit(FRAME, y, sample_weight=twice),
+        lambda model: model.fit_stream([(twice, y)]),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fit(kind())
+    with pytest.raises(ValueError, match=message):
+        classifier().fit(FRAME, twice)
+    with pytest.raises(ValueError, match="y of eval_set has several"):
+        regressor().fit(FRAME, y, eval_set=(FRAME, twice))
+
+
+def test_duplicate_column_names_of_arrow():
+    pyarrow = pytest.importorskip("pyarrow", reason="needs the package pyarrow")
+    with pytest.raises(ValueError, match="X has several columns named 'a'"):
+        regressor().fit(pyarrow.table([pyarrow.array(X[:, 0])] * 2, names=["a", "a"]), y)
+
+
 def test_column_names_of_ensembles_and_classic_models():
     members = MLPEnsembleRegressor(regressor(), n_members=2, random_state=0).fit(FRAME, y)
     for model in (members, Perceptron(max_iter=2).fit(FRAME, LABELS), Adaline(max_iter=2).fit(FRAME, LABELS)):
