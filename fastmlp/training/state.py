@@ -139,8 +139,6 @@ class TrainingState:
             self.parameters = aligned_copy(self.parameters)
         if not self.slots.flags.writeable:
             self.slots = aligned_copy(self.slots)
-        if self.order is not None and not self.order.flags.writeable:  # the compiled engine takes no read-only order
-            self.order = self.order.copy()
 
     def reset_optimizer(self):
         self.slots[...] = 0
