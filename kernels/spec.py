@@ -230,3 +230,21 @@ def predictor_by(forward, network, parameters):
         return out
 
     return predict
+
+
+class TrainingBy:
+    """The function of ``prepare_training`` for backends that have nothing to prepare."""
+
+    def __init__(self, train_epoch, *given):
+        self._train_epoch, self._given = train_epoch, given
+
+    def __call__(self, batches, step, rates=None, totals=(0.0, 0.0)):
+        network, optimizer, parameters, slots, penalty, noise = self._given
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # of a fit that diverges, as when compiled
+            return self._train_epoch(
+                network, optimizer, parameters, slots, step, batches, penalty, noise, rates, totals
+            )  # fmt: skip
+
+    def takes_threads(self, n_samples):
+        """Whether a limit of threads matters for a call."""
+        return True

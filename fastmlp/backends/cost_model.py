@@ -7,6 +7,7 @@ numbers for the CPU and for the GPU to a few networks and saves them to a file. 
 import json
 import os
 import sys
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -64,6 +65,7 @@ def fit_speed(flops, seconds):
     return Speed(float(per_step), float(per_scale / scale))
 
 
+@cache
 def gpu_may_be_present():
     """Whether a driver seems to be installed: loading it to find out for sure takes about a second."""
     return find_spec("numba_cuda") is not None and any(os.path.exists(path) for path in DRIVER_FILES)

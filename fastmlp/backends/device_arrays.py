@@ -12,8 +12,10 @@ DLPACK_CUDA = 2  # kDLCUDA, the device type of NVIDIA GPUs
 
 def is_on_gpu(X):
     """Whether X is an array in GPU memory."""
+    if isinstance(X, np.ndarray):
+        return False
     device = getattr(X, "__dlpack_device__", None)  # torch provides it also for tensors that require gradients
-    if device is not None and not isinstance(X, np.ndarray) and device()[0] == DLPACK_CUDA:
+    if device is not None and device()[0] == DLPACK_CUDA:
         return True
     return hasattr(X, "__cuda_array_interface__")
 

@@ -81,7 +81,9 @@ def choose(name="auto", work=None):
     reason = "requested"
     if name == "auto":
         name = next(candidate for candidate in ON_CPU if why_not(candidate) is None)
-        reason = REASONS[name].format(**{tried: why_not(tried) for tried in ON_CPU[: ON_CPU.index(name)]})
+        reason = REASONS[name]
+        if name != ON_CPU[0]:
+            reason = reason.format(**{tried: why_not(tried) for tried in ON_CPU[: ON_CPU.index(name)]})
         if work is not None and cost_model.gpu_may_be_present():
             name, reason = _compare_with_gpu(work, name, reason)
     elif why_not(name) is not None:

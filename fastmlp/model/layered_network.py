@@ -51,6 +51,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
 
     feature_names_in_: NDArray
     _backend: Any
+    _last_problem: tuple[tuple, Problem] | None = None
     _network: Network
 
     def __init__(
@@ -222,9 +223,12 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         return Network(sizes, activations, self.loss, self._loss_options, skips, self._bfloat16)
 
     def _problem(self):
-        """The Problem passed to the trainer."""
-        noise = self._noise(self._state.seed)
-        return Problem(self._backend.kernels, self._network, self._penalty._replace(alpha=self.alpha), noise)
+        """The Problem passed to the trainer; the last one is kept, because short calls ask for it again and again."""
+        made_from = self._backend.kernels, self._network, self.layers, self.alpha, self._state.seed
+        if self._last_problem is None or self._last_problem[0] != made_from:
+            penalty, noise = self._penalty._replace(alpha=self.alpha), self._noise(self._state.seed)
+            self._last_problem = made_from, Problem(self._backend.kernels, self._network, penalty, noise)
+        return self._last_problem[1]
 
     def _is_noisy(self):
         return self._noise(0) is not None
@@ -375,7 +379,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
 
     def __getstate__(self):
         """State for pickle, without the backend, which is looked up again when loading."""
-        return {name: value for name, value in vars(self).items() if name != "_backend"}
+        return {name: value for name, value in vars(self).items() if name not in ("_backend", "_last_problem")}
 
     def __setstate__(self, state):
         vars(self).update(state)

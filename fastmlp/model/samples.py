@@ -9,7 +9,7 @@ from fastmlp.backends.device_arrays import check_device_rows, is_on_gpu
 from fastmlp.kernels.spec import loss_row
 from fastmlp.training.class_weight import weigh_classes
 from fastmlp.training.problem import Samples
-from fastmlp.validation.arrays import as_numbers
+from fastmlp.validation.arrays import as_numbers, plain_rows
 from fastmlp.validation.checks import check_sum_of_weights, check_targets, check_weights
 from fastmlp.validation.sklearn_compat import check_feature_names
 
@@ -27,6 +27,8 @@ def checked_inputs(model, X):
     model.check_feature_names(X)
     if is_on_gpu(X) and model._backend.kernels.DEVICE:
         X = check_device_rows(X, model.dtype)
+    elif (plain := plain_rows(X, model.dtype)) is not None:
+        X = plain
     else:
         X = as_numbers(X, "X")
         with np.errstate(over="ignore"):  # check_array rejects values that overflow to infinity

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from fastmlp.backends.device_arrays import is_on_gpu
+from fastmlp.kernels.rules import ACTIVATIONS
 from fastmlp.kernels.spec import Batches
 from fastmlp.prediction.predict import DENSE_BLOCK_BYTES, reported_loss, take_rows
 
@@ -23,6 +24,7 @@ LARGE_STEP_FLOPS = 6e10  # a step above this takes more than about 0.1 s on two 
 FIRST_CHUNK_FLOPS = 1e8  # before the speed is known: tens of milliseconds on any machine
 LARGE_WEIGHT = 10.0  # outputs are checked for overflow if a parameter is larger
 CHECKED_SAMPLES = 256
+BOUNDED_GROWTH = frozenset(ACTIVATIONS) - {"exp"}  # outputs grow no faster than inputs; unknown for custom functions
 
 
 class BaseEpochs:
@@ -45,10 +47,10 @@ class BaseEpochs:
         self.interruption, self.on_samples = interruption, on_samples
         self.samples: Samples | None = None
         network = problem.network
-        self._may_overflow = any(not isinstance(name, str) or name == "exp" for name in network.activations)
+        self._may_overflow = not BOUNDED_GROWTH.issuperset(network.activations)
         self.seconds = 0.0  # spent in native calls
         self.n_done = self.n_samples = 0  # samples in total, and in the last epoch
-        self._flops_per_sample = 6 * network.n_parameters
+        self._flops_per_sample = 6 * state.parameters.size
         self._chunk_size = ChunkSize(FIRST_CHUNK_FLOPS // (self._flops_per_sample * batch_size))
 
     def _set_samples(self, samples: Samples):
@@ -106,7 +108,7 @@ class BaseEpochs:
         The loss of a step belongs to the weights before it, so it does not show whether the last step diverged.
         """
         parameters = self.state.parameters
-        largest = max(parameters.max(), -parameters.min())  # NaN if one is
+        largest = max(np.maximum.reduce(parameters), -np.minimum.reduce(parameters))  # NaN if one is
         if self.samples is None or not math.isfinite(largest) or (largest <= LARGE_WEIGHT and not self._may_overflow):
             return math.isfinite(largest)
         X = take_rows(self.samples.X, slice(0, CHECKED_SAMPLES), parameters.dtype)
@@ -188,12 +190,10 @@ class BaseEpochs:
         else:
             (X, y, weight), order = self._held, rows
         start = time.perf_counter()
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # divergence is reported once, as such
-            state.loss_sum, state.penalty_sum, n_steps = self.problem.kernels.train_epoch(
-                self.network, state.optimizer, state.parameters, state.slots, state.step,
-                Batches(X, y, order, self.batch_size, weight), self.problem.penalty, self.problem.noise,
-                self._rates(len(rows)), (state.loss_sum, state.penalty_sum),
-            )  # fmt: skip
+        state.loss_sum, state.penalty_sum, n_steps = state.training_function(self.problem, self.batch_size)(
+            Batches(X, y, order, self.batch_size, weight), state.step, self._rates(len(rows)),
+            (state.loss_sum, state.penalty_sum),
+        )  # fmt: skip
         seconds = time.perf_counter() - start
         state.step += n_steps
         # The first chunk may include compilation; if an epoch is one short chunk, its size need not be adapted.

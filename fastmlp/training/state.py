@@ -1,7 +1,9 @@
 """TrainingState: everything needed to resume training, also from a file."""
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +13,17 @@ from fastmlp.validation.checks import check_integer, check_real
 
 from .schedules import Plateau, check_schedule
 from .stopping import PatienceState
+
+
+class Prepared(NamedTuple):
+    """A function of ``prepare_training`` and what it was prepared for: values, and arrays that it changes."""
+
+    key: tuple[Any, ...]
+    arrays: tuple[np.ndarray, np.ndarray]
+    train: Callable[..., tuple[float, float, int]]
+
+    def fits(self, key, arrays):
+        return arrays[0] is self.arrays[0] and arrays[1] is self.arrays[1] and key == self.key
 
 
 @dataclass
@@ -59,6 +72,9 @@ class TrainingState:
     plateau: Plateau = field(default_factory=Plateau)
     stopping: PatienceState | None = None
 
+    def __post_init__(self):
+        self._prepared = None
+
     @classmethod
     def start(cls, parameters, optimizer, seed=0):
         """The state before the first step."""
@@ -69,10 +85,19 @@ class TrainingState:
         """The state for L-BFGS, which has no slots."""
         return cls(parameters, np.empty((0, parameters.size), parameters.dtype), None)
 
+    def training_function(self, problem, batch_size):
+        """The function of ``prepare_training`` for a Problem, kept for calls with equal arguments."""
+        key, arrays = (problem, self.optimizer, batch_size), (self.parameters, self.slots)
+        if self._prepared is None or not self._prepared.fits(key, arrays):
+            kernels, network, penalty, noise = problem
+            train = kernels.prepare_training(network, self.optimizer, *arrays, batch_size, penalty, noise)
+            self._prepared = Prepared(key, arrays, train)
+        return self._prepared.train
+
     def to_dict(self):
         """State for a model file. Raises ValueError if the parameters are not finite."""
         check_finite(self.parameters)
-        return vars(self)
+        return self.__getstate__()
 
     @classmethod
     def from_dict(cls, saved, network, dtype):
@@ -128,9 +153,12 @@ class TrainingState:
         state.parameters, state.slots = aligned_copy(state.parameters), aligned_copy(state.slots)
         return state
 
+    def __getstate__(self):
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     def __setstate__(self, state):
         """Restore from pickle, aligning the slots unless they lie in a read-only memory map, which stays shared."""
-        vars(self).update(state)
+        vars(self).update(state, _prepared=None)
         self.slots = self.slots if not self.slots.flags.writeable else aligned_copy(self.slots)
 
     def make_writable(self):

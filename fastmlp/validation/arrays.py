@@ -19,6 +19,25 @@ DATE_TYPE = re.compile("date|time|duration|period|interval", re.IGNORECASE)  # o
 FLOAT32_TYPES = {"float32", "Float32", "float", "float[pyarrow]"}  # Arrow calls it float, and float64 double
 HOLD_ANYTHING = {"object", "Object", "category"}
 
+SMALL = 2**13  # values: up to here the general validation takes longer than everything else in a short call
+
+
+def is_plain(given):
+    """Whether it is a small array of finite numbers, which needs none of the general validation."""
+    if type(given) is not np.ndarray or not 0 < given.size <= SMALL or not given.dtype.isnative:
+        return False
+    return given.dtype.char in "lq" or (given.dtype.char in "fd" and bool(np.isfinite(given).all()))
+
+
+def plain_rows(X, dtype):
+    """X as a C-contiguous array of ``dtype`` if it is a small matrix of finite floats; otherwise None."""
+    if type(X) is not np.ndarray or X.ndim != 2 or X.dtype.char not in "fd":
+        return None
+    if X.dtype != dtype and X.size <= SMALL:
+        with np.errstate(over="ignore"):  # infinity is not plain
+            X = X.astype(dtype)
+    return np.ascontiguousarray(X, dtype) if is_plain(X) else None
+
 
 def as_numbers(given, name):
     """Convert numbers on the host for scikit-learn's validation.

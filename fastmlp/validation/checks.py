@@ -13,7 +13,7 @@ from sklearn.utils import check_array, check_consistent_length
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES
 from fastmlp.kernels.spec import activation_row, loss_row
 
-from .arrays import NUMBERS, as_numbers
+from .arrays import NUMBERS, as_numbers, is_plain
 from .sklearn_compat import check_sample_weight
 
 LARGEST = float(np.finfo(np.float64).max)  # comparison with it is False for NaN and works for any int
@@ -48,6 +48,8 @@ def check_dtype(dtype):
 
 def check_integer(name, value, least):
     """The value as an int; ValueError unless it is an integer of at least ``least``."""
+    if type(value) is int and value >= least:
+        return value  # the usual case is fast
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
     return int(value)
@@ -196,9 +198,11 @@ def call_text(function, name, given):
 
 def check_targets(y, loss, n_outputs, X, dtype):
     """Targets as a C-contiguous array of shape (n_samples, n_outputs); class numbers for softmax become one-hot."""
-    y = check_array(as_numbers(y, "y"), dtype=None, ensure_2d=False, input_name="y")
-    check_consistent_length(X, y)
-    check_numeric(y)
+    plain = is_plain(y) and y.ndim in (1, 2) and len(y) == X.shape[0]
+    if not plain:
+        y = check_array(as_numbers(y, "y"), dtype=None, ensure_2d=False, input_name="y")
+        check_consistent_length(X, y)
+        check_numeric(y)
     if y.ndim == 1 and loss_row(loss).link == "softmax" and n_outputs > 1:
         labels = y.astype(np.int64)
         if not np.array_equal(labels, y) or labels.min() < 0 or labels.max() >= n_outputs:
@@ -210,11 +214,13 @@ def check_targets(y, loss, n_outputs, X, dtype):
     if y.shape[1] != n_outputs:
         raise ValueError(f"y has {y.shape[1]} columns, but the network has {n_outputs} outputs.")
     low, high = loss_row(loss).targets
-    if y.min() < low or y.max() > high:
+    if (low > -math.inf and y.min() < low) or (high < math.inf and y.max() > high):
         raise ValueError(
             f"loss {loss!r} needs targets in [{low:g}, {high:g}], got values from {y.min():g} to {y.max():g}."
         )
     if loss_row(loss).link == "softmax" and not np.allclose(y.sum(axis=1), 1, atol=1e-4):
         raise ValueError(f"loss {loss!r} needs rows of y that sum to 1: a probability for each class.")
+    if plain and y.dtype == dtype:
+        return np.ascontiguousarray(y)
     with np.errstate(over="ignore"):
         return check_array(y, dtype=dtype, order="C", input_name="y")

@@ -1,31 +1,16 @@
 """The contract (reference/contract.py) for a compiled engine: records for its entry points, buffers and threads."""
 
-from ctypes import addressof
-from typing import NamedTuple
-
 import numpy as np
 
 from fastmlp.kernels import CONTRACT, PRIMITIVES
-from fastmlp.kernels.engine.plan import GRADIENT, PREDICTION, TRAINING, online_plan, plan_of
-from fastmlp.kernels.engine.primitives import NO_RULE
-from fastmlp.kernels.engine.records import Run
+from fastmlp.kernels.engine.plan import PREDICTION, online_plan, plan_of
 from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, constants, extras_of
-from fastmlp.kernels.spec import NO_PENALTY, Batches, activation_row, aligned_zeros, predictor_by
+from fastmlp.kernels.spec import NO_PENALTY, Batches, activation_row, predictor_by
 
 from . import contract_primitives, thread_pool
-from .columns import columns_by_thread
+from .training import OnlineTraining, Training
 
 PREDICT_ROWS = 128  # per block: the working memory of a prediction does not grow with X
-
-
-class Arrays(NamedTuple):
-    """Arrays that steps change, and learning ``rates`` that replace the optimizer's."""
-
-    parameters: np.ndarray
-    gradient: np.ndarray
-    slots: np.ndarray
-    rates: np.ndarray | None = None
-    results: np.ndarray | None = None
 
 
 class Contract:
@@ -58,9 +43,10 @@ class Contract:
         plan = plan_of(self.engine, network, parameters.dtype, batch_size, PREDICTION, extras.requirements)
         with thread_pool.taken(plan.wanted_threads(len(X))) as n_threads:
             buffers, sums = plan.take_buffers(n_threads), np.zeros(n_threads)
-            buffers.describe(n_threads, extras, noise)
+            buffers.describe(extras, noise)
+            buffers.begin(n_threads)
             X, parameters = self.engine.read_only(X), self.engine.read_only(parameters)
-            self.engine.entries.bind_prediction(addressof(buffers.run), X, parameters, out, sums)
+            self.engine.entries.bind_prediction(buffers.address, X, parameters, out, sums)
             thread_pool.run(n_threads, self.engine.entries.run_predict, buffers.arguments_of, buffers.counter)
             plan.give_back(buffers)
         return out, sums.sum()
@@ -82,11 +68,13 @@ class Contract:
 
     def loss_and_gradient(self, network, parameters, X, y, sample_weight=None, penalty=NO_PENALTY, noise=None):
         parameters = parameters if parameters.flags.writeable else parameters.copy()
-        n_rows, gradient, results = len(X), np.empty_like(parameters), np.zeros(3)
-        arrays = Arrays(parameters, gradient, np.empty((0, parameters.size), parameters.dtype), results=results)
+        n_rows, gradient, slots = len(X), np.empty_like(parameters), np.empty((0, parameters.size), parameters.dtype)
         batch = Batches(X, y, np.arange(n_rows), n_rows, sample_weight)
-        self._train(network, NO_OPTIMIZER, batch, penalty, noise, 0, arrays)
-        return results[0] / n_rows, results[1] / n_rows, gradient
+        differentiate = Training(
+            self.engine, network, NO_OPTIMIZER, parameters, slots, n_rows, penalty, noise, gradient
+        )  # fmt: skip
+        loss, on_weights, _ = differentiate(batch, 0)
+        return loss / n_rows, on_weights / n_rows, gradient
 
     def update(self, optimizer, parameters, gradient, slots, step):
         code, rate = self.engine.optimizer_codes(optimizer.name, parameters.dtype)
@@ -97,55 +85,15 @@ class Contract:
         self, network, optimizer, parameters, slots, step, batches, penalty=NO_PENALTY, noise=None, rates=None,
         totals=(0.0, 0.0),
     ):  # fmt: skip
-        results = np.array([*totals, 0.0])
-        arrays = Arrays(parameters, np.empty(0, parameters.dtype), slots, rates, results)
-        train = self._train
-        if batches.size == 1 and extras_of(network, optimizer, penalty, noise).plain:
-            train = self._train_online
-        train(network, optimizer, batches, penalty, noise, step, arrays)
-        return float(results[0]), float(results[1]), int(results[2])
+        train = self.prepare_training(network, optimizer, parameters, slots, batches.size, penalty, noise)
+        return train(batches, step, rates, totals)
 
-    def _train(self, network, optimizer, batches, penalty, noise, step, arrays):
-        # A gradient must not change the parameters, not even rearrange them.
-        work, dtype = GRADIENT if optimizer is NO_OPTIMIZER else TRAINING, arrays.parameters.dtype
-        extras = extras_of(network, optimizer, penalty, noise)
-        plan = plan_of(self.engine, network, dtype, batches.size, work, extras.requirements)
-        with thread_pool.taken(plan.wanted_threads(len(batches.order))) as n_threads:
-            buffers = plan.take_buffers(n_threads)
-            buffers.describe(n_threads, extras, noise)
-            if optimizer.clip_norm > 0:
-                arrays = arrays._replace(gradient=aligned_zeros(plan.n_parameters, dtype))
-            self._bind(buffers.run, network, optimizer, batches, penalty.alpha, step, arrays)
-            matrices = []
-            if plan.by_columns and n_threads > 1:
-                size = network.sizes[0] * network.sizes[1]
-                matrices = [v[:size].reshape(network.sizes[:2]) for v in (arrays.parameters, *arrays.slots)]
-            with columns_by_thread(matrices, plan.lanes, n_threads):
-                thread_pool.run(n_threads, self.engine.entries.run_train, buffers.arguments_of, buffers.counter)
-            plan.give_back(buffers)
-
-    def _train_online(self, network, optimizer, batches, penalty, noise, step, arrays):
-        dtype = arrays.parameters.dtype
-        plan = online_plan(self.engine, network, dtype)
-        run, room = Run(layout=addressof(plan.layout)), (2 + len(arrays.slots)) * plan.n_local + plan.workspace
-        arrays = arrays._replace(gradient=aligned_zeros(room, dtype))
-        self._bind(run, network, optimizer, batches, penalty.alpha, step, arrays)
-        self.engine.entries.run_online(addressof(run), plan.like)
-
-    def _bind(self, run, network, optimizer, batches, alpha, step, arrays):
-        """Fill in the data, loss and optimizer of a Run."""
-        parameters, gradient, slots, rates, results = arrays
-        run.batch_size, run.alpha, run.step, run.scheduled = batches.size, alpha, step, rates is not None
-        loss_options, options = constants(network.loss_options), constants(optimizer.options)
-        run.loss_options, run.optimizer_options = loss_options.address, options.address
-        run.optimizer = run.rate_rule = NO_RULE
-        if optimizer is not NO_OPTIMIZER:
-            run.optimizer, run.rate_rule = self.engine.optimizer_codes(optimizer.name, parameters.dtype)
-        rates = constants((optimizer.learning_rate,)).array if rates is None else rates
-        run.kept = loss_options, options, rates  # keep alive: the cache may drop them during the call
-        weight = np.empty(0, parameters.dtype) if batches.sample_weight is None else batches.sample_weight
-        data = map(self.engine.read_only, (batches.X, batches.y, batches.order, weight))
-        self.engine.entries.bind_training(addressof(run), *data, parameters, gradient, slots, rates, results)
+    def prepare_training(
+        self, network, optimizer, parameters, slots, batch_size, penalty=NO_PENALTY, noise=None
+    ):  # fmt: skip
+        online = batch_size == 1 and extras_of(network, optimizer, penalty, noise).plain
+        kind = OnlineTraining if online else Training
+        return kind(self.engine, network, optimizer, parameters, slots, batch_size, penalty, noise)
 
     def dense_forward(self, activation, X, W, b):
         out = contract_primitives.product(self.engine, X, W, b)

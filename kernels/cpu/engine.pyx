@@ -187,23 +187,32 @@ def processor_has(level):
     return {"x86_64_v3": has_x86_64_v3(), "x86_64_v4": has_x86_64_v4()}[level]
 
 
-def bind_training(
-    size_t run, const floating[:, ::1] X, const floating[:, ::1] y, const int64_t[::1] order,
-    const floating[::1] sample_weight, floating[::1] parameters, floating[::1] gradient, floating[:, ::1] slots,
-    const double[::1] rates, double[::1] results,
+def bind_parameters(
+    size_t run, floating[::1] parameters, floating[::1] gradient, floating[:, ::1] slots, double[::1] results
 ):
-    """Store the addresses of a call's arrays in its Run, whose layout is the same for both dtypes."""
+    """Store the addresses of the arrays that training changes in a Run, whose layout is the same for both dtypes."""
+    cdef Run_float* to = <Run_float*>run
+    to.parameters, to.gradient, to.slots = <float*>&parameters[0], <float*>&gradient[0], <float*>&slots[0, 0]
+    to.n_slots, to.results = slots.shape[0], &results[0]
+
+
+def bind_samples(
+    size_t run, const floating[:, ::1] X, const floating[:, ::1] y, const int64_t[::1] order,
+    const floating[::1] sample_weight, const double[::1] rates, bint scheduled, Py_ssize_t step, totals,
+):
+    """The same for the arguments of a call, with ``totals`` to which its losses and penalties are added."""
     cdef Run_float* to = <Run_float*>run
     to.X, to.y, to.sample_weight = <float*>&X[0, 0], <float*>&y[0, 0], <float*>&sample_weight[0]
     to.order, to.n_rows, to.weighted = <int64_t*>&order[0], order.shape[0], sample_weight.shape[0] > 0
-    to.parameters, to.gradient, to.slots = <float*>&parameters[0], <float*>&gradient[0], <float*>&slots[0, 0]
-    to.n_slots, to.rates, to.results = slots.shape[0], <double*>&rates[0], &results[0]
+    to.rates, to.scheduled, to.step = <double*>&rates[0], scheduled, step
+    to.results[0], to.results[1] = totals
+    to.results[2] = 0
 
 
 def bind_prediction(
     size_t run, const floating[:, ::1] X, const floating[::1] parameters, floating[:, ::1] out, double[::1] input_sums
 ):
-    """Like ``bind_training``, for a prediction."""
+    """The same for a prediction."""
     cdef Run_float* to = <Run_float*>run
     to.X, to.n_rows, to.parameters = <float*>&X[0, 0], X.shape[0], <float*>&parameters[0]
     to.out, to.input_sums = <float*>&out[0, 0], &input_sums[0]

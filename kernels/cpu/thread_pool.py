@@ -49,14 +49,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-@contextlib.contextmanager
-def limited_to(n_threads):
+class limited_to:
     """Limit the threads of calls inside the ``with`` block to a number, or to what a function returns at the call."""
-    token = _limit.set(n_threads)
-    try:
-        yield
-    finally:
-        _limit.reset(token)
+
+    def __init__(self, n_threads):
+        self._n_threads = n_threads
+
+    def __enter__(self):
+        self._token = _limit.set(self._n_threads)
+
+    def __exit__(self, *exception):
+        _limit.reset(self._token)
 
 
 @cache

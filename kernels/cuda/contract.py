@@ -8,7 +8,7 @@ import numpy as np
 
 from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, extras_of
 from fastmlp.kernels.numba import contract as numba_contract
-from fastmlp.kernels.spec import NO_PENALTY, Batches, Network, predictor_by
+from fastmlp.kernels.spec import NO_PENALTY, Batches, Network, TrainingBy, predictor_by
 
 from . import data, devices, dispatch, primitives
 from .executor import call_with_retry, prediction_executor, release_cached, training_executor
@@ -97,6 +97,10 @@ def train_epoch(
     arrays = parameters, slots, None
     loss_sum, penalty_sum, n_updates = _run(network, optimizer, arrays, step, batches, penalty, noise, rates, totals)
     return float(loss_sum), float(penalty_sum), int(n_updates)
+
+
+def prepare_training(network, optimizer, parameters, slots, batch_size, penalty=NO_PENALTY, noise=None):
+    return TrainingBy(train_epoch, network, optimizer, parameters, slots, penalty, noise)
 
 
 def _run(network, optimizer, arrays, step, batches, penalty, noise, rates, totals):

@@ -87,13 +87,18 @@ class Buffers:
             worker.workspace = self.workspaces[thread % len(self.workspaces)].ctypes.data
             worker.row_offsets, worker.scratch = self.offsets[thread].ctypes.data, self.scratch[thread].ctypes.data
         self._calls = [(addressof(worker), plan.like) for worker in self.workers]
+        self.address = addressof(self.run)
+        self.user = None  # whose constants run holds
         self.n_bytes = sum(array.nbytes for array in (*self.workspaces, *self.scratch, self.sums))
 
-    def describe(self, n_threads, extras, noise):
-        """Prepare a call: number of threads, extras and noise."""
-        run, self.counter[0] = self.run, 0
-        run.n_threads, run.extras, run.noisy = n_threads, extras.address, noise is not None
-        run.seed = 0 if noise is None else noise.seed
+    def describe(self, extras, noise):
+        """Store the extras and the noise of a call."""
+        run = self.run
+        run.extras, run.noisy, run.seed = extras.address, noise is not None, 0 if noise is None else noise.seed
+
+    def begin(self, n_threads):
+        """Prepare for a call in that many threads."""
+        self.counter[0], self.run.n_threads = 0, n_threads
 
     def arguments_of(self, thread):
         """The arguments of an entry point for one thread."""

@@ -103,12 +103,21 @@ def run_online(run, like):
 
 
 @_njit
-def bind_training(run, X, y, order, sample_weight, parameters, gradient, slots, rates, results):
+def bind_parameters(run, parameters, gradient, slots, results):
     to = record_at(run, "Run", parameters)
+    to.parameters, to.gradient, to.slots = data_of(parameters), data_of(gradient), data_of(slots)
+    to.n_slots, to.results = slots.shape[0], data_of(results)
+
+
+@_njit
+def bind_samples(run, X, y, order, sample_weight, rates, scheduled, step, totals):
+    to = record_at(run, "Run", X)
     to.X, to.y, to.sample_weight = data_of(X), data_of(y), data_of(sample_weight)
     to.order, to.n_rows, to.weighted = data_of(order), order.size, sample_weight.size > 0
-    to.parameters, to.gradient, to.slots = data_of(parameters), data_of(gradient), data_of(slots)
-    to.n_slots, to.rates, to.results = slots.shape[0], data_of(rates), data_of(results)
+    to.rates, to.scheduled, to.step = data_of(rates), scheduled, step
+    results = to.results
+    results[0], results[1] = totals
+    results[2] = 0.0
 
 
 @_njit

@@ -11,7 +11,7 @@ delta = dLoss/dz; rows are samples.
 
 import numpy as np
 
-from fastmlp.kernels.spec import NO_PENALTY, layer_views, predictor_by, slope_views
+from fastmlp.kernels.spec import NO_PENALTY, TrainingBy, layer_views, predictor_by, slope_views
 
 from .forward_pass import NO_SLOPE, ForwardPass, activate, derivative, elementwise, operand
 from .rules import COUPLED, DERIVATIVES, FROM_OUTPUT, LINKED_DELTAS, LOSS_DERIVATIVES, LOSSES, OPTIMIZERS
@@ -210,3 +210,12 @@ def train_epoch(
         loss_sum += len(rows) * loss
         penalty_sum += len(rows) * more
     return loss_sum, penalty_sum, step - first
+
+
+def prepare_training(network, optimizer, parameters, slots, batch_size, penalty=NO_PENALTY, noise=None):
+    """A function (batches, step, rates=None, totals=(0.0, 0.0)) that does what ``train_epoch`` does with all of them.
+
+    Compiled backends prepare everything that does not depend on the samples, so that short calls cost little. Only one
+    thread may call it at a time. Its ``takes_threads(n_samples)`` says whether a limit of threads matters for a call.
+    """
+    return TrainingBy(train_epoch, network, optimizer, parameters, slots, penalty, noise)

@@ -8,7 +8,7 @@ import pytest
 
 from fastmlp.backends import registry
 from fastmlp.kernels import CONTRACT, FIELDS, PRIMITIVES
-from fastmlp.kernels.spec import ALIGNMENT, Penalty, layer_views, new_slots, optimizer
+from fastmlp.kernels.spec import ALIGNMENT, Noise, Penalty, layer_views, new_slots, optimizer
 from problems import DTYPES, OUTPUTS, Problem, grid, relative_error
 
 
@@ -155,6 +155,45 @@ def test_an_epoch_in_chunks_gives_the_same_bits(kernels):
     np.testing.assert_array_equal(whole.parameters, pieces.parameters)
     np.testing.assert_array_equal(slots[0], slots[1])
     assert tuple(sums) == once[:2]
+
+
+PREPARED = {
+    "plain": ({}, {}, {}),
+    "one sample a step": ({}, {}, {"batch_size": 1}),
+    "weights, penalties": ({}, {"penalty": Penalty(alpha=0.1, l1=0.01, activity_l2=0.1)}, {"weighted": True}),
+    "noise": ({}, {"noise": Noise(3, 0.1, 0.2, (0.3,))}, {}),
+    "bounds": ({"clip_norm": 0.5, "max_norm": 1.0, "weight_decay": 0.1}, {}, {}),
+    "rates": ({}, {}, {"rates": True}),
+}
+
+
+@pytest.mark.parametrize("options, more, given", PREPARED.values(), ids=PREPARED)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_prepared_training_equals_train_epoch(kernels, dtype, options, more, given):
+    """Call after call with other samples, also with two models of the same shape in turn, which share buffers."""
+    size = given.get("batch_size", 8)
+    adam = optimizer("adam", 0.01, **options)
+    prepared, plain = ([Problem(rows=40, dtype=dtype, seed=seed) for seed in (0, 1)] for _ in range(2))
+    slots = [[new_slots("adam", prepared[0].parameters.size, dtype) for _ in range(2)] for _ in range(2)]
+    network = prepared[0].network
+    trained = [
+        kernels.prepare_training(network, adam, problem.parameters, slots[0][model], size, **more)
+        for model, problem in enumerate(prepared)
+    ]
+    for number, start in enumerate((0, 16, 24)):
+        for model, problem in enumerate(plain):
+            order = problem.order[start : start + 16]
+            batches = problem.batches(size, problem.weight if given.get("weighted") else None, order)
+            n_batches = -(-len(order) // size)
+            rates = np.linspace(0.01, 0.02, n_batches) if given.get("rates") else None
+            found = trained[model](batches, 20 * number, rates, (1.0, 2.0))
+            expected = kernels.train_epoch(
+                network, adam, problem.parameters, slots[1][model], 20 * number, batches, **more, rates=rates,
+                totals=(1.0, 2.0),
+            )  # fmt: skip
+            assert found == expected
+            np.testing.assert_array_equal(prepared[model].parameters, problem.parameters)
+            np.testing.assert_array_equal(slots[0][model], slots[1][model])
 
 
 def test_a_batch_with_zero_weights_makes_no_step(kernels):

@@ -31,7 +31,7 @@ def test_read_only_data_need_no_new_compilation(frozen):
             numba_cpu.train_epoch(*given, problem.batches(8))
             numba_cpu.train_epoch(*given, problem.batches(8, problem.weight))
             numba_cpu.forward(problem.network, problem.parameters, problem.X)
-    for entry in (numba_engine.bind_training, numba_engine.bind_prediction):
+    for entry in (numba_engine.bind_parameters, numba_engine.bind_samples, numba_engine.bind_prediction):
         dtypes = [signature[1].dtype for signature in entry.signatures]
         assert dtypes
         assert len(dtypes) == len(set(dtypes)), entry.signatures

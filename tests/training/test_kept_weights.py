@@ -1,5 +1,6 @@
 """An error in a callback, a metric, a checkpoint, blocks or the engine ends a fit and keeps the weights so far."""
 
+import time
 from functools import cache, partial
 
 import numpy as np
@@ -10,7 +11,8 @@ from sklearn.model_selection import train_test_split
 
 from fastmlp import MLP, Callback, Checkpoint, Layer, MLPClassifier, MLPEnsembleClassifier, MLPRegressor, load
 from fastmlp.io import atomic as whole_files
-from fastmlp.kernels.cpu import cython as cython_cpu
+from fastmlp.training.state import TrainingState
+from patience import PATIENCE
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 X, X_held, y, y_held = train_test_split(*load_iris(return_X_y=True), random_state=0)
@@ -201,18 +203,18 @@ def test_an_error_of_blocks_in_a_later_epoch():
 @pytest.fixture
 def no_memory(monkeypatch):
     """``no_memory(n)``: native calls fail from the n-th one on."""
-    train_epoch = cython_cpu.train_epoch
+    training_function = TrainingState.training_function
 
     def after(n):
         calls = []
 
-        def fail(*given):
+        def failing(state, *given):
             calls.append(1)
             if len(calls) >= n:
                 raise MemoryError
-            return train_epoch(*given)
+            return training_function(state, *given)
 
-        monkeypatch.setattr(cython_cpu, "train_epoch", fail)
+        monkeypatch.setattr(TrainingState, "training_function", failing)
 
     return after
 
@@ -248,8 +250,12 @@ def test_an_ensemble_keeps_the_members_that_have_finished_an_epoch(n_jobs, error
     scored = []
 
     def third(estimator, X, y):
-        scored.append(id(estimator))
-        if len(set(scored)) == 3:
+        if estimator not in scored:
+            scored.append(estimator)
+        if estimator is scored[-1] and len(scored) == 3:
+            end = time.monotonic() + PATIENCE
+            while any(other.n_iter_ < 6 for other in scored[:2]) and time.monotonic() < end:
+                time.sleep(0.001)  # one of them may run in the other thread
             raise error
         return 0.0
 

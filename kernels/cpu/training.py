@@ -1,0 +1,117 @@
+"""Training steps of a compiled engine, with everything prepared that does not depend on the samples."""
+
+from ctypes import addressof
+
+import numpy as np
+
+from fastmlp.kernels.engine.plan import GRADIENT, TRAINING, online_plan, plan_of
+from fastmlp.kernels.engine.primitives import NO_RULE
+from fastmlp.kernels.engine.records import Run
+from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, constants, extras_of
+from fastmlp.kernels.spec import aligned_zeros
+
+from . import thread_pool
+from .columns import columns_by_thread
+
+
+class Training:
+    """Function that makes the steps of ``train_epoch`` in batches of a given size.
+
+    It changes ``parameters``, ``slots`` and, if given, ``gradient``. Only one thread may call it at a time.
+    """
+
+    def __init__(self, engine, network, optimizer, parameters, slots, batch_size, penalty, noise, gradient=None):
+        self._engine, self._network, self._dtype = engine, network, parameters.dtype
+        self._batch_size, self._alpha = batch_size, penalty.alpha
+        self._loss_options, self._options = constants(network.loss_options), constants(optimizer.options)
+        self._rates = engine.read_only(constants((optimizer.learning_rate,)).array)
+        self._codes = NO_RULE, NO_RULE
+        if optimizer is not NO_OPTIMIZER:
+            self._codes = engine.optimizer_codes(optimizer.name, self._dtype)
+        self._extras, self._noise = extras_of(network, optimizer, penalty, noise), noise
+        self._no_weights, self._results = np.empty(0, self._dtype), np.zeros(3)
+        self._parameters, self._slots = parameters, slots
+        self._gradient = np.empty(0, self._dtype) if gradient is None else gradient
+        self._prepare(optimizer)
+
+    def _prepare(self, optimizer):
+        """Make the plan, and what else is kept between calls."""
+        # A gradient must not change the parameters, not even rearrange them.
+        work = GRADIENT if optimizer is NO_OPTIMIZER else TRAINING
+        requirements = self._extras.requirements
+        plan = plan_of(self._engine, self._network, self._dtype, self._batch_size, work, requirements)
+        if optimizer.clip_norm > 0:
+            self._gradient = aligned_zeros(plan.n_parameters, self._dtype)
+        self._matrices = []  # copied by columns while several threads train
+        if plan.by_columns:
+            shape = self._network.sizes[:2]
+            self._matrices = [v[: shape[0] * shape[1]].reshape(shape) for v in (self._parameters, *self._slots)]
+        self._plan, self._user = plan, object()
+
+    def __call__(self, batches, step, rates=None, totals=(0.0, 0.0)):
+        """Arguments and result are those of ``train_epoch``; the batch size is the prepared one."""
+        self._run(batches, step, rates, totals)
+        loss, penalty, n_steps = self._results.tolist()
+        return loss, penalty, int(n_steps)
+
+    def takes_threads(self, n_samples):
+        """Whether a call for that many samples takes threads of the pool, whose limit matters then."""
+        return self._plan.wanted_threads(n_samples) > 0
+
+    def _run(self, *call):
+        wanted = self._plan.wanted_threads(len(call[0].order))
+        if not wanted:
+            self._run_in_threads(1, *call)
+            return
+        with thread_pool.taken(wanted) as n_threads:
+            matrices = self._matrices if n_threads > 1 else []
+            with columns_by_thread(matrices, self._plan.lanes, n_threads):
+                self._run_in_threads(n_threads, *call)
+
+    def _run_in_threads(self, n_threads, *call):
+        plan = self._plan
+        buffers = plan.take_buffers(n_threads)
+        if buffers.user is not self._user:
+            self._set_constants(buffers.run)
+            buffers.describe(self._extras, self._noise)
+            buffers.user = self._user
+        buffers.begin(n_threads)
+        self._bind(buffers.address, *call)
+        thread_pool.run(n_threads, self._engine.entries.run_train, buffers.arguments_of, buffers.counter)
+        plan.give_back(buffers)
+
+    def _set_constants(self, run):
+        run.batch_size, run.alpha = self._batch_size, self._alpha
+        run.loss_options, run.optimizer_options = self._loss_options.address, self._options.address
+        run.optimizer, run.rate_rule = self._codes
+        self._engine.entries.bind_parameters(
+            addressof(run), self._parameters, self._gradient, self._slots, self._results
+        )  # fmt: skip
+
+    def _bind(self, address, batches, step, rates, totals):
+        """Store the arguments of a call in the Run at an address."""
+        X, y, order, _, weight = batches
+        read_only = self._engine.read_only
+        self._engine.entries.bind_samples(
+            address, read_only(X), read_only(y), read_only(order),
+            read_only(self._no_weights if weight is None else weight),
+            self._rates if rates is None else read_only(rates), rates is not None, step, totals,
+        )  # fmt: skip
+
+
+class OnlineTraining(Training):
+    """Steps of one sample each, without noise or penalties other than alpha (engine/online.py)."""
+
+    def _prepare(self, optimizer):
+        self._plan = plan = online_plan(self._engine, self._network, self._dtype)
+        self._gradient = aligned_zeros((2 + len(self._slots)) * plan.n_local + plan.workspace, self._dtype)
+        self._record = Run(layout=addressof(plan.layout))
+        self._arguments = addressof(self._record), plan.like
+        self._set_constants(self._record)
+
+    def takes_threads(self, n_samples):
+        return False
+
+    def _run(self, *call):
+        self._bind(self._arguments[0], *call)
+        self._engine.entries.run_online(*self._arguments)
