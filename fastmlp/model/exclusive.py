@@ -22,18 +22,28 @@ class RunningFit:
         self.thread = threading.get_ident()
 
 
+def claim(model: Any) -> None:
+    """Mark a model as being fitted by this thread, until ``release``. RuntimeError if it is being fitted already."""
+    own = RunningFit()
+    if _running.setdefault(id(model), own) is not own:  # atomic
+        raise being_fitted(model)
+
+
+def release(model: Any) -> None:
+    """End what ``claim`` began."""
+    del _running[id(model)]
+
+
 def one_at_a_time(fit: Method) -> Method:
     """Decorator of methods that fit or build a model: raises RuntimeError while another of them is running."""
 
     @wraps(fit)
     def guarded(self, *args, **kwargs):
-        own = RunningFit()
-        if _running.setdefault(id(self), own) is not own:  # atomic
-            raise being_fitted(self)
+        claim(self)
         try:
             return fit(self, *args, **kwargs)
         finally:
-            del _running[id(self)]
+            release(self)
 
     return cast(Method, guarded)
 

@@ -24,6 +24,7 @@ from fastmlp.typing import ArrayLike, Blocks, Callbacks, ClassWeight, MatrixLike
 from fastmlp.validation.checks import check_flags, check_integer
 
 from .backend_choice import choose_backend
+from .compiled_step import CompiledStep
 from .exclusive import one_at_a_time
 from .initializers import INITIALIZERS
 from .layered_network import LayeredNetwork
@@ -198,7 +199,7 @@ class MLP(LayeredNetwork):
         if self.optimizer == "lbfgs":
             trainer.minimise(samples, Limits(epochs, 20 * epochs, 1e-6))
             return self
-        self._note_kernels(batch_size, samples.weight is not None)
+        self._note_kernels(trainer.problem, batch_size, samples.weight is not None)
         shuffled = self._shuffled if shuffle else None
         trainer.descend(partial(Epochs, trainer.problem, self._state, batch_size, samples, shuffled), epochs)
         return self
@@ -272,11 +273,48 @@ class MLP(LayeredNetwork):
         self._choose_backend(batch_size, epochs * (n_samples or n_first), validation)
         bar = new_bar(total=None if n_samples is None else epochs * n_samples, unit=" samples", unit_scale=True)
         trainer = self._trainer(validation, patience, combined, bar)
-        self._note_kernels(batch_size, weighted)
+        self._note_kernels(trainer.problem, batch_size, weighted)
         permutation = self._random_state.permutation if shuffle else None
         parts = partial(stream.parts, batch_size, permutation, check)
         trainer.descend(partial(StreamedEpochs, trainer.problem, self._state, batch_size, parts, n_samples), epochs)
         return self
+
+    def compile_step(self, batch_size: int) -> CompiledStep:
+        """Compile a function that makes one optimizer step, for training loops of your own.
+
+        ``step(X, y)`` makes the step that ``fit(X, y, epochs=1, batch_size=batch_size, shuffle=False)`` makes, without
+        its validation, and returns the loss; ``step.many(X, y, order)`` makes several. Steps do not change ``epoch``
+        and ``history``. Do not predict in other threads during a step: they may see weights that are partly written.
+
+        Parameters
+        ----------
+        batch_size : int
+            Samples per step.
+
+        Returns
+        -------
+        CompiledStep
+            Takes X and y as C-contiguous arrays in the model's dtype, y of shape (batch_size, n_outputs).
+
+        Raises
+        ------
+        ValueError
+            If the model has no weights (call ``build`` first), its optimizer is 'lbfgs', or the learning rate follows a
+            schedule, which depends on epochs.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmlp import MLP, Layer
+        >>> model = MLP([Layer(16, "tanh"), Layer(1, "identity")], random_state=0).build(2)
+        >>> step, rng = model.compile_step(batch_size=32), np.random.default_rng(0)
+        >>> for _ in range(3000):
+        ...     X = rng.random((32, 2), dtype=np.float32)
+        ...     loss = step(X, X[:, :1] * X[:, 1:])
+        >>> loss < 0.01
+        True
+        """
+        return CompiledStep(self, batch_size)
 
     def _prepare(self, samples, validation_data, metric, patience):
         """Check the validation data and draw initial weights. Returns a Validation or None."""
@@ -303,11 +341,10 @@ class MLP(LayeredNetwork):
         if validation is not None and not self._backend.kernels.DEVICE:
             validation.copy_to_host()
 
-    def _note_kernels(self, batch_size, weighted):
+    def _note_kernels(self, problem, batch_size, weighted):
         """Record the kernels in use for ``backend_reason_``, for a backend with a choice of kernels."""
-        self._used_kernels = self._backend.kernels.describe(
-            self._network, self.optimizer, self.dtype, batch_size, self._penalty, self._noise(0), weighted
-        )
+        kernels, network, penalty, noise = problem
+        self._used_kernels = kernels.describe(network, self.optimizer, self.dtype, batch_size, penalty, noise, weighted)
 
     def _trainer(self, validation, patience, callbacks, bar, monitor=None):
         self._state.make_writable()

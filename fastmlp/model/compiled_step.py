@@ -1,0 +1,170 @@
+"""CompiledStep: optimizer steps from a loop of one's own, without the cost of ``fit``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastmlp.backends.threads import ThreadLimit
+from fastmlp.kernels.spec import Batches
+from fastmlp.prediction.predict import reported_loss
+from fastmlp.typing import FloatArray, NDArray
+from fastmlp.validation.checks import check_integer
+
+from .exclusive import claim, release
+
+if TYPE_CHECKING:
+    from .mlp import MLP
+
+
+class CompiledStep:
+    """Function that makes one optimizer step of a model; ``MLP.compile_step`` returns it.
+
+    The buffers of a step are allocated once, and the values of X and y are not checked: NaN in X makes the weights NaN.
+    Everything else about the model is looked up in each call, so weights, ``alpha``, ``optimizer`` and ``backend`` can
+    be changed between calls. The GIL is released during the computation.
+
+    Parameters
+    ----------
+    model : MLP
+        A model with weights.
+    batch_size : int
+        Samples per step.
+    """
+
+    def __init__(self, model: MLP, batch_size: int) -> None:
+        self._model, self._batch_size = model, check_integer("batch_size", batch_size, 1)
+        self._network = network = model.network
+        self._shapes = (self._batch_size, network.sizes[0]), (self._batch_size, network.sizes[-1])
+        self._dtype, self._order = model.dtype, np.arange(self._batch_size)
+        self._loss_factor = reported_loss(network, 1.0, 0.0)  # 1 / number of outputs for a mean
+        self._check_optimizer(model.optimizer)
+
+    def __call__(self, X: FloatArray, y: FloatArray, sample_weight: FloatArray | None = None) -> float:
+        """Make one step.
+
+        Parameters
+        ----------
+        X : ndarray of shape (batch_size, n_inputs)
+            C-contiguous, in the dtype of the model, like the next two.
+        y : ndarray of shape (batch_size, n_outputs)
+        sample_weight : ndarray of shape (batch_size,), default=None
+
+        Returns
+        -------
+        float
+            The loss of the batch before the step, penalties included. NaN or infinity means that training diverges.
+
+        Raises
+        ------
+        ValueError
+            If an array has another shape, dtype or memory layout.
+        RuntimeError
+            If a fit or step of this model is running.
+        """
+        if not (self._is_fit(X) and self._is_fit(y) and X.shape == self._shapes[0] and y.shape == self._shapes[1]):
+            self._refuse(X, y, self._batch_size)
+        if sample_weight is not None:
+            self._check_weight(sample_weight, self._batch_size)
+        return self._run(Batches(X, y, self._order, self._batch_size, sample_weight))
+
+    def many(self, X: FloatArray, y: FloatArray, order: NDArray, sample_weight: FloatArray | None = None) -> float:
+        """Make several steps in one call.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_inputs)
+        y : ndarray of shape (n_samples, n_outputs)
+        order : ndarray of int64
+            Indices of the samples of all steps, one batch after the other. The last batch may be smaller.
+        sample_weight : ndarray of shape (n_samples,), default=None
+
+        Returns
+        -------
+        float
+            The mean loss over the samples in ``order``, each before its step.
+
+        Raises
+        ------
+        ValueError, RuntimeError
+            As for a single step, and if ``order`` has indices out of range.
+        """
+        if not (self._is_fit(X) and self._is_fit(y) and self._have_same_length(X, y)):
+            self._refuse(X, y, "n_samples")
+        if sample_weight is not None:
+            self._check_weight(sample_weight, len(X))
+        good = isinstance(order, np.ndarray) and order.ndim == 1 and order.dtype == np.int64 and order.size > 0
+        if not good or order.min() < 0 or order.max() >= len(X):
+            raise ValueError(f"order must be a 1-D int64 array of indices from 0 to {len(X) - 1}, got {order!r}.")
+        return self._run(Batches(X, y, np.ascontiguousarray(order), self._batch_size, sample_weight))
+
+    def _run(self, batches):
+        """Make steps over valid Batches. Returns the mean loss of the samples."""
+        model = self._model
+        claim(model)
+        try:
+            if model._network is not self._network and model._network != self._network:
+                raise ValueError(
+                    f"the model was built again with layer sizes {model._network.sizes} instead of "
+                    f"{self._network.sizes}: call compile_step again."
+                )
+            state, optimizer, n_samples = model._state, model._optimizer, len(batches.order)
+            if optimizer is not self._optimizer:
+                self._check_optimizer(optimizer)
+            if state.order is not None:  # of an epoch that was interrupted
+                state.drop_epoch_in_progress()
+            problem = model._problem()
+            train = state.training_function(problem, self._batch_size)
+            if train.takes_threads(n_samples):
+                with ThreadLimit(model.n_jobs, problem.kernels):
+                    loss, penalty, n_steps = train(batches, state.step)
+            else:
+                loss, penalty, n_steps = train(batches, state.step)
+            state.step += n_steps
+        finally:
+            release(model)
+        return (loss * self._loss_factor + penalty) / n_samples
+
+    def _check_optimizer(self, optimizer):
+        """Accept an optimizer. Raises ValueError if single steps cannot be made with it."""
+        if optimizer == "lbfgs":
+            raise ValueError(
+                "compile_step requires an optimizer such as 'adam' or 'sgd', got 'lbfgs', which needs all samples at "
+                "once."
+            )
+        if optimizer.schedule is not None:
+            raise ValueError(
+                f"compile_step does not follow the schedule {optimizer.schedule.name!r}, which depends on epochs: set "
+                "model.optimizer to one with the learning rate that you want, also between steps."
+            )
+        self._optimizer = optimizer
+
+    def _is_fit(self, array):
+        return type(array) is np.ndarray and array.dtype == self._dtype and array.flags.c_contiguous
+
+    def _have_same_length(self, X, y):
+        (_, n_inputs), (_, n_outputs) = self._shapes
+        return X.shape[1:] == (n_inputs,) and y.shape[1:] == (n_outputs,) and len(X) == len(y)
+
+    def _check_weight(self, weight, n_samples):
+        if not self._is_fit(weight) or weight.shape != (n_samples,):
+            raise ValueError(
+                f"sample_weight must be a C-contiguous {self._dtype} array of shape ({n_samples},), got "
+                f"{_described(weight)}."
+            )
+
+    def _refuse(self, X, y, n_samples):
+        (_, n_inputs), (_, n_outputs) = self._shapes
+        raise ValueError(
+            f"a compiled step needs C-contiguous {self._dtype} arrays X of shape ({n_samples}, {n_inputs}) and y of "
+            f"shape ({n_samples}, {n_outputs}), got {_described(X)} and {_described(y)}."
+        )
+
+
+def _described(given):
+    """What an argument is, for an error message."""
+    if not isinstance(given, np.ndarray):
+        return type(given).__name__
+    layout = "" if given.flags.c_contiguous else "non-contiguous "
+    return f"{layout}{given.dtype} of shape {given.shape}"
