@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Self
 
+from sklearn import config_context
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils.validation import check_is_fitted
@@ -20,6 +21,7 @@ from fastmlp.typing import ArrayLike, Callbacks, DataSet, FloatArray, MatrixLike
 from fastmlp.validation.checks import check_integer
 from fastmlp.validation.sklearn_compat import check_feature_names, fit_context
 
+from .continuation import continued, keep
 from .evaluation import evaluation_of
 from .fitting import FitCall, lbfgs_fit, stochastic_fit
 from .prediction import predictor_of
@@ -44,6 +46,10 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
     def _weigh(self, y, sample_weight, in_parts):
         """Sample weights; a classifier multiplies them with class weights."""
         return sample_weight
+
+    @abstractmethod
+    def _plain_targets(self, y, classes, dtype):
+        """What ``_validate_input`` makes of plain y in a later call of ``partial_fit``; None if y must be validated."""
 
     @abstractmethod
     def _loss_and_output(self):
@@ -153,12 +159,29 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
             )
         return True
 
+    def _partial_fit(self, X, y, sample_weight, epochs, classes=None):
+        """Implementation of ``partial_fit``; ``classes`` is None for a regressor."""
+        call = FitCall.of(self, n_epochs=check_integer("epochs", epochs, 1), classes=classes)
+        with restored_on_error(self, call.before, BaseException):
+            known = continued(self, X, y, sample_weight, classes)
+        if known is not None:
+            return self._train(call, *known)
+        with config_context(skip_parameter_validation=True):  # of scikit-learn's functions, as in fit
+            return self._fit(X, y, sample_weight, call)
+
     def _fit(self, X, y, sample_weight, call):
         """Fit to X and y, or to a stream whose first block they are, as the FitCall says."""
         with restored_on_error(self, call.before, BaseException):
             if self.early_stopping and call.n_epochs is not None:
                 raise ValueError("partial_fit does not support early_stopping=True")
-            plan, problem, samples, held_out = prepared(self, X, y, sample_weight, call)
+            known = prepared(self, X, y, sample_weight, call)
+            if call.n_epochs is not None:
+                keep(self, *known[:2])
+        return self._train(call, *known)
+
+    def _train(self, call, plan, problem, samples, held_out):
+        """Train with what ``prepared`` or ``continued`` returned."""
+        with restored_on_error(self, call.before, BaseException):
             if self.solver == "lbfgs":
                 train = lbfgs_fit(self, call, problem, samples)
             else:

@@ -40,13 +40,11 @@ from fastmlp.typing import (
     RandomState,
     ScheduleSpec,
 )
-from fastmlp.validation.arrays import floats_of, is_listing
-from fastmlp.validation.checks import check_integer
+from fastmlp.validation.arrays import SMALL, floats_of, is_listing
 from fastmlp.validation.sklearn_compat import StrOptions, available_if, check_partial_fit_first_call, fit_context
 
 from .base import BaseMLP
 from .evaluation import evaluation_of
-from .fitting import FitCall
 from .parameters import ATTRIBUTES, CONSTRAINTS, FIT_STREAM, LAYERS_AND_WIDTH, PARAMETERS, PARTIAL_FIT
 from .prediction import mc_outputs, outputs, predictor_of
 
@@ -231,6 +229,25 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         low, high = self._targets
         return X, low + (high - low) * (targets.toarray() if issparse(targets) else targets)
 
+    def _plain_targets(self, y, classes, dtype):
+        labels = self.classes_
+        given = type(y) is np.ndarray and y.ndim == 1 and 0 < y.size <= SMALL and y.dtype.kind in "biU"
+        one_label = self._label_type in ("binary", "multiclass") and not self._sparse_labels
+        if not (given and one_label and y.dtype.kind == labels.dtype.kind and y.dtype.isnative):
+            return None
+        if self.class_weight is not None or self._targets is not None:
+            return None
+        if classes is not None and not (type(classes) is np.ndarray and np.array_equal(classes, labels)):
+            return None
+        numbers = np.searchsorted(labels, y)
+        if numbers.max() == len(labels) or not (labels[numbers] == y).all():
+            return None
+        if self._label_type == "binary":
+            return numbers[:, None].astype(dtype)
+        targets = np.zeros((len(y), len(labels)), dtype)
+        targets[np.arange(len(y)), numbers] = 1
+        return targets
+
     def _weigh(self, y, sample_weight, in_parts):
         if self.class_weight is None:
             return sample_weight
@@ -335,7 +352,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     @available_if(lambda estimator: estimator._check_solver())
     @one_at_a_time
-    @fit_context(prefer_skip_nested_validation=True)
     @with_texts(PARTIAL_FIT=PARTIAL_FIT)
     def partial_fit(
         self,
@@ -356,8 +372,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             Every possible label. Required in the first call, optional afterwards.
         {PARTIAL_FIT}
         """
-        call = FitCall.of(self, n_epochs=check_integer("epochs", epochs, 1), classes=classes)
-        return self._fit(X, y, sample_weight, call)
+        return self._partial_fit(X, y, sample_weight, epochs, classes)
 
     @one_at_a_time
     @fit_context(prefer_skip_nested_validation=True)

@@ -14,6 +14,8 @@ from fastmlp.validation.checks import check_integer, check_network, check_real
 
 from .architecture import check_skips
 
+NOT_PICKLED = "coefs", "intercepts", "_views", "continuation"
+
 
 class FittedNetwork:
     """A network with its parameters, as held by a fitted estimator.
@@ -31,7 +33,11 @@ class FittedNetwork:
         State of the stopping rule.
     scaling, target_scaling : (mean, standard deviation) or None
         Set if the estimator has ``scale``.
+    continuation : Continuation or None
+        What the last ``partial_fit`` worked out for those after it.
     """
+
+    continuation = None
 
     def __init__(self, network, parameters, noise):
         self.network, self.noise, self.training, self.progress = network, noise, None, ToleranceState()
@@ -90,9 +96,9 @@ class FittedNetwork:
         return self.network, parameters
 
     def __getstate__(self):
-        """State for pickle, without the views, which would store every parameter twice."""
+        """State for pickle, without the views, which would store every parameter twice, and the continuation."""
         self.current_parameters()
-        return {name: value for name, value in vars(self).items() if name not in ("coefs", "intercepts", "_views")}
+        return {name: value for name, value in vars(self).items() if name not in NOT_PICKLED}
 
     def __setstate__(self, state):
         vars(self).update(state)
@@ -107,7 +113,7 @@ class FittedNetwork:
     def independent_copy(self):
         """A copy with separate parameters, unless they lie in a read-only memory map shared by joblib."""
         other = self.shallow_copy()
-        other.training, other.progress = copy(self.training), copy(self.progress)
+        other.training, other.progress, other.continuation = copy(self.training), copy(self.progress), None
         mapped = not self.parameters.flags.writeable
         other.bind(self.parameters if mapped else aligned_copy(self.parameters))
         return other

@@ -34,13 +34,12 @@ from fastmlp.typing import (
     RandomState,
     ScheduleSpec,
 )
-from fastmlp.validation.arrays import as_numbers, floats_of
-from fastmlp.validation.checks import check_integer, check_numeric
+from fastmlp.validation.arrays import as_numbers, floats_of, is_plain
+from fastmlp.validation.checks import check_numeric
 from fastmlp.validation.sklearn_compat import StrOptions, available_if, fit_context
 
 from .base import BaseMLP
 from .evaluation import evaluation_of
-from .fitting import FitCall
 from .parameters import ATTRIBUTES, CONSTRAINTS, FIT_STREAM, LAYERS_AND_WIDTH, PARAMETERS, PARTIAL_FIT
 from .prediction import mc_outputs, outputs, predictor_of
 
@@ -193,6 +192,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             raise ValueError(f"loss='poisson' requires y >= 0, but the smallest y is {y.min():g}.")
         return X, y
 
+    def _plain_targets(self, y, classes, dtype):
+        columns = () if self.n_outputs_ == 1 else (self.n_outputs_,)
+        if not is_plain(y) or y.shape[1:] != columns or (self.out_activation_ == "exp" and y.min() < 0):
+            return None
+        return np.ascontiguousarray(y).reshape(len(y), -1)
+
     def _loss_and_output(self):
         link = loss_row(check_loss(self.loss)[0]).link
         if link not in (None, "exp"):
@@ -234,7 +239,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     @available_if(lambda estimator: estimator._check_solver())
     @one_at_a_time
-    @fit_context(prefer_skip_nested_validation=True)
     @with_texts(PARTIAL_FIT=PARTIAL_FIT)
     def partial_fit(
         self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, epochs: int = 1
@@ -247,7 +251,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             As in ``fit``.
         {PARTIAL_FIT}
         """
-        return self._fit(X, y, sample_weight, FitCall.of(self, n_epochs=check_integer("epochs", epochs, 1)))
+        return self._partial_fit(X, y, sample_weight, epochs)
 
     @one_at_a_time
     @fit_context(prefer_skip_nested_validation=True)

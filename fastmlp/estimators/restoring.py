@@ -1,7 +1,5 @@
 """Restore the attributes of an estimator after an error."""
 
-from contextlib import contextmanager
-
 
 def restore(estimator, before):
     """Restore the attributes that an estimator had before a call."""
@@ -9,11 +7,15 @@ def restore(estimator, before):
     vars(estimator).update(before)
 
 
-@contextmanager
-def restored_on_error(estimator, before, kind):
-    """Context manager: after an error of that kind the estimator has the attributes in ``before`` again."""
-    try:
-        yield
-    except kind:
-        restore(estimator, before)
-        raise
+class restored_on_error:
+    """Context manager: after an error the estimator has the attributes in ``before`` again."""
+
+    def __init__(self, estimator, before, kind=BaseException):
+        self._estimator, self._before, self._kind = estimator, before, kind
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if error is not None and isinstance(error, self._kind):
+            restore(self._estimator, self._before)

@@ -1,0 +1,75 @@
+"""Calls of ``partial_fit`` that follow one with the same parameters: no parameter is validated twice.
+
+The first call stores what it worked out in a Continuation. A later call with the same parameters and arrays of the same
+kind uses it; any other call is validated from the beginning, with all the errors of that.
+"""
+
+from dataclasses import is_dataclass
+from numbers import Integral, Number
+from operator import is_
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from fastmlp.backends import registry
+from fastmlp.training.problem import Problem, Samples
+from fastmlp.validation.arrays import plain_rows
+
+from . import samples as samples_of
+from .architecture import Plan
+
+IMMUTABLE = Number, str, np.bool_, type(None), np.random.RandomState  # what a generator draws is no parameter
+
+
+class Continuation(NamedTuple):
+    """The values of the parameters of a call of ``partial_fit``, and what it worked out from them."""
+
+    values: tuple
+    plan: Plan
+    problem: Problem
+
+
+def keep(estimator, plan, problem):
+    """Store what a call has worked out, unless a parameter could be modified in place."""
+    values = tuple(map(vars(estimator).get, estimator._parameter_constraints))
+    kept = Continuation(values, plan, problem) if all(map(_is_immutable, values)) else None
+    estimator._net.continuation = kept
+
+
+def continued(estimator, X, y, sample_weight, classes):
+    """What ``prepared`` returns, for a call of ``partial_fit`` like the last one; None if it must be validated."""
+    net = estimator._net
+    kept = None if net is None else net.continuation
+    if kept is None or sample_weight is not None or net.training is None:
+        return None
+    attributes, dtype = vars(estimator), net.parameters.dtype
+    if not all(map(is_, map(attributes.get, estimator._parameter_constraints), kept.values)):
+        return None
+    if "feature_names_in_" in attributes or getattr(X, "dtype", None) != dtype:
+        return None
+    X = plain_rows(X, dtype)
+    if X is None or X.shape[1] != net.network.sizes[0] or np.shape(y)[:1] != (len(X),):
+        return None
+    targets = estimator._plain_targets(y, classes, dtype)
+    if targets is None:
+        return None
+    net.make_writable()
+    if isinstance(estimator.random_state, Integral):  # a new generator of this seed, but making one takes long
+        estimator._random_state.seed(estimator.random_state)
+    else:
+        estimator._random_state = check_random_state(estimator.random_state)
+    if estimator.backend != "auto":  # which is chosen for each fit
+        estimator.backend_, _, estimator.backend_reason_ = registry.choose(estimator.backend)
+    samples = Samples(X, targets)
+    if targets.dtype != dtype:
+        samples = samples_of.in_dtype(estimator, samples)
+    if net.scaling is not None or net.target_scaling is not None:
+        samples = samples_of.as_network_sees(estimator, samples)
+    return kept.plan, kept.problem, samples, None
+
+
+def _is_immutable(value):
+    if isinstance(value, tuple):
+        return all(map(_is_immutable, value))
+    return isinstance(value, IMMUTABLE) or is_dataclass(value)  # Optimizer, Loss and Schedule are frozen
