@@ -1,7 +1,7 @@
 """Render REPORT.md and its plots.
 
-``python report.py results.json`` condenses the JSON of pytest-benchmark into medians.json first; without an argument
-the report is rendered from the medians.json that is there.
+``python report.py results.json`` condenses the JSON of pytest-benchmark into medians.json first, where it replaces the
+runs of other machines and days; without an argument the report is rendered from the medians.json that is there.
 """
 
 import json
@@ -15,6 +15,8 @@ FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER))
 
 from peers import LIMIT, OTHERS  # noqa: E402
+from steps import STEPS  # noqa: E402
+from workloads import GOALS  # noqa: E402
 from works import WORKS  # noqa: E402
 
 COLOURS = ["#1b6ca8", "#e07b39", "#4c9a6a", "#b04a5a", "#8c6bb1", "#9a9a9a"]
@@ -171,6 +173,26 @@ def seconds_table(runs):
     return table
 
 
+def steps_table(runs):
+    """Microseconds of a step from Python, and how many times as fast as torch and JAX it is."""
+    ((_, info, _),) = runs
+    table = pd.DataFrame({"us": 1e6 / pd.Series(info["rates"])})
+    for title, peer in (("times as fast as torch", "torch"), ("as JAX", "JAX, jitted")):
+        if peer in table.index:
+            table[title] = table.loc[peer, "us"] / table["us"]
+    table.index.name = "step by"
+    return table
+
+
+def workloads_table(runs):
+    """Seconds of each workload."""
+    table = 1 / pd.DataFrame({parameters["name"]: info["rates"] for parameters, info, _ in runs}).T
+    table["scikit-learn / fastmlp"] = table["scikit-learn"] / table["fastmlp"]
+    table["goal"] = pd.Series(GOALS, dtype=float)
+    table.index.name = "workload"
+    return table
+
+
 def sections(runs, machine, folder):
     """Write the plots into ``folder`` and return the text of the report."""
     text = [f"# Benchmarks\n\nMeasured by `make bench` on {machine}; medians."]
@@ -200,6 +222,18 @@ two columns of the table above:
         table = rates_table(runs["bench_predict"], ("name", "rows"))
         formats = dict.fromkeys(table.columns[:-1], ",.0f")
         text.append(f"## Prediction\n\nSamples per second, in turn.\n\n{markdown(table, formats)}")
+    if "bench_step" in runs:
+        formats = dict.fromkeys(["fastmlp", "scikit-learn"], ".3f") | {"goal": "g"}
+        text.append(f"""## Short calls
+
+Microseconds of one training step called from Python: 8-64-64-1, 32 samples, Adam, float32, in turn and in one thread.
+`step.many` makes {STEPS} steps in a call; the estimators compute in float32 too.
+
+{markdown(steps_table(runs["bench_step"]), {"times as fast as torch": ".1f", "as JAX": ".1f"})}
+
+Seconds for what users of scikit-learn's estimators do, with a changed import only (benchmarks/workloads.py):
+
+{markdown(workloads_table(runs["bench_workload"]), formats)}""")
     if "bench_import" in runs:
         text.append(f"""## Start-up
 
@@ -243,7 +277,10 @@ def main(results=None, folder=FOLDER):
     """Write medians.json from ``results``, if given, and the report with its plots, all into ``folder``."""
     path = folder / "medians.json"
     if results is not None:
-        path.write_text(lines_of(condensed(json.loads(Path(results).read_text()))))
+        new = condensed(json.loads(Path(results).read_text()))
+        if path.exists() and (old := json.loads(path.read_text()))["machine"] == new["machine"]:
+            new["runs"] = old["runs"] | new["runs"]  # of the same day
+        path.write_text(lines_of(new))
     medians = json.loads(path.read_text())
     (folder / "REPORT.md").write_text(sections(medians["runs"], medians["machine"], folder))
     print(f"wrote {folder / 'REPORT.md'}")
