@@ -45,7 +45,7 @@ from fastmlp.validation.sklearn_compat import StrOptions, available_if, check_pa
 
 from .base import BaseMLP
 from .evaluation import evaluation_of
-from .parameters import ATTRIBUTES, CONSTRAINTS, FIT_STREAM, LAYERS_AND_WIDTH, PARAMETERS, PARTIAL_FIT
+from .parameters import ATTRIBUTES, CONSTRAINTS, DTYPE, FIT_STREAM, LAYERS_AND_WIDTH, PARAMETERS, PARTIAL_FIT
 from .prediction import mc_outputs, outputs, predictor_of
 
 
@@ -63,7 +63,7 @@ def check_listed_classes(classes):
         )
 
 
-@with_texts(PARAMETERS=PARAMETERS, LAYERS_AND_WIDTH=LAYERS_AND_WIDTH, ATTRIBUTES=ATTRIBUTES)
+@with_texts(PARAMETERS=PARAMETERS, LAYERS_AND_WIDTH=LAYERS_AND_WIDTH, DTYPE=DTYPE, ATTRIBUTES=ATTRIBUTES)
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multilayer perceptron classifier, a drop-in replacement for ``sklearn.neural_network.MLPClassifier``.
 
@@ -89,6 +89,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         {class: weight}, in which missing classes have weight 1, or 'balanced' for n_samples / (n_classes * samples of
         the class). For multilabel y, a list with a dict {0: weight, 1: weight} for each label. 'balanced' is not
         available in ``partial_fit`` and ``fit_stream``.
+    {DTYPE}
 
     Attributes
     ----------
@@ -166,6 +167,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         width: int | None = None,
         scale: Literal["standard"] | None = None,
         class_weight: ClassWeight | None = None,
+        dtype: Literal["float32", "float64"] | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -207,6 +209,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.width = width
         self.scale = scale
         self.class_weight = class_weight
+        self.dtype = dtype
 
     def _validate_input(self, X, y, in_parts, reset, classes):
         if in_parts:

@@ -46,9 +46,11 @@ def continued(estimator, X, y, sample_weight, classes):
     attributes, dtype = vars(estimator), net.parameters.dtype
     if not all(map(is_, map(attributes.get, estimator._parameter_constraints), kept.values)):
         return None
-    if "feature_names_in_" in attributes or getattr(X, "dtype", None) != dtype:
+    if type(X) is not np.ndarray or "feature_names_in_" in attributes:
         return None
-    X = plain_rows(X, dtype)
+    if X.dtype != dtype and estimator.dtype is None:
+        return None
+    X = plain_rows(X, dtype if net.scaling is None else X.dtype)
     if X is None or X.shape[1] != net.network.sizes[0] or np.shape(y)[:1] != (len(X),):
         return None
     targets = estimator._plain_targets(y, classes, dtype)

@@ -7,6 +7,8 @@ from fastmlp.backends import registry
 from fastmlp.prediction.predictor import Predictor
 from fastmlp.validation.arrays import as_numbers, floats_of
 
+from .samples import cast
+
 
 def predictor_of(estimator):
     """The Predictor of a fitted estimator; it takes scaled inputs."""
@@ -19,7 +21,11 @@ def outputs(estimator, X):
     """Network outputs of shape (n_samples, n_outputs)."""
     if _needs_no_validation(estimator, X):
         predictor = predictor_of(estimator)
-        output = predictor.outputs_if_finite(np.ascontiguousarray(X, predictor.parameters.dtype))
+        plain, dtype = X, predictor.parameters.dtype
+        if X.dtype != dtype:
+            with np.errstate(over="ignore"):  # the validation below refuses infinite values
+                plain = X.astype(dtype)
+        output = predictor.outputs_if_finite(np.ascontiguousarray(plain))
         if output is not None:
             return output
     X = checked_inputs(estimator, X)
@@ -31,7 +37,8 @@ def checked_inputs(estimator, X):
     check_is_fitted(estimator)
     net, X = estimator._net, as_numbers(X, "X")
     sparse = ["csr", "csc"] if net.scaling is None else False
-    return net.scale_inputs(validate_data(estimator, X, accept_sparse=sparse, dtype=floats_of(X), reset=False))
+    X = validate_data(estimator, X, accept_sparse=sparse, dtype=floats_of(X), reset=False)
+    return cast("X", net.scale_inputs(X), net.parameters.dtype)
 
 
 def _needs_no_validation(estimator, X):

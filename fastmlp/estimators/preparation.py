@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import numpy as np
 from sklearn.utils import check_random_state
 
 from fastmlp.backends import registry
@@ -29,7 +30,7 @@ def prepared(estimator, X, y, sample_weight, call):
     estimator._random_state = check_random_state(estimator.random_state)
     plan = plan_of(estimator, samples.X.shape[1], list(map(int, hidden)), samples.y.shape[1])
     problem = Problem(kernels, plan.network, plan.penalty._replace(alpha=float(estimator.alpha)), plan.noise)
-    _set_network(estimator, problem, samples.X.dtype, call.first_pass)
+    _set_network(estimator, problem, np.dtype(estimator.dtype or samples.X.dtype), call.first_pass)
     estimator._net.make_writable()
     samples, held_out = samples_of.in_dtype(estimator, samples, call.in_parts), None
     if estimator.early_stopping and estimator.solver != "lbfgs" and call.evaluation is None:

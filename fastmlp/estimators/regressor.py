@@ -40,11 +40,11 @@ from fastmlp.validation.sklearn_compat import StrOptions, available_if, fit_cont
 
 from .base import BaseMLP
 from .evaluation import evaluation_of
-from .parameters import ATTRIBUTES, CONSTRAINTS, FIT_STREAM, LAYERS_AND_WIDTH, PARAMETERS, PARTIAL_FIT
+from .parameters import ATTRIBUTES, CONSTRAINTS, DTYPE, FIT_STREAM, LAYERS_AND_WIDTH, PARAMETERS, PARTIAL_FIT
 from .prediction import mc_outputs, outputs, predictor_of
 
 
-@with_texts(PARAMETERS=PARAMETERS, LAYERS_AND_WIDTH=LAYERS_AND_WIDTH, ATTRIBUTES=ATTRIBUTES)
+@with_texts(PARAMETERS=PARAMETERS, LAYERS_AND_WIDTH=LAYERS_AND_WIDTH, DTYPE=DTYPE, ATTRIBUTES=ATTRIBUTES)
 class MLPRegressor(RegressorMixin, BaseMLP):
     """Multilayer perceptron regressor, a drop-in replacement for ``sklearn.neural_network.MLPRegressor``.
 
@@ -66,6 +66,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         of the loss 'poisson' are not scaled. Exports and ``compile_predict`` fold the scaling into their weights, which
         loses precision if the mean of a column is many thousand times its standard deviation. Sparse X is not supported
         if inputs are scaled.
+    {DTYPE}
 
     Attributes
     ----------
@@ -133,6 +134,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         n_layers: int | None = None,
         width: int | None = None,
         scale: Literal["standard", "inputs", "targets"] | None = None,
+        dtype: Literal["float32", "float64"] | None = None,
     ) -> None:
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -172,6 +174,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.n_layers = n_layers
         self.width = width
         self.scale = scale
+        self.dtype = dtype
 
     def _validate_input(self, X, y, in_parts, reset, classes):
         X, y = validate_data(

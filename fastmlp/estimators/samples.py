@@ -23,14 +23,12 @@ def weighted(estimator, samples, in_parts=True):
 
 
 def in_dtype(estimator, samples, in_parts=True):
-    """Samples in the dtype of the parameters; targets that will be scaled stay in float64."""
+    """Samples in the dtype of the parameters; inputs and targets that will be scaled keep their precision."""
     X, y, sample_weight = samples
     dtype = estimator._net.parameters.dtype
-    X = X.tocsr().astype(dtype, copy=False) if issparse(X) else np.ascontiguousarray(X, dtype)
-    with np.errstate(over="ignore"):
-        y = np.ascontiguousarray(y, np.float64 if estimator._scales_targets() else dtype)
-    if not np.isfinite(y).all():
-        raise ValueError(f"y contains values too large for {dtype}: scale it, or pass X in float64.")
+    if estimator.scale in (None, "targets"):
+        X = cast("X", X, dtype)
+    y = cast("y", y, np.float64 if estimator._scales_targets() else dtype)
     if y.shape[1] != estimator.n_outputs_:
         raise ValueError(
             f"y has {y.shape[1]} columns after encoding, but the network has {estimator.n_outputs_} outputs."
@@ -44,9 +42,23 @@ def in_dtype(estimator, samples, in_parts=True):
 
 def as_network_sees(estimator, samples):
     """Samples with inputs and targets scaled as the network expects them."""
-    net = estimator._net
-    y = np.ascontiguousarray(net.scale_targets(samples.y), net.parameters.dtype)
-    return samples._replace(X=net.scale_inputs(samples.X), y=y)
+    net, X = estimator._net, samples.X
+    dtype = net.parameters.dtype
+    if net.scaling is not None:
+        X = cast("X", net.scale_inputs(X), dtype)
+    return samples._replace(X=X, y=np.ascontiguousarray(net.scale_targets(samples.y), dtype))
+
+
+def cast(name, values, dtype):
+    """Values in a dtype, as a C-contiguous array or CSR matrix. Raises ValueError if some are too large for it."""
+    values = values.tocsr() if issparse(values) else np.ascontiguousarray(values)
+    if values.dtype == dtype:
+        return values
+    with np.errstate(over="ignore"):
+        values = values.astype(dtype)
+    if not np.isfinite(values.data if issparse(values) else values).all():
+        raise ValueError(f"{name} contains values too large for {np.dtype(dtype)}: scale it, or fit in float64.")
+    return values
 
 
 def unscaled_block(estimator, X, y, sample_weight):

@@ -38,7 +38,7 @@ def test_parameters_are_those_of_scikit_learn_then_ours(kind):
     both = ["l1", "activity_l1", "activity_l2", "dropout", "input_dropout", "input_noise", "init", "skip"]
     of_classes = kind == "MLPClassifier"
     own, last = (["loss", "target_values"], ["class_weight"]) if of_classes else ([], [])
-    assert extra == ["backend", "n_jobs", *both, "skip_weights", *own, "n_layers", "width", "scale", *last]
+    assert extra == ["backend", "n_jobs", *both, "skip_weights", *own, "n_layers", "width", "scale", *last, "dtype"]
     assert all(ours[name].kind is inspect.Parameter.KEYWORD_ONLY for name in extra)
 
 
