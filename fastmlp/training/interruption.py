@@ -5,8 +5,7 @@ import threading
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-# The functions behind those of signal, which convert to and from enums: 20 microseconds of a short fit.
-_signal = getattr(signal, "_signal", signal)
+from fastmlp.kernels.cpu.thread_pool import fast_signal
 
 _outer = ContextVar("fastmlp_interruption", default=None)
 
@@ -40,9 +39,9 @@ class Interruption:
 
     def __enter__(self):
         in_main_thread = threading.current_thread() is threading.main_thread()
-        self._active = in_main_thread and _signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        self._active = in_main_thread and fast_signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if self._active:
-            _signal.signal(signal.SIGINT, self._handle)
+            fast_signal.signal(signal.SIGINT, self._handle)
         return self
 
     def _handle(self, number, frame):
@@ -52,4 +51,4 @@ class Interruption:
 
     def __exit__(self, *exception):
         if self._active:
-            _signal.signal(signal.SIGINT, signal.default_int_handler)
+            fast_signal.signal(signal.SIGINT, signal.default_int_handler)
