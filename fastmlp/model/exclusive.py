@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from functools import wraps
@@ -11,6 +12,9 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 _running: dict[int, RunningFit] = {}  # by the id of the model, so that copies and pickles of a model are not marked
+
+if hasattr(os, "register_at_fork"):  # the fits of other threads do not go on in a child
+    os.register_at_fork(after_in_child=_running.clear)
 
 
 class RunningFit:
@@ -31,7 +35,7 @@ def claim(model: Any) -> None:
 
 def release(model: Any) -> None:
     """End what ``claim`` began."""
-    del _running[id(model)]
+    _running.pop(id(model), None)  # None in the child of a fork within a fit
 
 
 def one_at_a_time(fit: Method) -> Method:

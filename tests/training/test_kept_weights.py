@@ -220,7 +220,7 @@ def no_memory(monkeypatch):
 
 
 def test_an_error_of_the_engine_keeps_the_weights_of_the_last_epoch_or_the_old_ones(no_memory):
-    model = classifier(backend="cython").fit(X, y)
+    model, expected = classifier(backend="cython").fit(X, y), whole_fit("fit", False)[1][1]
     before, weights = dict(vars(model)), model.coefs_[0].copy()
     no_memory(1)
     with pytest.raises(MemoryError):
@@ -231,7 +231,7 @@ def test_an_error_of_the_engine_keeps_the_weights_of_the_last_epoch_or_the_old_o
     with pytest.raises(MemoryError):
         model.fit(X, y)
     assert model.n_iter_ == 2
-    assert_array_equal(model.coefs_[0], whole_fit("fit", False)[1][1])
+    assert_array_equal(model.coefs_[0], expected)
 
 
 def test_the_rest_of_an_epoch_after_an_engine_error_is_not_trained_later(no_memory, monkeypatch):
