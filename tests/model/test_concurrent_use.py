@@ -1,6 +1,7 @@
 """One model in several threads: predictions of an MLP during a fit; a second fit of any model is refused."""
 
 import copy
+import os
 import pickle
 import threading
 
@@ -144,3 +145,21 @@ def test_a_metric_of_an_ensemble_cannot_fit_it():
     ensemble = MLPEnsembleRegressor(regressor(), n_members=1)
     with pytest.raises(RuntimeError, match="this MLPEnsembleRegressor is already being fitted"):
         ensemble.fit(X, y[:, 0], eval_set=(X, y[:, 0]), eval_metric=lambda *given: ensemble.fit(X, y[:, 0]))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, which this system lacks")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_may_fit_a_model_that_was_being_fitted():
+    model, statuses = MLP([Layer(4), Layer(1, "identity")], random_state=0), []
+
+    def callback(model, epoch, results):
+        child = os.fork()
+        if not child:
+            try:
+                model.fit(X[:50], y[:50], 1)
+            finally:
+                os._exit(model.epoch)  # before pytest notices the child
+        statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    model.fit(X[:50], y[:50], 1, callbacks=callback)
+    assert statuses == [2]
