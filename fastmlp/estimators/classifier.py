@@ -240,8 +240,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return None
         if self.class_weight is not None or self._targets is not None:
             return None
-        if classes is not None and not (type(classes) is np.ndarray and np.array_equal(classes, labels)):
-            return None
+        if classes is not None:
+            same_kind = type(classes) is np.ndarray and classes.dtype.kind == labels.dtype.kind
+            if not same_kind or not np.array_equal(classes, labels):
+                return None
         numbers = np.searchsorted(labels, y)
         if numbers.max() == len(labels) or not (labels[numbers] == y).all():
             return None

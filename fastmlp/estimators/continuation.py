@@ -5,8 +5,9 @@ kind uses it; any other call is validated from the beginning, with all the error
 """
 
 from dataclasses import is_dataclass
+from functools import cache
 from numbers import Integral, Number
-from operator import is_
+from operator import attrgetter, is_
 from typing import NamedTuple
 
 import numpy as np
@@ -30,9 +31,15 @@ class Continuation(NamedTuple):
     problem: Problem
 
 
+@cache
+def _getter(cls):
+    """A function that returns the values of all parameters of an estimator of this class."""
+    return attrgetter(*cls._parameter_constraints)
+
+
 def keep(estimator, plan, problem):
     """Store what a call has worked out, unless a parameter could be modified in place."""
-    values = tuple(map(vars(estimator).get, estimator._parameter_constraints))
+    values = _getter(type(estimator))(estimator)
     kept = Continuation(values, plan, problem) if all(map(_is_immutable, values)) else None
     estimator._net.continuation = kept
 
@@ -43,18 +50,19 @@ def continued(estimator, X, y, sample_weight, classes):
     kept = None if net is None else net.continuation
     if kept is None or sample_weight is not None or net.training is None:
         return None
-    attributes, dtype = vars(estimator), net.parameters.dtype
-    if not all(map(is_, map(attributes.get, estimator._parameter_constraints), kept.values)):
+    dtype = net.parameters.dtype
+    if not all(map(is_, _getter(type(estimator))(estimator), kept.values)):
         return None
-    if type(X) is not np.ndarray or "feature_names_in_" in attributes:
+    if type(X) is not np.ndarray or "feature_names_in_" in vars(estimator):
         return None
     if X.dtype != dtype and estimator.dtype is None:
         return None
     X = plain_rows(X, dtype if net.scaling is None else X.dtype)
-    if X is None or X.shape[1] != net.network.sizes[0] or np.shape(y)[:1] != (len(X),):
+    sizes = net.network.sizes
+    if X is None or not X.shape[1] == sizes[0] == estimator.n_features_in_ or np.shape(y)[:1] != (len(X),):
         return None
     targets = estimator._plain_targets(y, classes, dtype)
-    if targets is None:
+    if targets is None or targets.shape[1] != sizes[-1]:
         return None
     net.make_writable()
     if isinstance(estimator.random_state, Integral):  # a new generator of this seed, but making one takes long

@@ -66,7 +66,7 @@ def _set_network(estimator, problem, dtype, first_pass):
     if not first_pass:
         compile_custom_functions(problem.kernels, network, estimator._net.parameters)
         estimator._net = estimator._net.shallow_copy()  # an error before training restores the old network
-        estimator._net.network, estimator._net.noise = network, problem.noise
+        estimator._net.network, estimator._net.noise, estimator._net.continuation = network, problem.noise, None
         return
     estimator.n_iter_ = estimator.t_ = 0
     estimator.n_outputs_, estimator.n_layers_ = network.sizes[-1], len(network.sizes)

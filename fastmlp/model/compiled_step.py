@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 class CompiledStep:
     """Function that makes one optimizer step of a model; ``MLP.compile_step`` returns it.
 
-    The buffers of a step are allocated once, and the values of X and y are not checked: NaN in X makes the weights NaN.
-    Everything else about the model is looked up in each call, so weights, ``alpha``, ``optimizer`` and ``backend`` can
-    be changed between calls. The GIL is released during the computation.
+    The buffers of a step are allocated once, and the values of X, y and sample weights are not checked: NaN in X makes
+    the weights NaN. Everything else about the model is looked up in each call, so weights, ``alpha``, ``optimizer`` and
+    ``backend`` can be changed between calls. The GIL is released during the computation. After a KeyboardInterrupt the
+    weights may be one step ahead of the number of steps that Adam corrects its moments by.
 
     Parameters
     ----------
@@ -38,7 +39,6 @@ class CompiledStep:
         self._network = network = model.network
         self._shapes = (self._batch_size, network.sizes[0]), (self._batch_size, network.sizes[-1])
         self._dtype, self._order = model.dtype, np.arange(self._batch_size)
-        self._loss_factor = reported_loss(network, 1.0, 0.0)  # 1 / number of outputs for a mean
         self._check_optimizer(model.optimizer)
 
     def __call__(self, X: FloatArray, y: FloatArray, sample_weight: FloatArray | None = None) -> float:
@@ -94,15 +94,16 @@ class CompiledStep:
             self._refuse(X, y, "n_samples")
         if sample_weight is not None:
             self._check_weight(sample_weight, len(X))
-        good = isinstance(order, np.ndarray) and order.ndim == 1 and order.dtype == np.int64 and order.size > 0
+        good = type(order) is np.ndarray and order.ndim == 1 and order.dtype == np.int64 and order.size > 0
+        order = order.copy() if good else order  # another thread may change it after the check
         if not good or order.min() < 0 or order.max() >= len(X):
             raise ValueError(f"order must be a 1-D int64 array of indices from 0 to {len(X) - 1}, got {order!r}.")
-        return self._run(Batches(X, y, np.ascontiguousarray(order), self._batch_size, sample_weight))
+        return self._run(Batches(X, y, order, self._batch_size, sample_weight))
 
     def _run(self, batches):
         """Make steps over valid Batches. Returns the mean loss of the samples."""
         model = self._model
-        claim(model)
+        own = claim(model)
         try:
             if model._network is not self._network and model._network != self._network:
                 raise ValueError(
@@ -115,16 +116,17 @@ class CompiledStep:
             if state.order is not None:  # of an epoch that was interrupted
                 state.drop_epoch_in_progress()
             problem = model._problem()
-            train = state.training_function(problem, self._batch_size)
-            if train.takes_threads(n_samples):
+            prepared = state.take_prepared(problem, self._batch_size)
+            if prepared.train.takes_threads(n_samples):
                 with ThreadLimit(model.n_jobs, problem.kernels):
-                    loss, penalty, n_steps = train(batches, state.step)
+                    loss, penalty, n_steps = prepared.train(batches, state.step)
             else:
-                loss, penalty, n_steps = train(batches, state.step)
+                loss, penalty, n_steps = prepared.train(batches, state.step)
             state.step += n_steps
+            state.keep_prepared(prepared)
         finally:
-            release(model)
-        return (loss * self._loss_factor + penalty) / n_samples
+            release(model, own)
+        return reported_loss(self._network, loss / n_samples, penalty / n_samples)
 
     def _check_optimizer(self, optimizer):
         """Accept an optimizer. Raises ValueError if single steps cannot be made with it."""

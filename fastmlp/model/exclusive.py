@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast
@@ -11,31 +12,57 @@ from typing import Any, TypeVar, cast
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-_running: dict[int, RunningFit] = {}  # by the id of the model, so that copies and pickles of a model are not marked
-
-if hasattr(os, "register_at_fork"):  # the fits of other threads do not go on in a child
-    os.register_at_fork(after_in_child=_running.clear)
+# By the id of the model, so that copies and pickles of a model are not marked. Only the call that fits holds the marks:
+# one that an interrupt kept from being removed goes with its call.
+_running: dict[int, weakref.ref[RunningFit]] = {}
+_lock = threading.Lock()
 
 
 class RunningFit:
     """Marks a model as being fitted by the current thread."""
 
-    __slots__ = ("thread",)
+    __slots__ = "__weakref__", "thread"
 
     def __init__(self):
         self.thread = threading.get_ident()
 
 
-def claim(model: Any) -> None:
-    """Mark a model as being fitted by this thread, until ``release``. RuntimeError if it is being fitted already."""
+def claim(model: Any) -> RunningFit:
+    """Mark a model as being fitted by this thread. RuntimeError if it is being fitted already.
+
+    Keep the result in a local variable and pass it to ``release``.
+    """
     own = RunningFit()
-    if _running.setdefault(id(model), own) is not own:  # atomic
-        raise being_fitted(model)
+    mark = weakref.ref(own)
+    if _running.setdefault(id(model), mark) is not mark:
+        with _lock:
+            if running_fit(model) is not None:
+                raise being_fitted(model)
+            _running[id(model)] = mark
+    return own
 
 
-def release(model: Any) -> None:
+def release(model: Any, own: RunningFit) -> None:
     """End what ``claim`` began."""
-    _running.pop(id(model), None)  # None in the child of a fork within a fit
+    if running_fit(model) is own:
+        del _running[id(model)]
+
+
+def running_fit(model: Any) -> RunningFit | None:
+    """The RunningFit of a model that is being fitted."""
+    mark = _running.get(id(model))
+    return None if mark is None else mark()
+
+
+def _forget():
+    """In a forked child the fits of other threads do not go on."""
+    global _lock
+    _lock = threading.Lock()
+    _running.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def one_at_a_time(fit: Method) -> Method:
@@ -43,18 +70,18 @@ def one_at_a_time(fit: Method) -> Method:
 
     @wraps(fit)
     def guarded(self, *args, **kwargs):
-        claim(self)
+        own = claim(self)
         try:
             return fit(self, *args, **kwargs)
         finally:
-            release(self)
+            release(self, own)
 
     return cast(Method, guarded)
 
 
 def is_being_fitted(model):
     """Whether a fit of the model is running, in any thread."""
-    return id(model) in _running
+    return running_fit(model) is not None
 
 
 def being_fitted(model):
@@ -67,7 +94,7 @@ def being_fitted(model):
 
 def weights_to_read(model):
     """The parameters of a model, or their values at the start of the epoch while another thread fits the model."""
-    state, fit = model._state, _running.get(id(model))
+    state, fit = model._state, running_fit(model)
     if fit is None or fit.thread == threading.get_ident():
         return state.parameters
     while True:

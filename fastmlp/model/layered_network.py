@@ -224,7 +224,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
 
     def _problem(self):
         """The Problem passed to the trainer; the last one is kept, because short calls ask for it again and again."""
-        made_from = self._backend.kernels, self._network, self.layers, self.alpha, self._state.seed
+        made_from = self._backend.kernels, self._network, tuple(self.layers), self.alpha, self._state.seed
         if self._last_problem is None or self._last_problem[0] != made_from:
             penalty, noise = self._penalty._replace(alpha=self.alpha), self._noise(self._state.seed)
             self._last_problem = made_from, Problem(self._backend.kernels, self._network, penalty, noise)

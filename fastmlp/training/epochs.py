@@ -190,10 +190,12 @@ class BaseEpochs:
         else:
             (X, y, weight), order = self._held, rows
         start = time.perf_counter()
-        state.loss_sum, state.penalty_sum, n_steps = state.training_function(self.problem, self.batch_size)(
+        prepared = state.take_prepared(self.problem, self.batch_size)
+        state.loss_sum, state.penalty_sum, n_steps = prepared.train(
             Batches(X, y, order, self.batch_size, weight), state.step, self._rates(len(rows)),
             (state.loss_sum, state.penalty_sum),
         )  # fmt: skip
+        state.keep_prepared(prepared)
         seconds = time.perf_counter() - start
         state.step += n_steps
         # The first chunk may include compilation; if an epoch is one short chunk, its size need not be adapted.

@@ -72,9 +72,6 @@ class TrainingState:
     plateau: Plateau = field(default_factory=Plateau)
     stopping: PatienceState | None = None
 
-    def __post_init__(self):
-        self._prepared = None
-
     @classmethod
     def start(cls, parameters, optimizer, seed=0):
         """The state before the first step."""
@@ -85,14 +82,19 @@ class TrainingState:
         """The state for L-BFGS, which has no slots."""
         return cls(parameters, np.empty((0, parameters.size), parameters.dtype), None)
 
-    def training_function(self, problem, batch_size):
-        """The function of ``prepare_training`` for a Problem, kept for calls with equal arguments."""
+    def take_prepared(self, problem, batch_size):
+        """The kept Prepared if it is for equal arguments, or a new one. Nobody else gets it until it is kept again."""
         key, arrays = (problem, self.optimizer, batch_size), (self.parameters, self.slots)
-        if self._prepared is None or not self._prepared.fits(key, arrays):
+        prepared = vars(self).pop("_prepared", None)  # atomic
+        if prepared is None or not prepared.fits(key, arrays):
             kernels, network, penalty, noise = problem
             train = kernels.prepare_training(network, self.optimizer, *arrays, batch_size, penalty, noise)
-            self._prepared = Prepared(key, arrays, train)
-        return self._prepared.train
+            prepared = Prepared(key, arrays, train)
+        return prepared
+
+    def keep_prepared(self, prepared):
+        """Keep a Prepared for calls with equal arguments."""
+        self._prepared = prepared
 
     def to_dict(self):
         """State for a model file. Raises ValueError if the parameters are not finite."""
@@ -158,7 +160,7 @@ class TrainingState:
 
     def __setstate__(self, state):
         """Restore from pickle, aligning the slots unless they lie in a read-only memory map, which stays shared."""
-        vars(self).update(state, _prepared=None)
+        vars(self).update(state)
         self.slots = self.slots if not self.slots.flags.writeable else aligned_copy(self.slots)
 
     def make_writable(self):

@@ -110,6 +110,10 @@ CHANGES = {
     "weights": lambda m: m.coefs_[0].fill(0.5),
     "assigned weights": lambda m: m.coefs_.__setitem__(0, np.full((4, 6), 0.5)),
     "fit": lambda m: m.set_params(max_iter=3).fit(X, X[:, 0]),
+    "warm fit with another activation": lambda m: (
+        m.set_params(max_iter=3, warm_start=True, activation="logistic", dropout=0.3).fit(X, X[:, 0]),
+        m.set_params(max_iter=200, warm_start=False, activation="relu", dropout=0.0),
+    ),
     "network": lambda m: m.set_params(hidden_layer_sizes=(5,)).fit(X, X[:, 0]),
 }
 
@@ -129,6 +133,36 @@ def test_changes_between_calls_count(change, monkeypatch):
             made.partial_fit(X, X[:, 0])
         results.append(made)
     assert_equal(*results)
+
+
+class Doubled(MLPRegressor):
+    """A subclass that computes a parameter."""
+
+    factor = 1.0
+
+    @property
+    def alpha(self):
+        return self._alpha * self.factor
+
+    @alpha.setter
+    def alpha(self, value):
+        self._alpha = value
+
+
+def test_a_parameter_that_a_subclass_computes_counts():
+    changed, fixed = (Doubled(hidden_layer_sizes=(6,), alpha=1.0, random_state=0) for _ in range(2))
+    for made in (changed, fixed):
+        made.partial_fit(X, X[:, 0]).partial_fit(X, X[:, 0])
+    changed.factor = 1000.0
+    assert changed.partial_fit(X, X[:, 0]).loss_ > 2 * fixed.partial_fit(X, X[:, 0]).loss_
+
+
+def test_targets_that_do_not_fit_the_network_are_refused():
+    """Also if attributes of the fit were changed: kernels do not check."""
+    made = MLPRegressor(hidden_layer_sizes=(6,)).partial_fit(X, X[:, :2])
+    made.n_outputs_ = 1
+    with pytest.raises(ValueError):
+        made.partial_fit(X, X[:, 0])
 
 
 def test_a_parameter_modified_in_place_counts():

@@ -203,7 +203,7 @@ def test_an_error_of_blocks_in_a_later_epoch():
 @pytest.fixture
 def no_memory(monkeypatch):
     """``no_memory(n)``: native calls fail from the n-th one on."""
-    training_function = TrainingState.training_function
+    take_prepared = TrainingState.take_prepared
 
     def after(n):
         calls = []
@@ -212,9 +212,9 @@ def no_memory(monkeypatch):
             calls.append(1)
             if len(calls) >= n:
                 raise MemoryError
-            return training_function(state, *given)
+            return take_prepared(state, *given)
 
-        monkeypatch.setattr(TrainingState, "training_function", failing)
+        monkeypatch.setattr(TrainingState, "take_prepared", failing)
 
     return after
 
