@@ -1,7 +1,8 @@
 """Render REPORT.md and its plots.
 
 ``python report.py results.json`` condenses the JSON of pytest-benchmark into medians.json first, where it replaces the
-runs of other machines and days; without an argument the report is rendered from the medians.json that is there.
+runs of the same benchmarks and of other machines; without an argument the report is rendered from the medians.json that
+is there.
 """
 
 import json
@@ -278,8 +279,11 @@ def main(results=None, folder=FOLDER):
     path = folder / "medians.json"
     if results is not None:
         new = condensed(json.loads(Path(results).read_text()))
-        if path.exists() and (old := json.loads(path.read_text()))["machine"] == new["machine"]:
-            new["runs"] = old["runs"] | new["runs"]  # of the same day
+        old = json.loads(path.read_text()) if path.exists() else {"machine": ""}
+        (name, _, days), (new_name, _, day) = (medians["machine"].partition(", 20") for medians in (old, new))
+        if name == new_name:
+            days = days if day in days else f"{days} and 20{day}"
+            new = {"machine": f"{name}, 20{days}", "runs": old["runs"] | new["runs"]}
         path.write_text(lines_of(new))
     medians = json.loads(path.read_text())
     (folder / "REPORT.md").write_text(sections(medians["runs"], medians["machine"], folder))
