@@ -91,6 +91,8 @@ class Training:
     def _bind(self, address, batches, step, rates, totals):
         """Store the arguments of a call in the Run at an address."""
         X, y, order, _, weight = batches
+        loss, penalty = totals
+        totals = float(loss), float(penalty)  # Numba would compile again for other types
         read_only = self._engine.read_only
         self._engine.entries.bind_samples(
             address, read_only(X), read_only(y), read_only(order),
