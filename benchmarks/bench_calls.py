@@ -1,4 +1,4 @@
-"""Short calls from Python: one training step, and what users of scikit-learn's estimators do; in turn."""
+"""Short calls from Python: one training step, and typical scikit-learn programs; in turn."""
 
 import pytest
 from steps import STEPPERS

@@ -178,7 +178,7 @@ def steps_table(runs):
     """Microseconds of a step from Python, and how many times as fast as torch and JAX it is."""
     ((_, info, _),) = runs
     table = pd.DataFrame({"us": 1e6 / pd.Series(info["rates"])})
-    for title, peer in (("times as fast as torch", "torch"), ("as JAX", "JAX, jitted")):
+    for title, peer in (("times as fast as torch", "torch"), ("times as fast as JAX", "JAX, jitted")):
         if peer in table.index:
             table[title] = table.loc[peer, "us"] / table["us"]
     table.index.name = "step by"
@@ -227,12 +227,12 @@ two columns of the table above:
         formats = dict.fromkeys(["fastmlp", "scikit-learn"], ".3f") | {"goal": "g"}
         text.append(f"""## Short calls
 
-Microseconds of one training step called from Python: 8-64-64-1, 32 samples, Adam, float32, in turn and in one thread.
-`step.many` makes {STEPS} steps in a call; the estimators compute in float32 too.
+Microseconds of one training step called from Python: 8-64-64-1, 32 samples, Adam, float32, in turn; fastmlp and torch
+in one thread, JAX and scikit-learn with their defaults. `step.many` makes {STEPS} steps in a call.
 
-{markdown(steps_table(runs["bench_step"]), {"times as fast as torch": ".1f", "as JAX": ".1f"})}
+{markdown(steps_table(runs["bench_step"]), {"times as fast as torch": ".1f", "times as fast as JAX": ".1f"})}
 
-Seconds for what users of scikit-learn's estimators do, with a changed import only (benchmarks/workloads.py):
+Seconds of typical scikit-learn programs in which only the import differs (benchmarks/workloads.py):
 
 {markdown(workloads_table(runs["bench_workload"]), formats)}""")
     if "bench_import" in runs:
@@ -279,11 +279,12 @@ def main(results=None, folder=FOLDER):
     path = folder / "medians.json"
     if results is not None:
         new = condensed(json.loads(Path(results).read_text()))
-        old = json.loads(path.read_text()) if path.exists() else {"machine": ""}
-        (name, _, days), (new_name, _, day) = (medians["machine"].partition(", 20") for medians in (old, new))
-        if name == new_name:
-            days = days if day in days else f"{days} and 20{day}"
-            new = {"machine": f"{name}, 20{days}", "runs": old["runs"] | new["runs"]}
+        old = json.loads(path.read_text()) if path.exists() else {"machine": "", "runs": {}}
+        machine, _, days = old["machine"].rpartition(", ")
+        new_machine, _, day = new["machine"].rpartition(", ")
+        if machine == new_machine:
+            days = days if day in days else f"{days} and {day}"
+            new = {"machine": f"{machine}, {days}", "runs": old["runs"] | new["runs"]}
         path.write_text(lines_of(new))
     medians = json.loads(path.read_text())
     (folder / "REPORT.md").write_text(sections(medians["runs"], medians["machine"], folder))

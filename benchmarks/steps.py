@@ -1,6 +1,6 @@
-"""A training step from a loop in Python: 8-64-64-1, 32 samples, Adam, float32. Each function gets nothing that matters.
+"""One training step called from Python: 8-64-64-1, 32 samples, Adam, float32.
 
-It returns (function that makes steps, number of steps).
+Each function takes an unused argument and returns (function that makes steps, number of steps).
 """
 
 import warnings
@@ -51,6 +51,7 @@ def _partial_fit(package):
     def build(_):
         from importlib import import_module
 
+        warnings.simplefilter("ignore")
         X, y = _data()
         model = import_module(package).MLPRegressor(
             hidden_layer_sizes=(64, 64), activation="tanh", alpha=0, random_state=0
@@ -121,4 +122,3 @@ STEPPERS = {
     "JAX, jitted": jax_step,
     "scikit-learn, partial_fit": _partial_fit("sklearn.neural_network"),
 }
-warnings.simplefilter("ignore")

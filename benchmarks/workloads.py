@@ -1,4 +1,4 @@
-"""What users of scikit-learn's estimators do, with fastmlp's or scikit-learn's own in their place.
+"""Typical programs around scikit-learn's MLP estimators, run with fastmlp's and with scikit-learn's.
 
 Each function gets a module with MLPClassifier and MLPRegressor and returns a function without arguments that does the
 work once.

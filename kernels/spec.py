@@ -240,11 +240,11 @@ class TrainingBy:
 
     def __call__(self, batches, step, rates=None, totals=(0.0, 0.0)):
         network, optimizer, parameters, slots, penalty, noise = self._given
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # of a fit that diverges, as when compiled
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # compiled code does not warn either
             return self._train_epoch(
                 network, optimizer, parameters, slots, step, batches, penalty, noise, rates, totals
             )  # fmt: skip
 
     def takes_threads(self, n_samples):
-        """Whether a limit of threads matters for a call."""
+        """Whether a thread limit affects a call."""
         return True

@@ -49,7 +49,7 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
 
     @abstractmethod
     def _plain_targets(self, y, classes, dtype):
-        """What ``_validate_input`` makes of plain y in a later call of ``partial_fit``; None if y must be validated."""
+        """Encoded targets for a repeated ``partial_fit``, or None if y needs the full validation."""
 
     @abstractmethod
     def _loss_and_output(self):
@@ -162,7 +162,7 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
     def _partial_fit(self, X, y, sample_weight, epochs, classes=None):
         """Implementation of ``partial_fit``; ``classes`` is None for a regressor."""
         call = FitCall.of(self, n_epochs=check_integer("epochs", epochs, 1), classes=classes)
-        with restored_on_error(self, call.before, BaseException):
+        with restored_on_error(self, call.before):
             known = continued(self, X, y, sample_weight, classes)
         if known is not None:
             return self._train(call, *known)
@@ -171,7 +171,7 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
 
     def _fit(self, X, y, sample_weight, call):
         """Fit to X and y, or to a stream whose first block they are, as the FitCall says."""
-        with restored_on_error(self, call.before, BaseException):
+        with restored_on_error(self, call.before):
             if self.early_stopping and call.n_epochs is not None:
                 raise ValueError("partial_fit does not support early_stopping=True")
             known = prepared(self, X, y, sample_weight, call)
@@ -181,7 +181,7 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
 
     def _train(self, call, plan, problem, samples, held_out):
         """Train with what ``prepared`` or ``continued`` returned."""
-        with restored_on_error(self, call.before, BaseException):
+        with restored_on_error(self, call.before):
             if self.solver == "lbfgs":
                 train = lbfgs_fit(self, call, problem, samples)
             else:

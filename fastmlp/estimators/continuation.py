@@ -1,10 +1,9 @@
-"""Calls of ``partial_fit`` that follow one with the same parameters: no parameter is validated twice.
+"""Repeated ``partial_fit`` with unchanged parameters, without validating them again.
 
 The first call stores what it worked out in a Continuation. A later call with the same parameters and arrays of the same
-kind uses it; any other call is validated from the beginning, with all the errors of that.
+kind uses it; any other call goes through the full validation.
 """
 
-from dataclasses import is_dataclass
 from functools import cache
 from numbers import Integral, Number
 from operator import attrgetter, is_
@@ -14,13 +13,17 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from fastmlp.backends import registry
+from fastmlp.model.losses import Loss
+from fastmlp.model.optimizers import Optimizer
 from fastmlp.training.problem import Problem, Samples
+from fastmlp.training.schedules import Schedule
 from fastmlp.validation.arrays import plain_rows
 
 from . import samples as samples_of
 from .architecture import Plan
 
-IMMUTABLE = Number, str, np.bool_, type(None), np.random.RandomState  # what a generator draws is no parameter
+# The position of a RandomState is not a parameter.
+IMMUTABLE = Number, str, np.bool_, type(None), np.random.RandomState, Optimizer, Loss, Schedule
 
 
 class Continuation(NamedTuple):
@@ -69,7 +72,7 @@ def continued(estimator, X, y, sample_weight, classes):
         estimator._random_state.seed(estimator.random_state)
     else:
         estimator._random_state = check_random_state(estimator.random_state)
-    if estimator.backend != "auto":  # which is chosen for each fit
+    if estimator.backend != "auto":  # reset the reason, to which the fit adds the kernels in use
         estimator.backend_, _, estimator.backend_reason_ = registry.choose(estimator.backend)
     samples = Samples(X, targets)
     if targets.dtype != dtype:
@@ -80,6 +83,4 @@ def continued(estimator, X, y, sample_weight, classes):
 
 
 def _is_immutable(value):
-    if isinstance(value, tuple):
-        return all(map(_is_immutable, value))
-    return isinstance(value, IMMUTABLE) or is_dataclass(value)  # Optimizer, Loss and Schedule are frozen
+    return all(map(_is_immutable, value)) if isinstance(value, tuple) else isinstance(value, IMMUTABLE)

@@ -100,8 +100,8 @@ n_layers, width : int or None, default=None
 
 DTYPE = """\
 dtype : {'float32', 'float64'} or None, default=None
-    Precision of training and prediction. None is that of the first X: float32 if X is float32, otherwise float64, as in
-    scikit-learn. float32 is about twice as fast. ``warm_start`` and ``partial_fit`` keep the precision of the first
+    Precision of training and prediction. None uses that of the first X: float32 if X is float32, otherwise float64, as
+    in scikit-learn. float32 is about twice as fast. ``warm_start`` and ``partial_fit`` keep the precision of the first
     fit."""
 
 ATTRIBUTES = """\

@@ -1,4 +1,4 @@
-"""CompiledStep: optimizer steps from a loop of one's own, without the cost of ``fit``."""
+"""CompiledStep: single optimizer steps for custom training loops, without the overhead of ``fit``."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class CompiledStep:
 
     The buffers of a step are allocated once, and the values of X, y and sample weights are not checked: NaN in X makes
     the weights NaN. Everything else about the model is looked up in each call, so weights, ``alpha``, ``optimizer`` and
-    ``backend`` can be changed between calls. The GIL is released during the computation. After a KeyboardInterrupt the
-    weights may be one step ahead of the number of steps that Adam corrects its moments by.
+    ``backend`` can be changed between calls. The GIL is released during the computation. Ctrl-C
+    takes effect when a call ends; the steps of that call may then be missing in the count by which Adam corrects its
+    moments.
 
     Parameters
     ----------
@@ -47,14 +48,15 @@ class CompiledStep:
         Parameters
         ----------
         X : ndarray of shape (batch_size, n_inputs)
-            C-contiguous, in the dtype of the model, like the next two.
+            C-contiguous array in the dtype of the model.
         y : ndarray of shape (batch_size, n_outputs)
+            As X.
         sample_weight : ndarray of shape (batch_size,), default=None
 
         Returns
         -------
         float
-            The loss of the batch before the step, penalties included. NaN or infinity means that training diverges.
+            The loss of the batch before the step, penalties included. NaN or infinity means that training has diverged.
 
         Raises
         ------
@@ -63,14 +65,14 @@ class CompiledStep:
         RuntimeError
             If a fit or step of this model is running.
         """
-        if not (self._is_fit(X) and self._is_fit(y) and X.shape == self._shapes[0] and y.shape == self._shapes[1]):
+        if not (self._is_valid(X) and self._is_valid(y) and X.shape == self._shapes[0] and y.shape == self._shapes[1]):
             self._refuse(X, y, self._batch_size)
         if sample_weight is not None:
             self._check_weight(sample_weight, self._batch_size)
         return self._run(Batches(X, y, self._order, self._batch_size, sample_weight))
 
     def many(self, X: FloatArray, y: FloatArray, order: NDArray, sample_weight: FloatArray | None = None) -> float:
-        """Make several steps in one call.
+        """Make several steps in one call. Ctrl-C waits until all of them are done.
 
         Parameters
         ----------
@@ -83,14 +85,14 @@ class CompiledStep:
         Returns
         -------
         float
-            The mean loss over the samples in ``order``, each before its step.
+            Mean loss of the samples in ``order``, penalties included, each computed before its step.
 
         Raises
         ------
         ValueError, RuntimeError
             As for a single step, and if ``order`` has indices out of range.
         """
-        if not (self._is_fit(X) and self._is_fit(y) and self._have_same_length(X, y)):
+        if not (self._is_valid(X) and self._is_valid(y) and self._have_same_length(X, y)):
             self._refuse(X, y, "n_samples")
         if sample_weight is not None:
             self._check_weight(sample_weight, len(X))
@@ -106,10 +108,7 @@ class CompiledStep:
         own = claim(model)
         try:
             if model._network is not self._network and model._network != self._network:
-                raise ValueError(
-                    f"the model was built again with layer sizes {model._network.sizes} instead of "
-                    f"{self._network.sizes}: call compile_step again."
-                )
+                raise ValueError("the layers of the model have changed since compile_step: call compile_step again.")
             state, optimizer, n_samples = model._state, model._optimizer, len(batches.order)
             if optimizer is not self._optimizer:
                 self._check_optimizer(optimizer)
@@ -142,7 +141,7 @@ class CompiledStep:
             )
         self._optimizer = optimizer
 
-    def _is_fit(self, array):
+    def _is_valid(self, array):
         return type(array) is np.ndarray and array.dtype == self._dtype and array.flags.c_contiguous
 
     def _have_same_length(self, X, y):
@@ -150,7 +149,7 @@ class CompiledStep:
         return X.shape[1:] == (n_inputs,) and y.shape[1:] == (n_outputs,) and len(X) == len(y)
 
     def _check_weight(self, weight, n_samples):
-        if not self._is_fit(weight) or weight.shape != (n_samples,):
+        if not self._is_valid(weight) or weight.shape != (n_samples,):
             raise ValueError(
                 f"sample_weight must be a C-contiguous {self._dtype} array of shape ({n_samples},), got "
                 f"{_described(weight)}."

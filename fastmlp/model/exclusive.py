@@ -1,4 +1,4 @@
-"""Fits and other threads: one fit of a model at a time, and weights to read while one is running."""
+"""Concurrent use of a model: one fit at a time, and consistent weights for predictions during a fit."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, TypeVar, cast
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-# By the id of the model, so that copies and pickles of a model are not marked. Only the call that fits holds the marks:
-# one that an interrupt kept from being removed goes with its call.
+# By the id of the model, so that copies and pickles are not marked. Only the running call holds its RunningFit, so a
+# mark that an interrupt prevented from being removed disappears with the call.
 _running: dict[int, weakref.ref[RunningFit]] = {}
 _lock = threading.Lock()
 
@@ -33,12 +33,10 @@ def claim(model: Any) -> RunningFit:
     Keep the result in a local variable and pass it to ``release``.
     """
     own = RunningFit()
-    mark = weakref.ref(own)
-    if _running.setdefault(id(model), mark) is not mark:
-        with _lock:
-            if running_fit(model) is not None:
-                raise being_fitted(model)
-            _running[id(model)] = mark
+    with _lock:
+        if running_fit(model) is not None:
+            raise being_fitted(model)
+        _running[id(model)] = weakref.ref(own)
     return own
 
 
@@ -55,7 +53,7 @@ def running_fit(model: Any) -> RunningFit | None:
 
 
 def _forget():
-    """In a forked child the fits of other threads do not go on."""
+    """Clear the marks in a forked child, where the fits of other threads do not continue."""
     global _lock
     _lock = threading.Lock()
     _running.clear()
@@ -101,5 +99,5 @@ def weights_to_read(model):
         if (start := state.epoch_start) is not None:
             return start
         epoch, between = state.epoch, state.parameters.copy()
-        if state.epoch_start is None and state.epoch == epoch:  # no step was made in the meantime
+        if state.epoch_start is None and state.epoch == epoch:  # no epoch was begun (compiled steps are not noticed)
             return between

@@ -280,7 +280,7 @@ class MLP(LayeredNetwork):
         return self
 
     def compile_step(self, batch_size: int) -> CompiledStep:
-        """Compile a function that makes one optimizer step, for training loops of your own.
+        """Compile a function that makes one optimizer step, for custom training loops.
 
         ``step(X, y)`` makes the step that ``fit(X, y, epochs=1, batch_size=batch_size, shuffle=False)`` makes, without
         its validation, and returns the loss; ``step.many(X, y, order)`` makes several. Steps do not change ``epoch``

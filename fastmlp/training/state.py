@@ -16,13 +16,13 @@ from .stopping import PatienceState
 
 
 class Prepared(NamedTuple):
-    """A function of ``prepare_training`` and what it was prepared for: values, and arrays that it changes."""
+    """A result of ``prepare_training``, and the arguments that it was made for: values, and arrays that it changes."""
 
     key: tuple[Any, ...]
     arrays: tuple[np.ndarray, np.ndarray]
     train: Callable[..., tuple[float, float, int]]
 
-    def fits(self, key, arrays):
+    def is_for(self, key, arrays):
         return arrays[0] is self.arrays[0] and arrays[1] is self.arrays[1] and key == self.key
 
 
@@ -83,10 +83,10 @@ class TrainingState:
         return cls(parameters, np.empty((0, parameters.size), parameters.dtype), None)
 
     def take_prepared(self, problem, batch_size):
-        """The kept Prepared if it is for equal arguments, or a new one. Nobody else gets it until it is kept again."""
+        """The kept Prepared if its arguments are equal, otherwise a new one. Only the caller has it for now."""
         key, arrays = (problem, self.optimizer, batch_size), (self.parameters, self.slots)
         prepared = vars(self).pop("_prepared", None)  # atomic
-        if prepared is None or not prepared.fits(key, arrays):
+        if prepared is None or not prepared.is_for(key, arrays):
             kernels, network, penalty, noise = problem
             train = kernels.prepare_training(network, self.optimizer, *arrays, batch_size, penalty, noise)
             prepared = Prepared(key, arrays, train)
@@ -156,7 +156,7 @@ class TrainingState:
         return state
 
     def __getstate__(self):
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {one.name: getattr(self, one.name) for one in fields(self)}  # without what take_prepared keeps
 
     def __setstate__(self, state):
         """Restore from pickle, aligning the slots unless they lie in a read-only memory map, which stays shared."""

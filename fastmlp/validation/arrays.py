@@ -23,7 +23,7 @@ SMALL = 2**13  # values: up to here the general validation takes longer than eve
 
 
 def is_plain(given):
-    """Whether it is a small array of finite numbers, which needs none of the general validation."""
+    """Whether it is a small, finite NumPy array of int64, float32 or float64, which needs no further validation."""
     if type(given) is not np.ndarray or not 0 < given.size <= SMALL or not given.dtype.isnative:
         return False
     return given.dtype.char in "lq" or (given.dtype.char in "fd" and bool(np.isfinite(given).all()))
@@ -33,10 +33,12 @@ def plain_rows(X, dtype):
     """X as a C-contiguous array of ``dtype`` if it is a small matrix of finite floats; otherwise None."""
     if type(X) is not np.ndarray or X.ndim != 2 or X.dtype.char not in "fd":
         return None
-    if X.dtype != dtype and X.size <= SMALL:
+    if X.size > SMALL:
+        return None
+    if X.dtype != dtype:
         with np.errstate(over="ignore"):  # infinity is not plain
             X = X.astype(dtype)
-    return np.ascontiguousarray(X, dtype) if is_plain(X) else None
+    return np.ascontiguousarray(X) if is_plain(X) else None
 
 
 def as_numbers(given, name):

@@ -35,7 +35,7 @@ class Training:
         self._prepare(optimizer)
 
     def _prepare(self, optimizer):
-        """Make the plan, and what else is kept between calls."""
+        """Make the plan, and the arrays that are kept between calls."""
         # A gradient must not change the parameters, not even rearrange them.
         work = GRADIENT if optimizer is NO_OPTIMIZER else TRAINING
         requirements = self._extras.requirements
@@ -46,7 +46,7 @@ class Training:
         if plan.by_columns:
             shape = self._network.sizes[:2]
             self._matrices = [v[: shape[0] * shape[1]].reshape(shape) for v in (self._parameters, *self._slots)]
-        self._plan, self._user = plan, object()
+        self._plan, self._user = plan, object()  # a token for Buffers.user, which must not keep these arrays alive
 
     def __call__(self, batches, step, rates=None, totals=(0.0, 0.0)):
         """Arguments and result are those of ``train_epoch``; the batch size is the prepared one."""
@@ -55,7 +55,7 @@ class Training:
         return loss, penalty, int(n_steps)
 
     def takes_threads(self, n_samples):
-        """Whether a call for that many samples takes threads of the pool, whose limit matters then."""
+        """Whether a call for that many samples uses the thread pool, so that a thread limit affects it."""
         return self._plan.wanted_threads(n_samples) > 0
 
     def _run(self, *call):

@@ -213,9 +213,9 @@ def train_epoch(
 
 
 def prepare_training(network, optimizer, parameters, slots, batch_size, penalty=NO_PENALTY, noise=None):
-    """A function (batches, step, rates=None, totals=(0.0, 0.0)) that does what ``train_epoch`` does with all of them.
+    """Prepare repeated calls of ``train_epoch``: a function (batches, step, rates=None, totals=(0.0, 0.0)).
 
     Compiled backends prepare everything that does not depend on the samples, so that short calls cost little. Only one
-    thread may call it at a time. Its ``takes_threads(n_samples)`` says whether a limit of threads matters for a call.
+    thread may call it at a time. Its ``takes_threads(n_samples)`` returns whether a thread limit affects a call.
     """
     return TrainingBy(train_epoch, network, optimizer, parameters, slots, penalty, noise)
