@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from numbers import Integral
 from typing import Any, Literal, Self, overload
 
@@ -383,6 +384,8 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
 
     def __setstate__(self, state):
         vars(self).update(state)
+        self._state = copy(self._state)  # copy.copy shares it with the original, which trains on its own
+        self.history = {name: list(curve) for name, curve in self.history.items()}
         reconnect(self)
 
     def __repr__(self):

@@ -1,5 +1,8 @@
 """The model API: training, history, validation data, reproducibility and repr."""
 
+import copy
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -200,3 +203,16 @@ def test_repr():
 def test_unsaved_model_has_no_weights():
     with pytest.raises(ValueError, match="no weights yet"):
         classifier().predict(X)
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_train_on_their_own(duplicate):
+    """And as the original does, from its weights and optimizer state on."""
+    X = np.random.RandomState(0).standard_normal((40, 3)).astype("f4")
+    model = MLP([Layer(4, "tanh"), Layer(1, "identity")], random_state=0).fit(X, X[:, 0], 2)
+    before, history = model.parameters.copy(), list(model.history["loss"])
+    other = duplicate(model).fit(X, X[:, 0], 2, shuffle=False)
+    np.testing.assert_array_equal(model.parameters, before)
+    assert model.history["loss"] == history
+    assert (model.epoch, other.epoch) == (2, 4)
+    np.testing.assert_array_equal(model.fit(X, X[:, 0], 2, shuffle=False).parameters, other.parameters)
