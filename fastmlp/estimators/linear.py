@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from typing import Any, Self
 
 import numpy as np
@@ -21,7 +22,7 @@ from fastmlp.validation.checks import check_integer, check_real
 from .restoring import restored_on_error
 
 
-class OneLayerClassifier(ClassifierMixin, BaseEstimator):
+class OneLayerClassifier(ClassifierMixin, BaseEstimator, ABC):
     """Base class of Perceptron and Adaline: one unit for two classes, otherwise one unit per class."""
 
     _activation: str
@@ -44,9 +45,9 @@ class OneLayerClassifier(ClassifierMixin, BaseEstimator):
         self._train(X, targets)
         return self
 
+    @abstractmethod
     def _train(self, X: FloatArray, targets: NDArray) -> None:
         """Train ``model_`` and set the attributes of the fit."""
-        raise NotImplementedError
 
     def _start(self, X, y):
         """Validate the input and set ``model_`` to an MLP with zero weights. Returns (X, targets)."""

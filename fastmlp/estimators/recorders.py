@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from abc import ABC, abstractmethod
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -45,7 +46,7 @@ def read_best(estimator, by_score):
     estimator._net.progress.best_score = float(best)
 
 
-class EstimatorRecorder(Recorder):
+class EstimatorRecorder(Recorder, ABC):
     """Base class: sets the attributes of an estimator and prints messages during one FitCall."""
 
     def __init__(self, estimator, call, stopping):
@@ -98,12 +99,15 @@ class EstimatorRecorder(Recorder):
             return None
         return interrupt or KeyboardInterrupt()  # ends a loop around partial_fit too
 
+    @abstractmethod
     def _finish(self, result):
         """Complete the attributes of the estimator."""
 
+    @abstractmethod
     def _divergence(self):
         """The DivergenceError to raise, or None after a warning."""
 
+    @abstractmethod
     def _warn_unless_converged(self, result):
         """Issue a ConvergenceWarning if the solver has not converged."""
 

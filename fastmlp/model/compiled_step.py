@@ -41,6 +41,7 @@ class CompiledStep:
         self._shapes = (self._batch_size, network.sizes[0]), (self._batch_size, network.sizes[-1])
         self._dtype, self._order = model.dtype, np.arange(self._batch_size)
         self._check_optimizer(model.optimizer)
+        model._state.make_writable()
 
     def __call__(self, X: FloatArray, y: FloatArray, sample_weight: FloatArray | None = None) -> float:
         """Make one step.

@@ -2,6 +2,7 @@
 
 import threading
 
+import joblib
 import numpy as np
 import pytest
 
@@ -128,6 +129,15 @@ def test_other_layer_sizes_are_noticed():
     with pytest.raises(ValueError, match="layers of the model have changed"):
         step(X, Y)
     np.testing.assert_array_equal(m.parameters, before)
+
+
+def test_a_memory_mapped_model_makes_steps(backend, tmp_path):
+    m = model(backend=backend)
+    joblib.dump(m, tmp_path / "m")
+    mapped = joblib.load(tmp_path / "m", mmap_mode="r")
+    losses = [made.compile_step(64)(X, Y) for made in (m, mapped)]
+    assert losses[0] == losses[1]
+    np.testing.assert_array_equal(mapped.parameters, m.parameters)
 
 
 def read_only(array):
