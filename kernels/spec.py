@@ -136,6 +136,20 @@ class Batches(NamedTuple):
     sample_weight: np.ndarray | None = None
 
 
+class Repeat(NamedTuple):
+    """Epochs to make in one call.
+
+    ``draws`` are two addresses of a generator of NumPy, its function ``next_uint32`` and its state, for the shuffling
+    that ``RandomState.shuffle`` does before each epoch: of ``order`` as it is, or ``from_scratch`` of sorted samples.
+    (0, 0): no shuffling. No epoch follows one after which a parameter is above ``largest``, or not finite.
+    """
+
+    n_epochs: int
+    draws: tuple[int, int]
+    from_scratch: bool
+    largest: float
+
+
 class Penalty(NamedTuple):
     """Penalties added to the loss: alpha |W|^2 / 2 + l1 |W|, and penalties on the outputs of hidden layers.
 
@@ -234,6 +248,8 @@ def predictor_by(forward, network, parameters):
 
 class TrainingBy:
     """The function of ``prepare_training`` for backends that have nothing to prepare."""
+
+    repeat = None
 
     def __init__(self, train_epoch, *given):
         self._train_epoch, self._given = train_epoch, given

@@ -10,9 +10,10 @@ import numpy as np
 
 from fastmlp.backends import cost_model, registry
 from fastmlp.kernels.spec import Penalty
-from fastmlp.training.epochs import Epochs
+from fastmlp.training.in_memory import Epochs
 from fastmlp.training.interruption import Interruption
 from fastmlp.training.problem import Problem, Samples
+from fastmlp.training.shuffling import Shuffle
 from fastmlp.training.state import TrainingState
 from fastmlp.validation.checks import check_targets
 
@@ -29,15 +30,15 @@ def samples_per_second(model, X, y, names, batch_size, rounds=5, others=()):
     for name in names:
         state = TrainingState.start(model.parameters.copy(), model.optimizer.for_kernels())
         problem = Problem(registry.choose(name).kernels, model.network, Penalty(alpha=model.alpha))
-        runs[name] = Epochs(problem, state, batch_size, Samples(X, y), lambda order: rng.permutation(len(order)))
-        runs[name].run()
+        runs[name] = Epochs(problem, state, batch_size, Samples(X, y), Shuffle(rng, from_scratch=True))
+        list(runs[name].run())
     for _, epoch in others:
         epoch()
     rates = {name: [] for name in (*names, *dict(others))}
     for _ in range(rounds):
         for name, run in runs.items():
             rows, seconds = run.n_done, run.seconds
-            run.run()
+            list(run.run())
             rates[name].append((run.n_done - rows) / (run.seconds - seconds))
         for name, epoch in others:
             start = time.perf_counter()

@@ -204,10 +204,6 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
         """Loss without penalties of scaled and encoded samples."""
         return predictor_of(self).loss(samples)
 
-    def _shuffled(self, order):
-        """The sample order of the next epoch: as in scikit-learn, a permutation of the previous order."""
-        return order[self._random_state.permutation(len(order))]
-
     def prediction_network(self) -> PredictionNetwork:
         """The PredictionNetwork for unscaled inputs and outputs."""
         check_is_fitted(self)

@@ -9,8 +9,9 @@ import numpy as np
 from fastmlp.backends.cost_model import Work
 from fastmlp.model.backend_choice import choose_backend
 from fastmlp.training.callbacks import NO_CALLBACKS, CombinedCallbacks
-from fastmlp.training.epochs import Epochs
+from fastmlp.training.in_memory import Epochs
 from fastmlp.training.lbfgs import Limits
+from fastmlp.training.shuffling import Shuffle
 from fastmlp.training.state import TrainingState
 from fastmlp.training.stopping import NoStopping, Tolerance, ToleranceState
 from fastmlp.training.streams import Stream, StreamedEpochs
@@ -135,7 +136,7 @@ def _epochs(estimator, call, problem, samples):
     )  # fmt: skip
     estimator.backend_reason_ += f"; {steps}" if steps else ""
     if stream is None:
-        shuffled = estimator._shuffled if estimator.shuffle else None
+        shuffled = Shuffle(estimator._random_state, from_scratch=False) if estimator.shuffle else None
         return problem, partial(Epochs, problem, state, batch_size, samples, shuffled)
     permutation = estimator._random_state.permutation if estimator.shuffle else None
     parts = partial(stream.parts, batch_size, permutation, partial(block, estimator))

@@ -115,6 +115,10 @@ class EstimatorRecorder(Recorder, ABC):
 class EpochRecorder(EstimatorRecorder):
     """Records epochs of a stochastic solver."""
 
+    def __init__(self, estimator, call, stopping):
+        super().__init__(estimator, call, stopping)
+        self.acts_on_epochs = follows(estimator, "invscaling")
+
     def after_epoch(self, loss, n_samples):
         estimator = self._estimator
         estimator.loss_ = loss

@@ -13,10 +13,11 @@ from fastmlp.docstrings import with_names, with_texts
 from fastmlp.kernels.rules import LOSSES, OPTIMIZERS
 from fastmlp.training.callbacks import CombinedCallbacks, progress_bar
 from fastmlp.training.class_weight import BALANCED_IN_PARTS
-from fastmlp.training.epochs import Epochs
 from fastmlp.training.history import Monitor
+from fastmlp.training.in_memory import Epochs
 from fastmlp.training.lbfgs import Limits
 from fastmlp.training.scaling import warn_of_far_targets
+from fastmlp.training.shuffling import Shuffle
 from fastmlp.training.stopping import NoStopping, Patience
 from fastmlp.training.streams import BLOCKS, SHUFFLE_BLOCKS, Stream, StreamedEpochs, check_n_samples
 from fastmlp.training.trainer import Trainer
@@ -200,7 +201,7 @@ class MLP(LayeredNetwork):
             trainer.minimise(samples, Limits(epochs, 20 * epochs, 1e-6))
             return self
         self._note_kernels(trainer.problem, batch_size, samples.weight is not None)
-        shuffled = self._shuffled if shuffle else None
+        shuffled = Shuffle(self._random_state, from_scratch=True) if shuffle else None
         trainer.descend(partial(Epochs, trainer.problem, self._state, batch_size, samples, shuffled), epochs)
         return self
 
@@ -359,7 +360,3 @@ class MLP(LayeredNetwork):
             self._problem(), self._state, recorder, stopping=stopping, scorer=validation, callbacks=callbacks,
             n_jobs=self.n_jobs, bar=bar,
         )  # fmt: skip
-
-    def _shuffled(self, order):
-        """A random sample order that depends on the random state only, so that model files need not store it."""
-        return self._random_state.permutation(len(order))

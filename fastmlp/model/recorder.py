@@ -18,6 +18,7 @@ class HistoryRecorder(Recorder):
 
     def __init__(self, model, stopping, bar, monitor=None):
         self._model, self._stopping, self._bar, self._monitor = model, stopping, bar, monitor
+        self.acts_on_epochs = monitor is not None
 
     def after_epoch(self, loss, n_samples):
         append(self._model.history, "loss", loss)

@@ -1,10 +1,11 @@
-"""Epochs of stochastic gradient descent.
+"""Base class of epochs of stochastic gradient descent.
 
 Python code runs between chunks of steps (training/chunking.py), for Ctrl-C and progress bars, but not between steps.
 """
 
 import math
 import time
+from abc import ABC, abstractmethod
 
 import numpy as np
 from scipy.sparse import issparse
@@ -27,7 +28,7 @@ CHECKED_SAMPLES = 256
 BOUNDED_GROWTH = frozenset(ACTIVATIONS) - {"exp"}  # outputs grow no faster than inputs; unknown for custom functions
 
 
-class BaseEpochs:
+class BaseEpochs(ABC):
     """Base class of epochs of gradient descent steps. Subclasses provide the samples of an epoch.
 
     Parameters
@@ -115,24 +116,30 @@ class BaseEpochs:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             return bool(np.isfinite(self.problem.kernels.forward(self.network, parameters, X)).all())
 
+    @abstractmethod
+    def run(self, most=1):
+        """Run up to ``most`` epochs. Generates the loss of each."""
+
+    @abstractmethod
     def _progress(self):
         """(samples of this epoch that are done, all samples of the epoch)"""
-        return self.state.position, len(self.state.order)
 
-    def _rates(self, n_rows):
-        """Learning rates of the batches of a chunk, or None without a schedule."""
+    def _rates(self, n_rows, n_epochs=1):
+        """Learning rates of the batches of a chunk or of several epochs, or None without a schedule."""
         state = self.state
         schedule = state.optimizer.schedule
         if schedule is None:
             return None
         starts = np.arange(0, n_rows, self.batch_size)
         stops = np.minimum(starts + self.batch_size, n_rows)
-        begun, (done, total) = state.epoch - state.schedule_start, self._progress()
-        progress = [begun + (done + places) / total for places in (starts, stops)]
+        begun, (done, total) = state.epoch - state.schedule_start + np.arange(n_epochs), self._progress()
+        progress = [np.add.outer(begun, (done + places) / total).ravel() for places in (starts, stops)]
         return state.optimizer.learning_rate * factors(schedule, state.plateau, *progress)
 
-    def _may_split_steps(self):
-        """Whether a step is no more than a gradient and an update, and no GPU makes it."""
+    def _splits_steps(self):
+        """Whether a step is long, but no more than a gradient and an update, and no GPU makes it."""
+        if self._flops_per_sample * self.batch_size <= LARGE_STEP_FLOPS:
+            return False
         optimizer = self.state.optimizer
         bounds = optimizer.weight_decay, optimizer.clip_norm, optimizer.clip_value, optimizer.max_norm
         on_host = self._held is None or not is_on_gpu(self._held[0])
@@ -168,17 +175,17 @@ class BaseEpochs:
             kernels.update(optimizer, state.parameters, gradient, state.slots, state.step)
             state.loss_sum += len(rows) * data_loss
             state.penalty_sum += len(rows) * penalty
-        self._count(rows, time.perf_counter() - begun)
+        self._count(len(rows), time.perf_counter() - begun)
 
-    def _count(self, rows, seconds):
-        self.state.position += len(rows)
+    def _count(self, n_samples, seconds):
+        self.state.position += n_samples
         self.seconds += seconds
-        self.n_done += len(rows)
+        self.n_done += n_samples
         if self.on_samples is not None:
-            self.on_samples(len(rows))
+            self.on_samples(n_samples)
 
     def _run_chunk(self):
-        if self._flops_per_sample * self.batch_size > LARGE_STEP_FLOPS and self._may_split_steps():
+        if self._splits_steps():
             self._run_large_step()
             return
         state, samples = self.state, self.samples
@@ -201,30 +208,4 @@ class BaseEpochs:
         # The first chunk may include compilation; if an epoch is one short chunk, its size need not be adapted.
         if self.n_done and (len(rows) < len(state.order) or seconds > CHUNK_SECONDS):
             self._chunk_size.update(len(rows) / self.batch_size, seconds)
-        self._count(rows, seconds)
-
-
-class Epochs(BaseEpochs):
-    """Epochs over samples in memory; ``shuffle(order)`` returns the order of the next epoch (None: no shuffling)."""
-
-    def __init__(self, problem, state, batch_size, samples, shuffle=None, **options):
-        super().__init__(problem, state, batch_size, **options)
-        self.shuffle, self._order = shuffle, np.arange(samples.X.shape[0])
-        self._set_samples(samples)
-        if state.order is not None and len(state.order) != len(self._order):
-            state.drop_epoch_in_progress()
-
-    def run(self):
-        """Run an epoch, or the rest of one that was interrupted. Returns its loss.
-
-        Raises
-        ------
-        Interrupted, Diverged
-        """
-        state = self.state
-        self._stop_if_interrupted()  # before shuffling, which must not be repeated
-        if state.order is None:
-            self._order = self._order if self.shuffle is None else self.shuffle(self._order)
-            state.order, state.epoch_start = self._order, state.parameters.copy()
-        self._run_steps()
-        return self._end_epoch(len(state.order))
+        self._count(len(rows), seconds)

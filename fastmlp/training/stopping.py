@@ -26,6 +26,10 @@ class NoStopping:
     def after_epoch(self, loss, score):
         """Do nothing."""
 
+    def fewest_epochs(self):
+        """The smallest number of epochs after which the rule may have an effect."""
+        return math.inf
+
     def was_over(self):
         return False
 
@@ -74,6 +78,9 @@ class Patience:
     def after_epoch(self, loss, score):
         state, self._last_score = self._state, score
         state.stopping = state.stopping.after(state.epoch, -score, state.parameters)
+
+    def fewest_epochs(self):
+        return 1
 
     def was_over(self):
         return self.is_over()
@@ -138,6 +145,9 @@ class Tolerance:
             progress.best_score = score
             if self.by_score:
                 progress.best_parameters = self._state.parameters.copy()
+
+    def fewest_epochs(self):
+        return 1 if self.by_score else max(1, self._limits.n_iter_no_change + 1 - self.progress.stalled)
 
     def was_over(self):
         return False  # as in scikit-learn, train for at least one epoch

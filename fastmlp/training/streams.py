@@ -214,8 +214,8 @@ class StreamedEpochs(BaseEpochs):
     def _progress(self):
         return self._earlier + self.state.position, self._n_expected or len(self.state.order)
 
-    def run(self):
-        """Run an epoch. Returns its loss.
+    def run(self, most=1):
+        """Run one epoch. Generates its loss.
 
         Raises
         ------
@@ -240,7 +240,8 @@ class StreamedEpochs(BaseEpochs):
                 raise ValueError("blocks provided no samples.")
             if self._n_expected not in (None, self._earlier):
                 warnings.warn(f"blocks provided {self._earlier} samples, but n_samples is {self._n_expected}.")
-            return self._end_epoch(self._earlier)
+            loss = self._end_epoch(self._earlier)
         except BaseException:
             state.drop_epoch_in_progress()
             raise
+        yield loss

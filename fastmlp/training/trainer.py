@@ -48,7 +48,12 @@ class Scorer(Protocol):
 
 
 class Recorder:
-    """Base class of recorders, which store the results of a fit in a model. The hooks are called in this order."""
+    """Base class of recorders, which store the results of a fit in a model. The hooks are called in this order.
+
+    ``acts_on_epochs``: whether they read or change weights or optimizer after each epoch.
+    """
+
+    acts_on_epochs = False
 
     def after_epoch(self, loss: float, n_samples: int) -> None:
         """Record an epoch; ``n_samples`` is 0 for an iteration of L-BFGS."""
@@ -109,11 +114,13 @@ class Trainer:
         """
 
         def run(interruption):
-            epochs = new_epochs(interruption=interruption, on_samples=self.bar.update)
-            for _ in range(max_epochs):
+            epochs, left = new_epochs(interruption=interruption, on_samples=self.bar.update), max_epochs
+            while left:
                 self.callbacks.before_epoch()
-                if self._after_epoch(epochs.run(), epochs.n_samples):
-                    return Result(STOPPED, self.losses)
+                for loss in epochs.run(int(min(left, self._unwatched_epochs()))):
+                    left -= 1
+                    if self._after_epoch(loss, epochs.n_samples):
+                        return Result(STOPPED, self.losses)
             return Result(COMPLETED, self.losses)
 
         return self._train(run)
@@ -133,6 +140,12 @@ class Trainer:
             return Result(status, self.losses, solution)
 
         return self._train(run)
+
+    def _unwatched_epochs(self) -> float:
+        """Number of epochs after which something may have to act: read or change weights or optimizer, or stop."""
+        if self.callbacks or self.scorer is not None or self.recorder.acts_on_epochs:
+            return 1
+        return self.stopping.fewest_epochs()
 
     def _after_epoch(self, loss: float, n_samples: int) -> bool:
         """Record an epoch, compute scores and call the callbacks. Returns whether to stop."""

@@ -4,7 +4,7 @@
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cython cimport floating
 from libc.math cimport INFINITY, log as c_log, logf, pow as c_pow, powf, rint, rintf, sqrt as c_sqrt, sqrtf
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy
 
 from ctypes import addressof
@@ -80,6 +80,11 @@ cdef inline floating _pow(floating base, floating exponent) noexcept nogil:
 
 cdef inline floating _sqrt(floating z) noexcept nogil:
     return sqrtf(z) if floating is float else c_sqrt(z)
+
+ctypedef uint32_t (*generator_function)(void*) noexcept nogil
+
+cdef inline int64_t random_integer(Py_ssize_t draw, Py_ssize_t generator) noexcept nogil:
+    return (<generator_function><void*>draw)(<void*>generator)
 
 cdef inline void drop(floating* row, Py_ssize_t n, int64_t key, int64_t first, double rate) noexcept nogil:
     if floating is float:

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastmlp.kernels.engine.plan import GRADIENT, TRAINING, online_plan, plan_of
 from fastmlp.kernels.engine.primitives import NO_RULE
-from fastmlp.kernels.engine.records import Run
+from fastmlp.kernels.engine.records import Epochs, Run
 from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, constants, extras_of
 from fastmlp.kernels.spec import aligned_zeros
 
@@ -54,6 +54,17 @@ class Training:
         loss, penalty, n_steps = self._results.tolist()
         return loss, penalty, int(n_steps)
 
+    def repeat(self, batches, step, repeat, rates=None):
+        """Several epochs in this thread; arguments and result are those of the contract."""
+        losses, start, (draw, generator) = np.empty((repeat.n_epochs, 2)), np.empty_like(self._parameters), repeat.draws
+        epochs = Epochs(
+            n_epochs=repeat.n_epochs, draw=draw, generator=generator, from_scratch=repeat.from_scratch,
+            start=start.ctypes.data, losses=losses.ctypes.data, largest=repeat.largest,
+            n_batches=-(-len(batches.order) // self._batch_size),
+        )  # fmt: skip
+        self._repeat(epochs, batches, step, rates, (0.0, 0.0))
+        return losses[: epochs.n_done].tolist(), int(self._results[2]), start
+
     def takes_threads(self, n_samples):
         """Whether a call for that many samples uses the thread pool, so that a thread limit affects it."""
         return self._plan.wanted_threads(n_samples) > 0
@@ -68,7 +79,10 @@ class Training:
             with columns_by_thread(matrices, self._plan.lanes, n_threads):
                 self._run_in_threads(n_threads, *call)
 
-    def _run_in_threads(self, n_threads, *call):
+    def _repeat(self, epochs, *call):
+        self._run_in_threads(1, *call, epochs=epochs)
+
+    def _run_in_threads(self, n_threads, *call, epochs=None):
         plan = self._plan
         buffers = plan.take_buffers(n_threads)
         if buffers.user is not self._user:
@@ -77,7 +91,11 @@ class Training:
             buffers.user = self._user
         buffers.begin(n_threads)
         self._bind(buffers.address, *call)
+        if epochs is not None:
+            buffers.run.repeated, buffers.run.epochs = True, addressof(epochs)
         thread_pool.run(n_threads, self._engine.entries.run_train, buffers.arguments_of, buffers.counter)
+        if epochs is not None:
+            buffers.run.repeated = False
         plan.give_back(buffers)
 
     def _set_constants(self, run):
@@ -117,3 +135,10 @@ class OnlineTraining(Training):
     def _run(self, *call):
         self._bind(self._arguments[0], *call)
         self._engine.entries.run_online(*self._arguments)
+
+    def _repeat(self, epochs, *call):
+        self._record.repeated, self._record.epochs = True, addressof(epochs)
+        try:
+            self._run(*call)
+        finally:
+            self._record.repeated = False

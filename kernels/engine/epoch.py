@@ -163,7 +163,7 @@ def learn_clipped(worker: Worker) -> None:
     learn_sums(worker, run.gradient, 1)
 
 
-def train(worker: Worker) -> None:
+def train_epoch(worker: Worker) -> None:
     """Run one thread's part of an epoch. Results do not depend on the number of threads.
 
     Each thread owns rows of the batch for the forward pass and the deltas, and rows of every weight matrix for gradient
@@ -255,5 +255,6 @@ def train(worker: Worker) -> None:
             generation += 1
             wait_for_all(run.counter, n_threads, generation)
     if thread == 0:
-        run.results[2] = worker.step - run.step
+        run.results[2] += worker.step - run.step
+        run.step = worker.step
     restore_denormals(denormals)

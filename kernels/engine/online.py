@@ -166,11 +166,12 @@ def steps_online(
         step += 1
         rate: float = step_rate(run.rate_rule, rates[s] if run.scheduled else rates[0], float(step), options)
         apply_update(run.optimizer, w, g, slots, n_local, n_local, rate, options)
-    results[2] = step - run.step
+    results[2] += step - run.step
+    run.step = step
     restore_denormals(denormals)
 
 
-def train_online(run: Run) -> None:
+def train_epoch_online(run: Run) -> None:
     """Run an epoch of steps of one row each.
 
     ``gradient`` is room for parameters, gradient and slots in local layout, and then for the workspace.

@@ -61,6 +61,10 @@ def random_key(seed, step, stream):
     """
 
 
+def random_integer(draw, generator):
+    """The next 32 random bits of a generator of NumPy, by the address of its function ``next_uint32`` and its state."""
+
+
 def drop(row, n, key, first, rate):
     """row[j] <- 0 where u < rate, else row[j] / (1 - rate), with u = (mix(key + G (first + j + 1)) >> 40) / 2^24."""
 

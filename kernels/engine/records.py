@@ -82,6 +82,27 @@ class Layout(Structure):
 
 
 @record
+class Epochs(Structure):
+    """Several epochs of a call (engine/epochs.py).
+
+    ``draw`` and ``generator`` are addresses for ``random_integer``; without ``draw`` the samples are not shuffled.
+    ``from_scratch``: shuffle sorted samples instead of the last order. ``start`` receives the parameters at the start
+    of the last epoch, and ``losses`` two numbers for each epoch. The epochs end early after one with a parameter above
+    ``largest``. A schedule has ``n_batches`` rates for each.
+    """
+
+    n_epochs: int
+    n_done: int
+    draw: int
+    generator: int
+    from_scratch: bint
+    start: Vector
+    losses: Doubles
+    largest: float
+    n_batches: int
+
+
+@record
 class Run(Structure):
     """State of a call, shared by its threads: samples, extras, optimizer and results.
 
@@ -122,6 +143,8 @@ class Run(Structure):
     results: Doubles
     out: Vector
     input_sums: Doubles
+    repeated: bint
+    epochs: Epochs
 
 
 @record
@@ -154,4 +177,4 @@ class Worker(Structure):
     scale: float
 
 
-RECORDS = Layer, Layout, Run, Worker
+RECORDS = Layer, Layout, Epochs, Run, Worker

@@ -12,7 +12,7 @@ import numpy as np
 from numba import types
 from numba.extending import register_jitable
 
-from fastmlp.kernels.engine import epoch, layer_features, online, partition, primitives, products, update
+from fastmlp.kernels.engine import epoch, epochs, layer_features, online, partition, primitives, products, update
 from fastmlp.kernels.engine import predict as inference
 from fastmlp.kernels.engine.primitives import NO_RULE
 from fastmlp.kernels.spec import aligned_zeros, wrong_row
@@ -25,7 +25,7 @@ from .primitives import data_of
 from .records import record_at
 from .rule_loops import COMPILE, SOURCE_HASH, call
 
-SOURCES = partition, products, layer_features, update, epoch, online, inference  # each after those it calls
+SOURCES = partition, products, layer_features, update, epoch, online, epochs, inference  # each after those it calls
 
 
 def _njit(function):

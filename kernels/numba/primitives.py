@@ -32,6 +32,18 @@ def data_of(typingctx, array):
     return pointer(array), codegen
 
 
+@intrinsic
+def random_integer(typingctx, draw, generator):
+    """See engine/primitives.py."""
+
+    def codegen(context, builder, signature, args):
+        c_type = ir.FunctionType(INT32, [INT64])
+        drawn = builder.call(builder.inttoptr(args[0], c_type.as_pointer()), [args[1]])
+        return builder.zext(drawn, INT64)
+
+    return types.int64(types.int64, types.int64), codegen
+
+
 @register_jitable
 def combine(rows, stride, coefficients, n, out):
     """out += sum over i < n of coefficients[i] rows[i]."""

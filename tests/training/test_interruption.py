@@ -12,6 +12,7 @@ import pytest
 import fastmlp
 from fastmlp import MLP, MLPClassifier, MLPRegressor, make_optimizer
 from fastmlp.training.interruption import Interruption
+from fastmlp.training.shuffling import Shuffle
 from patience import PATIENCE
 
 rng = np.random.RandomState(0)
@@ -223,10 +224,10 @@ def test_a_keyboard_interrupt_of_a_callback_is_raised_again(fit, error):
 def test_a_keyboard_interrupt_in_partial_fit_is_raised_again(monkeypatch):
     given = KeyboardInterrupt("mine")
 
-    def interrupt(estimator, order):
+    def interrupt(shuffle, order):
         raise given
 
-    monkeypatch.setattr(MLPRegressor, "_shuffled", interrupt)
+    monkeypatch.setattr(Shuffle, "__call__", interrupt)
     with pytest.raises(KeyboardInterrupt) as caught, pytest.warns(UserWarning, match="interrupted"):
         MLPRegressor().partial_fit(X, y)
     assert caught.value is given
