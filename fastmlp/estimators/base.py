@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Self
 
+import numpy as np
 from sklearn import config_context
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
@@ -18,12 +19,14 @@ from fastmlp.prediction.network import HasPredictionNetwork, PredictionNetwork
 from fastmlp.training.callbacks import CombinedCallbacks
 from fastmlp.training.streams import Stream
 from fastmlp.typing import ArrayLike, Callbacks, DataSet, FloatArray, MatrixLike, Metric
+from fastmlp.validation.arrays import is_clean
 from fastmlp.validation.checks import check_integer
 from fastmlp.validation.sklearn_compat import check_feature_names, fit_context
 
 from .continuation import continued, keep
 from .evaluation import evaluation_of
 from .fitting import FitCall, lbfgs_fit, stochastic_fit
+from .parameter_values import are_valid
 from .prediction import predictor_of
 from .preparation import prepared
 from .restoring import restored_on_error
@@ -42,6 +45,22 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
     @abstractmethod
     def _validate_input(self, X, y, in_parts, reset, classes):
         """Validate X and y. Returns (X, y) with numeric y of one or two dimensions."""
+
+    @abstractmethod
+    def _clean_input(self, X, y):
+        """What ``_validate_input`` returns for a first fit, or None if X or y need its validation."""
+
+    def _is_clean_matrix(self, X, y):
+        """Whether X is a matrix that needs no validation, of the length of y. Sets what scikit-learn's sets for it."""
+        if not is_clean(X) or X.ndim != 2 or X.dtype.kind != "f" or np.shape(y)[:1] != X.shape[:1]:
+            return False
+        vars(self).pop("feature_names_in_", None)
+        self.n_features_in_ = X.shape[1]
+        return True
+
+    def _validate_params(self):
+        if not are_valid(self):
+            super()._validate_params()
 
     def _weigh(self, y, sample_weight, in_parts):
         """Sample weights; a classifier multiplies them with class weights."""

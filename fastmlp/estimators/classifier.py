@@ -63,6 +63,28 @@ def check_listed_classes(classes):
         )
 
 
+def clean_labels(y):
+    """(classes, the class number of each sample) for an array of integers, booleans or texts; None for anything else.
+
+    None too if scikit-learn would warn of the number of classes, or if there is only one.
+    """
+    if type(y) is not np.ndarray or y.ndim != 1 or y.dtype.kind not in "biU" or not y.dtype.isnative:
+        return None
+    classes, numbers = np.unique(y, return_inverse=True)
+    if not 2 <= len(classes) <= len(y) // 2:
+        return None
+    return np.array(classes.tolist()) if y.dtype.kind == "U" else classes, numbers  # no longer than the longest text
+
+
+def one_column_each(numbers, n_classes, dtype):
+    """Targets: 1 in the column of each sample's class, or a single column for up to two classes."""
+    if n_classes <= 2:
+        return numbers[:, None].astype(dtype)
+    targets = np.zeros((len(numbers), n_classes), dtype)
+    targets[np.arange(len(numbers)), numbers] = 1
+    return targets
+
+
 @with_texts(PARAMETERS=PARAMETERS, LAYERS_AND_WIDTH=LAYERS_AND_WIDTH, DTYPE=DTYPE, ATTRIBUTES=ATTRIBUTES)
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multilayer perceptron classifier, a drop-in replacement for ``sklearn.neural_network.MLPClassifier``.
@@ -225,12 +247,23 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             self._set_classes(y)
         else:
             self._check_classes(unique_labels(y), in_parts)
-        targets = self._label_binarizer().transform(y)
+        return X, self._in_target_range(self._label_binarizer().transform(y))
+
+    def _clean_input(self, X, y):
+        labels = None if self.warm_start else clean_labels(y)
+        if labels is None or not self._is_clean_matrix(X, y):
+            return None
+        self.classes_, numbers = labels
+        self._label_type, self._sparse_labels = "binary" if len(self.classes_) == 2 else "multiclass", False
+        return X, self._in_target_range(one_column_each(numbers, len(self.classes_), X.dtype))
+
+    def _in_target_range(self, targets):
+        """Targets of 0 and 1, or of ``target_values`` for a loss other than cross-entropy."""
         self._targets = None if self.loss == "cross_entropy" else self._target_range()
         if self._targets is None:
-            return X, targets
+            return targets
         low, high = self._targets
-        return X, low + (high - low) * (targets.toarray() if issparse(targets) else targets)
+        return low + (high - low) * (targets.toarray() if issparse(targets) else targets)
 
     def _plain_targets(self, y, classes, dtype):
         labels = self.classes_
@@ -247,11 +280,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         numbers = np.searchsorted(labels, y)
         if numbers.max() == len(labels) or not (labels[numbers] == y).all():
             return None
-        if self._label_type == "binary":
-            return numbers[:, None].astype(dtype)
-        targets = np.zeros((len(y), len(labels)), dtype)
-        targets[np.arange(len(y)), numbers] = 1
-        return targets
+        return one_column_each(numbers, len(labels), dtype)
 
     def _weigh(self, y, sample_weight, in_parts):
         if self.class_weight is None:

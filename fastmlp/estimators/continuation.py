@@ -4,26 +4,20 @@ The first call stores what it worked out in a Continuation. A later call with th
 kind uses it; any other call goes through the full validation.
 """
 
-from functools import cache
-from numbers import Integral, Number
-from operator import attrgetter, is_
+from numbers import Integral
+from operator import is_
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils import check_random_state
 
 from fastmlp.backends import registry
-from fastmlp.model.losses import Loss
-from fastmlp.model.optimizers import Optimizer
 from fastmlp.training.problem import Problem, Samples
-from fastmlp.training.schedules import Schedule
 from fastmlp.validation.arrays import plain_rows
 
 from . import samples as samples_of
 from .architecture import Plan
-
-# The position of a RandomState is not a parameter.
-IMMUTABLE = Number, str, np.bool_, type(None), np.random.RandomState, Optimizer, Loss, Schedule
+from .parameter_values import is_immutable, values_of
 
 
 class Continuation(NamedTuple):
@@ -34,16 +28,10 @@ class Continuation(NamedTuple):
     problem: Problem
 
 
-@cache
-def _getter(cls):
-    """A function that returns the values of all parameters of an estimator of this class."""
-    return attrgetter(*cls._parameter_constraints)
-
-
 def keep(estimator, plan, problem):
     """Store what a call has worked out, unless a parameter could be modified in place."""
-    values = _getter(type(estimator))(estimator)
-    kept = Continuation(values, plan, problem) if all(map(_is_immutable, values)) else None
+    values = values_of(estimator)
+    kept = Continuation(values, plan, problem) if is_immutable(values) else None
     estimator._net.continuation = kept
 
 
@@ -54,7 +42,7 @@ def continued(estimator, X, y, sample_weight, classes):
     if kept is None or sample_weight is not None or net.training is None:
         return None
     dtype = net.parameters.dtype
-    if not all(map(is_, _getter(type(estimator))(estimator), kept.values)):
+    if not all(map(is_, values_of(estimator), kept.values)):
         return None
     if type(X) is not np.ndarray or "feature_names_in_" in vars(estimator):
         return None
@@ -80,7 +68,3 @@ def continued(estimator, X, y, sample_weight, classes):
     if net.scaling is not None or net.target_scaling is not None:
         samples = samples_of.as_network_sees(estimator, samples)
     return kept.plan, kept.problem, samples, None
-
-
-def _is_immutable(value):
-    return all(map(_is_immutable, value)) if isinstance(value, tuple) else isinstance(value, IMMUTABLE)

@@ -34,7 +34,7 @@ from fastmlp.typing import (
     RandomState,
     ScheduleSpec,
 )
-from fastmlp.validation.arrays import as_numbers, floats_of, is_plain
+from fastmlp.validation.arrays import as_numbers, floats_of, is_clean, is_plain
 from fastmlp.validation.checks import check_numeric
 from fastmlp.validation.sklearn_compat import StrOptions, available_if, fit_context
 
@@ -194,6 +194,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         if self._loss_and_output()[1] == "exp" and y.min() < 0:
             raise ValueError(f"loss='poisson' requires y >= 0, but the smallest y is {y.min():g}.")
         return X, y
+
+    def _clean_input(self, X, y):
+        if not is_clean(y) or not (y.ndim == 1 or (y.ndim == 2 and y.shape[1] > 1)) or not self._is_clean_matrix(X, y):
+            return None
+        return None if self._loss_and_output()[1] == "exp" and y.min() < 0 else (X, y)
 
     def _plain_targets(self, y, classes, dtype):
         columns = () if self.n_outputs_ == 1 else (self.n_outputs_,)

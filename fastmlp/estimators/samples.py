@@ -12,8 +12,11 @@ from fastmlp.validation.checks import check_sum_of_weights, check_weights
 
 def validated(estimator, X, y, sample_weight, in_parts=True, reset=False, classes=None):
     """Validated Samples with numeric y of two dimensions; ``in_parts``: whether they are a part of the data."""
-    X, y = as_numbers(X, "X"), as_labels(y, "y")
-    X, y = estimator._validate_input(X, y, in_parts, reset, classes)
+    clean = estimator._clean_input(X, y) if reset and not in_parts else None
+    if clean is None:
+        X, y = as_numbers(X, "X"), as_labels(y, "y")
+        clean = estimator._validate_input(X, y, in_parts, reset, classes)
+    X, y = clean
     return Samples(X, y.reshape(-1, 1) if y.ndim == 1 else y, check_weights(sample_weight, X, X.dtype, in_parts))
 
 

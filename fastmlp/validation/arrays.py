@@ -29,6 +29,17 @@ def is_plain(given):
     return given.dtype.char in "lq" or (given.dtype.char in "fd" and bool(np.isfinite(given).all()))
 
 
+def is_clean(given):
+    """Whether it is a NumPy array of finite int64, float32 or float64 of any size, which needs no further validation.
+
+    The sum of very large numbers may overflow; they then need the general validation, which finds them finite.
+    """
+    if type(given) is not np.ndarray or not given.size or not given.dtype.isnative or given.dtype.char not in "lqfd":
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(given.sum()))
+
+
 def plain_rows(X, dtype):
     """X as a C-contiguous array of ``dtype`` if it is a small matrix of finite floats; otherwise None."""
     if type(X) is not np.ndarray or X.ndim != 2 or X.dtype.char not in "fd":
