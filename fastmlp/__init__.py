@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # for type checkers and editors: at run time names are import
     from .estimators.linear import linear_regression as linear_regression
     from .estimators.linear import logistic_regression as logistic_regression
     from .estimators.linear import softmax_regression as softmax_regression
+    from .estimators.many import cross_val_fit as cross_val_fit
+    from .estimators.many import fit_many as fit_many
     from .estimators.regressor import MLPRegressor as MLPRegressor
     from .export.c import to_c as to_c
     from .export.numpy import to_numpy_source as to_numpy_source
@@ -53,6 +55,8 @@ _HOME = {
     "MLPRegressor": "estimators.regressor",
     "MLPEnsembleClassifier": "estimators.ensemble",
     "MLPEnsembleRegressor": "estimators.ensemble",
+    "fit_many": "estimators.many",
+    "cross_val_fit": "estimators.many",
     "MLP": "model.mlp",
     "Layer": "model.layer",
     "make_optimizer": "model.optimizers",

@@ -3,13 +3,16 @@
 import os
 import signal
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from functools import cache
 
 import joblib
 from threadpoolctl import ThreadpoolController
 
 from fastmlp.kernels.cpu import thread_pool
+
+_of_each = ContextVar("fastmlp_threads_of_each_fit", default=None)
 
 
 @cache
@@ -38,10 +41,20 @@ def threads_of(n_jobs):
     return None if n_jobs is None else int(n_jobs)
 
 
+@contextmanager
+def each_limited_to(n_threads):
+    """Context manager: limit each fit and prediction in this thread, for which others leave no more cores."""
+    token = _of_each.set(n_threads)
+    try:
+        yield
+    finally:
+        _of_each.reset(token)
+
+
 class ThreadLimit:
     """Limit a backend's module to ``n_jobs`` threads inside a ``with`` block: its thread pool, or BLAS if it uses BLAS.
 
-    With ``n_jobs=None`` the limit is that of ``allowed_threads``.
+    With ``n_jobs=None`` the limit is that of ``allowed_threads``, or of ``each_limited_to``.
 
     The BLAS limit is global to the process, and only the thread that set it can restore the previous one. When fits
     overlap in several threads, the first one therefore sets the limit and removes it when it ends.
@@ -50,7 +63,8 @@ class ThreadLimit:
     _lock = threading.Lock()
 
     def __init__(self, n_jobs, kernels):
-        self._n_threads, self._blas = threads_of(n_jobs), None
+        limits = [limit for limit in (threads_of(n_jobs), _of_each.get()) if limit is not None]
+        self._n_threads, self._blas = min(limits, default=None), None
         self._limits_blas = self._n_threads is not None and kernels.USES_BLAS
 
     def __enter__(self):

@@ -6,8 +6,8 @@ Lakshminarayanan, Pritzel & Blundell 2017, "Simple and scalable predictive uncer
 from __future__ import annotations
 
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from numbers import Integral
 from typing import Any, Literal, Self, overload
 
@@ -17,11 +17,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.backends import registry
-from fastmlp.backends.threads import allowed_threads, threads_of
 from fastmlp.docstrings import with_texts
 from fastmlp.io.model_files import Savable, kind_of
 from fastmlp.model.exclusive import one_at_a_time
-from fastmlp.training.interruption import Interruption, shared_with_fits
+from fastmlp.training.many import run_fits
 from fastmlp.training.outcomes import DivergenceError
 from fastmlp.typing import ArrayLike, DataSet, FloatArray, MatrixLike, Metric, NDArray, RandomState
 from fastmlp.validation.sklearn_compat import Interval, fit_context
@@ -88,51 +87,36 @@ class MLPEnsemble(Savable, BaseEstimator):
         members = [clone(estimator) for _ in range(self.n_members)]
         for member in members:  # not by set_params: the __init__ of a subclass may not have the parameter
             member.random_state = random_state.randint(np.iinfo(np.int32).max)
-        n_workers = 1 if registry.runs_on_gpu(estimator.backend) else min(self._n_threads(), len(members))
-        n_threads = max(1, self._n_threads() // n_workers)
-        errors: list[DivergenceError] = []
+            member.n_jobs = self.n_jobs
         failed: list[Any] = []
         evaluation = {
             "eval_set": eval_set, "eval_X": eval_X, "eval_y": eval_y, "eval_names": eval_names,
             "eval_metric": eval_metric,
         }  # fmt: skip
-        with (
-            self._kept_on_error(members, failed),
-            Interruption() as interruption,
-            warnings.catch_warnings(),  # scikit-learn's validation changes the filters, which is not thread-safe
-            ThreadPoolExecutor(n_workers) as pool,
-        ):
-            warnings.filterwarnings("ignore", "Training interrupted by user")  # one warning, below, is enough
 
-            def fit_member(member):
-                if interruption.requested:
-                    return None
-                member.n_jobs = n_threads
-                try:
-                    with shared_with_fits(interruption):
-                        member.fit(X, y, sample_weight, **evaluation)
-                except DivergenceError as error:  # the member is fitted, with its last finite weights
-                    errors.append(error)
-                except BaseException:
-                    failed.append(member)
-                    interruption.request()  # stop the other members
-                    raise
-                finally:
-                    member.n_jobs = self.n_jobs
-                return member
+        def fit_member(member):
+            try:
+                member.fit(X, y, sample_weight, **evaluation)
+            except DivergenceError:  # the member is fitted, with its last finite weights
+                raise
+            except BaseException:
+                failed.append(member)
+                raise
 
-            fitted = [member for member in pool.map(fit_member, members) if member is not None]
-        if interruption.requested:
-            if not fitted:
+        with self._kept_on_error(members, failed):
+            errors, ended, interrupted = run_fits(
+                [partial(fit_member, member) for member in members],
+                1 if registry.runs_on_gpu(estimator.backend) else self.n_jobs,
+                ends_all=lambda error: not isinstance(error, DivergenceError),
+            )
+        if interrupted:
+            if not ended:
                 raise KeyboardInterrupt
-            warnings.warn(f"Training interrupted by user: {len(fitted)} of {len(members)} members are kept.")
-        self._take(fitted)
+            warnings.warn(f"Training interrupted by user: {len(ended)} of {len(members)} members are kept.")
+        self._take([members[index] for index in ended])
         if errors:
-            raise DivergenceError(f"{len(errors)} of {len(members)} members diverged. {errors[0]}")
+            raise DivergenceError(f"{len(errors)} of {len(members)} members diverged. {next(iter(errors.values()))}")
         return self
-
-    def _n_threads(self):
-        return threads_of(self.n_jobs) or allowed_threads()
 
     def _estimator(self):
         estimator = self._kind() if self.estimator is None else self.estimator

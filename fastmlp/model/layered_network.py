@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from numbers import Integral
 from typing import Any, Literal, Self, overload
 
 import numpy as np
@@ -32,7 +31,7 @@ from fastmlp.typing import (
     OptimizerSpec,
     RandomState,
 )
-from fastmlp.validation.checks import check_dtype, check_integer, check_network, check_real
+from fastmlp.validation.checks import check_dtype, check_integer, check_n_jobs, check_network, check_real
 from fastmlp.validation.sklearn_compat import check_feature_names
 
 from .activations import name_of
@@ -87,9 +86,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         self._penalty = Penalty(**{name: check_real(name, value, 0) for name, value in penalties.items()})
         self.init = check_init(init)
         self.backend = backend
-        if n_jobs is not None and (isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral) or n_jobs == 0):
-            raise ValueError(f"n_jobs must be None, or an integer other than 0 (-1: all cores), got {n_jobs!r}.")
-        self.n_jobs = n_jobs
+        self.n_jobs = check_n_jobs(n_jobs)
         # None: a separate generator, seeded from NumPy's global one, so that a resumed fit draws the same numbers.
         seed = np.random.randint(2**31) if random_state is None else random_state
         self._random_state = check_random_state(seed)

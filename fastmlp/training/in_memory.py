@@ -68,10 +68,15 @@ class Epochs(BaseEpochs):
         state, (X, y, weight), begun = self.state, self._held, time.perf_counter()
         self._order = self._order.copy()  # the call changes it
         from_scratch = self.shuffle is not None and self.shuffle.from_scratch
-        losses, n_steps, start = train.repeat(
-            Batches(X, y, self._order, self.batch_size, weight), state.step,
-            Repeat(n_epochs, draws, from_scratch, LARGE_WEIGHT), self._rates(len(self._order), n_epochs),
-        )  # fmt: skip
+        state.epoch_start = state.parameters.copy()  # for predictions in other threads
+        try:
+            losses, n_steps, start = train.repeat(
+                Batches(X, y, self._order, self.batch_size, weight), state.step,
+                Repeat(n_epochs, draws, from_scratch, LARGE_WEIGHT), self._rates(len(self._order), n_epochs),
+            )  # fmt: skip
+        except BaseException:
+            state.drop_epoch_in_progress()
+            raise
         state.step += n_steps
         seconds, n_samples = time.perf_counter() - begun, len(losses) * len(self._order)
         if self.n_done:  # the first call may include compilation

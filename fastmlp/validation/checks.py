@@ -55,6 +55,13 @@ def check_integer(name, value, least):
     return int(value)
 
 
+def check_n_jobs(n_jobs):
+    """The number of threads as it is; ValueError unless it is None or an integer other than 0."""
+    if n_jobs is not None and (isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral) or n_jobs == 0):
+        raise ValueError(f"n_jobs must be None, or an integer other than 0 (-1: all cores), got {n_jobs!r}.")
+    return n_jobs
+
+
 def check_flags(**flags):
     """Each value as a bool; 1 and 0 are allowed as well."""
     for name, value in flags.items():

@@ -91,10 +91,12 @@ SHORT = {"max_iter": 5, "n_jobs": 1, "tol": 1e9, "n_iter_no_change": 1, "random_
 def test_a_fit_is_limited(monkeypatch, backend, expected):
     """BLAS is limited for the reference backend only: the compiled backends do not use it."""
     seen = []
-    from fastmlp.training import epochs as training
+    from fastmlp.training import in_memory as training
 
     original = training.Epochs.run
-    monkeypatch.setattr(training.Epochs, "run", lambda self: (seen.append(blas_threads()), original(self))[1])
+    monkeypatch.setattr(
+        training.Epochs, "run", lambda self, most: (seen.append(blas_threads()), original(self, most))[1]
+    )
     with threadpool_limits(2, user_api="blas"):
         fit(0, 1, backend)
         MLPClassifier(backend=backend, **SHORT).fit(X, y)

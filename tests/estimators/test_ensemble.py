@@ -135,7 +135,7 @@ def ctrl_c(monkeypatch):
         while not heard.wait(0.1):  # a signal that comes just before a thread blocks is not seen until the next one
             signal.pthread_kill(main, signal.SIGUSR1)
 
-    monkeypatch.setattr("fastmlp.estimators.ensemble.Interruption", Heard)
+    monkeypatch.setattr("fastmlp.training.many.Interruption", Heard)
     before = signal.signal(signal.SIGUSR1, lambda *given: None)
     yield send
     signal.signal(signal.SIGUSR1, before)

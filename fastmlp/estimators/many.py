@@ -1,0 +1,276 @@
+"""Fit many models at once: ``fit_many`` for any, ``cross_val_fit`` for the folds and seeds of an estimator."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import check_cv
+from sklearn.utils import _safe_indexing
+
+from fastmlp.backends import registry
+from fastmlp.model.mlp import MLP
+from fastmlp.training.callbacks import progress_bar
+from fastmlp.training.many import run_fits
+from fastmlp.typing import ArrayLike, MatrixLike, NDArray
+from fastmlp.validation.arrays import is_listing
+from fastmlp.validation.checks import check_flags, check_n_jobs
+from fastmlp.validation.sklearn_compat import num_samples
+
+from .base import BaseMLP
+
+
+def fit_many(
+    models: Sequence[Any],
+    X: MatrixLike | None = None,
+    y: ArrayLike | None = None,
+    *,
+    rows: Sequence[ArrayLike | None] | None = None,
+    data: Sequence[tuple[MatrixLike, ArrayLike]] | None = None,
+    fit_params: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    n_jobs: int | None = None,
+    progress: bool = False,
+) -> dict[int, Exception]:
+    """Fit many models at once, each in a thread of its own.
+
+    Every model ends with the numbers that its own ``fit`` gives, bit for bit. Short epochs between which nobody has to
+    act (no callbacks, no scores) run without Python, so that the threads rarely wait for each other.
+
+    Parameters
+    ----------
+    models : sequence of MLP, MLPClassifier or MLPRegressor
+        Different objects of any kind, shape and settings. They are fitted in place.
+    X : array-like or sparse matrix of shape (n_samples, n_inputs)
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Data for all models.
+    rows : sequence of array-like of int, default=None
+        For each model the indices of its samples, or None for all samples.
+    data : sequence of (X, y), default=None
+        Data for each model, instead of ``X``, ``y`` and ``rows``.
+    fit_params : dict, or sequence of dicts, default=None
+        Further arguments of ``fit``, such as ``epochs`` of an MLP: for all models, or for each of them.
+    n_jobs : int or None, default=None
+        Number of threads; it limits the threads of all fits together. None uses the cores available to the process, -1
+        all cores.
+    progress : bool, default=False
+        Whether to show a progress bar of fits on stderr.
+
+    Returns
+    -------
+    dict of int to Exception
+        The errors of single fits, such as the DivergenceError of an estimator, by the index of the model; the other
+        models are fitted. There is a warning if there are any. An MLP that diverges has ``diverged=True`` instead.
+
+    Raises
+    ------
+    ValueError
+        If an argument is invalid, or a model runs on a GPU.
+    Exception
+        The first error if every fit fails.
+
+    Notes
+    -----
+    After Ctrl-C there is a warning: the models whose fit has begun have their current weights, the others are as they
+    were before.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from fastmlp import MLPClassifier, fit_many
+    >>> X, y = load_iris(return_X_y=True)
+    >>> models = [MLPClassifier(width, random_state=seed, tol=0.01) for width in (4, 8) for seed in range(5)]
+    >>> fit_many(models, X, y)
+    {}
+    >>> all(model.score(X, y) > 0.3 for model in models)
+    True
+    """
+    models = list(models)
+    check_models(models)
+    (progress,), n_jobs = check_flags(progress=progress), check_n_jobs(n_jobs)
+    given = _data_of_each(models, X, y, rows, data)
+    more = _fit_params_of_each(models, fit_params)
+    fits = [partial(_fit, *everything) for everything in zip(models, given, more)]
+    return run_and_report(fits, n_jobs, progress)
+
+
+def check_models(models):
+    """Raise an error unless they can be fitted at the same time."""
+    for model in models:
+        if not isinstance(model, (MLP, BaseMLP)):
+            raise TypeError(f"models must be MLP, MLPClassifier or MLPRegressor objects, got {type(model).__name__}.")
+        if registry.runs_on_gpu(model.backend):
+            raise ValueError(
+                f"fit_many runs on the CPU, but a model has backend={model.backend!r}: use backend='auto', 'cython' or "
+                "'numba', or fit that model alone."
+            )
+    if len(set(map(id, models))) < len(models):
+        raise ValueError("models has the same object several times: use clone or copy.deepcopy.")
+    generators = [model._random_state if isinstance(model, MLP) else model.random_state for model in models]
+    shared = Counter(id(one) for one in generators if isinstance(one, np.random.RandomState))
+    if shared and max(shared.values()) > 1:
+        raise ValueError(
+            "several models draw from the same RandomState, in an order that depends on the threads: give each its own "
+            "random_state, such as an integer."
+        )
+
+
+def run_and_report(fits, n_jobs, progress):
+    """Run fits with a progress bar, and warn of errors and Ctrl-C. Returns the errors; raises the first if all fail."""
+    bar = progress_bar(progress)(total=len(fits), unit=" fits")
+    errors, ended, interrupted = run_fits(fits, n_jobs, bar=bar)
+    if interrupted:
+        warnings.warn(f"Training interrupted by user: {len(ended)} of {len(fits)} models have been fitted.")
+    if errors and len(errors) == len(fits):
+        raise errors[0]
+    if errors:
+        index, error = next(iter(errors.items()))
+        warnings.warn(f"{len(errors)} of {len(fits)} fits failed. The first error is that of model {index}: {error}")
+    return errors
+
+
+def _data_of_each(models, X, y, rows, data):
+    """(X, y, rows or None) for each model."""
+    if data is not None:
+        if X is not None or y is not None or rows is not None:
+            raise ValueError("data holds X and y of each model: do not pass X, y or rows with it.")
+        return [(*pair, None) for pair in _one_for_each("data", data, models)]
+    if X is None or y is None:
+        raise ValueError("fit_many requires X and y, or data with a pair (X, y) for each model.")
+    if rows is None:
+        return [(X, y, None)] * len(models)
+    n_samples = num_samples(X)
+    return [(X, y, _checked_rows(given, n_samples)) for given in _one_for_each("rows", rows, models)]
+
+
+def _checked_rows(rows, n_samples):
+    if rows is None:
+        return None
+    rows = np.asarray(rows)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or not rows.size or rows.min() < 0 or rows.max() >= n_samples:
+        raise ValueError(
+            f"rows must hold, for each model, None or indices of samples from 0 to {n_samples - 1} (of a mask "
+            f"np.flatnonzero gives them), got {rows!r}."
+        )
+    return rows
+
+
+def _fit_params_of_each(models, fit_params):
+    if fit_params is None or isinstance(fit_params, Mapping):
+        return [fit_params or {}] * len(models)
+    return _one_for_each("fit_params", fit_params, models)
+
+
+def _one_for_each(name, given, models):
+    given = list(given)
+    if len(given) != len(models):
+        raise ValueError(f"{name} must have one element for each of the {len(models)} models, got {len(given)}.")
+    return given
+
+
+def _fit(model, given, fit_params):
+    X, y, rows = given
+    if rows is not None:
+        X, y = _safe_indexing(X, rows), _safe_indexing(y, rows)
+    model.fit(X, y, **fit_params)
+
+
+class CrossValFit(NamedTuple):
+    """Result of ``cross_val_fit``.
+
+    Attributes
+    ----------
+    models : list of lists of estimators
+        ``models[i][j]`` is the estimator with seed i, fitted without the samples of fold j.
+    scores : ndarray of shape (n_seeds, n_folds)
+        Score of each on the samples of its fold; NaN after an error.
+    test_rows : list of ndarray of int
+        Indices of the samples of each fold.
+    errors : dict of (int, int) to Exception
+        Errors of single fits, by seed and fold.
+    """
+
+    models: list[list[Any]]
+    scores: NDArray
+    test_rows: list[NDArray]
+    errors: dict[tuple[int, int], Exception]
+
+
+def cross_val_fit(
+    estimator: Any,
+    X: MatrixLike,
+    y: ArrayLike,
+    *,
+    cv: Any = None,
+    groups: ArrayLike | None = None,
+    seeds: Sequence[int] | None = None,
+    scoring: Any = None,
+    fit_params: Mapping[str, Any] | None = None,
+    n_jobs: int | None = None,
+    progress: bool = False,
+) -> CrossValFit:
+    """Fit clones of an estimator for every fold of a cross-validation and every seed, all at once as ``fit_many`` does.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+    X : array-like or sparse matrix of shape (n_samples, n_features)
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+    cv : int, cross-validation splitter or iterable, default=None
+        As in ``sklearn.model_selection.cross_validate``: None is five folds, stratified for a classifier.
+    groups : array-like of shape (n_samples,), default=None
+        Groups for the splitter.
+    seeds : sequence of int, default=None
+        Values of ``random_state``. None: that of the estimator.
+    scoring : str or callable, default=None
+        Score on the left-out samples. None: the estimator's ``score``.
+    fit_params : dict, default=None
+        Further arguments of ``fit``.
+    n_jobs, progress
+        As for ``fit_many``.
+
+    Returns
+    -------
+    CrossValFit
+        The fitted estimators, ``models[seed][fold]``, and their ``scores``, of shape (n_seeds, n_folds).
+
+    Raises
+    ------
+    ValueError
+        If an argument is invalid.
+    Exception
+        The first error if every fit fails.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from fastmlp import MLPClassifier, cross_val_fit
+    >>> found = cross_val_fit(MLPClassifier((16,), tol=0.01), *load_iris(return_X_y=True), cv=5, seeds=range(3))
+    >>> found.scores.shape
+    (3, 5)
+    """
+    if not isinstance(estimator, BaseMLP):
+        raise TypeError(f"estimator must be an MLPClassifier or MLPRegressor, got {type(estimator).__name__}.")
+    (progress,), n_jobs = check_flags(progress=progress), check_n_jobs(n_jobs)
+    if seeds is not None and not is_listing(seeds):
+        raise ValueError(f"seeds must be None or a list of integers, got {seeds!r}.")
+    seeds = [estimator.random_state] if seeds is None else list(seeds)
+    folds = list(check_cv(cv, y, classifier=is_classifier(estimator)).split(X, y, groups))
+    score = check_scoring(estimator, scoring)
+    models = [[clone(estimator).set_params(random_state=seed) for _ in folds] for seed in seeds]
+    check_models([model for row in models for model in row])
+    scores = np.full((len(seeds), len(folds)), np.nan)
+
+    def fit(place):
+        model, (train, test) = models[place[0]][place[1]], folds[place[1]]
+        _fit(model, (X, y, train), fit_params or {})
+        scores[place] = score(model, _safe_indexing(X, test), _safe_indexing(y, test))
+
+    places = list(np.ndindex(scores.shape))
+    errors = run_and_report([partial(fit, place) for place in places], n_jobs, progress)
+    return CrossValFit(models, scores, [test for _, test in folds], {places[i]: errors[i] for i in errors})
