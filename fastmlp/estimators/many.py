@@ -12,7 +12,6 @@ import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
-from sklearn.utils import _safe_indexing
 
 from fastmlp.backends import registry
 from fastmlp.model.mlp import MLP
@@ -21,7 +20,7 @@ from fastmlp.training.many import run_fits
 from fastmlp.typing import ArrayLike, MatrixLike, NDArray
 from fastmlp.validation.arrays import is_listing
 from fastmlp.validation.checks import check_flags, check_n_jobs
-from fastmlp.validation.sklearn_compat import num_samples
+from fastmlp.validation.sklearn_compat import num_samples, rows_of
 
 from .base import BaseMLP
 
@@ -176,7 +175,7 @@ def _one_for_each(name, given, models):
 def _fit(model, given, fit_params):
     X, y, rows = given
     if rows is not None:
-        X, y = _safe_indexing(X, rows), _safe_indexing(y, rows)
+        X, y = rows_of(X, rows), rows_of(y, rows)
     model.fit(X, y, **fit_params)
 
 
@@ -269,7 +268,7 @@ def cross_val_fit(
     def fit(place):
         model, (train, test) = models[place[0]][place[1]], folds[place[1]]
         _fit(model, (X, y, train), fit_params or {})
-        scores[place] = score(model, _safe_indexing(X, test), _safe_indexing(y, test))
+        scores[place] = score(model, rows_of(X, test), rows_of(y, test))
 
     places = list(np.ndindex(scores.shape))
     errors = run_and_report([partial(fit, place) for place in places], n_jobs, progress)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sklearn.metrics import make_scorer
 from sklearn.metrics._scorer import _BaseScorer
+from sklearn.utils import _safe_indexing as rows_of
 from sklearn.utils._param_validation import Interval, Options, StrOptions, validate_parameter_constraints
 from sklearn.utils.multiclass import _check_partial_fit_first_call as check_partial_fit_first_call
 from sklearn.utils.validation import _check_feature_names, _get_feature_names, _num_samples
@@ -42,6 +43,7 @@ __all__ = [
     "name_of_metric",
     "new_task",
     "num_samples",
+    "rows_of",
     "validate_parameter_constraints",
 ]
 

@@ -94,9 +94,7 @@ def test_a_fit_is_limited(monkeypatch, backend, expected):
     from fastmlp.training import in_memory as training
 
     original = training.Epochs.run
-    monkeypatch.setattr(
-        training.Epochs, "run", lambda self, most: (seen.append(blas_threads()), original(self, most))[1]
-    )
+    monkeypatch.setattr(training.Epochs, "run", lambda *given: (seen.append(blas_threads()), original(*given))[1])
     with threadpool_limits(2, user_api="blas"):
         fit(0, 1, backend)
         MLPClassifier(backend=backend, **SHORT).fit(X, y)

@@ -113,6 +113,24 @@ def test_shuffling_draws_the_numbers_of_numpy(n):
     assert_array_equal(rng.get_state()[1], expected.get_state()[1])
 
 
+def test_predictions_in_another_thread_see_the_weights_before_the_call(monkeypatch):
+    repeat, seen = Training.repeat, []
+    model = MLP([(3, "softmax")], "categorical_cross_entropy").fit(X, y, epochs=1)
+    before = model.predict(X)
+
+    def watched(*given):
+        results = repeat(*given)
+        thread = threading.Thread(target=lambda: seen.append(model.predict(X)))
+        thread.start()
+        thread.join()
+        return results
+
+    monkeypatch.setattr(Training, "repeat", watched)
+    model.fit(X, y, epochs=10)
+    assert_array_equal(seen[0], before)
+    assert not np.array_equal(model.predict(X), before)
+
+
 def test_a_generator_in_use_by_another_thread_is_not_touched(native_calls):
     rng = np.random.RandomState(0)
     with rng._bit_generator.lock:
