@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER))
 
+from many_fits import EPOCHS  # noqa: E402
 from peers import LIMIT, OTHERS  # noqa: E402
 from steps import STEPS  # noqa: E402
 from workloads import GOALS  # noqa: E402
@@ -194,6 +195,18 @@ def workloads_table(runs):
     return table
 
 
+def fits_table(runs):
+    """Milliseconds of a fit, and how many times as fast as scikit-learn, for each batch size."""
+    columns = {}
+    for parameters, info, _ in runs:
+        rates, size = pd.Series(info["rates"]), f"batches of {parameters['batch_size']}"
+        columns[size] = 1e3 / rates
+        columns[f"{size}, scikit-learn = 1"] = rates / rates["scikit-learn, joblib"]
+    table = pd.DataFrame(columns)
+    table.index.name = "ms of a fit"
+    return table
+
+
 def sections(runs, machine, folder):
     """Write the plots into ``folder`` and return the text of the report."""
     text = [f"# Benchmarks\n\nMeasured by `make bench` on {machine}; medians."]
@@ -235,6 +248,16 @@ in one thread, JAX and scikit-learn with their defaults. `step.many` makes {STEP
 Seconds of typical scikit-learn programs in which only the import differs (benchmarks/workloads.py):
 
 {markdown(workloads_table(runs["bench_workload"]), formats)}""")
+    if "bench_fits" in runs:
+        table = fits_table(runs["bench_fits"])
+        formats = {column: ".1f" if "=" in column else ".2f" for column in table}
+        text.append(f"""## Many fits
+
+Milliseconds of one of a thousand fits on Iris (4-16-3, {EPOCHS} epochs, Adam, float32), all on the same cores, in turn:
+`fit_many` beside a loop of `fit`, scikit-learn in the processes of joblib, and one JAX program for all networks (which
+leaves out the samples that fill no batch).
+
+{markdown(table, formats)}""")
     if "bench_import" in runs:
         text.append(f"""## Start-up
 

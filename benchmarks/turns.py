@@ -43,7 +43,7 @@ def in_turn(contestants, argument, rounds):
     workers, rates = {}, {}
     for name, place in contestants.items():
         here, there = context.Pipe()
-        process = context.Process(target=_contestant, args=(there, place, argument), daemon=True)
+        process = context.Process(target=_contestant, args=(there, place, argument))
         process.start()
         workers[name] = process, here
         trouble = here.recv()  # one after the other: compiling must not be in another's way

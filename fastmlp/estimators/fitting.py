@@ -22,6 +22,8 @@ from .evaluation import Evaluation, HeldOut
 from .recorders import CURVES, EpochRecorder, LbfgsRecorder, read_best, start_curves, start_monitoring
 from .samples import block
 
+FLOAT64 = "steps in float64, as X is: they are up to twice as fast with dtype='float32'"
+
 
 class FitCall(NamedTuple):
     """Arguments of a call of ``fit``, ``partial_fit`` or ``fit_stream``.
@@ -130,11 +132,12 @@ def _epochs(estimator, call, problem, samples):
         found = choose_backend(Work(problem.network, batch_size, n_steps), estimator._net.parameters)
         estimator.backend_, kernels, estimator.backend_reason_ = found
         problem = problem._replace(kernels=kernels)
+    dtype = estimator._net.parameters.dtype
     steps = problem.kernels.describe(
-        problem.network, state.optimizer, estimator._net.parameters.dtype, batch_size, problem.penalty, problem.noise,
-        samples.weight is not None,
+        problem.network, state.optimizer, dtype, batch_size, problem.penalty, problem.noise, samples.weight is not None
     )  # fmt: skip
-    estimator.backend_reason_ += f"; {steps}" if steps else ""
+    precision = FLOAT64 if estimator.dtype is None and dtype == np.float64 else ""
+    estimator.backend_reason_ = "; ".join(filter(None, (estimator.backend_reason_, steps, precision)))
     if stream is None:
         shuffled = Shuffle(estimator._random_state, from_scratch=False) if estimator.shuffle else None
         return problem, partial(Epochs, problem, state, batch_size, samples, shuffled)

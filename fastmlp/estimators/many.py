@@ -83,10 +83,10 @@ def fit_many(
     >>> from sklearn.datasets import load_iris
     >>> from fastmlp import MLPClassifier, fit_many
     >>> X, y = load_iris(return_X_y=True)
-    >>> models = [MLPClassifier(width, random_state=seed, tol=0.01) for width in (4, 8) for seed in range(5)]
+    >>> models = [MLPClassifier(8, learning_rate_init=0.1, random_state=seed) for seed in range(10)]
     >>> fit_many(models, X, y)
     {}
-    >>> all(model.score(X, y) > 0.3 for model in models)
+    >>> min(model.score(X, y) for model in models) > 0.9
     True
     """
     models = list(models)

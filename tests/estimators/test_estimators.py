@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor
+from fastmlp.estimators.fitting import FLOAT64
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -193,8 +194,10 @@ def test_partial_fit_requires_a_stochastic_solver():
 
 
 def test_backend_and_its_reason_are_attributes(backend):
-    model = MLPClassifier(backend=backend, max_iter=2).fit(X, y)
+    model = MLPClassifier(backend=backend, max_iter=2).fit(X.astype("f4"), y)
     assert (model.backend_, model.backend_reason_) == (backend, "requested")
+    assert model.fit(X, y).backend_reason_ == f"requested; {FLOAT64}"
+    assert model.set_params(dtype="float64").fit(X, y).backend_reason_ == "requested"
     automatic = MLPClassifier(max_iter=2).fit(X, y)
     assert automatic.backend_ == "cython"
     assert "ahead of time" in automatic.backend_reason_
