@@ -24,6 +24,7 @@ from . import vectors as numba_vectors
 from .primitives import data_of
 from .records import record_at
 from .rule_loops import COMPILE, SOURCE_HASH, call
+from .together import compiled_with_caller
 
 SOURCES = partition, products, layer_features, update, epoch, online, epochs, inference  # each after those it calls
 
@@ -78,7 +79,8 @@ def _compiled_sources():
             if isinstance(value, FunctionType) and value.__module__ == source.__name__:
                 copy = FunctionType(value.__code__, namespace, name)
                 copy.__module__, copy.__qualname__ = source.__name__, name
-                namespace[name] = compiled[name] = _njit(copy)
+                copy.__annotations__ = value.__annotations__
+                namespace[name] = compiled[name] = compiled_with_caller(copy)
     return compiled
 
 

@@ -23,6 +23,7 @@ KINDS = {
     "float": types.float64,
     "Integers": types.CPointer(types.int64),
     "Doubles": types.CPointer(types.float64),
+    "None": types.none,
 }
 
 
@@ -36,12 +37,14 @@ class RecordPointer(types.Type):
     def field(self, name):
         """(number, type) of a field."""
         kinds = RECORDS[self.record]
-        kind = kinds[name]
-        if kind in RECORDS:
-            found = RecordPointer(kind, self.dtype)
-        else:
-            found = types.CPointer(self.dtype) if kind == "Vector" else KINDS[kind]
-        return list(kinds).index(name), found
+        return list(kinds).index(name), type_of(kinds[name], self.dtype)
+
+
+def type_of(annotation, dtype):
+    """The type that an annotation of the engine names, in a network of that dtype."""
+    if annotation in RECORDS:
+        return RecordPointer(annotation, dtype)
+    return {"Vector": types.CPointer(dtype), "Number": dtype}.get(annotation) or KINDS[annotation]
 
 
 @register_model(RecordPointer)

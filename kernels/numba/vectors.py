@@ -4,9 +4,7 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import float32, types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
-
-from fastmlp.kernels.engine.primitives import lanes
+from numba.extending import intrinsic
 
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 
@@ -24,14 +22,18 @@ def lanes_of(dtype):
     return VECTOR_BYTES // (dtype.bitwidth // 8)
 
 
-@overload(lanes, inline="always")
-def _lanes_at(pointer):
-    n = lanes_of(pointer.dtype)
-    return lambda pointer: n
-
-
 def constant(value):
     return ir.Constant(INT64, value)
+
+
+@intrinsic
+def lanes(typingctx, pointer):
+    """See engine/primitives.py."""
+
+    def codegen(context, builder, signature, args):
+        return constant(lanes_of(signature.args[0].dtype))
+
+    return types.int64(pointer), codegen
 
 
 def vector_access(builder, dtype, vector):
