@@ -118,7 +118,8 @@ class Plan:
     ----------
     layers : a Layer (engine/records.py) for each layer of weights
     layout : the Layout of all of it
-    like : an empty array of the dtype
+    like : an empty array of the dtype; 1-D if the plan is plain, that is without layer features and bounds on norms
+        (Numba compiles plain training without the functions for these)
     layer_rows : int64 array of shape (layers + 2, batch): offset of each row of a layer's inputs in its buffer; the
         last two are for the outputs and for strips (engine/products.py)
     batch : rows of a batch, rounded up to a multiple of the tile height
@@ -196,7 +197,8 @@ class Plan:
         if self.has_features or requirements != NO_REQUIREMENTS:
             self.scratch = max(self.scratch, 2 * max(strides))
         self.learning = learning
-        self.like = np.empty(0, dtype)
+        plain = not (self.has_features or requirements.by_matrix)
+        self.like = np.empty(0 if plain else (0, 0), dtype)
         self.layout = Layout(
             layers=addressof(self.layers), n_layers=len(self.layers), n_inputs=sizes[0],
             n_parameters=self.n_parameters, loss=self.loss, linked=linked, layer_rows=self.layer_rows.ctypes.data,

@@ -28,6 +28,8 @@ from .together import compiled_with_caller
 
 SOURCES = partition, products, layer_features, update, epoch, online, epochs, inference  # each after those it calls
 
+NOT_PLAIN = "disturb_inputs", "finish_rows", "finish_deltas", "squares_of_gradient", "learn_clipped", "limit_norms"
+
 
 def _njit(function):
     """Compile, and cache under a name that changes with the kernels' source."""
@@ -80,7 +82,7 @@ def _compiled_sources():
                 copy = FunctionType(value.__code__, namespace, name)
                 copy.__module__, copy.__qualname__ = source.__name__, name
                 copy.__annotations__ = value.__annotations__
-                namespace[name] = compiled[name] = compiled_with_caller(copy)
+                namespace[name] = compiled[name] = compiled_with_caller(copy, name in NOT_PLAIN)
     return compiled
 
 

@@ -28,22 +28,22 @@ KINDS = {
 
 
 class RecordPointer(types.Type):
-    """A pointer to a record of that name, in which a Vector is of ``dtype``."""
+    """A pointer to a record of that name, in which a Vector is of ``dtype``; ``plain`` is as in engine/plan.py."""
 
-    def __init__(self, record, dtype):
-        self.record, self.dtype = record, dtype
-        super().__init__(f"{record}[{dtype}]")
+    def __init__(self, record, dtype, plain):
+        self.record, self.dtype, self.plain = record, dtype, plain
+        super().__init__(f"{record}[{dtype}{', plain' if plain else ''}]")
 
     def field(self, name):
         """(number, type) of a field."""
         kinds = RECORDS[self.record]
-        return list(kinds).index(name), type_of(kinds[name], self.dtype)
+        return list(kinds).index(name), type_of(kinds[name], self.dtype, self.plain)
 
 
-def type_of(annotation, dtype):
-    """The type that an annotation of the engine names, in a network of that dtype."""
+def type_of(annotation, dtype, plain):
+    """The type that an annotation of the engine names."""
     if annotation in RECORDS:
-        return RecordPointer(annotation, dtype)
+        return RecordPointer(annotation, dtype, plain)
     return {"Vector": types.CPointer(dtype), "Number": dtype}.get(annotation) or KINDS[annotation]
 
 
@@ -85,8 +85,8 @@ def _store(context, builder, signature, arguments, name):
 
 @intrinsic(prefer_literal=True)
 def record_at(typingctx, address, record, like):
-    """The record of that name at an address; its Vectors are like the array ``like``."""
-    kind = RecordPointer(record.literal_value, like.dtype)
+    """The record of that name at an address; its Vectors are like the array ``like``, see engine/plan.py."""
+    kind = RecordPointer(record.literal_value, like.dtype, like.ndim == 1)
 
     def codegen(context, builder, signature, arguments):
         return builder.inttoptr(arguments[0], context.get_value_type(kind))

@@ -1,51 +1,55 @@
-"""Compile functions of the engine together with those that call them, as one module of LLVM.
+"""Compile functions of the engine together with their caller, as one LLVM module.
 
-Numba compiles each function on its own and again as part of every function that calls it: through calls six levels
-deep most of the engine was optimised and turned into machine code five times.
+Numba compiles a function on its own, once for each mix of literal and other arguments, and again as a part of each
+function that calls it. Through calls six levels deep this takes three times as long.
 """
 
 from inspect import Parameter, Signature, signature
 from weakref import WeakKeyDictionary
 
-from numba import types
 from numba.core.compiler import compile_internal
 from numba.core.targetconfig import ConfigStack
 from numba.extending import intrinsic
 
 from .records import type_of
 
-_compiled = WeakKeyDictionary()  # {library: {(function, argument types): descriptor}}
+_compiled = WeakKeyDictionary()  # {module: {(function, argument types): description}}
 
 
-def compiled_with_caller(function):
+def compiled_with_caller(function, left_out):
     """What compiled code calls as ``function``, whose annotations are its types.
 
-    A Vector is of the dtype of the first argument that has one.
+    ``left_out``: plain training (engine/plan.py) never needs it, and a call compiles to nothing.
     """
     parameters = list(signature(function).parameters.values())
+    annotations = [parameter.annotation for parameter in parameters]
 
     def typed(typingctx, *given):
         dtype = next((kind.dtype for kind in given if hasattr(kind, "dtype")), None)
-        arguments = [type_of(parameter.annotation, dtype) for parameter in parameters]
-        return type_of(function.__annotations__["return"], dtype)(*arguments), codegen
+        plain = any(getattr(kind, "plain", False) for kind in given)
+        result, *arguments = (type_of(name, dtype, plain) for name in (function.__annotations__["return"], *annotations))
+        return result(*arguments), _nothing if plain and left_out else call
 
-    def codegen(context, builder, signature, arguments):
-        library = context.active_code_library
-        known = _compiled.setdefault(library, {})
-        key = function, signature.args
-        if key not in known:
-            known[key] = _compile_into(library, context, function, signature)
-        return context.call_internal(builder, known[key], signature, arguments)
+    def call(context, builder, signature, arguments):
+        known = _compiled.setdefault(context.active_code_library, {})
+        if (function, signature) not in known:
+            known[function, signature] = _compile(context, function, signature)
+        return context.call_internal(builder, known[function, signature], signature, arguments)
 
     typed.__signature__ = Signature([Parameter("typingctx", Parameter.POSITIONAL_OR_KEYWORD), *parameters])
     return intrinsic(typed)
 
 
-def _compile_into(library, context, function, signature):
-    flags = ConfigStack().top().copy()
-    flags.no_rewrites = flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+def _nothing(context, builder, signature, arguments):
+    return context.get_dummy_value()
+
+
+def _compile(context, function, signature):
+    """Compile into the module of the caller that is being compiled."""
+    module, flags = context.active_code_library, ConfigStack().top().copy()
+    flags.no_compile = flags.no_rewrites = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
     done = compile_internal(
-        context.typing_context, context, library, function, signature.args, signature.return_type, flags, {}
-    )  # fmt: skip
-    library.get_function(done.fndesc.llvm_func_name).linkage = "linkonce_odr"  # dropped if inlined everywhere
-    return done.fndesc
+        context.typing_context, context, module, function, signature.args, signature.return_type, flags, {}
+    ).fndesc  # fmt: skip
+    module.get_function(done.llvm_func_name).linkage = "linkonce_odr"  # removed where all calls were inlined
+    return done
