@@ -18,9 +18,9 @@ DEVICE, DTYPES, USES_BLAS = None, ("float32", "float64"), False
 @cache
 def _network_codes(network, dtype):
     kind = numba.from_dtype(dtype)
-    derivatives = [rule_loops.derivative(name, kind) for name in network.activations]
-    if loss_row(network.loss).link is not None:
-        derivatives[-1] = NO_RULE
+    linked = loss_row(network.loss).link is not None
+    with_derivative = network.activations[:-1] if linked else network.activations
+    derivatives = [rule_loops.derivative(name, kind) for name in with_derivative] + [NO_RULE] * linked
     activations = [rule_loops.activation(name, kind) for name in network.activations]
     stds = [rule_loops.noise_std(name, kind) for name in network.activations]
     return NetworkCodes(activations, derivatives, stds, rule_loops.loss(network.loss, kind))

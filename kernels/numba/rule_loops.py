@@ -14,7 +14,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, event
 from numba.core.errors import NumbaError
 from numba.extending import intrinsic, register_jitable
 
@@ -27,6 +27,7 @@ from fastmlp.kernels.rules import (
 from fastmlp.kernels.spec import activation_row, loss_row
 
 from . import elementary as numba_elementary  # noqa: F401 - the second for what it teaches Numba
+from .notice import CACHED, NOT_CACHED, Notice
 from .primitives import at
 
 for _rule in (*elementary.POLYNOMIALS, *rules.RULES):
@@ -44,6 +45,7 @@ def _disk_cache_works():
 
 # Products may be fused with additions, as GCC does by default; this speeds up rules/elementary.py most.
 COMPILE = {"cache": _disk_cache_works(), "error_model": "numpy", "fastmath": {"contract"}}
+event.register("numba:compile", Notice(CACHED if COMPILE["cache"] else NOT_CACHED))
 
 # Numba stamps cached code with the file of the function alone, but formulas and loops come from other files: the hash
 # of them all goes into the names under which code is cached.

@@ -22,12 +22,12 @@ def compiled_with_caller(function, left_out):
     ``left_out``: plain training (engine/plan.py) never needs it, and a call compiles to nothing.
     """
     parameters = list(signature(function).parameters.values())
-    annotations = [parameter.annotation for parameter in parameters]
+    kinds = [function.__annotations__["return"], *(parameter.annotation for parameter in parameters)]
 
     def typed(typingctx, *given):
-        dtype = next((kind.dtype for kind in given if hasattr(kind, "dtype")), None)
-        plain = any(getattr(kind, "plain", False) for kind in given)
-        result, *arguments = (type_of(name, dtype, plain) for name in (function.__annotations__["return"], *annotations))
+        dtype = next((argument.dtype for argument in given if hasattr(argument, "dtype")), None)
+        plain = any(getattr(argument, "plain", False) for argument in given)
+        result, *arguments = (type_of(kind, dtype, plain) for kind in kinds)
         return result(*arguments), _nothing if plain and left_out else call
 
     def call(context, builder, signature, arguments):

@@ -1,19 +1,22 @@
-"""Numba compiles once per dtype and rule, in that dtype, and again after a formula has changed."""
+"""Numba compiles once per dtype and rule, in that dtype, and again after a formula has changed; it says so if it takes
+long."""
 
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numba
 import numpy as np
 import pytest
+from numba.core.event import trigger_event
 
 import fastmlp
 from fastmlp.kernels.numba import contract as numba_cpu
 from fastmlp.kernels.numba import engine as numba_engine
-from fastmlp.kernels.numba import rule_loops
+from fastmlp.kernels.numba import notice, rule_loops
 from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
 from fastmlp.kernels.spec import new_slots, optimizer
 from problems import Problem
@@ -69,7 +72,8 @@ def test_float32_stays_float32_in_a_compiled_update(llvm_of, name):
 
 SCRIPT = """
 import numpy as np
-from fastmlp.kernels.numba import contract
+from fastmlp.kernels.numba import contract, notice
+notice.PATIENCE = 0
 print(float(contract.dense_forward("relu", np.ones((1, 1)), np.ones((1, 1)), np.zeros(1))[0, 0]))
 """
 
@@ -84,12 +88,68 @@ def test_a_changed_formula_is_compiled_again(tmp_path):
 
     def run():
         command = [sys.executable, "-P", "-c", SCRIPT]
-        return float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return float(done.stdout), done.stderr
 
-    assert run() == 1
+    assert run() == (1, notice.CACHED + "\n")
+    assert run() == (1, "")
     rules = package / "kernels" / "rules" / "activations.py"
     source = rules.read_text()
     assert source.count("return T(0) if z < T(0) else z\n") == 1
     rules.write_text(source.replace("return T(0) if z < T(0) else z\n", "return T(0) if z < T(0) else z + z\n"))
-    assert run() == 2
-    assert np.isfinite(run())
+    assert run() == (2, notice.CACHED + "\n")
+
+
+@numba.njit
+def compiled_by_a_user():
+    pass
+
+
+without_module = numba.njit(eval("lambda: None", {}))
+
+
+class Clock:
+    """Time that passes only on demand, and a timer that uses it."""
+
+    def __init__(self):
+        self.now, self.due, self.action = 0.0, np.inf, None
+
+    def timer(self, delay, action):
+        self.action = action
+        return SimpleNamespace(start=lambda: self.start(delay), cancel=lambda: self.start(np.inf))
+
+    def start(self, delay):
+        self.due = self.now + delay
+
+    def advance(self, seconds):
+        self.now += seconds
+        if self.now >= self.due:
+            self.due = np.inf
+            self.action()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "pause", "dispatcher", "lines"),
+    [
+        ([1.9], 0.0, numba_engine.run_train, 0),
+        ([2.1], 0.0, numba_engine.run_train, 1),
+        ([0.4, 1.5, 0.2], 0.1, numba_engine.run_train, 1),  # the functions of one fit count together
+        ([3.0, 0.4, 3.0], 0.1, numba_engine.run_train, 1),
+        ([1.5, 1.5], 10.0, numba_engine.run_train, 0),
+        ([3.0, 3.0], 10.0, numba_engine.run_train, 2),
+        ([3.0], 0.0, compiled_by_a_user, 0),
+        ([3.0], 0.0, without_module, 0),
+    ],
+)
+def test_long_compilations_are_announced_on_stderr(seconds, pause, dispatcher, lines, monkeypatch, capsys):
+    clock = Clock()
+    monkeypatch.setattr(notice, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(notice, "Timer", clock.timer)
+    monkeypatch.setattr("numba.core.event._registered", {"numba:compile": [notice.Notice("text")]})
+    for duration in seconds:
+        with trigger_event("numba:compile", {"dispatcher": dispatcher}):
+            with trigger_event("numba:compile", {"dispatcher": dispatcher}):  # a function that it calls
+                clock.advance(duration / 2)
+            clock.advance(duration / 2)
+        clock.advance(pause)
+    assert capsys.readouterr() == ("", "text\n" * lines)

@@ -148,8 +148,10 @@ def test_numba_without_a_writable_cache_still_works(tmp_path):
     """For example in a container with a read-only file system."""
     script = (
         "import numba.core.caching as c; c.CacheImpl._locator_classes = []\n"
+        "from fastmlp.kernels.numba import notice; notice.PATIENCE = 0\n"
         "from fastmlp import MLP; m = MLP([(1, 'identity')], backend='numba').fit([[0.0], [1.0]], [0, 1], epochs=1)\n"
         "print(m.backend)"
     )
     result = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "numba"
+    assert "later runs have to compile again, unless NUMBA_CACHE_DIR names a folder" in result.stderr
