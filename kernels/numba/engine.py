@@ -1,4 +1,7 @@
-"""The engine compiled by Numba for this CPU, once per dtype: sources, their primitives and entry points.
+"""The engine compiled by Numba for this CPU: sources, their primitives and entry points.
+
+Each entry point is compiled at its first call, once per dtype and, for training and prediction, once for plain plans
+(engine/plan.py) and once for others.
 
 The entry points take the same arguments as those in cpu/engine.pyx.
 """
@@ -28,6 +31,7 @@ from .together import compiled_with_caller
 
 SOURCES = partition, products, layer_features, update, epoch, online, epochs, inference  # each after those it calls
 
+# Called only with layer features or bounds on norms: a plan that is plain (engine/plan.py) needs none of them.
 NOT_PLAIN = "disturb_inputs", "finish_rows", "finish_deltas", "squares_of_gradient", "learn_clipped", "limit_norms"
 
 

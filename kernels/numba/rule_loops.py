@@ -1,7 +1,7 @@
 """Compiled loops around rules: one C function per activation, derivative, loss, optimizer update and rate.
 
 A loop is compiled once per rule and dtype, cached on disk, and handed to the engine as an address, its code. So a new
-combination of rules compiles nothing new, and the engine is compiled once per dtype.
+combination of rules compiles nothing new.
 """
 
 import dis
