@@ -12,7 +12,17 @@ import numpy as np
 from numba import types
 from numba.extending import register_jitable
 
-from fastmlp.kernels.engine import epoch, epochs, layer_features, online, partition, primitives, products, update
+from fastmlp.kernels.engine import (
+    epoch,
+    epochs,
+    layer_features,
+    online,
+    partition,
+    passes,
+    primitives,
+    products,
+    update,
+)
 from fastmlp.kernels.engine import predict as inference
 from fastmlp.kernels.engine.primitives import NO_RULE
 from fastmlp.kernels.spec import aligned_zeros, wrong_row
@@ -25,7 +35,8 @@ from .primitives import data_of
 from .records import record_at
 from .rule_loops import COMPILE, SOURCE_HASH, call
 
-SOURCES = partition, products, layer_features, update, epoch, online, epochs, inference  # each after those it calls
+# Each after those it calls.
+SOURCES = partition, products, layer_features, update, epoch, passes, online, epochs, inference
 
 
 def _njit(function):
@@ -85,6 +96,8 @@ def _compiled_sources():
 _compiled = _compiled_sources()
 _ENTERED = "train", "train_online", "rearrange", "predict_row", "predict", "product", "mean_loss"
 train, train_online, rearrange, predict_row, predict, product, mean_loss = (_compiled[name] for name in _ENTERED)
+_PASSES = "forward_pass", "backward_pass", "apply_gradient"
+forward_pass, backward_pass, apply_gradient = (_compiled[name] for name in _PASSES)
 
 
 @_njit
@@ -95,6 +108,21 @@ def run_train(worker, like):
 @_njit
 def run_predict(worker, like):
     predict(record_at(worker, "Worker", like))
+
+
+@_njit
+def run_forward(worker, like):
+    forward_pass(record_at(worker, "Worker", like))
+
+
+@_njit
+def run_backward(worker, like):
+    backward_pass(record_at(worker, "Worker", like))
+
+
+@_njit
+def run_apply(worker, like):
+    apply_gradient(record_at(worker, "Worker", like))
 
 
 @_njit
@@ -125,6 +153,26 @@ def bind_prediction(run, X, parameters, out, input_sums):
     to = record_at(run, "Run", parameters)
     to.X, to.n_rows, to.parameters = data_of(X), X.shape[0], data_of(parameters)
     to.out, to.input_sums = data_of(out), data_of(input_sums)
+
+
+@_njit
+def bind_forward(run, X, parameters, out, step):
+    to = record_at(run, "Run", parameters)
+    to.X, to.n_rows, to.parameters, to.out = data_of(X), X.shape[0], data_of(parameters), data_of(out)
+    to.step = step
+
+
+@_njit
+def bind_backward(run, output_gradient, gradient, input_gradient):
+    to = record_at(run, "Run", gradient)
+    to.given, to.gradient = data_of(output_gradient), data_of(gradient)
+    to.out, to.of_inputs = data_of(input_gradient), input_gradient.size > 0
+
+
+@_njit
+def bind_gradient(run, gradient, rates, step):
+    to = record_at(run, "Run", gradient)
+    to.given, to.rates, to.step = data_of(gradient), data_of(rates), step
 
 
 @_njit
