@@ -20,6 +20,8 @@ from .rules import COUPLED, DERIVATIVES, FROM_OUTPUT, LINKED_DELTAS, LOSS_DERIVA
 # whether its products are made by the BLAS that NumPy uses, which has threads of its own.
 DEVICE, DTYPES, USES_BLAS = None, ("float32", "float64", "bfloat16"), True
 
+QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")  # compiled code does not warn either
+
 
 def _row_losses(network, p, t):
     if isinstance(network.loss, str):
@@ -243,6 +245,7 @@ class _Passes:
     def __init__(self, network, noise):
         self._network, self._noise = network, noise
 
+    @QUIET
     def forward(self, parameters, X, step=0):
         """Outputs for up to ``batch_size`` rows of X; ``step`` and the seed of the noise determine its numbers.
 
@@ -251,6 +254,7 @@ class _Passes:
         self._parameters, self._run = parameters, ForwardPass(self._network, parameters, X.copy(), self._noise, step)
         return self._run.layers[-1].copy()
 
+    @QUIET
     def backward(self, output_gradient, gradient, input_gradient=None):
         """Store dLoss/dparameters and, if an array is given, dLoss/dX, from dLoss/d(outputs), summed over rows.
 
@@ -282,6 +286,7 @@ def prepare_update(network, optimizer, parameters, slots):
     Includes weight decay, bounds and rates by layer.
     """
 
+    @QUIET
     def update_all(gradient, step):
         _full_update(network, optimizer, parameters, gradient.copy(), slots, step + 1)
 
