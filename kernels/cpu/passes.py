@@ -49,8 +49,12 @@ class Passes:
         return self._plan.wanted_threads(n_rows) > 0
 
     def _run(self, entry):
-        buffers = self._buffers
-        with thread_pool.taken(min(self._plan.wanted_threads(self._n_rows), self._most_threads)) as n_threads:
+        buffers, wanted = self._buffers, self._plan.wanted_threads(self._n_rows)
+        if not wanted:
+            buffers.begin(1)
+            entry(*buffers.arguments_of(0))
+            return
+        with thread_pool.taken(min(wanted, self._most_threads)) as n_threads:
             buffers.begin(n_threads)
             thread_pool.run(n_threads, entry, buffers.arguments_of, buffers.counter)
 
