@@ -35,7 +35,8 @@ class LastPass:
             self._passes = self.kernels.prepare_gradient(network, X.dtype, n_rows, noise)
             self._key = key
         self.parameters[...] = state.parameters
-        outputs = self._run(len(X), self._passes.forward, self.parameters, X, state.step + (self._number << 40))
+        numbers_from = state.step + (self._number % 2**22 << 40)
+        outputs = self._run(len(X), self._passes.forward, self.parameters, X, numbers_from)
         self.shapes, self.thread = (outputs.shape, X.shape), threading.get_ident()
         return outputs
 

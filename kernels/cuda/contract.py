@@ -19,8 +19,8 @@ from .simt.layout import Features
 DEVICE, DTYPES, USES_BLAS = devices.current().name, ("float32", "float64", "bfloat16"), False
 
 NO_PASSES = (
-    "backend 'cuda' has no separate forward and backward passes: set the backend of the model to 'cython' or 'numba', "
-    "or use fit or compile_step."
+    "backend 'cuda' does not support forward, backward and apply: set the backend of the model to 'cython' or 'numba', "
+    "or train with fit or compile_step."
 )
 
 

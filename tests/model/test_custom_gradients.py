@@ -128,6 +128,8 @@ def test_each_pass_has_random_numbers_of_its_own():
     m.apply(np.zeros(m.n_parameters, "f4"))
     outputs.append(m.forward(X)[:8])
     assert len({out.tobytes() for out in outputs}) == 4
+    m._state.last_pass._number = 2**62  # forward passes without a step
+    assert not np.array_equal(m.forward(X)[:8], outputs[-1])
     again = model(**NOISY)
     np.testing.assert_array_equal(again.forward(X)[:8], outputs[0])
     assert not np.array_equal(again.predict(X)[:8], outputs[0])
