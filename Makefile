@@ -23,7 +23,7 @@ test-all: .venv/installed
 	$(PYTEST) tests/cuda $(ARGS)
 
 # Figures and numbers. Each of the second list needs the data set after its colon, in the folder that FASTMLP_DATA names.
-EXAMPLES := logic_gates universal_approximation iris wheels vanishing_gradient symmetry overfitting activations
+EXAMPLES := logic_gates universal_approximation iris wheels vanishing_gradient symmetry overfitting activations pole_balancing
 DATA_EXAMPLES := vowels:vowels_pb52 head_direction:cmu_faces
 
 examples: .venv/installed

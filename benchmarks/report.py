@@ -195,6 +195,14 @@ def workloads_table(runs):
     return table
 
 
+def torch_table(runs):
+    """Microseconds of a call with FastMLP and with torch.nn.Sequential, and their ratio."""
+    table = pd.DataFrame({parameters["name"]: 1e6 / pd.Series(info["rates"]) for parameters, info, _ in runs}).T
+    table["nn.Sequential / FastMLP"] = table["nn.Sequential"] / table["FastMLP"]
+    table.index.name = "microseconds"
+    return table
+
+
 def fits_table(runs):
     """Milliseconds of a fit, and how many times as fast as scikit-learn, for each batch size."""
     columns = {}
@@ -248,6 +256,13 @@ in one thread, JAX and scikit-learn with their defaults. `step.many` makes {STEP
 Seconds of typical scikit-learn programs in which only the import differs (benchmarks/workloads.py):
 
 {markdown(workloads_table(runs["bench_workload"]), formats)}""")
+    if "bench_torch" in runs:
+        text.append(f"""## In torch programs
+
+`fastmlp.torch.FastMLP` beside the same `torch.nn.Sequential`, in turn, in one thread: forward, backward and a step of
+torch.optim.Adam, and the outputs alone.
+
+{markdown(torch_table(runs["bench_torch"]), {"nn.Sequential / FastMLP": ".2f"})}""")
     if "bench_fits" in runs:
         table = fits_table(runs["bench_fits"])
         formats = {column: ".1f" if "=" in column else ".2f" for column in table}

@@ -41,6 +41,16 @@ def many_steps(_):
     return lambda: step.many(X, y, order), STEPS
 
 
+def own_gradient(_):
+    X, y = _data()
+    model = _model()
+
+    def step():
+        model.apply(model.backward((model.forward(X) - y) / np.float32(len(X))))
+
+    return _repeated(step)
+
+
 def fit_one_epoch(_):
     X, y = _data()
     model = _model()
@@ -116,6 +126,7 @@ def jax_step(_):
 STEPPERS = {
     "compile_step": compiled_step,
     "step.many": many_steps,
+    "forward, backward, apply": own_gradient,
     "MLP.fit, one epoch": fit_one_epoch,
     "MLPRegressor.partial_fit": _partial_fit("fastmlp"),
     "torch": torch_step,

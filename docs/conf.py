@@ -2,6 +2,7 @@
 
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import fastmlp
@@ -22,6 +23,7 @@ smartquotes_action = "D"  # dashes only: quotes stay straight, so that 'adam' ca
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+autodoc_mock_imports = [] if find_spec("torch") else ["torch"]
 nitpicky = True
 python_maximum_signature_line_length = 100
 napoleon_google_docstring = False

@@ -31,7 +31,7 @@ def needs(project):
         "fastmlp": project["project"]["dependencies"],
         "backend cuda": extras["cuda"],
         "running the tests": of("test", "pytest", "pytest-xdist"),
-        "timing torch": of("bench", "torch"),
+        "timing torch": extras["torch"],
         "building the extension module": project["build-system"]["requires"],
     }
 

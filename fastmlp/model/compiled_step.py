@@ -40,7 +40,7 @@ class CompiledStep:
         self._network = network = model.network
         self._shapes = (self._batch_size, network.sizes[0]), (self._batch_size, network.sizes[-1])
         self._dtype, self._order = model.dtype, np.arange(self._batch_size)
-        self._check_optimizer(model.optimizer)
+        self._accept(model.optimizer)
         model._state.make_writable()
 
     def __call__(self, X: FloatArray, y: FloatArray, sample_weight: FloatArray | None = None) -> float:
@@ -112,7 +112,7 @@ class CompiledStep:
                 raise ValueError("the layers of the model have changed since compile_step: call compile_step again.")
             state, optimizer, n_samples = model._state, model._optimizer, len(batches.order)
             if optimizer is not self._optimizer:
-                self._check_optimizer(optimizer)
+                self._accept(optimizer)
             if state.order is not None:  # of an epoch that was interrupted
                 state.drop_epoch_in_progress()
             problem = model._problem()
@@ -128,18 +128,8 @@ class CompiledStep:
             release(model, own)
         return reported_loss(self._network, loss / n_samples, penalty / n_samples)
 
-    def _check_optimizer(self, optimizer):
-        """Accept an optimizer. Raises ValueError if single steps cannot be made with it."""
-        if optimizer == "lbfgs":
-            raise ValueError(
-                "compile_step requires an optimizer such as 'adam' or 'sgd', got 'lbfgs', which needs all samples at "
-                "once."
-            )
-        if optimizer.schedule is not None:
-            raise ValueError(
-                f"compile_step does not follow the schedule {optimizer.schedule.name!r}, which depends on epochs: set "
-                "model.optimizer to one with the learning rate that you want, also between steps."
-            )
+    def _accept(self, optimizer):
+        check_single_steps("compile_step", optimizer)
         self._optimizer = optimizer
 
     def _is_valid(self, array):
@@ -153,18 +143,31 @@ class CompiledStep:
         if not self._is_valid(weight) or weight.shape != (n_samples,):
             raise ValueError(
                 f"sample_weight must be a C-contiguous {self._dtype} array of shape ({n_samples},), got "
-                f"{_described(weight)}."
+                f"{described(weight)}."
             )
 
     def _refuse(self, X, y, n_samples):
         (_, n_inputs), (_, n_outputs) = self._shapes
         raise ValueError(
             f"a compiled step needs C-contiguous {self._dtype} arrays X of shape ({n_samples}, {n_inputs}) and y of "
-            f"shape ({n_samples}, {n_outputs}), got {_described(X)} and {_described(y)}."
+            f"shape ({n_samples}, {n_outputs}), got {described(X)} and {described(y)}."
         )
 
 
-def _described(given):
+def check_single_steps(method, optimizer):
+    """Raise ValueError if a method cannot make single steps with an optimizer."""
+    if optimizer == "lbfgs":
+        raise ValueError(
+            f"{method} requires an optimizer such as 'adam' or 'sgd', got 'lbfgs', which needs all samples at once."
+        )
+    if optimizer.schedule is not None:
+        raise ValueError(
+            f"{method} does not follow the schedule {optimizer.schedule.name!r}, which depends on epochs: set "
+            "model.optimizer to one with the learning rate that you want, also between steps."
+        )
+
+
+def described(given):
     """What an argument is, for an error message."""
     if not isinstance(given, np.ndarray):
         return type(given).__name__

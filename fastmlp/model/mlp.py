@@ -26,16 +26,16 @@ from fastmlp.validation.checks import check_flags, check_integer
 
 from .backend_choice import choose_backend
 from .compiled_step import CompiledStep
+from .differentiable_network import DifferentiableNetwork
 from .exclusive import one_at_a_time
 from .initializers import INITIALIZERS
-from .layered_network import LayeredNetwork
 from .recorder import HistoryRecorder
 from .samples import checked_samples, names_from
 from .validation import Validation
 
 
 @with_names(LOSSES=LOSSES, OPTIMIZERS=(*OPTIMIZERS, "lbfgs"), INITIALIZERS=INITIALIZERS, BACKENDS=registry.NAMES)
-class MLP(LayeredNetwork):
+class MLP(DifferentiableNetwork):
     """Multilayer perceptron with a choice of layers, loss and optimizer.
 
     Parameters

@@ -8,6 +8,7 @@ from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, constants, extras_
 from fastmlp.kernels.spec import NO_PENALTY, Batches, activation_row, predictor_by
 
 from . import contract_primitives, thread_pool
+from .passes import Passes, Update
 from .training import OnlineTraining, Training
 
 PREDICT_ROWS = 128  # per block: the working memory of a prediction does not grow with X
@@ -94,6 +95,12 @@ class Contract:
         online = batch_size == 1 and extras_of(network, optimizer, penalty, noise).plain
         kind = OnlineTraining if online else Training
         return kind(self.engine, network, optimizer, parameters, slots, batch_size, penalty, noise)
+
+    def prepare_gradient(self, network, dtype, batch_size, noise=None):
+        return Passes(self.engine, network, np.dtype(dtype), batch_size, noise)
+
+    def prepare_update(self, network, optimizer, parameters, slots):
+        return Update(self.engine, network, optimizer, parameters, slots, 1, NO_PENALTY, None)
 
     def dense_forward(self, activation, X, W, b):
         out = contract_primitives.product(self.engine, X, W, b)

@@ -223,6 +223,30 @@ def bind_prediction(
     to.out, to.input_sums = <float*>&out[0, 0], &input_sums[0]
 
 
+def bind_forward(
+    size_t run, const floating[:, ::1] X, const floating[::1] parameters, floating[:, ::1] out, Py_ssize_t step
+):
+    """The same for a forward pass."""
+    cdef Run_float* to = <Run_float*>run
+    to.X, to.n_rows, to.parameters = <float*>&X[0, 0], X.shape[0], <float*>&parameters[0]
+    to.out, to.step = <float*>&out[0, 0], step
+
+
+def bind_backward(
+    size_t run, const floating[:, ::1] output_gradient, floating[::1] gradient, floating[:, ::1] input_gradient
+):
+    """The same for the backward pass after it."""
+    cdef Run_float* to = <Run_float*>run
+    to.given, to.gradient = <float*>&output_gradient[0, 0], <float*>&gradient[0]
+    to.out, to.of_inputs = <float*>&input_gradient[0, 0], input_gradient.shape[0] > 0
+
+
+def bind_gradient(size_t run, const floating[::1] gradient, const double[::1] rates, Py_ssize_t step):
+    """The same for a step from a given gradient."""
+    cdef Run_float* to = <Run_float*>run
+    to.given, to.rates, to.step = <float*>&gradient[0], <double*>&rates[0], step
+
+
 def run_online(size_t run, like):
     if like.itemsize == sizeof(float):
         with nogil:
@@ -248,6 +272,33 @@ def run_predict(size_t worker, like):
     else:
         with nogil:
             predict_double(<Worker_double*>worker)
+
+
+def run_forward(size_t worker, like):
+    if like.itemsize == sizeof(float):
+        with nogil:
+            forward_pass_float(<Worker_float*>worker)
+    else:
+        with nogil:
+            forward_pass_double(<Worker_double*>worker)
+
+
+def run_backward(size_t worker, like):
+    if like.itemsize == sizeof(float):
+        with nogil:
+            backward_pass_float(<Worker_float*>worker)
+    else:
+        with nogil:
+            backward_pass_double(<Worker_double*>worker)
+
+
+def run_apply(size_t worker, like):
+    if like.itemsize == sizeof(float):
+        with nogil:
+            apply_gradient_float(<Worker_float*>worker)
+    else:
+        with nogil:
+            apply_gradient_double(<Worker_double*>worker)
 
 
 def run_loss(

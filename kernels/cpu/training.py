@@ -85,10 +85,7 @@ class Training:
     def _run_in_threads(self, n_threads, *call, epochs=None):
         plan = self._plan
         buffers = plan.take_buffers(n_threads)
-        if buffers.user is not self._user:
-            self._set_constants(buffers.run)
-            buffers.describe(self._extras, self._noise)
-            buffers.user = self._user
+        self._describe(buffers)
         buffers.begin(n_threads)
         self._bind(buffers.address, *call)
         if epochs is not None:
@@ -97,6 +94,13 @@ class Training:
         if epochs is not None:
             buffers.run.repeated = False
         plan.give_back(buffers)
+
+    def _describe(self, buffers):
+        """Store the constants in buffers, unless they hold them."""
+        if buffers.user is not self._user:
+            self._set_constants(buffers.run)
+            buffers.describe(self._extras, self._noise)
+            buffers.user = self._user
 
     def _set_constants(self, run):
         run.batch_size, run.alpha = self._batch_size, self._alpha

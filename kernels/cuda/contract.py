@@ -18,6 +18,11 @@ from .simt.layout import Features
 # devices.current() raises ImportError if there is no usable GPU.
 DEVICE, DTYPES, USES_BLAS = devices.current().name, ("float32", "float64", "bfloat16"), False
 
+NO_PASSES = (
+    "backend 'cuda' does not support forward, backward and apply: set the backend of the model to 'cython' or 'numba', "
+    "or train with fit or compile_step."
+)
+
 
 def describe(network, optimizer, dtype, batch_size, penalty=NO_PENALTY, noise=None, weighted=False):
     extras = extras_of(network, optimizer, penalty, noise)
@@ -101,6 +106,14 @@ def train_epoch(
 
 def prepare_training(network, optimizer, parameters, slots, batch_size, penalty=NO_PENALTY, noise=None):
     return TrainingBy(train_epoch, network, optimizer, parameters, slots, penalty, noise)
+
+
+def prepare_gradient(network, dtype, batch_size, noise=None):
+    raise ValueError(NO_PASSES)
+
+
+def prepare_update(network, optimizer, parameters, slots):
+    raise ValueError(NO_PASSES)
 
 
 def _run(network, optimizer, arrays, step, batches, penalty, noise, rates, totals):

@@ -38,6 +38,18 @@ from .records import Layer, Layout, Run, Worker
 from .update import BLOCK, learn_part, learn_sums, limit_norms, penalties_of, squares_of_gradient
 
 
+def copy_inputs(worker: Worker, number: int, r: int) -> None:
+    """Copy row ``number`` of X to row r of the workspace, and add noise."""
+    run: Run = worker.run
+    n_inputs = run.layout.n_inputs
+    source: Vector = at(run.X, number * n_inputs)
+    to: Vector = at(worker.workspace, run.layout.layer_rows[r])
+    for j in range(n_inputs):
+        to[j] = source[j]
+    if run.noisy:
+        disturb_inputs(worker, to, r)
+
+
 def gather_inputs(worker: Worker, rows: int, low: int, high: int) -> None:
     """Locate the inputs of a batch in X, or copy rows ``low`` to ``high`` to the workspace and add noise."""
     run: Run = worker.run
@@ -56,12 +68,7 @@ def gather_inputs(worker: Worker, rows: int, low: int, high: int) -> None:
         worker.inputs = worker.workspace
         worker.offsets = layout.layer_rows
         for r in range(low, high):
-            source: Vector = at(run.X, numbers[r] * n_inputs)
-            to: Vector = at(worker.workspace, layout.layer_rows[r])
-            for j in range(n_inputs):
-                to[j] = source[j]
-            if run.noisy:
-                disturb_inputs(worker, to, r)
+            copy_inputs(worker, numbers[r], r)
 
 
 def first_columns(worker: Worker, rows: int) -> None:
@@ -79,16 +86,14 @@ def first_columns(worker: Worker, rows: int) -> None:
     )  # fmt: skip
 
 
-def propagate(worker: Worker, first_layer: int) -> None:
-    """Run the forward pass from a layer on, losses, and backward pass to the first layer, for the worker's rows."""
+def forward_rows(worker: Worker, first_layer: int) -> None:
+    """Compute the outputs of every layer from one on, for the worker's rows."""
     run: Run = worker.run
     layout: Layout = run.layout
     layers: Layer = layout.layers
     parameters: Vector = run.parameters
     workspace: Vector = worker.workspace
-    T = type(workspace[0])
     n_layers, low, high = layout.n_layers, worker.low, worker.high
-    top: Layer = at(layers, n_layers - 1)
     for level in range(first_layer, n_layers):
         layer: Layer = at(layers, level)
         fan_in, fan_out = layer.fan_in, layer.fan_out
@@ -102,6 +107,15 @@ def propagate(worker: Worker, first_layer: int) -> None:
         )  # fmt: skip
         if layer.has_features:
             finish_rows(worker, level, low, high, 0)
+
+
+def losses_of_rows(worker: Worker) -> None:
+    """Compute the losses of the worker's rows and their derivatives, dLoss/da, or dLoss/dz if ``linked``."""
+    run: Run = worker.run
+    layout: Layout = run.layout
+    workspace: Vector = worker.workspace
+    T = type(workspace[0])
+    top: Layer = at(layout.layers, layout.n_layers - 1)
     n_outputs, stride = top.fan_out, top.stride
     outputs: Vector = at(workspace, top.outputs)
     delta: Vector = at(workspace, top.deltas)
@@ -110,7 +124,7 @@ def propagate(worker: Worker, first_layer: int) -> None:
     weights: Doubles = run.weights
     penalties: Doubles = run.penalties
     losses: Doubles = run.losses
-    for r in range(low, high):
+    for r in range(worker.low, worker.high):
         weight: Number = (sample_weight[numbers[r]] if run.weighted else T(1)) / T(worker.total)
         weights[r] = weight
         penalties[r] = 0.0
@@ -118,12 +132,26 @@ def propagate(worker: Worker, first_layer: int) -> None:
             layout.loss, at(outputs, r * stride), at(run.y, numbers[r] * n_outputs), weight, at(delta, r * stride),
             n_outputs, run.loss_options,
         )  # fmt: skip
+
+
+def backward_rows(worker: Worker) -> None:
+    """Compute dLoss/dz of every layer from what ``losses_of_rows`` stores, for the worker's rows."""
+    run: Run = worker.run
+    layout: Layout = run.layout
+    layers: Layer = layout.layers
+    parameters: Vector = run.parameters
+    workspace: Vector = worker.workspace
+    n_layers, low, high = layout.n_layers, worker.low, worker.high
+    top: Layer = at(layers, n_layers - 1)
     if not layout.linked and top.has_features:
         finish_deltas(worker, n_layers - 1)
     elif not layout.linked:
-        derive(top.derivative, at(outputs, low * stride), at(delta, low * stride), high - low, n_outputs, stride)
+        derive(
+            top.derivative, at(workspace, top.outputs + low * top.stride), at(workspace, top.deltas + low * top.stride),
+            high - low, top.fan_out, top.stride,
+        )  # fmt: skip
     for level in range(n_layers - 1, 0, -1):
-        layer = at(layers, level)
+        layer: Layer = at(layers, level)
         below: Layer = at(layers, level - 1)
         delta_rows(
             at(workspace, layer.deltas), at(layout.layer_rows, (level + 1) * layout.batch), low, high, layer.fan_in,
@@ -132,6 +160,13 @@ def propagate(worker: Worker, first_layer: int) -> None:
         )  # fmt: skip
         if below.has_features:
             finish_deltas(worker, level - 1)
+
+
+def propagate(worker: Worker, first_layer: int) -> None:
+    """Run the forward pass from a layer on, losses, and backward pass to the first layer, for the worker's rows."""
+    forward_rows(worker, first_layer)
+    losses_of_rows(worker)
+    backward_rows(worker)
 
 
 def add_losses(run: Run, rows: int, total: float) -> None:
@@ -163,6 +198,42 @@ def learn_clipped(worker: Worker) -> None:
     learn_sums(worker, run.gradient, 1)
 
 
+def begin_update(worker: Worker, learning_rate: float, total: float) -> None:
+    """Prepare the update of a step; with CLIP_NORM the gradient is stored first."""
+    run: Run = worker.run
+    extras: Doubles = run.extras
+    worker.l2 = run.alpha / total + extras[COUPLED_DECAY]
+    worker.l1 = extras[LASSO] / total
+    worker.scale = 1.0
+    worker.clip = extras[CLIP_VALUE]
+    worker.shrink = learning_rate * extras[DECOUPLED_DECAY]
+    if run.optimizer != NO_RULE:
+        worker.rate = step_rate(run.rate_rule, learning_rate, float(worker.step), run.optimizer_options)
+    worker.rule = NO_RULE if extras[CLIP_NORM] > 0 else run.optimizer
+    worker.gradient = run.gradient
+
+
+def finish_update(worker: Worker, generation: int) -> int:
+    """Apply CLIP_NORM and MAX_NORM. Returns how often this thread has arrived at the barrier."""
+    run: Run = worker.run
+    extras: Doubles = run.extras
+    n_threads = run.n_threads
+    generation += 1
+    wait_for_all(run.counter, n_threads, generation)
+    if extras[CLIP_NORM] > 0:
+        squares_of_gradient(worker)
+        generation += 1
+        wait_for_all(run.counter, n_threads, generation)
+        learn_clipped(worker)
+        generation += 1
+        wait_for_all(run.counter, n_threads, generation)
+    if extras[MAX_NORM] > 0:
+        limit_norms(worker)
+        generation += 1
+        wait_for_all(run.counter, n_threads, generation)
+    return generation
+
+
 def train_epoch(worker: Worker) -> None:
     """Run one thread's part of an epoch. Results do not depend on the number of threads.
 
@@ -180,9 +251,7 @@ def train_epoch(worker: Worker) -> None:
     denormals = flush_denormals()
     thread, n_threads, n_groups, n_parameters = worker.thread, run.n_threads, layout.n_groups, layout.n_parameters
     generation = 0
-    clipped = extras[CLIP_NORM] > 0
     worker.step = run.step
-    worker.clip = extras[CLIP_VALUE]
     for begin in range(0, run.n_rows, run.batch_size):
         rows = min(run.batch_size, run.n_rows - begin)
         numbers: Integers = at(run.order, begin)
@@ -225,35 +294,16 @@ def train_epoch(worker: Worker) -> None:
         wait_for_all(run.counter, n_threads, generation)
         worker.step += 1
         learning_rate: float = run.rates[begin // run.batch_size] if run.scheduled else run.rates[0]
-        worker.l2 = run.alpha / total + extras[COUPLED_DECAY]
-        worker.l1 = extras[LASSO] / total
-        worker.scale = 1.0
-        worker.shrink = learning_rate * extras[DECOUPLED_DECAY]
-        if run.optimizer != NO_RULE:
-            worker.rate = step_rate(run.rate_rule, learning_rate, float(worker.step), run.optimizer_options)
+        begin_update(worker, learning_rate, total)
         if thread == 0:
             add_losses(run, rows, total)
-        worker.rule = NO_RULE if clipped else run.optimizer
-        worker.gradient = run.gradient
         if n_groups > 0:
             learn_sums(worker, sums, n_groups)
         else:
             worker.low = 0
             worker.high = rows
             learn_part(worker, thread, n_threads)
-        generation += 1
-        wait_for_all(run.counter, n_threads, generation)
-        if clipped:
-            squares_of_gradient(worker)
-            generation += 1
-            wait_for_all(run.counter, n_threads, generation)
-            learn_clipped(worker)
-            generation += 1
-            wait_for_all(run.counter, n_threads, generation)
-        if extras[MAX_NORM] > 0:
-            limit_norms(worker)
-            generation += 1
-            wait_for_all(run.counter, n_threads, generation)
+        generation = finish_update(worker, generation)
     if thread == 0:
         run.results[2] += worker.step - run.step
         run.step = worker.step

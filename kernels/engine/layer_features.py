@@ -117,6 +117,22 @@ def finish_rows(worker: Worker, level: int, low: int, high: int, first_number: i
                     row[fan_out + j] = source[j]
 
 
+def add_skip_errors(worker: Worker, source: int, r: int, delta: Vector, n: int) -> None:
+    """Add to row r of dLoss/da of layer ``source`` (0: the inputs) what comes back through skip connections."""
+    layout: Layout = worker.run.layout
+    layers: Layer = layout.layers
+    workspace: Vector = worker.workspace
+    for upper in range(source, layout.n_layers):
+        above: Layer = at(layers, upper)
+        if above.skip_source == source:
+            error: Vector = at(workspace, above.deltas + r * above.stride)
+            if above.skip_weighted:
+                below: Layer = at(layers, upper - 1)
+                error = at(workspace, below.deltas + r * below.stride + below.fan_out)
+            for j in range(n):
+                delta[j] += error[j]
+
+
 def finish_deltas(worker: Worker, level: int) -> None:
     """Complete dLoss/dz of a layer with features from the layer above's share of dLoss/da in ``deltas``.
 
@@ -135,15 +151,7 @@ def finish_deltas(worker: Worker, level: int) -> None:
     for r in range(worker.low, worker.high):
         a: Vector = at(workspace, layer.outputs + r * stride)
         delta: Vector = at(workspace, layer.deltas + r * stride)
-        for upper in range(level + 1, n_layers):
-            above: Layer = at(layers, upper)
-            if above.skip_source == level + 1:
-                error: Vector = at(workspace, above.deltas + r * above.stride)
-                if above.skip_weighted:
-                    below: Layer = at(layers, upper - 1)
-                    error = at(workspace, below.deltas + r * below.stride + below.fan_out)
-                for j in range(fan_out):
-                    delta[j] += error[j]
+        add_skip_errors(worker, level + 1, r, delta, fan_out)
         if level < n_layers - 1 and (first > 0 or second > 0):
             pull: Number = T(first * weights[r])
             pull_back: Number = T(second * weights[r])
@@ -155,8 +163,9 @@ def finish_deltas(worker: Worker, level: int) -> None:
             penalties[r] += weights[r] * total
         if layer.n_slopes > 0:
             da_dslope: Vector = at(workspace, layer.da_dslope + r * stride)
+            slope_delta: Vector = at(workspace, layer.slope_deltas + r * stride)
             for j in range(fan_out):
-                da_dslope[j] *= delta[j]
+                slope_delta[j] = da_dslope[j] * delta[j]
         if layer.da_dz >= 0:
             derivative: Vector = at(workspace, layer.da_dz + r * stride)
             for j in range(fan_out):

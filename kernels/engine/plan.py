@@ -14,7 +14,7 @@ from .records import Layer, Layout, Run, Worker
 from .requirements import NO_REQUIREMENTS
 from .update import BLOCK, SCRATCH_ROWS, SCRATCH_TILES
 
-TRAINING, GRADIENT, PREDICTION = "training", "gradient", "prediction"
+TRAINING, GRADIENT, PREDICTION, PASSES = "training", "gradient", "prediction", "passes"
 
 KEPT_BYTES = 2**23  # buffers up to this size are kept for the next call
 KEPT_ROWS = 2**16  # the same for tables of rows
@@ -112,7 +112,7 @@ def row_stride(width, lanes, itemsize):
 
 
 class Plan:
-    """A network with a batch size, as one engine sees it, for TRAINING, a GRADIENT or PREDICTION.
+    """A network with a batch size, as one engine sees it, for TRAINING, a GRADIENT, PREDICTION or PASSES.
 
     Attributes
     ----------
@@ -146,7 +146,8 @@ class Plan:
         lanes = engine.vector_bytes // dtype.itemsize
         self.dtype, self.lanes = dtype, lanes
         self.batch = -(-batch_size // rows) * rows
-        self.in_place = sizes[0] % rows == 0 and not requirements.inputs
+        # A caller may change X between the two calls of PASSES.
+        self.in_place = sizes[0] % rows == 0 and not requirements.inputs and work != PASSES
         self.flops = (6 if learning else 2) * network.n_parameters  # for one row
         # Columns cost a copy of the weights before and after the call, but then cores do not exchange weights in every
         # step, only the first layer's outputs and deltas.
@@ -158,31 +159,36 @@ class Plan:
         self.n_parameters = network.n_parameters
         crossing = self.batch * (sizes[0] + 2 * sum(sizes[1:]))
         self.n_groups = 0
-        if learning and not self.by_columns and GROUP_FACTOR * self.n_parameters < crossing:
+        if learning and work != PASSES and not self.by_columns and GROUP_FACTOR * self.n_parameters < crossing:
             self.n_groups = min(8, max(2, batch_size // 128))
         widths = list(sizes)  # of a layer's rows, with what a weighted skip brings to the layer above
         for layer, block in enumerate(blocks):
             widths[layer] = block.fan_in
         strides = [row_stride(n, lanes, dtype.itemsize) for n in widths]
         self.layers = (Layer * (len(sizes) - 1))()
-        self.workspace = 0 if self.in_place else self.batch * strides[0]
+        self.workspace = input_deltas = 0 if self.in_place else self.batch * strides[0]
+        if work == PASSES:
+            self.workspace *= 2
         self.n_squares = inputs = 0
         for layer, (start, fan_in, fan_out, n_slopes) in enumerate(blocks):
             outputs, size = self.workspace, self.batch * strides[layer + 1]
             self.workspace += 2 * size if learning else size
             rule, skip = activation_row(network.activations[layer]), skips[layer]
-            da_dz = da_dslope = -1
+            da_dz = da_dslope = slope_deltas = -1
             if has_features[layer] and learning and not rule.rowwise and not (linked and layer == len(blocks) - 1):
                 da_dz, self.workspace = self.workspace, self.workspace + size
             if n_slopes and learning:
-                da_dslope, self.workspace = self.workspace, self.workspace + size
+                da_dslope = slope_deltas = self.workspace
+                self.workspace += size
+                if work == PASSES:  # several backward passes may follow a forward pass
+                    slope_deltas, self.workspace = self.workspace, self.workspace + size
             n_squares = fan_out if self.by_columns and layer == 0 else -(-fan_in // rows)
             packed = fan_in * fan_out * dtype.itemsize > PACK_BYTES
             self.layers[layer] = Layer(
                 fan_in=fan_in, fan_out=fan_out, weights=start, inputs=inputs, outputs=outputs, deltas=outputs + size,
                 stride=strides[layer + 1], squares=self.n_squares, activation=codes.activations[layer],
                 derivative=codes.derivatives[layer], packed=packed, has_features=has_features[layer],
-                of_input=rule.of_input, da_dz=da_dz, da_dslope=da_dslope, n_slopes=n_slopes,
+                of_input=rule.of_input, da_dz=da_dz, da_dslope=da_dslope, slope_deltas=slope_deltas, n_slopes=n_slopes,
                 noise_std=codes.stds[layer], skip_source=-1 if skip is None else skip.source,
                 skip_weighted=skip is not None and skip.weighted,
             )  # fmt: skip
@@ -203,7 +209,7 @@ class Plan:
             layers=addressof(self.layers), n_layers=len(self.layers), n_inputs=sizes[0],
             n_parameters=self.n_parameters, loss=self.loss, linked=linked, layer_rows=self.layer_rows.ctypes.data,
             batch=self.batch, in_place=self.in_place, by_columns=self.by_columns, n_groups=self.n_groups,
-            n_squares=self.n_squares, has_features=self.has_features,
+            n_squares=self.n_squares, input_deltas=input_deltas, has_features=self.has_features,
         )  # fmt: skip
         self._free = []
 

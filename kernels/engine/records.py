@@ -30,8 +30,8 @@ class Layer(Structure):
     ``weights`` is an offset into the flat parameters; ``inputs``, ``outputs`` and ``deltas`` into the workspace, whose
     rows are ``stride`` apart; ``squares`` into the sums of squares. ``activation`` and ``derivative`` are codes of
     rules. Layers with ``has_features`` compute more than f(A W + b), see engine/layer_features.py, and use the fields
-    after it: ``da_dz`` and ``da_dslope`` are offsets like ``outputs``, or -1; ``noise_std`` is a code; ``skip_source``
-    is the layer that a skip comes from, or -1.
+    after it: ``da_dz``, ``da_dslope`` and ``slope_deltas`` are offsets like ``outputs``, or -1; ``noise_std`` is a
+    code; ``skip_source`` is the layer that a skip comes from, or -1.
 
     In engine/online.py ``stride`` is that of the rows of weights, ``width`` the padded ``fan_out``, ``local`` an offset
     into the rearranged parameters, and ``narrow`` says that a matrix is transposed there.
@@ -55,6 +55,7 @@ class Layer(Structure):
     of_input: bint
     da_dz: int
     da_dslope: int
+    slope_deltas: int
     n_slopes: int
     noise_std: int
     skip_source: int
@@ -63,7 +64,10 @@ class Layer(Structure):
 
 @record
 class Layout(Structure):
-    """Layout of a network for a batch size and kind of work, made by engine/plan.py."""
+    """Layout of a network for a batch size and kind of work, made by engine/plan.py.
+
+    ``input_deltas`` is the offset of dLoss/dX in the workspace, in engine/passes.py.
+    """
 
     layers: Layer
     n_layers: int
@@ -77,6 +81,7 @@ class Layout(Structure):
     by_columns: bint
     n_groups: int
     n_squares: int
+    input_deltas: int
     has_features: bint
     n_local: int
 
@@ -107,7 +112,8 @@ class Run(Structure):
     """State of a call, shared by its threads: samples, extras, optimizer and results.
 
     ``rates`` holds one learning rate, or if ``scheduled`` one for each batch. ``out`` and ``input_sums`` are used for
-    predictions.
+    predictions. ``given`` is a gradient that the caller gives, of the outputs or of the parameters; ``of_inputs`` asks
+    for dLoss/dX in ``out``.
     """
 
     layout: Layout
@@ -145,6 +151,8 @@ class Run(Structure):
     input_sums: Doubles
     repeated: bint
     epochs: Epochs
+    given: Vector
+    of_inputs: bint
 
 
 @record

@@ -143,7 +143,7 @@ def learn_part(worker: Worker, thread: int, n_threads: int) -> None:
         left, right = share(fan_out, lanes(a), thread, n_threads), share(fan_out, lanes(a), thread + 1, n_threads)
         learn_biases(worker, delta, layer.stride, left, right, offset + fan_in * fan_out, factor)
         if layer.n_slopes > 0:
-            slope_gradients: Vector = at(workspace, layer.da_dslope + low * layer.stride)
+            slope_gradients: Vector = at(workspace, layer.slope_deltas + low * layer.stride)
             slopes = offset + (fan_in + 1) * fan_out
             if layer.n_slopes == fan_out:
                 learn_biases(worker, slope_gradients, layer.stride, left, right, slopes, factor)

@@ -15,7 +15,17 @@ import numpy as np
 from numba import types
 from numba.extending import register_jitable
 
-from fastmlp.kernels.engine import epoch, epochs, layer_features, online, partition, primitives, products, update
+from fastmlp.kernels.engine import (
+    epoch,
+    epochs,
+    layer_features,
+    online,
+    partition,
+    passes,
+    primitives,
+    products,
+    update,
+)
 from fastmlp.kernels.engine import predict as inference
 from fastmlp.kernels.engine.primitives import NO_RULE
 from fastmlp.kernels.spec import aligned_zeros, wrong_row
@@ -29,7 +39,8 @@ from .records import record_at
 from .rule_loops import COMPILE, SOURCE_HASH, call
 from .together import compiled_with_caller
 
-SOURCES = partition, products, layer_features, update, epoch, online, epochs, inference  # each after those it calls
+# Each after those it calls.
+SOURCES = partition, products, layer_features, update, epoch, passes, online, epochs, inference
 
 # Called only with layer features or bounds on norms: a plan that is plain (engine/plan.py) needs none of them.
 NOT_PLAIN = "disturb_inputs", "finish_rows", "finish_deltas", "squares_of_gradient", "learn_clipped", "limit_norms"
@@ -93,6 +104,8 @@ def _compiled_sources():
 _compiled = _compiled_sources()
 _ENTERED = "train", "train_online", "rearrange", "predict_row", "predict", "product", "mean_loss"
 train, train_online, rearrange, predict_row, predict, product, mean_loss = (_compiled[name] for name in _ENTERED)
+_PASSES = "forward_pass", "backward_pass", "apply_gradient"
+forward_pass, backward_pass, apply_gradient = (_compiled[name] for name in _PASSES)
 
 
 @_njit
@@ -103,6 +116,21 @@ def run_train(worker, like):
 @_njit
 def run_predict(worker, like):
     predict(record_at(worker, "Worker", like))
+
+
+@_njit
+def run_forward(worker, like):
+    forward_pass(record_at(worker, "Worker", like))
+
+
+@_njit
+def run_backward(worker, like):
+    backward_pass(record_at(worker, "Worker", like))
+
+
+@_njit
+def run_apply(worker, like):
+    apply_gradient(record_at(worker, "Worker", like))
 
 
 @_njit
@@ -133,6 +161,26 @@ def bind_prediction(run, X, parameters, out, input_sums):
     to = record_at(run, "Run", parameters)
     to.X, to.n_rows, to.parameters = data_of(X), X.shape[0], data_of(parameters)
     to.out, to.input_sums = data_of(out), data_of(input_sums)
+
+
+@_njit
+def bind_forward(run, X, parameters, out, step):
+    to = record_at(run, "Run", parameters)
+    to.X, to.n_rows, to.parameters, to.out = data_of(X), X.shape[0], data_of(parameters), data_of(out)
+    to.step = step
+
+
+@_njit
+def bind_backward(run, output_gradient, gradient, input_gradient):
+    to = record_at(run, "Run", gradient)
+    to.given, to.gradient = data_of(output_gradient), data_of(gradient)
+    to.out, to.of_inputs = data_of(input_gradient), input_gradient.size > 0
+
+
+@_njit
+def bind_gradient(run, gradient, rates, step):
+    to = record_at(run, "Run", gradient)
+    to.given, to.rates, to.step = data_of(gradient), data_of(rates), step
 
 
 @_njit

@@ -20,6 +20,8 @@ from .rules import COUPLED, DERIVATIVES, FROM_OUTPUT, LINKED_DELTAS, LOSS_DERIVA
 # whether its products are made by the BLAS that NumPy uses, which has threads of its own.
 DEVICE, DTYPES, USES_BLAS = None, ("float32", "float64", "bfloat16"), True
 
+QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")  # compiled code does not warn either
+
 
 def _row_losses(network, p, t):
     if isinstance(network.loss, str):
@@ -35,6 +37,11 @@ def _output_delta(network, z, p, t, slope):
         error = LOSS_DERIVATIVES[network.loss](p, t, *network.loss_options)
     else:
         error = elementwise(network.loss.derivative, p, t)
+    return _delta_of_error(network, z, p, error, slope)
+
+
+def _delta_of_error(network, z, p, error, slope):
+    """dLoss/dz of the last layer from dLoss/da."""
     if network.activations[-1] == "softmax":
         return p * (error - np.sum(p * error, axis=1, keepdims=True))
     return error * derivative(network.activations[-1], z, slope)
@@ -123,34 +130,41 @@ def _loss_and_gradient(network, parameters, X, y, sample_weight, penalty, noise,
         np.sum(share * (penalty.activity_l1 * np.abs(a) + penalty.activity_l2 * a**2 / 2)) for a in outputs[1:-1]
     )
 
+    delta, error = _output_delta(network, run.z[last], outputs[-1], y, slopes[last]) * share, None
+    if slopes[last].size:  # of an output layer that learns slopes
+        error = LOSS_DERIVATIVES[network.loss](outputs[-1], y, *network.loss_options) * share
+    gradient, _ = _backpropagate(network, parameters, run, delta, error, penalty, share)
+    for G, W in zip(layer_views(network, gradient)[0], weights):
+        G += (penalty.alpha * W + penalty.l1 * np.sign(W)) / total
+    return float(loss), float(on_weights + on_activity), gradient
+
+
+def _backpropagate(network, parameters, run, delta, error, penalty=NO_PENALTY, share=1.0):
+    """(gradient, dLoss/dX) without penalties on weights, from dLoss/dz and, for slopes, dLoss/da of the outputs."""
+    weights, slopes = layer_views(network, parameters)[0], slope_views(network, parameters)
+    outputs, last = run.layers, len(weights) - 1
     gradient = np.empty_like(parameters)
     (weight_gradients, bias_gradients), slope_gradients = layer_views(network, gradient), slope_views(network, gradient)
     errors = [np.zeros_like(a) for a in outputs]  # dLoss/da, from the layers above
     for layer in reversed(range(last + 1)):
-        activation, z = network.activations[layer], run.z[layer]
-        if layer == last:
-            delta = _output_delta(network, z, outputs[-1], y, slopes[layer]) * share
-            error = None
-            if slopes[layer].size:  # of an output layer that learns slopes
-                error = LOSS_DERIVATIVES[network.loss](outputs[-1], y, *network.loss_options) * share
-        else:
+        z = run.z[layer]
+        if layer < last:
             a = outputs[layer + 1]
             error = errors[layer + 1] + share * (penalty.activity_l1 * np.sign(a) + penalty.activity_l2 * a)
             error = error * run.masks[layer]
-            delta = error * derivative(activation, z, slopes[layer])
+            delta = error * derivative(network.activations[layer], z, slopes[layer])
         if slopes[layer].size:
             slope_gradient = error * np.minimum(z, 0)
             slope_gradients[layer][:] = slope_gradient.sum(axis=0) if slopes[layer].size > 1 else slope_gradient.sum()
         inputs, rounded = operand(network, run.inputs[layer]), operand(network, delta)
         weight_gradients[layer][:], bias_gradients[layer][:] = weight_gradient(inputs, rounded)
-        weight_gradients[layer] += (penalty.alpha * weights[layer] + penalty.l1 * np.sign(weights[layer])) / total
         below = delta_backpropagation(rounded, operand(network, weights[layer]))
         width = network.sizes[layer]
         errors[layer] += below[:, :width]
         skip = network.skips[layer] if network.skips else None
         if skip is not None:
             errors[skip.source] += below[:, width:] if skip.weighted else delta
-    return float(loss), float(on_weights + on_activity), gradient
+    return gradient, errors[0] * run.input_mask
 
 
 def update(optimizer, parameters, gradient, slots, step):
@@ -223,3 +237,57 @@ def prepare_training(network, optimizer, parameters, slots, batch_size, penalty=
     the start of the last epoch. It is None in backends without it.
     """
     return TrainingBy(train_epoch, network, optimizer, parameters, slots, penalty, noise)
+
+
+class _Passes:
+    """What ``prepare_gradient`` returns."""
+
+    def __init__(self, network, noise):
+        self._network, self._noise = network, noise
+
+    @QUIET
+    def forward(self, parameters, X, step=0):
+        """Outputs for up to ``batch_size`` rows of X; ``step`` and the seed of the noise determine its numbers.
+
+        X may change afterwards, the parameters only after the last backward pass.
+        """
+        self._parameters, self._run = parameters, ForwardPass(self._network, parameters, X.copy(), self._noise, step)
+        return self._run.layers[-1].copy()
+
+    @QUIET
+    def backward(self, output_gradient, gradient, input_gradient=None):
+        """Store dLoss/dparameters and, if an array is given, dLoss/dX, from dLoss/d(outputs), summed over rows.
+
+        May be called several times after each forward pass.
+        """
+        run, slope = self._run, slope_views(self._network, self._parameters)[-1]
+        delta = _delta_of_error(self._network, run.z[-1], run.layers[-1], output_gradient, slope)
+        found = _backpropagate(self._network, self._parameters, run, delta, output_gradient)
+        gradient[...] = found[0]
+        if input_gradient is not None:
+            input_gradient[...] = found[1]
+
+    def takes_threads(self, n_rows):
+        """Whether a thread limit affects a call."""
+        return True
+
+
+def prepare_gradient(network, dtype, batch_size, noise=None):
+    """Prepare forward passes for X of up to ``batch_size`` rows, each followed by any number of backward passes.
+
+    The loss of the network plays no part. Only one thread may use the result at a time.
+    """
+    return _Passes(network, noise)
+
+
+def prepare_update(network, optimizer, parameters, slots):
+    """Prepare steps from given gradients: a function (gradient, step), where ``step`` is the number of steps before.
+
+    Includes weight decay, bounds and rates by layer.
+    """
+
+    @QUIET
+    def update_all(gradient, step):
+        _full_update(network, optimizer, parameters, gradient.copy(), slots, step + 1)
+
+    return update_all

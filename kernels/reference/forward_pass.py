@@ -58,15 +58,18 @@ class ForwardPass:
         Pre-activations.
     masks : list of ndarrays or 1.0
         Factors of dropout.
+    input_mask : ndarray or 1.0
+        Factors of dropout of the inputs.
     """
 
     def __init__(self, network, parameters, X, noise, step):
         self.inputs, self.z, self.masks = [], [], []
-        dtype = X.dtype
+        dtype, self.input_mask = X.dtype, 1.0
         if noise is not None and noise.input_std:
             X = X + noise.input_std * normal(noise.seed, step, 0, X.shape)
         if noise is not None and noise.input_dropout:
-            X = X * dropout_mask(noise.seed, step, 1, X.shape, noise.input_dropout)
+            self.input_mask = dropout_mask(noise.seed, step, 1, X.shape, noise.input_dropout)
+            X = X * self.input_mask
         self.layers = [X.astype(dtype, copy=False)]
         views = zip(network.activations, *layer_views(network, parameters), slope_views(network, parameters))
         for layer, (activation, W, b, slope) in enumerate(views):

@@ -31,6 +31,7 @@ MODULES = [
     module.name
     for module in pkgutil.walk_packages(fastmlp.__path__, "fastmlp.")
     if not module.name.startswith(("fastmlp.__main__", "fastmlp.kernels"))
+    if module.name != "fastmlp.torch" or find_spec("torch") is not None
 ]
 BLOCK = re.compile(r"^```(python|sh|text)\n(.*?)^```$", re.S | re.M)
 NUMBER = re.compile(r"-?\d+(?:[.,]\d+)*(?:e[+-]?\d+)?")

@@ -91,6 +91,14 @@ def test_activations(run):
     assert run("activations")["activations"] >= 18
 
 
+def test_pole_balancing(run):
+    """Beside torch, if it is installed."""
+    numbers = run("pole_balancing")
+    for name in {key.split(":")[0] for key in numbers}:
+        assert numbers[f"{name}: steps in the first round"] < 30
+        assert numbers[f"{name}: steps in the last rounds"] > 90
+
+
 def test_vowels(run, data_folder):
     numbers = run("vowels", data=data_folder / "vowels_pb52")
     assert numbers["training samples"] + numbers["test samples"] == 1520

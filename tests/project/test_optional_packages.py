@@ -79,6 +79,7 @@ REFUSALS = {  # code that is run without the packages in OPTIONAL: the error mes
     "fastmlp.training_report('r', fitted, y, y)": "reports need Jinja2 and matplotlib: pip install 'fastmlp[plot]'",
     "fastmlp.to_onnx(fitted)": "to_onnx needs onnx: pip install 'fastmlp[onnx]'",
     "fastmlp.to_torch(fitted)": "this needs the package torch: pip install torch.",
+    "__import__('fastmlp.torch')": "fastmlp.torch needs torch: pip install 'fastmlp[torch]'",
     "fastmlp.MLP(layers, backend='numba')": "backend 'numba' does not work here: it needs the package numba: "
     "pip install numba. backend='auto' chooses one that works.",
     **dict.fromkeys((

@@ -1,0 +1,249 @@
+"""DifferentiableNetwork: forward and backward passes of an MLP, and steps from gradients, for custom losses."""
+
+from __future__ import annotations
+
+import threading
+from typing import Literal, Self, overload
+
+import numpy as np
+
+from fastmlp.backends.threads import ThreadLimit
+from fastmlp.training.state import Prepared
+from fastmlp.typing import FloatArray
+from fastmlp.validation.checks import check_flags, check_real
+
+from .compiled_step import check_single_steps, described
+from .exclusive import one_at_a_time, weights_to_read
+from .layered_network import LayeredNetwork
+
+
+class LastPass:
+    """The last forward pass of a model: its kernels, and the parameters that it used, which may change meanwhile."""
+
+    def __init__(self, parameters):
+        self.parameters, self._total, self._key = parameters.copy(), np.zeros_like(parameters), None
+        self._step, self._number = -1, 0
+
+    def forward(self, problem, state, X, n_jobs):
+        """Outputs for X. The first pass after a step has the random numbers of that step, later ones have others."""
+        self.thread = None  # until this pass is complete
+        self._number = self._number + 1 if self._step == state.step else 0
+        self._step, self.n_jobs = state.step, n_jobs
+        key = problem.kernels, problem.network, problem.noise, rows_to_reserve(len(X))
+        if key != self._key:
+            self.kernels, network, noise, n_rows = key
+            self._passes = self.kernels.prepare_gradient(network, X.dtype, n_rows, noise)
+            self._key = key
+        self.parameters[...] = state.parameters
+        numbers_from = state.step + (self._number % 2**22 << 40)
+        outputs = self._run(len(X), self._passes.forward, self.parameters, X, numbers_from)
+        self.shapes, self.thread = (outputs.shape, X.shape), threading.get_ident()
+        return outputs
+
+    def backward(self, output_gradient, accumulate, input_gradient):
+        """(gradient, dLoss/dX or None)"""
+        gradient = np.empty_like(self.parameters)
+        of_inputs = np.empty(self.shapes[1], gradient.dtype) if input_gradient else None
+        self._run(len(output_gradient), self._passes.backward, output_gradient, gradient, of_inputs)
+        if accumulate:
+            gradient += self._total
+        self._total[...] = gradient
+        return gradient, of_inputs
+
+    def _run(self, n_rows, function, *arguments):
+        if not self._passes.takes_threads(n_rows):
+            return function(*arguments)
+        with ThreadLimit(self.n_jobs, self.kernels):
+            return function(*arguments)
+
+
+def rows_to_reserve(n_rows):
+    """The batch size to prepare passes for, so that varying numbers of rows share few buffers."""
+    return n_rows if n_rows > 4096 else max(16, 1 << (n_rows - 1).bit_length())
+
+
+class DifferentiableNetwork(LayeredNetwork):
+    """Base class of MLP with forward and backward passes; MLP documents the parameters and attributes."""
+
+    @one_at_a_time
+    def forward(self, X: FloatArray) -> FloatArray:
+        """Compute the outputs of a training pass, with dropout and noise, and keep what ``backward`` needs.
+
+        Without dropout and noise the outputs are those of ``predict``. X is copied, and so are the weights: both may
+        be changed before ``backward``, which belongs to the outputs that this call returns.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_inputs)
+            C-contiguous array in the dtype of the model. Any number of samples, which may vary from call to call.
+            Values are not checked: NaN in X makes the outputs and gradients NaN.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_outputs)
+
+        Raises
+        ------
+        ValueError
+            If X has another shape, dtype or memory layout, the model has no weights, or its backend is 'cuda'.
+        RuntimeError
+            If a fit, step or pass of this model is running.
+        """
+        self._need_weights()
+        _check_array("X", X, self.dtype, ("n_samples", self._network.sizes[0]))
+        state = self._state
+        last = vars(state).get("last_pass")
+        if last is None:
+            last = LastPass(state.parameters)
+        outputs = last.forward(self._problem(), state, X, self.n_jobs)
+        state.last_pass = last
+        return outputs
+
+    @overload
+    def backward(
+        self, output_gradient: FloatArray, accumulate: bool = False, input_gradient: Literal[False] = False
+    ) -> FloatArray: ...
+
+    @overload
+    def backward(
+        self, output_gradient: FloatArray, accumulate: bool = False, *, input_gradient: Literal[True]
+    ) -> tuple[FloatArray, FloatArray]: ...
+
+    @one_at_a_time
+    def backward(
+        self, output_gradient: FloatArray, accumulate: bool = False, input_gradient: bool = False
+    ) -> FloatArray | tuple[FloatArray, FloatArray]:
+        """Compute the gradient of a loss from its derivatives with respect to the outputs of ``forward``.
+
+        The loss is any function of the outputs; the model's own loss and penalties play no part. Several calls may
+        follow one ``forward``, for example one for each output. The gradient belongs to the weights at the time of
+        ``forward``, even if they have changed since.
+
+        Parameters
+        ----------
+        output_gradient : ndarray of shape (n_samples, n_outputs)
+            dLoss/d(outputs): C-contiguous array in the dtype of the model. For a mean over samples it includes the
+            factor 1 / n_samples.
+        accumulate : bool, default=False
+            Whether to add the gradient that the previous call returned, for losses over several batches.
+        input_gradient : bool, default=False
+            Whether to return dLoss/dX too.
+
+        Returns
+        -------
+        ndarray of shape (n_parameters,)
+            dLoss/d(parameters), in the order of ``parameters``. With ``input_gradient``, a pair of this array and
+            dLoss/dX, an array of shape (n_samples, n_inputs), which is never accumulated.
+
+        Raises
+        ------
+        ValueError
+            If ``output_gradient`` has another shape, dtype or memory layout, or if there was no ``forward`` since the
+            weights were built, or the last one was called by another thread.
+        RuntimeError
+            If a fit, step or pass of this model is running.
+        """
+        self._need_weights()
+        last = vars(self._state).get("last_pass")
+        if last is None or last.thread != threading.get_ident():
+            reason = "there was none since the model was built or copied" if last is None else (
+                "the last one was called by another thread: use one model per thread" if last.thread else
+                "the last one did not succeed"
+            )  # fmt: skip
+            raise ValueError(f"backward requires a call of forward before it, but {reason}.")
+        accumulate, input_gradient = check_flags(accumulate=accumulate, input_gradient=input_gradient)
+        _check_array("output_gradient", output_gradient, self.dtype, last.shapes[0])
+        gradient, of_inputs = last.backward(output_gradient, accumulate, input_gradient)
+        return (gradient, of_inputs) if input_gradient else gradient
+
+    @one_at_a_time
+    def apply(self, gradient: FloatArray) -> None:
+        """Make one step of the model's optimizer from a gradient.
+
+        With the gradient of the model's loss, averaged over a batch, this is the step that ``compile_step`` makes for a
+        model without penalties. Weight decay, clipping, ``max_norm`` and ``layer_rates`` of the optimizer are included;
+        ``alpha``, ``l1`` and the activity penalties are part of a loss and are not added. Like ``compile_step``, this
+        does not change ``epoch`` and ``history``.
+
+        Parameters
+        ----------
+        gradient : ndarray of shape (n_parameters,)
+            Gradient with respect to ``parameters``: C-contiguous array in the dtype of the model. Values are not
+            checked: NaN makes the weights NaN.
+
+        Raises
+        ------
+        ValueError
+            If ``gradient`` has another shape, dtype or memory layout, the optimizer is 'lbfgs' or has a learning rate
+            schedule, or the backend is 'cuda'.
+        RuntimeError
+            If a fit, step or pass of this model is running.
+        """
+        self._need_weights()
+        _check_array("gradient", gradient, self.dtype, (self._state.parameters.size,))
+        check_single_steps("apply", self.optimizer)
+        state, kernels = self._state, self._backend.kernels
+        state.make_writable()
+        key, arrays = (kernels, self._network, state.optimizer), (state.parameters, state.slots)
+        prepared = vars(state).get("prepared_update")
+        if prepared is None or not prepared.is_for(key, arrays):
+            prepared = Prepared(key, arrays, kernels.prepare_update(self._network, state.optimizer, *arrays))
+        if state.order is not None:  # of an epoch that was interrupted
+            state.drop_epoch_in_progress()
+        prepared.train(gradient, state.step)
+        state.step += 1
+        state.prepared_update = prepared
+
+    @one_at_a_time
+    def copy_parameters(self, source: DifferentiableNetwork, tau: float = 1.0) -> Self:
+        """Set the parameters to ``tau * source + (1 - tau) * own``, for target networks.
+
+        The state of the optimizer does not change.
+
+        Parameters
+        ----------
+        source : MLP
+            A model with layers of the same sizes, skip connections and trainable slopes.
+        tau : float in [0, 1], default=1
+            Weight of ``source``; 1 copies its parameters.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If the models do not have the same layers, or one of them has no weights.
+        RuntimeError
+            If a fit, step or pass of this model is running.
+        """
+        if not isinstance(source, DifferentiableNetwork):
+            raise ValueError(f"source must be an MLP, got {type(source).__name__}.")
+        self._need_weights()
+        tau = check_real("tau", tau, 0, 1)
+        if source.network.blocks != self._network.blocks:
+            raise ValueError(
+                f"source must have layers of the same sizes, skip connections and trainable slopes as this model: its "
+                f"sizes are {source.network.sizes}, those of this model {self._network.sizes}."
+            )
+        state, new = self._state, weights_to_read(source)
+        state.make_writable()
+        if state.order is not None:  # of an epoch that was interrupted
+            state.drop_epoch_in_progress()
+        if tau == 1:
+            state.parameters[...] = new
+        else:
+            state.parameters += tau * (new - state.parameters)
+        return self
+
+
+def _check_array(name, array, dtype, shape):
+    """Raise ValueError unless the argument is a C-contiguous array; n_samples in ``shape`` stands for any number."""
+    good = (
+        type(array) is np.ndarray and array.dtype == dtype and array.flags.c_contiguous and array.ndim == len(shape)
+        and array.shape[1:] == shape[1:] and shape[0] in ("n_samples", len(array))
+    )  # fmt: skip
+    if not good:
+        wanted = f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
+        raise ValueError(f"{name} must be a C-contiguous {dtype} array of shape {wanted}, got {described(array)}.")

@@ -1,0 +1,71 @@
+"""Forward and backward passes, and steps from given gradients, of a compiled engine."""
+
+import numpy as np
+
+from fastmlp.kernels.engine.plan import PASSES, plan_of
+from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, extras_of
+from fastmlp.kernels.spec import NO_PENALTY
+
+from . import thread_pool
+from .training import Training
+
+
+class Passes:
+    """What ``prepare_gradient`` returns; ``reference.contract`` documents its methods."""
+
+    def __init__(self, engine, network, dtype, batch_size, noise):
+        network = network._replace(loss="squared_error", loss_options=())  # any loss without a link will do
+        extras = extras_of(network, NO_OPTIMIZER, NO_PENALTY, noise)
+        self._engine = engine
+        self._plan = plan = plan_of(engine, network, dtype, batch_size, PASSES, extras.requirements)
+        self._n_outputs, self._no_rows = network.sizes[-1], np.empty((0, network.sizes[0]), dtype)
+        self._most_threads = min(max(plan.wanted_threads(batch_size), 1), thread_pool.cores())
+        self._buffers = plan.take_buffers(self._most_threads)
+        self._buffers.describe(extras, noise)
+
+    def __del__(self):
+        if hasattr(self, "_buffers"):  # not if __init__ has failed
+            self._plan.give_back(self._buffers)
+
+    def forward(self, parameters, X, step=0):
+        out = np.empty((len(X), self._n_outputs), parameters.dtype)
+        self._held, self._n_rows = parameters, len(X)
+        read_only = self._engine.read_only
+        self._engine.entries.bind_forward(self._buffers.address, read_only(X), read_only(parameters), out, step)
+        self._run(self._engine.entries.run_forward)
+        return out
+
+    def backward(self, output_gradient, gradient, input_gradient=None):
+        if not self._n_rows:
+            gradient[...] = 0
+            return
+        self._engine.entries.bind_backward(
+            self._buffers.address, self._engine.read_only(output_gradient), gradient,
+            self._no_rows if input_gradient is None else input_gradient,
+        )  # fmt: skip
+        self._run(self._engine.entries.run_backward)
+
+    def takes_threads(self, n_rows):
+        return self._plan.wanted_threads(n_rows) > 0
+
+    def _run(self, entry):
+        buffers, wanted = self._buffers, self._plan.wanted_threads(self._n_rows)
+        if not wanted:
+            buffers.begin(1)
+            entry(*buffers.arguments_of(0))
+            return
+        with thread_pool.taken(min(wanted, self._most_threads)) as n_threads:
+            buffers.begin(n_threads)
+            thread_pool.run(n_threads, entry, buffers.arguments_of, buffers.counter)
+
+
+class Update(Training):
+    """What ``prepare_update`` returns."""
+
+    def __call__(self, gradient, step):
+        buffers = self._plan.take_buffers(1)
+        self._describe(buffers)
+        buffers.begin(1)
+        self._engine.entries.bind_gradient(buffers.address, self._engine.read_only(gradient), self._rates, step)
+        self._engine.entries.run_apply(*buffers.arguments_of(0))
+        self._plan.give_back(buffers)
