@@ -1,15 +1,18 @@
 """Losses by name with options, or as custom functions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from fastmlp.docstrings import with_names
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.rules import Loss as LossRow
-from fastmlp.validation.checks import Range, call_text, check_option_values, known, option_values
+from fastmlp.validation.checks import Range, call_text, check_option_values, known, levels_of, option_values
 
 from .activations import check_functions, try_functions
 
-RANGES = {"delta": Range(0, open_low=True), "quantile": Range(0, 1, open_low=True, open_high=True)}
+RANGES = {"delta": Range(0, open_low=True), "quantile": Range(0, 1, open_low=True, open_high=True, by_output=True)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -20,7 +23,7 @@ class Loss:
     """
 
     name: str
-    options: tuple[float, ...] | None = None
+    options: tuple[float | tuple[float, ...], ...] | None = None
 
     def __post_init__(self):
         defaults = dict(LOSSES[known("loss", self.name, LOSSES)].options)
@@ -31,16 +34,17 @@ class Loss:
 
 
 @with_names(LOSSES=LOSSES)
-def make_loss(name: str, **options: float) -> Loss:
+def make_loss(name: str, **options: float | Sequence[float]) -> Loss:
     """Make a loss with options, for every parameter named ``loss``.
 
     Parameters
     ----------
     name : {LOSSES}
         Formulas: ``help(fastmlp.kernels.rules.losses)``.
-    **options : float
+    **options : float or list of float
         'huber': delta > 0 (default 1), the error at which the loss changes from quadratic to linear. 'quantile':
-        quantile in (0, 1) (default 0.5, the median).
+        quantile in (0, 1) (default 0.5, the median), or an increasing list of them: the network then has an output for
+        each, and all learn the same target.
 
     Returns
     -------
@@ -52,6 +56,22 @@ def make_loss(name: str, **options: float) -> Loss:
         If the name or an option is unknown, or a value is out of range.
     """
     return Loss(name, option_values("loss", name, options, dict(LOSSES[known("loss", name, LOSSES)].options)))
+
+
+def targets_of_levels(y, loss_options):
+    """The target column repeated for each level of a list of quantiles; y for any other loss.
+
+    Raises
+    ------
+    ValueError
+        If there are levels and y has several columns.
+    """
+    levels = levels_of(loss_options)
+    if not levels:
+        return y
+    if y.ndim == 2 and y.shape[1] != 1:
+        raise ValueError(f"a list of quantiles needs a single target column, got {y.shape[1]} columns in y.")
+    return np.repeat(y.reshape(-1, 1), len(levels), axis=1)
 
 
 def check_loss(given):

@@ -109,12 +109,12 @@ class Training:
     def _bind(self, address, batches, step, rates, totals):
         """Store the arguments of a call in the Run at an address."""
         X, y, order, _, weight = batches
+        weight = self._no_weights if weight is None else weight if weight.ndim == 1 else weight.reshape(-1)
         loss, penalty = totals
         totals = float(loss), float(penalty)  # Numba would compile again for other types
         read_only = self._engine.read_only
         self._engine.entries.bind_samples(
-            address, read_only(X), read_only(y), read_only(order),
-            read_only(self._no_weights if weight is None else weight),
+            address, read_only(X), read_only(y), read_only(order), read_only(weight),
             self._rates if rates is None else read_only(rates), rates is not None, step, totals,
         )  # fmt: skip
 

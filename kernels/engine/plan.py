@@ -64,6 +64,12 @@ def needs_features(network, layer, requirements):
     )
 
 
+def loss_by_output(network):
+    """{field: value} of a Layout, for a loss that is computed output by output (engine/losses.py)."""
+    row, by_output = loss_row(network.loss), any(isinstance(option, tuple) for option in network.loss_options)
+    return {"n_averaged": network.sizes[-1] if row.mean else 1, "option_step": len(row.options) if by_output else 0}
+
+
 class Buffers:
     """Working memory of one call: shared buffers, and buffers for each thread."""
 
@@ -201,7 +207,7 @@ class Plan:
             layers=addressof(self.layers), n_layers=len(self.layers), n_inputs=sizes[0],
             n_parameters=self.n_parameters, loss=self.loss, linked=linked, layer_rows=self.layer_rows.ctypes.data,
             batch=self.batch, in_place=self.in_place, by_columns=self.by_columns, n_groups=self.n_groups,
-            n_squares=self.n_squares, has_features=self.has_features,
+            n_squares=self.n_squares, has_features=self.has_features, **loss_by_output(network),
         )  # fmt: skip
         self._free = []
 
@@ -256,6 +262,7 @@ class OnlinePlan:
         self.layout = Layout(
             layers=addressof(self.layers), n_layers=len(self.layers), n_parameters=network.n_parameters,
             n_local=self.n_local, loss=self.loss, linked=loss_row(network.loss).link is not None,
+            **loss_by_output(network),
         )  # fmt: skip
 
 

@@ -63,7 +63,11 @@ class Layer(Structure):
 
 @record
 class Layout(Structure):
-    """Layout of a network for a batch size and kind of work, made by engine/plan.py."""
+    """Layout of a network for a batch size and kind of work, made by engine/plan.py.
+
+    ``n_averaged`` is the number of outputs over which the loss is a mean, 1 for a sum; ``option_step`` the number of
+    options of each output, 0 if all outputs have the same.
+    """
 
     layers: Layer
     n_layers: int
@@ -71,6 +75,8 @@ class Layout(Structure):
     n_parameters: int
     loss: int
     linked: bint
+    n_averaged: int
+    option_step: int
     layer_rows: Integers
     batch: int
     in_place: bint
@@ -106,8 +112,8 @@ class Epochs(Structure):
 class Run(Structure):
     """State of a call, shared by its threads: samples, extras, optimizer and results.
 
-    ``rates`` holds one learning rate, or if ``scheduled`` one for each batch. ``out`` and ``input_sums`` are used for
-    predictions.
+    ``rates`` holds one learning rate, or if ``scheduled`` one for each batch. ``n_weights`` is the number of weights of
+    a sample: 0, 1, or one for each output. ``out`` and ``input_sums`` are used for predictions.
     """
 
     layout: Layout
@@ -119,7 +125,7 @@ class Run(Structure):
     n_rows: int
     batch_size: int
     sample_weight: Vector
-    weighted: bint
+    n_weights: int
     alpha: float
     loss_options: Doubles
     noisy: bint
