@@ -151,6 +151,12 @@ class Repeat(NamedTuple):
     largest: float
 
 
+def is_by_target(loss_options, sample_weight):
+    """Whether losses are computed output by output: targets have weights, or outputs options of their own."""
+    of_targets = sample_weight is not None and sample_weight.ndim == 2
+    return of_targets or any(isinstance(option, tuple) for option in loss_options)
+
+
 class Penalty(NamedTuple):
     """Penalties added to the loss: alpha |W|^2 / 2 + l1 |W|, and penalties on the outputs of hidden layers.
 

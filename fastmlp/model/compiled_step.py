@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastmlp.backends.threads import ThreadLimit
-from fastmlp.kernels.spec import Batches
+from fastmlp.kernels.spec import Batches, loss_row
 from fastmlp.prediction.predict import reported_loss
 from fastmlp.typing import FloatArray, NDArray
 from fastmlp.validation.checks import check_integer
@@ -51,8 +51,9 @@ class CompiledStep:
         X : ndarray of shape (batch_size, n_inputs)
             C-contiguous array in the dtype of the model.
         y : ndarray of shape (batch_size, n_outputs)
-            As X.
-        sample_weight : ndarray of shape (batch_size,), default=None
+            As X; for a list of quantiles the target is repeated in each column.
+        sample_weight : ndarray of shape (batch_size,) or (batch_size, n_outputs), default=None
+            A missing target is a finite number of weight 0.
 
         Returns
         -------
@@ -81,7 +82,7 @@ class CompiledStep:
         y : ndarray of shape (n_samples, n_outputs)
         order : ndarray of int64
             Indices of the samples of all steps, one batch after the other. The last batch may be smaller.
-        sample_weight : ndarray of shape (n_samples,), default=None
+        sample_weight : ndarray of shape (n_samples,) or (n_samples, n_outputs), default=None
 
         Returns
         -------
@@ -150,10 +151,12 @@ class CompiledStep:
         return X.shape[1:] == (n_inputs,) and y.shape[1:] == (n_outputs,) and len(X) == len(y)
 
     def _check_weight(self, weight, n_samples):
-        if not self._is_valid(weight) or weight.shape != (n_samples,):
+        by_target = n_samples, self._network.sizes[-1]
+        shapes = [(n_samples,)] if loss_row(self._network.loss).link == "softmax" else [(n_samples,), by_target]
+        if not self._is_valid(weight) or weight.shape not in shapes:
             raise ValueError(
-                f"sample_weight must be a C-contiguous {self._dtype} array of shape ({n_samples},), got "
-                f"{_described(weight)}."
+                f"sample_weight must be a C-contiguous {self._dtype} array of shape {' or '.join(map(str, shapes))}, "
+                f"got {_described(weight)}."
             )
 
     def _refuse(self, X, y, n_samples):

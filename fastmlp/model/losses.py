@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from fastmlp.docstrings import with_names
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.rules import Loss as LossRow
-from fastmlp.validation.checks import Range, call_text, check_option_values, known, levels_of, option_values
+from fastmlp.validation.checks import Range, call_text, check_option_values, known, option_values
 
 from .activations import check_functions, try_functions
 
-RANGES = {"delta": Range(0, open_low=True), "quantile": Range(0, 1, open_low=True, open_high=True, by_output=True)}
+RANGES = {"delta": Range(0, open_low=True), "quantile": Range(0, 1, open_low=True, open_high=True)}
+BY_OUTPUT = ("quantile",)  # options that may be a list, with a number for each output
 
 
 @dataclass(frozen=True, repr=False)
@@ -27,7 +26,8 @@ class Loss:
 
     def __post_init__(self):
         defaults = dict(LOSSES[known("loss", self.name, LOSSES)].options)
-        object.__setattr__(self, "options", check_option_values("loss", self.name, self.options, defaults, RANGES))
+        options = check_option_values("loss", self.name, self.options, defaults, RANGES, BY_OUTPUT)
+        object.__setattr__(self, "options", options)
 
     def __repr__(self):
         return call_text("make_loss", self.name, dict(zip(dict(LOSSES[self.name].options), self.options)))
@@ -56,22 +56,6 @@ def make_loss(name: str, **options: float | Sequence[float]) -> Loss:
         If the name or an option is unknown, or a value is out of range.
     """
     return Loss(name, option_values("loss", name, options, dict(LOSSES[known("loss", name, LOSSES)].options)))
-
-
-def targets_of_levels(y, loss_options):
-    """The target column repeated for each level of a list of quantiles; y for any other loss.
-
-    Raises
-    ------
-    ValueError
-        If there are levels and y has several columns.
-    """
-    levels = levels_of(loss_options)
-    if not levels:
-        return y
-    if y.ndim == 2 and y.shape[1] != 1:
-        raise ValueError(f"a list of quantiles needs a single target column, got {y.shape[1]} columns in y.")
-    return np.repeat(y.reshape(-1, 1), len(levels), axis=1)
 
 
 def check_loss(given):

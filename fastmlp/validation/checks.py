@@ -21,16 +21,12 @@ LARGEST = float(np.finfo(np.float64).max)  # comparison with it is False for NaN
 
 
 class Range(NamedTuple):
-    """Allowed values of an option: finite numbers from ``low`` to ``high``; an open end is excluded.
-
-    ``by_output``: whether an increasing list of such numbers, one for each output, is allowed too.
-    """
+    """Allowed values of an option: finite numbers from ``low`` to ``high``; an open end is excluded."""
 
     low: float = -math.inf
     high: float = math.inf
     open_low: bool = False
     open_high: bool = False
-    by_output: bool = False
 
 
 def known(kind, name, table):
@@ -126,6 +122,14 @@ def levels_of(loss_options):
     return loss_options[0] if loss_options and isinstance(loss_options[0], tuple) else ()
 
 
+def for_levels(y, loss_options):
+    """The target column repeated for each level of a list of quantiles; y for any other loss."""
+    levels = levels_of(loss_options)
+    if levels and y.shape[1] != 1:
+        raise ValueError(f"a list of quantiles needs a single target column, got {y.shape[1]} columns in y.")
+    return np.repeat(y, len(levels), axis=1) if levels else y
+
+
 def check_weights(sample_weight, X, y, loss, dtype, in_parts=False):
     """Validate sample weights and convert them to ``dtype``.
 
@@ -152,7 +156,6 @@ def check_weights(sample_weight, X, y, loss, dtype, in_parts=False):
                                                 allow_all_zero_weights=in_parts)  # fmt: skip
         if not np.isfinite(sample_weight.sum()):
             raise ValueError(f"sample_weight is too large: its sum is not finite in {sample_weight.dtype}.")
-    check_sum_of_weights(sample_weight, in_parts)
     return sample_weight
 
 
@@ -207,10 +210,10 @@ def option_values(kind, name, given, defaults):
     return tuple((defaults | given).values())
 
 
-def check_option_values(kind, name, values, defaults, ranges):
+def check_option_values(kind, name, values, defaults, ranges, by_output=()):
     """Values of options as floats, or tuples of them; None takes the defaults.
 
-    ``ranges`` has a Range for each option by name.
+    ``ranges`` has a Range for each option by name. Options ``by_output`` may be an increasing list instead of a number.
     """
     values = tuple(defaults.values()) if values is None else values
     if not isinstance(values, tuple) or len(values) != len(defaults):
@@ -220,19 +223,12 @@ def check_option_values(kind, name, values, defaults, ranges):
         )
     checked = []
     for key, value in zip(defaults, values):
-        *allowed, by_output = ranges[key]
-        if not (by_output and is_listing(value)):
-            checked.append(_in_range(key, value, *allowed))
-            continue
-        numbers = tuple(_in_range(key, number, *allowed) for number in value)
+        given = value if key in by_output and is_listing(value) else [value]
+        numbers = tuple(check_real(key, number, **ranges[key]._asdict()) for number in given)
         if not numbers or any(first >= second for first, second in pairwise(numbers)):
             raise ValueError(f"{key} must be a number, or an increasing list of numbers, got {value!r}.")
         checked.append(numbers if len(numbers) > 1 else numbers[0])
     return tuple(checked)
-
-
-def _in_range(name, value, low, high, open_low, open_high):
-    return check_real(name, value, low, high, open_low=open_low, open_high=open_high)
 
 
 def from_record(kind, made_of, values):
@@ -252,8 +248,9 @@ def call_text(function, name, given):
     return f"{function}({', '.join([repr(name), *(f'{key}={value!r}' for key, value in given.items())])})"
 
 
-def check_targets(y, loss, n_outputs, X, dtype):
-    """Targets as a C-contiguous array of shape (n_samples, n_outputs); class numbers for softmax become one-hot."""
+def check_targets(y, loss, n_outputs, X, dtype, loss_options=()):
+    """Targets as a C-contiguous array of shape (n_samples, n_outputs); class numbers for softmax become one-hot, and a
+    target is repeated for each of several quantiles."""
     plain = is_plain(y) and y.ndim in (1, 2) and len(y) == X.shape[0]
     if not plain:
         y = check_array(as_numbers(y, "y"), dtype=None, ensure_2d=False, input_name="y")
@@ -266,7 +263,7 @@ def check_targets(y, loss, n_outputs, X, dtype):
         rows = np.zeros((len(labels), n_outputs), dtype)
         rows[np.arange(len(labels)), labels] = 1
         return rows
-    y = y.reshape(len(y), -1)
+    y = for_levels(y.reshape(len(y), -1), loss_options)
     if y.shape[1] != n_outputs:
         raise ValueError(f"y has {y.shape[1]} columns, but the network has {n_outputs} outputs.")
     low, high = loss_row(loss).targets

@@ -3,13 +3,30 @@
 import numpy as np
 from sklearn.utils import check_array
 
+from fastmlp.kernels.spec import loss_row
+
 from .arrays import as_numbers
+from .checks import known
 
 MISSING_TARGETS = "raise", "ignore"
 
+NO_CLASS_WEIGHT = (
+    "class_weight cannot be combined with missing_targets='ignore': pass a sample_weight of the shape of y instead."
+)
 MISSING_TARGETS_TEXT = """\
 missing_targets : {'raise', 'ignore'}, default='raise'
     Whether NaN in y raises an error, or is left out of loss, gradient and scores."""
+
+
+def check_missing_targets(given, loss):
+    """Return the option if it is valid; 'ignore' is not for a softmax, of which all outputs have one loss."""
+    known("missing_targets", given, MISSING_TARGETS)
+    if given == "ignore" and loss_row(loss).link == "softmax":
+        raise ValueError(
+            f"missing_targets='ignore' leaves out single outputs, which the loss {loss!r} cannot: drop the samples "
+            "without a label."
+        )
+    return given
 
 
 def split_missing(y):
@@ -22,8 +39,8 @@ def split_missing(y):
 
 
 def with_missing(y, missing):
-    """The inverse of ``split_missing``, for a mask of the size of y."""
-    return np.where(missing.reshape(y.shape), np.nan, y) if missing.any() else y
+    """y of shape (n_samples, n_outputs) with NaN where targets are missing."""
+    return np.where(missing.reshape(len(y), -1), np.nan, y) if missing.any() else y
 
 
 def without_missing(y, weight, always=False):
@@ -48,11 +65,10 @@ def without_missing(y, weight, always=False):
     return np.where(missing, 0, y).astype(y.dtype, copy=False), weight.ravel() if y.shape[1] == 1 else weight
 
 
-def check_every_output(y):
-    """Raise ValueError if the targets of a column of y are all missing."""
-    empty = np.flatnonzero(np.isnan(y).all(axis=0))
-    if len(empty):
-        raise ValueError(
-            f"y has no values in {'any column' if len(empty) == y.shape[1] else f'column {empty[0]}'}, so there is "
-            "nothing to train this output on: drop the column."
-        )
+def check_present(y, every_output):
+    """Raise ValueError if all targets are missing, or with ``every_output`` all those of a column of y."""
+    empty = np.isnan(y).all(axis=0)
+    if empty.all():
+        raise ValueError("y has no values: every target is missing.")
+    if every_output and empty.any():
+        raise ValueError(f"y has no values in column {empty.argmax()}, so its output cannot be trained: drop the column.")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastmlp.kernels.spec import ALIGNMENT, activation_row, aligned_zeros, loss_row
+from fastmlp.kernels.spec import ALIGNMENT, activation_row, aligned_zeros, is_by_target, loss_row
 
 from .products import DEPTH, TILE_VECTORS
 from .records import Layer, Layout, Run, Worker
@@ -66,7 +66,7 @@ def needs_features(network, layer, requirements):
 
 def loss_by_output(network):
     """{field: value} of a Layout, for a loss that is computed output by output (engine/losses.py)."""
-    row, by_output = loss_row(network.loss), any(isinstance(option, tuple) for option in network.loss_options)
+    row, by_output = loss_row(network.loss), is_by_target(network.loss_options, None)
     return {"n_averaged": network.sizes[-1] if row.mean else 1, "option_step": len(row.options) if by_output else 0}
 
 
