@@ -38,7 +38,8 @@ class Network(NamedTuple):
     """Sizes (inputs, hidden ..., outputs); for each layer of weights an activation, and a Skip or None; and a loss.
 
     Activations and the loss are names in the tables of the package rules, or rows like theirs that a user has made.
-    Each of the ``loss_options`` is a number, or all are tuples with a number for each output. With ``bfloat16`` what enters a product is rounded to 8 bits of mantissa; sums and parameters stay float32.
+    Each of the ``loss_options`` is a number, or all are tuples with a number for each output. With ``bfloat16`` what
+    enters a product is rounded to 8 bits of mantissa; sums and parameters stay float32.
     """
 
     sizes: tuple[int, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Self, overload
 
 import numpy as np
@@ -15,6 +15,7 @@ from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.spec import loss_row
 from fastmlp.model.exclusive import one_at_a_time
 from fastmlp.model.losses import Loss, check_loss
+from fastmlp.prediction.network import PredictionNetwork
 from fastmlp.prediction.scores import r2
 from fastmlp.training.scaling import warn_of_far_targets
 from fastmlp.training.streams import BLOCKS
@@ -71,6 +72,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         if inputs are scaled.
     {DTYPE}
     {MISSING_TARGETS}
+    non_crossing : bool, default=False
+        For a list of quantiles: sort the predictions for each sample, so that a higher quantile is never below a lower
+        one. This never increases their mean loss (Chernozhukov, Fernandez-Val & Galichon 2010, "Quantile and
+        probability curves without crossing"). Exports, ``compile_predict`` and input gradients, which are of the
+        network's outputs before sorting, then raise an error.
 
     Attributes
     ----------
@@ -95,6 +101,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         **CONSTRAINTS,
         "loss": [StrOptions({name for name, row in LOSSES.items() if row.link in (None, "exp")}), Loss, tuple],
         "scale": [StrOptions({"standard", "inputs", "targets"}), None],
+        "non_crossing": ["boolean"],
     }
 
     def __init__(
@@ -140,6 +147,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         scale: Literal["standard", "inputs", "targets"] | None = None,
         dtype: Literal["float32", "float64"] | None = None,
         missing_targets: Literal["raise", "ignore"] = "raise",
+        non_crossing: bool = False,
     ) -> None:
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -181,8 +189,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.scale = scale
         self.dtype = dtype
         self.missing_targets = missing_targets
+        self.non_crossing = non_crossing
 
     def _validate_input(self, X, y, in_parts, reset, classes):
+        if self.non_crossing and not levels_of(check_loss(self.loss)[1]):
+            raise ValueError(f"non_crossing=True needs a loss with a list of quantiles, got loss={self.loss!r}.")
         missing = None
         if y is not None:
             y, missing = split_missing(y) if self.missing_targets == "ignore" else (as_numbers(y, "y"), None)
@@ -246,7 +257,31 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _decode(self, output):
         output = self._net.unscale_targets(output)
+        if self._sorts():
+            output = np.sort(output, axis=1)
         return output.ravel() if self.n_outputs_ == 1 else output
+
+    def _sorts(self):
+        """Whether predictions are sorted."""
+        return self.non_crossing and bool(levels_of(self._net.network.loss_options))
+
+    def _check_unsorted(self):
+        if self._net is not None and self._sorts():
+            raise ValueError(
+                "with non_crossing=True predictions are sorted, which the network's outputs are not: set it to False, "
+                "and sort the outputs yourself."
+            )
+
+    def prediction_network(self) -> PredictionNetwork:
+        """The PredictionNetwork for unscaled inputs and outputs. Raises ValueError with ``non_crossing``."""
+        self._check_unsorted()
+        return super().prediction_network()
+
+    def compile_predict(self) -> Callable[[FloatArray], FloatArray]:
+        self._check_unsorted()
+        return super().compile_predict()
+
+    compile_predict.__doc__ = BaseMLP.compile_predict.__doc__
 
     def _score(self, X, y, sample_weight):
         prediction = self._decode(predictor_of(self).outputs(X))
@@ -338,8 +373,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Predictions in the units of y, for a list of quantiles a column for each level. With ``mc_samples``, a pair of such arrays: mean and standard deviation over
-            the passes.
+            Predictions in the units of y; for a list of quantiles a column for each. With ``mc_samples``, a pair of
+            such arrays: mean and standard deviation over the passes.
         """
         if mc_samples is not None:
             return mc_outputs(self, X, mc_samples, self._decode)

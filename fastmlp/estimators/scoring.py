@@ -19,7 +19,7 @@ def score_of(estimator, prediction, X, y, sample_weight):
     """The score of a prediction for X, by the targets that have a weight."""
     _, y, weight = validated(estimator, X, y, sample_weight)
     if is_classifier(estimator):
-        return accuracy((estimator._decode(y) == prediction).reshape(len(y), -1), weight)
+        return accuracy(estimator._decode(y) == prediction, weight)
     prediction = prediction.reshape(y.shape)
     levels = levels_of(estimator._net.network.loss_options)
     return d2_pinball(y, prediction, levels, weight) if levels else r2(y, prediction, weight)

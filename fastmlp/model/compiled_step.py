@@ -39,6 +39,7 @@ class CompiledStep:
         self._model, self._batch_size = model, check_integer("batch_size", batch_size, 1)
         self._network = network = model.network
         self._shapes = (self._batch_size, network.sizes[0]), (self._batch_size, network.sizes[-1])
+        self._is_softmax = loss_row(network.loss).link == "softmax"  # whose targets have no weights of their own
         self._dtype, self._order = model.dtype, np.arange(self._batch_size)
         self._check_optimizer(model.optimizer)
         model._state.make_writable()
@@ -151,13 +152,16 @@ class CompiledStep:
         return X.shape[1:] == (n_inputs,) and y.shape[1:] == (n_outputs,) and len(X) == len(y)
 
     def _check_weight(self, weight, n_samples):
-        by_target = n_samples, self._network.sizes[-1]
-        shapes = [(n_samples,)] if loss_row(self._network.loss).link == "softmax" else [(n_samples,), by_target]
-        if not self._is_valid(weight) or weight.shape not in shapes:
-            raise ValueError(
-                f"sample_weight must be a C-contiguous {self._dtype} array of shape {' or '.join(map(str, shapes))}, "
-                f"got {_described(weight)}."
-            )
+        if self._is_valid(weight) and weight.shape in self._weight_shapes(n_samples):
+            return
+        raise ValueError(
+            f"sample_weight must be a C-contiguous {self._dtype} array of shape "
+            f"{' or '.join(map(str, self._weight_shapes(n_samples)))}, got {_described(weight)}."
+        )
+
+    def _weight_shapes(self, n_samples):
+        of_samples, of_targets = (n_samples,), (n_samples, self._network.sizes[-1])
+        return (of_samples,) if self._is_softmax else (of_samples, of_targets)
 
     def _refuse(self, X, y, n_samples):
         (_, n_inputs), (_, n_outputs) = self._shapes

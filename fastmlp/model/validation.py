@@ -77,7 +77,7 @@ def accuracy_or_r2(model, outputs, y, sample_weight):
     if not model._is_classifier():
         return r2(y, outputs, sample_weight) if np.isfinite(outputs).all() else math.nan
     if loss_row(model.loss).link == "softmax":
-        hits = (outputs.argmax(axis=1) == y.argmax(axis=1))[:, None]
+        hits = outputs.argmax(axis=1) == y.argmax(axis=1)
     else:
         hits = (outputs > 0.5) == (y > 0.5)
     return accuracy(hits, sample_weight)

@@ -4,6 +4,7 @@ import math
 from functools import partial
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.metrics import d2_pinball_score, r2_score
 
 
@@ -22,7 +23,8 @@ def d2_pinball(y, prediction, levels, weight=None):
 
 
 def accuracy(hits, weight=None):
-    """Weighted share of the rows in which every label with a weight is right, from an array of shape (rows, labels)."""
+    """Weighted share of the rows in which every label with a weight is right; ``hits`` is of shape (rows, labels)."""
+    hits = (hits.toarray() if issparse(hits) else hits).reshape(hits.shape[0], -1)
     if weight is not None and weight.ndim == 2:
         hits, weight = hits | (weight == 0), weight.mean(axis=1)
     return float(np.average(hits.all(axis=1), weights=weight))

@@ -43,8 +43,8 @@ def scalings_of(parts, inputs, targets):
                     scaler.partial_fit(array, sample_weight=of_array)
     if any(scaler is not None and not hasattr(scaler, "mean_") for scaler in scalers):
         raise ValueError(
-            "scale requires samples, and targets in each column of y, with a nonzero weight in the fit, in the first "
-            "call of partial_fit, or in the blocks (of an iterator: in the first block)."
+            "scale requires samples with a nonzero weight, and targets with one in each column of y, but the samples "
+            "from which it is computed have none."
         )
     scalings = [scaler and (scaler.mean_.astype(np.float64), scaler.scale_.astype(np.float64)) for scaler in scalers]
     for name, scaling in zip("Xy", scalings):

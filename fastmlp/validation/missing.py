@@ -71,4 +71,4 @@ def check_present(y, every_output):
     if empty.all():
         raise ValueError("y has no values: every target is missing.")
     if every_output and empty.any():
-        raise ValueError(f"y has no values in column {empty.argmax()}, so its output cannot be trained: drop the column.")
+        raise ValueError(f"y has no values in column {empty.argmax()}, so it cannot be learned: drop the column.")

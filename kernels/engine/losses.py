@@ -38,6 +38,7 @@ def row_loss(
         if n_weights > 0:
             weight = weights[j if n_weights > 1 else 0] / T(total)
         loss += weighted_loss(
-            code, at(prediction, j), at(target, j), weight / T(n_averaged), at(delta, j), 1, at(options, j * option_step)
-        )
+            code, at(prediction, j), at(target, j), weight / T(n_averaged), at(delta, j), 1,
+            at(options, j * option_step),
+        )  # fmt: skip
     return loss
