@@ -154,6 +154,17 @@ def test_equal_weights_of_all_targets_are_the_weight_of_a_sample(y, result):
     np.testing.assert_allclose(by_target, result({}, y, WEIGHT), rtol=1e-3, atol=1e-4)
 
 
+def test_class_weights_multiply_the_weights_of_targets():
+    classes, y = [{0: 1, 1: 3}, {1: 2}, {}], (Y > 0).astype(int)
+    factor = np.where(y[:, 0], 3, 1) * np.where(y[:, 1], 2, 1)
+    expected = labels({}).fit(X, y, THERE * factor[:, None]).predict_proba(X)
+    found = labels({}, class_weight=classes).fit(X, y, THERE.astype(float)).predict_proba(X)
+    np.testing.assert_array_equal(found, expected)
+    network = mlp({}, "binary_cross_entropy", "logistic").fit(X, y, sample_weight=THERE * factor[:, None])
+    again = mlp({}, "binary_cross_entropy", "logistic").fit(X, y, sample_weight=THERE * 1.0, class_weight=classes)
+    np.testing.assert_array_equal(network.parameters, again.parameters)
+
+
 def test_compiled_steps_are_those_of_a_fit():
     weight = (THERE * WEIGHT[:, None]).astype("f")
     expected = mlp({}).fit(X, Y, 1, None, shuffle=False, sample_weight=weight)
