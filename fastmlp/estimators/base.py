@@ -265,8 +265,8 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
             fixed at the time of this call. Every call returns the same array: copy it to keep it, and use one function
             per thread.
         """
-        check_is_fitted(self)
-        return registry.choose(self.backend).kernels.row_predictor(*self._net.with_scaling_in_weights())
+        network, parameters, *_ = self.prediction_network()
+        return registry.choose(self.backend).kernels.row_predictor(network, parameters)
 
     @property
     def coefs_(self) -> list[FloatArray]:

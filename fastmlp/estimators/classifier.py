@@ -14,7 +14,7 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d, validate_data
 
-from fastmlp.docstrings import MC_SAMPLES, with_texts
+from fastmlp.docstrings import MC_SAMPLES, MISSING_TARGETS, with_texts
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.spec import loss_row
 from fastmlp.model.exclusive import one_at_a_time
@@ -43,7 +43,7 @@ from fastmlp.typing import (
 )
 from fastmlp.validation.arrays import SMALL, floats_of, is_listing
 from fastmlp.validation.checks import levels_of
-from fastmlp.validation.missing import MISSING_TARGETS_TEXT, NO_CLASS_WEIGHT, split_missing, with_missing
+from fastmlp.validation.missing import NO_CLASS_WEIGHT, split_missing, with_missing
 from fastmlp.validation.sklearn_compat import StrOptions, available_if, check_partial_fit_first_call, fit_context
 
 from .base import BaseMLP
@@ -89,8 +89,10 @@ def one_column_each(numbers, n_classes, dtype):
     return targets
 
 
-@with_texts(PARAMETERS=PARAMETERS, LAYERS_AND_WIDTH=LAYERS_AND_WIDTH, DTYPE=DTYPE, ATTRIBUTES=ATTRIBUTES)
-@with_texts(MISSING_TARGETS=MISSING_TARGETS_TEXT)
+@with_texts(
+    PARAMETERS=PARAMETERS, LAYERS_AND_WIDTH=LAYERS_AND_WIDTH, DTYPE=DTYPE, MISSING_TARGETS=MISSING_TARGETS,
+    ATTRIBUTES=ATTRIBUTES,
+)  # fmt: skip
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multilayer perceptron classifier, a drop-in replacement for ``sklearn.neural_network.MLPClassifier``.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, Self, overload
 
 import numpy as np
@@ -10,7 +10,7 @@ from scipy.sparse import issparse
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import column_or_1d, validate_data
 
-from fastmlp.docstrings import MC_SAMPLES, with_texts
+from fastmlp.docstrings import MC_SAMPLES, MISSING_TARGETS, with_texts
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.spec import loss_row
 from fastmlp.model.exclusive import one_at_a_time
@@ -37,7 +37,7 @@ from fastmlp.typing import (
 )
 from fastmlp.validation.arrays import as_numbers, floats_of, is_clean, is_plain
 from fastmlp.validation.checks import check_numeric, for_levels, levels_of
-from fastmlp.validation.missing import MISSING_TARGETS_TEXT, split_missing, with_missing
+from fastmlp.validation.missing import split_missing, with_missing
 from fastmlp.validation.sklearn_compat import StrOptions, available_if, fit_context
 
 from .base import BaseMLP
@@ -47,8 +47,10 @@ from .prediction import mc_outputs, outputs, predictor_of
 from .scoring import has_own_score, score_of
 
 
-@with_texts(PARAMETERS=PARAMETERS, LAYERS_AND_WIDTH=LAYERS_AND_WIDTH, DTYPE=DTYPE, ATTRIBUTES=ATTRIBUTES)
-@with_texts(MISSING_TARGETS=MISSING_TARGETS_TEXT)
+@with_texts(
+    PARAMETERS=PARAMETERS, LAYERS_AND_WIDTH=LAYERS_AND_WIDTH, DTYPE=DTYPE, MISSING_TARGETS=MISSING_TARGETS,
+    ATTRIBUTES=ATTRIBUTES,
+)  # fmt: skip
 class MLPRegressor(RegressorMixin, BaseMLP):
     """Multilayer perceptron regressor, a drop-in replacement for ``sklearn.neural_network.MLPRegressor``.
 
@@ -192,8 +194,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.non_crossing = non_crossing
 
     def _validate_input(self, X, y, in_parts, reset, classes):
-        if self.non_crossing and not levels_of(check_loss(self.loss)[1]):
-            raise ValueError(f"non_crossing=True needs a loss with a list of quantiles, got loss={self.loss!r}.")
         missing = None
         if y is not None:
             y, missing = split_missing(y) if self.missing_targets == "ignore" else (as_numbers(y, "y"), None)
@@ -228,9 +228,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return for_levels(np.ascontiguousarray(y).reshape(len(y), -1), options)
 
     def _loss_and_output(self):
-        link = loss_row(check_loss(self.loss)[0]).link
+        loss, options = check_loss(self.loss)
+        link = loss_row(loss).link
         if link not in (None, "exp"):
             raise ValueError(f"loss {self.loss!r} is a classification loss: use MLPClassifier.")
+        if self.non_crossing and not levels_of(options):
+            raise ValueError(f"non_crossing=True needs a loss with a list of quantiles, got loss={self.loss!r}.")
         return self.loss, link or "identity"
 
     def _may_have(self, loss, output_activation):
@@ -265,23 +268,15 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """Whether predictions are sorted."""
         return self.non_crossing and bool(levels_of(self._net.network.loss_options))
 
-    def _check_unsorted(self):
-        if self._net is not None and self._sorts():
+    def prediction_network(self) -> PredictionNetwork:
+        """The PredictionNetwork for unscaled inputs and outputs. Raises ValueError with ``non_crossing``."""
+        found = super().prediction_network()  # raises NotFittedError before a fit
+        if self._sorts():
             raise ValueError(
                 "with non_crossing=True predictions are sorted, which the network's outputs are not: set it to False, "
                 "and sort the outputs yourself."
             )
-
-    def prediction_network(self) -> PredictionNetwork:
-        """The PredictionNetwork for unscaled inputs and outputs. Raises ValueError with ``non_crossing``."""
-        self._check_unsorted()
-        return super().prediction_network()
-
-    def compile_predict(self) -> Callable[[FloatArray], FloatArray]:
-        self._check_unsorted()
-        return super().compile_predict()
-
-    compile_predict.__doc__ = BaseMLP.compile_predict.__doc__
+        return found
 
     def _score(self, X, y, sample_weight):
         prediction = self._decode(predictor_of(self).outputs(X))

@@ -9,7 +9,7 @@ from typing import Self
 from fastmlp.backends import registry
 from fastmlp.backends.cost_model import Work
 from fastmlp.backends.device_arrays import to_host
-from fastmlp.docstrings import with_names, with_texts
+from fastmlp.docstrings import MISSING_TARGETS, with_names, with_texts
 from fastmlp.kernels.rules import LOSSES, OPTIMIZERS
 from fastmlp.kernels.spec import is_by_target
 from fastmlp.training.callbacks import CombinedCallbacks, progress_bar
@@ -24,7 +24,6 @@ from fastmlp.training.streams import BLOCKS, SHUFFLE_BLOCKS, Stream, StreamedEpo
 from fastmlp.training.trainer import Trainer
 from fastmlp.typing import ArrayLike, Blocks, Callbacks, ClassWeight, MatrixLike, Metric
 from fastmlp.validation.checks import check_flags, check_integer
-from fastmlp.validation.missing import MISSING_TARGETS_TEXT
 
 from .backend_choice import check_device, choose_backend
 from .compiled_step import CompiledStep
@@ -36,7 +35,7 @@ from .samples import checked_samples, names_from
 from .validation import Validation
 
 
-@with_texts(MISSING_TARGETS=MISSING_TARGETS_TEXT)
+@with_texts(MISSING_TARGETS=MISSING_TARGETS)
 @with_names(LOSSES=LOSSES, OPTIMIZERS=(*OPTIMIZERS, "lbfgs"), INITIALIZERS=INITIALIZERS, BACKENDS=registry.NAMES)
 class MLP(LayeredNetwork):
     """Multilayer perceptron with a choice of layers, loss and optimizer.

@@ -13,9 +13,6 @@ MISSING_TARGETS = "raise", "ignore"
 NO_CLASS_WEIGHT = (
     "class_weight cannot be combined with missing_targets='ignore': pass a sample_weight of the shape of y instead."
 )
-MISSING_TARGETS_TEXT = """\
-missing_targets : {'raise', 'ignore'}, default='raise'
-    Whether NaN in y raises an error, or is left out of loss, gradient and scores."""
 
 
 def check_missing_targets(given, loss):

@@ -25,7 +25,8 @@ def row_loss(
     """``weighted_loss`` with weights divided by ``total``: one for the row, or one for each output.
 
     ``option_step`` is 0 if all outputs have the same options, otherwise the number of options of an output. A loss that
-    is a mean divides the weight of a row, but not that of a single output, by ``n_averaged``.
+    is a mean divides by the number of outputs of a call, here 1, so weights of single outputs are divided by
+    ``n_averaged``.
     """
     T = type(prediction[0])
     weight: Number = T(1) / T(total)

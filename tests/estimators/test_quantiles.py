@@ -124,6 +124,9 @@ def test_files_and_exports(tmp_path):
         np.testing.assert_allclose(model.compile_predict()(row), model.predict(X[:1])[0], rtol=1e-5)
         loaded.fit(X, y)
         assert loaded.predict(X).shape == (2000, 3)
+    exported: dict = {}
+    exec(fastmlp.to_numpy_source(network), exported)
+    np.testing.assert_allclose(exported["predict"](X[:9]), network.predict(X[:9]), rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="loss"):
         fastmlp.to_sklearn(regressor(max_iter=3).fit(X, y))
 
@@ -157,6 +160,14 @@ REFUSED = [
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_files_with_another_number_of_levels_are_refused():
+    saved = regressor(max_iter=1).fit(X, y).saved_state()
+    sizes, activations, loss, _, *more = saved["net"]["network"]
+    saved["net"]["network"] = (sizes, activations, loss, ((0.1, 0.9),), *more)
+    with pytest.raises(ValueError, match="2 levels needs an output layer of 2 units"):
+        MLPRegressor.from_saved_state(saved)
 
 
 def test_layers_changed_to_another_number_of_outputs():
