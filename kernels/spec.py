@@ -127,8 +127,8 @@ def optimizer(name, learning_rate=None, *, weight_decay=None, clip_norm=0.0, cli
 class Batches(NamedTuple):
     """Samples to train on: the rows of X and y that ``order`` names, in batches of ``size``, perhaps weighted.
 
-    X and y are 2-D and C-contiguous and of the parameters' dtype, ``order`` is int64. ``sample_weight`` is 1-D, or has
-    the shape of y with a weight for each target: the weight of a row is then their mean.
+    Arrays are C-contiguous and of the parameters' dtype, ``order`` is int64. X and y are 2-D. ``sample_weight`` is 1-D,
+    or has the shape of y with a weight for each target: the weight of a row is then their mean.
     """
 
     X: np.ndarray
@@ -156,6 +156,11 @@ def is_by_target(loss_options, sample_weight):
     """Whether losses are computed output by output: targets have weights, or outputs options of their own."""
     of_targets = sample_weight is not None and sample_weight.ndim == 2
     return of_targets or any(isinstance(option, tuple) for option in loss_options)
+
+
+def flat_weights(sample_weight):
+    """Weights of rows or of targets as a 1-D view; ValueError unless contiguous, because nobody would keep a copy."""
+    return sample_weight if sample_weight.ndim == 1 else np.frombuffer(sample_weight, sample_weight.dtype)
 
 
 class Penalty(NamedTuple):

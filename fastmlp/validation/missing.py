@@ -53,13 +53,15 @@ def without_missing(y, weight, always=False):
     Returns
     -------
     (y, weight)
+        C-contiguous.
     """
     missing = np.isnan(y)
     if not (always or missing.any()):
         return y, weight
     weight = np.ones(len(y), y.dtype) if weight is None else weight
-    weight = np.where(missing, 0, weight if weight.ndim == 2 else weight[:, None]).astype(weight.dtype, copy=False)
-    return np.where(missing, 0, y).astype(y.dtype, copy=False), weight.ravel() if y.shape[1] == 1 else weight
+    by_target = weight if weight.ndim == 2 else weight[:, None]
+    y, weight = (np.where(missing, 0, array).astype(array.dtype, "C") for array in (y, by_target))
+    return y, weight.ravel() if y.shape[1] == 1 else weight
 
 
 def check_present(y, every_output):

@@ -1,6 +1,7 @@
 """Missing targets and weights of single targets, from MLP.fit and the estimators to their scores."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 from sklearn.metrics import r2_score
@@ -181,6 +182,17 @@ def test_a_large_step_in_blocks(monkeypatch):
     found = mlp({}, optimizer="sgd").fit(X, Y, 3, 60, shuffle=False, sample_weight=weight).parameters
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
     assert (found != expected).any()
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, lambda y: pd.DataFrame(y).astype("Float64"), np.asfortranarray,
+                                  lambda y: np.where(np.isnan(y), None, y), np.ndarray.tolist])  # fmt: skip
+def test_targets_in_other_containers(kind):
+    """Frames store columns one after the other."""
+    ignore, weight = {"missing_targets": "ignore"}, np.where(THERE, WEIGHT[:, None], 0)
+    for name in ("fit", "scaled", "blocks", "eval_set", "evaluate"):
+        result = RESULTS[name]
+        np.testing.assert_array_equal(result(ignore, kind(GIVEN), None), result(ignore, GIVEN, None))
+        np.testing.assert_array_equal(result({}, Y, kind(weight)), result({}, Y, weight))
 
 
 def test_scores_are_those_of_the_targets_that_are_there():

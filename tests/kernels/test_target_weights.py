@@ -96,6 +96,15 @@ def test_loss_is_the_sum_over_targets(kernels, loss, output, options):
     assert kernels.loss_of_outputs(problem.network, outputs, problem.y, weight) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("backend", COMPILED)
+def test_weights_that_are_not_contiguous_are_refused(backend):
+    """As any other array; a copy of them would be freed before the call."""
+    kernels, (problem, weight) = registry.choose(backend).kernels, problem_of("squared_error", "identity", None)
+    given = problem.network, problem.parameters, problem.X, problem.y, np.asfortranarray(weight)
+    with pytest.raises(ValueError, match="not C-contiguous"):
+        kernels.loss_and_gradient(*given)
+
+
 @pytest.mark.parametrize("size", [1, 13])
 @pytest.mark.parametrize("loss, output, options", CASES)
 def test_equal_weights_of_all_targets_are_the_weight_of_a_sample(kernels, size, loss, output, options):
