@@ -12,6 +12,12 @@ mc_samples : int >= 2 or None, default=None
     Number of stochastic passes with dropout and noise as in training (Monte Carlo dropout, Gal & Ghahramani 2016).
     Repeated calls give identical results."""
 
+# Of the models.
+MISSING_TARGETS = """\
+missing_targets : {'raise', 'ignore'}, default='raise'
+    Whether NaN in y raises an error, or is left out of loss, gradient, scaling and scores. Missing targets among
+    several need a CPU backend."""
+
 
 def with_texts(**texts: str) -> Callable[[T], T]:
     """Decorator that replaces {KEY} in a docstring by the text of that keyword."""

@@ -5,5 +5,11 @@ class DeviceError(RuntimeError):
     """The GPU failed. The weights on the host are unchanged."""
 
 
+BY_TARGET = (
+    "the backend 'cuda' does not support weights of single targets, missing targets among several, and lists of "
+    "quantiles: use backend='cython' or 'auto'."
+)
+
+
 class OutOfDeviceMemory(DeviceError):
     """The GPU ran out of memory."""

@@ -38,13 +38,14 @@ class Network(NamedTuple):
     """Sizes (inputs, hidden ..., outputs); for each layer of weights an activation, and a Skip or None; and a loss.
 
     Activations and the loss are names in the tables of the package rules, or rows like theirs that a user has made.
-    With ``bfloat16`` what enters a product is rounded to 8 bits of mantissa; sums and parameters stay float32.
+    Each of the ``loss_options`` is a number, or all are tuples with a number for each output. With ``bfloat16`` what
+    enters a product is rounded to 8 bits of mantissa; sums and parameters stay float32.
     """
 
     sizes: tuple[int, ...]
     activations: tuple[str | Activation, ...]
     loss: str | Loss
-    loss_options: tuple[float, ...] = ()
+    loss_options: tuple[float | tuple[float, ...], ...] = ()
     skips: tuple[Skip | None, ...] = ()
     bfloat16: bool = False
 
@@ -126,7 +127,8 @@ def optimizer(name, learning_rate=None, *, weight_decay=None, clip_norm=0.0, cli
 class Batches(NamedTuple):
     """Samples to train on: the rows of X and y that ``order`` names, in batches of ``size``, perhaps weighted.
 
-    X and y are 2-D and C-contiguous and of the parameters' dtype, ``sample_weight`` is 1-D, ``order`` int64.
+    Arrays are C-contiguous and of the parameters' dtype, ``order`` is int64. X and y are 2-D. ``sample_weight`` is 1-D,
+    or has the shape of y with a weight for each target: the weight of a row is then their mean.
     """
 
     X: np.ndarray
@@ -148,6 +150,17 @@ class Repeat(NamedTuple):
     draws: tuple[int, int]
     from_scratch: bool
     largest: float
+
+
+def is_by_target(loss_options, sample_weight):
+    """Whether losses are computed output by output: targets have weights, or outputs options of their own."""
+    of_targets = sample_weight is not None and sample_weight.ndim == 2
+    return of_targets or any(isinstance(option, tuple) for option in loss_options)
+
+
+def flat_weights(sample_weight):
+    """Weights of rows or of targets as a 1-D view; ValueError unless contiguous, because nobody would keep a copy."""
+    return sample_weight if sample_weight.ndim == 1 else np.frombuffer(sample_weight, sample_weight.dtype)
 
 
 class Penalty(NamedTuple):

@@ -25,7 +25,7 @@ def samples_per_second(model, X, y, names, batch_size, rounds=5, others=()):
     and a function that runs one epoch, to measure as well.
     """
     X = np.ascontiguousarray(X, model.dtype)
-    y = check_targets(y, model.loss, model.layers[-1].units, X, model.dtype)
+    y = check_targets(y, model.loss, model.layers[-1].units, X, model.dtype, model._loss_options)
     runs, rng = {}, np.random.RandomState(0)
     for name in names:
         state = TrainingState.start(model.parameters.copy(), model.optimizer.for_kernels())

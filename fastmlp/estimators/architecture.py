@@ -76,7 +76,7 @@ def network_of(estimator, n_inputs, hidden, n_outputs):
     layers = layers_of(estimator, n_inputs, hidden, n_outputs, output_activation)
     activations = tuple(layer.activation for layer in layers)
     if not (activations[-1] == "softmax" and n_outputs == 1):
-        check_network(activations, loss, n_outputs)
+        check_network(activations, loss, n_outputs, options)
     sizes = (n_inputs, *(layer.units for layer in layers))
     return Network(sizes, activations, loss, options, skips_of(layers, n_inputs)), [layer.dropout for layer in layers]
 

@@ -117,8 +117,9 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
             Inputs. Training is in float32 if X is float32, otherwise in float64.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples in the loss; a sample of weight 0 is ignored.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+            Weights of the samples in the loss, or of each target; a sample then counts by the mean of its weights, and
+            0 leaves out a target. Weights of targets are not for multiclass y and the backend 'cuda'.
         eval_set : (X, y), (X, y, sample_weight), or a list of such, default=None
             Evaluation sets, scored after each epoch; scores are stored in ``evals_result_``: {name: {metric: scores}}.
             ``early_stopping`` then monitors the first metric on the first set, and no samples are held out.
@@ -264,8 +265,8 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
             fixed at the time of this call. Every call returns the same array: copy it to keep it, and use one function
             per thread.
         """
-        check_is_fitted(self)
-        return registry.choose(self.backend).kernels.row_predictor(*self._net.with_scaling_in_weights())
+        network, parameters, *_ = self.prediction_network()
+        return registry.choose(self.backend).kernels.row_predictor(network, parameters)
 
     @property
     def coefs_(self) -> list[FloatArray]:

@@ -14,12 +14,13 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d, validate_data
 
-from fastmlp.docstrings import MC_SAMPLES, with_texts
+from fastmlp.docstrings import MC_SAMPLES, MISSING_TARGETS, with_texts
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.spec import loss_row
 from fastmlp.model.exclusive import one_at_a_time
 from fastmlp.model.losses import Loss, check_loss
 from fastmlp.prediction.network import PredictionNetwork
+from fastmlp.prediction.scores import accuracy
 from fastmlp.training.class_weight import BALANCED_IN_PARTS, weigh_classes
 from fastmlp.training.streams import BLOCKS
 from fastmlp.typing import (
@@ -41,12 +42,15 @@ from fastmlp.typing import (
     ScheduleSpec,
 )
 from fastmlp.validation.arrays import SMALL, floats_of, is_listing
+from fastmlp.validation.checks import levels_of
+from fastmlp.validation.missing import NO_CLASS_WEIGHT, split_missing, with_missing
 from fastmlp.validation.sklearn_compat import StrOptions, available_if, check_partial_fit_first_call, fit_context
 
 from .base import BaseMLP
 from .evaluation import evaluation_of
 from .parameters import ATTRIBUTES, CONSTRAINTS, DTYPE, FIT_STREAM, LAYERS_AND_WIDTH, PARAMETERS, PARTIAL_FIT
 from .prediction import mc_outputs, outputs, predictor_of
+from .scoring import has_own_score, score_of
 
 
 def check_listed_classes(classes):
@@ -85,7 +89,10 @@ def one_column_each(numbers, n_classes, dtype):
     return targets
 
 
-@with_texts(PARAMETERS=PARAMETERS, LAYERS_AND_WIDTH=LAYERS_AND_WIDTH, DTYPE=DTYPE, ATTRIBUTES=ATTRIBUTES)
+@with_texts(
+    PARAMETERS=PARAMETERS, LAYERS_AND_WIDTH=LAYERS_AND_WIDTH, DTYPE=DTYPE, MISSING_TARGETS=MISSING_TARGETS,
+    ATTRIBUTES=ATTRIBUTES,
+)  # fmt: skip
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multilayer perceptron classifier, a drop-in replacement for ``sklearn.neural_network.MLPClassifier``.
 
@@ -112,6 +119,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         the class). For multilabel y, a list with a dict {0: weight, 1: weight} for each label. 'balanced' is not
         available in ``partial_fit`` and ``fit_stream``.
     {DTYPE}
+    {MISSING_TARGETS} Only for multilabel y.
 
     Attributes
     ----------
@@ -190,6 +198,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         scale: Literal["standard"] | None = None,
         class_weight: ClassWeight | None = None,
         dtype: Literal["float32", "float64"] | None = None,
+        missing_targets: Literal["raise", "ignore"] = "raise",
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -232,8 +241,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.scale = scale
         self.class_weight = class_weight
         self.dtype = dtype
+        self.missing_targets = missing_targets
 
     def _validate_input(self, X, y, in_parts, reset, classes):
+        missing = None
+        if self.missing_targets == "ignore" and y is not None:
+            y, missing = split_missing(y)
+            if y.ndim == 1 or y.shape[1] == 1:
+                raise ValueError("missing_targets='ignore' is for multilabel y: drop the samples without a label.")
         if in_parts:
             check_listed_classes(classes)
         if in_parts and check_partial_fit_first_call(self, classes):
@@ -247,7 +262,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             self._set_classes(y)
         else:
             self._check_classes(unique_labels(y), in_parts)
-        return X, self._in_target_range(self._label_binarizer().transform(y))
+        targets = self._in_target_range(self._label_binarizer().transform(y))
+        return X, targets if missing is None else with_missing(targets, missing)
 
     def _clean_input(self, X, y):
         labels = None if self.warm_start else clean_labels(y)
@@ -285,6 +301,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _weigh(self, y, sample_weight, in_parts):
         if self.class_weight is None:
             return sample_weight
+        if self.missing_targets == "ignore":
+            raise ValueError(NO_CLASS_WEIGHT)
         if in_parts and isinstance(self.class_weight, str):
             raise ValueError(BALANCED_IN_PARTS)
         low, high = self._targets or (0, 1)
@@ -339,9 +357,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _loss_and_output(self):
         if self.loss == "cross_entropy":
             return self._cross_entropy()
-        if loss_row(check_loss(self.loss)[0]).link is not None:
+        loss, options = check_loss(self.loss)
+        if loss_row(loss).link is not None or levels_of(options):
             raise ValueError(
-                f"loss must be 'cross_entropy' or a regression loss such as 'squared_error', got {self.loss!r}."
+                "loss must be 'cross_entropy' or a regression loss such as 'squared_error', without a list of "
+                f"quantiles, got {self.loss!r}."
             )
         return self.loss, "logistic"
 
@@ -382,7 +402,27 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return self.classes_[np.minimum(number, len(self.classes_) - 1)]  # there may be only one class
 
     def _score(self, X, y, sample_weight):
-        return accuracy_score(y, self._decode(predictor_of(self).outputs(X)), sample_weight=sample_weight)
+        prediction = self._decode(predictor_of(self).outputs(X))
+        if np.ndim(sample_weight) == 2:
+            return accuracy(y == prediction, sample_weight)
+        return accuracy_score(y, prediction, sample_weight=sample_weight)
+
+    def score(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Compute the accuracy: the fraction of samples whose labels are all predicted correctly.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_classes)
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_classes), default=None
+
+        Returns
+        -------
+        float
+        """
+        if has_own_score(self, sample_weight):
+            return score_of(self, self.predict(X), X, y, sample_weight)
+        return super().score(X, y, sample_weight)
 
     @available_if(lambda estimator: estimator._check_solver())
     @one_at_a_time

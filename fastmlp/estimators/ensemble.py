@@ -28,6 +28,7 @@ from fastmlp.validation.sklearn_compat import Interval, fit_context
 from .classifier import MLPClassifier
 from .parameters import CONSTRAINTS
 from .regressor import MLPRegressor
+from .scoring import has_own_score, score_of
 
 FROM_MEMBERS = "n_features_in_", "feature_names_in_", "classes_", "n_outputs_"
 # Of the methods that predict a mean.
@@ -237,6 +238,12 @@ class MLPEnsembleRegressor(RegressorMixin, MLPEnsemble):
         """
         return self._mean("predict", X, return_std)
 
+    def score(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Compute the score of the mean prediction, as ``MLPRegressor.score`` does."""
+        if has_own_score(self.members_[0], sample_weight):
+            return score_of(self.members_[0], self.predict(X), X, y, sample_weight)
+        return super().score(X, y, sample_weight)
+
 
 class MLPEnsembleClassifier(ClassifierMixin, MLPEnsemble):
     """Ensemble of ``MLPClassifier`` with different random seeds; class probabilities are averaged.
@@ -285,6 +292,12 @@ class MLPEnsembleClassifier(ClassifierMixin, MLPEnsemble):
         probability = self.predict_proba(X)
         first = self.members_[0]
         return first._labels_of(probability[:, -1:] if first.n_outputs_ == 1 else probability)
+
+    def score(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Compute the accuracy of the predictions, as ``MLPClassifier.score`` does."""
+        if has_own_score(self.members_[0], sample_weight):
+            return score_of(self.members_[0], self.predict(X), X, y, sample_weight)
+        return super().score(X, y, sample_weight)
 
     def predict_log_proba(self, X: MatrixLike) -> FloatArray:
         """Predict the logarithm of the class probabilities, an array of shape (n_samples, n_classes)."""

@@ -14,6 +14,7 @@ from fastmlp.validation.sklearn_compat import is_scorer, knowing_classes, name_o
 
 from .prediction import checked_inputs
 from .samples import evaluated
+from .scoring import has_own_score
 
 NEG_LOSS = "neg_loss"
 
@@ -58,12 +59,15 @@ class Evaluation:
             check_consistent_length(*one)
             if not num_samples(one[0]):
                 raise ValueError("eval_set has a set without samples: every set needs at least one.")
+        own_metric = "accuracy" if is_classifier(estimator) else "r2"
         if metrics is None:
-            metrics = "accuracy" if is_classifier(estimator) else "r2"
-            if estimator._watches_loss():
-                metrics = NEG_LOSS
+            metrics = NEG_LOSS if estimator._watches_loss() else own_metric
         metrics = metrics if isinstance(metrics, list) else [metrics]
-        scorers = list(map(_scorer, metrics))
+        self._by_target = any(has_own_score(estimator, *one[2:]) for one in sets)
+        scorers = [
+            (own_metric, _own_score) if self._by_target and metric == own_metric else _scorer(metric)
+            for metric in metrics
+        ]
         if not scorers or len(dict(scorers)) != len(scorers):
             raise ValueError(f"eval_metric must be one or more distinct metrics, got {[name for name, _ in scorers]}.")
         self._sets, self._scorers = dict(zip(names, sets)), dict(scorers)
@@ -76,8 +80,8 @@ class Evaluation:
         Raises
         ------
         ValueError
-            If the estimator cannot predict for a set, or if a classification metric cannot be computed for it, for
-            example because a class is missing.
+            If the estimator cannot predict for a set, or if a metric cannot be computed for it, for example because a
+            class or a target is missing.
         """
         for name, one in self._sets.items() if self._predicts else ():
             try:
@@ -88,9 +92,9 @@ class Evaluation:
                     self._score(_neg_loss, one)
             except ValueError as error:
                 raise ValueError(f"evaluation set {name!r}: {error}") from error
-        if not is_classifier(self._estimator):
+        if not (is_classifier(self._estimator) or self._by_target or has_own_score(self._estimator)):
             return
-        if not self._estimator._label_type.startswith("multilabel"):
+        if is_classifier(self._estimator) and not self._estimator._label_type.startswith("multilabel"):
             classes = self._estimator.classes_
             self._scorers = {name: knowing_classes(scorer, classes) for name, scorer in self._scorers.items()}
         for name, one in self._sets.items():
@@ -176,6 +180,10 @@ def _scorer(metric):
     if not isinstance(metric, str):
         raise ValueError(f"eval_metric must be names of scorers or functions (estimator, X, y), got {metric!r}.")
     return metric, _neg_loss if metric == NEG_LOSS else get_scorer(metric)
+
+
+def _own_score(estimator, X, y, sample_weight=None):
+    return estimator.score(X, y, sample_weight)
 
 
 def _neg_loss(estimator, X, y, sample_weight=None):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastmlp.backends.cost_model import Work
+from fastmlp.kernels.spec import is_by_target
 from fastmlp.model.backend_choice import choose_backend
 from fastmlp.training.callbacks import NO_CALLBACKS, CombinedCallbacks
 from fastmlp.training.in_memory import Epochs
@@ -129,7 +130,8 @@ def _epochs(estimator, call, problem, samples):
         batch_size = min(batch_size, n_samples)
     if estimator.backend == "auto":
         n_steps = -(-n_samples // batch_size) * (call.n_epochs or estimator.max_iter)
-        found = choose_backend(Work(problem.network, batch_size, n_steps), estimator._net.parameters)
+        by_target = is_by_target(problem.network.loss_options, samples.weight)
+        found = choose_backend(Work(problem.network, batch_size, n_steps), estimator._net.parameters, by_target)
         estimator.backend_, kernels, estimator.backend_reason_ = found
         problem = problem._replace(kernels=kernels)
     dtype = estimator._net.parameters.dtype

@@ -153,8 +153,8 @@ def check_saved_network(network, parameters):
         raise ValueError(f"{len(network.activations)} activations for {len(network.sizes)} layers")
     network = network._replace(skips=tuple(skip and Skip(*skip) for skip in network.skips))
     check_skips(network)
-    check_network(network.activations, network.loss, network.sizes[-1])
     Loss(network.loss, network.loss_options)
+    check_network(network.activations, network.loss, network.sizes[-1], network.loss_options)
     if parameters.shape != (network.n_parameters,) or parameters.dtype not in (np.float32, np.float64):
         raise ValueError(
             f"parameters are {parameters.dtype} of shape {parameters.shape}, which does not fit the network"

@@ -10,6 +10,7 @@ from fastmlp.model.initializers import INITIALIZERS
 from fastmlp.model.optimizers import Optimizer
 from fastmlp.training.schedules import SCHEDULES, Schedule
 from fastmlp.training.streams import SHUFFLE_BLOCKS
+from fastmlp.validation.missing import MISSING_TARGETS
 from fastmlp.validation.sklearn_compat import Interval, Options, StrOptions
 
 from .architecture import SCIKIT_SCHEDULES, SOLVERS
@@ -181,6 +182,7 @@ CONSTRAINTS: dict = {
     "max_fun": [Interval(Integral, 1, None, closed="left")],
     "backend": [StrOptions(set(registry.NAMES))],
     "dtype": [StrOptions({"float32", "float64"}), None],
+    "missing_targets": [StrOptions(set(MISSING_TARGETS))],
     "n_jobs": [None, Interval(Integral, None, -1, closed="right"), Interval(Integral, 1, None, closed="left")],
     "l1": [Interval(Real, 0, None, closed="left")],
     "activity_l1": [Interval(Real, 0, None, closed="left")],

@@ -6,7 +6,8 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from fastmlp.backends import registry
-from fastmlp.model.backend_choice import compile_custom_functions
+from fastmlp.kernels.spec import is_by_target
+from fastmlp.model.backend_choice import check_device, compile_custom_functions
 from fastmlp.model.initializers import check_init, initial_parameters
 from fastmlp.training.problem import Problem
 from fastmlp.training.scaling import scalings_of
@@ -29,6 +30,7 @@ def prepared(estimator, X, y, sample_weight, call):
     samples = samples_of.weighted(estimator, samples, call.in_parts)
     estimator._random_state = check_random_state(estimator.random_state)
     plan = plan_of(estimator, samples.X.shape[1], list(map(int, hidden)), samples.y.shape[1])
+    check_device(kernels, is_by_target(plan.network.loss_options, samples.weight))
     problem = Problem(kernels, plan.network, plan.penalty._replace(alpha=float(estimator.alpha)), plan.noise)
     _set_network(estimator, problem, np.dtype(estimator.dtype or samples.X.dtype), call.first_pass)
     estimator._net.make_writable()

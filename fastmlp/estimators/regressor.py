@@ -8,14 +8,15 @@ from typing import Literal, Self, overload
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import RegressorMixin
-from sklearn.metrics import r2_score
 from sklearn.utils.validation import column_or_1d, validate_data
 
-from fastmlp.docstrings import MC_SAMPLES, with_texts
+from fastmlp.docstrings import MC_SAMPLES, MISSING_TARGETS, with_texts
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.spec import loss_row
 from fastmlp.model.exclusive import one_at_a_time
 from fastmlp.model.losses import Loss, check_loss
+from fastmlp.prediction.network import PredictionNetwork
+from fastmlp.prediction.scores import r2
 from fastmlp.training.scaling import warn_of_far_targets
 from fastmlp.training.streams import BLOCKS
 from fastmlp.typing import (
@@ -35,16 +36,21 @@ from fastmlp.typing import (
     ScheduleSpec,
 )
 from fastmlp.validation.arrays import as_numbers, floats_of, is_clean, is_plain
-from fastmlp.validation.checks import check_numeric
+from fastmlp.validation.checks import check_numeric, for_levels, levels_of
+from fastmlp.validation.missing import split_missing, with_missing
 from fastmlp.validation.sklearn_compat import StrOptions, available_if, fit_context
 
 from .base import BaseMLP
 from .evaluation import evaluation_of
 from .parameters import ATTRIBUTES, CONSTRAINTS, DTYPE, FIT_STREAM, LAYERS_AND_WIDTH, PARAMETERS, PARTIAL_FIT
 from .prediction import mc_outputs, outputs, predictor_of
+from .scoring import has_own_score, score_of
 
 
-@with_texts(PARAMETERS=PARAMETERS, LAYERS_AND_WIDTH=LAYERS_AND_WIDTH, DTYPE=DTYPE, ATTRIBUTES=ATTRIBUTES)
+@with_texts(
+    PARAMETERS=PARAMETERS, LAYERS_AND_WIDTH=LAYERS_AND_WIDTH, DTYPE=DTYPE, MISSING_TARGETS=MISSING_TARGETS,
+    ATTRIBUTES=ATTRIBUTES,
+)  # fmt: skip
 class MLPRegressor(RegressorMixin, BaseMLP):
     """Multilayer perceptron regressor, a drop-in replacement for ``sklearn.neural_network.MLPRegressor``.
 
@@ -55,8 +61,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     loss : str, the result of ``make_loss`` or (function, derivative), default='squared_error'
         scikit-learn's: half the squared error (mean over outputs), or 'poisson', half the Poisson deviance, which
         predicts through an exponential and needs y >= 0. Beside them 'mean_squared_error', 'absolute_error', 'huber',
-        'quantile' (``make_loss("quantile", quantile=0.9)``), or a custom loss: two plain functions of (prediction,
-        target), summed over outputs.
+        'quantile' (``make_loss("quantile", quantile=0.9)``, or a list of quantiles, each with an output for the same
+        target), or a custom loss: two plain functions of (prediction, target), summed over outputs.
     {PARAMETERS}
     {LAYERS_AND_WIDTH}
     scale : 'standard', 'inputs', 'targets' or None, default=None
@@ -67,6 +73,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         loses precision if the mean of a column is many thousand times its standard deviation. Sparse X is not supported
         if inputs are scaled.
     {DTYPE}
+    {MISSING_TARGETS}
+    non_crossing : bool, default=False
+        For a list of quantiles: sort the predictions for each sample, so that a higher quantile is never below a lower
+        one. This never increases their mean loss (Chernozhukov, Fernandez-Val & Galichon 2010, "Quantile and
+        probability curves without crossing"). Exports, ``compile_predict`` and input gradients, which are of the
+        network's outputs before sorting, then raise an error.
 
     Attributes
     ----------
@@ -91,6 +103,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         **CONSTRAINTS,
         "loss": [StrOptions({name for name, row in LOSSES.items() if row.link in (None, "exp")}), Loss, tuple],
         "scale": [StrOptions({"standard", "inputs", "targets"}), None],
+        "non_crossing": ["boolean"],
     }
 
     def __init__(
@@ -135,6 +148,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         width: int | None = None,
         scale: Literal["standard", "inputs", "targets"] | None = None,
         dtype: Literal["float32", "float64"] | None = None,
+        missing_targets: Literal["raise", "ignore"] = "raise",
+        non_crossing: bool = False,
     ) -> None:
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -175,12 +190,17 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.width = width
         self.scale = scale
         self.dtype = dtype
+        self.missing_targets = missing_targets
+        self.non_crossing = non_crossing
 
     def _validate_input(self, X, y, in_parts, reset, classes):
+        missing = None
+        if y is not None:
+            y, missing = split_missing(y) if self.missing_targets == "ignore" else (as_numbers(y, "y"), None)
         X, y = validate_data(
             self,
             X,
-            None if y is None else as_numbers(y, "y"),
+            y,
             accept_sparse=["csr", "csc"],
             multi_output=True,
             y_numeric=True,
@@ -193,7 +213,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             y = column_or_1d(y, warn=True)
         if self._loss_and_output()[1] == "exp" and y.min() < 0:
             raise ValueError(f"loss='poisson' requires y >= 0, but the smallest y is {y.min():g}.")
-        return X, y
+        return X, y if missing is None else with_missing(y.reshape(len(y), -1), missing)
 
     def _clean_input(self, X, y):
         if not is_clean(y) or not (y.ndim == 1 or (y.ndim == 2 and y.shape[1] > 1)) or not self._is_clean_matrix(X, y):
@@ -201,15 +221,19 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return None if self._loss_and_output()[1] == "exp" and y.min() < 0 else (X, y)
 
     def _plain_targets(self, y, classes, dtype):
-        columns = () if self.n_outputs_ == 1 else (self.n_outputs_,)
+        options = self._net.network.loss_options
+        columns = () if self.n_outputs_ == 1 or levels_of(options) else (self.n_outputs_,)
         if not is_plain(y) or y.shape[1:] != columns or (self.out_activation_ == "exp" and y.min() < 0):
             return None
-        return np.ascontiguousarray(y).reshape(len(y), -1)
+        return for_levels(np.ascontiguousarray(y).reshape(len(y), -1), options)
 
     def _loss_and_output(self):
-        link = loss_row(check_loss(self.loss)[0]).link
+        loss, options = check_loss(self.loss)
+        link = loss_row(loss).link
         if link not in (None, "exp"):
             raise ValueError(f"loss {self.loss!r} is a classification loss: use MLPClassifier.")
+        if self.non_crossing and not levels_of(options):
+            raise ValueError(f"non_crossing=True needs a loss with a list of quantiles, got loss={self.loss!r}.")
         return self.loss, link or "identity"
 
     def _may_have(self, loss, output_activation):
@@ -236,14 +260,50 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _decode(self, output):
         output = self._net.unscale_targets(output)
+        if self._sorts():
+            output = np.sort(output, axis=1)
         return output.ravel() if self.n_outputs_ == 1 else output
+
+    def _sorts(self):
+        """Whether predictions are sorted."""
+        return self.non_crossing and bool(levels_of(self._net.network.loss_options))
+
+    def prediction_network(self) -> PredictionNetwork:
+        """The PredictionNetwork for unscaled inputs and outputs. Raises ValueError with ``non_crossing``."""
+        found = super().prediction_network()  # raises NotFittedError before a fit
+        if self._sorts():
+            raise ValueError(
+                "with non_crossing=True predictions are sorted, which the network's outputs are not: set it to False, "
+                "and sort the outputs yourself."
+            )
+        return found
 
     def _score(self, X, y, sample_weight):
         prediction = self._decode(predictor_of(self).outputs(X))
         if not np.isfinite(prediction).all():
             return np.nan
         with np.errstate(over="ignore"):  # in a fit that diverges
-            return r2_score(y, prediction, sample_weight=sample_weight)
+            return r2(y, prediction, sample_weight)
+
+    def score(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Compute R^2, the coefficient of determination of the predictions, as the mean over outputs.
+
+        For a list of quantiles it is the mean over levels of D^2, the fraction of the pinball loss that the predictions
+        explain (``sklearn.metrics.d2_pinball_score``).
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+
+        Returns
+        -------
+        float
+        """
+        if has_own_score(self, sample_weight):
+            return score_of(self, self.predict(X), X, y, sample_weight)
+        return super().score(X, y, sample_weight)
 
     @available_if(lambda estimator: estimator._check_solver())
     @one_at_a_time
@@ -308,8 +368,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Predictions in the units of y. With ``mc_samples``, a pair of such arrays: mean and standard deviation over
-            the passes.
+            Predictions in the units of y; for a list of quantiles a column for each. With ``mc_samples``, a pair of
+            such arrays: mean and standard deviation over the passes.
         """
         if mc_samples is not None:
             return mc_outputs(self, X, mc_samples, self._decode)

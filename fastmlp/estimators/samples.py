@@ -5,19 +5,32 @@ from scipy.sparse import issparse
 from sklearn.base import is_classifier
 from sklearn.model_selection import train_test_split
 
+from fastmlp.model.losses import check_loss
 from fastmlp.training.problem import Samples
 from fastmlp.validation.arrays import as_labels, as_numbers
-from fastmlp.validation.checks import check_sum_of_weights, check_weights
+from fastmlp.validation.checks import check_sum_of_weights, check_weights, for_levels
+from fastmlp.validation.missing import check_present, without_missing
 
 
 def validated(estimator, X, y, sample_weight, in_parts=True, reset=False, classes=None):
-    """Validated Samples with numeric y of two dimensions; ``in_parts``: whether they are a part of the data."""
-    clean = estimator._clean_input(X, y) if reset and not in_parts else None
+    """Validated Samples with numeric y of two dimensions; ``in_parts``: whether they are a part of the data.
+
+    Missing targets are 0 and have the weight 0.
+    """
+    ignores = estimator.missing_targets == "ignore"
+    clean = estimator._clean_input(X, y) if reset and not (in_parts or ignores) else None
     if clean is None:
         X, y = as_numbers(X, "X"), as_labels(y, "y")
         clean = estimator._validate_input(X, y, in_parts, reset, classes)
     X, y = clean
-    return Samples(X, y.reshape(-1, 1) if y.ndim == 1 else y, check_weights(sample_weight, X, X.dtype, in_parts))
+    loss, options = check_loss(estimator._loss_and_output()[0])
+    y = for_levels(y.reshape(-1, 1) if y.ndim == 1 else y, options)
+    sample_weight = check_weights(sample_weight, X, y, loss, X.dtype, in_parts)
+    if ignores:
+        if not in_parts:
+            check_present(y, every_output=True)
+        y, sample_weight = without_missing(y, sample_weight, always=in_parts)
+    return Samples(X, y, sample_weight)
 
 
 def weighted(estimator, samples, in_parts=True):

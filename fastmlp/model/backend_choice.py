@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastmlp.backends import registry
-from fastmlp.kernels.device_errors import DeviceError
+from fastmlp.kernels.device_errors import BY_TARGET, DeviceError
 
 from .activations import name_of
 
@@ -27,9 +27,16 @@ def compile_custom_functions(kernels, network, parameters):
         ) from error
 
 
-def choose_backend(work, parameters):
-    """The backend that 'auto' chooses for some Work; no GPU if custom functions cannot be compiled for it."""
-    found = registry.choose("auto", work)
+def check_device(kernels, by_target):
+    """Raise ValueError if a GPU is to train with losses that are computed output by output (``is_by_target``)."""
+    if by_target and kernels.DEVICE is not None:
+        raise ValueError(BY_TARGET)
+
+
+def choose_backend(work, parameters, by_target):
+    """The backend that 'auto' chooses for some Work; no GPU if it cannot compute losses output by output or compile
+    custom functions."""
+    found = registry.choose("auto", None if by_target else work)
     if found.name in registry.ON_CPU:
         return found
     try:

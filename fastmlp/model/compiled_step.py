@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastmlp.backends.threads import ThreadLimit
-from fastmlp.kernels.spec import Batches
+from fastmlp.kernels.spec import Batches, loss_row
 from fastmlp.prediction.predict import reported_loss
 from fastmlp.typing import FloatArray, NDArray
 from fastmlp.validation.checks import check_integer
@@ -39,6 +39,7 @@ class CompiledStep:
         self._model, self._batch_size = model, check_integer("batch_size", batch_size, 1)
         self._network = network = model.network
         self._shapes = (self._batch_size, network.sizes[0]), (self._batch_size, network.sizes[-1])
+        self._is_softmax = loss_row(network.loss).link == "softmax"  # whose targets have no weights of their own
         self._dtype, self._order = model.dtype, np.arange(self._batch_size)
         self._accept(model.optimizer)
         model._state.make_writable()
@@ -51,8 +52,9 @@ class CompiledStep:
         X : ndarray of shape (batch_size, n_inputs)
             C-contiguous array in the dtype of the model.
         y : ndarray of shape (batch_size, n_outputs)
-            As X.
-        sample_weight : ndarray of shape (batch_size,), default=None
+            As X; for a list of quantiles the target is repeated in each column.
+        sample_weight : ndarray of shape (batch_size,) or (batch_size, n_outputs), default=None
+            A missing target is a finite number of weight 0.
 
         Returns
         -------
@@ -81,7 +83,7 @@ class CompiledStep:
         y : ndarray of shape (n_samples, n_outputs)
         order : ndarray of int64
             Indices of the samples of all steps, one batch after the other. The last batch may be smaller.
-        sample_weight : ndarray of shape (n_samples,), default=None
+        sample_weight : ndarray of shape (n_samples,) or (n_samples, n_outputs), default=None
 
         Returns
         -------
@@ -140,11 +142,16 @@ class CompiledStep:
         return X.shape[1:] == (n_inputs,) and y.shape[1:] == (n_outputs,) and len(X) == len(y)
 
     def _check_weight(self, weight, n_samples):
-        if not self._is_valid(weight) or weight.shape != (n_samples,):
-            raise ValueError(
-                f"sample_weight must be a C-contiguous {self._dtype} array of shape ({n_samples},), got "
-                f"{described(weight)}."
-            )
+        if self._is_valid(weight) and weight.shape in self._weight_shapes(n_samples):
+            return
+        raise ValueError(
+            f"sample_weight must be a C-contiguous {self._dtype} array of shape "
+            f"{' or '.join(map(str, self._weight_shapes(n_samples)))}, got {described(weight)}."
+        )
+
+    def _weight_shapes(self, n_samples):
+        of_samples, of_targets = (n_samples,), (n_samples, self._network.sizes[-1])
+        return (of_samples,) if self._is_softmax else (of_samples, of_targets)
 
     def _refuse(self, X, y, n_samples):
         (_, n_inputs), (_, n_outputs) = self._shapes

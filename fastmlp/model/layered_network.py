@@ -32,6 +32,7 @@ from fastmlp.typing import (
     RandomState,
 )
 from fastmlp.validation.checks import check_dtype, check_integer, check_n_jobs, check_network, check_real
+from fastmlp.validation.missing import check_missing_targets
 from fastmlp.validation.sklearn_compat import check_feature_names
 
 from .activations import name_of
@@ -71,10 +72,13 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         backend: Backend = "auto",
         n_jobs: int | None = None,
         random_state: RandomState = None,
+        missing_targets: Literal["raise", "ignore"] = "raise",
     ) -> None:
         self.layers = layers
         self.loss, self._loss_options = check_loss(loss)
-        check_network([layer.activation for layer in self.layers], self.loss, self.layers[-1].units)
+        activations = [layer.activation for layer in self.layers]
+        check_network(activations, self.loss, self.layers[-1].units, self._loss_options)
+        self.missing_targets = check_missing_targets(missing_targets, self.loss)
         self._bfloat16 = isinstance(dtype, str) and dtype == "bfloat16"
         self.dtype = check_dtype("float32" if self._bfloat16 else dtype)
         self._state: Any = None  # a TrainingState, once there are weights
@@ -218,6 +222,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         sizes = (n_inputs, *(layer.units for layer in self.layers))
         activations = tuple(layer.activation for layer in self.layers)
         skips = skips_of(self.layers, n_inputs)
+        check_network(activations, self.loss, sizes[-1], self._loss_options)  # layers may have been changed
         return Network(sizes, activations, self.loss, self._loss_options, skips, self._bfloat16)
 
     def _problem(self):
@@ -352,7 +357,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_inputs)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        sample_weight : array-like of shape (n_samples,), default=None
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
 
         Returns
         -------

@@ -1,5 +1,6 @@
 """Losses by name with options, or as custom functions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastmlp.docstrings import with_names
@@ -10,6 +11,7 @@ from fastmlp.validation.checks import Range, call_text, check_option_values, kno
 from .activations import check_functions, try_functions
 
 RANGES = {"delta": Range(0, open_low=True), "quantile": Range(0, 1, open_low=True, open_high=True)}
+BY_OUTPUT = ("quantile",)  # options that may be a list, with a number for each output
 
 
 @dataclass(frozen=True, repr=False)
@@ -20,27 +22,29 @@ class Loss:
     """
 
     name: str
-    options: tuple[float, ...] | None = None
+    options: tuple[float | tuple[float, ...], ...] | None = None
 
     def __post_init__(self):
         defaults = dict(LOSSES[known("loss", self.name, LOSSES)].options)
-        object.__setattr__(self, "options", check_option_values("loss", self.name, self.options, defaults, RANGES))
+        options = check_option_values("loss", self.name, self.options, defaults, RANGES, BY_OUTPUT)
+        object.__setattr__(self, "options", options)
 
     def __repr__(self):
         return call_text("make_loss", self.name, dict(zip(dict(LOSSES[self.name].options), self.options)))
 
 
 @with_names(LOSSES=LOSSES)
-def make_loss(name: str, **options: float) -> Loss:
+def make_loss(name: str, **options: float | Sequence[float]) -> Loss:
     """Make a loss with options, for every parameter named ``loss``.
 
     Parameters
     ----------
     name : {LOSSES}
         Formulas: ``help(fastmlp.kernels.rules.losses)``.
-    **options : float
+    **options : float or list of float
         'huber': delta > 0 (default 1), the error at which the loss changes from quadratic to linear. 'quantile':
-        quantile in (0, 1) (default 0.5, the median).
+        quantile in (0, 1) (default 0.5, the median), or an increasing list of them: the network then has an output for
+        each, and all learn the same target.
 
     Returns
     -------

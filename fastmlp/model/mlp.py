@@ -9,8 +9,9 @@ from typing import Self
 from fastmlp.backends import registry
 from fastmlp.backends.cost_model import Work
 from fastmlp.backends.device_arrays import to_host
-from fastmlp.docstrings import with_names, with_texts
+from fastmlp.docstrings import MISSING_TARGETS, with_names, with_texts
 from fastmlp.kernels.rules import LOSSES, OPTIMIZERS
+from fastmlp.kernels.spec import is_by_target
 from fastmlp.training.callbacks import CombinedCallbacks, progress_bar
 from fastmlp.training.class_weight import BALANCED_IN_PARTS
 from fastmlp.training.history import Monitor
@@ -24,7 +25,7 @@ from fastmlp.training.trainer import Trainer
 from fastmlp.typing import ArrayLike, Blocks, Callbacks, ClassWeight, MatrixLike, Metric
 from fastmlp.validation.checks import check_flags, check_integer
 
-from .backend_choice import choose_backend
+from .backend_choice import check_device, choose_backend
 from .compiled_step import CompiledStep
 from .differentiable_network import DifferentiableNetwork
 from .exclusive import one_at_a_time
@@ -34,6 +35,7 @@ from .samples import checked_samples, names_from
 from .validation import Validation
 
 
+@with_texts(MISSING_TARGETS=MISSING_TARGETS)
 @with_names(LOSSES=LOSSES, OPTIMIZERS=(*OPTIMIZERS, "lbfgs"), INITIALIZERS=INITIALIZERS, BACKENDS=registry.NAMES)
 class MLP(DifferentiableNetwork):
     """Multilayer perceptron with a choice of layers, loss and optimizer.
@@ -72,6 +74,7 @@ class MLP(DifferentiableNetwork):
         threadpoolctl and joblib; -1 uses all cores.
     random_state : int, RandomState or None, default=None
         Determines the initial weights, shuffling, dropout and noise.
+    {MISSING_TARGETS}
 
     Attributes
     ----------
@@ -133,7 +136,8 @@ class MLP(DifferentiableNetwork):
         X : array-like or sparse matrix of shape (n_samples, n_inputs)
             Inputs.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets. For 'categorical_cross_entropy' class numbers from 0 to n_outputs - 1 are accepted too.
+            Targets. For 'categorical_cross_entropy' class numbers from 0 to n_outputs - 1 are accepted too; for a list
+            of quantiles there is one target column.
         epochs : int, default=10
             Number of passes over the samples (for 'lbfgs': iterations). An epoch interrupted by Ctrl-C is completed
             first and counts as one of them.
@@ -141,8 +145,9 @@ class MLP(DifferentiableNetwork):
             Samples per step: 1 is online learning, None is full-batch training. Not used by 'lbfgs'.
         shuffle : bool, default=True
             Whether to shuffle the samples before each epoch.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples in the loss.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+            Weights of the samples in the loss, or of each target; a sample then counts by the mean of its weights.
+            Weights of targets are not for 'categorical_cross_entropy' and the backend 'cuda'.
         class_weight : dict {class number: weight}, 'balanced', or list of dicts, default=None
             Class weights as in ``MLPClassifier``, for classification losses.
         validation_data : (X, y), default=None
@@ -182,15 +187,16 @@ class MLP(DifferentiableNetwork):
         shuffle, monitor, progress = check_flags(shuffle=shuffle, monitor=monitor, progress=progress)
         combined, new_bar = CombinedCallbacks(callbacks, self), progress_bar(progress)
         with names_from(self, X):
-            samples = checked_samples(self, X, y, sample_weight, class_weight)
+            samples = checked_samples(self, X, y, sample_weight, class_weight, for_fit=True)
             n_samples = samples.X.shape[0]
             batch_size = n_samples if batch_size is None else min(check_integer("batch_size", batch_size, 1), n_samples)
+            by_target = self._check_targets(samples)
             validation = self._prepare(samples, validation_data, metric, patience)
         if self.optimizer == "lbfgs":
             self._state.drop_epoch_in_progress()
             bar = new_bar(total=epochs, unit=" iterations", unit_scale=True)
         else:
-            self._choose_backend(batch_size, epochs * n_samples, validation)
+            self._choose_backend(batch_size, epochs * n_samples, validation, by_target)
             if not self._backend.kernels.DEVICE:
                 samples = samples._replace(X=to_host(samples.X))
             total = epochs * n_samples - self._state.position
@@ -268,10 +274,11 @@ class MLP(DifferentiableNetwork):
         first = stream.first()
         with names_from(self, first[0]):
             samples = check(*first)
+            by_target = self._check_targets(samples)
             validation = self._prepare(samples, validation_data, metric, patience)
         n_first, weighted = samples.X.shape[0], samples.weight is not None
         del first, samples
-        self._choose_backend(batch_size, epochs * (n_samples or n_first), validation)
+        self._choose_backend(batch_size, epochs * (n_samples or n_first), validation, by_target)
         bar = new_bar(total=None if n_samples is None else epochs * n_samples, unit=" samples", unit_scale=True)
         trainer = self._trainer(validation, patience, combined, bar)
         self._note_kernels(trainer.problem, batch_size, weighted)
@@ -334,11 +341,18 @@ class MLP(DifferentiableNetwork):
             self._draw_weights(samples.X.shape[1])
         return validation
 
-    def _choose_backend(self, batch_size, n_samples, validation):
+    def _check_targets(self, samples):
+        """Whether training needs a CPU, for weights of targets or a list of quantiles. ValueError if a GPU is set."""
+        by_target = is_by_target(self._loss_options, samples.weight)
+        if self._requested_backend != "auto":
+            check_device(self._backend.kernels, by_target)
+        return by_target
+
+    def _choose_backend(self, batch_size, n_samples, validation, by_target):
         """Choose the backend for 'auto', and copy the validation data from a GPU if it runs on the CPU."""
         if self._requested_backend == "auto":
             work = Work(self._network, batch_size, -(-n_samples // batch_size))
-            self._backend = choose_backend(work, self._state.parameters)
+            self._backend = choose_backend(work, self._state.parameters, by_target)
         if validation is not None and not self._backend.kernels.DEVICE:
             validation.copy_to_host()
 

@@ -11,6 +11,7 @@ from fastmlp.training.class_weight import weigh_classes
 from fastmlp.training.problem import Samples
 from fastmlp.validation.arrays import as_numbers, plain_rows
 from fastmlp.validation.checks import check_sum_of_weights, check_targets, check_weights
+from fastmlp.validation.missing import NO_CLASS_WEIGHT, check_present, split_missing, with_missing, without_missing
 from fastmlp.validation.sklearn_compat import check_feature_names
 
 from .activations import name_of
@@ -38,28 +39,41 @@ def checked_inputs(model, X):
     return X
 
 
-def checked_samples(model, X, y, sample_weight, class_weight=None, in_parts=False):
-    """Validated Samples in the model's dtype; ``in_parts``: whether they are a part of the training data."""
-    X = checked_inputs(model, X)
-    y = check_targets(y, model.loss, model.layers[-1].units, X, model.dtype)
-    sample_weight = check_weights(sample_weight, X, model.dtype, in_parts)
+def checked_samples(model, X, y, sample_weight, class_weight=None, in_parts=False, for_fit=False):
+    """Validated Samples in the model's dtype, whose missing targets are 0 with the weight 0.
+
+    ``in_parts``: whether they are a part of the training data; ``for_fit``: whether each output needs a target.
+    """
+    X, missing = checked_inputs(model, X), None
+    if model.missing_targets == "ignore":
+        y, missing = split_missing(y)
+    y = check_targets(y, model.loss, model.layers[-1].units, X, model.dtype, model._loss_options)
+    if missing is not None:
+        y = with_missing(y, missing)
+        if not in_parts:
+            check_present(y, for_fit)
+    sample_weight = check_weights(sample_weight, X, y, model.loss, model.dtype, in_parts)
     if class_weight is not None:
         sample_weight = _class_weighted(model, y, sample_weight, class_weight, in_parts)
+    if missing is not None:
+        y, sample_weight = without_missing(y, sample_weight, always=in_parts)
+    if sample_weight is not None:
+        check_sum_of_weights(sample_weight, in_parts)
     return Samples(X, y, sample_weight)
 
 
 def _class_weighted(model, y, sample_weight, class_weight, in_parts):
     """Sample weights times class weights."""
+    if model.missing_targets == "ignore":
+        raise ValueError(NO_CLASS_WEIGHT)
     if not model._is_classifier():
         raise ValueError(f"class_weight requires a classification loss, got {name_of(model.loss)!r}.")
     link, n_outputs = loss_row(model.loss).link, model.layers[-1].units
     one_label = link == "softmax" or n_outputs == 1
     hits = y if link == "softmax" else y > 0.5
     sample_weight = weigh_classes(class_weight, np.arange(max(n_outputs, 2)), hits, one_label, sample_weight, in_parts)
-    with np.errstate(over="ignore"):  # the check below rejects infinite weights
-        sample_weight = sample_weight.astype(model.dtype)
-    check_sum_of_weights(sample_weight, in_parts)
-    return sample_weight
+    with np.errstate(over="ignore"):  # checked_samples rejects infinite weights
+        return sample_weight.astype(model.dtype)
 
 
 @contextmanager

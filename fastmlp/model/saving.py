@@ -21,6 +21,7 @@ def state_of(model):
         "backend": model._requested_backend,
         "n_jobs": model.n_jobs,
         "random_state": model._random_state,
+        "missing_targets": model.missing_targets,
         "history": model.history,
         "best_epoch": model.best_epoch,
         "feature_names_in_": getattr(model, "feature_names_in_", None),
@@ -37,6 +38,7 @@ def model_of(cls, saved):
         backend, dtype = "auto", "float32" if dtype == "bfloat16" else dtype
     model = cls(
         saved["layers"], saved["loss"], saved["optimizer"], backend=backend, dtype=dtype,
+        missing_targets=saved.get("missing_targets", "raise"),  # missing in files of earlier versions
         **dict(zip(Penalty._fields, saved["penalty"])), **{name: saved[name] for name in same},
     )  # fmt: skip
     if saved["n_inputs"] is not None:

@@ -3,10 +3,10 @@
 import math
 
 import numpy as np
-from sklearn.metrics import r2_score
 
 from fastmlp.backends.device_arrays import to_host
 from fastmlp.kernels.spec import loss_row
+from fastmlp.prediction.scores import accuracy, r2
 
 from .samples import checked_samples
 
@@ -68,17 +68,16 @@ class Validation:
             except (TypeError, ValueError) as error:
                 raise TypeError(f"metric must return a number, got {score!r}.") from error
         else:
-            score = accuracy_or_r2(self._model, outputs, self._samples.y, None)
+            score = accuracy_or_r2(self._model, outputs, self._samples.y, self._samples.weight)
         return dict(zip(self.names, (loss, score))), score
 
 
 def accuracy_or_r2(model, outputs, y, sample_weight):
     """The metric of ``evaluate``: the accuracy for classification losses, R^2 for regression losses."""
     if not model._is_classifier():
-        finite = np.isfinite(outputs).all()
-        return float(r2_score(y, outputs, sample_weight=sample_weight)) if finite else math.nan
+        return r2(y, outputs, sample_weight) if np.isfinite(outputs).all() else math.nan
     if loss_row(model.loss).link == "softmax":
         hits = outputs.argmax(axis=1) == y.argmax(axis=1)
     else:
-        hits = ((outputs > 0.5) == (y > 0.5)).all(axis=1)
-    return float(np.average(hits, weights=sample_weight))
+        hits = (outputs > 0.5) == (y > 0.5)
+    return accuracy(hits, sample_weight)

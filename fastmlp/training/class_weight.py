@@ -22,13 +22,13 @@ def weigh_classes(class_weight, classes, hits, one_label, sample_weight, in_part
         Which classes a sample has.
     one_label : bool
         Whether every sample has exactly one class. Otherwise the weights of all its labels are multiplied.
-    sample_weight : ndarray of shape (n_samples,) or None
+    sample_weight : ndarray of shape (n_samples,) or (n_samples, n_outputs), or None
     in_parts : bool
         Whether these samples are a part of the data, so that their weights may all be 0.
 
     Returns
     -------
-    ndarray of shape (n_samples,)
+    ndarray of shape (n_samples,), or that of ``sample_weight``
 
     Raises
     ------
@@ -64,7 +64,7 @@ def weigh_classes(class_weight, classes, hits, one_label, sample_weight, in_part
     of_classes = weights
     if sample_weight is not None:
         with np.errstate(over="ignore"):  # check_sum_of_weights rejects products that are too large
-            weights = weights * sample_weight
+            weights = weights * sample_weight if sample_weight.ndim == 1 else weights[:, None] * sample_weight
     if not (np.isfinite(of_classes).all() and (of_classes >= 0).all() and (in_parts or weights.any())):
         raise ValueError(f"class weights must be finite, non-negative and not all 0, got {class_weight}.")
     return weights

@@ -35,7 +35,7 @@ class Samples(NamedTuple):
     ----------
     X : C-contiguous array or CSR matrix of shape (n_samples, n_inputs)
     y : ndarray of shape (n_samples, n_outputs)
-    weight : ndarray of shape (n_samples,) or None
+    weight : ndarray of shape (n_samples,) or (n_samples, n_outputs), or None
     """
 
     X: np.ndarray | spmatrix | sparray

@@ -18,6 +18,7 @@ def scalings_of(parts, inputs, targets):
     Parameters
     ----------
     parts : iterable of (X, y, sample_weight)
+        With weights of samples, or of single targets; a row of X then has the mean of its weights.
     inputs, targets : bool
         Whether X and y are scaled.
 
@@ -31,16 +32,20 @@ def scalings_of(parts, inputs, targets):
     ValueError
         If X is sparse, all weights are 0, or a mean or standard deviation is not finite.
     """
-    scalers = [StandardScaler() if wanted else None for wanted in (inputs, targets)]
-    for *arrays, sample_weight in parts:
+    scalers = [StandardScaler() if inputs else None, _TargetScaler() if targets else None]
+    for X, y, weight in parts:
         if inputs:
-            reject_sparse(arrays[0])
-        for scaler, array in zip(scalers, arrays):
-            if scaler is not None and (sample_weight is None or sample_weight.any()):
-                with np.errstate(over="ignore", invalid="ignore"):  # rejected below
-                    scaler.partial_fit(array, sample_weight=sample_weight)
+            reject_sparse(X)
+        row_weight = weight.mean(axis=1) if weight is not None and weight.ndim == 2 else weight
+        with np.errstate(over="ignore", invalid="ignore"):  # rejected below
+            for scaler, array, of_array in zip(scalers, (X, y), (row_weight, weight)):
+                if scaler is not None and (weight is None or weight.any()):
+                    scaler.partial_fit(array, sample_weight=of_array)
     if any(scaler is not None and not hasattr(scaler, "mean_") for scaler in scalers):
-        raise ValueError("scale requires samples with a nonzero weight, but all sample weights are 0.")
+        raise ValueError(
+            "scale requires samples with a nonzero weight, and targets with one in each column of y, but the samples "
+            "from which it is computed have none."
+        )
     scalings = [scaler and (scaler.mean_.astype(np.float64), scaler.scale_.astype(np.float64)) for scaler in scalers]
     for name, scaling in zip("Xy", scalings):
         if scaling is not None and not np.isfinite(scaling).all():
@@ -49,6 +54,25 @@ def scalings_of(parts, inputs, targets):
                 "finite. Divide by a constant first."
             )
     return scalings
+
+
+class _TargetScaler(StandardScaler):
+    """A StandardScaler whose samples may have a weight for each column."""
+
+    _of_columns = None
+
+    def partial_fit(self, y, sample_weight=None):
+        if sample_weight is None or sample_weight.ndim == 1:
+            return super().partial_fit(y, sample_weight=sample_weight)
+        self._of_columns = self._of_columns or [StandardScaler() for _ in y.T]
+        for scaler, column, weight in zip(self._of_columns, y.T, sample_weight.T):
+            if weight.any():
+                scaler.partial_fit(column[:, None], sample_weight=weight)
+        if all(hasattr(scaler, "mean_") for scaler in self._of_columns):
+            self.mean_, self.scale_ = (
+                np.concatenate([getattr(scaler, name) for scaler in self._of_columns]) for name in ("mean_", "scale_")
+            )
+        return self
 
 
 def warn_of_far_targets(y, sample_weight, remedy):

@@ -92,7 +92,7 @@ class Stream:
 
     def blocks(self, permutation, check):
         """Iterate over the blocks of an epoch that have samples, validated by ``check``; see ``parts``."""
-        blocks, self._begun = self._numbered_blocks(permutation), None
+        blocks, self._begun, n_dimensions = self._numbered_blocks(permutation), None, None
         for number, block in blocks:
             rows = _rows_of(block, number)
             if not num_samples(rows[0]):
@@ -101,7 +101,10 @@ class Stream:
                 found = "has no" if self._weighted else "has"
                 raise ValueError(f"block {number} {found} sample weights, unlike the first block.")
             try:
-                yield check(*rows)
+                checked = check(*rows)
+                if checked[2] is not None and checked[2].ndim != (n_dimensions := n_dimensions or checked[2].ndim):
+                    raise ValueError("all blocks must have weights of samples, or all must have weights of targets.")
+                yield checked
             except ValueError as error:
                 raise ValueError(f"block {number}: {error}") from error
 

@@ -4,6 +4,7 @@ import math
 import os
 from contextlib import suppress
 from dataclasses import fields
+from itertools import pairwise
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from sklearn.utils import check_array, check_consistent_length
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES
 from fastmlp.kernels.spec import activation_row, loss_row
 
-from .arrays import NUMBERS, as_numbers, is_plain
+from .arrays import NUMBERS, as_numbers, is_listing, is_plain
 from .sklearn_compat import check_sample_weight
 
 LARGEST = float(np.finfo(np.float64).max)  # comparison with it is False for NaN and works for any int
@@ -80,8 +81,8 @@ def check_real(name, value, low, high=math.inf, *, open_low=False, open_high=Fal
     return float(value)
 
 
-def check_network(activations, loss, n_outputs):
-    """Check the names, that softmax is used only for the output, and that the output activation suits the loss."""
+def check_network(activations, loss, n_outputs, loss_options=()):
+    """Check the names, that softmax is used only for the output, and that the outputs suit the loss."""
     for name in activations:
         if isinstance(name, str):
             known("activation", name, ACTIVATIONS)
@@ -93,6 +94,12 @@ def check_network(activations, loss, n_outputs):
     link = loss_row(loss).link
     if link is not None and activations[-1] != link:
         raise ValueError(f"loss {loss!r} needs the output activation {link!r}, got {activations[-1]!r}.")
+    levels = levels_of(loss_options)
+    if levels and len(levels) != n_outputs:
+        raise ValueError(
+            f"{loss!r} with {len(levels)} levels needs an output layer of {len(levels)} units, one per level, got "
+            f"{n_outputs}."
+        )
     if activations[-1] == "softmax" and n_outputs == 1:
         raise ValueError("a softmax of one unit is always 1: use 'logistic' with 'binary_cross_entropy', or two units.")
 
@@ -110,11 +117,25 @@ def check_memory(n_parameters, dtype):
         )
 
 
-def check_weights(sample_weight, X, dtype, in_parts=False):
+def levels_of(loss_options):
+    """The quantiles of a loss with one for each output; otherwise ()."""
+    return loss_options[0] if loss_options and isinstance(loss_options[0], tuple) else ()
+
+
+def for_levels(y, loss_options):
+    """The target column repeated for each level of a list of quantiles; y for any other loss."""
+    levels = levels_of(loss_options)
+    if levels and y.shape[1] != 1:
+        raise ValueError(f"a list of quantiles needs a single target column, got {y.shape[1]} columns in y.")
+    return np.repeat(y, len(levels), axis=1) if levels else y
+
+
+def check_weights(sample_weight, X, y, loss, dtype, in_parts=False):
     """Validate sample weights and convert them to ``dtype``.
 
     They must not be negative and must have a finite sum. All may be zero only if these samples are a part of the data
-    (``in_parts``). A single number applies to all samples; None stays None.
+    (``in_parts``). A single number applies to all samples; None stays None. There may be a weight for each target in y,
+    of shape (n_samples, n_outputs), unless the loss is that of a softmax.
     """
     if sample_weight is None:
         return None
@@ -128,12 +149,32 @@ def check_weights(sample_weight, X, dtype, in_parts=False):
     else:
         sample_weight = as_numbers(sample_weight, "sample_weight")
     with np.errstate(over="ignore"):
-        sample_weight = check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True,
-                                              allow_all_zero_weights=in_parts)  # fmt: skip
+        if np.ndim(sample_weight) == 2:
+            sample_weight = _check_target_weights(sample_weight, y, loss, dtype)
+        else:
+            sample_weight = check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True,
+                                                allow_all_zero_weights=in_parts)  # fmt: skip
         if not np.isfinite(sample_weight.sum()):
             raise ValueError(f"sample_weight is too large: its sum is not finite in {sample_weight.dtype}.")
-    check_sum_of_weights(sample_weight, in_parts)
     return sample_weight
+
+
+def _check_target_weights(sample_weight, y, loss, dtype):
+    """Weights of the shape of y; those of a single output become weights of samples."""
+    sample_weight = check_array(
+        sample_weight, dtype=dtype, order="C", ensure_non_negative=True, input_name="sample_weight"
+    )  # fmt: skip
+    if sample_weight.shape != y.shape:
+        raise ValueError(
+            f"sample_weight must have a weight for each of the {len(y)} samples, or the shape {y.shape} with one for "
+            f"each target, got shape {sample_weight.shape}."
+        )
+    if loss_row(loss).link == "softmax":
+        raise ValueError(
+            f"sample_weight must have one weight per sample for the loss {loss!r}, because the outputs of a softmax "
+            f"depend on each other, got shape {sample_weight.shape}."
+        )
+    return sample_weight.ravel() if y.shape[1] == 1 else sample_weight
 
 
 def check_sum_of_weights(sample_weight, in_parts=False):
@@ -169,10 +210,10 @@ def option_values(kind, name, given, defaults):
     return tuple((defaults | given).values())
 
 
-def check_option_values(kind, name, values, defaults, ranges):
-    """Values of options as floats; None takes the defaults.
+def check_option_values(kind, name, values, defaults, ranges, by_output=()):
+    """Values of options as floats, or tuples of them; None takes the defaults.
 
-    ``ranges`` has a Range for each option by name.
+    ``ranges`` has a Range for each option by name. Options ``by_output`` may be an increasing list instead of a number.
     """
     values = tuple(defaults.values()) if values is None else values
     if not isinstance(values, tuple) or len(values) != len(defaults):
@@ -182,7 +223,11 @@ def check_option_values(kind, name, values, defaults, ranges):
         )
     checked = []
     for key, value in zip(defaults, values):
-        checked.append(check_real(key, value, **ranges[key]._asdict()))
+        given = value if key in by_output and is_listing(value) else [value]
+        numbers = tuple(check_real(key, number, **ranges[key]._asdict()) for number in given)
+        if not numbers or any(first >= second for first, second in pairwise(numbers)):
+            raise ValueError(f"{key} must be a number, or an increasing list of numbers, got {value!r}.")
+        checked.append(numbers if len(numbers) > 1 else numbers[0])
     return tuple(checked)
 
 
@@ -203,8 +248,9 @@ def call_text(function, name, given):
     return f"{function}({', '.join([repr(name), *(f'{key}={value!r}' for key, value in given.items())])})"
 
 
-def check_targets(y, loss, n_outputs, X, dtype):
-    """Targets as a C-contiguous array of shape (n_samples, n_outputs); class numbers for softmax become one-hot."""
+def check_targets(y, loss, n_outputs, X, dtype, loss_options=()):
+    """Targets as a C-contiguous array of shape (n_samples, n_outputs); class numbers for softmax become one-hot, and a
+    target is repeated for each of several quantiles."""
     plain = is_plain(y) and y.ndim in (1, 2) and len(y) == X.shape[0]
     if not plain:
         y = check_array(as_numbers(y, "y"), dtype=None, ensure_2d=False, input_name="y")
@@ -217,7 +263,7 @@ def check_targets(y, loss, n_outputs, X, dtype):
         rows = np.zeros((len(labels), n_outputs), dtype)
         rows[np.arange(len(labels)), labels] = 1
         return rows
-    y = y.reshape(len(y), -1)
+    y = for_levels(y.reshape(len(y), -1), loss_options)
     if y.shape[1] != n_outputs:
         raise ValueError(f"y has {y.shape[1]} columns, but the network has {n_outputs} outputs.")
     low, high = loss_row(loss).targets

@@ -3,9 +3,9 @@
 import numpy as np
 
 from fastmlp.kernels import CONTRACT, PRIMITIVES
-from fastmlp.kernels.engine.plan import PREDICTION, online_plan, plan_of
+from fastmlp.kernels.engine.plan import PREDICTION, loss_by_output, online_plan, plan_of
 from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, constants, extras_of
-from fastmlp.kernels.spec import NO_PENALTY, Batches, activation_row, predictor_by
+from fastmlp.kernels.spec import NO_PENALTY, Batches, activation_row, flat_weights, predictor_by
 
 from . import contract_primitives, thread_pool
 from .passes import Passes, Update
@@ -61,10 +61,12 @@ class Contract:
 
     def loss_of_outputs(self, network, outputs, y, sample_weight=None):
         code, result = self.engine.network_codes(network, outputs.dtype).loss, np.zeros(1)
-        weight = np.empty(0, outputs.dtype) if sample_weight is None else sample_weight
+        weight = np.empty(0, outputs.dtype) if sample_weight is None else flat_weights(sample_weight)
         outputs, y, weight = map(self.engine.read_only, (outputs, y, weight))
         options, errors = constants(network.loss_options).array, np.empty(outputs.shape[1], outputs.dtype)
-        self.engine.entries.run_loss(code, outputs, y, weight, options, errors, result)
+        self.engine.entries.run_loss(
+            code, *loss_by_output(network).values(), outputs, y, weight, options, errors, result
+        )
         return float(result[0])
 
     def loss_and_gradient(self, network, parameters, X, y, sample_weight=None, penalty=NO_PENALTY, noise=None):

@@ -208,7 +208,7 @@ def bind_samples(
     """The same for the arguments of a call, with ``totals`` to which its losses and penalties are added."""
     cdef Run_float* to = <Run_float*>run
     to.X, to.y, to.sample_weight = <float*>&X[0, 0], <float*>&y[0, 0], <float*>&sample_weight[0]
-    to.order, to.n_rows, to.weighted = <int64_t*>&order[0], order.shape[0], sample_weight.shape[0] > 0
+    to.order, to.n_rows, to.n_weights = <int64_t*>&order[0], order.shape[0], sample_weight.shape[0] // X.shape[0]
     to.rates, to.scheduled, to.step = <double*>&rates[0], scheduled, step
     to.results[0], to.results[1] = totals
     to.results[2] = 0
@@ -302,13 +302,15 @@ def run_apply(size_t worker, like):
 
 
 def run_loss(
-    Py_ssize_t loss, const floating[:, ::1] outputs, const floating[:, ::1] y, const floating[::1] sample_weight,
-    const double[::1] loss_options, floating[::1] errors, double[::1] result,
+    Py_ssize_t code, Py_ssize_t n_averaged, Py_ssize_t option_step, const floating[:, ::1] outputs,
+    const floating[:, ::1] y, const floating[::1] sample_weight, const double[::1] options, floating[::1] errors,
+    double[::1] result,
 ):
     with nogil:
         result[0] = mean_loss(
-            loss, <floating*>&outputs[0, 0], <floating*>&y[0, 0], <floating*>&sample_weight[0],
-            sample_weight.shape[0] > 0, outputs.shape[0], outputs.shape[1], <double*>&loss_options[0], &errors[0],
+            code, n_averaged, option_step, <floating*>&outputs[0, 0], <floating*>&y[0, 0],
+            <floating*>&sample_weight[0], sample_weight.shape[0] // outputs.shape[0], outputs.shape[0],
+            outputs.shape[1], <double*>&options[0], &errors[0],
         )
 
 

@@ -8,7 +8,7 @@ from fastmlp.kernels.engine.plan import GRADIENT, TRAINING, online_plan, plan_of
 from fastmlp.kernels.engine.primitives import NO_RULE
 from fastmlp.kernels.engine.records import Epochs, Run
 from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, constants, extras_of
-from fastmlp.kernels.spec import aligned_zeros
+from fastmlp.kernels.spec import aligned_zeros, flat_weights
 
 from . import thread_pool
 from .columns import columns_by_thread
@@ -113,12 +113,12 @@ class Training:
     def _bind(self, address, batches, step, rates, totals):
         """Store the arguments of a call in the Run at an address."""
         X, y, order, _, weight = batches
+        weight = self._no_weights if weight is None else flat_weights(weight)
         loss, penalty = totals
         totals = float(loss), float(penalty)  # Numba would compile again for other types
         read_only = self._engine.read_only
         self._engine.entries.bind_samples(
-            address, read_only(X), read_only(y), read_only(order),
-            read_only(self._no_weights if weight is None else weight),
+            address, read_only(X), read_only(y), read_only(order), read_only(weight),
             self._rates if rates is None else read_only(rates), rates is not None, step, totals,
         )  # fmt: skip
 

@@ -6,9 +6,10 @@ are changed only after a call has succeeded.
 
 import numpy as np
 
+from fastmlp.kernels.device_errors import BY_TARGET
 from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, extras_of
 from fastmlp.kernels.numba import contract as numba_contract
-from fastmlp.kernels.spec import NO_PENALTY, Batches, Network, TrainingBy, predictor_by
+from fastmlp.kernels.spec import NO_PENALTY, Batches, Network, TrainingBy, is_by_target, predictor_by
 
 from . import data, devices, dispatch, primitives
 from .executor import call_with_retry, prediction_executor, release_cached, training_executor
@@ -121,6 +122,8 @@ def _run(network, optimizer, arrays, step, batches, penalty, noise, rates, total
 
     ``arrays``: parameters, slots, and the gradient or None.
     """
+    if is_by_target(network.loss_options, batches.sample_weight):
+        raise ValueError(BY_TARGET)
     extras = extras_of(network, optimizer, penalty, noise)
     features = Features.of(extras.requirements, noise, optimizer, weighted=batches.sample_weight is not None)
     n_batches = -(-len(batches.order) // batches.size)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from math import sqrt as _sqrt
 
 from .layer_features import disturb_inputs, finish_deltas, finish_rows
+from .losses import row_loss, row_weight
 from .partition import (
     CLIP_NORM,
     CLIP_VALUE,
@@ -31,7 +32,6 @@ from .primitives import (
     restore_denormals,
     step_rate,
     tile_rows,
-    weighted_loss,
 )
 from .products import delta_rows, dense_rows
 from .records import Layer, Layout, Run, Worker
@@ -125,12 +125,14 @@ def losses_of_rows(worker: Worker) -> None:
     penalties: Doubles = run.penalties
     losses: Doubles = run.losses
     for r in range(worker.low, worker.high):
-        weight: Number = (sample_weight[numbers[r]] if run.weighted else T(1)) / T(worker.total)
+        own: Vector = at(sample_weight, numbers[r] * run.n_weights)
+        weight: Number = T(row_weight(own, run.n_weights)) / T(worker.total)
         weights[r] = weight
         penalties[r] = 0.0
-        losses[r] = weighted_loss(
-            layout.loss, at(outputs, r * stride), at(run.y, numbers[r] * n_outputs), weight, at(delta, r * stride),
-            n_outputs, run.loss_options,
+        losses[r] = row_loss(
+            layout.loss, layout.n_averaged, layout.option_step, at(outputs, r * stride),
+            at(run.y, numbers[r] * n_outputs), own, run.n_weights, worker.total, at(delta, r * stride), n_outputs,
+            run.loss_options,
         )  # fmt: skip
 
 
@@ -256,10 +258,10 @@ def train_epoch(worker: Worker) -> None:
         rows = min(run.batch_size, run.n_rows - begin)
         numbers: Integers = at(run.order, begin)
         total: float = float(rows)
-        if run.weighted:
+        if run.n_weights > 0:
             total = 0.0
             for r in range(rows):
-                total += sample_weight[numbers[r]]
+                total += row_weight(at(sample_weight, numbers[r] * run.n_weights), run.n_weights)
             if total == 0:
                 continue
         worker.numbers = numbers

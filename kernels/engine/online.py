@@ -5,6 +5,7 @@ Compiled twice, like engine/products.py.
 
 from __future__ import annotations
 
+from .losses import row_loss, row_weight
 from .primitives import (
     Doubles,
     Integers,
@@ -22,7 +23,6 @@ from .primitives import (
     restore_denormals,
     step_rate,
     sum_of_squares,
-    weighted_loss,
 )
 from .records import Layer, Layout, Run
 
@@ -99,6 +99,7 @@ def steps_online(
     """Run the training steps."""
     T = type(w[0])
     denormals = flush_denormals()
+    layout: Layout = run.layout
     X: Vector = run.X
     y: Vector = run.y
     order: Integers = run.order
@@ -114,11 +115,11 @@ def steps_online(
     errors: Vector = at(workspace, last.deltas)
     for s in range(run.n_rows):
         number = order[s]
-        decay: float = alpha
-        if run.weighted:
-            if sample_weight[number] == 0:
-                continue
-            decay = alpha / sample_weight[number]
+        weights: Vector = at(sample_weight, number * run.n_weights)
+        total: float = row_weight(weights, run.n_weights)
+        if total == 0:
+            continue
+        decay: float = alpha / total
         inputs: Vector = padded_inputs(at(X, number * n_inputs), layers, workspace)
         penalty: float = 0.0
         if alpha > 0:
@@ -127,11 +128,12 @@ def steps_online(
                 n = layer.fan_out if layer.narrow else layer.fan_in
                 penalty += sum_of_squares(at(w, layer.local), n * layer.stride)
         forward_row(layers, n_layers, w, inputs, workspace)
-        results[0] += weighted_loss(
-            run.layout.loss, outputs, at(y, number * n_outputs), T(1), errors, n_outputs, run.loss_options
-        )
+        results[0] += row_loss(
+            layout.loss, layout.n_averaged, layout.option_step, outputs, at(y, number * n_outputs), weights,
+            run.n_weights, total, errors, n_outputs, run.loss_options,
+        )  # fmt: skip
         results[1] += penalty * decay / 2
-        if not run.layout.linked:
+        if not layout.linked:
             derive(last.derivative, outputs, errors, 1, n_outputs, last.width)
         for level in range(n_layers - 1, -1, -1):
             layer = at(layers, level)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastmlp.kernels.spec import ALIGNMENT, activation_row, aligned_zeros, loss_row
+from fastmlp.kernels.spec import ALIGNMENT, activation_row, aligned_zeros, is_by_target, loss_row
 
 from .products import DEPTH, TILE_VECTORS
 from .records import Layer, Layout, Run, Worker
@@ -62,6 +62,12 @@ def needs_features(network, layer, requirements):
         or (layer < len(requirements.dropped) and requirements.dropped[layer])
         or (requirements.activity and layer + 1 < len(skips))
     )
+
+
+def loss_by_output(network):
+    """{field: value} of a Layout, for a loss that is computed output by output (engine/losses.py)."""
+    row, by_output = loss_row(network.loss), is_by_target(network.loss_options, None)
+    return {"n_averaged": network.sizes[-1] if row.mean else 1, "option_step": len(row.options) if by_output else 0}
 
 
 class Buffers:
@@ -210,6 +216,7 @@ class Plan:
             n_parameters=self.n_parameters, loss=self.loss, linked=linked, layer_rows=self.layer_rows.ctypes.data,
             batch=self.batch, in_place=self.in_place, by_columns=self.by_columns, n_groups=self.n_groups,
             n_squares=self.n_squares, input_deltas=input_deltas, has_features=self.has_features,
+            **loss_by_output(network),
         )  # fmt: skip
         self._free = []
 
@@ -264,6 +271,7 @@ class OnlinePlan:
         self.layout = Layout(
             layers=addressof(self.layers), n_layers=len(self.layers), n_parameters=network.n_parameters,
             n_local=self.n_local, loss=self.loss, linked=loss_row(network.loss).link is not None,
+            **loss_by_output(network),
         )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from fastmlp.kernels.rules.elementary import sum_of
 
 from .layer_features import disturb_inputs, finish_rows
+from .losses import row_loss, row_weight
 from .partition import share
 from .primitives import (
     NO_RULE,
@@ -17,12 +18,10 @@ from .primitives import (
     Vector,
     activate,
     at,
-    bint,
     flush_denormals,
     lanes,
     restore_denormals,
     tile_rows,
-    weighted_loss,
 )
 from .products import dense_rows
 from .records import Layer, Layout, Run, Worker
@@ -121,22 +120,19 @@ def predict(worker: Worker) -> None:
 
 
 def mean_loss(
-    loss: int, outputs: Vector, y: Vector, sample_weight: Vector, weighted: bint, n_rows: int, n_outputs: int,
-    loss_options: Doubles, errors: Vector,
+    code: int, n_averaged: int, option_step: int, outputs: Vector, y: Vector, sample_weight: Vector, n_weights: int,
+    n_rows: int, n_outputs: int, options: Doubles, errors: Vector,
 ) -> float:  # fmt: skip
     """Weighted mean loss of the rows, summed in the order of a training step. ``errors`` is a buffer for one row."""
-    T = type(outputs[0])
     denormals = flush_denormals()
-    total: float = float(n_rows)
-    if weighted:
-        total = 0.0
-        for r in range(n_rows):
-            total += sample_weight[r]
+    total: float = 0.0
+    for r in range(n_rows):
+        total += row_weight(at(sample_weight, r * n_weights), n_weights)
     mean: float = 0.0
     for r in range(n_rows):
-        weight: Number = (sample_weight[r] if weighted else T(1)) / T(total)
-        mean += weighted_loss(
-            loss, at(outputs, r * n_outputs), at(y, r * n_outputs), weight, errors, n_outputs, loss_options
-        )
+        mean += row_loss(
+            code, n_averaged, option_step, at(outputs, r * n_outputs), at(y, r * n_outputs),
+            at(sample_weight, r * n_weights), n_weights, total, errors, n_outputs, options,
+        )  # fmt: skip
     restore_denormals(denormals)
     return mean

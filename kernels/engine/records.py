@@ -66,7 +66,9 @@ class Layer(Structure):
 class Layout(Structure):
     """Layout of a network for a batch size and kind of work, made by engine/plan.py.
 
-    ``input_deltas`` is the offset of dLoss/dX in the workspace, in engine/passes.py.
+    ``n_averaged`` is the number of outputs over which the loss is a mean, 1 for a sum; ``option_step`` the number of
+    options of each output, 0 if all outputs have the same. ``input_deltas`` is the offset of dLoss/dX in the workspace
+    (engine/passes.py).
     """
 
     layers: Layer
@@ -75,6 +77,8 @@ class Layout(Structure):
     n_parameters: int
     loss: int
     linked: bint
+    n_averaged: int
+    option_step: int
     layer_rows: Integers
     batch: int
     in_place: bint
@@ -111,9 +115,9 @@ class Epochs(Structure):
 class Run(Structure):
     """State of a call, shared by its threads: samples, extras, optimizer and results.
 
-    ``rates`` holds one learning rate, or if ``scheduled`` one for each batch. ``out`` and ``input_sums`` are used for
-    predictions. ``given`` is a gradient that the caller gives, of the outputs or of the parameters; ``of_inputs`` asks
-    for dLoss/dX in ``out``.
+    ``rates`` holds one learning rate, or if ``scheduled`` one for each batch. ``n_weights`` is the number of weights of
+    a sample: 0, 1, or one for each output. ``out`` and ``input_sums`` are used for predictions. ``given`` is a gradient
+    that the caller gives, of the outputs or of the parameters; ``of_inputs`` asks for dLoss/dX in ``out``.
     """
 
     layout: Layout
@@ -125,7 +129,7 @@ class Run(Structure):
     n_rows: int
     batch_size: int
     sample_weight: Vector
-    weighted: bint
+    n_weights: int
     alpha: float
     loss_options: Doubles
     noisy: bint

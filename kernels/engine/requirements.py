@@ -40,7 +40,8 @@ class Constants(NamedTuple):
 
 @lru_cache(maxsize=64)
 def constants(values):
-    array = np.array(values, np.float64)
+    """Constants of a tuple of numbers, or of tuples with a number for each output, stored output by output."""
+    array = np.array(values, np.float64).T.flatten()
     return Constants(array, array.ctypes.data)
 
 

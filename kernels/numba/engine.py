@@ -19,6 +19,7 @@ from fastmlp.kernels.engine import (
     epoch,
     epochs,
     layer_features,
+    losses,
     online,
     partition,
     passes,
@@ -40,7 +41,7 @@ from .rule_loops import COMPILE, SOURCE_HASH, call
 from .together import compiled_with_caller
 
 # Each after those it calls.
-SOURCES = partition, products, layer_features, update, epoch, passes, online, epochs, inference
+SOURCES = partition, products, layer_features, losses, update, epoch, passes, online, epochs, inference
 
 # Called only with layer features or bounds on norms: a plan that is plain (engine/plan.py) needs none of them.
 NOT_PLAIN = "disturb_inputs", "finish_rows", "finish_deltas", "squares_of_gradient", "learn_clipped", "limit_norms"
@@ -149,7 +150,7 @@ def bind_parameters(run, parameters, gradient, slots, results):
 def bind_samples(run, X, y, order, sample_weight, rates, scheduled, step, totals):
     to = record_at(run, "Run", X)
     to.X, to.y, to.sample_weight = data_of(X), data_of(y), data_of(sample_weight)
-    to.order, to.n_rows, to.weighted = data_of(order), order.size, sample_weight.size > 0
+    to.order, to.n_rows, to.n_weights = data_of(order), order.size, sample_weight.size // len(X)
     to.rates, to.scheduled, to.step = data_of(rates), scheduled, step
     results = to.results
     results[0], results[1] = totals
@@ -214,10 +215,10 @@ class RowPredictor:
 
 
 @_njit
-def run_loss(loss, outputs, y, sample_weight, loss_options, errors, result):
+def run_loss(code, n_averaged, option_step, outputs, y, sample_weight, options, errors, result):
     result[0] = mean_loss(
-        loss, data_of(outputs), data_of(y), data_of(sample_weight), sample_weight.size > 0, outputs.shape[0],
-        outputs.shape[1], data_of(loss_options), data_of(errors),
+        code, n_averaged, option_step, data_of(outputs), data_of(y), data_of(sample_weight),
+        sample_weight.size // len(outputs), outputs.shape[0], outputs.shape[1], data_of(options), data_of(errors),
     )  # fmt: skip
 
 

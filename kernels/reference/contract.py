@@ -23,21 +23,38 @@ DEVICE, DTYPES, USES_BLAS = None, ("float32", "float64", "bfloat16"), True
 QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")  # compiled code does not warn either
 
 
-def _row_losses(network, p, t):
+def _row_weights(weight):
+    """The weight of each row, from weights of rows or of targets."""
+    return weight if weight.ndim == 1 else weight.mean(axis=1)
+
+
+def _loss_options(network, dtype):
+    """The options of the loss; those with a number for each output as row vectors."""
+    return [np.array(option, dtype) if isinstance(option, tuple) else option for option in network.loss_options]
+
+
+def _data_loss(network, p, t, weight):
+    """Weighted mean over rows of the losses, which are summed over outputs."""
     if isinstance(network.loss, str):
-        return LOSSES[network.loss](p, t, *network.loss_options)
-    return elementwise(network.loss.function, p, t).sum(axis=1)
+        losses = LOSSES[network.loss](p, t, *_loss_options(network, p.dtype))
+    else:
+        losses = elementwise(network.loss.function, p, t)
+    losses = weight * losses.sum(axis=1) if weight.ndim == 1 else weight * losses
+    return np.sum(losses) / _row_weights(weight).sum()
 
 
-def _output_delta(network, z, p, t, slope):
+def _error(network, p, t, share):
+    """dLoss/da of the last layer; ``share`` are the weights of the targets, divided by the sum of those of the rows."""
+    if isinstance(network.loss, str):
+        return LOSS_DERIVATIVES[network.loss](p, t, *_loss_options(network, p.dtype)) * share
+    return elementwise(network.loss.derivative, p, t) * share
+
+
+def _output_delta(network, z, p, t, slope, share):
     """dLoss/dz of the last layer."""
     if network.loss in LINKED_DELTAS:
-        return LINKED_DELTAS[network.loss](p, t)
-    if isinstance(network.loss, str):
-        error = LOSS_DERIVATIVES[network.loss](p, t, *network.loss_options)
-    else:
-        error = elementwise(network.loss.derivative, p, t)
-    return _delta_of_error(network, z, p, error, slope)
+        return LINKED_DELTAS[network.loss](p, t) * share
+    return _delta_of_error(network, z, p, _error(network, p, t, share), slope)
 
 
 def _delta_of_error(network, z, p, error, slope):
@@ -103,36 +120,38 @@ def row_predictor(network, parameters):
 
 def loss_of_outputs(network, outputs, y, sample_weight=None):
     """The data loss that ``loss_and_gradient`` returns, from the network's outputs for the rows of y."""
-    weight = np.ones(len(y), y.dtype) if sample_weight is None else sample_weight
-    return float(np.sum(weight * _row_losses(network, outputs, y)) / weight.sum())
+    return float(_data_loss(network, outputs, y, np.ones(len(y), y.dtype) if sample_weight is None else sample_weight))
 
 
 def loss_and_gradient(network, parameters, X, y, sample_weight=None, penalty=NO_PENALTY, noise=None):
     """(data loss, penalty, gradient) of the weighted mean over rows.
 
     penalty = (alpha |W|^2 / 2 + l1 |W|) / (sum of weights), and the mean activity penalty. ``noise``: a random pass.
+    With a weight for each target, the weight of a row is the mean of its weights.
     """
     return _loss_and_gradient(network, parameters, X, y, sample_weight, penalty, noise, 0)
 
 
 def _loss_and_gradient(network, parameters, X, y, sample_weight, penalty, noise, step):
     weight = np.ones(len(X), X.dtype) if sample_weight is None else sample_weight
-    total = weight.sum()
-    share = weight[:, None] / total
+    row_weight = _row_weights(weight)
+    total = row_weight.sum()
+    share = row_weight[:, None] / total
+    target_share = share if weight.ndim == 1 else weight / total
     weights, _ = layer_views(network, parameters)
     slopes = slope_views(network, parameters)
     run = ForwardPass(network, parameters, X, noise, step)
     outputs, last = run.layers, len(weights) - 1
 
-    loss = np.sum(weight * _row_losses(network, outputs[-1], y)) / total
+    loss = _data_loss(network, outputs[-1], y, weight)
     on_weights = sum(penalty.alpha * np.sum(W**2) / 2 + penalty.l1 * np.sum(np.abs(W)) for W in weights) / total
     on_activity = sum(
         np.sum(share * (penalty.activity_l1 * np.abs(a) + penalty.activity_l2 * a**2 / 2)) for a in outputs[1:-1]
     )
 
-    delta, error = _output_delta(network, run.z[last], outputs[-1], y, slopes[last]) * share, None
+    delta, error = _output_delta(network, run.z[last], outputs[-1], y, slopes[last], target_share), None
     if slopes[last].size:  # of an output layer that learns slopes
-        error = LOSS_DERIVATIVES[network.loss](outputs[-1], y, *network.loss_options) * share
+        error = _error(network, outputs[-1], y, target_share)
     gradient, _ = _backpropagate(network, parameters, run, delta, error, penalty, share)
     for G, W in zip(layer_views(network, gradient)[0], weights):
         G += (penalty.alpha * W + penalty.l1 * np.sign(W)) / total

@@ -86,17 +86,17 @@ def _huber(p, t, delta):
     return np.where(error <= delta, error**2 / 2, delta * (error - delta / 2))
 
 
-# Loss of each row.
+# Loss of each output, whose sum is the loss of a row.
 LOSSES = {
-    "squared_error": lambda p, t: np.sum((p - t) ** 2, axis=1) / 2,
-    "mean_squared_error": lambda p, t: np.mean((p - t) ** 2, axis=1),
-    "absolute_error": lambda p, t: np.sum(np.abs(p - t), axis=1),
-    "huber": lambda p, t, delta: np.sum(_huber(p, t, delta), axis=1),
-    "quantile": lambda p, t, q: np.sum(np.maximum(q * (t - p), (q - 1) * (t - p)), axis=1),
-    "categorical_cross_entropy": lambda p, t: -np.sum(t * np.log(_clip(p)), axis=1),
-    "binary_cross_entropy": lambda p, t: -np.sum(t * np.log(_clip(p)) + (1 - t) * np.log(_clip(1 - p)), axis=1),
-    "poisson": lambda p, t: np.sum(xlogy(t, t / np.maximum(p, 1e-37)) - t + p, axis=1),
-    "perceptron": lambda p, t: np.sum(np.abs(p - t), axis=1),
+    "squared_error": lambda p, t: (p - t) ** 2 / 2,
+    "mean_squared_error": lambda p, t: (p - t) ** 2 / p.shape[1],
+    "absolute_error": lambda p, t: np.abs(p - t),
+    "huber": _huber,
+    "quantile": lambda p, t, q: np.maximum(q * (t - p), (q - 1) * (t - p)),
+    "categorical_cross_entropy": lambda p, t: -t * np.log(_clip(p)),
+    "binary_cross_entropy": lambda p, t: -t * np.log(_clip(p)) - (1 - t) * np.log(_clip(1 - p)),
+    "poisson": lambda p, t: xlogy(t, t / np.maximum(p, 1e-37)) - t + p,
+    "perceptron": lambda p, t: np.abs(p - t),
 }
 
 # dLoss/dp.

@@ -21,7 +21,7 @@ X = np.random.RandomState(0).standard_normal((40, 3)).astype("f4")
 START = """
 import numpy as np
 from numba import cuda
-from fastmlp import MLP, Layer, MLPRegressor, load
+from fastmlp import MLP, Layer, MLPRegressor, load, make_loss
 from fastmlp.backends import cost_model
 
 cost_model.gpu_may_be_present = lambda: True
@@ -72,6 +72,17 @@ attempt(lambda: MLP([Layer(5, own), Layer(1, "identity")], backend="cuda").build
     assert "the GPU cannot be used: Numba cannot compile <lambda>: use only numbers and functions of" in first
     assert second == "cython"
     assert third.startswith("ValueError Numba cannot compile <lambda>")
+
+
+@pytest.mark.exhaustive
+def test_auto_does_not_choose_the_gpu_for_losses_of_single_outputs(fast_gpu):
+    out = run("""
+levels, twice = make_loss("quantile", quantile=[0.1, 0.9]), np.hstack([Y, Y])
+print(MLP([Layer(2, "identity")], levels).fit(X, Y, 10, 16).backend)
+print(MLP([Layer(2, "identity")]).fit(X, twice, 10, 16, sample_weight=np.ones((64, 2))).backend)
+print(MLPRegressor(levels, (5,), max_iter=20).fit(X, Y[:, 0]).backend_)
+""", **fast_gpu)  # fmt: skip
+    assert out.split() == ["cython"] * 3
 
 
 @pytest.mark.exhaustive

@@ -9,7 +9,7 @@ import pytest
 from numba import cuda
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor, make_optimizer
+from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor, make_loss, make_optimizer
 from fastmlp.backends import registry
 from fastmlp.estimators.prediction import predictor_of
 from fastmlp.kernels.cuda import data, devices, dispatch, executor, training_strategies
@@ -191,3 +191,31 @@ def test_the_strategy_depends_on_the_shape():
     assert strategy((4, 16, 3), 1) == strategy((8, 64, 64, 1), 8) == "block"
     assert strategy((784, 128, 10), 128) == "grid"
     assert strategy((64,) * 6, 2**18) == "tiles"
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_losses_of_single_outputs_are_refused_before_anything_changes():
+    """They can be evaluated, but not trained on."""
+    twice, weight = np.hstack([y, -y]), np.ones((30, 2), "f4")
+    layers, levels = [Layer(2, "identity")], make_loss("quantile", quantile=[0.1, 0.9])
+    plain = MLP(layers, random_state=0, backend="cuda").fit(X, twice, 1)
+    before = plain.parameters.copy()
+    regressor = MLPRegressor(hidden_layer_sizes=(), max_iter=1, backend="cuda", random_state=0).fit(X, twice)
+    for call in (
+        lambda: plain.fit(X, twice, sample_weight=weight),
+        lambda: plain.fit_stream([(X, twice, weight)]),
+        lambda: plain.compile_step(30)(X, twice, weight),
+        lambda: MLP(layers, levels, backend="cuda").fit(X, y),
+        lambda: MLP(layers, levels, "lbfgs", backend="cuda").fit(X, y),
+        lambda: regressor.fit(X, twice, weight),
+        lambda: MLPRegressor(levels, (), backend="cuda", max_iter=1).fit(X, y[:, 0]),
+        lambda: MLPRegressor(missing_targets="ignore", backend="cuda").fit(X, np.where(twice > 0.5, np.nan, twice)),
+    ):
+        with pytest.raises(ValueError, match="'cuda' does not support weights of single targets"):
+            call()
+    assert_array_equal(plain.parameters, before)
+    assert plain.epoch == 1
+    assert plain.evaluate(X, twice, weight)["loss"] == pytest.approx(plain.evaluate(X, twice)["loss"], rel=1e-6)
+    assert regressor.score(X, twice, weight) == pytest.approx(regressor.score(X, twice))
+    one = MLPRegressor(missing_targets="ignore", backend="cuda", hidden_layer_sizes=(), max_iter=1, random_state=0)
+    assert np.isfinite(one.fit(X, np.where(y[:, 0] > 0.5, np.nan, y[:, 0])).loss_)  # weights of samples

@@ -39,7 +39,11 @@ def test_parameters_are_those_of_scikit_learn_then_ours(kind):
     both = ["l1", "activity_l1", "activity_l2", "dropout", "input_dropout", "input_noise", "init", "skip"]
     of_classes = kind == "MLPClassifier"
     own, last = (["loss", "target_values"], ["class_weight"]) if of_classes else ([], [])
-    assert extra == ["backend", "n_jobs", *both, "skip_weights", *own, "n_layers", "width", "scale", *last, "dtype"]
+    own_last = [] if of_classes else ["non_crossing"]
+    assert extra == [
+        "backend", "n_jobs", *both, "skip_weights", *own, "n_layers", "width", "scale", *last, "dtype",
+        "missing_targets", *own_last,
+    ]  # fmt: skip
     assert all(ours[name].kind is inspect.Parameter.KEYWORD_ONLY for name in extra)
 
 

@@ -33,12 +33,12 @@ def test_numba_and_the_host_read_and_write_the_same_fields():
         run, layout = worker.run, worker.run.layout
         layer = at(layout.layers, worker.thread)
         worker.low, worker.rate, worker.gradient = layer.fan_in + layer.skip_source, run.alpha, at(run.parameters, 1)
-        run.weighted = not layer.packed
+        run.scheduled = not layer.packed
         run.noisy = layer.packed
         worker.gradient[0] += run.parameters[3]
         return layout.layer_rows[2]
 
     assert visit(addressof(worker), values) == 2
-    assert (worker.low, worker.rate, run.weighted, run.noisy) == (4, 0.25, 0, 1)
+    assert (worker.low, worker.rate, run.scheduled, run.noisy) == (4, 0.25, 0, 1)
     assert worker.gradient == values.ctypes.data + 4
     np.testing.assert_array_equal(values, [0, 4, 2, 3])

@@ -28,11 +28,11 @@ def loss_and_gradient(network, parameters, X, y, sample_weight, alpha, penalty):
     weight = np.ones(len(X), np.float32) if sample_weight is None else sample_weight
     total = weight.sum()
     outputs, z, inputs = prediction(network, parameters, X)
-    loss = np.sum(weight * numpy_reference._row_losses(network, outputs, y)) / total
+    loss = numpy_reference._data_loss(network, outputs, y, weight)
     gradient = np.empty_like(parameters)
     (weights, _), (dW, db) = layer_views(network, parameters), layer_views(network, gradient)
     share = weight[:, None] / total
-    delta = rounded(numpy_reference._output_delta(network, z[-1], outputs, y, NO_SLOPE) * share)
+    delta = rounded(numpy_reference._output_delta(network, z[-1], outputs, y, NO_SLOPE, share))
     for layer in reversed(range(len(weights))):
         dW[layer][:], db[layer][:] = inputs[layer].T @ delta, delta.sum(axis=0)
         dW[layer] += (alpha * weights[layer] + penalty.l1 * np.sign(weights[layer])) / total
