@@ -15,6 +15,7 @@ LINKS = {row.link: name for name, row in LOSSES.items() if row.link not in (None
 CASES = {
     **{f"hidden {name}": {"hidden": (name, "tanh"), "sizes": (4, 5, 4, 3)} for name in HIDDEN},
     **{f"output {name}": {"output": name, "loss": LINKS.get(name, "squared_error")} for name in ACTIVATIONS},
+    "8 inputs, which training reads in place": {"sizes": (8, 7, 3)},
     "no hidden layer": {"hidden": (), "sizes": (4, 2), "output": "softmax"},
     "softmax over a skip": {**DEEP, "hidden": ("gelu",) * 4, "skips": SKIPS["past two layers"], "output": "softmax",
                             "loss": "categorical_cross_entropy"},

@@ -96,6 +96,42 @@ def test_a_pass_belongs_to_the_weights_and_inputs_of_forward(backend):
             np.testing.assert_array_equal(found, wanted, name)
 
 
+CHANGES = {
+    "weights": lambda m: m.parameters.fill(0.1),
+    "rebuilt": lambda m: m.build(5),
+    "optimizer": lambda m: setattr(m, "optimizer", "sgd"),
+    "rate": lambda m: setattr(m, "optimizer", make_optimizer("adam", 0.1)),
+    "a layer": lambda m: m.layers.__setitem__(0, Layer(9, "tanh", dropout=0.5)),
+    "a fit": lambda m: m.fit(X, Y, 1),
+    "backend": lambda m: setattr(m, "backend", "numpy"),
+    "steps": lambda m: m.compile_step(16)(X[:16], Y[:16]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_changes_between_passes_count(change):
+    """A model that has made passes before a change does what a new copy of it does."""
+    m = model()
+    for _ in range(2):
+        m.apply(gradient_of_mean(m, X, Y))
+    change(m)
+    fresh = copy.deepcopy(m)
+    for _ in range(2):
+        for one in (m, fresh):
+            one.apply(gradient_of_mean(one, X, Y))
+        np.testing.assert_array_equal(m.parameters, fresh.parameters)
+        np.testing.assert_array_equal(m._state.slots, fresh._state.slots)
+
+
+def test_steps_and_copies_end_an_interrupted_epoch():
+    """A later fit begins a new one, as after a compiled step."""
+    for change in (lambda m: m.apply(np.ones(74, "f4")), lambda m: m.copy_parameters(model(init="normal"))):
+        m = model()
+        m._state.order, m._state.position, m._state.epoch_start = np.arange(64), 16, m.parameters.copy()
+        change(m)
+        assert m._state.order is m._state.epoch_start is None
+
+
 def test_gradients_accumulate_if_asked():
     m = model()
     m.forward(X)
