@@ -9,6 +9,7 @@ import numpy as np
 from fastmlp.backends.threads import ThreadLimit
 from fastmlp.kernels.spec import Batches
 from fastmlp.prediction.predict import reported_loss
+from fastmlp.training.full_batch import is_full_batch
 from fastmlp.typing import FloatArray, NDArray
 from fastmlp.validation.checks import check_integer
 
@@ -130,10 +131,10 @@ class CompiledStep:
 
     def _check_optimizer(self, optimizer):
         """Accept an optimizer. Raises ValueError if single steps cannot be made with it."""
-        if optimizer == "lbfgs":
+        if is_full_batch(optimizer):
             raise ValueError(
-                "compile_step requires an optimizer such as 'adam' or 'sgd', got 'lbfgs', which needs all samples at "
-                "once."
+                f"compile_step requires an optimizer such as 'adam' or 'sgd', got {optimizer!r}, which needs all "
+                "samples at once."
             )
         if optimizer.schedule is not None:
             raise ValueError(

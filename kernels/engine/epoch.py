@@ -79,16 +79,14 @@ def first_columns(worker: Worker, rows: int) -> None:
     )  # fmt: skip
 
 
-def propagate(worker: Worker, first_layer: int) -> None:
-    """Run the forward pass from a layer on, losses, and backward pass to the first layer, for the worker's rows."""
+def forward_rows(worker: Worker, first_layer: int) -> None:
+    """Compute the outputs of every layer from one on, for the worker's rows."""
     run: Run = worker.run
     layout: Layout = run.layout
     layers: Layer = layout.layers
     parameters: Vector = run.parameters
     workspace: Vector = worker.workspace
-    T = type(workspace[0])
     n_layers, low, high = layout.n_layers, worker.low, worker.high
-    top: Layer = at(layers, n_layers - 1)
     for level in range(first_layer, n_layers):
         layer: Layer = at(layers, level)
         fan_in, fan_out = layer.fan_in, layer.fan_out
@@ -102,6 +100,15 @@ def propagate(worker: Worker, first_layer: int) -> None:
         )  # fmt: skip
         if layer.has_features:
             finish_rows(worker, level, low, high, 0)
+
+
+def losses_of_rows(worker: Worker) -> None:
+    """Compute the losses of the worker's rows and their derivatives, dLoss/da, or dLoss/dz if ``linked``."""
+    run: Run = worker.run
+    layout: Layout = run.layout
+    workspace: Vector = worker.workspace
+    T = type(workspace[0])
+    top: Layer = at(layout.layers, layout.n_layers - 1)
     n_outputs, stride = top.fan_out, top.stride
     outputs: Vector = at(workspace, top.outputs)
     delta: Vector = at(workspace, top.deltas)
@@ -110,7 +117,7 @@ def propagate(worker: Worker, first_layer: int) -> None:
     weights: Doubles = run.weights
     penalties: Doubles = run.penalties
     losses: Doubles = run.losses
-    for r in range(low, high):
+    for r in range(worker.low, worker.high):
         weight: Number = (sample_weight[numbers[r]] if run.weighted else T(1)) / T(worker.total)
         weights[r] = weight
         penalties[r] = 0.0
@@ -118,12 +125,26 @@ def propagate(worker: Worker, first_layer: int) -> None:
             layout.loss, at(outputs, r * stride), at(run.y, numbers[r] * n_outputs), weight, at(delta, r * stride),
             n_outputs, run.loss_options,
         )  # fmt: skip
+
+
+def backward_rows(worker: Worker) -> None:
+    """Compute dLoss/dz of every layer from what ``losses_of_rows`` stores, for the worker's rows."""
+    run: Run = worker.run
+    layout: Layout = run.layout
+    layers: Layer = layout.layers
+    parameters: Vector = run.parameters
+    workspace: Vector = worker.workspace
+    n_layers, low, high = layout.n_layers, worker.low, worker.high
+    top: Layer = at(layers, n_layers - 1)
     if not layout.linked and top.has_features:
         finish_deltas(worker, n_layers - 1)
     elif not layout.linked:
-        derive(top.derivative, at(outputs, low * stride), at(delta, low * stride), high - low, n_outputs, stride)
+        derive(
+            top.derivative, at(workspace, top.outputs + low * top.stride), at(workspace, top.deltas + low * top.stride),
+            high - low, top.fan_out, top.stride,
+        )  # fmt: skip
     for level in range(n_layers - 1, 0, -1):
-        layer = at(layers, level)
+        layer: Layer = at(layers, level)
         below: Layer = at(layers, level - 1)
         delta_rows(
             at(workspace, layer.deltas), at(layout.layer_rows, (level + 1) * layout.batch), low, high, layer.fan_in,
@@ -132,6 +153,13 @@ def propagate(worker: Worker, first_layer: int) -> None:
         )  # fmt: skip
         if below.has_features:
             finish_deltas(worker, level - 1)
+
+
+def propagate(worker: Worker, first_layer: int) -> None:
+    """Run the forward pass from a layer on, losses, and backward pass to the first layer, for the worker's rows."""
+    forward_rows(worker, first_layer)
+    losses_of_rows(worker)
+    backward_rows(worker)
 
 
 def add_losses(run: Run, rows: int, total: float) -> None:

@@ -12,7 +12,17 @@ import numpy as np
 from numba import types
 from numba.extending import register_jitable
 
-from fastmlp.kernels.engine import epoch, epochs, layer_features, online, partition, primitives, products, update
+from fastmlp.kernels.engine import (
+    epoch,
+    epochs,
+    jacobian,
+    layer_features,
+    online,
+    partition,
+    primitives,
+    products,
+    update,
+)
 from fastmlp.kernels.engine import predict as inference
 from fastmlp.kernels.engine.primitives import NO_RULE
 from fastmlp.kernels.spec import aligned_zeros, wrong_row
@@ -25,7 +35,8 @@ from .primitives import data_of
 from .records import record_at
 from .rule_loops import COMPILE, SOURCE_HASH, call
 
-SOURCES = partition, products, layer_features, update, epoch, online, epochs, inference  # each after those it calls
+# Each after those it calls.
+SOURCES = partition, products, layer_features, update, epoch, jacobian, online, epochs, inference
 
 
 def _njit(function):
@@ -83,8 +94,12 @@ def _compiled_sources():
 
 
 _compiled = _compiled_sources()
-_ENTERED = "train", "train_online", "rearrange", "predict_row", "predict", "product", "mean_loss"
-train, train_online, rearrange, predict_row, predict, product, mean_loss = (_compiled[name] for name in _ENTERED)
+_ENTERED = (
+    "train", "train_online", "rearrange", "predict_row", "predict", "differentiate_outputs", "product", "mean_loss",
+)  # fmt: skip
+train, train_online, rearrange, predict_row, predict, differentiate_outputs, product, mean_loss = (
+    _compiled[name] for name in _ENTERED
+)
 
 
 @_njit
@@ -125,6 +140,18 @@ def bind_prediction(run, X, parameters, out, input_sums):
     to = record_at(run, "Run", parameters)
     to.X, to.n_rows, to.parameters = data_of(X), X.shape[0], data_of(parameters)
     to.out, to.input_sums = data_of(out), data_of(input_sums)
+
+
+@_njit
+def run_jacobian(worker, like):
+    differentiate_outputs(record_at(worker, "Worker", like))
+
+
+@_njit
+def bind_jacobian(run, X, parameters, order, out, jacobian):
+    to = record_at(run, "Run", parameters)
+    to.X, to.order, to.n_rows, to.parameters = data_of(X), data_of(order), X.shape[0], data_of(parameters)
+    to.out, to.gradient = data_of(out), data_of(jacobian)
 
 
 @_njit
