@@ -2,7 +2,7 @@
 
 FIELDS = ("DEVICE", "DTYPES", "USES_BLAS")
 CONTRACT = (
-    "describe", "hold", "forward", "row_predictor", "loss_of_outputs", "loss_and_gradient", "update", "train_epoch",
-    "prepare_training", "prepare_gradient", "prepare_update",
+    "describe", "hold", "forward", "row_predictor", "loss_of_outputs", "loss_and_gradient", "output_jacobian", "update",
+    "train_epoch", "prepare_training", "prepare_gradient", "prepare_update",
 )  # fmt: skip
 PRIMITIVES = ("dense_forward", "activation_derivative", "delta_backpropagation", "weight_gradient")

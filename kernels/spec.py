@@ -163,6 +163,11 @@ def flat_weights(sample_weight):
     return sample_weight if sample_weight.ndim == 1 else np.frombuffer(sample_weight, sample_weight.dtype)
 
 
+def row_weights(sample_weight):
+    """The weight of each row, from weights of rows or of targets."""
+    return sample_weight if sample_weight.ndim == 1 else sample_weight.mean(axis=1)
+
+
 class Penalty(NamedTuple):
     """Penalties added to the loss: alpha |W|^2 / 2 + l1 |W|, and penalties on the outputs of hidden layers.
 

@@ -52,7 +52,8 @@ def each_limited_to(n_threads):
 
 
 class ThreadLimit:
-    """Limit a backend's module to ``n_jobs`` threads inside a ``with`` block: its thread pool, or BLAS if it uses BLAS.
+    """Limit a backend's module to ``n_jobs`` threads inside a ``with`` block: its thread pool, or BLAS if it uses BLAS,
+    or if ``uses_blas`` says that the caller does.
 
     With ``n_jobs=None`` the limit is that of ``allowed_threads``, or of ``each_limited_to``.
 
@@ -62,32 +63,33 @@ class ThreadLimit:
 
     _lock = threading.Lock()
 
-    def __init__(self, n_jobs, kernels):
+    def __init__(self, n_jobs, kernels, uses_blas=False):
         limits = [limit for limit in (threads_of(n_jobs), _of_each.get()) if limit is not None]
         self._n_threads, self._blas = min(limits, default=None), None
-        self._limits_blas = self._n_threads is not None and kernels.USES_BLAS
+        self._limits_blas = self._n_threads is not None and (uses_blas or kernels.USES_BLAS)
 
     def __enter__(self):
         if self._limits_blas:
-            self._blas = self._limit_blas()
+            self._blas = limit_blas(self._n_threads)
         self._pool = thread_pool.limited_to(allowed_threads if self._n_threads is None else self._n_threads)
         self._pool.__enter__()
-
-    def _limit_blas(self):
-        """Set the limit; return the ExitStack that removes it."""
-        end = ExitStack()
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            end.enter_context(thread_pool.signals_wait())  # Ctrl-C in here would leave the limit set
-        lock = ThreadLimit._lock  # replaced in a forked child
-        if lock.acquire(blocking=False):
-            end.callback(lock.release)
-            end.enter_context(_controller().limit(limits=self._n_threads, user_api="blas"))
-        return end
 
     def __exit__(self, *exception):
         self._pool.__exit__(None, None, None)
         if self._blas is not None:
             self._blas.close()
+
+
+def limit_blas(n_threads):
+    """Limit BLAS to that many threads, unless another fit has set a limit. Returns the ExitStack that removes it."""
+    end = ExitStack()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        end.enter_context(thread_pool.signals_wait())  # Ctrl-C in here would leave the limit set
+    lock = ThreadLimit._lock  # replaced in a forked child
+    if lock.acquire(blocking=False):
+        end.callback(lock.release)
+        end.enter_context(_controller().limit(limits=n_threads, user_api="blas"))
+    return end
 
 
 def _forget():

@@ -7,6 +7,7 @@ import click
 
 from fastmlp.backends import registry
 from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
+from fastmlp.training.full_batch import FULL_BATCH
 
 from .common import EXIT_INTERRUPTED, TEST_SHARE, Widths, as_json, plain_messages
 
@@ -26,12 +27,12 @@ HIDDEN_ACTIVATIONS = [name for name, row in ACTIVATIONS.items() if not row.rowwi
 )
 @click.option("--activation", type=click.Choice(HIDDEN_ACTIVATIONS), default="relu", show_default=True,
               help="Activation of the hidden layers.")  # fmt: skip
-@click.option("--optimizer", type=click.Choice([*OPTIMIZERS, "lbfgs"]), default="adam", show_default=True,
-              help="Training algorithm.")  # fmt: skip
+@click.option("--optimizer", type=click.Choice([*OPTIMIZERS, *FULL_BATCH]), default="adam", show_default=True,
+              help="Training algorithm; lm is for regression and small networks.")  # fmt: skip
 @click.option("--learning-rate", type=float, help="Learning rate.  [default: that of the optimizer]")
 @click.option("--alpha", type=float, default=1e-4, show_default=True, help="L2 penalty.")
 @click.option("--epochs", type=click.IntRange(1), default=50, show_default=True,
-              help="Passes over the training data; iterations of lbfgs.")  # fmt: skip
+              help="Passes over the training data; iterations of lbfgs and lm.")  # fmt: skip
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True,
               help="Samples per gradient step.")  # fmt: skip
 @click.option("--balanced", is_flag=True, help="Weight classes inversely to their frequency.")

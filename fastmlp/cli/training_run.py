@@ -8,6 +8,7 @@ from sklearn.model_selection import train_test_split
 
 from fastmlp.kernels.device_errors import DeviceError
 from fastmlp.model.optimizers import make_optimizer
+from fastmlp.training.full_batch import is_full_batch
 from fastmlp.training.outcomes import Diverged
 
 from .common import TEST_SHARE, check_output, echo_json
@@ -89,10 +90,10 @@ def new_model(frame, target, options):
 
 
 def chosen_optimizer(name, learning_rate):
-    if name != "lbfgs":
+    if not is_full_batch(name):
         return make_optimizer(name, learning_rate)
     if learning_rate is not None:
-        raise click.UsageError("--learning-rate cannot be used with lbfgs, which chooses its steps by line search.")
+        raise click.UsageError(f"--learning-rate cannot be used with {name}, which chooses the length of its steps.")
     return name
 
 
@@ -176,7 +177,7 @@ def write_report(table, parts, found, options):
 
 def speeds(model, X, y, batch_size):
     """{backend: samples per second} for the model's backend and the NumPy reference, or None if not measurable."""
-    if model.optimizer == "lbfgs" or model.interrupted:
+    if is_full_batch(model.optimizer) or model.interrupted:
         return None
     try:
         return samples_per_second(model, X, y, list(dict.fromkeys([model.backend, "numpy"])), batch_size)

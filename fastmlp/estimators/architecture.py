@@ -13,13 +13,14 @@ from fastmlp.model.activations import built_in_name
 from fastmlp.model.layer import Layer, checked_layers, skips_of
 from fastmlp.model.losses import check_loss
 from fastmlp.model.optimizers import Optimizer, check_optimizer
+from fastmlp.training.full_batch import FULL_BATCH, check_alpha, is_bayes, is_full_batch
 from fastmlp.training.problem import noise_for
 from fastmlp.training.schedules import Schedule, check_schedule, make_schedule
 from fastmlp.training.state import check_layer_rates
 from fastmlp.validation.checks import check_memory, check_network, check_real
 
 SCIKIT_SCHEDULES = "constant", "invscaling", "adaptive"  # these have scikit-learn's meaning
-SOLVERS = ("lbfgs", *OPTIMIZERS)
+SOLVERS = (*FULL_BATCH, *OPTIMIZERS)
 
 
 def hidden_widths(estimator):
@@ -82,7 +83,7 @@ def network_of(estimator, n_inputs, hidden, n_outputs):
 
 
 def optimizer_of(estimator, network):
-    """The Optimizer of an estimator whose solver is not 'lbfgs'."""
+    """The Optimizer of an estimator whose solver is not 'lbfgs' or 'lm'."""
     schedule, name = schedule_of(estimator), estimator.solver
     if isinstance(name, (Optimizer, tuple)):
         given = check_optimizer(name).for_kernels()
@@ -112,7 +113,7 @@ def follows(estimator, schedule):
 
 
 class Plan(NamedTuple):
-    """Validated network, optimizer, penalties and noise of a fit. ``optimizer`` is None for 'lbfgs'."""
+    """Validated network, optimizer, penalties and noise of a fit. ``optimizer`` is None for 'lbfgs' and 'lm'."""
 
     network: Network
     optimizer: KernelOptimizer | None
@@ -124,15 +125,16 @@ def plan_of(estimator, n_inputs, hidden, n_outputs):
     """The Plan of an estimator for X with ``n_inputs`` columns and targets with ``n_outputs`` columns."""
     network, dropout = network_of(estimator, n_inputs, hidden, n_outputs)
     penalty = penalty_of(estimator)
-    by_lbfgs = isinstance(estimator.solver, str) and estimator.solver == "lbfgs"
-    optimizer = None if by_lbfgs else optimizer_of(estimator, network)
+    optimizer = None if is_full_batch(estimator.solver) else optimizer_of(estimator, network)
     return Plan(network, optimizer, penalty, noise_of(estimator, network, dropout, 0))
 
 
 def penalty_of(estimator):
-    """The Penalty of an estimator: all penalties except ``alpha``."""
+    """The Penalty of an estimator, with the alpha of its last fit if it is 'bayes'."""
     names = "l1", "activity_l1", "activity_l2"
-    return Penalty(*(check_real(name, getattr(estimator, name), 0) for name in names))
+    alpha = check_alpha(estimator.alpha, estimator.solver, "solver")
+    alpha = getattr(estimator, "alpha_", 0.0) if is_bayes(alpha) else alpha
+    return Penalty(*(check_real(name, getattr(estimator, name), 0) for name in names), alpha)
 
 
 def noise_of(estimator, network, dropout, seed):
@@ -141,10 +143,10 @@ def noise_of(estimator, network, dropout, seed):
         network.activations, seed, check_real("input_dropout", estimator.input_dropout, 0, 1, open_high=True),
         check_real("input_noise", estimator.input_noise, 0), dropout,
     )  # fmt: skip
-    if noise is not None and estimator.solver == "lbfgs":
+    if noise is not None and is_full_batch(estimator.solver):
         raise ValueError(
-            "solver='lbfgs' requires a deterministic loss, but the network has dropout or noise: set them to 0, or use "
-            "a stochastic solver such as 'adam'."
+            f"solver={estimator.solver!r} requires a deterministic loss, but the network has dropout or noise: set "
+            "them to 0, or use a stochastic solver such as 'adam'."
         )
     return noise
 

@@ -17,6 +17,7 @@ from fastmlp.model.activations import built_in_name
 from fastmlp.model.exclusive import one_at_a_time
 from fastmlp.prediction.network import HasPredictionNetwork, PredictionNetwork
 from fastmlp.training.callbacks import CombinedCallbacks
+from fastmlp.training.full_batch import is_full_batch
 from fastmlp.training.streams import Stream
 from fastmlp.typing import ArrayLike, Callbacks, DataSet, FloatArray, MatrixLike, Metric
 from fastmlp.validation.arrays import is_clean
@@ -25,7 +26,7 @@ from fastmlp.validation.sklearn_compat import check_feature_names, fit_context
 
 from .continuation import continued, keep
 from .evaluation import evaluation_of
-from .fitting import FitCall, lbfgs_fit, stochastic_fit
+from .fitting import FitCall, full_batch_fit, stochastic_fit
 from .parameter_values import are_valid
 from .prediction import predictor_of
 from .preparation import prepared
@@ -157,10 +158,10 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
 
     def _fit_stream(self, blocks, shuffle_blocks, n_samples, classes, evaluation, callbacks):
         """Implementation of ``fit_stream``; ``classes`` is None for a regressor."""
-        if self.solver == "lbfgs":
+        if is_full_batch(self.solver):
             raise ValueError(
-                "fit_stream requires a stochastic solver such as 'adam' or 'sgd', got 'lbfgs', which needs all samples "
-                "at once."
+                f"fit_stream requires a stochastic solver such as 'adam' or 'sgd', got {self.solver!r}, which needs "
+                "all samples at once."
             )
         if self.early_stopping and evaluation is None:
             raise ValueError(
@@ -173,7 +174,7 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
         return self._fit(*first, call)
 
     def _check_solver(self):
-        if self.solver == "lbfgs":
+        if is_full_batch(self.solver):
             raise AttributeError(
                 f"partial_fit is only available for stochastic optimizers. {self.solver} is not stochastic."
             )
@@ -202,8 +203,8 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
     def _train(self, call, plan, problem, samples, held_out):
         """Train with what ``prepared`` or ``continued`` returned."""
         with restored_on_error(self, call.before):
-            if self.solver == "lbfgs":
-                train = lbfgs_fit(self, call, problem, samples)
+            if is_full_batch(self.solver):
+                train = full_batch_fit(self, call, problem, samples, held_out)
             else:
                 train = stochastic_fit(self, call, plan, problem, samples, held_out)
         train()
@@ -238,7 +239,9 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
     def _optimizer(self):
         """The learning rates of the last fit, under the name that scikit-learn uses."""
         if self._net is None or self._net.training is None:
-            raise AttributeError(f"{type(self).__name__} has no '_optimizer' before a fit, or after one by 'lbfgs'.")
+            raise AttributeError(
+                f"{type(self).__name__} has no '_optimizer' before a fit, or after one by 'lbfgs' or 'lm'."
+            )
         return ScikitOptimizer(self)
 
     @property

@@ -160,7 +160,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         activation: ActivationSpec | list[ActivationSpec] = "relu",
         *,
         solver: OptimizerSpec = "adam",
-        alpha: float = 0.0001,
+        alpha: float | str = 0.0001,
         batch_size: int | Literal["auto"] = "auto",
         learning_rate: ScheduleSpec = "constant",
         learning_rate_init: float = 0.001,

@@ -10,6 +10,7 @@ from fastmlp.backends.cost_model import Work
 from fastmlp.kernels.spec import is_by_target
 from fastmlp.model.backend_choice import choose_backend
 from fastmlp.training.callbacks import NO_CALLBACKS, CombinedCallbacks
+from fastmlp.training.full_batch import solver_of
 from fastmlp.training.in_memory import Epochs
 from fastmlp.training.lbfgs import Limits
 from fastmlp.training.shuffling import Shuffle
@@ -20,7 +21,7 @@ from fastmlp.training.trainer import Trainer
 
 from .architecture import follows
 from .evaluation import Evaluation, HeldOut
-from .recorders import CURVES, EpochRecorder, LbfgsRecorder, read_best, start_curves, start_monitoring
+from .recorders import CURVES, EpochRecorder, FullBatchRecorder, read_best, start_curves, start_monitoring
 from .samples import block
 
 FLOAT64 = "steps in float64, as X is: they are up to twice as fast with dtype='float32'"
@@ -64,25 +65,32 @@ class FitCall(NamedTuple):
         return self.n_epochs is not None or self.stream is not None
 
 
-def lbfgs_fit(estimator, call, problem, samples):
-    """Prepare a fit by L-BFGS. Returns a function without arguments that runs it."""
+def full_batch_fit(estimator, call, problem, samples, held_out):
+    """Prepare a fit by 'lbfgs' or 'lm'. Returns a function without arguments that runs it.
+
+    ``held_out`` are the validation Samples of early stopping, or None. As in scikit-learn, 'lbfgs' has no curves
+    without evaluation sets.
+    """
     for name in CURVES:  # set by an earlier fit
         vars(estimator).pop(name, None)
     estimator._net.progress, estimator.n_iter_, stopping = ToleranceState(), 0, NoStopping()
     state = TrainingState.without_optimizer(estimator._net.parameters)
-    if call.evaluation is not None:
+    scorer = call.evaluation if held_out is None else HeldOut(estimator, held_out)
+    has_curves = scorer is not None or estimator.solver != "lbfgs"
+    if has_curves:
         start_curves(estimator)
     start_monitoring(estimator, call.evaluation)
-    if call.evaluation is not None:
+    if has_curves:
         stopping = Tolerance(
             state, estimator._net.progress, estimator, by_score=estimator.early_stopping,
             stops=estimator.early_stopping,
         )  # fmt: skip
     trainer = Trainer(
-        problem, state, LbfgsRecorder(estimator, call, stopping), stopping=stopping, scorer=call.evaluation,
+        problem, state, FullBatchRecorder(estimator, call, stopping), stopping=stopping, scorer=scorer,
         callbacks=call.callbacks, n_jobs=estimator.n_jobs,
     )  # fmt: skip
-    return partial(trainer.minimise, samples, Limits(estimator.max_iter, estimator.max_fun, estimator.tol))
+    limits = Limits(estimator.max_iter, estimator.max_fun, estimator.tol)
+    return partial(trainer.minimise, solver_of(estimator.solver, estimator.alpha), samples, limits)
 
 
 def stochastic_fit(estimator, call, plan, problem, samples, held_out):

@@ -28,7 +28,7 @@ class FittedNetwork:
         Views of ``parameters``. Users may assign other arrays, which ``current_parameters`` copies into the vector.
     noise : Noise or None
     training : TrainingState or None
-        None before a fit and after a fit by L-BFGS.
+        None before a fit and after a fit by 'lbfgs' or 'lm'.
     progress : ToleranceState
         State of the stopping rule.
     scaling, target_scaling : (mean, standard deviation) or None

@@ -8,6 +8,7 @@ from fastmlp.backends import registry
 from fastmlp.kernels.rules import ACTIVATIONS
 from fastmlp.model.initializers import INITIALIZERS
 from fastmlp.model.optimizers import Optimizer
+from fastmlp.training.full_batch import BAYES
 from fastmlp.training.schedules import SCHEDULES, Schedule
 from fastmlp.training.streams import SHUFFLE_BLOCKS
 from fastmlp.validation.missing import MISSING_TARGETS
@@ -23,33 +24,36 @@ activation : str, (function, derivative) or list, default='relu'
     'relu', any other name in ``fastmlp.kernels.rules.ACTIVATIONS``, or a custom activation given as two scalar
     functions of the pre-activation z.
 solver : str or the result of ``make_optimizer``, default='adam'
-    'lbfgs' for small data sets; 'sgd' with momentum; 'adam' (Kingma & Ba 2014); or any other name in
-    ``fastmlp.kernels.rules.OPTIMIZERS``. A name uses those of the options below that apply to it. The result of
-    ``make_optimizer`` has its own learning rate and options, including weight decay and gradient clipping.
-alpha : float >= 0, default=1e-4
-    L2 penalty on the weights; divided by the number of samples (or the sum of their weights) in the loss.
+    'lbfgs' for small data sets; 'lm', Levenberg-Marquardt, for squared errors and networks of up to 10,000
+    parameters (``help(fastmlp.training.levenberg_marquardt)``); 'sgd' with momentum; 'adam' (Kingma & Ba 2014); or
+    any other name in ``fastmlp.kernels.rules.OPTIMIZERS``. A name uses those of the options below that apply to it.
+    The result of ``make_optimizer`` has its own learning rate and options, including weight decay and gradient
+    clipping.
+alpha : float >= 0 or 'bayes', default=1e-4
+    L2 penalty on the weights; divided by the number of samples (or the sum of their weights) in the loss. With
+    solver='lm', 'bayes' chooses it by its evidence (MacKay 1992; Foresee & Hagan 1997).
 batch_size : int or 'auto', default='auto'
-    Samples per step of gradient descent; 'auto' is min(200, n_samples). Not used by 'lbfgs'.
+    Samples per step of gradient descent; 'auto' is min(200, n_samples). Not used by 'lbfgs' and 'lm'.
 learning_rate : str or the result of ``make_schedule``, default='constant'
-    Learning rate schedule. scikit-learn's schedules apply to every solver except 'adam' and 'lbfgs': 'invscaling'
-    is learning_rate_init / (samples seen + 1)^power_t; 'adaptive' divides the rate by 5 whenever
+    Learning rate schedule. scikit-learn's schedules apply to every solver except 'adam', 'lbfgs' and 'lm':
+    'invscaling' is learning_rate_init / (samples seen + 1)^power_t; 'adaptive' divides the rate by 5 whenever
     ``n_iter_no_change`` consecutive epochs fail to improve by ``tol``, down to 1e-6. 'inverse_scaling', 'step',
-    'exponential', 'cosine' (over ``max_iter`` epochs) and 'reduce_on_plateau' apply to every solver except 'lbfgs';
-    see ``make_schedule``.
+    'exponential', 'cosine' (over ``max_iter`` epochs) and 'reduce_on_plateau' apply to every solver except 'lbfgs'
+    and 'lm'; see ``make_schedule``.
 learning_rate_init : float > 0, default=1e-3
     Initial learning rate. For 'adadelta' the usual value is 1.
 power_t : float >= 0, default=0.5
     Exponent of 'invscaling'.
 max_iter : int, default=200
-    Maximum number of epochs, or of iterations for 'lbfgs'.
+    Maximum number of epochs, or of iterations for 'lbfgs' and 'lm'.
 shuffle : bool, default=True
     Whether to shuffle the samples before each epoch.
 random_state : int, RandomState or None, default=None
     Determines the initial weights, the validation split and the shuffling. A seed gives the same random numbers
     as in scikit-learn.
 tol : float >= 0, default=1e-4
-    Smallest improvement of the training loss or validation score that counts; for 'lbfgs' the largest gradient
-    component at which it stops.
+    Smallest improvement of the training loss or validation score that counts; for 'lbfgs' and 'lm' the largest
+    gradient component at which it stops.
 verbose : bool or int, default=False
     Whether to print the loss after each epoch.
 warm_start : bool, default=False
@@ -70,7 +74,7 @@ epsilon : float > 0, default=1e-8
 n_iter_no_change : int or inf, default=10
     Maximum number of consecutive epochs without an improvement by ``tol``.
 max_fun : int, default=15000
-    Maximum number of evaluations of loss and gradient by 'lbfgs'.
+    Maximum number of evaluations of loss and gradient by 'lbfgs', and of the loss by 'lm'.
 backend : {'auto', 'cython', 'numba', 'cuda', 'numpy'}, default='auto'
     Compute backend.
 n_jobs : int or None, default=None
@@ -117,6 +121,8 @@ loss_curve_ : list of float
     Training loss of each epoch.
 evals_result_ : dict
     Scores of ``eval_set``, if it was passed to ``fit``: {name: {metric: list of float}}.
+alpha_, effective_parameters_ : float
+    With alpha='bayes': the alpha that was chosen, and the number of parameters that the data determine.
 n_iter_ : int
     Number of epochs or iterations of the last fit.
 t_ : int
@@ -160,7 +166,7 @@ CONSTRAINTS: dict = {
     "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
     "activation": [StrOptions({name for name, row in ACTIVATIONS.items() if not row.rowwise}), tuple, list],
     "solver": [StrOptions(set(SOLVERS)), Optimizer, tuple],
-    "alpha": [Interval(Real, 0, None, closed="left")],
+    "alpha": [Interval(Real, 0, None, closed="left"), StrOptions({BAYES})],
     "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
     "learning_rate": [StrOptions({*SCIKIT_SCHEDULES, *SCHEDULES}), Schedule, tuple],
     "learning_rate_init": [Interval(Real, 0, None, closed="neither")],

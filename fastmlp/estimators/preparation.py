@@ -9,8 +9,10 @@ from fastmlp.backends import registry
 from fastmlp.kernels.spec import is_by_target
 from fastmlp.model.backend_choice import check_device, compile_custom_functions
 from fastmlp.model.initializers import check_init, initial_parameters
+from fastmlp.training.full_batch import is_full_batch
 from fastmlp.training.problem import Problem
 from fastmlp.training.scaling import scalings_of
+from fastmlp.training.squared_errors import Evidence, check_losses, check_network
 from fastmlp.training.streams import check_n_samples
 
 from . import samples as samples_of
@@ -24,6 +26,8 @@ def prepared(estimator, X, y, sample_weight, call):
     estimator._validate_params()  # scikit-learn's wrapper skips it in later calls of partial_fit
     if call.first_pass:
         vars(estimator).pop("classes_", None)
+    for name in Evidence._fields:  # of an earlier fit with alpha='bayes'
+        vars(estimator).pop(f"{name}_", None)
     hidden = hidden_widths(estimator)
     estimator.backend_, kernels, estimator.backend_reason_ = registry.choose(estimator.backend)
     samples = samples_of.validated(estimator, X, y, sample_weight, call.in_parts, call.first_pass, call.classes)
@@ -31,7 +35,10 @@ def prepared(estimator, X, y, sample_weight, call):
     estimator._random_state = check_random_state(estimator.random_state)
     plan = plan_of(estimator, samples.X.shape[1], list(map(int, hidden)), samples.y.shape[1])
     check_device(kernels, is_by_target(plan.network.loss_options, samples.weight))
-    problem = Problem(kernels, plan.network, plan.penalty._replace(alpha=float(estimator.alpha)), plan.noise)
+    if plan.optimizer is None and estimator.solver == "lm":
+        check_losses("solver='lm'", plan.network.loss, plan.penalty)
+        check_network("solver='lm'", kernels, plan.network)
+    problem = Problem(kernels, plan.network, plan.penalty, plan.noise)
     _set_network(estimator, problem, np.dtype(estimator.dtype or samples.X.dtype), call.first_pass)
     estimator._net.make_writable()
     samples, held_out = samples_of.in_dtype(estimator, samples, call.in_parts), None
@@ -79,7 +86,7 @@ def _set_network(estimator, problem, dtype, first_pass):
     parameters = initial_parameters(network, init, gains, estimator._random_state, dtype)
     compile_custom_functions(problem.kernels, network, parameters)
     estimator._net = FittedNetwork(network, parameters, problem.noise)
-    if estimator.solver != "lbfgs":
+    if not is_full_batch(estimator.solver):
         start_curves(estimator)
 
 

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from fastmlp.training.full_batch import is_bayes
 from fastmlp.training.outcomes import COMPLETED, DIVERGED, INTERRUPTED, STOPPED, DivergenceError
 from fastmlp.training.stopping import ToleranceState
 from fastmlp.training.trainer import Recorder
@@ -168,10 +169,10 @@ class EpochRecorder(EstimatorRecorder):
             )
 
 
-class LbfgsRecorder(EstimatorRecorder):
-    """Records iterations of L-BFGS, with curves only if there are evaluation sets.
+class FullBatchRecorder(EstimatorRecorder):
+    """Records iterations of 'lbfgs' and 'lm', with curves if the fit has started them.
 
-    L-BFGS overwrites whatever a callback assigns to coefs_.
+    Both overwrite whatever a callback assigns to coefs_.
     """
 
     def after_epoch(self, loss, n_samples):
@@ -180,11 +181,11 @@ class LbfgsRecorder(EstimatorRecorder):
             print(f"Loss = {loss:.8f}")
         estimator.loss_ = loss
         estimator.n_iter_ += 1
-        if self._call.evaluation is not None:
+        if hasattr(estimator, "loss_curve_"):
             estimator.loss_curve_.append(loss)
 
     def after_scores(self, results):
-        if self._call.evaluation is not None:
+        if hasattr(self._estimator, "loss_curve_"):
             self._note_score()
 
     def _finish(self, result):
@@ -193,10 +194,12 @@ class LbfgsRecorder(EstimatorRecorder):
         if result.solution is not None:  # it is None after a KeyboardInterrupt
             estimator.n_iter_ = min(result.solution.nit, estimator.max_iter)
             estimator.loss_ = float(result.solution.fun)
+        if result.solution is not None and is_bayes(estimator.alpha):
+            estimator.alpha_, estimator.effective_parameters_ = result.solution.evidence
 
     def _divergence(self):
-        n_iter = self._estimator.n_iter_
-        where, kept = f"lbfgs diverged in iteration {n_iter + 1}", f"the end of iteration {n_iter}"
+        n_iter, solver = self._estimator.n_iter_, self._estimator.solver
+        where, kept = f"{solver} diverged in iteration {n_iter + 1}", f"the end of iteration {n_iter}"
         return DivergenceError(DIVERGED_MESSAGE.format(where=where, kept=kept, more=""))
 
     def _warn_unless_converged(self, result):
@@ -205,7 +208,7 @@ class LbfgsRecorder(EstimatorRecorder):
             return
         more = f" Increase max_iter (now {estimator.max_iter})." if estimator.n_iter_ == estimator.max_iter else ""
         message = (
-            f"lbfgs failed to converge after {estimator.n_iter_} iteration(s) (status={solution.status}): "
+            f"{estimator.solver} failed to converge after {estimator.n_iter_} iteration(s) (status={solution.status}): "
             f"{solution.message}.{more} You might also want to scale the data (StandardScaler)."
         )
         warnings.warn(message, ConvergenceWarning)

@@ -17,6 +17,7 @@ from fastmlp.model.exclusive import one_at_a_time
 from fastmlp.model.losses import Loss, check_loss
 from fastmlp.prediction.network import PredictionNetwork
 from fastmlp.prediction.scores import r2
+from fastmlp.training.full_batch import is_full_batch
 from fastmlp.training.scaling import warn_of_far_targets
 from fastmlp.training.streams import BLOCKS
 from fastmlp.typing import (
@@ -113,7 +114,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         activation: ActivationSpec | list[ActivationSpec] = "relu",
         *,
         solver: OptimizerSpec = "adam",
-        alpha: float = 0.0001,
+        alpha: float | str = 0.0001,
         batch_size: int | Literal["auto"] = "auto",
         learning_rate: ScheduleSpec = "constant",
         learning_rate_init: float = 0.001,
@@ -253,7 +254,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def _warn_of_targets(self, y, sample_weight):
         scaled = self._net.target_scaling is not None
-        if not scaled and self.solver != "lbfgs" and self._loss_and_output()[1] != "exp":
+        if not scaled and not is_full_batch(self.solver) and self._loss_and_output()[1] != "exp":
             warn_of_far_targets(
                 y, sample_weight, "Pass scale='standard', or scale y to mean 0 and standard deviation 1."
             )

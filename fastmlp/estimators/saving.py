@@ -15,7 +15,7 @@ from .network import FittedNetwork
 FITTED = (
     "feature_names_in_", "classes_", "n_iter_", "t_", "loss_", "loss_curve_", "best_loss_", "validation_scores_",
     "best_validation_score_", "backend_", "backend_reason_", "_label_type", "_sparse_labels", "_targets",
-    "evals_result_", "_initial_rate",
+    "evals_result_", "_initial_rate", "alpha_", "effective_parameters_",
 )  # fmt: skip
 NOT_SHARED = {"loss_curve_", "validation_scores_", "evals_result_"}
 

@@ -19,7 +19,7 @@ class ScikitCallbacks(Callback):
         self._epoch.call_on_fit_task_begin(**self._data, reconstruction_attributes=dict)
 
     def after_epoch(self, model, epoch, results):
-        if self._epoch is None:  # 'lbfgs' only reports the end of an iteration
+        if self._epoch is None:  # 'lbfgs' and 'lm' only report the end of an iteration
             self.before_epoch(model, epoch)
         ended, self._epoch = self._epoch, None
         # The callback receives a copy of the estimator that includes its weights: nothing has to be added.

@@ -94,7 +94,7 @@ def _take_weights(made, fitted, plain):
             view[:] = array
     made._net = FittedNetwork(network, parameters, noise_of(made, network, dropout, 0))
     best = getattr(made, "best_validation_score_" if made.early_stopping else "best_loss_", None)
-    if best is not None:  # of an earlier fit by another solver than 'lbfgs'
+    if best is not None:  # of an earlier fit by a solver that has curves
         made._net.progress.best_score = best if made.early_stopping else -best
     made.backend_, _, made.backend_reason_ = registry.choose(made.backend)
 

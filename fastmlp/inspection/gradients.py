@@ -130,12 +130,12 @@ def _of_mlp(model, X, y, sample_weight):
     rows = checked_samples(model, X, y, sample_weight)
     if model._state is None:
         model.build(rows[0].shape[1])
-    return model._backend.kernels, model.network, model.parameters, rows, model._penalty._replace(alpha=model.alpha)
+    return model._backend.kernels, model.network, model.parameters, rows, model._penalty._replace(alpha=model.alpha_)
 
 
 def _of_estimator(model, X, y, sample_weight):
     check_is_fitted(model)
     model = copy(model)  # validation sets attributes such as _targets
     rows = as_network_sees(model, in_dtype(model, validated(model, X, y, sample_weight)))
-    kernels, penalties = registry.choose(model.backend).kernels, penalty_of(model)._replace(alpha=float(model.alpha))
+    kernels, penalties = registry.choose(model.backend).kernels, penalty_of(model)
     return kernels, model._net.network, model._net.current_parameters(), rows, penalties

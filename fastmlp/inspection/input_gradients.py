@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils import check_array
 
-from fastmlp.kernels.reference.forward_pass import ForwardPass, derivative
-from fastmlp.kernels.spec import layer_views, slope_views
+from fastmlp.kernels.reference.forward_pass import ForwardPass
+from fastmlp.kernels.reference.jacobian import output_errors
 from fastmlp.prediction.network import HasPredictionNetwork, prediction_network_of
 from fastmlp.typing import ArrayLike, FloatArray
 from fastmlp.validation.arrays import as_numbers
@@ -89,21 +89,5 @@ def input_gradient(model: HasPredictionNetwork, X: ArrayLike, output: int | None
 
 def _of_rows(network, parameters, X, first):
     """Derivatives for a block of samples; ``first`` is that of the chosen outputs with respect to the last layer's."""
-    weights, _ = layer_views(network, parameters)
-    slopes = slope_views(network, parameters)
-    run = ForwardPass(network, parameters, X, None, 0)
-    # errors[i]: d output / d a of layer i, of shape (samples, outputs, units); layer 0 is the inputs
-    errors = [np.zeros((len(X), len(first), size), parameters.dtype) for size in network.sizes]
-    errors[-1] += first
-    for layer in reversed(range(len(weights))):
-        error, a = errors[layer + 1], run.layers[layer + 1][:, None, :]
-        if network.activations[layer] == "softmax":
-            delta = a * (error - np.sum(error * a, axis=2, keepdims=True))
-        else:
-            delta = error * derivative(network.activations[layer], run.z[layer], slopes[layer])[:, None, :]
-        back, below = delta @ weights[layer].T, network.sizes[layer]
-        errors[layer] += back[:, :, :below]
-        skip = network.skips[layer] if network.skips else None
-        if skip is not None:
-            errors[skip.source] += back[:, :, below:] if skip.weighted else delta
+    errors, _ = output_errors(network, parameters, ForwardPass(network, parameters, X, None, 0), first)
     return errors[0]

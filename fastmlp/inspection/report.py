@@ -18,6 +18,7 @@ from fastmlp.extras import from_extra
 from fastmlp.io.atomic import check_destination, write_whole
 from fastmlp.model.activations import name_of
 from fastmlp.model.mlp import MLP
+from fastmlp.training.full_batch import is_full_batch
 from fastmlp.training.history import layer_norms
 from fastmlp.typing import ArrayLike, StrPath
 from fastmlp.validation.checks import check_real
@@ -146,17 +147,17 @@ def _monitored(model):
 def _facts(model, network, seconds):
     """Pairs (name, text): the numbers at the top of the page, and the facts about the training."""
     if isinstance(model, MLP):
-        optimizer = model.optimizer if model.optimizer == "lbfgs" else model.optimizer.name
+        optimizer = model.optimizer if is_full_batch(model.optimizer) else model.optimizer.name
         epochs, backend, reason = model.epoch, model.backend, model.backend_reason_
         more = [("loss", name_of(model.loss)), ("optimizer", optimizer)]
-        if model.optimizer != "lbfgs":
+        if not is_full_batch(model.optimizer):
             more.append(("learning rate", _number(model.optimizer.learning_rate)))
         more += [("interrupted by Ctrl-C", "yes")] if model.interrupted else []
     else:
         epochs, backend, reason = model.n_iter_, model.backend_, model.backend_reason_
         more = [("loss", name_of(network.loss)), ("estimator", " ".join(repr(model).split()))]
-    by_lbfgs = (model.optimizer if isinstance(model, MLP) else model.solver) == "lbfgs"
-    numbers = [("iterations" if by_lbfgs else "epochs", epochs), ("weights and biases", network.n_parameters)]
+    full_batch = is_full_batch(model.optimizer if isinstance(model, MLP) else model.solver)
+    numbers = [("iterations" if full_batch else "epochs", epochs), ("weights and biases", network.n_parameters)]
     numbers += [] if seconds is None else [("training seconds", seconds)]
     return [(name, _number(value)) for name, value in numbers], [*more, ("backend", f"{backend}: {reason}")]
 

@@ -9,6 +9,7 @@ import numpy as np
 from fastmlp.backends.threads import ThreadLimit
 from fastmlp.kernels.spec import Batches, loss_row
 from fastmlp.prediction.predict import reported_loss
+from fastmlp.training.full_batch import is_full_batch
 from fastmlp.typing import FloatArray, NDArray
 from fastmlp.validation.checks import check_integer
 
@@ -163,9 +164,10 @@ class CompiledStep:
 
 def check_single_steps(method, optimizer):
     """Raise ValueError if a method cannot make single steps with an optimizer."""
-    if optimizer == "lbfgs":
+    if is_full_batch(optimizer):
         raise ValueError(
-            f"{method} requires an optimizer such as 'adam' or 'sgd', got 'lbfgs', which needs all samples at once."
+            f"{method} requires an optimizer such as 'adam' or 'sgd', got {optimizer!r}, which needs all samples at "
+            "once."
         )
     if optimizer.schedule is not None:
         raise ValueError(

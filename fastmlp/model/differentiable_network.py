@@ -174,7 +174,7 @@ class DifferentiableNetwork(LayeredNetwork):
         Raises
         ------
         ValueError
-            If ``gradient`` has another shape, dtype or memory layout, the optimizer is 'lbfgs' or has a learning rate
+            If ``gradient`` has another shape, dtype or memory layout, the optimizer is 'lbfgs' or 'lm' or has a
             schedule, or the backend is 'cuda'.
         RuntimeError
             If a fit, step or pass of this model is running.

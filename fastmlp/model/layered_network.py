@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Any, Literal, Self, overload
+from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -16,8 +16,10 @@ from fastmlp.io.model_files import Savable
 from fastmlp.kernels.spec import Network, Penalty, layer_views, loss_row, new_slots, slope_views
 from fastmlp.prediction.network import HasPredictionNetwork, PredictionNetwork
 from fastmlp.prediction.predictor import Predictor
+from fastmlp.training.full_batch import check_alpha, is_bayes, is_full_batch
 from fastmlp.training.problem import Problem, noise_for
 from fastmlp.training.schedules import Plateau
+from fastmlp.training.squared_errors import Evidence, check_losses
 from fastmlp.training.state import TrainingState, check_layer_rates
 from fastmlp.typing import (
     ArrayLike,
@@ -61,7 +63,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         loss: LossSpec = "squared_error",
         optimizer: OptimizerSpec = "adam",
         *,
-        alpha: float = 0.0,
+        alpha: float | str = 0.0,
         l1: float = 0.0,
         activity_l1: float = 0.0,
         activity_l2: float = 0.0,
@@ -84,10 +86,11 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         self._state: Any = None  # a TrainingState, once there are weights
         self._input_dropout = check_real("input_dropout", input_dropout, 0, 1, open_high=True)
         self._input_noise = check_real("input_noise", input_noise, 0)
-        self.optimizer = optimizer
-        self.alpha = check_real("alpha", alpha, 0)
         penalties = {"l1": l1, "activity_l1": activity_l1, "activity_l2": activity_l2}
         self._penalty = Penalty(**{name: check_real(name, value, 0) for name, value in penalties.items()})
+        self._alpha, self._evidence = 0.0, Evidence()
+        self.optimizer = optimizer
+        self.alpha = alpha
         self.init = check_init(init)
         self.backend = backend
         self.n_jobs = check_n_jobs(n_jobs)
@@ -177,26 +180,47 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         return tuple(slope_views(self.network, self.parameters))
 
     @property
-    def optimizer(self) -> Optimizer | Literal["lbfgs"]:
-        """The Optimizer, or 'lbfgs'. It can be changed between fits; its state is kept if the name is the same."""
+    def alpha(self) -> float | str:
+        """The penalty on the weights, or 'bayes'. It can be changed between fits."""
+        return self._alpha
+
+    @alpha.setter
+    def alpha(self, given: float | str) -> None:
+        self._alpha = check_alpha(given, self.optimizer, "optimizer")
+
+    @property
+    def alpha_(self) -> float:
+        return self._evidence.alpha if is_bayes(self._alpha) else self._alpha
+
+    @property
+    def effective_parameters_(self) -> float | None:
+        return self._evidence.effective_parameters
+
+    @property
+    def optimizer(self) -> Optimizer | str:
+        """The Optimizer, 'lbfgs' or 'lm'. It can be changed between fits; its state is kept if the name is the same."""
         return self._optimizer
 
     @optimizer.setter
     def optimizer(self, given: OptimizerSpec) -> None:
         given = check_optimizer(given)
-        if given == "lbfgs" and self._is_noisy():
+        full_batch = is_full_batch(given)
+        if full_batch and self._is_noisy():
             raise ValueError(
-                "optimizer 'lbfgs' requires a deterministic loss, but the model has dropout or noise: set them to 0, "
-                "or use another optimizer."
+                f"optimizer {given!r} requires a deterministic loss, but the model has dropout or noise: set them to "
+                "0, or use another optimizer."
             )
-        if given == "lbfgs" and self._bfloat16:
+        if full_batch and self._bfloat16:
             raise ValueError(
-                "optimizer 'lbfgs' computes in float64 and does not support dtype 'bfloat16': use dtype='float32' or "
-                "'float64'."
+                f"optimizer {given!r} computes in float64 and does not support dtype 'bfloat16': use dtype='float32' "
+                "or 'float64'."
             )
-        if given != "lbfgs":
+        if given == "lm":
+            check_losses("optimizer 'lm'", self.loss, self._penalty)
+        check_alpha(self._alpha, given, "optimizer")
+        if not full_batch:
             check_layer_rates(given, self.layers)
-        if self._state is not None and given != "lbfgs":
+        if self._state is not None and not full_batch:
             if given.name != self._state.optimizer.name:
                 self._state.slots = new_slots(given.name, self.n_parameters, self.dtype)
                 self._state.step = 0
@@ -227,9 +251,9 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
 
     def _problem(self):
         """The Problem passed to the trainer; the last one is kept, because short calls ask for it again and again."""
-        made_from = self._backend.kernels, self._network, tuple(self.layers), self.alpha, self._state.seed
+        made_from = self._backend.kernels, self._network, tuple(self.layers), self.alpha_, self._state.seed
         if self._last_problem is None or self._last_problem[0] != made_from:
-            penalty, noise = self._penalty._replace(alpha=self.alpha), self._noise(self._state.seed)
+            penalty, noise = self._penalty._replace(alpha=self.alpha_), self._noise(self._state.seed)
             self._last_problem = made_from, Problem(self._backend.kernels, self._network, penalty, noise)
         return self._last_problem[1]
 
@@ -269,7 +293,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         """Set the network and the state before the first step."""
         network = self._network_for(n_inputs)
         parameters = initial_parameters(network, self.init, network.activations, self._random_state, self.dtype)
-        optimizer = (check_optimizer("sgd") if self.optimizer == "lbfgs" else self.optimizer).for_kernels()
+        optimizer = (check_optimizer("sgd") if is_full_batch(self.optimizer) else self.optimizer).for_kernels()
         compile_custom_functions(self._backend.kernels, network, parameters)
         seed = int(self._random_state.randint(2**63 - 1, dtype=np.int64)) if self._is_noisy() else 0
         self._network, self._state = network, TrainingState.start(parameters, optimizer, seed)
@@ -392,5 +416,5 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
 
     def __repr__(self):
         layers = ", ".join(f"{layer.units} {name_of(layer.activation)}" for layer in self.layers)
-        name = self.optimizer if self.optimizer == "lbfgs" else self.optimizer.name
+        name = self.optimizer if is_full_batch(self.optimizer) else self.optimizer.name
         return f"MLP([{layers}], {name_of(self.loss)!r}, {name!r}, epoch={self.epoch}, backend={self.backend!r})"

@@ -14,11 +14,13 @@ from fastmlp.kernels.rules import LOSSES, OPTIMIZERS
 from fastmlp.kernels.spec import is_by_target
 from fastmlp.training.callbacks import CombinedCallbacks, progress_bar
 from fastmlp.training.class_weight import BALANCED_IN_PARTS
+from fastmlp.training.full_batch import FULL_BATCH, is_full_batch, solver_of
 from fastmlp.training.history import Monitor
 from fastmlp.training.in_memory import Epochs
 from fastmlp.training.lbfgs import Limits
 from fastmlp.training.scaling import warn_of_far_targets
 from fastmlp.training.shuffling import Shuffle
+from fastmlp.training.squared_errors import check_network
 from fastmlp.training.stopping import NoStopping, Patience
 from fastmlp.training.streams import BLOCKS, SHUFFLE_BLOCKS, Stream, StreamedEpochs, check_n_samples
 from fastmlp.training.trainer import Trainer
@@ -36,7 +38,7 @@ from .validation import Validation
 
 
 @with_texts(MISSING_TARGETS=MISSING_TARGETS)
-@with_names(LOSSES=LOSSES, OPTIMIZERS=(*OPTIMIZERS, "lbfgs"), INITIALIZERS=INITIALIZERS, BACKENDS=registry.NAMES)
+@with_names(LOSSES=LOSSES, OPTIMIZERS=(*OPTIMIZERS, *FULL_BATCH), INITIALIZERS=INITIALIZERS, BACKENDS=registry.NAMES)
 class MLP(DifferentiableNetwork):
     """Multilayer perceptron with a choice of layers, loss and optimizer.
 
@@ -52,8 +54,11 @@ class MLP(DifferentiableNetwork):
         1/2 nor the sum. A custom loss is a pair of scalar functions of (prediction, target), summed over outputs.
     optimizer : {OPTIMIZERS} or the result of ``fastmlp.make_optimizer``, default='adam'
         Formulas and papers: ``help(fastmlp.kernels.rules.optimizers)``. 'lbfgs' is SciPy's L-BFGS on the full batch.
+        'lm' is Levenberg-Marquardt, for squared errors and networks of up to 10,000 parameters
+        (``help(fastmlp.training.levenberg_marquardt)``).
     alpha, l1 : float >= 0, default=0
-        Penalties alpha |W|^2 / 2 and l1 |W| on the weights, divided by the number of samples in a step.
+        Penalties alpha |W|^2 / 2 and l1 |W| on the weights, divided by the number of samples in a step. With the
+        optimizer 'lm', alpha='bayes' chooses alpha by its evidence (MacKay 1992; Foresee & Hagan 1997).
     activity_l1, activity_l2 : float >= 0, default=0
         Penalties activity_l1 |a| and activity_l2 |a|^2 / 2 on the outputs of hidden layers, per sample.
     input_dropout : float in [0, 1), default=0
@@ -82,6 +87,10 @@ class MLP(DifferentiableNetwork):
         W of shape (inputs, outputs) and b of each layer: views of ``parameters``, which can be modified in place.
     slopes : tuple of ndarrays
         Trainable slopes of each layer; empty arrays except for 'prelu' and 'shared_prelu'.
+    alpha_ : float
+        The number ``alpha``, or the one that the last fit chose; 0 before it.
+    effective_parameters_ : float or None
+        Number of parameters that the data determine (gamma in MacKay 1992), of the last fit with alpha='bayes'.
     parameters : ndarray of shape (n_parameters,)
         All parameters, W1 b1 W2 b2 ..., in one vector; slopes follow the biases of their layer.
     history : dict of lists
@@ -139,10 +148,10 @@ class MLP(DifferentiableNetwork):
             Targets. For 'categorical_cross_entropy' class numbers from 0 to n_outputs - 1 are accepted too; for a list
             of quantiles there is one target column.
         epochs : int, default=10
-            Number of passes over the samples (for 'lbfgs': iterations). An epoch interrupted by Ctrl-C is completed
-            first and counts as one of them.
+            Number of passes over the samples (for 'lbfgs' and 'lm': iterations). An epoch interrupted by Ctrl-C is
+            completed first and counts as one of them.
         batch_size : int or None, default=32
-            Samples per step: 1 is online learning, None is full-batch training. Not used by 'lbfgs'.
+            Samples per step: 1 is online learning, None is full-batch training. Not used by 'lbfgs' and 'lm'.
         shuffle : bool, default=True
             Whether to shuffle the samples before each epoch.
         sample_weight : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
@@ -192,19 +201,20 @@ class MLP(DifferentiableNetwork):
             batch_size = n_samples if batch_size is None else min(check_integer("batch_size", batch_size, 1), n_samples)
             by_target = self._check_targets(samples)
             validation = self._prepare(samples, validation_data, metric, patience)
-        if self.optimizer == "lbfgs":
+        full_batch = is_full_batch(self.optimizer)
+        if full_batch:
             self._state.drop_epoch_in_progress()
             bar = new_bar(total=epochs, unit=" iterations", unit_scale=True)
         else:
             self._choose_backend(batch_size, epochs * n_samples, validation, by_target)
-            if not self._backend.kernels.DEVICE:
-                samples = samples._replace(X=to_host(samples.X))
             total = epochs * n_samples - self._state.position
             bar = new_bar(total=total, unit=" samples", unit_scale=True)
+        if not self._backend.kernels.DEVICE:
+            samples = samples._replace(X=to_host(samples.X))
         watcher = Monitor(self._problem(), self._state, samples) if monitor else None
         trainer = self._trainer(validation, patience, combined, bar, watcher)
-        if self.optimizer == "lbfgs":
-            trainer.minimise(samples, Limits(epochs, 20 * epochs, 1e-6))
+        if full_batch:
+            trainer.minimise(solver_of(self.optimizer, self.alpha), samples, Limits(epochs, 20 * epochs, 1e-6))
             return self
         self._note_kernels(trainer.problem, batch_size, samples.weight is not None)
         shuffled = Shuffle(self._random_state, from_scratch=True) if shuffle else None
@@ -260,10 +270,10 @@ class MLP(DifferentiableNetwork):
         check_integer("epochs", epochs, 1)
         batch_size = min(check_integer("batch_size", batch_size, 1), sys.maxsize)
         shuffle, progress = check_flags(shuffle=shuffle, progress=progress)
-        if self.optimizer == "lbfgs":
+        if is_full_batch(self.optimizer):
             raise ValueError(
-                "fit_stream requires an optimizer such as 'adam' or 'sgd', got 'lbfgs', which needs all samples at "
-                "once."
+                f"fit_stream requires an optimizer such as 'adam' or 'sgd', got {self.optimizer!r}, which needs all "
+                "samples at once."
             )
         check_n_samples(n_samples, self.optimizer)
         if isinstance(class_weight, str) and class_weight == "balanced":
@@ -307,8 +317,8 @@ class MLP(DifferentiableNetwork):
         Raises
         ------
         ValueError
-            If the model has no weights (call ``build`` first), its optimizer is 'lbfgs', or the learning rate follows a
-            schedule, which depends on epochs.
+            If the model has no weights (call ``build`` first), its optimizer is 'lbfgs' or 'lm', or the learning rate
+            follows a schedule, which depends on epochs.
 
         Examples
         --------
@@ -329,13 +339,16 @@ class MLP(DifferentiableNetwork):
         if patience is not None:
             check_integer("patience", patience, 1)
         validation = None
+        if self.optimizer == "lm":
+            network = self._network_for(samples.X.shape[1]) if self._state is None else self._network
+            check_network("optimizer 'lm'", self._backend.kernels, network)
         if validation_data is not None:
             validation = Validation(self, validation_data, metric, samples.X.shape[1])
         for name, given in (("metric", metric), ("patience", patience)):
             if validation is None and given is not None:
                 raise ValueError(f"{name} requires validation_data: pass a pair (X, y).")
         if self._state is None:
-            if self.optimizer != "lbfgs" and self.layers[-1].activation == "identity":
+            if not is_full_batch(self.optimizer) and self.layers[-1].activation == "identity":
                 remedy = "Scale y to mean 0 and standard deviation 1."
                 warn_of_far_targets(samples.y, samples.weight, remedy)
             self._draw_weights(samples.X.shape[1])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from fastmlp.docstrings import with_names
 from fastmlp.kernels.rules import OPTIMIZERS
 from fastmlp.kernels.spec import Optimizer as KernelOptimizer
+from fastmlp.training.full_batch import FULL_BATCH
 from fastmlp.training.schedules import Schedule, check_schedule
 from fastmlp.validation.arrays import is_listing
 from fastmlp.validation.checks import (
@@ -149,10 +150,10 @@ def _sgd_with_momentum(options):
 
 
 def check_optimizer(given):
-    """Validate an optimizer or its name. Returns an Optimizer, or 'lbfgs', which has no update rule."""
+    """Validate an optimizer or its name. Returns an Optimizer, or 'lbfgs' or 'lm', which have no update rule."""
     if isinstance(given, Optimizer):
         return given
     if isinstance(given, tuple):  # from a model file
         return from_record("optimizer", Optimizer, given)
-    known("optimizer", given, (*OPTIMIZERS, "lbfgs"))
-    return given if given == "lbfgs" else Optimizer(given)
+    known("optimizer", given, (*OPTIMIZERS, *FULL_BATCH))
+    return given if given in FULL_BATCH else Optimizer(given)

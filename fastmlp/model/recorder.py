@@ -5,6 +5,7 @@ import warnings
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.training.callbacks import NoBar
+from fastmlp.training.full_batch import is_bayes
 from fastmlp.training.history import append, curves
 from fastmlp.training.outcomes import DIVERGED, INTERRUPTED
 from fastmlp.training.trainer import Recorder
@@ -34,6 +35,8 @@ class HistoryRecorder(Recorder):
 
     def after_fit(self, result):
         model = self._model
+        if result.solution is not None and is_bayes(model.alpha):
+            model._evidence = result.solution.evidence
         if result.interrupt is not None:
             return result.interrupt
         if result.status == INTERRUPTED:

@@ -2,8 +2,9 @@
 
 from fastmlp.backends import registry
 from fastmlp.kernels.spec import Penalty, aligned_copy
+from fastmlp.training.squared_errors import Evidence
 from fastmlp.training.state import TrainingState
-from fastmlp.validation.checks import check_integer
+from fastmlp.validation.checks import check_integer, check_real
 
 
 def state_of(model):
@@ -13,6 +14,7 @@ def state_of(model):
         "loss": (model.loss, model._loss_options),
         "optimizer": model.optimizer,
         "alpha": model.alpha,
+        "evidence": tuple(model._evidence),
         "penalty": model._penalty[:3],  # without alpha
         "input_dropout": model.input_dropout,
         "input_noise": model.input_noise,
@@ -50,6 +52,7 @@ def model_of(cls, saved):
     model.history = {"loss": []} | {
         name: [check_history(value) for value in curve] for name, curve in saved["history"].items()
     }
+    model._evidence = check_evidence(saved.get("evidence", ()))  # missing in files of earlier versions
     if saved.get("best_epoch") is not None:
         model.best_epoch = check_integer("best_epoch", saved["best_epoch"], 1)
     return model
@@ -70,6 +73,15 @@ def reconnect(model):
 def check_history(value):
     """Convert a value of ``history``, a number or one number per layer, to float."""
     return tuple(map(float, value)) if isinstance(value, tuple) else float(value)
+
+
+def check_evidence(saved):
+    """Return an Evidence read from a file. Raises ValueError unless it has two numbers, of which one may be None."""
+    found = Evidence(*saved)
+    check_real("alpha", found.alpha, 0)
+    if found.effective_parameters is not None:
+        check_real("effective_parameters", found.effective_parameters, 0)
+    return found
 
 
 def check_saved_names(names, n_inputs):

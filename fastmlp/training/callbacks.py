@@ -34,7 +34,7 @@ class Callback:
     """Base class of callbacks. Subclasses override the methods that they need."""
 
     def before_epoch(self, model: Any, epoch: int) -> None:
-        """Called before each epoch; not called for 'lbfgs'.
+        """Called before each epoch; not called for 'lbfgs' and 'lm'.
 
         Parameters
         ----------
@@ -45,7 +45,7 @@ class Callback:
         """
 
     def after_epoch(self, model: Any, epoch: int, results: dict[str, float]) -> bool | None:
-        """Called after each epoch, or after each iteration of 'lbfgs'.
+        """Called after each epoch, or after each iteration of 'lbfgs' and 'lm'.
 
         Parameters
         ----------

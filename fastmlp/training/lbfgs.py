@@ -17,7 +17,7 @@ BLOCK_BYTES = 2**24  # of activations: the full batch is processed in blocks of 
 
 
 class Limits(NamedTuple):
-    """Stopping criteria of L-BFGS: iterations, evaluations of the loss, and the largest gradient component."""
+    """Stopping criteria: iterations, evaluations of the loss, and the largest gradient component."""
 
     max_iter: int
     max_fun: int

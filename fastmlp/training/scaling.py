@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.preprocessing import StandardScaler
 
-from fastmlp.kernels.spec import layer_views
+from fastmlp.kernels.spec import layer_views, row_weights
 
 FOLDED_ERROR = 1e-3  # warn of larger rounding errors, in units of the standard deviation
 FAR_TARGETS = 1000.0  # warn of targets with a larger root mean square
@@ -36,7 +36,7 @@ def scalings_of(parts, inputs, targets):
     for X, y, weight in parts:
         if inputs:
             reject_sparse(X)
-        row_weight = weight.mean(axis=1) if weight is not None and weight.ndim == 2 else weight
+        row_weight = None if weight is None else row_weights(weight)
         with np.errstate(over="ignore", invalid="ignore"):  # rejected below
             for scaler, array, of_array in zip(scalers, (X, y), (row_weight, weight)):
                 if scaler is not None and (weight is None or weight.any()):

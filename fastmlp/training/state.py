@@ -79,7 +79,7 @@ class TrainingState:
 
     @classmethod
     def without_optimizer(cls, parameters):
-        """The state for L-BFGS, which has no slots."""
+        """The state for a full-batch solver, which has no slots."""
         return cls(parameters, np.empty((0, parameters.size), parameters.dtype), None)
 
     def take_prepared(self, problem, batch_size):

@@ -1,4 +1,4 @@
-"""Trainer, the training loop of all models: epochs of gradient descent or iterations of L-BFGS."""
+"""Trainer, the training loop of all models: epochs of gradient descent or iterations of a full-batch solver."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from scipy.optimize import OptimizeResult
 
 from fastmlp.backends.threads import ThreadLimit
 
-from . import lbfgs
 from .callbacks import NO_CALLBACKS, CombinedCallbacks, NoBar
 from .epochs import BaseEpochs
 from .interruption import Interruption
+from .lbfgs import Limits
 from .outcomes import COMPLETED, DIVERGED, INTERRUPTED, STOPPED, Diverged, Interrupted
 from .problem import Problem, Samples
 from .state import TrainingState
@@ -29,7 +29,7 @@ class Result(NamedTuple):
     losses : list of float
         Training loss of each epoch.
     solution : OptimizeResult or None
-        SciPy's result, for L-BFGS.
+        The result of a full-batch solver.
     interrupt : KeyboardInterrupt or None
         What a callback raised, or a second Ctrl-C, which ends a native call at once.
     """
@@ -56,7 +56,7 @@ class Recorder:
     acts_on_epochs = False
 
     def after_epoch(self, loss: float, n_samples: int) -> None:
-        """Record an epoch; ``n_samples`` is 0 for an iteration of L-BFGS."""
+        """Record an epoch; ``n_samples`` is 0 for an iteration of a full-batch solver."""
 
     def after_scores(self, results: dict[str, float]) -> None:
         """Record the scores of an epoch, after the stopping rule has processed them."""
@@ -86,7 +86,7 @@ class Trainer:
     callbacks : CombinedCallbacks
     n_jobs : int or None
     bar : NoBar or tqdm
-        Counts samples, or iterations of L-BFGS.
+        Counts samples, or iterations of a full-batch solver.
     """
 
     def __init__(
@@ -125,8 +125,8 @@ class Trainer:
 
         return self._train(run)
 
-    def minimise(self, samples: Samples, limits: lbfgs.Limits) -> Result:
-        """Train by L-BFGS. Returns the Result."""
+    def minimise(self, solve: Callable[..., tuple[str, OptimizeResult]], samples: Samples, limits: Limits) -> Result:
+        """Train by a full-batch solver (training/full_batch.py). Returns the Result."""
 
         def on_iteration(loss):
             self.state.epoch += 1
@@ -134,12 +134,10 @@ class Trainer:
             return self._after_epoch(loss, 0)
 
         def run(interruption):
-            status, solution = lbfgs.fit_lbfgs(
-                self.problem, self.state.parameters, samples, limits, interruption, on_iteration
-            )
+            status, solution = solve(self.problem, self.state.parameters, samples, limits, interruption, on_iteration)
             return Result(status, self.losses, solution)
 
-        return self._train(run)
+        return self._train(run, uses_blas=True)
 
     def _unwatched_epochs(self) -> float:
         """Number of epochs after which something may have to act: read or change weights or optimizer, or stop."""
@@ -159,9 +157,9 @@ class Trainer:
             self.recorder.after_callbacks()
         return self.callbacks.stop or self.stopping.is_over()
 
-    def _train(self, run: Callable[[Interruption], Result]) -> Result:
+    def _train(self, run: Callable[[Interruption], Result], uses_blas: bool = False) -> Result:
         """Call ``run(interruption)`` and finish the fit, also after an error or Ctrl-C."""
-        limit = ThreadLimit(self.n_jobs, self.problem.kernels)
+        limit = ThreadLimit(self.n_jobs, self.problem.kernels, uses_blas)
         with self.bar, Interruption() as interruption, limit, self.callbacks:
             try:
                 result = self._result_of(run, interruption)

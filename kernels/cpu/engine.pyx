@@ -247,6 +247,25 @@ def bind_gradient(size_t run, const floating[::1] gradient, const double[::1] ra
     to.given, to.rates, to.step = <float*>&gradient[0], <double*>&rates[0], step
 
 
+def bind_jacobian(
+    size_t run, const floating[:, ::1] X, const floating[::1] parameters, const int64_t[::1] order,
+    floating[:, ::1] out, floating[:, :, ::1] jacobian
+):
+    """The same for a Jacobian."""
+    cdef Run_float* to = <Run_float*>run
+    to.X, to.order, to.n_rows, to.parameters = <float*>&X[0, 0], <int64_t*>&order[0], X.shape[0], <float*>&parameters[0]
+    to.out, to.gradient = <float*>&out[0, 0], <float*>&jacobian[0, 0, 0]
+
+
+def run_jacobian(size_t worker, like):
+    if like.itemsize == sizeof(float):
+        with nogil:
+            differentiate_outputs_float(<Worker_float*>worker)
+    else:
+        with nogil:
+            differentiate_outputs_double(<Worker_double*>worker)
+
+
 def run_online(size_t run, like):
     if like.itemsize == sizeof(float):
         with nogil:

@@ -92,6 +92,11 @@ def loss_and_gradient(network, parameters, X, y, sample_weight=None, penalty=NO_
     return loss / n_samples, on_weights / n_samples, gradient
 
 
+def output_jacobian(network, parameters, X, out):
+    """Computed on the CPU: Jacobians are for small networks."""
+    return numba_contract.output_jacobian(network, parameters, call_with_retry(lambda: data.to_host(X)), out)
+
+
 def update(optimizer, parameters, gradient, slots, step):
     new = call_with_retry(lambda: primitives.update(optimizer, parameters, gradient, slots, step))
     parameters[...], slots[...] = new

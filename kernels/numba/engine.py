@@ -18,6 +18,7 @@ from numba.extending import register_jitable
 from fastmlp.kernels.engine import (
     epoch,
     epochs,
+    jacobian,
     layer_features,
     losses,
     online,
@@ -41,7 +42,7 @@ from .rule_loops import COMPILE, SOURCE_HASH, call
 from .together import compiled_with_caller
 
 # Each after those it calls.
-SOURCES = partition, products, layer_features, losses, update, epoch, passes, online, epochs, inference
+SOURCES = partition, products, layer_features, losses, update, epoch, passes, jacobian, online, epochs, inference
 
 # Called only with layer features or bounds on norms: a plan that is plain (engine/plan.py) needs none of them.
 NOT_PLAIN = "disturb_inputs", "finish_rows", "finish_deltas", "squares_of_gradient", "learn_clipped", "limit_norms"
@@ -103,8 +104,12 @@ def _compiled_sources():
 
 
 _compiled = _compiled_sources()
-_ENTERED = "train", "train_online", "rearrange", "predict_row", "predict", "product", "mean_loss"
-train, train_online, rearrange, predict_row, predict, product, mean_loss = (_compiled[name] for name in _ENTERED)
+_ENTERED = (
+    "train", "train_online", "rearrange", "predict_row", "predict", "differentiate_outputs", "product", "mean_loss",
+)  # fmt: skip
+train, train_online, rearrange, predict_row, predict, differentiate_outputs, product, mean_loss = (
+    _compiled[name] for name in _ENTERED
+)
 _PASSES = "forward_pass", "backward_pass", "apply_gradient"
 forward_pass, backward_pass, apply_gradient = (_compiled[name] for name in _PASSES)
 
@@ -182,6 +187,18 @@ def bind_backward(run, output_gradient, gradient, input_gradient):
 def bind_gradient(run, gradient, rates, step):
     to = record_at(run, "Run", gradient)
     to.given, to.rates, to.step = data_of(gradient), data_of(rates), step
+
+
+@_njit
+def run_jacobian(worker, like):
+    differentiate_outputs(record_at(worker, "Worker", like))
+
+
+@_njit
+def bind_jacobian(run, X, parameters, order, out, jacobian):
+    to = record_at(run, "Run", parameters)
+    to.X, to.order, to.n_rows, to.parameters = data_of(X), data_of(order), X.shape[0], data_of(parameters)
+    to.out, to.gradient = data_of(out), data_of(jacobian)
 
 
 @_njit

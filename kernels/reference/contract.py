@@ -14,6 +14,7 @@ import numpy as np
 from fastmlp.kernels.spec import NO_PENALTY, TrainingBy, layer_views, predictor_by, slope_views
 
 from .forward_pass import NO_SLOPE, ForwardPass, activate, derivative, elementwise, operand
+from .jacobian import output_errors
 from .rules import COUPLED, DERIVATIVES, FROM_OUTPUT, LINKED_DELTAS, LOSS_DERIVATIVES, LOSSES, OPTIMIZERS
 
 # Every backend has these fields: the name of the GPU on which it runs, None for the CPU; the dtypes of models; and
@@ -184,6 +185,24 @@ def _backpropagate(network, parameters, run, delta, error, penalty=NO_PENALTY, s
         if skip is not None:
             errors[skip.source] += below[:, width:] if skip.weighted else delta
     return gradient, errors[0] * run.input_mask
+
+
+def output_jacobian(network, parameters, X, out):
+    """Outputs of the network; their derivatives with respect to all parameters go to ``out``.
+
+    ``out`` has the shape (rows, outputs, parameters). The loss of the network does not matter.
+    """
+    run = ForwardPass(network, parameters, X, None, 0)
+    errors, deltas = output_errors(network, parameters, run, np.eye(network.sizes[-1], dtype=parameters.dtype))
+    for layer, (start, fan_in, fan_out, n_slopes) in enumerate(network.blocks):
+        biases, slopes = start + fan_in * fan_out, start + (fan_in + 1) * fan_out
+        inputs, delta = run.inputs[layer][:, None, :, None], deltas[layer]
+        out[:, :, start:biases] = (inputs * delta[:, :, None, :]).reshape(*delta.shape[:2], -1)
+        out[:, :, biases:slopes] = delta
+        by_unit = errors[layer + 1] * np.minimum(run.z[layer], 0)[:, None, :]
+        if n_slopes:
+            out[:, :, slopes : slopes + n_slopes] = by_unit if n_slopes > 1 else by_unit.sum(axis=2, keepdims=True)
+    return run.layers[-1]
 
 
 def update(optimizer, parameters, gradient, slots, step):

@@ -66,8 +66,9 @@ def test_bundled_classification(source):
     assert value_of("test accuracy", run("train", source, "--quiet").output) > 0.9
 
 
-def test_bundled_regression():
-    output = run("train", "diabetes", "--hidden", "", "--optimizer", "lbfgs", "--quiet").output
+@pytest.mark.parametrize("optimizer", ["lbfgs", "lm"])
+def test_bundled_regression(optimizer):
+    output = run("train", "diabetes", "--hidden", "", "--optimizer", optimizer, "--compare", "--quiet").output
     assert value_of("test r2", output) > 0.3
 
 
@@ -152,6 +153,7 @@ def test_ignored_columns_are_not_needed(houses):
             ["train", "houses.csv", "--target", "price", "--optimizer", "lbfgs", "--learning-rate", "1"],
             "cannot be used with lbfgs",
         ),
+        (["train", "iris", "--optimizer", "lm"], "optimizer 'lm' minimises squared errors"),
         (["train", "houses.csv", "--target", "price", "--alpha", "-1"], "alpha must be"),
         (["train", "constant.csv", "--target", "a"], "the same value in all 3 rows"),
         (["train", "names.csv", "--target", "a"], "column 'name' has 300 distinct strings"),

@@ -16,6 +16,7 @@ FITS = {
     "early stopping": lambda made, X, y: made.set_params(early_stopping=True).fit(X, y),
     "eval_set": lambda made, X, y: made.fit(X, y, eval_set=(X, y)),
     "lbfgs": lambda made, X, y: made.set_params(solver="lbfgs").fit(X, y),
+    "lm": lambda made, X, y: made.set_params(solver="lm", loss="squared_error").fit(X, y),
     "partial_fit": lambda made, X, y: (
         made.partial_fit(X, y, **classes(made)).partial_fit(X, y).partial_fit(X[:5], y[:5])
     ),

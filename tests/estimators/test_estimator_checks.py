@@ -10,6 +10,7 @@ OTHERS = [
     MLPClassifier(solver="sgd", backend="numba"),
     MLPRegressor(solver="sgd", learning_rate="adaptive"),
     MLPRegressor(solver="lbfgs", backend="numba"),
+    MLPRegressor(solver="lm", alpha="bayes", hidden_layer_sizes=5),
     MLPRegressor(backend="numpy", n_jobs=1),
 ]
 

@@ -30,6 +30,7 @@ from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
 from fastmlp.model.initializers import INITIALIZERS
 from fastmlp.model.losses import check_loss
 from fastmlp.model.optimizers import check_optimizer
+from fastmlp.training.full_batch import FULL_BATCH
 from fastmlp.training.schedules import SCHEDULES, check_schedule
 from problems import HIDDEN, OUTPUTS, grid
 
@@ -344,8 +345,8 @@ def test_target_values_for_logistic_units():
 
 
 TABLES = [
-    (MLP, (*LOSSES, *OPTIMIZERS, "lbfgs", *INITIALIZERS, *registry.NAMES)), (Layer, ACTIVATIONS), (make_loss, LOSSES),
-    (make_optimizer, OPTIMIZERS), (make_schedule, SCHEDULES),
+    (MLP, (*LOSSES, *OPTIMIZERS, *FULL_BATCH, *INITIALIZERS, *registry.NAMES)),
+    (Layer, ACTIVATIONS), (make_loss, LOSSES), (make_optimizer, OPTIMIZERS), (make_schedule, SCHEDULES),
 ]  # fmt: skip
 
 

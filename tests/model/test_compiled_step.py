@@ -196,8 +196,9 @@ def test_orders_that_do_not_fit_are_refused(order):
 def test_models_without_single_steps_are_refused():
     with pytest.raises(ValueError, match="build"):
         MLP(LAYERS).compile_step(8)
-    with pytest.raises(ValueError, match="lbfgs"):
-        model(optimizer="lbfgs").compile_step(8)
+    for optimizer in ("lbfgs", "lm"):
+        with pytest.raises(ValueError, match=f"got '{optimizer}', which needs all samples"):
+            model(optimizer=optimizer).compile_step(8)
     scheduled = make_optimizer("adam", schedule=make_schedule("cosine", epochs=5))
     with pytest.raises(ValueError, match="cosine"):
         model(optimizer=scheduled).compile_step(8)
@@ -205,7 +206,7 @@ def test_models_without_single_steps_are_refused():
         model().compile_step(0)
     m = model()
     step = m.compile_step(64)
-    for optimizer in ("lbfgs", scheduled):
+    for optimizer in ("lbfgs", "lm", scheduled):
         m.optimizer = optimizer
         with pytest.raises(ValueError, match="compile_step"):
             step(X, Y)

@@ -41,6 +41,13 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     FITTED.fit(X, Y)
 
+BAYES = MLP([(1, "identity")], optimizer="lm", alpha="bayes")
+
+
+def diff(prediction, target):
+    return prediction - target
+
+
 WRONG = [
     (lambda: make_optimizer("adam", momentum=0.9), "no option 'momentum'. Known: beta_1, beta_2, epsilon"),
     (lambda: make_optimizer("adam", -0.1), r"learning_rate must be a number in \(0, inf\), got -0.1"),
@@ -83,6 +90,20 @@ WRONG = [
     (lambda: MLP([(1, (str, str))]), "must return a number, got '0.5'"),
     (lambda: MLP([(1, "identity")], (abs, abs)), r"the loss function abs fails for 0.5, 0.25"),
     (lambda: MLP([Layer(2, dropout=0.1), (1, "identity")], optimizer="lbfgs"), "'lbfgs' requires a deterministic loss"),
+    (lambda: MLP([Layer(2, dropout=0.1), (1, "identity")], optimizer="lm"), "'lm' requires a deterministic loss"),
+    (lambda: MLP([(1, "exp")], "poisson", "lm"), "optimizer 'lm' .* requires the loss 'squared_error' or .*'poisson'"),
+    (lambda: MLP([(1, "identity")], (diff, diff), "lm"), "got 'a custom loss': use one of these, or 'lbfgs'"),
+    (lambda: MLP([(1, "identity")], optimizer="lm", l1=0.5), "no penalty other than alpha, got l1=0.5: set it to 0"),
+    (lambda: MLP([(1, "identity")], alpha="bayes"), "alpha='bayes' requires optimizer='lm'"),
+    (lambda: setattr(BAYES, "optimizer", "lbfgs"), "alpha='bayes' requires optimizer='lm'"),
+    (lambda: setattr(BAYES, "alpha", "cv"), "alpha must be a number >= 0 or 'bayes', got 'cv'"),
+    (lambda: MLP([(1, "identity")], optimizer="lm", dtype="bfloat16", backend="numpy"), "'lm' computes in float64 "),
+    (lambda: MLPRegressor(alpha="bayes").fit(X, Y), "alpha='bayes' requires solver='lm'"),
+    (lambda: MLPRegressor(alpha="cv").fit(X, Y), "'alpha' parameter .*'bayes'"),
+    (lambda: MLPRegressor(solver="lm", activity_l2=0.1).fit(X, Y), "solver='lm' supports no penalty .*activity_l2=0.1"),
+    (lambda: MLPRegressor(solver="lm", hidden_layer_sizes=2000).fit(X, Y), r"12,002 parameters would need 2.1 GiB"),
+    (lambda: MLPRegressor(solver="lm", dropout=0.1).fit(X, Y), "solver='lm' requires a deterministic loss"),
+    (lambda: MLPClassifier(solver="lm").fit(X, LABELS), "solver='lm' minimises squared errors .*'squared_error'"),
     (lambda: MLP([(1, "identity")], optimizer=make_optimizer("sgd", layer_rates=(1, 1))), "layer_rates must have 1"),
     (lambda: MLP([(1, "identity")]).fit(X, Y[:, 0], patience=3), "patience requires validation_data"),
     (lambda: MLP([(1, "identity")]).fit(X, Y[:, 0], 1).predict(X, mc_samples=5), "mc_samples requires a model"),

@@ -327,6 +327,7 @@ def test_errors_give_the_index_of_the_block():
 
 def test_unsupported_options():
     for call, message in (
+        (lambda: MLPRegressor(solver="lm").fit_stream([(X, y)]), "got 'lm', which needs all samples at once"),
         (lambda: mlp("lbfgs").fit_stream([(X, y)]), "needs all samples at once"),
         (lambda: MLPClassifier(solver="lbfgs").fit_stream([(X, y)], range(10)), "needs all samples at once"),
         (lambda: mlp().fit_stream([(X, y)], class_weight="balanced"), "not supported by partial_fit and fit_stream"),
