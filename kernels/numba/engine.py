@@ -45,7 +45,10 @@ from .together import compiled_with_caller
 SOURCES = partition, products, layer_features, losses, update, epoch, passes, jacobian, online, epochs, inference
 
 # Called only with layer features or bounds on norms: a plan that is plain (engine/plan.py) needs none of them.
-NOT_PLAIN = "disturb_inputs", "finish_rows", "finish_deltas", "squares_of_gradient", "learn_clipped", "limit_norms"
+NOT_PLAIN = (
+    "disturb_inputs", "finish_rows", "finish_deltas", "add_skip_errors", "squares_of_gradient", "learn_clipped",
+    "limit_norms",
+)  # fmt: skip
 
 
 def _njit(function):
