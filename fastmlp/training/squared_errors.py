@@ -89,7 +89,7 @@ class SquaredErrors:
         self.total = float(X.shape[0]) if weight is None else float(row_weights(weight).sum())
         n_outputs, n = self._network.sizes[-1], self._network.n_parameters
         self._scale = SCALES[self._network.loss](n_outputs)
-        self._alpha, self._chooses_alpha = 0.0 if chooses_alpha else penalty.alpha, chooses_alpha
+        self._alpha, self._chooses_alpha = penalty.alpha, chooses_alpha
         self._decays = np.zeros(n)  # D: 1 for weights, 0 for biases and slopes
         for W in layer_views(self._network, self._decays)[0]:
             W[...] = 1
