@@ -156,7 +156,7 @@ def test_parameters_stay_finite_in_float32():
     assert 1e38 < model.weights[0][0, 0] < np.inf
 
 
-@pytest.mark.parametrize("weight", [None, WEIGHT])
+@pytest.mark.parametrize("weight", [None, WEIGHT, np.abs(Y)])
 @pytest.mark.parametrize("loss", ["squared_error", "mean_squared_error"])
 def test_gauss_newton_approximation(monkeypatch, loss, weight):
     """J^T J and J^T r of all samples, with the penalty on weights only."""
@@ -164,12 +164,11 @@ def test_gauss_newton_approximation(monkeypatch, loss, weight):
     model = network(2, loss=loss, alpha=0.7).build(2)
     errors = SquaredErrors(model._problem(), Samples(X, Y, weight), None, False)
     errors.expand(model.parameters)
-    jacobian = np.empty((len(X), 2, model.n_parameters))
-    outputs = model._backend.kernels.output_jacobian(model.network, model.parameters, X, jacobian)
-    jacobian, row_weight = (
-        jacobian.reshape(-1, model.n_parameters),
-        np.repeat(np.ones(len(X)) if weight is None else weight, 2),
-    )
+    by_output = np.empty((len(X), 2, model.n_parameters))
+    outputs = model._backend.kernels.output_jacobian(model.network, model.parameters, X, by_output)
+    jacobian = by_output.reshape(-1, model.n_parameters)
+    of_samples = np.ones(len(X)) if weight is None else weight
+    row_weight = np.broadcast_to(of_samples.reshape(len(X), -1), Y.shape).ravel()
     penalised = np.zeros(model.n_parameters)
     for W in layer_views(model.network, penalised)[0]:
         W[:] = 0.7
@@ -177,6 +176,7 @@ def test_gauss_newton_approximation(monkeypatch, loss, weight):
     assert_allclose(np.tril(errors.hessian), np.tril(hessian), atol=1e-9)
     gradient = jacobian.T @ (row_weight * (outputs - Y).ravel()) + penalised * model.parameters
     assert_allclose(errors.gradient, gradient, atol=1e-9)
+    assert_allclose(errors.total, row_weight.sum() / 2)
 
 
 def test_limits_and_convergence():
