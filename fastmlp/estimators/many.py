@@ -38,8 +38,9 @@ def fit_many(
 ) -> dict[int, Exception]:
     """Fit many models at once, each in a thread of its own.
 
-    Every model ends with the numbers that its own ``fit`` gives, bit for bit. Short epochs between which nobody has to
-    act (no callbacks, no scores) run without Python, so that the threads rarely wait for each other.
+    Every model ends with the numbers that its own ``fit`` gives, bit for bit ('lm': up to rounding). Short epochs
+    between which nobody has to act (no callbacks, no scores) run without Python, so that the threads rarely wait for
+    each other.
 
     Parameters
     ----------
