@@ -120,14 +120,15 @@ class EpochRecorder(EstimatorRecorder):
         super().__init__(estimator, call, stopping)
         self.acts_on_epochs = follows(estimator, "invscaling")
 
-    def after_epoch(self, loss, n_samples):
+    def after_epochs(self, losses, n_samples):
         estimator = self._estimator
-        estimator.loss_ = loss
+        estimator.loss_ = losses[-1]
         if estimator.verbose:  # before n_iter_ changes: if print fails in the first epoch, the old weights are restored
-            print(f"Iteration {estimator.n_iter_ + 1}, loss = {loss:.8f}")
-        estimator.n_iter_ += 1
-        estimator.t_ += n_samples
-        estimator.loss_curve_.append(loss)
+            for number, loss in enumerate(losses, estimator.n_iter_ + 1):
+                print(f"Iteration {number}, loss = {loss:.8f}")
+        estimator.n_iter_ += len(losses)
+        estimator.t_ += n_samples * len(losses)
+        estimator.loss_curve_ += losses
 
     def after_scores(self, results):
         self._note_score()
@@ -175,8 +176,8 @@ class FullBatchRecorder(EstimatorRecorder):
     Both overwrite whatever a callback assigns to coefs_.
     """
 
-    def after_epoch(self, loss, n_samples):
-        estimator = self._estimator
+    def after_epochs(self, losses, n_samples):
+        estimator, (loss,) = self._estimator, losses  # of one iteration
         if estimator.verbose:
             print(f"Loss = {loss:.8f}")
         estimator.loss_ = loss

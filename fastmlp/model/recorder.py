@@ -21,8 +21,8 @@ class HistoryRecorder(Recorder):
         self._model, self._stopping, self._bar, self._monitor = model, stopping, bar, monitor
         self.acts_on_epochs = monitor is not None
 
-    def after_epoch(self, loss, n_samples):
-        append(self._model.history, "loss", loss)
+    def after_epochs(self, losses, n_samples):
+        self._model.history.setdefault("loss", []).extend(losses)
 
     def after_scores(self, results):
         for name, score in results.items():

@@ -5,6 +5,7 @@ import time
 import numpy as np
 
 from fastmlp.kernels.spec import Batches, Repeat
+from fastmlp.prediction.predict import reported_loss
 
 from .epochs import LARGE_WEIGHT, BaseEpochs
 from .shuffling import draws_of
@@ -24,7 +25,7 @@ class Epochs(BaseEpochs):
         return self.state.position, len(self._order)
 
     def run(self, most=1):
-        """Run an epoch, or the rest of one that was interrupted, or several. Generates the loss of each.
+        """Run an epoch, or the rest of one that was interrupted, or several. Generates lists of their losses.
 
         Parameters
         ----------
@@ -46,7 +47,7 @@ class Epochs(BaseEpochs):
             self._order = self._order if self.shuffle is None else self.shuffle(self._order)
             state.order, state.epoch_start = self._order, state.parameters.copy()
         self._run_steps()
-        yield self._end_epoch(len(state.order))
+        yield [self._end_epoch(len(state.order))]
 
     def _several(self, most):
         """Results of several epochs in one call; None if they must be run one by one."""
@@ -70,7 +71,7 @@ class Epochs(BaseEpochs):
         from_scratch = self.shuffle is not None and self.shuffle.from_scratch
         state.epoch_start = state.parameters.copy()  # for predictions in other threads
         try:
-            losses, n_steps, start = train.repeat(
+            sums, n_steps, start = train.repeat(
                 Batches(X, y, self._order, self.batch_size, weight), state.step,
                 Repeat(n_epochs, draws, from_scratch, LARGE_WEIGHT), self._rates(len(self._order), n_epochs),
             )  # fmt: skip
@@ -78,17 +79,19 @@ class Epochs(BaseEpochs):
             state.drop_epoch_in_progress()
             raise
         state.step += n_steps
-        seconds, n_samples = time.perf_counter() - begun, len(losses) * len(self._order)
+        seconds, n_samples = time.perf_counter() - begun, len(sums) * len(self._order)
         if self.n_done:  # the first call may include compilation
             self._chunk_size.update(n_samples / self.batch_size, seconds)
         self._count(n_samples, seconds)
-        return losses, start
+        return sums, start
 
-    def _losses(self, losses, start):
-        """Generate the losses of several epochs, given sums for each, and the parameters before the last."""
-        state = self.state
-        for number, (state.loss_sum, state.penalty_sum) in enumerate(losses, 1):
-            if number == len(losses):
-                state.epoch_start = start
-                self._stop_if_diverged()
-            yield self._end_epoch(len(self._order))
+    def _losses(self, sums, start):
+        """Generate the losses of several epochs, given sums of each, and the parameters before the last."""
+        state, self.n_samples = self.state, len(self._order)
+        before = sums[:-1] / self.n_samples
+        if len(before):
+            state.epoch += len(before)
+            yield reported_loss(self.network, before[:, 0], before[:, 1]).tolist()
+        (state.loss_sum, state.penalty_sum), state.epoch_start = sums[-1].tolist(), start
+        self._stop_if_diverged()
+        yield [self._end_epoch(self.n_samples)]

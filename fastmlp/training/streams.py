@@ -218,7 +218,7 @@ class StreamedEpochs(BaseEpochs):
         return self._earlier + self.state.position, self._n_expected or len(self.state.order)
 
     def run(self, most=1):
-        """Run one epoch. Generates its loss.
+        """Run one epoch. Generates a list of its loss.
 
         Raises
         ------
@@ -247,4 +247,4 @@ class StreamedEpochs(BaseEpochs):
         except BaseException:
             state.drop_epoch_in_progress()
             raise
-        yield loss
+        yield [loss]

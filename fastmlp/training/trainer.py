@@ -55,8 +55,8 @@ class Recorder:
 
     acts_on_epochs = False
 
-    def after_epoch(self, loss: float, n_samples: int) -> None:
-        """Record an epoch; ``n_samples`` is 0 for an iteration of a full-batch solver."""
+    def after_epochs(self, losses: list[float], n_samples: int) -> None:
+        """Record epochs of ``n_samples`` samples each, or with 0 an iteration of a full-batch solver."""
 
     def after_scores(self, results: dict[str, float]) -> None:
         """Record the scores of an epoch, after the stopping rule has processed them."""
@@ -117,9 +117,9 @@ class Trainer:
             epochs, left = new_epochs(interruption=interruption, on_samples=self.bar.update), max_epochs
             while left:
                 self.callbacks.before_epoch()
-                for loss in epochs.run(int(min(left, self._unwatched_epochs()))):
-                    left -= 1
-                    if self._after_epoch(loss, epochs.n_samples):
+                for losses in epochs.run(int(min(left, self._unwatched_epochs()))):
+                    left -= len(losses)
+                    if self._after_epochs(losses, epochs.n_samples):
                         return Result(STOPPED, self.losses)
             return Result(COMPLETED, self.losses)
 
@@ -131,7 +131,7 @@ class Trainer:
         def on_iteration(loss):
             self.state.epoch += 1
             self.bar.update(1)
-            return self._after_epoch(loss, 0)
+            return self._after_epochs([loss], 0)
 
         def run(interruption):
             status, solution = solve(self.problem, self.state.parameters, samples, limits, interruption, on_iteration)
@@ -145,15 +145,16 @@ class Trainer:
             return 1
         return self.stopping.fewest_epochs()
 
-    def _after_epoch(self, loss: float, n_samples: int) -> bool:
-        """Record an epoch, compute scores and call the callbacks. Returns whether to stop."""
-        self.losses.append(loss)
-        self.recorder.after_epoch(loss, n_samples)
+    def _after_epochs(self, losses: list[float], n_samples: int) -> bool:
+        """Record epochs, compute scores and call the callbacks. Returns whether to stop."""
+        self.losses += losses
+        self.recorder.after_epochs(losses, n_samples)
         results, monitored = ({}, None) if self.scorer is None else self.scorer.score()
-        self.stopping.after_epoch(loss, monitored)
+        for loss in losses:
+            self.stopping.after_epoch(loss, monitored)
         self.recorder.after_scores(results)
         if self.callbacks:
-            self.callbacks.after_epoch({"loss": loss, **results})
+            self.callbacks.after_epoch({"loss": losses[-1], **results})
             self.recorder.after_callbacks()
         return self.callbacks.stop or self.stopping.is_over()
 

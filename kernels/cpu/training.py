@@ -63,7 +63,7 @@ class Training:
             n_batches=-(-len(batches.order) // self._batch_size),
         )  # fmt: skip
         self._repeat(epochs, batches, step, rates, (0.0, 0.0))
-        return losses[: epochs.n_done].tolist(), int(self._results[2]), start
+        return losses[: epochs.n_done], int(self._results[2]), start
 
     def takes_threads(self, n_samples):
         """Whether a call for that many samples uses the thread pool, so that a thread limit affects it."""

@@ -271,8 +271,8 @@ def prepare_training(network, optimizer, parameters, slots, batch_size, penalty=
     thread may call it at a time. Its ``takes_threads(n_samples)`` returns whether a thread limit affects a call.
 
     Its ``repeat(batches, step, repeat, rates=None)`` makes several epochs in one call of one thread, as a Repeat says.
-    It changes ``batches.order``, and returns a pair of sums for each epoch, the number of steps, and the parameters at
-    the start of the last epoch. It is None in backends without it.
+    It changes ``batches.order``, and returns the two sums of each epoch, as an array, the number of steps, and the
+    parameters at the start of the last epoch. It is None in backends without it.
     """
     return TrainingBy(train_epoch, network, optimizer, parameters, slots, penalty, noise)
 
