@@ -24,7 +24,7 @@ from .evaluation import Evaluation, HeldOut
 from .recorders import CURVES, EpochRecorder, FullBatchRecorder, read_best, start_curves, start_monitoring
 from .samples import block
 
-FLOAT64 = "steps in float64, as X is: they are up to twice as fast with dtype='float32'"
+FLOAT64 = "float64, because X is not float32: training with dtype='float32' is up to twice as fast"
 
 
 class FitCall(NamedTuple):

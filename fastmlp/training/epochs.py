@@ -118,7 +118,7 @@ class BaseEpochs(ABC):
 
     @abstractmethod
     def run(self, most=1):
-        """Run up to ``most`` epochs. Generates the loss of each."""
+        """Run up to ``most`` epochs. Yields the loss of each."""
 
     @abstractmethod
     def _progress(self):

@@ -17,6 +17,7 @@ def is_full_batch(optimizer):
 
 
 def is_bayes(alpha):
+    """Whether the solver chooses the L2 penalty."""
     return isinstance(alpha, str) and alpha == BAYES
 
 

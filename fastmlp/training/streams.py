@@ -218,7 +218,7 @@ class StreamedEpochs(BaseEpochs):
         return self._earlier + self.state.position, self._n_expected or len(self.state.order)
 
     def run(self, most=1):
-        """Run one epoch. Generates its loss.
+        """Run one epoch, whatever ``most`` is. Yields its loss.
 
         Raises
         ------
