@@ -1,6 +1,6 @@
-"""Times in turn, A B C A B C ..., each contestant in a process of its own that sleeps until it is its turn.
+"""Times in turn, A B C A B C ..., each contestant in its own process, which sleeps until it is its turn.
 
-So all of them meet the same moods of the machine, and none is disturbed by the threads of another.
+So other load on the machine affects all of them alike, and none is slowed down by the threads of another.
 """
 
 import importlib
