@@ -10,9 +10,8 @@ from fastmlp.backends.cost_model import Work
 from fastmlp.kernels.spec import is_by_target
 from fastmlp.model.backend_choice import choose_backend
 from fastmlp.training.callbacks import NO_CALLBACKS, CombinedCallbacks
-from fastmlp.training.full_batch import solver_of
+from fastmlp.training.full_batch import Limits, solver_of
 from fastmlp.training.in_memory import Epochs
-from fastmlp.training.lbfgs import Limits
 from fastmlp.training.shuffling import Shuffle
 from fastmlp.training.state import TrainingState
 from fastmlp.training.stopping import NoStopping, Tolerance, ToleranceState

@@ -14,10 +14,9 @@ from fastmlp.kernels.rules import LOSSES, OPTIMIZERS
 from fastmlp.kernels.spec import is_by_target
 from fastmlp.training.callbacks import CombinedCallbacks, progress_bar
 from fastmlp.training.class_weight import BALANCED_IN_PARTS
-from fastmlp.training.full_batch import FULL_BATCH, is_full_batch, solver_of
+from fastmlp.training.full_batch import FULL_BATCH, Limits, is_full_batch, solver_of
 from fastmlp.training.history import Monitor
 from fastmlp.training.in_memory import Epochs
-from fastmlp.training.lbfgs import Limits
 from fastmlp.training.scaling import warn_of_far_targets
 from fastmlp.training.shuffling import Shuffle
 from fastmlp.training.squared_errors import check_lm_network

@@ -1,6 +1,7 @@
 """Solvers that use all samples in each step: L-BFGS and Levenberg-Marquardt."""
 
 from functools import partial
+from typing import NamedTuple
 
 from fastmlp.validation.checks import check_real
 
@@ -9,6 +10,14 @@ from .levenberg_marquardt import fit_levenberg_marquardt
 
 FULL_BATCH = {"lbfgs": fit_lbfgs, "lm": fit_levenberg_marquardt}
 BAYES = "bayes"  # an alpha that 'lm' chooses
+
+
+class Limits(NamedTuple):
+    """Stopping criteria: iterations, evaluations of the loss, and the largest gradient component."""
+
+    max_iter: int
+    max_fun: int
+    tol: float
 
 
 def is_full_batch(optimizer):

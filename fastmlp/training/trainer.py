@@ -11,8 +11,8 @@ from fastmlp.backends.threads import ThreadLimit
 
 from .callbacks import NO_CALLBACKS, CombinedCallbacks, NoBar
 from .epochs import BaseEpochs
+from .full_batch import Limits
 from .interruption import Interruption
-from .lbfgs import Limits
 from .outcomes import COMPLETED, DIVERGED, INTERRUPTED, STOPPED, Diverged, Interrupted
 from .problem import Problem, Samples
 from .state import TrainingState

@@ -20,7 +20,8 @@ import fastmlp
 from fastmlp import MLP, Layer, MLPClassifier, MLPEnsembleRegressor, MLPRegressor
 from fastmlp.kernels.spec import Network, layer_views
 from fastmlp.training import levenberg_marquardt
-from fastmlp.training.lbfgs import Limits, loss_and_gradient_in_blocks
+from fastmlp.training.full_batch import Limits
+from fastmlp.training.lbfgs import loss_and_gradient_in_blocks
 from fastmlp.training.problem import Problem, Samples
 from fastmlp.training.squared_errors import MAX_PARAMETERS, SquaredErrors, check_lm_network
 
