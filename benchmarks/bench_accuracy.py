@@ -61,7 +61,7 @@ def bench_fashion_mnist(benchmark, learner):
     if "FASTMLP_DATA" not in os.environ:
         pytest.skip("needs the folder of data sets that the environment variable FASTMLP_DATA names")
     if learner == "torch":
-        pytest.importorskip("torch")
+        pytest.importorskip("torch", reason="needs the package torch")
     folder = Path(os.environ["FASTMLP_DATA"]) / "fashion_mnist"
     train, test = load(folder, "train"), load(folder, "t10k")
     scores = benchmark.pedantic(lambda: [LEARNERS[learner](train, test, seed) for seed in SEEDS], rounds=1)

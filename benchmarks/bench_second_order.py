@@ -69,7 +69,7 @@ def bench_second_order(benchmark, name):
 
 def bench_pyrenn(benchmark):
     """Seconds of pyrenn and fastmlp until they have the loss of L-BFGS on the smallest problem."""
-    pyrenn = pytest.importorskip("pyrenn")
+    pyrenn = pytest.importorskip("pyrenn", reason="needs the package pyrenn")
     X, y = problem("sine")
     _, target = fit("sine", X, y, "lbfgs", 0)
     seconds, loss = fit("sine", X, y, "lm", 0, target)

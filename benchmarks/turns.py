@@ -1,6 +1,6 @@
-"""Times in turn, A B C A B C ..., each contestant in a process of its own that sleeps until it is its turn.
+"""Times in turn, A B C A B C ..., each contestant in its own process, which sleeps until it is its turn.
 
-So all of them meet the same moods of the machine, and none is disturbed by the threads of another.
+So other load on the machine affects all of them alike, and none is slowed down by the threads of another.
 """
 
 import importlib
@@ -8,6 +8,7 @@ import multiprocessing
 import statistics
 import time
 import traceback
+from contextlib import suppress
 
 PAUSE = 0.15  # seconds after a turn: thread pools of some libraries spin for a while
 LEAST = 0.25  # seconds of a turn: what is shorter is repeated
@@ -41,23 +42,26 @@ def in_turn(contestants, argument, rounds):
     """
     context = multiprocessing.get_context("spawn")
     workers, rates = {}, {}
-    for name, place in contestants.items():
-        here, there = context.Pipe()
-        process = context.Process(target=_contestant, args=(there, place, argument))
-        process.start()
-        workers[name] = process, here
-        trouble = here.recv()  # one after the other: compiling must not be in another's way
-        if trouble is not None:
-            print(f"\n{name} takes no part: {trouble}")
-            del workers[name]
-            process.join()
-        time.sleep(PAUSE)
-    for _ in range(rounds):
-        for name, (_, connection) in workers.items():
-            connection.send("go")
-            rates.setdefault(name, []).append(connection.recv())
+    try:
+        for name, place in contestants.items():
+            here, there = context.Pipe()
+            process = context.Process(target=_contestant, args=(there, place, argument))
+            process.start()
+            workers[name] = process, here
+            trouble = here.recv()  # one after the other: compiling must not be in another's way
+            if trouble is not None:
+                print(f"\n{name} takes no part: {trouble}")
+                del workers[name]
+                process.join()
             time.sleep(PAUSE)
-    for process, connection in workers.values():
-        connection.send("stop")
-        process.join()
+        for _ in range(rounds):
+            for name, (_, connection) in workers.items():
+                connection.send("go")
+                rates.setdefault(name, []).append(connection.recv())
+                time.sleep(PAUSE)
+    finally:  # processes that wait for their turn would keep this one from ending
+        for process, connection in workers.values():
+            with suppress(OSError):  # it has ended
+                connection.send("stop")
+            process.join()
     return {name: statistics.median(values) for name, values in rates.items()}

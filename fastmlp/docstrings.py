@@ -12,11 +12,11 @@ mc_samples : int >= 2 or None, default=None
     Number of stochastic passes with dropout and noise as in training (Monte Carlo dropout, Gal & Ghahramani 2016).
     Repeated calls give identical results."""
 
-# Of the models.
+# Of the models that train.
 MISSING_TARGETS = """\
 missing_targets : {'raise', 'ignore'}, default='raise'
-    Whether NaN in y raises an error, or is left out of loss, gradient, scaling and scores. Missing targets among
-    several need a CPU backend."""
+    What to do about NaN in y: raise an error, or leave these targets out of loss, gradient, scaling and scores.
+    Ignoring single targets of a sample requires a CPU backend."""
 
 
 def with_texts(**texts: str) -> Callable[[T], T]:

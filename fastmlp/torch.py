@@ -10,7 +10,7 @@ import numpy as np
 from fastmlp.backends import registry
 from fastmlp.extras import from_extra
 from fastmlp.kernels.cpu import thread_pool
-from fastmlp.model.differentiable_network import rows_to_reserve
+from fastmlp.model.differentiable_network import SHARED_ROWS, rows_to_reserve
 from fastmlp.model.mlp import MLP
 from fastmlp.training.problem import noise_for
 from fastmlp.typing import Backend, InitSpec, LayerSpec, LossSpec, OptimizerSpec
@@ -20,7 +20,6 @@ with from_extra("torch", "fastmlp.torch needs torch"):
     from torch.autograd.function import once_differentiable
 
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
-MOST_ROWS = 4096  # buffers for up to so many rows are kept for the next call
 
 
 class FastMLP(torch.nn.Module):
@@ -30,9 +29,9 @@ class FastMLP(torch.nn.Module):
     transpose of torch's; trainable slopes follow the biases of their layer). Optimizers, ``state_dict``, ``deepcopy``
     and gradient clipping work as with any module. An optimizer option such as weight decay applies to biases too.
 
-    Gradients are computed once: second derivatives and torch.func transforms raise an error. Dropout is applied in
-    training mode (``train()``), with numbers drawn from torch's generator. At most ``torch.get_num_threads()`` threads
-    are used.
+    Only first derivatives are available: double backward and torch.func transforms raise an error. Dropout is applied
+    in training mode (``train()``), with numbers drawn from torch's generator. At most ``torch.get_num_threads()``
+    threads are used.
 
     Parameters
     ----------
@@ -86,7 +85,9 @@ class FastMLP(torch.nn.Module):
         if dtype not in DTYPES:
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}.")
         if backend == registry.GPU:
-            raise ValueError("FastMLP runs on the CPU: backend must be 'auto', 'cython', 'numba' or 'numpy'.")
+            raise ValueError(
+                f"FastMLP runs on the CPU: backend must be 'auto', 'cython', 'numba' or 'numpy', got {backend!r}."
+            )
         seed = int(torch.randint(2**31 - 1, ()))
         model = MLP(layers, init=init, dtype=DTYPES[dtype], backend=backend, random_state=seed).build(n_inputs)
         self.layers, self.network, self.backend = model.layers, model.network, model.backend
@@ -171,7 +172,7 @@ class FastMLP(torch.nn.Module):
         noise = self._noise(int(torch.randint(2**62, ()))) if self._is_noisy and self.training else None
         if torch.is_grad_enabled() and (flat.requires_grad or X.requires_grad):
             return _Pass.apply(X, flat, self, noise)
-        if X.shape[0] > MOST_ROWS:  # in blocks, without a workspace for all rows
+        if X.shape[0] > SHARED_ROWS:  # in blocks, without a workspace for all rows
             with thread_pool.limited_to(torch.get_num_threads):
                 return torch.from_numpy(
                     self._kernels.forward(self.network, self._array_of_weights(flat), _array(X), noise=noise)
@@ -194,7 +195,7 @@ class FastMLP(torch.nn.Module):
         return passes, _run(passes, len(X), passes.forward, parameters, X)
 
     def _give_back(self, passes, n_rows, dtype, noise):
-        if noise is None and n_rows <= MOST_ROWS:
+        if noise is None and n_rows <= SHARED_ROWS:
             self._idle[rows_to_reserve(n_rows), dtype] = passes
 
     def _array_of_weights(self, flat):
@@ -229,7 +230,7 @@ class FastMLP(torch.nn.Module):
         return f"{self.network.sizes[0]} inputs, {layers}, backend={self.backend!r}"
 
     def _set_kernels(self):
-        """Set what copies and pickles do not have."""
+        """Set the attributes that copies and pickles leave out: kernels, idle buffers, and the array of the weights."""
         self._kernels, self._idle, self._view = registry.choose(self.backend).kernels, {}, (0, None)
 
     def __getstate__(self):

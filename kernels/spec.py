@@ -158,6 +158,11 @@ def is_by_target(loss_options, sample_weight):
     return of_targets or any(isinstance(option, tuple) for option in loss_options)
 
 
+def for_outputs(network):
+    """The network with a loss without a link, so that backpropagation starts from its outputs, whatever its loss is."""
+    return network._replace(loss="squared_error", loss_options=())
+
+
 def flat_weights(sample_weight):
     """Weights of rows or of targets as a 1-D view; ValueError unless contiguous, because nobody would keep a copy."""
     return sample_weight if sample_weight.ndim == 1 else np.frombuffer(sample_weight, sample_weight.dtype)

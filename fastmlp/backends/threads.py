@@ -12,7 +12,7 @@ from threadpoolctl import ThreadpoolController
 
 from fastmlp.kernels.cpu import thread_pool
 
-_of_each = ContextVar("fastmlp_threads_of_each_fit", default=None)
+_limit_of_each_fit = ContextVar("fastmlp_limit_of_each_fit", default=None)
 
 
 @cache
@@ -43,19 +43,19 @@ def threads_of(n_jobs):
 
 @contextmanager
 def each_limited_to(n_threads):
-    """Context manager: limit each fit and prediction in this thread, for which others leave no more cores."""
-    token = _of_each.set(n_threads)
+    """Context manager: limit fits and predictions that this thread starts, because other fits use the other cores."""
+    token = _limit_of_each_fit.set(n_threads)
     try:
         yield
     finally:
-        _of_each.reset(token)
+        _limit_of_each_fit.reset(token)
 
 
 class ThreadLimit:
-    """Limit a backend's module to ``n_jobs`` threads inside a ``with`` block: its thread pool, or BLAS if it uses BLAS,
-    or if ``uses_blas`` says that the caller does.
+    """Limit a backend's module to ``n_jobs`` threads inside a ``with`` block: its thread pool, and BLAS if it uses it.
 
-    With ``n_jobs=None`` the limit is that of ``allowed_threads``, or of ``each_limited_to``.
+    ``uses_blas``: whether the caller uses BLAS too. With ``n_jobs=None`` the limit is that of ``allowed_threads``; the
+    limit of ``each_limited_to`` applies as well.
 
     The BLAS limit is global to the process, and only the thread that set it can restore the previous one. When fits
     overlap in several threads, the first one therefore sets the limit and removes it when it ends.
@@ -64,7 +64,7 @@ class ThreadLimit:
     _lock = threading.Lock()
 
     def __init__(self, n_jobs, kernels, uses_blas=False):
-        limits = [limit for limit in (threads_of(n_jobs), _of_each.get()) if limit is not None]
+        limits = [limit for limit in (threads_of(n_jobs), _limit_of_each_fit.get()) if limit is not None]
         self._n_threads, self._blas = min(limits, default=None), None
         self._limits_blas = self._n_threads is not None and (uses_blas or kernels.USES_BLAS)
 

@@ -41,52 +41,17 @@ from fastmlp.typing import (
     RandomState,
     ScheduleSpec,
 )
-from fastmlp.validation.arrays import SMALL, floats_of, is_listing
+from fastmlp.validation.arrays import SMALL, floats_of
 from fastmlp.validation.checks import levels_of
 from fastmlp.validation.missing import NO_CLASS_WEIGHT, split_missing, with_missing
 from fastmlp.validation.sklearn_compat import StrOptions, available_if, check_partial_fit_first_call, fit_context
 
 from .base import BaseMLP
 from .evaluation import evaluation_of
+from .labels import check_listed_classes, clean_labels, one_column_each
 from .parameters import ATTRIBUTES, CONSTRAINTS, DTYPE, FIT_STREAM, LAYERS_AND_WIDTH, PARAMETERS, PARTIAL_FIT
 from .prediction import mc_outputs, outputs, predictor_of
 from .scoring import has_own_score, score_of
-
-
-def check_listed_classes(classes):
-    """Raise ValueError unless ``classes`` is None or a list of labels."""
-    if classes is None:
-        return
-    try:
-        good = is_listing(classes) and np.unique(np.asarray(classes)).size > 0
-    except TypeError:  # labels that cannot be sorted
-        good = False
-    if not good:
-        raise ValueError(
-            f"classes must be a list of every possible label, either all numbers or all strings, got {classes!r}."
-        )
-
-
-def clean_labels(y):
-    """(classes, the class number of each sample) for an array of integers, booleans or texts; None for anything else.
-
-    None too if scikit-learn would warn of the number of classes, or if there is only one.
-    """
-    if type(y) is not np.ndarray or y.ndim != 1 or y.dtype.kind not in "biU" or not y.dtype.isnative:
-        return None
-    classes, numbers = np.unique(y, return_inverse=True)
-    if not 2 <= len(classes) <= len(y) // 2:
-        return None
-    return np.array(classes.tolist()) if y.dtype.kind == "U" else classes, numbers  # no longer than the longest text
-
-
-def one_column_each(numbers, n_classes, dtype):
-    """Targets: 1 in the column of each sample's class, or a single column for up to two classes."""
-    if n_classes <= 2:
-        return numbers[:, None].astype(dtype)
-    targets = np.zeros((len(numbers), n_classes), dtype)
-    targets[np.arange(len(numbers)), numbers] = 1
-    return targets
 
 
 @with_texts(

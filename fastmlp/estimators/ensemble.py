@@ -240,6 +240,7 @@ class MLPEnsembleRegressor(RegressorMixin, MLPEnsemble):
 
     def score(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Compute the score of the mean prediction, as ``MLPRegressor.score`` does."""
+        check_is_fitted(self)
         if has_own_score(self.members_[0], sample_weight):
             return score_of(self.members_[0], self.predict(X), X, y, sample_weight)
         return super().score(X, y, sample_weight)
@@ -295,6 +296,7 @@ class MLPEnsembleClassifier(ClassifierMixin, MLPEnsemble):
 
     def score(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Compute the accuracy of the predictions, as ``MLPClassifier.score`` does."""
+        check_is_fitted(self)
         if has_own_score(self.members_[0], sample_weight):
             return score_of(self.members_[0], self.predict(X), X, y, sample_weight)
         return super().score(X, y, sample_weight)

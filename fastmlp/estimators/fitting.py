@@ -10,9 +10,8 @@ from fastmlp.backends.cost_model import Work
 from fastmlp.kernels.spec import is_by_target
 from fastmlp.model.backend_choice import choose_backend
 from fastmlp.training.callbacks import NO_CALLBACKS, CombinedCallbacks
-from fastmlp.training.full_batch import solver_of
+from fastmlp.training.full_batch import Limits, solver_of
 from fastmlp.training.in_memory import Epochs
-from fastmlp.training.lbfgs import Limits
 from fastmlp.training.shuffling import Shuffle
 from fastmlp.training.state import TrainingState
 from fastmlp.training.stopping import NoStopping, Tolerance, ToleranceState
@@ -24,7 +23,7 @@ from .evaluation import Evaluation, HeldOut
 from .recorders import CURVES, EpochRecorder, FullBatchRecorder, read_best, start_curves, start_monitoring
 from .samples import block
 
-FLOAT64 = "steps in float64, as X is: they are up to twice as fast with dtype='float32'"
+FLOAT64 = "float64, because X is not float32: training with dtype='float32' is up to twice as fast"
 
 
 class FitCall(NamedTuple):

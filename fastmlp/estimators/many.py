@@ -38,9 +38,9 @@ def fit_many(
 ) -> dict[int, Exception]:
     """Fit many models at once, each in a thread of its own.
 
-    Every model ends with the numbers that its own ``fit`` gives, bit for bit ('lm': up to rounding). Short epochs
-    between which nobody has to act (no callbacks, no scores) run without Python, so that the threads rarely wait for
-    each other.
+    The results are exactly those of a ``fit`` of each model; with the solver 'lm' and the backend 'numpy', whose
+    products are made by BLAS, they agree up to rounding. Short epochs without callbacks and scores run in compiled code
+    alone, so that the threads rarely wait for the GIL.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def fit_many(
     -------
     dict of int to Exception
         The errors of single fits, such as the DivergenceError of an estimator, by the index of the model; the other
-        models are fitted. There is a warning if there are any. An MLP that diverges has ``diverged=True`` instead.
+        models are fitted. A warning reports them. An MLP that diverges has ``diverged=True`` instead of an error.
 
     Raises
     ------
@@ -76,8 +76,8 @@ def fit_many(
 
     Notes
     -----
-    After Ctrl-C there is a warning: the models whose fit has begun have their current weights, the others are as they
-    were before.
+    Ctrl-C ends all fits with a warning: models whose fit has begun keep their current weights, the others are
+    unchanged.
 
     Examples
     --------
@@ -106,8 +106,8 @@ def check_models(models):
             raise TypeError(f"models must be MLP, MLPClassifier or MLPRegressor objects, got {type(model).__name__}.")
         if registry.runs_on_gpu(model.backend):
             raise ValueError(
-                f"fit_many runs on the CPU, but a model has backend={model.backend!r}: use backend='auto', 'cython' or "
-                "'numba', or fit that model alone."
+                f"many fits at once run on the CPU, but a model has backend={model.backend!r}: use backend='auto', "
+                "'cython' or 'numba', or fit that model alone."
             )
     if len(set(map(id, models))) < len(models):
         raise ValueError("models has the same object several times: use clone or copy.deepcopy.")
@@ -154,8 +154,8 @@ def _checked_rows(rows, n_samples):
     rows = np.asarray(rows)
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or not rows.size or rows.min() < 0 or rows.max() >= n_samples:
         raise ValueError(
-            f"rows must hold, for each model, None or indices of samples from 0 to {n_samples - 1} (of a mask "
-            f"np.flatnonzero gives them), got {rows!r}."
+            f"rows must hold, for each model, None or indices of samples from 0 to {n_samples - 1} (np.flatnonzero "
+            f"converts a mask), got {rows!r}."
         )
     return rows
 

@@ -1,4 +1,4 @@
-"""The values of an estimator's parameters: read at once, and validated once if equal values come again."""
+"""The values of an estimator's parameters, with a cache of those that are known to be valid."""
 
 from functools import cache, lru_cache
 from numbers import Number
@@ -31,11 +31,11 @@ def is_immutable(value):
 
 
 def are_valid(estimator):
-    """Whether these values have been found valid, now or recently. False: they have to be validated."""
+    """Whether the parameters are valid, from a cache of recent values. False: unknown, validate them."""
     try:
         values = values_of(estimator)
         return is_immutable(values) and _are_valid(type(estimator), values, _kinds(values))
-    except (AttributeError, TypeError):  # of a subclass without a parameter, or a value that has no hash
+    except (AttributeError, TypeError):  # a subclass without one of the parameters, or a value without a hash
         return False
 
 
@@ -49,5 +49,5 @@ def _are_valid(cls, values, kinds):
 
 
 def _kinds(value):
-    """The types of a value and of what it holds: 1, 1.0 and True are equal, but not equally valid."""
+    """The types of a value and of its elements: 1, 1.0 and True are equal, but not all may be valid."""
     return tuple(map(_kinds, value)) if isinstance(value, tuple) else type(value)

@@ -11,7 +11,7 @@ from fastmlp.model.optimizers import Optimizer
 from fastmlp.training.full_batch import BAYES
 from fastmlp.training.schedules import SCHEDULES, Schedule
 from fastmlp.training.streams import SHUFFLE_BLOCKS
-from fastmlp.validation.missing import MISSING_TARGETS
+from fastmlp.validation.missing import ON_MISSING
 from fastmlp.validation.sklearn_compat import Interval, Options, StrOptions
 
 from .architecture import SCIKIT_SCHEDULES, SOLVERS
@@ -188,7 +188,7 @@ CONSTRAINTS: dict = {
     "max_fun": [Interval(Integral, 1, None, closed="left")],
     "backend": [StrOptions(set(registry.NAMES))],
     "dtype": [StrOptions({"float32", "float64"}), None],
-    "missing_targets": [StrOptions(set(MISSING_TARGETS))],
+    "missing_targets": [StrOptions(set(ON_MISSING))],
     "n_jobs": [None, Interval(Integral, None, -1, closed="right"), Interval(Integral, 1, None, closed="left")],
     "l1": [Interval(Real, 0, None, closed="left")],
     "activity_l1": [Interval(Real, 0, None, closed="left")],

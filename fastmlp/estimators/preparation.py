@@ -12,7 +12,7 @@ from fastmlp.model.initializers import check_init, initial_parameters
 from fastmlp.training.full_batch import is_full_batch
 from fastmlp.training.problem import Problem
 from fastmlp.training.scaling import scalings_of
-from fastmlp.training.squared_errors import Evidence, check_losses, check_network
+from fastmlp.training.squared_errors import Evidence, check_lm_loss, check_lm_network
 from fastmlp.training.streams import check_n_samples
 
 from . import samples as samples_of
@@ -36,8 +36,8 @@ def prepared(estimator, X, y, sample_weight, call):
     plan = plan_of(estimator, samples.X.shape[1], list(map(int, hidden)), samples.y.shape[1])
     check_device(kernels, is_by_target(plan.network.loss_options, samples.weight))
     if plan.optimizer is None and estimator.solver == "lm":
-        check_losses("solver='lm'", plan.network.loss, plan.penalty)
-        check_network("solver='lm'", kernels, plan.network)
+        check_lm_loss("solver='lm'", plan.network.loss, plan.penalty)
+        check_lm_network("solver='lm'", kernels, plan.network)
     problem = Problem(kernels, plan.network, plan.penalty, plan.noise)
     _set_network(estimator, problem, np.dtype(estimator.dtype or samples.X.dtype), call.first_pass)
     estimator._net.make_writable()

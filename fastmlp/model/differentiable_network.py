@@ -16,6 +16,8 @@ from .compiled_step import check_single_steps, described
 from .exclusive import one_at_a_time, weights_to_read
 from .layered_network import LayeredNetwork
 
+SHARED_ROWS = 4096  # larger batches have buffers of their own size
+
 
 class LastPass:
     """The last forward pass of a model: its kernels, and the parameters that it used, which may change meanwhile."""
@@ -25,7 +27,7 @@ class LastPass:
         self._step, self._number = -1, 0
 
     def forward(self, problem, state, X, n_jobs):
-        """Outputs for X. The first pass after a step has the random numbers of that step, later ones have others."""
+        """Outputs for X. The first pass after a step draws the random numbers of that step, later ones draw others."""
         self.thread = None  # until this pass is complete
         self._number = self._number + 1 if self._step == state.step else 0
         self._step, self.n_jobs = state.step, n_jobs
@@ -35,13 +37,14 @@ class LastPass:
             self._passes = self.kernels.prepare_gradient(network, X.dtype, n_rows, noise)
             self._key = key
         self.parameters[...] = state.parameters
-        numbers_from = state.step + (self._number % 2**22 << 40)
-        outputs = self._run(len(X), self._passes.forward, self.parameters, X, numbers_from)
+        # Random numbers are a function of the step: steps stay below 2^40, and the bits above count the passes.
+        step = state.step + (self._number % 2**22 << 40)
+        outputs = self._run(len(X), self._passes.forward, self.parameters, X, step)
         self.shapes, self.thread = (outputs.shape, X.shape), threading.get_ident()
         return outputs
 
     def backward(self, output_gradient, accumulate, input_gradient):
-        """(gradient, dLoss/dX or None)"""
+        """(gradient, dLoss/dX or None), from dLoss/d(outputs); ``accumulate``: plus the last gradient returned."""
         gradient = np.empty_like(self.parameters)
         of_inputs = np.empty(self.shapes[1], gradient.dtype) if input_gradient else None
         self._run(len(output_gradient), self._passes.backward, output_gradient, gradient, of_inputs)
@@ -59,7 +62,7 @@ class LastPass:
 
 def rows_to_reserve(n_rows):
     """The batch size to prepare passes for, so that varying numbers of rows share few buffers."""
-    return n_rows if n_rows > 4096 else max(16, 1 << (n_rows - 1).bit_length())
+    return n_rows if n_rows > SHARED_ROWS else max(16, 1 << (n_rows - 1).bit_length())
 
 
 class DifferentiableNetwork(LayeredNetwork):
@@ -92,7 +95,7 @@ class DifferentiableNetwork(LayeredNetwork):
         self._need_weights()
         _check_array("X", X, self.dtype, ("n_samples", self._network.sizes[0]))
         state = self._state
-        last = vars(state).get("last_pass")
+        last = state.last_pass
         if last is None:
             last = LastPass(state.parameters)
         outputs = last.forward(self._problem(), state, X, self.n_jobs)
@@ -144,7 +147,7 @@ class DifferentiableNetwork(LayeredNetwork):
             If a fit, step or pass of this model is running.
         """
         self._need_weights()
-        last = vars(self._state).get("last_pass")
+        last = self._state.last_pass
         if last is None or last.thread != threading.get_ident():
             reason = "there was none since the model was built or copied" if last is None else (
                 "the last one was called by another thread: use one model per thread" if last.thread else
@@ -185,7 +188,7 @@ class DifferentiableNetwork(LayeredNetwork):
         state, kernels = self._state, self._backend.kernels
         state.make_writable()
         key, arrays = (kernels, self._network, state.optimizer), (state.parameters, state.slots)
-        prepared = vars(state).get("prepared_update")
+        prepared = state.prepared_update
         if prepared is None or not prepared.is_for(key, arrays):
             prepared = Prepared(key, arrays, kernels.prepare_update(self._network, state.optimizer, *arrays))
         if state.order is not None:  # of an epoch that was interrupted

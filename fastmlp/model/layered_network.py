@@ -19,7 +19,7 @@ from fastmlp.prediction.predictor import Predictor
 from fastmlp.training.full_batch import check_alpha, is_bayes, is_full_batch
 from fastmlp.training.problem import Problem, noise_for
 from fastmlp.training.schedules import Plateau
-from fastmlp.training.squared_errors import Evidence, check_losses
+from fastmlp.training.squared_errors import Evidence, check_lm_loss
 from fastmlp.training.state import TrainingState, check_layer_rates
 from fastmlp.typing import (
     ArrayLike,
@@ -216,7 +216,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
                 "or 'float64'."
             )
         if given == "lm":
-            check_losses("optimizer 'lm'", self.loss, self._penalty)
+            check_lm_loss("optimizer 'lm'", self.loss, self._penalty)
         check_alpha(self._alpha, given, "optimizer")
         if not full_batch:
             check_layer_rates(given, self.layers)

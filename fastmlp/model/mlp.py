@@ -14,13 +14,12 @@ from fastmlp.kernels.rules import LOSSES, OPTIMIZERS
 from fastmlp.kernels.spec import is_by_target
 from fastmlp.training.callbacks import CombinedCallbacks, progress_bar
 from fastmlp.training.class_weight import BALANCED_IN_PARTS
-from fastmlp.training.full_batch import FULL_BATCH, is_full_batch, solver_of
+from fastmlp.training.full_batch import FULL_BATCH, Limits, is_full_batch, solver_of
 from fastmlp.training.history import Monitor
 from fastmlp.training.in_memory import Epochs
-from fastmlp.training.lbfgs import Limits
 from fastmlp.training.scaling import warn_of_far_targets
 from fastmlp.training.shuffling import Shuffle
-from fastmlp.training.squared_errors import check_network
+from fastmlp.training.squared_errors import check_lm_network
 from fastmlp.training.stopping import NoStopping, Patience
 from fastmlp.training.streams import BLOCKS, SHUFFLE_BLOCKS, Stream, StreamedEpochs, check_n_samples
 from fastmlp.training.trainer import Trainer
@@ -341,7 +340,7 @@ class MLP(DifferentiableNetwork):
         validation = None
         if self.optimizer == "lm":
             network = self._network_for(samples.X.shape[1]) if self._state is None else self._network
-            check_network("optimizer 'lm'", self._backend.kernels, network)
+            check_lm_network("optimizer 'lm'", self._backend.kernels, network)
         if validation_data is not None:
             validation = Validation(self, validation_data, metric, samples.X.shape[1])
         for name, given in (("metric", metric), ("patience", patience)):

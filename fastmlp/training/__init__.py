@@ -1,1 +1,1 @@
-"""The training loop: mini-batch epochs, L-BFGS, stopping rules, callbacks and interruption."""
+"""The training loop: mini-batch epochs, full-batch solvers, stopping rules, callbacks and interruption."""

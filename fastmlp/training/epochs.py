@@ -118,7 +118,7 @@ class BaseEpochs(ABC):
 
     @abstractmethod
     def run(self, most=1):
-        """Run up to ``most`` epochs. Generates lists of their losses."""
+        """Run up to ``most`` epochs. Yields lists of their losses."""
 
     @abstractmethod
     def _progress(self):

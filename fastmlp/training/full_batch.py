@@ -1,6 +1,7 @@
 """Solvers that use all samples in each step: L-BFGS and Levenberg-Marquardt."""
 
 from functools import partial
+from typing import NamedTuple
 
 from fastmlp.validation.checks import check_real
 
@@ -11,12 +12,21 @@ FULL_BATCH = {"lbfgs": fit_lbfgs, "lm": fit_levenberg_marquardt}
 BAYES = "bayes"  # an alpha that 'lm' chooses
 
 
+class Limits(NamedTuple):
+    """Stopping criteria: iterations, evaluations of the loss, and the largest gradient component."""
+
+    max_iter: int
+    max_fun: int
+    tol: float
+
+
 def is_full_batch(optimizer):
     """Whether an optimizer, as users give it, is one of these solvers."""
     return isinstance(optimizer, str) and optimizer in FULL_BATCH
 
 
 def is_bayes(alpha):
+    """Whether the solver chooses the L2 penalty."""
     return isinstance(alpha, str) and alpha == BAYES
 
 

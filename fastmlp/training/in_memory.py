@@ -1,4 +1,4 @@
-"""Epochs over samples in memory. Short ones run in one native call, as far as nobody needs to act between them."""
+"""Epochs over samples in memory. Several short ones run in one native call if no Python code has to run between."""
 
 import time
 
@@ -25,7 +25,7 @@ class Epochs(BaseEpochs):
         return self.state.position, len(self._order)
 
     def run(self, most=1):
-        """Run an epoch, or the rest of one that was interrupted, or several. Generates lists of their losses.
+        """Run an epoch, the rest of one that was interrupted, or several. Yields lists of their losses.
 
         Parameters
         ----------
@@ -39,7 +39,7 @@ class Epochs(BaseEpochs):
         state = self.state
         self._stop_if_interrupted()  # before shuffling, which must not be repeated
         if most > 1 and state.order is None:
-            several = self._several(most)
+            several = self._run_several(most)
             if several is not None:
                 yield from self._losses(*several)
                 return
@@ -49,8 +49,8 @@ class Epochs(BaseEpochs):
         self._run_steps()
         yield [self._end_epoch(len(state.order))]
 
-    def _several(self, most):
-        """Results of several epochs in one call; None if they must be run one by one."""
+    def _run_several(self, most):
+        """Run several epochs in one call: (sums, start) of ``_repeat``, or None if they must be run one by one."""
         state, n_samples = self.state, len(self._order)
         schedule, n_batches = state.optimizer.schedule, -(-n_samples // self.batch_size)
         n_epochs = min(most, self._chunk_size.batches // n_batches)
@@ -66,6 +66,7 @@ class Epochs(BaseEpochs):
         return results
 
     def _repeat(self, train, n_epochs, draws):
+        """(sums of losses and penalties of each epoch, parameters before the last); see ``draws_of`` for ``draws``."""
         state, (X, y, weight), begun = self.state, self._held, time.perf_counter()
         self._order = self._order.copy()  # the call changes it
         from_scratch = self.shuffle is not None and self.shuffle.from_scratch
@@ -86,7 +87,7 @@ class Epochs(BaseEpochs):
         return sums, start
 
     def _losses(self, sums, start):
-        """Generate the losses of several epochs, given sums of each, and the parameters before the last."""
+        """Yield the losses of several epochs, given sums of each, and the parameters before the last."""
         state, self.n_samples = self.state, len(self._order)
         before = sums[:-1] / self.n_samples
         if len(before):

@@ -4,8 +4,6 @@ w <- w - s H g, with the inverse Hessian H built from the last ten changes of w 
 Nocedal 1989; SciPy's L-BFGS-B: Byrd, Lu, Nocedal & Zhu 1995).
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
@@ -14,14 +12,6 @@ from fastmlp.prediction.predict import reported_loss, take_rows
 from .outcomes import COMPLETED, DIVERGED, INTERRUPTED, STOPPED, Interrupted
 
 BLOCK_BYTES = 2**24  # of activations: the full batch is processed in blocks of samples
-
-
-class Limits(NamedTuple):
-    """Stopping criteria: iterations, evaluations of the loss, and the largest gradient component."""
-
-    max_iter: int
-    max_fun: int
-    tol: float
 
 
 def loss_and_gradient_in_blocks(problem, parameters, samples, interruption=None):

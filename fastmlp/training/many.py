@@ -19,24 +19,26 @@ def run_fits(fits, n_jobs=None, *, ends_all=lambda error: False, bar=None):
     Parameters
     ----------
     fits : list of callable
-    n_jobs : int or None
-    ends_all : callable, default=None
-        Called with an exception; returns whether it ends the fits that follow and is raised here.
-    bar : NoBar or tqdm
-        Progress bar, which counts fits.
+        Functions without arguments.
+    n_jobs : int or None, default=None
+        Number of threads of all fits together.
+    ends_all : callable, default=a function that returns False
+        Called with an Exception; returns whether to stop all fits and raise it.
+    bar : NoBar or tqdm, default=None
+        Progress bar that counts fits.
 
     Returns
     -------
     errors : dict
         {index of a fit: its exception}
     ended : list of int
-        The indices of the fits that have been run, errors included, in ascending order.
+        Indices of the fits that have been run, including those with errors, in ascending order.
     interrupted : bool
         Whether Ctrl-C ended the fits early.
     """
     n_threads = threads_of(n_jobs) or allowed_threads()
     n_workers = max(1, min(n_threads, len(fits)))
-    errors, ended, settings = {}, [], get_config()  # those of scikit-learn belong to a thread
+    errors, ended, settings = {}, [], get_config()  # scikit-learn has settings for each thread
     bar = NoBar() if bar is None else bar
 
     def run(index):
@@ -56,7 +58,7 @@ def run_fits(fits, n_jobs=None, *, ends_all=lambda error: False, bar=None):
     with (
         bar,
         Interruption() as interruption,
-        one_warning_of_each_kind(),
+        _one_warning_of_each_category(),
         ThreadPoolExecutor(n_workers) as pool,
     ):
         list(pool.map(run, range(len(fits))))  # raises an error that ends all
@@ -64,10 +66,10 @@ def run_fits(fits, n_jobs=None, *, ends_all=lambda error: False, bar=None):
 
 
 @contextmanager
-def one_warning_of_each_kind():
-    """Context manager: of the warnings of many fits issue the first of each category, and say how many there were.
+def _one_warning_of_each_category():
+    """Context manager: issue the first warning of each category, with the number of those that were left out.
 
-    It also keeps the filters, which scikit-learn's validation changes for a moment, and not safely in threads.
+    It also restores the filters at the end, which scikit-learn's validation changes, and not safely in threads.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

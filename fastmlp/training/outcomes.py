@@ -1,6 +1,6 @@
 """How a fit may end: the statuses of a Result, and the exceptions that end it early."""
 
-COMPLETED = "completed"  # all epochs were run, or L-BFGS terminated
+COMPLETED = "completed"  # all epochs were run, or a full-batch solver terminated
 STOPPED = "stopped"  # by the stopping rule or a callback
 INTERRUPTED = "interrupted"  # by Ctrl-C
 DIVERGED = "diverged"  # loss or weights are no longer finite

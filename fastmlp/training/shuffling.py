@@ -30,9 +30,9 @@ class Shuffle(NamedTuple):
 
 @contextmanager
 def draws_of(shuffle):
-    """Context manager: the addresses through which compiled code draws numbers, see Repeat in kernels/spec.py.
+    """Context manager: the addresses with which compiled code draws random numbers (``draws`` of kernels.spec.Repeat).
 
-    They are None if another thread is drawing from the same generator, and (0, 0) if ``shuffle`` is None.
+    None if another thread is drawing from the same generator; (0, 0) if ``shuffle`` is None.
     """
     if shuffle is None:
         yield 0, 0

@@ -21,7 +21,7 @@ SMALLEST_EIGENVALUE = 1e-12  # of a Hessian that is inverted, relative to its la
 BLOCK_BYTES = 2**21  # of the Jacobian of a block of samples: it stays in the cache until its product is made
 
 
-def check_losses(solver, loss, penalty):
+def check_lm_loss(solver, loss, penalty):
     """Raise ValueError unless loss and Penalty can be minimised by 'lm'. ``solver`` begins the message."""
     if loss not in SCALES:
         raise ValueError(
@@ -35,7 +35,7 @@ def check_losses(solver, loss, penalty):
         )
 
 
-def check_network(solver, kernels, network):
+def check_lm_network(solver, kernels, network):
     """Raise ValueError if a network is too large for 'lm', or its backend runs on a GPU."""
     n = network.n_parameters
     if n > MAX_PARAMETERS:

@@ -71,6 +71,9 @@ class TrainingState:
     schedule_start: int = 0
     plateau: Plateau = field(default_factory=Plateau)
     stopping: PatienceState | None = None
+    # No fields, so that copies and files leave them out: what forward and apply of an MLP keep for the next call.
+    last_pass = None
+    prepared_update = None
 
     @classmethod
     def start(cls, parameters, optimizer, seed=0):
@@ -156,7 +159,7 @@ class TrainingState:
         return state
 
     def __getstate__(self):
-        return {one.name: getattr(self, one.name) for one in fields(self)}  # without what take_prepared keeps
+        return {one.name: getattr(self, one.name) for one in fields(self)}  # without what calls keep for later ones
 
     def __setstate__(self, state):
         """Restore from pickle, aligning the slots unless they lie in a read-only memory map, which stays shared."""

@@ -218,7 +218,7 @@ class StreamedEpochs(BaseEpochs):
         return self._earlier + self.state.position, self._n_expected or len(self.state.order)
 
     def run(self, most=1):
-        """Run one epoch. Generates a list of its loss.
+        """Run one epoch. Yields a list of its loss.
 
         Raises
         ------

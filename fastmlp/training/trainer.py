@@ -11,8 +11,8 @@ from fastmlp.backends.threads import ThreadLimit
 
 from .callbacks import NO_CALLBACKS, CombinedCallbacks, NoBar
 from .epochs import BaseEpochs
+from .full_batch import Limits
 from .interruption import Interruption
-from .lbfgs import Limits
 from .outcomes import COMPLETED, DIVERGED, INTERRUPTED, STOPPED, Diverged, Interrupted
 from .problem import Problem, Samples
 from .state import TrainingState
@@ -50,7 +50,7 @@ class Scorer(Protocol):
 class Recorder:
     """Base class of recorders, which store the results of a fit in a model. The hooks are called in this order.
 
-    ``acts_on_epochs``: whether they read or change weights or optimizer after each epoch.
+    ``acts_on_epochs``: whether ``after_epoch`` reads or changes weights or optimizer, so that epochs run one by one.
     """
 
     acts_on_epochs = False
@@ -140,7 +140,7 @@ class Trainer:
         return self._train(run, uses_blas=True)
 
     def _unwatched_epochs(self) -> float:
-        """Number of epochs after which something may have to act: read or change weights or optimizer, or stop."""
+        """Number of epochs after which a callback, scorer, recorder or the stopping rule may need to run."""
         if self.callbacks or self.scorer is not None or self.recorder.acts_on_epochs:
             return 1
         return self.stopping.fewest_epochs()

@@ -8,7 +8,7 @@ from fastmlp.kernels.spec import loss_row
 from .arrays import as_numbers
 from .checks import known
 
-MISSING_TARGETS = "raise", "ignore"
+ON_MISSING = "raise", "ignore"  # values of ``missing_targets``
 
 NO_CLASS_WEIGHT = (
     "class_weight cannot be combined with missing_targets='ignore': pass a sample_weight of the shape of y instead."
@@ -17,7 +17,7 @@ NO_CLASS_WEIGHT = (
 
 def check_missing_targets(given, loss):
     """Return the option if it is valid; 'ignore' is not for a softmax, of which all outputs have one loss."""
-    known("missing_targets", given, MISSING_TARGETS)
+    known("missing_targets", given, ON_MISSING)
     if given == "ignore" and loss_row(loss).link == "softmax":
         raise ValueError(
             f"missing_targets='ignore' leaves out single outputs, which the loss {loss!r} cannot: drop the samples "

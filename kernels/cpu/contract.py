@@ -5,7 +5,7 @@ import numpy as np
 from fastmlp.kernels import CONTRACT, PRIMITIVES
 from fastmlp.kernels.engine.plan import GRADIENT, PREDICTION, loss_by_output, online_plan, plan_of
 from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, constants, extras_of
-from fastmlp.kernels.spec import NO_PENALTY, Batches, activation_row, flat_weights, predictor_by
+from fastmlp.kernels.spec import NO_PENALTY, Batches, activation_row, flat_weights, for_outputs, predictor_by
 
 from . import contract_primitives, thread_pool
 from .passes import Passes, Update
@@ -80,8 +80,8 @@ class Contract:
         return loss / n_rows, on_weights / n_rows, gradient
 
     def output_jacobian(self, network, parameters, X, out):
-        network = network._replace(loss="squared_error", loss_options=())  # the errors of its outputs are not linked
-        n_rows, outputs = len(X), np.empty((len(X), network.sizes[-1]), parameters.dtype)
+        network, n_rows = for_outputs(network), len(X)
+        outputs = np.empty((n_rows, network.sizes[-1]), parameters.dtype)
         extras = extras_of(network, NO_OPTIMIZER, NO_PENALTY, None)
         plan = plan_of(self.engine, network, parameters.dtype, n_rows, GRADIENT, extras.requirements)
         buffers, order = plan.take_buffers(1), np.arange(n_rows)
@@ -90,7 +90,7 @@ class Contract:
         X, parameters, order = map(self.engine.read_only, (X, parameters, order))
         self.engine.entries.bind_jacobian(buffers.address, X, parameters, order, outputs, out)
         self.engine.entries.run_jacobian(*buffers.arguments_of(0))
-        buffers.user = None  # the run is no longer that of the last training
+        buffers.user = None  # the buffers no longer hold the constants of a training
         plan.give_back(buffers)
         return outputs
 

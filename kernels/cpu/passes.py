@@ -4,7 +4,7 @@ import numpy as np
 
 from fastmlp.kernels.engine.plan import PASSES, plan_of
 from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, extras_of
-from fastmlp.kernels.spec import NO_PENALTY
+from fastmlp.kernels.spec import NO_PENALTY, for_outputs
 
 from . import thread_pool
 from .training import Training
@@ -14,7 +14,7 @@ class Passes:
     """What ``prepare_gradient`` returns; ``reference.contract`` documents its methods."""
 
     def __init__(self, engine, network, dtype, batch_size, noise):
-        network = network._replace(loss="squared_error", loss_options=())  # any loss without a link will do
+        network = for_outputs(network)
         extras = extras_of(network, NO_OPTIMIZER, NO_PENALTY, noise)
         self._engine = engine
         self._plan = plan = plan_of(engine, network, dtype, batch_size, PASSES, extras.requirements)

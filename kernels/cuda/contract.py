@@ -20,8 +20,8 @@ from .simt.layout import Features
 DEVICE, DTYPES, USES_BLAS = devices.current().name, ("float32", "float64", "bfloat16"), False
 
 NO_PASSES = (
-    "backend 'cuda' does not support forward, backward and apply: set the backend of the model to 'cython' or 'numba', "
-    "or train with fit or compile_step."
+    "backend 'cuda' does not support forward, backward, apply and the optimizer 'lm': set the backend of the model to "
+    "'cython' or 'numba', or train with another optimizer by fit or compile_step."
 )
 
 
@@ -93,8 +93,7 @@ def loss_and_gradient(network, parameters, X, y, sample_weight=None, penalty=NO_
 
 
 def output_jacobian(network, parameters, X, out):
-    """Computed on the CPU: Jacobians are for small networks."""
-    return numba_contract.output_jacobian(network, parameters, call_with_retry(lambda: data.to_host(X)), out)
+    raise ValueError(NO_PASSES)
 
 
 def update(optimizer, parameters, gradient, slots, step):

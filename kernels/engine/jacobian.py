@@ -6,7 +6,8 @@ Compiled twice, like engine/products.py.
 from __future__ import annotations
 
 from .epoch import backward_rows, forward_rows, gather_inputs
-from .primitives import Integers, Number, Vector, at, flush_denormals, restore_denormals
+from .passes import store_outputs
+from .primitives import Integers, Number, Vector, at, copy, flush_denormals, restore_denormals
 from .records import Layer, Layout, Run, Worker
 
 
@@ -33,8 +34,7 @@ def store_derivatives(worker: Worker, output: int) -> None:
                 for j in range(fan_out):
                     weights[j] = value * delta[j]
             biases: Vector = at(to, fan_in * fan_out)
-            for j in range(fan_out):
-                biases[j] = delta[j]
+            copy(delta, fan_out, biases)
             if layer.n_slopes > 0:
                 slope_delta: Vector = at(workspace, layer.slope_deltas + r * layer.stride)
                 slopes: Vector = at(biases, fan_out)
@@ -66,9 +66,5 @@ def differentiate_outputs(worker: Worker) -> None:
                 delta[j] = T(1) if j == output else T(0)
         backward_rows(worker)
         store_derivatives(worker, output)
-    for r in range(rows):
-        source: Vector = at(workspace, top.outputs + r * top.stride)
-        to: Vector = at(run.out, r * n_outputs)
-        for j in range(n_outputs):
-            to[j] = source[j]
+    store_outputs(worker)
     restore_denormals(denormals)

@@ -14,6 +14,7 @@ from .primitives import (
     Doubles,
     Vector,
     at,
+    copy,
     drop,
     flush_denormals,
     random_key,
@@ -35,21 +36,23 @@ def take_rows_of_thread(worker: Worker) -> None:
     worker.step = run.step
 
 
-def forward_pass(worker: Worker) -> None:
-    """Compute this thread's rows of the outputs for X."""
+def store_outputs(worker: Worker) -> None:
+    """Copy the worker's rows of the outputs to ``out``."""
     run: Run = worker.run
     layout: Layout = run.layout
     top: Layer = at(layout.layers, layout.n_layers - 1)
+    for r in range(worker.low, worker.high):
+        copy(at(worker.workspace, top.outputs + r * top.stride), top.fan_out, at(run.out, r * top.fan_out))
+
+
+def forward_pass(worker: Worker) -> None:
+    """Compute this thread's rows of the outputs for X."""
     denormals = flush_denormals()
     take_rows_of_thread(worker)
     for r in range(worker.low, worker.high):
         copy_inputs(worker, r, r)
     forward_rows(worker, 0)
-    for r in range(worker.low, worker.high):
-        source: Vector = at(worker.workspace, top.outputs + r * top.stride)
-        to: Vector = at(run.out, r * top.fan_out)
-        for j in range(top.fan_out):
-            to[j] = source[j]
+    store_outputs(worker)
     restore_denormals(denormals)
 
 
@@ -71,9 +74,7 @@ def input_gradient(worker: Worker) -> None:
         add_skip_errors(worker, 0, r, delta, n_inputs)
         if run.noisy and extras[INPUT_DROPOUT] > 0:
             drop(delta, n_inputs, random_key(run.seed, worker.step, 1), r * n_inputs, extras[INPUT_DROPOUT])
-        to: Vector = at(run.out, r * n_inputs)
-        for j in range(n_inputs):
-            to[j] = delta[j]
+        copy(delta, n_inputs, at(run.out, r * n_inputs))
 
 
 def backward_pass(worker: Worker) -> None:
@@ -87,10 +88,7 @@ def backward_pass(worker: Worker) -> None:
     denormals = flush_denormals()
     take_rows_of_thread(worker)
     for r in range(worker.low, worker.high):
-        source: Vector = at(run.given, r * top.fan_out)
-        to: Vector = at(worker.workspace, top.deltas + r * top.stride)
-        for j in range(top.fan_out):
-            to[j] = source[j]
+        copy(at(run.given, r * top.fan_out), top.fan_out, at(worker.workspace, top.deltas + r * top.stride))
     backward_rows(worker)
     if run.of_inputs:
         input_gradient(worker)

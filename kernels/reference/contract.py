@@ -1,9 +1,10 @@
 """Reference implementation of the contract in plain NumPy, independent of the formulas of the other backends.
 
-It is written from textbooks and favours readability over speed; the forward pass is in reference/forward_pass.py, and
-activations, losses and optimizers are in reference/rules.py. Every compiled backend offers the functions below with the
-same names and arguments and is tested against them. Arrays are C-contiguous and of the parameters' dtype (float32 or
-float64), X and y are 2-D, and ``order`` holds valid row numbers as int64: callers validate, kernels do not.
+It is written from textbooks and favours readability over speed; the passes are in reference/forward_pass.py and
+reference/backward_pass.py, and activations, losses and optimizers are in reference/rules.py. Every compiled backend
+offers the functions of this module with the same names and arguments and is tested against them. Arrays are
+C-contiguous and of the parameters' dtype (float32 or float64), X and y are 2-D, and ``order`` holds valid row numbers
+as int64: callers validate, kernels do not.
 
 Notation: layer l has weights W (inputs, outputs), bias b, pre-activation z = x W + b, output a = f(z) and error
 delta = dLoss/dz; rows are samples.
@@ -11,58 +12,18 @@ delta = dLoss/dz; rows are samples.
 
 import numpy as np
 
-from fastmlp.kernels.spec import NO_PENALTY, TrainingBy, layer_views, predictor_by, slope_views
+from fastmlp.kernels.spec import NO_PENALTY, TrainingBy, layer_views, predictor_by, row_weights, slope_views
 
-from .forward_pass import NO_SLOPE, ForwardPass, activate, derivative, elementwise, operand
+from .backward_pass import backpropagate, data_loss, delta_of_error, output_delta, output_error
+from .forward_pass import NO_SLOPE, ForwardPass, activate
 from .jacobian import output_errors
-from .rules import COUPLED, DERIVATIVES, FROM_OUTPUT, LINKED_DELTAS, LOSS_DERIVATIVES, LOSSES, OPTIMIZERS
+from .rules import COUPLED, DERIVATIVES, FROM_OUTPUT, OPTIMIZERS
 
 # Every backend has these fields: the name of the GPU on which it runs, None for the CPU; the dtypes of models; and
 # whether its products are made by the BLAS that NumPy uses, which has threads of its own.
 DEVICE, DTYPES, USES_BLAS = None, ("float32", "float64", "bfloat16"), True
 
 QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")  # compiled code does not warn either
-
-
-def _row_weights(weight):
-    """The weight of each row, from weights of rows or of targets."""
-    return weight if weight.ndim == 1 else weight.mean(axis=1)
-
-
-def _loss_options(network, dtype):
-    """The options of the loss; those with a number for each output as row vectors."""
-    return [np.array(option, dtype) if isinstance(option, tuple) else option for option in network.loss_options]
-
-
-def _data_loss(network, p, t, weight):
-    """Weighted mean over rows of the losses, which are summed over outputs."""
-    if isinstance(network.loss, str):
-        losses = LOSSES[network.loss](p, t, *_loss_options(network, p.dtype))
-    else:
-        losses = elementwise(network.loss.function, p, t)
-    losses = weight * losses.sum(axis=1) if weight.ndim == 1 else weight * losses
-    return np.sum(losses) / _row_weights(weight).sum()
-
-
-def _error(network, p, t, share):
-    """dLoss/da of the last layer; ``share`` are the weights of the targets, divided by the sum of those of the rows."""
-    if isinstance(network.loss, str):
-        return LOSS_DERIVATIVES[network.loss](p, t, *_loss_options(network, p.dtype)) * share
-    return elementwise(network.loss.derivative, p, t) * share
-
-
-def _output_delta(network, z, p, t, slope, share):
-    """dLoss/dz of the last layer."""
-    if network.loss in LINKED_DELTAS:
-        return LINKED_DELTAS[network.loss](p, t) * share
-    return _delta_of_error(network, z, p, _error(network, p, t, share), slope)
-
-
-def _delta_of_error(network, z, p, error, slope):
-    """dLoss/dz of the last layer from dLoss/da."""
-    if network.activations[-1] == "softmax":
-        return p * (error - np.sum(p * error, axis=1, keepdims=True))
-    return error * derivative(network.activations[-1], z, slope)
 
 
 def dense_forward(activation, X, W, b):
@@ -121,7 +82,7 @@ def row_predictor(network, parameters):
 
 def loss_of_outputs(network, outputs, y, sample_weight=None):
     """The data loss that ``loss_and_gradient`` returns, from the network's outputs for the rows of y."""
-    return float(_data_loss(network, outputs, y, np.ones(len(y), y.dtype) if sample_weight is None else sample_weight))
+    return float(data_loss(network, outputs, y, np.ones(len(y), y.dtype) if sample_weight is None else sample_weight))
 
 
 def loss_and_gradient(network, parameters, X, y, sample_weight=None, penalty=NO_PENALTY, noise=None):
@@ -135,7 +96,7 @@ def loss_and_gradient(network, parameters, X, y, sample_weight=None, penalty=NO_
 
 def _loss_and_gradient(network, parameters, X, y, sample_weight, penalty, noise, step):
     weight = np.ones(len(X), X.dtype) if sample_weight is None else sample_weight
-    row_weight = _row_weights(weight)
+    row_weight = row_weights(weight)
     total = row_weight.sum()
     share = row_weight[:, None] / total
     target_share = share if weight.ndim == 1 else weight / total
@@ -144,47 +105,19 @@ def _loss_and_gradient(network, parameters, X, y, sample_weight, penalty, noise,
     run = ForwardPass(network, parameters, X, noise, step)
     outputs, last = run.layers, len(weights) - 1
 
-    loss = _data_loss(network, outputs[-1], y, weight)
+    loss = data_loss(network, outputs[-1], y, weight)
     on_weights = sum(penalty.alpha * np.sum(W**2) / 2 + penalty.l1 * np.sum(np.abs(W)) for W in weights) / total
     on_activity = sum(
         np.sum(share * (penalty.activity_l1 * np.abs(a) + penalty.activity_l2 * a**2 / 2)) for a in outputs[1:-1]
     )
 
-    delta, error = _output_delta(network, run.z[last], outputs[-1], y, slopes[last], target_share), None
+    delta, error = output_delta(network, run.z[last], outputs[-1], y, slopes[last], target_share), None
     if slopes[last].size:  # of an output layer that learns slopes
-        error = _error(network, outputs[-1], y, target_share)
-    gradient, _ = _backpropagate(network, parameters, run, delta, error, penalty, share)
+        error = output_error(network, outputs[-1], y, target_share)
+    gradient, _ = backpropagate(network, parameters, run, delta, error, penalty, share)
     for G, W in zip(layer_views(network, gradient)[0], weights):
         G += (penalty.alpha * W + penalty.l1 * np.sign(W)) / total
     return float(loss), float(on_weights + on_activity), gradient
-
-
-def _backpropagate(network, parameters, run, delta, error, penalty=NO_PENALTY, share=1.0):
-    """(gradient, dLoss/dX) without penalties on weights, from dLoss/dz and, for slopes, dLoss/da of the outputs."""
-    weights, slopes = layer_views(network, parameters)[0], slope_views(network, parameters)
-    outputs, last = run.layers, len(weights) - 1
-    gradient = np.empty_like(parameters)
-    (weight_gradients, bias_gradients), slope_gradients = layer_views(network, gradient), slope_views(network, gradient)
-    errors = [np.zeros_like(a) for a in outputs]  # dLoss/da, from the layers above
-    for layer in reversed(range(last + 1)):
-        z = run.z[layer]
-        if layer < last:
-            a = outputs[layer + 1]
-            error = errors[layer + 1] + share * (penalty.activity_l1 * np.sign(a) + penalty.activity_l2 * a)
-            error = error * run.masks[layer]
-            delta = error * derivative(network.activations[layer], z, slopes[layer])
-        if slopes[layer].size:
-            slope_gradient = error * np.minimum(z, 0)
-            slope_gradients[layer][:] = slope_gradient.sum(axis=0) if slopes[layer].size > 1 else slope_gradient.sum()
-        inputs, rounded = operand(network, run.inputs[layer]), operand(network, delta)
-        weight_gradients[layer][:], bias_gradients[layer][:] = weight_gradient(inputs, rounded)
-        below = delta_backpropagation(rounded, operand(network, weights[layer]))
-        width = network.sizes[layer]
-        errors[layer] += below[:, :width]
-        skip = network.skips[layer] if network.skips else None
-        if skip is not None:
-            errors[skip.source] += below[:, width:] if skip.weighted else delta
-    return gradient, errors[0] * run.input_mask
 
 
 def output_jacobian(network, parameters, X, out):
@@ -299,8 +232,8 @@ class _Passes:
         May be called several times after each forward pass.
         """
         run, slope = self._run, slope_views(self._network, self._parameters)[-1]
-        delta = _delta_of_error(self._network, run.z[-1], run.layers[-1], output_gradient, slope)
-        found = _backpropagate(self._network, self._parameters, run, delta, output_gradient)
+        delta = delta_of_error(self._network, run.z[-1], run.layers[-1], output_gradient, slope)
+        found = backpropagate(self._network, self._parameters, run, delta, output_gradient)
         gradient[...] = found[0]
         if input_gradient is not None:
             input_gradient[...] = found[1]

@@ -43,10 +43,11 @@ def test_loss_of_outputs_is_the_data_loss_of_loss_and_gradient(weighted):
         np.testing.assert_allclose(contract.loss_of_outputs(problem.network, outputs, *given), expected, rtol=1e-12)
 
 
-def test_passes_and_given_gradients_are_refused_with_a_remedy():
+def test_passes_jacobians_and_given_gradients_are_refused_with_a_remedy():
     problem = Problem()
     for prepare in (
         lambda: contract.prepare_gradient(problem.network, "float32", 8),
+        lambda: contract.output_jacobian(problem.network, problem.parameters, problem.X, None),
         lambda: contract.prepare_update(problem.network, optimizer("sgd"), problem.parameters, np.zeros((0, 1))),
     ):
         with pytest.raises(ValueError, match="set the backend of the model to 'cython' or 'numba'"):

@@ -347,7 +347,7 @@ def test_read_only_arrays_are_accepted(backend):
 
 def test_gradients_equal_those_of_torch():
     """Of a loss that couples the outputs, through a softmax."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs the package torch")
     from fastmlp import to_torch
 
     m = model(layers=[Layer(9, "gelu"), Layer(7, "prelu"), Layer(3, "softmax")], dtype="float64")

@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_matrix
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from fastmlp import MLP, MLPClassifier, MLPRegressor, make_optimizer
+from fastmlp import MLP, MLPClassifier, MLPEnsembleClassifier, MLPEnsembleRegressor, MLPRegressor, make_optimizer
 from fastmlp.backends import registry
 from fastmlp.kernels.spec import Optimizer
 
@@ -256,9 +256,11 @@ def test_a_refused_first_partial_fit_leaves_nothing():
 
 
 def test_unfitted_estimators_raise():
-    for model in (MLPClassifier(), MLPRegressor()):
+    for kind in (MLPClassifier, MLPRegressor, MLPEnsembleClassifier, MLPEnsembleRegressor):
         with pytest.raises(NotFittedError):
-            model.predict(X)
+            kind().predict(X)
+        with pytest.raises(NotFittedError):
+            kind().score(X, y)
 
 
 def test_new_classes_are_refused():

@@ -20,9 +20,10 @@ import fastmlp
 from fastmlp import MLP, Layer, MLPClassifier, MLPEnsembleRegressor, MLPRegressor
 from fastmlp.kernels.spec import Network, layer_views
 from fastmlp.training import levenberg_marquardt
-from fastmlp.training.lbfgs import Limits, loss_and_gradient_in_blocks
+from fastmlp.training.full_batch import Limits
+from fastmlp.training.lbfgs import loss_and_gradient_in_blocks
 from fastmlp.training.problem import Problem, Samples
-from fastmlp.training.squared_errors import MAX_PARAMETERS, SquaredErrors, check_network
+from fastmlp.training.squared_errors import MAX_PARAMETERS, SquaredErrors, check_lm_network
 
 rng = np.random.RandomState(0)
 X = rng.uniform(-2, 2, (200, 2))
@@ -333,11 +334,11 @@ def test_size_and_device_are_checked():
     at_most, more = (Network((1, units, 1), ("tanh", "identity"), "squared_error") for units in (3333, 3334))
     assert at_most.n_parameters == MAX_PARAMETERS
     cpu = SimpleNamespace(DEVICE=None)
-    check_network("solver='lm'", cpu, at_most)
+    check_lm_network("solver='lm'", cpu, at_most)
     with pytest.raises(ValueError, match=r"solver='lm' is limited to 10,000 .*: 10,003 .*'lbfgs' or 'adam'"):
-        check_network("solver='lm'", cpu, more)
+        check_lm_network("solver='lm'", cpu, more)
     with pytest.raises(ValueError, match="solver='lm' runs on the CPU only: use backend='auto', 'cython'"):
-        check_network("solver='lm'", SimpleNamespace(DEVICE="a GPU"), at_most)
+        check_lm_network("solver='lm'", SimpleNamespace(DEVICE="a GPU"), at_most)
     model = MLP([(101, "tanh"), (99, "tanh"), (1, "identity")], optimizer="lm", random_state=0)
     with pytest.raises(ValueError, match="optimizer 'lm' is limited to 10,000 parameters"):
         model.fit(X, y)

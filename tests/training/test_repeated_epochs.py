@@ -102,12 +102,13 @@ def test_epochs_that_are_watched_are_native_calls_of_their_own(watched, native_c
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 150, 257])
-def test_shuffling_draws_the_numbers_of_numpy(n):
+def test_shuffling_draws_the_numbers_of_numpy(n, native_calls):
     # The seed of either generator is the same; the fit draws permutations of n samples.
     rng, expected = np.random.RandomState(1), np.random.RandomState(1)
     model = MLP([(1, "identity")], random_state=rng).build(1)
     expected.set_state(rng.get_state())
     model.fit(np.ones((n, 1)), np.ones(n), epochs=5)
+    assert native_calls == [5]
     for _ in range(5):
         expected.permutation(n)
     assert_array_equal(rng.get_state()[1], expected.get_state()[1])
@@ -131,7 +132,7 @@ def test_predictions_in_another_thread_see_the_weights_before_the_call(monkeypat
     assert not np.array_equal(model.predict(X), before)
 
 
-def test_a_generator_in_use_by_another_thread_is_not_touched(native_calls):
+def test_a_generator_in_use_by_another_thread_is_not_touched():
     rng = np.random.RandomState(0)
     with rng._bit_generator.lock:
         given = []
