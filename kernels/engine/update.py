@@ -102,11 +102,20 @@ def learn_biases(
     """Compute column sums of delta and update those biases."""
     T = type(delta[0])
     sums: Vector = worker.scratch
-    for j in range(first, stop):
+    n_rows, width = worker.high - worker.low, lanes(delta)
+    padded = (stop + width - 1) // width * width  # whole vectors; ``first`` is a multiple of their width
+    for j in range(first, padded):
         sums[j] = T(0)
-    for r in range(worker.high - worker.low):
+    for r in range(0, n_rows - 3, 4):  # fewer loads and stores of the sums, in the same order of additions
         row: Vector = at(delta, r * delta_stride)
-        for j in range(first, stop):
+        second: Vector = at(row, delta_stride)
+        third: Vector = at(second, delta_stride)
+        fourth: Vector = at(third, delta_stride)
+        for j in range(first, padded):
+            sums[j] = sums[j] + row[j] + second[j] + third[j] + fourth[j]
+    for r in range(n_rows - n_rows % 4, n_rows):
+        row = at(delta, r * delta_stride)
+        for j in range(first, padded):
             sums[j] += row[j]
     if stop > first:
         learn(worker, offset + first, at(sums, first), stop - first, 0, factor)
