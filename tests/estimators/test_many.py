@@ -1,6 +1,9 @@
 """Many fits at once: each has the numbers of its own fit, and an error of one leaves the others alone."""
 
 import copy
+import os
+import signal
+import sys
 import threading
 
 import numpy as np
@@ -132,6 +135,27 @@ def test_after_ctrl_c_models_have_their_last_weights(monkeypatch):
     assert models[0].epoch == 3
     assert models[0].interrupted
     assert models[-1]._state is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_keyboard_interrupt_of_the_programs_own_handler_ends_all_fits():
+    models = [network(seed=seed) for seed in range(2)]
+
+    def interrupt(model, epoch, results):
+        if model is models[0] and epoch == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def handle(number, frame):
+        raise KeyboardInterrupt
+
+    handler = signal.signal(signal.SIGINT, handle)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit_many(models, X, y, fit_params={"epochs": 20_000, "callbacks": interrupt}, n_jobs=2)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert models[0].interrupted
+    assert models[0].predict(X).shape == (150, 3)
 
 
 def test_settings_of_scikit_learn_hold_in_the_threads():
