@@ -295,6 +295,8 @@ def cross_val_fit(
     if not (scoring is None or isinstance(scoring, str) or callable(scoring)):
         raise ValueError(f"scoring must be None, a name or a function that gives one score, got {scoring!r}.")
     fit_params = fit_params or {}
+    if X is None or y is None:
+        raise ValueError("cross_val_fit requires X and y.")
     X, y = _with_rows(X, y)
     _check_weights_of_rows(X, y, slice(None), fit_params)
     seeds = [estimator.random_state] if seeds is None else list(seeds)

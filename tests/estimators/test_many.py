@@ -201,6 +201,7 @@ REFUSED = {
         classifier(), X, y, cv=2, fit_params={"sample_weight": np.ones(75)}
     ),
     "invalid sparse matrix": lambda: fit_many([network()], DAMAGED, y, rows=[ROWS[0]]),
+    "cross_val_fit requires X and y": lambda: cross_val_fit(classifier(), X, None),
     "scoring must be": lambda: cross_val_fit(classifier(), X, y, scoring=["accuracy"]),
     "estimator must be": lambda: cross_val_fit(network(), X, y),
     "seeds": lambda: cross_val_fit(classifier(), X, y, seeds=3),

@@ -293,3 +293,9 @@ def test_a_refused_fit_leaves_the_model_as_it_was():
         with pytest.raises(ValueError, match="column 1"):
             fitted.fit(X, EMPTY)
         np.testing.assert_array_equal(fitted.predict(X), before)
+
+
+def test_scores_of_another_number_of_columns_are_refused():
+    model = regressor({"missing_targets": "ignore"}).fit(X, Y)
+    with pytest.raises(ValueError, match="y has 2 columns after encoding, but the network has 3 outputs"):
+        model.score(X, Y[:, :2])
