@@ -17,7 +17,6 @@ from fastmlp.typing import Backend, InitSpec, LayerSpec, LossSpec, OptimizerSpec
 
 with from_extra("torch", "fastmlp.torch needs torch"):
     import torch
-    from torch.autograd.function import once_differentiable
 
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
@@ -163,12 +162,12 @@ class FastMLP(torch.nn.Module):
         """
         flat, sizes = self.flat, self.network.sizes
         if not (
-            isinstance(X, torch.Tensor) and X.dtype == flat.dtype and X.is_cpu and flat.is_cpu and X.dim() > 0
-            and X.shape[-1] == sizes[0] and X.layout is torch.strided
+            isinstance(X, torch.Tensor) and X.dtype == flat.dtype and flat.dtype in DTYPES and X.is_cpu and flat.is_cpu
+            and X.dim() > 0 and X.shape[-1] == sizes[0] and X.layout is torch.strided
         ):  # fmt: skip
             self._refuse(X, flat)
         if X.dim() != 2:
-            return self(X.reshape(-1, sizes[0])).reshape(*X.shape[:-1], sizes[-1])
+            return self.forward(X.reshape(-1, sizes[0])).reshape(*X.shape[:-1], sizes[-1])  # without hooks
         noise = self._noise(int(torch.randint(2**62, ()))) if self._is_noisy and self.training else None
         if torch.is_grad_enabled() and (flat.requires_grad or X.requires_grad):
             return _Pass.apply(X, flat, self, noise)
@@ -200,15 +199,15 @@ class FastMLP(torch.nn.Module):
 
     def _array_of_weights(self, flat):
         """The weights as a NumPy array that shares memory with ``flat``."""
-        address, parameters = self._view
-        if flat.data_ptr() != address:
-            parameters = flat.detach().numpy()
-            if parameters.shape != (self.network.n_parameters,) or not flat.is_contiguous():
+        key, (seen, parameters) = (flat.data_ptr(), flat.dtype, flat.numel(), flat.is_contiguous()), self._view
+        if key != seen:
+            if flat.shape != (self.network.n_parameters,) or not flat.is_contiguous():
                 raise ValueError(
                     f"flat must be a contiguous tensor of shape ({self.network.n_parameters},), got shape "
                     f"{tuple(flat.shape)}."
                 )
-            self._view = flat.data_ptr(), parameters
+            parameters = flat.detach().numpy()
+            self._view = key, parameters
         return parameters
 
     def _refuse(self, X, flat):
@@ -231,7 +230,7 @@ class FastMLP(torch.nn.Module):
 
     def _set_kernels(self):
         """Set the attributes that copies and pickles leave out: kernels, idle buffers, and the array of the weights."""
-        self._kernels, self._idle, self._view = registry.choose(self.backend).kernels, {}, (0, None)
+        self._kernels, self._idle, self._view = registry.choose(self.backend).kernels, {}, (None, None)
 
     def __getstate__(self):
         return {name: value for name, value in vars(self).items() if name not in ("_kernels", "_idle", "_view")}
@@ -253,11 +252,34 @@ class _Pass(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, output_gradient):
-        return (_backward_once if torch.is_grad_enabled() else _backward)(ctx, output_gradient)
+        X, flat = ctx.saved_tensors
+        gradients = _backward(ctx, output_gradient, X, flat)
+        if torch.is_grad_enabled():  # create_graph=True
+            sources = output_gradient, X, flat
+            gradients = [None if one is None else _Once.apply(one, *sources) for one in gradients]
+        return *gradients, None, None
 
 
-def _backward(ctx, output_gradient):
-    X, flat = ctx.saved_tensors
+class _Once(torch.autograd.Function):
+    """A gradient, which has no derivatives with respect to what it depends on.
+
+    torch's once_differentiable would only notice those with respect to the gradient of the outputs.
+    """
+
+    @staticmethod
+    def forward(ctx, gradient, *sources):
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx, *of_gradient):
+        raise RuntimeError(
+            "FastMLP computes gradients once and has no second derivatives: for these use a torch.nn.Sequential, which "
+            "fastmlp.to_torch(module.to_model()) makes."
+        )
+
+
+def _backward(ctx, output_gradient, X, flat):
+    """(dLoss/dX or None, dLoss/dflat)"""
     module, noise = ctx.module, ctx.noise
     passes = vars(ctx).pop("passes", None)
     if passes is None:  # a second backward pass, with retain_graph
@@ -268,10 +290,7 @@ def _backward(ctx, output_gradient):
         of_X = np.empty(X.shape, gradient.dtype)
     _run(passes, len(X), passes.backward, output_gradient, gradient, of_X)
     module._give_back(passes, len(X), gradient.dtype, noise)
-    return None if of_X is None else torch.from_numpy(of_X), torch.from_numpy(gradient), None, None
-
-
-_backward_once = once_differentiable(_backward)  # its wrapper costs 4 us, and matters with create_graph only
+    return None if of_X is None else torch.from_numpy(of_X), torch.from_numpy(gradient)
 
 
 def _run(passes, n_rows, function, *arguments):
@@ -284,4 +303,4 @@ def _run(passes, n_rows, function, *arguments):
 
 def _array(tensor):
     """A C-contiguous NumPy array, which shares memory with a tensor if that is contiguous."""
-    return (tensor if tensor.is_contiguous() else tensor.contiguous()).detach().numpy()
+    return (tensor if tensor.is_contiguous() else tensor.contiguous()).numpy(force=True)  # of conjugates etc. too

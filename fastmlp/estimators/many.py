@@ -12,13 +12,14 @@ import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
+from sklearn.utils import indexable
 
 from fastmlp.backends import registry
 from fastmlp.model.mlp import MLP
 from fastmlp.training.callbacks import progress_bar
 from fastmlp.training.many import run_fits
 from fastmlp.typing import ArrayLike, MatrixLike, NDArray
-from fastmlp.validation.arrays import is_listing
+from fastmlp.validation.arrays import checked_sparse, is_listing
 from fastmlp.validation.checks import check_flags, check_n_jobs
 from fastmlp.validation.sklearn_compat import num_samples, rows_of
 
@@ -54,7 +55,8 @@ def fit_many(
     data : sequence of (X, y), default=None
         Data for each model, instead of ``X``, ``y`` and ``rows``.
     fit_params : dict, or sequence of dicts, default=None
-        Further arguments of ``fit``, such as ``epochs`` of an MLP: for all models, or for each of them.
+        Further arguments of ``fit``, such as ``epochs`` of an MLP: for all models, or for each of them. With ``rows`` a
+        ``sample_weight`` belongs to the samples of X, and each model gets those of its rows.
     n_jobs : int or None, default=None
         Number of threads; it limits the threads of all fits together. None uses the cores available to the process, -1
         all cores.
@@ -90,11 +92,15 @@ def fit_many(
     >>> min(model.score(X, y) for model in models) > 0.9
     True
     """
+    if not is_listing(models):
+        raise TypeError(f"models must be a list of models, got {type(models).__name__}.")
     models = list(models)
     check_models(models)
     (progress,), n_jobs = check_flags(progress=progress), check_n_jobs(n_jobs)
     given = _data_of_each(models, X, y, rows, data)
     more = _fit_params_of_each(models, fit_params)
+    for one, params in zip(given, more):
+        _check_weights_of_rows(*one, params)
     fits = [partial(_fit, *everything) for everything in zip(models, given, more)]
     return run_and_report(fits, n_jobs, progress)
 
@@ -139,13 +145,22 @@ def _data_of_each(models, X, y, rows, data):
     if data is not None:
         if X is not None or y is not None or rows is not None:
             raise ValueError("data holds X and y of each model: do not pass X, y or rows with it.")
-        return [(*pair, None) for pair in _one_for_each("data", data, models)]
+        pairs = _one_for_each("data", data, models)
+        if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
+            raise ValueError("data must have a pair (X, y) for each model; other arguments of fit go into fit_params.")
+        return [(*pair, None) for pair in pairs]
     if X is None or y is None:
         raise ValueError("fit_many requires X and y, or data with a pair (X, y) for each model.")
     if rows is None:
         return [(X, y, None)] * len(models)
+    X, y = _with_rows(X, y)
     n_samples = num_samples(X)
     return [(X, y, _checked_rows(given, n_samples)) for given in _one_for_each("rows", rows, models)]
+
+
+def _with_rows(X, y):
+    """X and y in containers that rows can be taken from. Raises ValueError if their lengths differ."""
+    return indexable(checked_sparse(X, "X"), checked_sparse(y, "y"))
 
 
 def _checked_rows(rows, n_samples):
@@ -163,10 +178,26 @@ def _checked_rows(rows, n_samples):
 def _fit_params_of_each(models, fit_params):
     if fit_params is None or isinstance(fit_params, Mapping):
         return [fit_params or {}] * len(models)
-    return _one_for_each("fit_params", fit_params, models)
+    of_each = _one_for_each("fit_params", fit_params, models)
+    if not all(isinstance(params, Mapping) for params in of_each):
+        raise ValueError("fit_params must be a dict, or a list of a dict for each model.")
+    return of_each
+
+
+def _check_weights_of_rows(X, y, rows, fit_params):
+    """Raise ValueError if rows are to be taken from a ``sample_weight`` that is not one of the samples of X."""
+    weight = fit_params.get("sample_weight")
+    if rows is not None and is_listing(weight) and num_samples(weight) != num_samples(X):
+        raise ValueError(
+            f"sample_weight must have a weight for each of the {num_samples(X)} samples of X, of which each fit gets "
+            f"those of its rows, got {num_samples(weight)} weights. For weights of each fit alone use fit_many with "
+            "data instead of rows."
+        )
 
 
 def _one_for_each(name, given, models):
+    if not is_listing(given):
+        raise ValueError(f"{name} must be a list with an element for each model, got {type(given).__name__}.")
     given = list(given)
     if len(given) != len(models):
         raise ValueError(f"{name} must have one element for each of the {len(models)} models, got {len(given)}.")
@@ -177,6 +208,8 @@ def _fit(model, given, fit_params):
     X, y, rows = given
     if rows is not None:
         X, y = rows_of(X, rows), rows_of(y, rows)
+        if is_listing(fit_params.get("sample_weight")):
+            fit_params = {**fit_params, "sample_weight": rows_of(fit_params["sample_weight"], rows)}
     model.fit(X, y, **fit_params)
 
 
@@ -230,7 +263,7 @@ def cross_val_fit(
     scoring : str or callable, default=None
         Score on the left-out samples. None: the estimator's ``score``.
     fit_params : dict, default=None
-        Further arguments of ``fit``.
+        Further arguments of ``fit``. A ``sample_weight`` belongs to the samples of X; the scores do not use it.
     n_jobs, progress
         As for ``fit_many``.
 
@@ -259,8 +292,16 @@ def cross_val_fit(
     (progress,), n_jobs = check_flags(progress=progress), check_n_jobs(n_jobs)
     if seeds is not None and not is_listing(seeds):
         raise ValueError(f"seeds must be None or a list of integers, got {seeds!r}.")
+    if not (scoring is None or isinstance(scoring, str) or callable(scoring)):
+        raise ValueError(f"scoring must be None, a name or a function that gives one score, got {scoring!r}.")
+    fit_params = fit_params or {}
+    if X is None or y is None:
+        raise ValueError("cross_val_fit requires X and y.")
+    X, y = _with_rows(X, y)
+    _check_weights_of_rows(X, y, slice(None), fit_params)
     seeds = [estimator.random_state] if seeds is None else list(seeds)
-    folds = list(check_cv(cv, y, classifier=is_classifier(estimator)).split(X, y, groups))
+    by_class = is_classifier(estimator) and estimator.missing_targets != "ignore"  # only multilabel y has missing ones
+    folds = list(check_cv(cv, y, classifier=by_class).split(X, y, groups))
     score = check_scoring(estimator, scoring)
     models = [[clone(estimator).set_params(random_state=seed) for _ in folds] for seed in seeds]
     check_models([model for row in models for model in row])
@@ -268,7 +309,7 @@ def cross_val_fit(
 
     def fit(place):
         model, (train, test) = models[place[0]][place[1]], folds[place[1]]
-        _fit(model, (X, y, train), fit_params or {})
+        _fit(model, (X, y, train), fit_params)
         scores[place] = score(model, rows_of(X, test), rows_of(y, test))
 
     places = list(np.ndindex(scores.shape))

@@ -45,15 +45,20 @@ def in_dtype(estimator, samples, in_parts=True):
     if estimator.scale in (None, "targets"):
         X = cast("X", X, dtype)
     y = cast("y", y, np.float64 if estimator._scales_targets() else dtype)
-    if y.shape[1] != estimator.n_outputs_:
-        raise ValueError(
-            f"y has {y.shape[1]} columns after encoding, but the network has {estimator.n_outputs_} outputs."
-        )
+    check_columns(estimator, y)
     if sample_weight is not None:
         with np.errstate(over="ignore"):  # the check refuses infinite weights
             sample_weight = sample_weight.astype(dtype, copy=False)
         check_sum_of_weights(sample_weight, in_parts)
     return Samples(X, y, sample_weight)
+
+
+def check_columns(estimator, y):
+    """Raise ValueError unless encoded targets have a column for each output."""
+    if y.shape[1] != estimator.n_outputs_:
+        raise ValueError(
+            f"y has {y.shape[1]} columns after encoding, but the network has {estimator.n_outputs_} outputs."
+        )
 
 
 def as_network_sees(estimator, samples):

@@ -6,7 +6,7 @@ from sklearn.base import is_classifier
 from fastmlp.prediction.scores import accuracy, d2_pinball, r2
 from fastmlp.validation.checks import levels_of
 
-from .samples import validated
+from .samples import check_columns, validated
 
 
 def has_own_score(estimator, sample_weight=None):
@@ -18,6 +18,7 @@ def has_own_score(estimator, sample_weight=None):
 def score_of(estimator, prediction, X, y, sample_weight):
     """The score of a prediction for X, by the targets that have a weight."""
     _, y, weight = validated(estimator, X, y, sample_weight)
+    check_columns(estimator, y)
     if is_classifier(estimator):
         return accuracy(estimator._decode(y) == prediction, weight)
     prediction = prediction.reshape(y.shape)

@@ -61,13 +61,16 @@ def _steps(objective, result, limits, dtype):
         result.evidence = objective.evidence
         if not result.nit:
             result.fun = objective.reported(here)
-        if not (np.isfinite(scale) and np.isfinite(gradient).all()):
+        if not (np.isfinite(scale) and np.isfinite(gradient).all() and np.isfinite(here.sum)):
             raise Diverged
         if np.abs(gradient).max() <= limits.tol * objective.total:
             result.update(status=CONVERGED, message="the gradient is at most tol")
             return
         damping = max(damping, (LEAST_DAMPING if damping else FIRST_DAMPING) * scale)
         while True:
+            if n_trials >= limits.max_fun:
+                result.message = "the limit of loss evaluations was reached"
+                return
             step = objective.step(damping)
             if step is not None:
                 if np.abs(step).max() <= SMALLEST_STEP * np.abs(x).max():
@@ -77,9 +80,6 @@ def _steps(objective, result, limits, dtype):
                 gain = (here.sum - there.sum) / (step @ (damping * step - gradient) / 2)
                 if gain > 0 and np.isfinite((x + step).astype(dtype)).all():
                     break
-            if n_trials >= limits.max_fun:
-                result.message = "the limit of loss evaluations was reached"
-                return
             damping, growth = damping * growth, growth * 2
         x, damping, growth = x + step, damping * max(1 / 3, 1 - (2 * gain - 1) ** 3), 2.0
         yield x, objective.reported(there)

@@ -61,7 +61,11 @@ def run_fits(fits, n_jobs=None, *, ends_all=lambda error: False, bar=None):
         _one_warning_of_each_category(),
         ThreadPoolExecutor(n_workers) as pool,
     ):
-        list(pool.map(run, range(len(fits))))  # raises an error that ends all
+        try:
+            list(pool.map(run, range(len(fits))))  # raises an error that ends all
+        except BaseException:  # a KeyboardInterrupt in this thread, of a second Ctrl-C or a handler of the program
+            interruption.request()  # the pool waits for the fits that are running
+            raise
     return dict(sorted(errors.items())), sorted(ended), interruption.requested
 
 

@@ -1,6 +1,9 @@
 """Many fits at once: each has the numbers of its own fit, and an error of one leaves the others alone."""
 
 import copy
+import os
+import signal
+import sys
 import threading
 
 import numpy as np
@@ -69,11 +72,28 @@ def test_data_and_arguments_of_each_model():
     assert [model.epoch for model in models] == [5, 7]
 
 
-@pytest.mark.parametrize("given", [sparse.csr_matrix(X), pandas.DataFrame(X, columns=list("abcd"))])
+@pytest.mark.parametrize(
+    "given", [sparse.csr_matrix(X), sparse.coo_array(X), pandas.DataFrame(X, columns=list("abcd"))]
+)
 def test_rows_of_other_containers(given):
     (model,) = models = [classifier()]
     fit_many(models, given, pandas.Series(y), rows=[ROWS[0]])
     assert_array_equal(model.coefs_[0], classifier().fit(X[ROWS[0]], y[ROWS[0]]).coefs_[0])
+
+
+@pytest.mark.parametrize("container", [np.asarray, list, pandas.Series])
+def test_rows_of_weights(container):
+    weight = np.linspace(0.1, 2, 150)
+    models, rows = [classifier(), classifier(), network()], [ROWS[0], None, ROWS[3]]
+    given = container(weight)
+    fit_many(models, X, y, rows=rows, fit_params={"sample_weight": given})
+    for model, index, alone in zip(models, rows, [classifier(), classifier(), network()]):
+        index = slice(None) if index is None else index
+        alone.fit(X[index], y[index], sample_weight=weight[index])
+        assert_array_equal(parameters_of(model), parameters_of(alone))
+    found = cross_val_fit(classifier(), X, y, cv=2, fit_params={"sample_weight": given})
+    train = np.setdiff1d(np.arange(150), found.test_rows[0])
+    assert_array_equal(found.models[0][0].coefs_[0], classifier().fit(X[train], y[train], weight[train]).coefs_[0])
 
 
 def test_an_error_of_one_model_is_reported_and_the_others_go_on():
@@ -117,6 +137,27 @@ def test_after_ctrl_c_models_have_their_last_weights(monkeypatch):
     assert models[-1]._state is None
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_keyboard_interrupt_of_the_programs_own_handler_ends_all_fits():
+    models = [network(seed=seed) for seed in range(2)]
+
+    def interrupt(model, epoch, results):
+        if model is models[0] and epoch == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def handle(number, frame):
+        raise KeyboardInterrupt
+
+    handler = signal.signal(signal.SIGINT, handle)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit_many(models, X, y, fit_params={"epochs": 20_000, "callbacks": interrupt}, n_jobs=2)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert models[0].interrupted
+    assert models[0].predict(X).shape == (150, 3)
+
+
 def test_settings_of_scikit_learn_hold_in_the_threads():
     from sklearn import config_context
 
@@ -135,6 +176,8 @@ def test_settings_of_scikit_learn_hold_in_the_threads():
 
 
 RNG = np.random.RandomState(0)
+DAMAGED = sparse.csr_matrix(X)
+DAMAGED.indices[3] = 10**6
 REFUSED = {
     "several times": lambda: fit_many([network()] * 2, X, y),
     "same RandomState": lambda: fit_many([classifier(random_state=RNG), network(seed=RNG)], X, y),
@@ -146,6 +189,20 @@ REFUSED = {
     "requires X and y": lambda: fit_many([network()]),
     "progress": lambda: fit_many([network()], X, y, progress="yes"),
     "n_jobs": lambda: fit_many([network()], X, y, n_jobs=0),
+    "models must be a list": lambda: fit_many(network(), X, y),
+    "rows must be a list with": lambda: fit_many([network()], X, y, rows=3),
+    "data must have a pair": lambda: fit_many([network()], data=[(X, y, y)]),
+    "fit_params must be a dict": lambda: fit_many([network()], X, y, fit_params=["epochs"]),
+    r"inconsistent numbers of samples: \[150, 100\]": lambda: fit_many([network()], X, y[:100], rows=[[120]]),
+    "each of the 150 samples of X": lambda: fit_many(
+        [network()], X, y, rows=[ROWS[0]], fit_params={"sample_weight": np.ones(75)}
+    ),
+    "fit gets those of its rows, got 75": lambda: cross_val_fit(
+        classifier(), X, y, cv=2, fit_params={"sample_weight": np.ones(75)}
+    ),
+    "invalid sparse matrix": lambda: fit_many([network()], DAMAGED, y, rows=[ROWS[0]]),
+    "cross_val_fit requires X and y": lambda: cross_val_fit(classifier(), X, None),
+    "scoring must be": lambda: cross_val_fit(classifier(), X, y, scoring=["accuracy"]),
     "estimator must be": lambda: cross_val_fit(network(), X, y),
     "seeds": lambda: cross_val_fit(classifier(), X, y, seeds=3),
 }
@@ -189,3 +246,9 @@ def test_cross_val_fit_of_groups_and_with_errors():
     assert_array_equal(found.scores, [[np.nan, 48]])
     assert type(found.errors[0, 0]) is ZeroDivisionError
     assert not set(groups[found.test_rows[0]]) & set(groups[found.test_rows[1]])
+
+
+def test_cross_val_fit_of_labels_in_part():
+    labels = np.where(np.arange(450).reshape(150, 3) % 7 == 0, np.nan, y[:, None] == [0, 1, 2])
+    found = cross_val_fit(classifier(missing_targets="ignore"), X, labels, cv=3)
+    assert np.isfinite(found.scores).all()

@@ -66,6 +66,17 @@ def labels(ignore, **more):
     return MLPClassifier(hidden_layer_sizes=(6,), max_iter=4, random_state=0, **ignore, **more)
 
 
+@pytest.mark.parametrize("make", [mlp, regressor, labels])
+def test_masked_arrays_mark_missing_targets(make):
+    y, model = (Y > 0).astype(int) if make is labels else Y, make({"missing_targets": "ignore"})
+    masked = np.ma.array(y, mask=~THERE)
+    found = model.fit(X, masked).predict(X)
+    expected = make({"missing_targets": "ignore"}).fit(X, np.where(THERE, y, np.nan))
+    np.testing.assert_array_equal(found, expected.predict(X))
+    if make is not mlp:
+        assert model.score(X, masked) == expected.score(X, np.where(THERE, y, np.nan))
+
+
 def fit_labels(ignore, y, w):
     model = mlp(ignore, "binary_cross_entropy", "logistic")
     return model.fit(X, np.where(np.isnan(y), y, y > 0), sample_weight=w).parameters
@@ -282,3 +293,9 @@ def test_a_refused_fit_leaves_the_model_as_it_was():
         with pytest.raises(ValueError, match="column 1"):
             fitted.fit(X, EMPTY)
         np.testing.assert_array_equal(fitted.predict(X), before)
+
+
+def test_scores_of_another_number_of_columns_are_refused():
+    model = regressor({"missing_targets": "ignore"}).fit(X, Y)
+    with pytest.raises(ValueError, match="y has 2 columns after encoding, but the network has 3 outputs"):
+        model.score(X, Y[:, :2])

@@ -126,10 +126,18 @@ def test_weights_put_elsewhere_are_noticed():
     m.double()
     assert m(X.double()).dtype == torch.float64
     m.float()
-    for wrong in (torch.zeros(3), torch.zeros(2 * len(m.flat))[::2]):
+    double = torch.zeros(2 * len(m.flat))
+    for wrong in (torch.zeros(3), double[::2], double[: len(m.flat) - 1]):  # the last two where flat was before
+        m.flat.data = double[: m.network.n_parameters]
+        m(X)
         m.flat.data = wrong
         with pytest.raises(ValueError, match="flat must be a contiguous tensor of shape"):
             m(X)
+    m.flat.data = double[: m.network.n_parameters].view(torch.float64)
+    with pytest.raises(ValueError, match="flat must be a contiguous tensor of shape"):
+        m(X.double())
+    with pytest.raises(ValueError, match="in float32 or float64, but the module is torch"):
+        module().half()(X.half())
 
 
 def test_passes_do_not_disturb_each_other():
@@ -177,8 +185,12 @@ def test_second_derivatives_are_refused():
     m, X = module(), rows().requires_grad_()
     first = torch.autograd.grad(m(X).square().sum(), X, create_graph=True)[0]
     torch.testing.assert_close(first, gradients(m, X)[1])
-    with pytest.raises(RuntimeError, match="once_differentiable"):
+    with pytest.raises(RuntimeError, match="has no second derivatives"):
         first.sum().backward()
+    for inputs in (X, m.flat):  # a penalty of gradients beside another loss, from a constant gradient of the outputs
+        first = torch.autograd.grad(m(X).sum(), inputs, create_graph=True)[0]
+        with pytest.raises(RuntimeError, match="has no second derivatives"):
+            (first.square().sum() + m(X).sum()).backward()
 
 
 def test_dropout_in_training_mode():
@@ -208,6 +220,11 @@ def test_layouts_and_shapes_of_inputs():
     m(X[:0]).sum().backward()
     assert not m.flat.grad.any()
     (m(X).sum() * 1).backward()  # an expanded gradient
+    torch.testing.assert_close(m(torch._neg_view(-X)), right)
+    calls = []
+    m.register_forward_pre_hook(lambda *_: calls.append(1))
+    m(X.view(3, 4, 5))
+    assert len(calls) == 1
     with torch.no_grad():
         torch.testing.assert_close(m(X.repeat(500, 1))[:12], right)
     assert m(torch.full((1, 5), torch.nan)).isnan().all()

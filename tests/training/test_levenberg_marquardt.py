@@ -148,6 +148,8 @@ def test_divergence():
     assert_array_equal(model.parameters, before)
     with pytest.raises(ValueError, match=r"Solver produced non-finite.*lm diverged in iteration 1"):
         regressor(activation="identity").fit(large, y)
+    with pytest.raises(ValueError, match=r"Solver produced non-finite.*lm diverged in iteration 1"):
+        regressor().fit(X, 1e200 * y)  # the gradient is finite, the sum of squares is not
 
 
 def test_parameters_stay_finite_in_float32():
@@ -186,7 +188,9 @@ def test_limits_and_convergence():
         ({"max_fun": 2}, 1, "the limit of loss evaluations was reached"),
     ):
         with pytest.warns(ConvergenceWarning, match=f"lm failed to converge after .*status={status}.*{message}"):
-            regressor(**options).fit(X, y)
+            assert regressor(**options).fit(X, y).n_iter_ <= 2
+    with pytest.warns(ConvergenceWarning, match="the limit of loss evaluations was reached"):
+        assert regressor(**BAYES, max_fun=1).fit(X, y).n_iter_ <= 1
     model = regressor(max_iter=1000, tol=1e-6).fit(X, y)
     gradient = loss_and_gradient_in_blocks(
         Problem(network()._backend.kernels, model._net.network), model._net.parameters, Samples(X, y[:, None])
