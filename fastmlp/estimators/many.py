@@ -99,8 +99,8 @@ def fit_many(
     (progress,), n_jobs = check_flags(progress=progress), check_n_jobs(n_jobs)
     given = _data_of_each(models, X, y, rows, data)
     more = _fit_params_of_each(models, fit_params)
-    for one, params in zip(given, more):
-        _check_weights_of_rows(*one, params)
+    for (own_X, _, own_rows), params in zip(given, more):
+        _check_weights_of_rows(own_X, own_rows, params)
     fits = [partial(_fit, *everything) for everything in zip(models, given, more)]
     return run_and_report(fits, n_jobs, progress)
 
@@ -184,7 +184,7 @@ def _fit_params_of_each(models, fit_params):
     return of_each
 
 
-def _check_weights_of_rows(X, y, rows, fit_params):
+def _check_weights_of_rows(X, rows, fit_params):
     """Raise ValueError if rows are to be taken from a ``sample_weight`` that is not one of the samples of X."""
     weight = fit_params.get("sample_weight")
     if rows is not None and is_listing(weight) and num_samples(weight) != num_samples(X):
@@ -298,7 +298,7 @@ def cross_val_fit(
     if X is None or y is None:
         raise ValueError("cross_val_fit requires X and y.")
     X, y = _with_rows(X, y)
-    _check_weights_of_rows(X, y, slice(None), fit_params)
+    _check_weights_of_rows(X, slice(None), fit_params)
     seeds = [estimator.random_state] if seeds is None else list(seeds)
     by_class = is_classifier(estimator) and estimator.missing_targets != "ignore"  # only multilabel y has missing ones
     folds = list(check_cv(cv, y, classifier=by_class).split(X, y, groups))
