@@ -10,6 +10,8 @@ import time
 import traceback
 from contextlib import suppress
 
+from joblib.externals.loky import get_reusable_executor
+
 PAUSE = 0.15  # seconds after a turn: thread pools of some libraries spin for a while
 LEAST = 0.25  # seconds of a turn: what is shorter is repeated
 
@@ -30,6 +32,7 @@ def _contestant(connection, place, argument):
             for _ in range(repeats):
                 function()
             connection.send(amount * repeats / (time.perf_counter() - start))
+        get_reusable_executor().shutdown(kill_workers=True)  # idle workers of joblib would hold up the end for minutes
     except Exception:
         connection.send(traceback.format_exc(limit=1).strip().splitlines()[-1])
 
