@@ -139,10 +139,12 @@ def test_after_ctrl_c_models_have_their_last_weights(monkeypatch):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 def test_keyboard_interrupt_of_the_programs_own_handler_ends_all_fits():
-    models = [network(seed=seed) for seed in range(2)]
+    models, running = [network(seed=seed) for seed in range(2)], set()
 
     def interrupt(model, epoch, results):
-        if model is models[0] and epoch == 3:
+        running.add(id(model))
+        if model is models[0] and len(running) == 2 and epoch >= 200:  # once all threads have been started
+            running.add("signal sent")
             os.kill(os.getpid(), signal.SIGINT)
 
     def handle(number, frame):
