@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastmlp.kernels.reference import contract as numpy_reference
+from fastmlp.kernels.reference.backward_pass import data_loss, output_delta
 from fastmlp.kernels.reference.forward_pass import NO_SLOPE, activate, derivative
 from fastmlp.kernels.spec import activation_row, layer_views
 
@@ -28,11 +29,11 @@ def loss_and_gradient(network, parameters, X, y, sample_weight, alpha, penalty):
     weight = np.ones(len(X), np.float32) if sample_weight is None else sample_weight
     total = weight.sum()
     outputs, z, inputs = prediction(network, parameters, X)
-    loss = numpy_reference._data_loss(network, outputs, y, weight)
+    loss = data_loss(network, outputs, y, weight)
     gradient = np.empty_like(parameters)
     (weights, _), (dW, db) = layer_views(network, parameters), layer_views(network, gradient)
     share = weight[:, None] / total
-    delta = rounded(numpy_reference._output_delta(network, z[-1], outputs, y, NO_SLOPE, share))
+    delta = rounded(output_delta(network, z[-1], outputs, y, NO_SLOPE, share))
     for layer in reversed(range(len(weights))):
         dW[layer][:], db[layer][:] = inputs[layer].T @ delta, delta.sum(axis=0)
         dW[layer] += (alpha * weights[layer] + penalty.l1 * np.sign(weights[layer])) / total
