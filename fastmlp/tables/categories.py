@@ -1,0 +1,95 @@
+"""Columns of texts and categories."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from .cells import BOOLEANS, EMPTY, NUMBERS, TEXTS, text_of
+from .kinds import CODES, Encoded, UnusedColumn, changed_kind, number_of, shown
+
+# With more rows, of which a larger share has distinct texts, these are not categories.
+FREE_TEXT_ROWS, FREE_TEXT_SHARE = 50, 0.5
+
+
+@dataclass(frozen=True)
+class CategoryColumn:
+    """A column of texts or categories.
+
+    The codes are the positions in ``values``, which are sorted; with ``missing_is_value`` the last code stands for
+    missing values. All other values have the code -1.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    missing_is_value: bool
+    n_missing: int
+    n_rare: int = 0  # rows with a value that is too rare for a code of its own
+
+    kind = TEXTS
+
+    def __post_init__(self):
+        if not all(isinstance(value, str) for value in self.values):
+            raise ValueError(f"column {self.name!r} has categories that are not texts")
+
+    @classmethod
+    def fit(cls, name, cells, min_frequency=1):
+        """The record of a column, or an UnusedColumn if it is constant or holds free text, with a warning."""
+        distinct, inverse = np.unique(np.array(cells.texts, object), return_inverse=True)
+        missing = cells.missing
+        counts = np.bincount(inverse[cells.values[~missing]], minlength=len(distinct))
+        n_rows, n_missing, n_distinct = len(missing), int(missing.sum()), int((counts > 0).sum())
+        if n_rows > FREE_TEXT_ROWS and n_distinct > FREE_TEXT_SHARE * (n_rows - n_missing):
+            return cls._free_text(name, distinct[counts > 0], n_rows - n_missing)
+        values = tuple(distinct[counts >= max(1, min_frequency)])
+        missing_is_value = n_missing >= max(1, min_frequency)
+        n_rare = n_rows - int(counts[counts >= min_frequency].sum()) - n_missing * missing_is_value
+        n_values = len(values) + missing_is_value
+        if n_values == 0 or (n_values == 1 and not n_rare):
+            return UnusedColumn(name, "constant" if n_distinct == 1 else "only rare values")
+        return cls(name, values, missing_is_value, n_missing, n_rare)
+
+    @staticmethod
+    def _free_text(name, texts, n_present):
+        warnings.warn(
+            f"column {name!r} is not used: it has {len(texts)} different texts in {n_present} rows, such as "
+            f"{texts[0]!r}, which are names or free text rather than categories. If they are numbers or dates, convert "
+            "the column first; otherwise drop it to avoid this warning."
+        )
+        return UnusedColumn(name, f"{len(texts)} different texts in {n_present} rows")
+
+    @property
+    def encoded(self):
+        """The Encoded column."""
+        return (Encoded(self.name, CODES, self.name, len(self.values) + self.missing_is_value),)
+
+    def encode(self, cells):
+        """The code of each value."""
+        texts, positions = self._texts_of(cells)
+        known = {value: code for code, value in enumerate(self.values)}
+        missing = len(self.values) if self.missing_is_value else -1
+        yield np.array([*(known.get(text, -1) for text in texts), missing])[positions]
+
+    def _texts_of(self, cells):
+        """(texts, the position of each row's text), also for numbers and booleans if fit had such texts."""
+        if cells.kind == TEXTS:
+            return cells.texts, cells.values
+        if cells.kind == EMPTY:
+            return (), np.full(len(cells.values), -1)
+        looks_alike = {
+            NUMBERS: lambda text: number_of(text) is not None,
+            BOOLEANS: lambda text: text in ("True", "False"),
+        }.get(cells.kind, lambda text: False)
+        if not any(map(looks_alike, self.values)):
+            raise changed_kind(self.name, f"the {shown(self.values)}", cells.kind)
+        numbers, positions = np.unique(cells.values, return_inverse=True)
+        missing = np.isnan(cells.values)
+        convert = (lambda number: text_of(bool(number))) if cells.kind == BOOLEANS else text_of
+        return [convert(number) for number in numbers], np.where(missing, len(numbers), positions)
+
+    def describe(self):
+        """What was made of the column."""
+        parts = [f"{len(self.values)} categories"]
+        parts += [f"{self.n_missing} missing"] if self.n_missing else []
+        parts += [f"{self.n_rare} rows with rare values"] if self.n_rare else []
+        return ", ".join(parts)

@@ -1,0 +1,141 @@
+"""Columns of numbers and booleans.
+
+Numbers are scaled robustly and clipped smoothly as in RealMLP (Holzmueller, Grinsztajn and Steinwart 2024).
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from .cells import BOOLEANS, NUMBERS
+from .kinds import FLAG, NUMBER, Encoded, UnusedColumn, changed_kind, flags, missing_flag, numbers_of
+
+LIMIT = 1e18  # its square is a float32
+
+
+class Scaling(NamedTuple):
+    """Robust scaling of numbers: x becomes z / sqrt(1 + (z / 3)^2) with z = (x - median) / scale.
+
+    The scale is the range between the quartiles, or half of the whole range where that is 0.
+    """
+
+    median: float
+    scale: float
+
+    @classmethod
+    def fit(cls, numbers):
+        """The scaling of the finite numbers, or None if they do not differ."""
+        halves = numbers[np.isfinite(numbers)] / 2  # whose differences cannot overflow
+        if not halves.size or halves.min() == halves.max():
+            return None
+        first, median, third = np.quantile(halves, (0.25, 0.5, 0.75))
+        scale = third - first or (halves.max() - halves.min()) / 2
+        largest = np.finfo(np.float64).max
+        return cls(2 * float(median), 2 * float(min(scale, largest / 2)))
+
+    def apply(self, numbers):
+        """Scaled numbers, from -3 for minus infinity to 3; NaN becomes 0."""
+        with np.errstate(over="ignore"):  # infinity is clipped
+            z = (numbers - self.median) / self.scale
+        np.clip(z, -LIMIT, LIMIT, out=z)
+        z /= np.sqrt(1 + np.square(z / 3))
+        z[np.isnan(z)] = 0
+        return z
+
+    def __str__(self):
+        return f"median {self.median:.4g}, scale {self.scale:.4g}"
+
+
+def check_scaling(scaling):
+    """A Scaling from its two numbers; ValueError unless they are valid."""
+    found = Scaling(*map(float, scaling))
+    if not (np.isfinite(found).all() and found.scale > 0):
+        raise ValueError(f"a column has the {found}")
+    return found
+
+
+@dataclass(frozen=True)
+class NumberColumn:
+    """A column of numbers. ``scaling`` is None if all are equal, but some were missing in fit."""
+
+    name: str
+    scaling: Scaling | None
+    n_missing: int
+
+    kind = NUMBERS
+
+    def __post_init__(self):
+        object.__setattr__(self, "scaling", None if self.scaling is None else check_scaling(self.scaling))
+
+    @classmethod
+    def fit(cls, name, cells):
+        """The record of a column, or an UnusedColumn if it is constant."""
+        scaling, n_missing = Scaling.fit(cells.values), int(cells.missing.sum())
+        return UnusedColumn(name, "constant") if scaling is None and not n_missing else cls(name, scaling, n_missing)
+
+    @property
+    def encoded(self):
+        """The Encoded columns."""
+        number = (Encoded(self.name, NUMBER, self.name),) if self.scaling else ()
+        return (*number, missing_flag(self.name)) if self.n_missing else number
+
+    def encode(self, cells):
+        """The values of each encoded column."""
+        numbers = numbers_of(cells, self.name)
+        if self.scaling:
+            yield self.scaling.apply(numbers)
+        if self.n_missing:
+            yield flags(np.isnan(numbers))
+
+    def describe(self):
+        """What was made of the column."""
+        scaling = str(self.scaling) if self.scaling else "all equal"
+        return f"numbers: {scaling}{missing_text(self.n_missing)}"
+
+
+@dataclass(frozen=True)
+class FlagColumn:
+    """A column of booleans: 1 for True, -1 for False, 0 for missing. ``varies``: whether both occurred in fit."""
+
+    name: str
+    varies: bool
+    n_missing: int
+
+    kind = BOOLEANS
+
+    @classmethod
+    def fit(cls, name, cells):
+        """The record of a column, or an UnusedColumn if it is constant."""
+        varies, n_missing = bool(np.nanmin(cells.values) < np.nanmax(cells.values)), int(cells.missing.sum())
+        return cls(name, varies, n_missing) if varies or n_missing else UnusedColumn(name, "constant")
+
+    @property
+    def encoded(self):
+        """The Encoded columns."""
+        flag = (Encoded(self.name, FLAG, self.name),) if self.varies else ()
+        return (*flag, missing_flag(self.name)) if self.n_missing else flag
+
+    def encode(self, cells):
+        """The values of each encoded column. Texts may be 'True' and 'False', numbers 0 and 1."""
+        if cells.texts and {text.lower() for text in cells.texts} <= {"true", "false"}:
+            numbers = np.array([*(text.lower() == "true" for text in cells.texts), np.nan])[cells.values]
+        else:
+            numbers = numbers_of(cells, self.name, BOOLEANS)
+        missing = np.isnan(numbers)
+        others = numbers[~missing & (numbers != 0) & (numbers != 1)]
+        if others.size:
+            raise changed_kind(self.name, BOOLEANS, f"the number {others[0]:g} ({others.size} rows)")
+        if self.varies:
+            yield np.where(missing, 0, 2 * numbers - 1)
+        if self.n_missing:
+            yield flags(missing)
+
+    def describe(self):
+        """What was made of the column."""
+        return f"booleans{'' if self.varies else ': all equal'}{missing_text(self.n_missing)}"
+
+
+def missing_text(n_missing):
+    """The end of a description."""
+    return f", {n_missing} missing" if n_missing else ""

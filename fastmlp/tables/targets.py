@@ -1,0 +1,131 @@
+"""Targets of a table: labels of any kind as class numbers, numbers as standardised ones, and back."""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils import assert_all_finite
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+
+from fastmlp.training.scaling import scaled, scalings_of
+from fastmlp.validation.arrays import as_labels, as_numbers
+from fastmlp.validation.checks import check_dtype
+
+from .cells import is_missing
+
+SHOWN = 5  # rows in a message
+
+
+class LabelTargets(NamedTuple):
+    """Labels of any kind, as numbers from 0.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+        The labels, sorted, in the dtype of y.
+    """
+
+    classes: np.ndarray
+
+    @classmethod
+    def fit(cls, y):
+        """The labels of y: an array, a series of any frame library or a list, without missing values."""
+        return cls(np.unique(_labels(y)))
+
+    def encode(self, y):
+        """The class number of each label; ValueError for labels that did not occur in fit."""
+        labels = _labels(y)
+        unknown = np.setdiff1d(labels, self.classes)
+        if unknown.size:
+            raise ValueError(
+                f"y has labels that did not occur in fit: {', '.join(map(repr, unknown.tolist()[:SHOWN]))}. Known: "
+                f"{', '.join(map(repr, self.classes.tolist()[:SHOWN]))}{' ...' if self.classes.size > SHOWN else ''}"
+            )
+        return np.searchsorted(self.classes, labels)
+
+    def decode(self, numbers):
+        """The labels of class numbers."""
+        return self.classes[numbers]
+
+
+class NumberTargets(NamedTuple):
+    """Numbers of one or several outputs, standardised. Decoded ones are limited to the range of y in fit.
+
+    Attributes
+    ----------
+    mean, std, low, high : ndarray of shape (n_outputs,)
+        The standard deviation of a constant output is 1.
+    one_dimensional : bool
+        Whether y had one dimension, as decoded values then have.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    one_dimensional: bool
+
+    @classmethod
+    def fit(cls, y, sample_weight=None):
+        """The weighted mean and standard deviation of y. Samples with the weight 0 do not count.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Without missing values.
+        sample_weight : ndarray of shape (n_samples,) or None
+        """
+        y = _numbers(y)
+        columns = y.reshape(len(y), -1)
+        _, (mean, std) = scalings_of([(None, columns, sample_weight)], inputs=False, targets=True)
+        counted = columns if sample_weight is None else columns[sample_weight > 0]
+        return cls(mean, std, counted.min(axis=0), counted.max(axis=0), y.ndim == 1)
+
+    def encode(self, y, dtype=np.float32):
+        """Standardised targets of shape (n_samples, n_outputs)."""
+        y = _numbers(y)
+        columns = y.reshape(len(y), -1)
+        if columns.shape[1] != len(self.mean):
+            raise ValueError(f"y has {columns.shape[1]} columns, but had {len(self.mean)} in fit.")
+        return np.ascontiguousarray(scaled(columns, (self.mean, self.std)), check_dtype(dtype))
+
+    def decode(self, outputs):
+        """Outputs of the network in the units of y, as float64."""
+        y = np.clip(np.asarray(outputs, np.float64) * self.std + self.mean, self.low, self.high)
+        return y.ravel() if self.one_dimensional and y.shape[1] == 1 else y
+
+
+def _labels(y):
+    y = np.asarray(as_labels(y, "y"))
+    _check_complete(y)
+    check_classification_targets(y)
+    return column_or_1d(y, warn=True)
+
+
+def _numbers(y):
+    y = np.asarray(as_numbers(y, "y"))
+    if y.ndim not in (1, 2) or not y.size:
+        raise ValueError(f"y must be numbers of shape (n_samples,) or (n_samples, n_outputs), got shape {y.shape}.")
+    _check_complete(y)
+    try:
+        y = y.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"y must be numbers, got {y.dtype}: {error}") from error
+    assert_all_finite(y, input_name="y")
+    return y
+
+
+def _check_complete(y):
+    """Raise ValueError if targets are missing, with their number and rows."""
+    missing = np.zeros(y.shape, bool)
+    if y.dtype.kind == "O":
+        missing.flat = [is_missing(value) for value in y.flat]
+    elif y.dtype.kind in "fmM":
+        missing = y != y  # NaN and NaT
+    if missing.any():
+        rows = np.flatnonzero(missing.reshape(len(y), -1).any(axis=1))
+        listed = ", ".join(map(str, rows[:SHOWN])) + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")
+        raise ValueError(
+            f"Input y contains NaN: targets are missing in {len(rows)} of {len(y)} rows ({listed}, counted from 0). "
+            "Drop these rows from X and y."
+        )
