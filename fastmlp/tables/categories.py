@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .cells import BOOLEANS, EMPTY, NUMBERS, TEXTS, text_of
-from .kinds import CODES, Encoded, UnusedColumn, changed_kind, number_of, shown
+from .kinds import CODES, Encoded, UnusedColumn, changed_kind, number_of, rows, shown
 
 # With more rows, of which a larger share has distinct texts, these are not categories.
 FREE_TEXT_ROWS, FREE_TEXT_SHARE = 50, 0.5
+# Of at least so many distinct texts, a larger share are numbers, but not all: the others probably stand for missing.
+NUMBER_TEXTS, NUMBER_SHARE = 10, 0.75
 
 
 @dataclass(frozen=True)
@@ -35,19 +37,20 @@ class CategoryColumn:
     @classmethod
     def fit(cls, name, cells, min_frequency=1):
         """The record of a column, or an UnusedColumn if it is constant or holds free text, with a warning."""
-        distinct, inverse = np.unique(np.array(cells.texts, object), return_inverse=True)
-        missing = cells.missing
-        counts = np.bincount(inverse[cells.values[~missing]], minlength=len(distinct))
-        n_rows, n_missing, n_distinct = len(missing), int(missing.sum()), int((counts > 0).sum())
-        if n_rows > FREE_TEXT_ROWS and n_distinct > FREE_TEXT_SHARE * (n_rows - n_missing):
-            return cls._free_text(name, distinct[counts > 0], n_rows - n_missing)
-        values = tuple(distinct[counts >= max(1, min_frequency)])
-        missing_is_value = n_missing >= max(1, min_frequency)
-        n_rare = n_rows - int(counts[counts >= min_frequency].sum()) - n_missing * missing_is_value
-        n_values = len(values) + missing_is_value
+        texts, inverse = np.unique(np.array(cells.texts, object), return_inverse=True)
+        present = cells.values[~cells.missing]
+        counts = np.bincount(inverse[present], minlength=len(texts))
+        texts, counts = texts[counts > 0], counts[counts > 0]  # pandas lists categories that do not occur
+        if len(present) > FREE_TEXT_ROWS and len(texts) > FREE_TEXT_SHARE * len(present):
+            return cls._free_text(name, texts, len(present))
+        _warn_of_numbers(name, texts, counts)
+        n_missing = len(cells.values) - len(present)
+        kept, missing_is_value = counts >= min_frequency, n_missing >= min_frequency
+        n_rare = int(counts[~kept].sum()) + (0 if missing_is_value else n_missing)
+        n_values = int(kept.sum()) + missing_is_value
         if n_values == 0 or (n_values == 1 and not n_rare):
-            return UnusedColumn(name, "constant" if n_distinct == 1 else "only rare values")
-        return cls(name, values, missing_is_value, n_missing, n_rare)
+            return UnusedColumn(name, "constant" if n_values else "only rare values")
+        return cls(name, tuple(texts[kept]), missing_is_value, n_missing, n_rare)
 
     @staticmethod
     def _free_text(name, texts, n_present):
@@ -81,7 +84,7 @@ class CategoryColumn:
             BOOLEANS: lambda text: text in ("True", "False"),
         }.get(cells.kind, lambda text: False)
         if not any(map(looks_alike, self.values)):
-            raise changed_kind(self.name, f"the {shown(self.values)}", cells.kind)
+            raise changed_kind(self.name, TEXTS, cells.kind, f" such as {self.values[0]!r}")
         numbers, positions = np.unique(cells.values, return_inverse=True)
         missing = np.isnan(cells.values)
         convert = (lambda number: text_of(bool(number))) if cells.kind == BOOLEANS else text_of
@@ -93,3 +96,14 @@ class CategoryColumn:
         parts += [f"{self.n_missing} missing"] if self.n_missing else []
         parts += [f"{self.n_rare} rows with rare values"] if self.n_rare else []
         return ", ".join(parts)
+
+
+def _warn_of_numbers(name, texts, counts):
+    """Warn of a column of numbers as texts, with a few others such as '?'."""
+    others = np.array([number_of(text) is None for text in texts])
+    if len(texts) >= NUMBER_TEXTS and 0 < others.sum() < (1 - NUMBER_SHARE) * len(texts):
+        exceptions = f"{shown(texts[others].tolist())} ({rows(counts[others].sum())})"
+        warnings.warn(
+            f"column {name!r} holds numbers, except for {exceptions}, and is used as categories. If these stand for "
+            "missing values, convert the column to numbers first."
+        )

@@ -13,6 +13,7 @@ TIME_UNIT = "datetime64[us]"
 SECOND = np.timedelta64(1, "s")
 NESTED = list, tuple, dict, set, frozenset, np.ndarray, nw.DataFrame, nw.Series
 NESTED_TYPES = nw.List, nw.Array, nw.Struct
+CAST_FIRST = nw.Decimal, nw.Int128, nw.UInt128  # NumPy has no such types
 
 
 class Cells(NamedTuple):
@@ -67,14 +68,11 @@ def _of_array(column, name):
 
 def _of_series(column, name):
     dtype = column.dtype
-    if dtype.is_integer():  # Arrow refuses to convert integers that float64 has to round
-        values = np.array(column.fill_null(0).to_numpy(), np.float64)
-        values[column.is_null().to_numpy()] = np.nan
-        return Cells(NUMBERS, values)
-    if dtype.is_numeric():
-        return Cells(NUMBERS, column.cast(nw.Float64).to_numpy())
-    if dtype == nw.Boolean:
-        return Cells(BOOLEANS, column.cast(nw.Float64).to_numpy())
+    if dtype.is_numeric() and dtype not in CAST_FIRST:  # Arrow refuses to cast integers that float64 has to round
+        return Cells(NUMBERS, column.to_numpy().astype(np.float64, copy=False))
+    if dtype.is_numeric() or dtype == nw.Boolean:
+        kind = BOOLEANS if dtype == nw.Boolean else NUMBERS
+        return Cells(kind, column.cast(nw.Float64).to_numpy())
     if dtype == nw.Datetime and dtype.time_zone is not None:
         column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     if dtype in (nw.Date, nw.Datetime):
@@ -83,15 +81,16 @@ def _of_series(column, name):
         return Cells(NUMBERS, column.cast(nw.Duration("us")).to_numpy() / SECOND)
     if dtype in NESTED_TYPES:
         _refuse(dtype, name)
+    categories = dtype in (nw.Categorical, nw.Enum)  # declared as such: their numbers are texts, too
     if column.implementation.is_pandas_like():
-        return _of_uniques(*_factorised_by_pandas(column.to_native(), name), name)
-    if dtype not in (nw.String, nw.Categorical, nw.Enum, nw.Binary):
+        return _of_uniques(*_factorised_by_pandas(column.to_native(), name), name, categories)
+    if not categories and dtype not in (nw.String, nw.Binary):
         return _of_uniques(*_factorised(column.to_list(), name), name)
     column = column.cast(nw.String) if dtype == nw.String else column  # of the usual layout; Arrow has several
     uniques = column.unique().drop_nulls().to_list()
     numbers = list(range(len(uniques)))
     codes = column.replace_strict(uniques, numbers, default=-1, return_dtype=nw.Int64).to_numpy()
-    return _of_uniques(uniques, codes, name)
+    return _of_uniques(uniques, codes, name, categories)
 
 
 def _factorised_by_pandas(series, name):
@@ -114,25 +113,25 @@ def _factorised(values, name):
     return list(numbers), np.fromiter(map(numbers.__getitem__, values), np.int64, len(values))
 
 
-def _of_uniques(uniques, codes, name):
-    """Cells of distinct Python values and the position of each row's value; -1 is missing."""
+def _of_uniques(uniques, codes, name, categories=False):
+    """Cells of distinct Python values and the position of each row's value; -1 is missing. Categories are texts."""
     numbers = [number for number, value in enumerate(uniques) if not is_missing(value)]
     present = [uniques[number] for number in numbers]
-    of = {type(value) for value in present}
+    of = {type(value) for value in present} if not categories else {str}
 
     def spread(values, missing, dtype):
         table = np.full(len(uniques) + 1, missing, dtype)  # the last one is for the code -1
         table[numbers] = values
         return table[codes]
 
-    if not of:
+    if not present:
         return Cells(EMPTY, np.full(len(codes), np.nan))
     if _all(of, bool, np.bool_):
         return Cells(BOOLEANS, spread(present, np.nan, np.float64))
     if _all(of, Real, Decimal, np.bool_):
         return Cells(NUMBERS, spread([_float(value) for value in present], np.nan, np.float64))
     if _all(of, date, np.datetime64):
-        return Cells(DATES, spread([_in_utc(value) for value in present], "NaT", TIME_UNIT))
+        return Cells(DATES, spread([in_utc(value) for value in present], "NaT", TIME_UNIT))
     if _all(of, timedelta, time, np.timedelta64):
         return Cells(NUMBERS, spread([_seconds(value) for value in present], np.nan, np.float64))
     nested = next((value for value in present if isinstance(value, NESTED)), None)
@@ -175,7 +174,8 @@ def _float(value):
         return np.inf if value > 0 else -np.inf
 
 
-def _in_utc(value):
+def in_utc(value):
+    """A date or time as datetime64, in UTC if it has a time zone."""
     if isinstance(value, datetime) and value.tzinfo is not None:
         value = value.astimezone(UTC).replace(tzinfo=None)
     return np.datetime64(value).astype(TIME_UNIT)

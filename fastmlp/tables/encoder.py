@@ -1,10 +1,10 @@
 """TableEncoder: a table as a matrix of scaled numbers, flags and codes."""
 
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.validation.checks import check_dtype, check_integer
@@ -13,14 +13,14 @@ from .categories import CategoryColumn
 from .cells import BOOLEANS, DATES, EMPTY, NUMBERS, TEXTS, read_cells
 from .dates import DateColumn
 from .frames import as_table
-from .kinds import UnusedColumn
+from .kinds import SHOWN, UnusedColumn
 from .numbers import FlagColumn, NumberColumn
 
 COLUMNS = {NUMBERS: NumberColumn, BOOLEANS: FlagColumn, TEXTS: CategoryColumn, DATES: DateColumn}
 BY_CLASS = {found.__name__: found for found in (*COLUMNS.values(), UnusedColumn)}
 
 
-class TableEncoder(TransformerMixin, BaseEstimator):
+class TableEncoder(BaseEstimator):
     """Encode the columns of a table as a matrix of scaled numbers, flags and codes.
 
     X may be a frame of pandas, polars or another library that narwhals supports, an Arrow table, a two-dimensional
@@ -86,8 +86,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         TypeError
             If a cell holds a list or another nested value.
         """
-        check_dtype(self.dtype)
-        check_integer("min_frequency", self.min_frequency, 1)
+        self._check_parameters()
         table = as_table(X)
         for number, what in enumerate(("sample", "feature")):
             if not table.shape[number]:
@@ -97,13 +96,13 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         names = table.names or [f"x{number}" for number in range(table.shape[1])]
         columns = [self._fit_column(name, read_cells(table.column(i), name)) for i, name in enumerate(names)]
         if all(isinstance(column, UnusedColumn) for column in columns):
-            reasons = ", ".join(f"{column.name!r} ({column.reason})" for column in columns[:8])
-            raise ValueError(
-                f"no column of X can be used: {reasons}{'' if len(columns) <= 8 else ' and others'}. At least one must "
-                "have values that differ."
-            )
+            raise ValueError(_nothing_left(columns, table.shape[0]))
         self._set_columns(columns, table.names is not None)
         return self
+
+    def _check_parameters(self):
+        check_dtype(self.dtype)
+        check_integer("min_frequency", self.min_frequency, 1)
 
     def _fit_column(self, name, cells):
         if cells.kind == EMPTY:
@@ -145,6 +144,20 @@ class TableEncoder(TransformerMixin, BaseEstimator):
                 part[:] = values
         return matrix
 
+    def fit_transform(self, X, y=None):
+        """Learn scales and categories, and encode the same table: see ``fit`` and ``transform``.
+
+        Parameters
+        ----------
+        X : table of shape (n_rows, n_columns)
+        y : ignored
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_encoded)
+        """
+        return self.fit(X).transform(X)
+
     def _places(self, table):
         """(record, its number in the table) of each column that is used."""
         used = [(column, i) for i, column in enumerate(self.columns_) if column.encoded]
@@ -153,7 +166,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             numbers = {name: number for number, name in enumerate(table.names)}
             absent = [column.name for column, _ in used if column.name not in numbers]
             if absent:
-                listed = ", ".join(map(repr, absent[:8])) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
+                more = f" and {len(absent) - SHOWN} more" if len(absent) > SHOWN else ""
+                listed = ", ".join(map(repr, absent[:SHOWN])) + more
                 raise ValueError(f"X has no column {listed}, which fit had: add it, with missing values if unknown.")
             return [(column, numbers[column.name]) for column, _ in used]
         if table.shape[1] != self.n_features_in_:
@@ -161,10 +175,11 @@ class TableEncoder(TransformerMixin, BaseEstimator):
                 f"X has {table.shape[1]} features, but {type(self).__name__} is expecting {self.n_features_in_} "
                 "features as input."
             )
-        if named:
+        if named or table.names is not None:
+            found, fitted = ("does not have valid", "with") if named else ("has", "without")
             warnings.warn(
-                f"X does not have valid feature names, but {type(self).__name__} was fitted with feature names: the "
-                "columns must be in the same order as in fit."
+                f"X {found} feature names, but {type(self).__name__} was fitted {fitted} feature names: the order of "
+                "its columns must be that of fit."
             )
         return used
 
@@ -214,9 +229,26 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     def from_saved_state(cls, saved):
         """The encoder of ``saved_state``."""
         encoder = cls(**saved["parameters"])
-        columns = []
-        for column in saved["columns"]:
-            fields = {name: value for name, value in column.items() if name != "class"}
-            columns.append(BY_CLASS[column["class"]](**fields))
-        encoder._set_columns(columns, saved["with_names"])
+        encoder._check_parameters()
+        encoder._set_columns([_record(**column) for column in saved["columns"]], saved["with_names"])
         return encoder
+
+
+def _record(**saved):
+    """The record of a column from a file; ValueError if it is not valid."""
+    kind = BY_CLASS[saved.pop("class")]
+    for field in fields(kind):
+        if field.type in (str, bool, int) and type(saved[field.name]) is not field.type:
+            raise ValueError(f"a {kind.__name__} has the {field.name} {saved[field.name]!r}")
+    return kind(**saved)
+
+
+def _nothing_left(columns, n_rows):
+    """The error for a table without a column that can be used."""
+    if n_rows == 1:
+        return "X has only one sample (n_samples=1): at least two different rows are needed."
+    reasons = ", ".join(f"{column.name!r} ({column.reason})" for column in columns[:SHOWN])
+    more = f" and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
+    return (
+        f"no column of X can be used: {reasons}{more}. At least one must hold numbers, categories or dates that differ."
+    )

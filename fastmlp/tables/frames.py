@@ -69,9 +69,13 @@ def _of_dict(columns):
 def _one_column(name, values):
     """A column of a dict: a series as it is, anything else as a 1-D array."""
     series = nw.from_native(values, allow_series=True, pass_through=True)
-    array = series if isinstance(series, nw.Series) else _cells(values)
+    if isinstance(series, nw.Series):
+        return series
+    array = _cells(values)
     if array.ndim != 1:
-        raise ValueError(f"column {name!r} of X must be a list of values, got {type(values).__name__}.")
+        raise ValueError(
+            f"column {name!r} of X must be a list of values, got a {type(values).__name__} of shape {array.shape}."
+        )
     return array
 
 

@@ -1,11 +1,12 @@
 """What all kinds of columns share: records of encoded and unused columns, and errors about changed kinds."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
 
-from .cells import BOOLEANS, DATES, EMPTY, NUMBERS, TEXTS
+from .cells import BOOLEANS, DATES, EMPTY, NUMBERS, TEXTS, TIME_UNIT, in_utc
 
 NUMBER, FLAG, CODES = "number", "flag", "codes"  # kinds of encoded columns
 SHOWN = 5  # texts in a message
@@ -68,23 +69,34 @@ def numbers_of(cells, name, kind=NUMBERS):
     """
     if cells.kind in (NUMBERS, BOOLEANS, EMPTY):
         return cells.values
-    if cells.kind == TEXTS:
-        numbers = [number_of(text) for text in cells.texts]
-        bad = [code for code, number in enumerate(numbers) if number is None]
-        if not bad:
-            return np.array([*numbers, np.nan])[cells.values]
-        rows = int(np.isin(cells.values, bad).sum())
-        raise changed_kind(name, kind, f"the {shown([cells.texts[code] for code in bad])} ({rows} rows)")
-    raise changed_kind(name, kind, cells.kind)
+    return _converted(cells, name, kind, number_of, np.nan, np.float64)
 
 
 def dates_of(cells, name):
-    """Cells as datetime64 for a column that held dates in fit; ValueError for other kinds."""
+    """Cells as datetime64 for a column that held dates in fit. Texts are converted if all are in ISO format.
+
+    Raises
+    ------
+    ValueError
+        With the column's name and both kinds.
+    """
+    if cells.kind == DATES:
+        return cells.values
     if cells.kind == EMPTY:
-        return np.full(len(cells.values), "NaT", "datetime64[us]")
-    if cells.kind != DATES:
-        raise changed_kind(name, DATES, f"the {shown(cells.texts)}" if cells.texts else cells.kind)
-    return cells.values
+        return np.full(len(cells.values), "NaT", TIME_UNIT)
+    return _converted(cells, name, DATES, _date_of, "NaT", TIME_UNIT)
+
+
+def _converted(cells, name, kind, convert, missing, dtype):
+    """Texts as numbers or dates; ``convert`` returns None for a text that is none."""
+    if cells.kind != TEXTS:
+        raise changed_kind(name, kind, cells.kind)
+    found = [convert(text) for text in cells.texts]
+    bad = [code for code, value in enumerate(found) if value is None]
+    if bad:
+        texts = shown([cells.texts[code] for code in bad])
+        raise changed_kind(name, kind, f"{texts} ({rows(np.isin(cells.values, bad).sum())})")
+    return np.array([*found, missing], dtype)[cells.values]
 
 
 def number_of(text):
@@ -95,15 +107,27 @@ def number_of(text):
         return None
 
 
+def _date_of(text):
+    try:
+        return in_utc(datetime.fromisoformat(text))
+    except ValueError:
+        return None
+
+
 def shown(texts):
     """The first few texts, quoted, for a message."""
     listed = ", ".join(map(repr, texts[:SHOWN]))
     more = f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
-    return f"text{'s' if len(texts) > 1 else ''} {listed}{more}"
+    return f"the text{'s' if len(texts) > 1 else ''} {listed}{more}"
 
 
-def changed_kind(name, before, now):
+def rows(number):
+    """A number of rows, for a message."""
+    return f"{number} row{'s' if number != 1 else ''}"
+
+
+def changed_kind(name, kind, now, example=""):
     """The error for a column whose kind is another one than in fit."""
     return ValueError(
-        f"column {name!r} held {before} in fit, but has {now} here: convert it to {before}, or to missing values."
+        f"column {name!r} held {kind}{example} in fit, but has {now} here: convert it to {kind}, or to missing values."
     )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .cells import BOOLEANS, NUMBERS
-from .kinds import FLAG, NUMBER, Encoded, UnusedColumn, changed_kind, flags, missing_flag, numbers_of
+from .kinds import FLAG, NUMBER, Encoded, UnusedColumn, changed_kind, flags, missing_flag, numbers_of, rows
 
 LIMIT = 1e18  # its square is a float32
 
@@ -125,7 +125,7 @@ class FlagColumn:
         missing = np.isnan(numbers)
         others = numbers[~missing & (numbers != 0) & (numbers != 1)]
         if others.size:
-            raise changed_kind(self.name, BOOLEANS, f"the number {others[0]:g} ({others.size} rows)")
+            raise changed_kind(self.name, BOOLEANS, f"the number {others[0]:g} ({rows(others.size)})")
         if self.varies:
             yield np.where(missing, 0, 2 * numbers - 1)
         if self.n_missing:
