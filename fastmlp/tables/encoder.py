@@ -5,6 +5,7 @@ from dataclasses import asdict, fields
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils import TransformerTags
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.validation.checks import check_dtype, check_integer
@@ -66,6 +67,13 @@ class TableEncoder(BaseEstimator):
     def __init__(self, dtype="float32", min_frequency=1):
         self.dtype = dtype
         self.min_frequency = min_frequency
+
+    # Not a TransformerMixin, which turns the matrix into a frame where scikit-learn is configured so.
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags = TransformerTags(preserves_dtype=[])
+        tags.input_tags.allow_nan = tags.input_tags.categorical = True
+        return tags
 
     def fit(self, X, y=None):
         """Learn scales and categories.

@@ -113,5 +113,5 @@ def _unique(names):
 def _two_dimensions(given):
     return (
         f"X must be a table of two dimensions (a frame, an array, a list of rows, a dict of columns), got {given}. "
-        "Reshape a single row with X.reshape(1, -1), and a single column with X.reshape(-1, 1)."
+        "Reshape your data: X.reshape(1, -1) if it is a single row, X.reshape(-1, 1) if it is a single column."
     )

@@ -30,6 +30,7 @@ DATA = """
 import json, warnings
 import numpy as np
 import fastmlp
+from fastmlp.tables import TableEncoder
 warnings.simplefilter("ignore")
 X = np.random.RandomState(0).standard_normal((40, 3))
 y, layers = (X[:, 0] > 0).astype(int), [fastmlp.Layer(4, "tanh"), fastmlp.Layer(1, "identity")]
@@ -63,6 +64,7 @@ for model in (classifier, fastmlp.load("m")):
     fastmlp.input_gradient(model, X)
 fastmlp.from_sklearn(fastmlp.to_sklearn(classifier))
 fastmlp.check_gradients(fastmlp.load("m"), X, y)
+TableEncoder().fit_transform({"number": X[:, 0], "text": [str(label) for label in y]})
 print(*without.asked)
 """
     result = run(DATA + script, *OPTIONAL, folder=tmp_path)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 from sklearn import clone
+from sklearn.utils.estimator_checks import check_estimator
 
 from fastmlp.io.model_files import decode, encode
 from fastmlp.tables import TableEncoder
@@ -350,6 +351,11 @@ def test_parameters(parameters):
         TableEncoder(**parameters).fit(FRAME)
     assert TableEncoder("float64").fit_transform(FRAME).dtype == np.float64
     assert TableEncoder().fit_transform(FRAME).dtype == np.float32
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_conformance_with_scikit_learn():
+    check_estimator(TableEncoder(), on_skip=None)
 
 
 def test_wide_and_short_tables():
