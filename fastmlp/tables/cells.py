@@ -87,9 +87,12 @@ def _of_series(column, name):
     if not categories and dtype not in (nw.String, nw.Binary):
         return _of_uniques(*_factorised(column.to_list(), name), name)
     column = column.cast(nw.String) if dtype == nw.String else column  # of the usual layout; Arrow has several
-    uniques = column.unique().drop_nulls().to_list()
-    numbers = list(range(len(uniques)))
-    codes = column.replace_strict(uniques, numbers, default=-1, return_dtype=nw.Int64).to_numpy()
+    present = column.drop_nulls()
+    uniques = present.unique().to_list()
+    codes = np.full(len(column), -1)
+    codes[~column.is_null().to_numpy()] = present.replace_strict(
+        uniques, list(range(len(uniques))), return_dtype=nw.Int64
+    )
     return _of_uniques(uniques, codes, name, categories)
 
 
