@@ -40,7 +40,6 @@ class CategoryColumn:
         texts, inverse = np.unique(np.array(cells.texts, object), return_inverse=True)
         present = cells.values[~cells.missing]
         counts = np.bincount(inverse[present], minlength=len(texts))
-        texts, counts = texts[counts > 0], counts[counts > 0]  # pandas lists categories that do not occur
         if len(present) > FREE_TEXT_ROWS and len(texts) > FREE_TEXT_SHARE * len(present):
             return cls._free_text(name, texts, len(present))
         _warn_of_numbers(name, texts, counts)

@@ -91,8 +91,8 @@ def _of_array(X):
 def _cells(values):
     """An array whose cells keep their types: a list of rows with numbers and strings has the dtype object."""
     if isinstance(values, np.ma.MaskedArray):
-        numeric = values.dtype.kind in NUMBERS
-        return values.astype(np.float64).filled(np.nan) if numeric else values.astype(object).filled(None)
+        dtype, missing = (np.float64, np.nan) if values.dtype.kind in NUMBERS else (object, None)
+        return np.where(np.ma.getmaskarray(values), missing, values.data.astype(dtype))
     if isinstance(values, np.ndarray):
         return values
     try:

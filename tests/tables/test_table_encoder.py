@@ -48,7 +48,7 @@ PLAIN_TABLES = {
     "pandas of categories": pd.DataFrame(PLAIN).astype({"text": "category"}),
     "pandas of Arrow": pd.DataFrame(PLAIN).convert_dtypes(dtype_backend="pyarrow"),
     "polars": pl.DataFrame(PLAIN),
-    "Arrow": pa.table(PLAIN),
+    "Arrow": pa.table(PLAIN | {"text": pa.array(PLAIN["text"], pa.string_view())}),
     "dict": PLAIN,
     "dict of series": {name: pl.Series(values) for name, values in PLAIN.items()},
     "record batch": pa.RecordBatch.from_pydict({name: pa.array(values) for name, values in PLAIN.items()}),
@@ -121,6 +121,17 @@ def test_missing_numbers():
     np.testing.assert_array_equal(encoded([5, None, 5], [5, 6, None]), [[-1], [-1], [1]])  # only their place counts
 
 
+def test_masked_arrays_and_missing_values_of_pandas():
+    values = np.array([[1.0, 4], [2, 5], [3, 6]])
+    missing = np.where(values == 2, np.nan, values)
+    objects = np.array([[1, "4"], [pd.NA, "5"], [3, "6"]], object)
+    expected = TableEncoder().fit_transform(missing)
+    np.testing.assert_array_equal(TableEncoder().fit_transform(np.ma.masked_equal(values, 2)), expected)
+    np.testing.assert_array_equal(TableEncoder().fit_transform(objects)[:, :2], expected[:, :2])
+    texts = np.ma.masked_equal(np.array([["b"], ["?"], ["a"]]), "?")
+    np.testing.assert_array_equal(TableEncoder().fit_transform(texts), [[1], [2], [0]])
+
+
 CODES = {  # (values in fit, values in transform): codes
     "sorted": (["b", "a", "c"], ["a", "b", "c", "d"], [0, 1, 2, -1]),
     "missing in fit": (["b", None, "a"], [None, "a", np.nan, "x"], [2, 0, 2, -1]),
@@ -131,6 +142,7 @@ CODES = {  # (values in fit, values in transform): codes
     "zeros for texts": (["01", "2"], [1, 2], [-1, 1]),
     "booleans for texts": (["True", "False", "?"], [True, False], [2, 1]),
     "mixed": ([1, "a", 2.5, False], ["1", 1.0, "a", "2.5", False], [0, 0, 3, 1, 2]),
+    "missing numbers for texts": (["1", "nan", None, "2"], [1.0, np.nan], [0, 3]),
     "bytes": ([b"a", b"b"], ["b", b"a"], [1, 0]),
     "only missing": (["b", "a"], [None, None], [-1, -1]),
 }
@@ -160,17 +172,17 @@ def test_rare_categories_share_the_code_of_unseen_ones():
 
 def test_booleans():
     np.testing.assert_array_equal(encoded([True, False, None]), [[1, -1], [-1, -1], [0, 1]])
-    for given in ([1, 0, None], ["True", "false", None], [1.0, 0.0, np.nan]):
+    for given in ([1, 0, None], ["true", "FALSE", None], [1.0, 0.0, np.nan]):
         np.testing.assert_array_equal(encoded([True, False], given)[:, 0], [1, -1, 0])
 
 
 def test_dates():
-    days = [date(2020, 1, 6), date(2020, 3, 8), date(2022, 3, 8), None]
+    days = [date(2020, 1, 6), date(2020, 3, 7), date(2022, 3, 8), None]
     encoder = TableEncoder("float64").fit({"d": days})
     names = [column.name for column in encoder.encoded]
     assert names == ["d: year", "d: month", "d: day of week", "d: days", "d is missing"]
     scalings = encoder.columns_[0].scalings
-    medians = {"year": 2020, "month": 3, "day of week": 1, "days": 62}
+    medians = {"year": 2020, "month": 3, "day of week": 1, "days": 61}
     assert {part: scaling.median for part, scaling in scalings.items()} == medians
     np.testing.assert_array_equal(encoder.transform({"d": days})[3], [0, 0, 0, 0, 1])
     at_night = [datetime(2020, 1, 6, 23, 30), datetime(2020, 1, 6), datetime(2020, 1, 7, 6)]
@@ -292,6 +304,7 @@ def test_texts_that_are_no_categories():
         warnings.simplefilter("error")
         TableEncoder().fit({"a": names[:50]})
         TableEncoder().fit({"a": ["a", "b", *[None] * 60]})  # few values, most of them missing
+        TableEncoder().fit({"a": pd.Series(pd.Categorical(some, categories=[*names, "a", "b", "c"]))})
     power = [str(50 + i % 20) for i in range(60)]
     with pytest.warns(UserWarning, match=r"column 'hp' holds numbers, except for the text '\?' \(2 rows\)"):
         TableEncoder().fit({"hp": [*power, "?", "?"]})
