@@ -102,7 +102,7 @@ def _converted(cells, name, kind, convert, missing, dtype):
 def number_of(text):
     """The number that a text stands for, or None."""
     try:
-        return float(text)
+        return None if "_" in text else float(text)  # Python reads 1_0 as 10
     except ValueError:
         return None
 

@@ -206,6 +206,7 @@ def test_durations_and_times_of_day_are_seconds():
 
 CHANGED = {  # (values in fit, values in transform): part of the message
     "numbers to texts": ([1.0, 2], ["1", "?", "?"], "held numbers in fit, but has the text '?' (2 rows) here"),
+    "numbers to underscores": ([1.0, 2], ["1_0", "2"], "has the text '1_0' (1 row) here"),
     "numbers to dates": ([1.0, 2], [DAY], "held numbers in fit, but has dates here"),
     "texts to numbers": (["b", "a"], [1.0, 2.0], "held texts such as 'a' in fit, but has numbers here"),
     "texts to booleans": (["b", "1"], [True], "but has booleans here"),
