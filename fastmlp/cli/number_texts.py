@@ -111,6 +111,12 @@ def convert_numbers(frame, columns, decimal, convention, known=False):
         Whether these columns are known to hold numbers. Otherwise there are warnings of columns that nearly do, and of
         the format of numbers.
 
+    Returns
+    -------
+    frame : DataFrame
+    decimal : {'.', ','} or None
+        Decimal mark of the file, as it shows or by convention.
+
     Raises
     ------
     TableError
@@ -127,9 +133,10 @@ def convert_numbers(frame, columns, decimal, convention, known=False):
     shown = {texts.marks[0] for texts in numeric.values() if texts.shows_mark}
     if _has_fractions(frame):
         shown.add(decimal)
+    of_file = convention if not shown else min(shown) if len(shown) == 1 else None
     frame = frame.copy(deep=False)
     for name, texts in numeric.items():
-        mark = _decimal_mark(name, texts, shown, convention)
+        mark = _decimal_mark(name, texts, of_file)
         _check_units(name, texts.numbers)
         if texts.words:
             warnings.warn(f"column {name!r} holds numbers but for {counted(texts.words)}: counted as missing.")
@@ -139,14 +146,14 @@ def convert_numbers(frame, columns, decimal, convention, known=False):
         values = frame[name].map(numbers).astype(np.float64)
         whole = np.isfinite(values).all() and (values % 1 == 0).all() and (abs(values) < 2**53).all()
         frame[name] = values.astype(np.int64) if whole else values
-    return frame
+    return frame, of_file
 
 
 def _has_fractions(frame):
     return any((np.isfinite(column) & (column % 1 != 0)).any() for _, column in frame.select_dtypes("float").items())
 
 
-def _decimal_mark(name, texts, shown, convention):
+def _decimal_mark(name, texts, of_file):
     """The decimal mark of a column: the only possible one, or the one of the file."""
     marks = texts.marks
     if len(marks) == 1:
@@ -157,14 +164,13 @@ def _decimal_mark(name, texts, shown, convention):
             f"column {name!r} has numbers with different decimal marks, {listed(examples)}: use one, or read them as "
             f"strings with --text {name!r}."
         )
-    mark = convention if not shown else min(shown) if len(shown) == 1 else None
-    if mark is None:
+    if of_file is None:
         text, number = next(item for item in texts.numbers.items() if len(set(item[1].values.values())) == 2)
         raise TableError(
             f"column {name!r} has {text!r}, which may be {number.values['.']:.15g} or {number.values[',']:.15g}: write "
             f"one of these, or read the column as strings with --text {name!r}."
         )
-    return mark
+    return of_file
 
 
 def _check_units(name, numbers):

@@ -30,12 +30,13 @@ class TableModel(HasPredictionNetwork, Savable):
     """An MLP with an encoder of its input columns, which predicts the target column in its original units.
 
     ``classes`` holds the class labels; None means regression, with a target standardised by ``mean`` and ``std``.
-    ``missing`` are the strings that were read as missing values.
+    ``missing`` are the strings that were read as missing values, ``decimal`` is the decimal mark of the file or None.
     """
 
-    def __init__(self, encoder, model, target, classes=None, mean=0.0, std=1.0, missing=()):
+    def __init__(self, encoder, model, target, classes=None, mean=0.0, std=1.0, missing=(), decimal=None):
         self.encoder, self.model, self.target = encoder, model, target
-        self.classes, self.mean, self.std, self.missing = classes, mean, std, missing
+        self.classes, self.mean, self.std = classes, mean, std
+        self.missing, self.decimal = missing, decimal
 
     @classmethod
     def create(cls, frame, target, *, task="auto", hidden=(100,), activation="relu", dtype="float32", **options):
@@ -77,8 +78,9 @@ class TableModel(HasPredictionNetwork, Savable):
             labels = [] if self.classes is None else self.classes.tolist()
             (texts if any(isinstance(label, str) for label in labels) else numbers).append(self.target)
         return read_table(
-            source, self.target, encoding=encoding, missing=self.missing, texts=texts, numbers=numbers
-        )[0]  # fmt: skip
+            source, self.target, encoding=encoding, missing=self.missing, texts=texts, numbers=numbers,
+            decimal=self.decimal,
+        ).frame  # fmt: skip
 
     def arrays(self, frame):
         """(X, y) encoded for the network."""
@@ -133,6 +135,7 @@ class TableModel(HasPredictionNetwork, Savable):
             "mean": self.mean,
             "std": self.std,
             "missing": list(self.missing),
+            "decimal": self.decimal,
         }
 
     @classmethod
@@ -143,5 +146,5 @@ class TableModel(HasPredictionNetwork, Savable):
         return cls(
             ColumnEncoder(columns), MLP.from_saved_state(saved["model"]), saved["target"], saved["classes"],
             saved["mean"], saved["std"] if "std" in saved else saved["deviation"],
-            saved.get("missing", ()),
+            saved.get("missing", ()), saved.get("decimal"),
         )  # fmt: skip

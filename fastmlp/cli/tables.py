@@ -5,6 +5,7 @@ import zlib
 from decimal import Decimal
 from numbers import Real
 from pathlib import Path
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -28,7 +29,15 @@ PARQUET, PARQUET_NEEDS = ".parquet", "Parquet files need pyarrow"
 FEW_ROWS, NEARLY_ALL = 20, 0.9  # of rows, for warn_of_names
 
 
-def read_table(source, target=None, *, encoding=None, missing=(), texts=(), ignore=(), numbers=None):
+class Table(NamedTuple):
+    """A frame, the name of its target column, and the decimal mark of a CSV file; both may be None."""
+
+    frame: pd.DataFrame
+    target: str | None
+    decimal: str | None
+
+
+def read_table(source, target=None, *, encoding=None, missing=(), texts=(), ignore=(), numbers=None, decimal=None):
     """Read a bundled data set, a CSV or Parquet file, or an NPZ file with X and y.
 
     Parameters
@@ -46,14 +55,15 @@ def read_table(source, target=None, *, encoding=None, missing=(), texts=(), igno
     numbers : collection of str, default=None
         Columns that hold numbers in a model: strings become numbers in these. None finds them, in CSV files only,
         because other files have types.
+    decimal : str or None
+        Decimal mark to assume where a file does not show it; None takes the usual one of the kind of file.
 
     Returns
     -------
-    frame : DataFrame
-    target : str or None
-        Name of the target column: the given one, or that of a data set or NPZ file.
+    Table
+        Its target is the given one, or that of a data set or NPZ file.
     """
-    decimal, convention, has_types = ".", None, True
+    mark, convention, has_types = ".", None, True
     if source in BUNDLED:
         frame, target = BUNDLED[source](as_frame=True).frame, target or "target"
     else:
@@ -65,7 +75,7 @@ def read_table(source, target=None, *, encoding=None, missing=(), texts=(), igno
         elif path.suffix.lower() == PARQUET:
             frame = _read_parquet(path)
         else:
-            frame, decimal, convention = read_csv(path, encoding, missing, texts)
+            frame, mark, convention = read_csv(path, encoding, missing, texts)
             has_types = False
     if not len(frame):
         raise TableError(f"{source} has no rows.")
@@ -75,10 +85,12 @@ def read_table(source, target=None, *, encoding=None, missing=(), texts=(), igno
         frame = _as_missing(frame, missing)
         frame = frame.astype({name: str for name in frame.columns.intersection(texts) if not holds_texts(frame[name])})
     if numbers is not None:
-        frame = convert_numbers(frame, frame.columns.intersection(numbers), decimal, convention, known=True)
+        columns = frame.columns.intersection(numbers)
+        frame, decimal = convert_numbers(frame, columns, mark, decimal or convention, known=True)
     elif not has_types:
-        frame = convert_numbers(frame, frame.columns.difference(texts, sort=False), decimal, convention)
-    return frame, target
+        columns = frame.columns.difference(texts, sort=False)
+        frame, decimal = convert_numbers(frame, columns, mark, decimal or convention)
+    return Table(frame, target, decimal)
 
 
 def _read_parquet(path):

@@ -26,9 +26,9 @@ def run(options):
     check_outputs(options.out, options.plot, options.report, [options.source, options.eval_source])
     if options.metric != "loss" and options.early_stopping is None:
         raise click.UsageError("--metric needs --early-stopping, which uses it.")
-    frame, target = table_of(options)
-    table = new_model(frame, target, options)
-    parts = split(frame, table, options)
+    source = table_of(options)
+    table = new_model(source, options)
+    parts = split(source.frame, table, options)
     arrays = {name: table.arrays(part) for name, part in parts.items()}
     say(description(table, arrays))
     seconds = fit(table, arrays, options)
@@ -68,16 +68,17 @@ def check_outputs(out, plot, report, inputs):
 
 
 def table_of(options):
-    """(frame, target) of the source, without ignored columns and, with --drop-missing, incomplete rows."""
-    frame, target = read_table(
+    """The Table of the source, without ignored columns and, with --drop-missing, incomplete rows."""
+    table = read_table(
         options.source, options.target, encoding=options.encoding, missing=options.missing, texts=options.text,
         ignore=options.ignore,
     )  # fmt: skip
-    if target is None:
+    frame = table.frame
+    if table.target is None:
         raise click.UsageError(f"--target is required: one of {', '.join(map(str, frame.columns))}.")
     check_present(frame, options.text)
-    warn_of_names(frame, target, options.task == "classification")
-    return without_missing(frame, options.source) if options.drop_missing else frame, target
+    warn_of_names(frame, table.target, options.task == "classification")
+    return table._replace(frame=without_missing(frame, options.source)) if options.drop_missing else table
 
 
 def without_missing(frame, source):
@@ -94,14 +95,14 @@ def without_missing(frame, source):
     return complete
 
 
-def new_model(frame, target, options):
+def new_model(source, options):
     """An untrained TableModel."""
     table = TableModel.create(
-        frame, target, task=options.task, hidden=options.hidden, activation=options.activation,
+        source.frame, source.target, task=options.task, hidden=options.hidden, activation=options.activation,
         optimizer=chosen_optimizer(options.optimizer, options.learning_rate), alpha=options.alpha,
         dtype=options.dtype, backend=options.backend, random_state=options.seed,
     )  # fmt: skip
-    table.missing = options.missing
+    table.missing, table.decimal = options.missing, source.decimal
     if options.balanced and table.classes is None:
         raise click.UsageError("--balanced is only for classification, but the target is numeric.")
     return table

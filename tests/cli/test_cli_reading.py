@@ -97,9 +97,9 @@ NUMBERS = {  # text: its value with the decimal mark '.', and with ','
     "1,234": (1234, 1.234), "1.234": (1.234, 1234), "0,123": (None, 0.123), "1,234,567": (1234567, None),
     "1.234.567": (None, 1234567), "1 234": (1234, 1234), "1'234.5": (1234.5, None), "1\u202f234,5": (None, 1234.5),
     "12,34,567": None, "1,23.4": None, "1.2.3": None, "1e-3": (0.001, 0.001), "+.5": (0.5, None),
-    "inf": (np.inf, np.inf), "\u22125": (-5, -5), "(3)": (-3, -3), "": None, ".": None, "-": None, "e5": None, "1 2": None,
-    "A1": None,    "2020-01-05": None, "1/2": None, "0x1F": None, "1_000": None, "٣": None, "12 kg": None, "--5": None, "1\n2": None,
-    "$5%": None, "$": None, "%": None,
+    "inf": (np.inf, np.inf), "\u22125": (-5, -5), "(3)": (-3, -3), "": None, ".": None, "-": None, "e5": None,
+    "1 2": None, "A1": None, "2020-01-05": None, "1/2": None, "0x1F": None, "1_000": None, "٣": None, "12 kg": None,
+    "--5": None, "1\n2": None, "$5%": None, "$": None, "%": None,
 }  # fmt: skip
 UNITS = {
     "12.3%": ("%", 12.3), "12 %": ("%", 12), "$1234": ("$", 1234), "-$5": ("$", -5), "($5)": ("$", -5),
@@ -250,6 +250,15 @@ def test_formats_of_a_known_column_are_read_without_a_word():
     result = run("predict", "model.fastmlp", "euros.csv")
     assert not result.stderr
     assert result.output == run("predict", "model.fastmlp", "plain.csv").output
+
+
+def test_a_decimal_mark_of_training_holds_where_a_file_shows_none():
+    cars(width=[f"{i % 7},{i % 9}" for i in range(60)]).to_csv("train.csv", index=False)
+    run("train", "train.csv", "--target", "price", "--quiet", "--epochs", 3)
+    cars()[["hp", "town"]][:2].assign(width=["1,234", "5,678"]).to_csv("new.csv", index=False)
+    frame = cars()[["hp", "town"]][:2].assign(width=[1.234, 5.678])
+    found = [float(line) for line in run("predict", "model.fastmlp", "new.csv").output.splitlines()[1:]]
+    np.testing.assert_allclose(found, fastmlp.load("model.fastmlp").predict(frame))
 
 
 def test_a_target_of_formatted_numbers_is_regression():

@@ -93,7 +93,7 @@ REFUSALS = {  # code that is run without the packages in OPTIONAL: the error mes
 
 
 def test_errors_name_the_missing_package(tmp_path):
-    table, target = read_table("iris")
+    table, target, _ = read_table("iris")
     model = TableModel.create(table, target, hidden=(3,))
     model.model.fit(*model.arrays(table), epochs=1)
     model.save(tmp_path / "table")
