@@ -71,6 +71,14 @@ def test_other_encodings(encoding):
         run(command, "model.fastmlp", "t.csv", "--encoding", encoding)
 
 
+def test_utf_16_without_a_byte_order_mark_is_refused():
+    """Its ASCII characters are valid UTF-8, each followed by a null."""
+    Path("t.csv").write_bytes("a,y\n1,2\n".encode("utf-16-le"))
+    assert "it has null characters): save as UTF-8, or give --encoding" in one_line(
+        run("train", "t.csv", "--target", "y", code=1)
+    )
+
+
 def test_an_unknown_encoding_and_a_byte_order_mark():
     Path("t.csv").write_text(TABLE, encoding="utf-8-sig")
     assert list(read_table("t.csv", "y")[0].columns) == ["größe", "y"]
