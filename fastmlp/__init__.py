@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # for type checkers and editors: at run time names are import
     from .export.c import to_c as to_c
     from .export.numpy import to_numpy_source as to_numpy_source
     from .export.onnx import to_onnx as to_onnx
+    from .export.skl2onnx_converters import register_skl2onnx_converters as register_skl2onnx_converters
     from .export.sklearn import from_sklearn as from_sklearn
     from .export.sklearn import to_sklearn as to_sklearn
     from .export.torch import from_torch as from_torch
@@ -78,6 +79,7 @@ _HOME = {
     "training_report": "inspection.report",
     "to_onnx": "export.onnx",
     "to_c": "export.c",
+    "register_skl2onnx_converters": "export.skl2onnx_converters",
     "to_numpy_source": "export.numpy",
     "from_sklearn": "export.sklearn",
     "to_sklearn": "export.sklearn",

@@ -14,6 +14,7 @@ from fastmlp.kernels.device_errors import DeviceError
 EXIT_INTERRUPTED = 130  # exit status after Ctrl-C
 TEST_SHARE = 0.2  # of the rows, without --test-size
 
+encoding = click.option("--encoding", metavar="NAME", help="Encoding of CSV files, such as cp1252.  [default: utf-8]")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
 
 

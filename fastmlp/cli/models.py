@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from .common import as_json, check_output, echo_json, plain_messages
+from .common import as_json, check_output, echo_json, encoding, plain_messages
 
 
 @click.command(epilog="Example: fastmlp predict model.fastmlp new.csv --out predictions.csv")
@@ -15,21 +15,22 @@ from .common import as_json, check_output, echo_json, plain_messages
 @click.option(
     "--out", type=click.Path(dir_okay=False), help="Output file, Parquet (.parquet) or CSV.  [default: CSV to stdout]"
 )
+@encoding
 @as_json
-def predict(model, source, proba, out, as_json):
+def predict(model, source, proba, out, encoding, as_json):
     """Predict the target for each row of SOURCE (CSV, Parquet, NPZ or a bundled data set) with a saved MODEL."""
     with plain_messages():
         import pandas as pd
 
         from .table_model import TableModel
-        from .tables import read_table, write_table
+        from .tables import write_table
 
         if out and as_json:
             raise click.UsageError("use either --json, which prints to stdout, or --out.")
         if out:
             check_output(out, source, model)
         table = TableModel.load(model)
-        frame, _ = read_table(source, texts=table.encoder.texts)
+        frame = table.read(source, encoding, with_target=False)
         result = table.predict_proba(frame) if proba else pd.DataFrame({table.target: table.predict(frame)})
         if as_json:
             echo_json({str(name): column.tolist() for name, column in result.items()})
@@ -40,15 +41,15 @@ def predict(model, source, proba, out, as_json):
 @click.command(epilog="Example: fastmlp evaluate model.fastmlp held_out.csv --json")
 @click.argument("model", type=click.Path(exists=True, dir_okay=False))
 @click.argument("source")
+@encoding
 @as_json
-def evaluate(model, source, as_json):
+def evaluate(model, source, encoding, as_json):
     """Evaluate a saved MODEL on SOURCE, which must contain the target column."""
     with plain_messages():
         from .table_model import TableModel
-        from .tables import read_table
 
         table = TableModel.load(model)
-        X, y = table.arrays(read_table(source, table.target, texts=table.texts)[0])
+        X, y = table.arrays(table.read(source, encoding, with_target=True))
         scores = {"rows": len(X)} | table.model.evaluate(X, y)
         if as_json:
             echo_json(scores)

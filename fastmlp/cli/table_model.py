@@ -11,17 +11,9 @@ from fastmlp.prediction.network import HasPredictionNetwork
 from fastmlp.training.scaling import folded
 from fastmlp.validation.sklearn_compat import check_feature_names, get_feature_names
 
-from .tables import (
-    MAX_CATEGORIES,
-    ColumnEncoder,
-    TableError,
-    check_complete,
-    check_kinds,
-    check_present,
-    listed,
-    mean_and_std,
-    pd,
-)
+from .column_encoder import MAX_CATEGORIES, ColumnEncoder, mean_and_std
+from .frames import TableError, listed, pd
+from .tables import check_complete, check_kinds, check_present, read_table
 
 OLD_KEYS = {"deviation": "std"}
 MAX_CLASSES = 20  # integer targets with more distinct values are treated as regression
@@ -38,11 +30,13 @@ class TableModel(HasPredictionNetwork, Savable):
     """An MLP with an encoder of its input columns, which predicts the target column in its original units.
 
     ``classes`` holds the class labels; None means regression, with a target standardised by ``mean`` and ``std``.
+    ``missing`` are the strings that were read as missing values, ``decimal`` is the decimal mark of the file or None.
     """
 
-    def __init__(self, encoder, model, target, classes=None, mean=0.0, std=1.0):
+    def __init__(self, encoder, model, target, classes=None, mean=0.0, std=1.0, missing=(), decimal=None):
         self.encoder, self.model, self.target = encoder, model, target
         self.classes, self.mean, self.std = classes, mean, std
+        self.missing, self.decimal = missing, decimal
 
     @classmethod
     def create(cls, frame, target, *, task="auto", hidden=(100,), activation="relu", dtype="float32", **options):
@@ -77,11 +71,16 @@ class TableModel(HasPredictionNetwork, Savable):
         model = MLP([*hidden, Layer(1, "identity")], "squared_error", dtype=dtype, **options)
         return cls(encoder, model, target, None, *mean_and_std(values))
 
-    @property
-    def texts(self):
-        """Names of the categorical columns, and of the target if its classes are strings."""
-        labels = [] if self.classes is None else self.classes.tolist()
-        return [*self.encoder.texts, *([self.target] if any(isinstance(label, str) for label in labels) else [])]
+    def read(self, source, encoding=None, *, with_target):
+        """Read a table with the types of the columns that the model was trained on, and of its target."""
+        texts, numbers = self.encoder.texts, self.encoder.numbers
+        if with_target:
+            labels = [] if self.classes is None else self.classes.tolist()
+            (texts if any(isinstance(label, str) for label in labels) else numbers).append(self.target)
+        return read_table(
+            source, self.target, encoding=encoding, missing=self.missing, texts=texts, numbers=numbers,
+            decimal=self.decimal,
+        ).frame  # fmt: skip
 
     def arrays(self, frame):
         """(X, y) encoded for the network."""
@@ -135,6 +134,8 @@ class TableModel(HasPredictionNetwork, Savable):
             "classes": self.classes,
             "mean": self.mean,
             "std": self.std,
+            "missing": list(self.missing),
+            "decimal": self.decimal,
         }
 
     @classmethod
@@ -145,4 +146,5 @@ class TableModel(HasPredictionNetwork, Savable):
         return cls(
             ColumnEncoder(columns), MLP.from_saved_state(saved["model"]), saved["target"], saved["classes"],
             saved["mean"], saved["std"] if "std" in saved else saved["deviation"],
+            saved.get("missing", ()), saved.get("decimal"),
         )  # fmt: skip

@@ -1,13 +1,11 @@
-"""Tables from files and bundled data sets, and the encoding of their columns as numbers."""
+"""Tables from files and bundled data sets, and checks of their columns."""
 
-import math
-import re
 import warnings
 import zlib
 from decimal import Decimal
-from io import BytesIO
 from numbers import Real
 from pathlib import Path
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -15,8 +13,9 @@ from sklearn import datasets
 
 from fastmlp.extras import from_extra
 
-with from_extra("cli", "reading tables requires pandas"):
-    import pandas as pd
+from .csv_files import read_csv
+from .frames import TableError, counted, listed, pd
+from .number_texts import convert_numbers, parse
 
 BUNDLED = {
     "digits": datasets.load_digits,
@@ -27,57 +26,85 @@ BUNDLED = {
 }
 
 PARQUET, PARQUET_NEEDS = ".parquet", "Parquet files need pyarrow"
-MAX_CATEGORIES = 200  # a column with more distinct strings holds names or free text
+FEW_ROWS, NEARLY_ALL = 20, 0.9  # of rows, for warn_of_names
 
 
-class TableError(ValueError):
-    """Raised for tables with missing or unsuitable columns; the message names them."""
+class Table(NamedTuple):
+    """A frame, the name of its target column, and the decimal mark of a CSV file; both may be None."""
+
+    frame: pd.DataFrame
+    target: str | None
+    decimal: str | None
 
 
-def read_table(source, target=None, texts=()):
+def read_table(source, target=None, *, encoding=None, missing=(), texts=(), ignore=(), numbers=None, decimal=None):
     """Read a bundled data set, a CSV or Parquet file, or an NPZ file with X and y.
 
-    Columns named in ``texts`` are read as strings: the category 01 is not the number 1.
+    Parameters
+    ----------
+    source : str
+    target : str or None
+    encoding : str or None
+        Of a CSV file; None is UTF-8.
+    missing : sequence of str
+        Strings that are missing values, in all columns of a CSV file. Otherwise only empty fields are.
+    texts : collection of str
+        Columns that are read as strings: the category 01 is not the number 1, and NA not a missing value.
+    ignore : sequence of str
+        Columns to drop.
+    numbers : collection of str, default=None
+        Columns that hold numbers in a model: strings become numbers in these. None finds them, in CSV files only,
+        because other files have types.
+    decimal : str or None
+        Decimal mark to assume where a file does not show it; None takes the usual one of the kind of file.
 
     Returns
     -------
-    frame : DataFrame
-    target : str or None
-        Name of the target column: the given one, or that of a data set or NPZ file.
+    Table
+        Its target is the given one, or that of a data set or NPZ file.
     """
+    mark, convention, has_types = ".", None, True
     if source in BUNDLED:
-        return BUNDLED[source](as_frame=True).frame, target or "target"
-    path = Path(source)
-    if not path.exists():
-        raise TableError(f"{source} is neither a file nor a bundled data set. Bundled: {', '.join(BUNDLED)}.")
-    if path.suffix.lower() == ".npz":
-        return _read_npz(path), target or "y"
-    if path.suffix.lower() == PARQUET:
-        try:
-            with from_extra("parquet", PARQUET_NEEDS):
-                return pd.read_parquet(path).reset_index(drop=True), target
-        except (ValueError, OSError) as error:
-            raise TableError(f"{source} cannot be read as Parquet: {error}") from error
+        frame, target = BUNDLED[source](as_frame=True).frame, target or "target"
+    else:
+        path = Path(source)
+        if not path.exists():
+            raise TableError(f"{source} is neither a file nor a bundled data set. Bundled: {', '.join(BUNDLED)}.")
+        if path.suffix.lower() == ".npz":
+            frame, target = _read_npz(path), target or "y"
+        elif path.suffix.lower() == PARQUET:
+            frame = _read_parquet(path)
+        else:
+            frame, mark, convention = read_csv(path, encoding, missing, texts)
+            has_types = False
+    if not len(frame):
+        raise TableError(f"{source} has no rows.")
+    check_present(frame, ignore)
+    frame = frame.drop(columns=list(ignore))
+    if has_types:
+        frame = _as_missing(frame, missing)
+        frame = frame.astype({name: str for name in frame.columns.intersection(texts) if not holds_texts(frame[name])})
+    if numbers is not None:
+        columns = frame.columns.intersection(numbers)
+        frame, decimal = convert_numbers(frame, columns, mark, decimal or convention, known=True)
+    elif not has_types:
+        columns = frame.columns.difference(texts, sort=False)
+        frame, decimal = convert_numbers(frame, columns, mark, decimal or convention)
+    return Table(frame, target, decimal)
+
+
+def _read_parquet(path):
     try:
-        return _read_csv(path, dict.fromkeys(texts, str)), target
-    except (ValueError, pd.errors.ParserWarning) as error:
-        raise TableError(f"{source} cannot be read as CSV: {error}") from error
+        with from_extra("parquet", PARQUET_NEEDS):
+            return pd.read_parquet(path).reset_index(drop=True)
+    except (ValueError, OSError) as error:
+        raise TableError(f"{path} cannot be read as Parquet: {error}") from error
 
 
-def _read_csv(path, dtypes):
-    """Read CSV with the most frequent separator of the header, and decimal commas if the separator is another one."""
-    file = path if path.is_file() else BytesIO(path.read_bytes())  # a pipe can be read only once
-    with open(path, "rb") if path.is_file() else file as opened:
-        lines = [opened.readline().decode(errors="replace") for _ in range(20)]
-        separator = max(";\t,", key=lines[0].count) if re.search("[;\t]", lines[0]) else ","
-        decimal = "," if separator != "," and any(re.search(r"\d,\d", line) for line in lines[1:]) else "."
-        opened.seek(0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # more fields than in the header
-            return pd.read_csv(
-                opened, sep=separator, decimal=decimal, skipinitialspace=True, dtype=dtypes, low_memory=False,
-                index_col=False,
-            )  # fmt: skip
+def _as_missing(frame, texts):
+    """The frame with missing values in place of these strings, and of the numbers that they are."""
+    numbers = [number.values["."] for number in map(parse, texts) if number and "." in number.values]
+    return frame.mask(frame.isin([*texts, *numbers])) if texts else frame
 
 
 def write_table(frame, out):
@@ -111,15 +138,35 @@ def _read_npz(path):
     return frame
 
 
+def incomplete(frame):
+    """{column: number of missing or infinite values}, of columns that have some."""
+    counts = frame.replace([np.inf, -np.inf], np.nan).isna().sum()
+    return counts[counts > 0].to_dict()
+
+
 def drop_incomplete(frame):
     """Rows without missing or infinite values."""
     return frame.replace([np.inf, -np.inf], np.nan).dropna(ignore_index=True)
 
 
-def listed(names):
-    """The first few names, quoted, for a message."""
-    shown = ", ".join(map(repr, map(str, names[:8])))
-    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"
+def warn_of_names(frame, target, classes=False):
+    """Warn of strings, and of a target that holds ``classes``, that differ in nearly every row."""
+    for name in frame.columns:
+        n_rows, has_classes = frame[name].count(), holds_texts(frame[name]) or (classes and name == target)
+        n_values = frame[name].nunique() if has_classes else 0
+        if n_rows < FEW_ROWS or n_values < NEARLY_ALL * n_rows:
+            continue
+        column, advice = "column", f"drop it with --ignore {name!r} if it holds names or free text"
+        if name == target:
+            column, advice = "target", "a class that occurs once cannot be learned"
+        warnings.warn(f"the {column} {name!r} has {n_values} different values in {n_rows} rows: {advice}.")
+
+
+def holds_texts(values):
+    """Whether a column holds strings, perhaps as categories."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.cat.categories.to_series()
+    return pd.api.types.is_string_dtype(values)
 
 
 def check_present(frame, names):
@@ -132,11 +179,11 @@ def check_present(frame, names):
 def check_complete(frame, names):
     """TableError unless every name is a column without missing or infinite values."""
     check_present(frame, names)
-    missing = frame[names].replace([np.inf, -np.inf], np.nan).isna().sum()
-    if missing.any():
-        counts = ", ".join(f"{name!r} ({count} rows)" for name, count in missing[missing > 0].items())
+    missing = incomplete(frame[names])
+    if missing:
         raise TableError(
-            f"missing or infinite values in {counts}: fill them in or drop these rows ('train --drop-missing')."
+            f"missing or infinite values in {counted(missing)}: fill them in or drop these rows "
+            "('train --drop-missing')."
         )
 
 
@@ -153,97 +200,3 @@ def check_kinds(frame, names):
                 f"column {name!r} holds {kind}, but only numbers and strings are supported: convert it, or drop it "
                 f"with --ignore {name!r}."
             )
-
-
-def mean_and_std(values):
-    """Mean and standard deviation of a numeric column; the standard deviation of a constant is 1.
-
-    Raises
-    ------
-    TableError
-        If they are not finite.
-    """
-    # Not computed for a constant: rounding would make it 1e-17 instead of 0.
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean, std = float(values.mean()), float(values.std(ddof=0)) if values.nunique() > 1 else 0.0
-    if not (math.isfinite(mean) and math.isfinite(std)):
-        raise TableError(
-            f"column {values.name!r} has numbers that are too large: their mean or standard deviation is not finite."
-        )
-    return mean, std or 1.0
-
-
-class ColumnEncoder:
-    """Encoder of the columns of a table: numeric ones are standardised, the others one-hot encoded.
-
-    ``columns`` is a list of dicts: {"name", "mean", "std"} or {"name", "values"}. Unknown values are encoded as all
-    zeros, with a warning.
-    """
-
-    def __init__(self, columns):
-        self.columns = columns
-
-    @property
-    def texts(self):
-        """Names of the categorical columns."""
-        return [column["name"] for column in self.columns if "values" in column]
-
-    @classmethod
-    def fit(cls, frame):
-        """The encoder for the columns of ``frame``."""
-        columns = []
-        for name in frame.columns:
-            values = frame[name]
-            if pd.api.types.is_numeric_dtype(values):
-                mean, std = mean_and_std(values)
-                columns.append({"name": name, "mean": mean, "std": std})
-            elif values.nunique() > MAX_CATEGORIES:
-                raise TableError(
-                    f"column {name!r} has {values.nunique()} distinct strings, too many for categories (at most "
-                    f"{MAX_CATEGORIES}). Drop it with --ignore {name!r}."
-                )
-            else:
-                columns.append({"name": name, "values": sorted(values.astype(str).unique())})
-        if not columns:
-            raise TableError("the table has no columns other than the target.")
-        return cls(columns)
-
-    @property
-    def n_outputs(self):
-        """Number of encoded columns."""
-        return len(self.outputs)
-
-    @property
-    def outputs(self):
-        """(name, mean, std) of each encoded column; one-hot columns are called 'column=value' and are not scaled."""
-        found = []
-        for column in self.columns:
-            if "values" in column:
-                found += [(f"{column['name']}={value}", 0.0, 1.0) for value in column["values"]]
-            else:
-                found.append((str(column["name"]), column["mean"], column["std"]))
-        return found
-
-    def transform(self, frame, dtype):
-        """Encode a frame as an array of shape (n_samples, n_outputs)."""
-        check_complete(frame, [column["name"] for column in self.columns])
-        parts = []
-        for column in self.columns:
-            values = frame[column["name"]]
-            if "values" in column:
-                known = np.array(column["values"], dtype=object)
-                hits = values.astype(str).to_numpy(object)[:, None] == known[None, :]
-                unknown = values[~hits.any(axis=1)]
-                if len(unknown):
-                    message = f"column {column['name']!r} has values that did not occur in training, encoded as zeros"
-                    warnings.warn(f"{message}: {listed(list(unknown.unique()))} ({len(unknown)} rows).")
-                parts.append(hits)
-                continue
-            try:
-                numbers = pd.to_numeric(values).to_numpy(np.float64)
-            except (ValueError, TypeError) as error:
-                raise TableError(
-                    f"column {column['name']!r} was numeric in training, but is not here: {error}"
-                ) from error
-            parts.append(((numbers - column["mean"]) / column["std"])[:, None])
-        return np.ascontiguousarray(np.hstack(parts), dtype)

@@ -9,7 +9,7 @@ from fastmlp.backends import registry
 from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
 from fastmlp.training.full_batch import FULL_BATCH
 
-from .common import EXIT_INTERRUPTED, TEST_SHARE, Widths, as_json, plain_messages
+from .common import EXIT_INTERRUPTED, TEST_SHARE, Widths, as_json, encoding, plain_messages
 
 HIDDEN_ACTIVATIONS = [name for name, row in ACTIVATIONS.items() if not row.rowwise]
 
@@ -51,6 +51,13 @@ HIDDEN_ACTIVATIONS = [name for name, row in ACTIVATIONS.items() if not row.rowwi
 @click.option("--backend", type=click.Choice(registry.NAMES), default="auto", show_default=True,
               help="Compute backend.")  # fmt: skip
 @click.option("--ignore", multiple=True, metavar="COLUMN", help="Drop a column; may be repeated.")
+@click.option("--text", multiple=True, metavar="COLUMN",
+              help="Read a column as strings, for example codes such as 01; may be repeated.")  # fmt: skip
+@click.option("--missing", multiple=True, metavar="STRING",
+              help="Read this string as a missing value in all columns, here and in 'predict'; may be repeated. "
+              "By default only empty fields, and in columns of numbers words such as '?', 'NA' and 'unknown', are "
+              "missing.")  # fmt: skip
+@encoding
 @click.option("--drop-missing", is_flag=True, help="Drop rows with missing or infinite values.")
 @click.option("--out", type=click.Path(dir_okay=False), default="model.fastmlp", show_default=True,
               help="Save the model to this file.")  # fmt: skip
@@ -60,7 +67,8 @@ HIDDEN_ACTIVATIONS = [name for name, row in ACTIVATIONS.items() if not row.rowwi
 @click.option("--quiet", is_flag=True, help="Do not show a progress bar.")
 @as_json
 def train(**options):
-    """Train on SOURCE: a CSV, Parquet or NPZ file (with X and y), or the name of a bundled data set.
+    """Train on SOURCE: a CSV file, perhaps compressed (.gz, .bz2, .xz, .zip), a Parquet or NPZ file (with X and y), or
+    the name of a bundled data set.
 
     Bundled: digits, iris, wine, breast_cancer, diabetes. Numeric columns are standardised, string columns one-hot
     encoded. The model is saved with its columns, for 'fastmlp predict'. Ctrl-C stops training and saves the model.

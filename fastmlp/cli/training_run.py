@@ -14,7 +14,7 @@ from fastmlp.training.outcomes import Diverged
 from .common import TEST_SHARE, check_output, echo_json
 from .speed import samples_per_second
 from .table_model import TableModel
-from .tables import check_present, drop_incomplete, read_table
+from .tables import TableError, check_present, counted, drop_incomplete, incomplete, read_table, warn_of_names
 
 WATCHED_SHARE = 0.1  # of the training rows, split off for --early-stopping without --eval
 PURPOSES = {"eval": "validation", "watched": "validation", "test": "testing", "train": "training"}
@@ -26,9 +26,9 @@ def run(options):
     check_outputs(options.out, options.plot, options.report, [options.source, options.eval_source])
     if options.metric != "loss" and options.early_stopping is None:
         raise click.UsageError("--metric needs --early-stopping, which uses it.")
-    frame, target = table_of(options)
-    table = new_model(frame, target, options)
-    parts = split(frame, table, options)
+    source = table_of(options)
+    table = new_model(source, options)
+    parts = split(source.frame, table, options)
     arrays = {name: table.arrays(part) for name, part in parts.items()}
     say(description(table, arrays))
     seconds = fit(table, arrays, options)
@@ -68,22 +68,41 @@ def check_outputs(out, plot, report, inputs):
 
 
 def table_of(options):
-    """(frame, target) of the source, without ignored columns and, with --drop-missing, incomplete rows."""
-    frame, target = read_table(options.source, options.target)
-    if target is None:
+    """The Table of the source, without ignored columns and, with --drop-missing, incomplete rows."""
+    table = read_table(
+        options.source, options.target, encoding=options.encoding, missing=options.missing, texts=options.text,
+        ignore=options.ignore,
+    )  # fmt: skip
+    frame = table.frame
+    if table.target is None:
         raise click.UsageError(f"--target is required: one of {', '.join(map(str, frame.columns))}.")
-    check_present(frame, options.ignore)
-    frame = frame.drop(columns=list(options.ignore))
-    return (drop_incomplete(frame) if options.drop_missing else frame), target
+    check_present(frame, options.text)
+    warn_of_names(frame, table.target, options.task == "classification")
+    return table._replace(frame=without_missing(frame, options.source)) if options.drop_missing else table
 
 
-def new_model(frame, target, options):
+def without_missing(frame, source):
+    """The complete rows of a table; how many were dropped, and why, is printed to stderr."""
+    missing, complete = incomplete(frame), drop_incomplete(frame)
+    if missing:
+        dropped = len(frame) - len(complete)
+        click.echo(
+            f"{dropped:,} of {len(frame):,} rows of {source} dropped: missing or infinite values in "
+            f"{counted(missing)}", err=True,
+        )  # fmt: skip
+    if not len(complete):
+        raise TableError(f"every row of {source} has missing or infinite values.")
+    return complete
+
+
+def new_model(source, options):
     """An untrained TableModel."""
     table = TableModel.create(
-        frame, target, task=options.task, hidden=options.hidden, activation=options.activation,
+        source.frame, source.target, task=options.task, hidden=options.hidden, activation=options.activation,
         optimizer=chosen_optimizer(options.optimizer, options.learning_rate), alpha=options.alpha,
         dtype=options.dtype, backend=options.backend, random_state=options.seed,
     )  # fmt: skip
+    table.missing, table.decimal = options.missing, source.decimal
     if options.balanced and table.classes is None:
         raise click.UsageError("--balanced is only for classification, but the target is numeric.")
     return table
@@ -113,9 +132,9 @@ def split(frame, table, options):
 
 def eval_rows(table, columns, options):
     """The validation data of --eval, with the columns of the model."""
-    frame = read_table(options.eval_source, table.target, texts=table.texts)[0]
+    frame = table.read(options.eval_source, options.encoding, with_target=True)
     check_present(frame, columns)
-    return drop_incomplete(frame[columns]) if options.drop_missing else frame[columns]
+    return without_missing(frame[columns], options.eval_source) if options.drop_missing else frame[columns]
 
 
 def description(table, arrays):

@@ -1,7 +1,10 @@
 """Checks that a model can be written in another format."""
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
+from fastmlp.estimators.ensemble import MLPEnsemble
+from fastmlp.estimators.linear import OneLayerClassifier
 from fastmlp.model.activations import name_of
 from fastmlp.prediction.network import prediction_network_of
 
@@ -24,7 +27,26 @@ def exportable(model):
     TypeError
         For any other object.
     """
-    found = prediction_network_of(model)
+    return _checked(prediction_network_of(model))
+
+
+def exportables(model):
+    """The PredictionNetworks whose mean is the prediction: those of an ensemble's members, or that of a model.
+
+    ``Perceptron`` and ``Adaline`` have one of kind 'scores', whose outputs are those of ``decision_function``.
+    """
+    if isinstance(model, MLPEnsemble):
+        check_is_fitted(model)
+        return [exportable(member) for member in model.members_]
+    if isinstance(model, OneLayerClassifier):
+        check_is_fitted(model)
+        found = model.model_.prediction_network()
+        network = found.network._replace(activations=("identity",))
+        return [_checked(found._replace(network=network, kind="scores", classes=model.classes_))]
+    return [exportable(model)]
+
+
+def _checked(found):
     custom = [activation for activation in found.network.activations if not isinstance(activation, str)]
     if custom:
         raise ValueError(f"custom activation {name_of(custom[0])!r} cannot be exported: only built-in ones can.")

@@ -1,4 +1,7 @@
-"""Export of a model as an ONNX graph, which ONNX Runtime and others run without fastmlp."""
+"""Export of a model as an ONNX graph, which ONNX Runtime and others run without fastmlp.
+
+Pipelines of scikit-learn are exported by skl2onnx: see ``skl2onnx_converters``.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,13 @@ from fastmlp.prediction.network import HasPredictionNetwork
 from fastmlp.typing import StrPath
 
 from .expressions import expression
-from .network import exportable
+from .network import exportables
 
 if TYPE_CHECKING:
     import onnx
+
+    from fastmlp.estimators.ensemble import MLPEnsemble
+    from fastmlp.estimators.linear import OneLayerClassifier
 
 OPSET, IR_VERSION = 18, 9
 INT64, STRING = 7, 8  # type numbers of onnx.TensorProto
@@ -30,6 +36,7 @@ class Graph:
         from onnx import helper, numpy_helper
 
         self.T, self._helper, self._from_array = T, helper, numpy_helper.from_array
+        self.numbers = helper.np_dtype_to_tensor_dtype(np.dtype(T))
         self.nodes, self.constants = [], []
 
     def constant(self, values, dtype=None):
@@ -41,20 +48,37 @@ class Graph:
         """Add a node; inputs are names or numbers. Returns the name of its output."""
         given = [name if isinstance(name, str) else self.constant(name) for name in inputs]
         out = called or f"n{len(self.nodes)}"
-        self.nodes.append(self._helper.make_node(operator, given, [out], **attributes))
+        self.nodes.append(self._helper.make_node(operator, given, [out], out, **attributes))
         return out
 
+    def model(self, title, inputs, outputs, description=None):
+        """The ModelProto; ``inputs`` and ``outputs`` list (name, type or None for T, *lengths of further axes)."""
+        make_info = self._helper.make_tensor_value_info
+        inputs, outputs = (
+            [make_info(name, kind or self.numbers, ["rows", *shape]) for name, kind, *shape in ends]
+            for ends in (inputs, outputs)
+        )
+        graph = self._helper.make_graph(self.nodes, title, inputs, outputs, self.constants, doc_string=description)
+        return self._helper.make_model(
+            graph, opset_imports=[self._helper.make_opsetid("", OPSET)], producer_name="fastmlp",
+            producer_version=__version__, ir_version=IR_VERSION,
+        )  # fmt: skip
 
-def to_onnx(model: HasPredictionNetwork, path: StrPath | None = None) -> onnx.ModelProto:
+
+def to_onnx(
+    model: HasPredictionNetwork | MLPEnsemble | OneLayerClassifier, path: StrPath | None = None
+) -> onnx.ModelProto:
     """Export a model as an ONNX graph (opset 18), in the dtype of its weights.
 
     The input is ``X`` of shape (n_samples, n_inputs). The outputs depend on the model: ``outputs`` of shape (n_samples,
     n_outputs) for an MLP; ``predictions``, shaped as by ``predict``, for a regressor; ``labels`` and
-    ``probabilities``, as returned by ``predict`` and ``predict_proba``, for a classifier.
+    ``probabilities``, as returned by ``predict`` and ``predict_proba``, for a classifier; ``labels`` and ``scores`` of
+    shape (n_samples, n_classes) for Perceptron and Adaline, where the scores of two classes are -d and d for the
+    decision function d.
 
     Parameters
     ----------
-    model : MLP, MLPClassifier, MLPRegressor, or a model of the command line
+    model : MLP, MLPClassifier, MLPRegressor, an ensemble, Perceptron, Adaline, or a model of the command line
         A fitted model. ONNX Runtime does not support 'arctan' and 'gelu' in float64: fit on float32 data for these.
     path : str or Path, default=None
         File to write; None writes none.
@@ -73,19 +97,13 @@ def to_onnx(model: HasPredictionNetwork, path: StrPath | None = None) -> onnx.Mo
     """
     with from_extra("onnx", "to_onnx needs onnx"):
         import onnx
-        from onnx import helper
-    model = exportable(model)
-    graph, numbers = Graph(model.parameters.dtype), helper.np_dtype_to_tensor_dtype(model.parameters.dtype)
-    outputs = _outputs(graph, model, _network(graph, model))
-    made = helper.make_graph(
-        graph.nodes, str(model),
-        [helper.make_tensor_value_info("X", numbers, ["rows", model.sizes[0]])],
-        [helper.make_tensor_value_info(name, kind or numbers, ["rows", *shape]) for name, kind, *shape in outputs],
-        graph.constants, doc_string=None if model.inputs is None else str([name for name, *_ in model.inputs]),
-    )  # fmt: skip
-    onnx_model = helper.make_model(
-        made, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="fastmlp", producer_version=__version__,
-        ir_version=IR_VERSION,
+    networks = exportables(model)
+    first = networks[0]
+    graph = Graph(first.parameters.dtype)
+    outputs = add_networks(graph, networks, "X")
+    onnx_model = graph.model(
+        str(first), [("X", None, first.sizes[0])], outputs,
+        None if first.inputs is None else str([name for name, *_ in first.inputs]),
     )  # fmt: skip
     onnx.checker.check_model(onnx_model, full_check=True)
     if path is not None:
@@ -93,9 +111,21 @@ def to_onnx(model: HasPredictionNetwork, path: StrPath | None = None) -> onnx.Mo
     return onnx_model
 
 
-def _network(graph, model):
+def add_networks(graph, networks, X):
+    """Add the nodes that predict from X the mean over PredictionNetworks of one kind.
+
+    Returns (name, type or None for the dtype of the graph, *lengths of further axes) of each output.
+    """
+    if len(networks) == 1:
+        return _outputs(graph, networks[0], _network(graph, networks[0], X))
+    means = [_confidence(graph, network, _network(graph, network, X)) for network in networks]
+    mean = graph("Div", graph("Sum", *means), len(means))
+    return _outputs(graph, networks[0]._replace(targets=None), mean)
+
+
+def _network(graph, model, X):
     """Add all layers; returns the name of the last layer's outputs."""
-    names = ["X"]
+    names = [X]
     for layer in model.layers:
         below = [names[source] for source in layer.sources]
         inputs = below[0] if len(below) == 1 else graph("Concat", *below, axis=1)
@@ -107,7 +137,7 @@ def _network(graph, model):
 
 
 def _outputs(graph, model, last):
-    """Add the nodes after the last layer; returns (name, type or None for the dtype of X, shape ...) of each output."""
+    """Add the nodes after the last layer; returns what ``add_networks`` returns."""
     n_outputs = model.sizes[-1]
     if model.kind == "outputs":
         graph("Identity", last, called="outputs")
@@ -118,6 +148,12 @@ def _outputs(graph, model, last):
     if model.kind == "numbers":
         graph("Identity", last, called="predictions")
         return [("predictions", None, n_outputs)]
+    if model.kind == "scores":  # one number of two classes is that of the second one
+        scores = graph("Concat", graph("Neg", last), last, axis=1) if n_outputs == 1 else last
+        graph("Identity", scores, called="scores")
+        return [
+            _labels(graph, model, graph("ArgMax", scores, axis=1, keepdims=1)), ("scores", None, len(model.classes))
+        ]  # fmt: skip
     confidence = _confidence(graph, model, last)
     if model.kind == "binary":
         if len(model.classes) == 1:

@@ -18,8 +18,8 @@ from sklearn.metrics import r2_score
 
 import fastmlp
 from fastmlp.backends import registry
+from fastmlp.cli.column_encoder import ColumnEncoder
 from fastmlp.cli.main import main
-from fastmlp.cli.tables import ColumnEncoder
 from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
 from patience import PATIENCE
 
@@ -159,7 +159,7 @@ def test_ignored_columns_are_not_needed(houses):
         (["train", "names.csv", "--target", "a"], "column 'name' has 300 distinct strings"),
         (["train", "only.csv", "--target", "a"], "no columns other than the target"),
         (["train", "empty.csv", "--target", "a"], "cannot be read as CSV"),
-        (["train", "header.csv", "--target", "a"], "0 rows"),
+        (["train", "header.csv", "--target", "a"], "header.csv has no rows"),
         (["train", "text.npz"], "cannot be read as NPZ"),
         (["train", "noX.npz"], "must hold a 2-D array X"),
         (["predict", "houses.csv", "houses.csv"], "not a model file of fastmlp"),

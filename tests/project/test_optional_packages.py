@@ -14,7 +14,7 @@ from fastmlp.cli.tables import read_table
 from fastmlp.extras import from_extra
 
 ROOT = Path(__file__).parents[2]
-OPTIONAL = "click", "jinja2", "matplotlib", "numba", "onnx", "pandas", "polars", "pyarrow", "torch", "tqdm"
+OPTIONAL = "click", "jinja2", "matplotlib", "numba", "onnx", "pandas", "polars", "pyarrow", "skl2onnx", "torch", "tqdm"
 WITHOUT = """
 import sys
 class Without:
@@ -80,6 +80,7 @@ REFUSALS = {  # code that is run without the packages in OPTIONAL: the error mes
     "fastmlp.inspection.plots.plot_activation('tanh')": "plots need matplotlib: pip install 'fastmlp[plot]'",
     "fastmlp.training_report('r', fitted, y, y)": "reports need Jinja2 and matplotlib: pip install 'fastmlp[plot]'",
     "fastmlp.to_onnx(fitted)": "to_onnx needs onnx: pip install 'fastmlp[onnx]'",
+    "fastmlp.register_skl2onnx_converters()": "this needs skl2onnx: pip install 'fastmlp[skl2onnx]'",
     "fastmlp.to_torch(fitted)": "this needs the package torch: pip install torch.",
     "__import__('fastmlp.torch')": "fastmlp.torch needs torch: pip install 'fastmlp[torch]'",
     "fastmlp.MLP(layers, backend='numba')": "backend 'numba' does not work here: it needs the package numba: "
@@ -94,7 +95,7 @@ REFUSALS = {  # code that is run without the packages in OPTIONAL: the error mes
 
 
 def test_errors_name_the_missing_package(tmp_path):
-    table, target = read_table("iris")
+    table, target, _ = read_table("iris")
     model = TableModel.create(table, target, hidden=(3,))
     model.model.fit(*model.arrays(table), epochs=1)
     model.save(tmp_path / "table")

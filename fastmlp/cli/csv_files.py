@@ -1,0 +1,73 @@
+"""CSV files: their encoding, separator and decimal mark; pandas reads them."""
+
+import csv
+import lzma
+import re
+import warnings
+import zlib
+from collections import Counter
+from io import BytesIO
+from zipfile import BadZipFile
+
+from .frames import TableError, listed, pd
+from .number_texts import parse
+
+# Of numbers like 1,234 or 1.234, where the rest of the file does not show it.
+CONVENTION = {",": ".", ";": ",", "\t": None}
+DAMAGED = ValueError, pd.errors.ParserWarning, OSError, EOFError, BadZipFile, lzma.LZMAError, zlib.error
+
+
+def read_csv(path, encoding=None, missing=(), texts=()):
+    """Read a CSV file, perhaps compressed, with the most frequent separator of its header.
+
+    Empty fields and those of ``missing`` are missing values, no others. Columns of ``texts`` are read as strings.
+
+    Returns
+    -------
+    frame : DataFrame
+    decimal : {'.', ','}
+        Decimal mark of its numeric columns.
+    convention : {'.', ','} or None
+        Decimal mark to assume for strings that do not show it.
+    """
+    file = path if path.is_file() else BytesIO(path.read_bytes())  # a pipe can be read only once
+    try:
+        separator, decimal = _format(file, encoding)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # more fields than in the header
+            frame = pd.read_csv(
+                file, sep=separator, decimal=decimal, encoding=encoding, dtype=dict.fromkeys(texts, str),
+                keep_default_na=False, na_values=["", *missing], skipinitialspace=True, low_memory=False,
+                index_col=False,
+            )  # fmt: skip
+    except TableError:
+        raise
+    except UnicodeError as error:
+        raise TableError(
+            f"{path} is not text in {encoding or 'UTF-8'} ({error}): save as UTF-8, or give --encoding, for example "
+            "cp1252 or utf-16."
+        ) from error
+    except LookupError as error:
+        raise TableError(f"{error}: --encoding must be a name such as utf-8, utf-16, cp1252 or latin-1.") from error
+    except DAMAGED as error:
+        raise TableError(f"{path} cannot be read as CSV: {error}") from error
+    return frame, decimal, CONVENTION[separator]
+
+
+def _format(file, encoding):
+    """(separator, decimal mark) by the first lines."""
+    lines = pd.read_csv(
+        file, sep="\x1f", header=None, nrows=20, encoding=encoding, dtype=str, quoting=csv.QUOTE_NONE, na_filter=False
+    )[0]  # the separator occurs nowhere: one column of lines
+    if isinstance(file, BytesIO):
+        file.seek(0)
+    if lines.str.contains("\0").any():
+        raise UnicodeError("it has null characters")
+    header = lines[0]
+    separator = max(";\t,", key=header.count) if re.search("[;\t]", header) else ","
+    names = Counter(filter(None, next(csv.reader([header], delimiter=separator, skipinitialspace=True))))
+    if len(names) < names.total():
+        raise TableError(f"the header names {listed([name for name, n in names.items() if n > 1])} more than once.")
+    fields = [parse(field.strip('"')) for line in lines[1:] for field in line.split(separator)]
+    has_commas = separator != "," and any(number and list(number.values) == [","] for number in fields)
+    return separator, "," if has_commas else "."
