@@ -1,7 +1,7 @@
 """Arguments of every backend: network shape, flat parameter vector, optimizer, batches, penalties and noise.
 
 Parameters lie in one contiguous vector, W1 b1 W2 b2 ..., each W of shape (inputs, outputs) in row-major order, each b
-followed by the trainable slopes of the layer, if any. Gradients and every optimizer slot have the same layout, so an
+followed by the trainable slopes of the layer, if any. Those of an input stage (inputs.py) come before W1. Gradients and every optimizer slot have the same layout, so an
 update is one pass and saving is one write.
 """
 
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastmlp.kernels.inputs import Inputs
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS, Activation, Loss
 
 ALIGNMENT = 64  # bytes: one cache line, one AVX-512 vector
@@ -39,7 +40,8 @@ class Network(NamedTuple):
 
     Activations and the loss are names in the tables of the package rules, or rows like theirs that a user has made.
     Each of the ``loss_options`` is a number, or all are tuples with a number for each output. With ``bfloat16`` what
-    enters a product is rounded to 8 bits of mantissa; sums and parameters stay float32.
+    enters a product is rounded to 8 bits of mantissa; sums and parameters stay float32. An input stage, ``inputs``,
+    makes the ``sizes[0]`` inputs of the first layer from the columns of X.
     """
 
     sizes: tuple[int, ...]
@@ -48,11 +50,17 @@ class Network(NamedTuple):
     loss_options: tuple[float | tuple[float, ...], ...] = ()
     skips: tuple[Skip | None, ...] = ()
     bfloat16: bool = False
+    inputs: Inputs | None = None
+
+    @property
+    def n_columns(self):
+        """Number of columns of X."""
+        return self.sizes[0] if self.inputs is None else len(self.inputs.columns)
 
     @property
     def blocks(self):
         """A Block per layer of weights."""
-        blocks, start = [], 0
+        blocks, start = [], 0 if self.inputs is None else self.inputs.n_parameters
         for layer, (fan_in, fan_out) in enumerate(pairwise(self.sizes)):
             skip = self.skips[layer] if self.skips else None
             fan_in += self.sizes[skip.source] if skip is not None and skip.weighted else 0
@@ -69,7 +77,7 @@ class Network(NamedTuple):
 
     def step_flops(self, batch_size):
         """Floating-point operations of the matrix products of a training step."""
-        return 6 * self.n_parameters * batch_size
+        return 6 * (self.n_parameters - self.blocks[0].start) * batch_size
 
 
 def first_layers(network):
@@ -258,7 +266,7 @@ def predictor_by(forward, network, parameters):
 
     It uses the current values of the parameters and returns the same array each time.
     """
-    parameters, n_inputs, out = parameters.copy(), network.sizes[0], np.empty(network.sizes[-1], parameters.dtype)
+    parameters, n_inputs, out = parameters.copy(), network.n_columns, np.empty(network.sizes[-1], parameters.dtype)
 
     def predict(x):
         if not isinstance(x, np.ndarray) or x.size != n_inputs or x.dtype != parameters.dtype:

@@ -5,6 +5,7 @@ import numpy as np
 from fastmlp.kernels.spec import NO_PENALTY, layer_views, row_weights, slope_views
 
 from .forward_pass import derivative, elementwise, operand
+from .input_stage import errors_of_columns, stage_gradient
 from .rules import LINKED_DELTAS, LOSS_DERIVATIVES, LOSSES
 
 
@@ -69,4 +70,8 @@ def backpropagate(network, parameters, run, delta, error, penalty=NO_PENALTY, sh
         skip = network.skips[layer] if network.skips else None
         if skip is not None:
             errors[skip.source] += below[:, width:] if skip.weighted else delta
-    return gradient, errors[0] * run.input_mask
+    error = errors[0] * run.input_mask
+    if network.inputs is not None:
+        stage_gradient(network.inputs, parameters, run.X, error, gradient)
+        error = errors_of_columns(network.inputs, parameters, run.X, error)
+    return gradient, error

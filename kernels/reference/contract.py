@@ -16,6 +16,7 @@ from fastmlp.kernels.spec import NO_PENALTY, TrainingBy, layer_views, predictor_
 
 from .backward_pass import backpropagate, data_loss, delta_of_error, output_delta, output_error
 from .forward_pass import NO_SLOPE, ForwardPass, activate
+from .input_stage import parts_of, update_stage
 from .jacobian import output_errors
 from .rules import COUPLED, DERIVATIVES, FROM_OUTPUT, OPTIMIZERS
 
@@ -150,11 +151,16 @@ def _full_update(network, optimizer, parameters, gradient, slots, step):
     if coupled:
         for G, W in zip(layer_views(network, gradient)[0], weights):
             G += optimizer.weight_decay * W
+        if network.inputs is not None:
+            for part, _, decays in parts_of(network.inputs):
+                gradient[part] += decays * optimizer.weight_decay * parameters[part]
     norm = np.sqrt(np.sum(gradient.astype(np.float64) ** 2))
     if 0 < optimizer.clip_norm < norm:
         gradient *= optimizer.clip_norm / norm
     if optimizer.clip_value:
         np.clip(gradient, -optimizer.clip_value, optimizer.clip_value, out=gradient)
+    if network.inputs is not None:
+        update_stage(network.inputs, optimizer, parameters, gradient, slots, step, coupled, update)
     factors = optimizer.layer_rates or (1.0,) * len(weights)
     for block, factor, W in zip(network.blocks, factors, weights):
         if not coupled:

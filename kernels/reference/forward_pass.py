@@ -4,6 +4,7 @@ import numpy as np
 
 from fastmlp.kernels.spec import layer_views, slope_views
 
+from .input_stage import encode
 from .random import dropout_mask, normal
 from .rules import ACTIVATIONS, DERIVATIVES, NOISE_STDS
 
@@ -50,6 +51,7 @@ class ForwardPass:
 
     Attributes
     ----------
+    X : ndarray of shape (rows, columns)
     layers : list of ndarrays of shape (rows, units)
         The inputs of the network and the outputs a of each layer of weights.
     inputs : list of ndarrays
@@ -64,7 +66,9 @@ class ForwardPass:
 
     def __init__(self, network, parameters, X, noise, step):
         self.inputs, self.z, self.masks = [], [], []
-        dtype, self.input_mask = X.dtype, 1.0
+        self.X, dtype, self.input_mask = X, X.dtype, 1.0
+        if network.inputs is not None:
+            X = encode(network.inputs, parameters, X)[1]
         if noise is not None and noise.input_std:
             X = X + noise.input_std * normal(noise.seed, step, 0, X.shape)
         if noise is not None and noise.input_dropout:
