@@ -18,7 +18,7 @@ class Passes:
         extras = extras_of(network, NO_OPTIMIZER, NO_PENALTY, noise)
         self._engine = engine
         self._plan = plan = plan_of(engine, network, dtype, batch_size, PASSES, extras.requirements)
-        self._n_outputs, self._no_rows = network.sizes[-1], np.empty((0, network.sizes[0]), dtype)
+        self._n_outputs, self._no_rows = network.sizes[-1], np.empty((0, network.n_columns), dtype)
         self._most_threads = min(max(plan.wanted_threads(batch_size), 1), thread_pool.cores())
         self._buffers = plan.take_buffers(self._most_threads)
         self._buffers.describe(extras, noise)

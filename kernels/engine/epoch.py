@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from math import sqrt as _sqrt
 
-from .layer_features import disturb_inputs, finish_deltas, finish_rows
+from .input_gradients import learn_columns, learn_stage
+from .input_stage import copy_columns, encode_rows
+from .layer_features import add_skip_errors, disturb_inputs, finish_deltas, finish_rows
 from .losses import row_loss, row_weight
 from .partition import (
     CLIP_NORM,
     CLIP_VALUE,
     COUPLED_DECAY,
     DECOUPLED_DECAY,
+    INPUT_DROPOUT,
     LASSO,
     MAX_NORM,
     share,
@@ -27,14 +30,16 @@ from .primitives import (
     Vector,
     at,
     derive,
+    drop,
     flush_denormals,
     lanes,
+    random_key,
     restore_denormals,
     step_rate,
     tile_rows,
 )
 from .products import delta_rows, dense_rows
-from .records import Layer, Layout, Run, Worker
+from .records import Layer, Layout, Run, Stage, Worker
 from .update import BLOCK, learn_part, learn_sums, limit_norms, penalties_of, squares_of_gradient
 
 
@@ -50,8 +55,16 @@ def copy_inputs(worker: Worker, number: int, r: int) -> None:
         disturb_inputs(worker, to, r)
 
 
+def stage_inputs(worker: Worker, low: int, high: int) -> None:
+    """Make rows ``low`` to ``high`` of the inputs from the columns in the workspace, and add noise."""
+    encode_rows(worker, low, high)
+    if worker.run.noisy:
+        for r in range(low, high):
+            disturb_inputs(worker, at(worker.workspace, worker.run.layout.layer_rows[r]), r)
+
+
 def gather_inputs(worker: Worker, rows: int, low: int, high: int) -> None:
-    """Locate the inputs of a batch in X, or copy rows ``low`` to ``high`` to the workspace and add noise."""
+    """Locate the inputs of a batch in X, or make rows ``low`` to ``high`` of them in the workspace and add noise."""
     run: Run = worker.run
     layout: Layout = run.layout
     n_inputs = layout.n_inputs
@@ -67,8 +80,13 @@ def gather_inputs(worker: Worker, rows: int, low: int, high: int) -> None:
     else:
         worker.inputs = worker.workspace
         worker.offsets = layout.layer_rows
-        for r in range(low, high):
-            copy_inputs(worker, numbers[r], r)
+        if layout.staged:
+            for r in range(low, high):
+                copy_columns(worker, run.X, numbers[r], r)
+            stage_inputs(worker, low, high)
+        else:
+            for r in range(low, high):
+                copy_inputs(worker, numbers[r], r)
 
 
 def first_columns(worker: Worker, rows: int) -> None:
@@ -164,11 +182,41 @@ def backward_rows(worker: Worker) -> None:
             finish_deltas(worker, level - 1)
 
 
+def input_errors(worker: Worker) -> None:
+    """Compute dLoss/d(inputs of the first layer) of the worker's rows from the deltas of the layers."""
+    run: Run = worker.run
+    layout: Layout = run.layout
+    first: Layer = layout.layers
+    extras: Doubles = run.extras
+    workspace: Vector = worker.workspace
+    n_inputs, stride = layout.n_inputs, layout.layer_rows[1]
+    deltas: Vector = at(workspace, layout.input_deltas)
+    delta_rows(
+        at(workspace, first.deltas), at(layout.layer_rows, layout.batch), worker.low, worker.high, n_inputs,
+        first.fan_out, at(run.parameters, first.weights), NO_RULE, workspace, deltas, stride, worker.scratch,
+    )  # fmt: skip
+    for r in range(worker.low, worker.high):
+        delta: Vector = at(deltas, r * stride)
+        add_skip_errors(worker, 0, r, delta, n_inputs)
+        if run.noisy and extras[INPUT_DROPOUT] > 0:
+            drop(delta, n_inputs, random_key(run.seed, worker.step, 1), r * n_inputs, extras[INPUT_DROPOUT])
+
+
+def stage_errors(worker: Worker) -> None:
+    """Compute what the gradient of an input stage needs."""
+    stage: Stage = worker.run.layout.stage
+    if stage.n_parameters > 0:
+        input_errors(worker)
+
+
 def propagate(worker: Worker, first_layer: int) -> None:
     """Run the forward pass from a layer on, losses, and backward pass to the first layer, for the worker's rows."""
+    layout: Layout = worker.run.layout
     forward_rows(worker, first_layer)
     losses_of_rows(worker)
     backward_rows(worker)
+    if layout.staged:
+        stage_errors(worker)
 
 
 def add_losses(run: Run, rows: int, total: float) -> None:
@@ -198,6 +246,8 @@ def learn_clipped(worker: Worker) -> None:
     worker.scale = bound / norm if norm > bound else 1.0
     worker.rule = run.optimizer
     learn_sums(worker, run.gradient, 1)
+    if run.layout.staged:
+        learn_columns(worker, run.gradient)
 
 
 def begin_update(worker: Worker, learning_rate: float, total: float) -> None:
@@ -305,6 +355,8 @@ def train_epoch(worker: Worker) -> None:
             worker.low = 0
             worker.high = rows
             learn_part(worker, thread, n_threads)
+        if layout.staged:
+            learn_stage(worker, rows)
         generation = finish_update(worker, generation)
     if thread == 0:
         run.results[2] += worker.step - run.step

@@ -6,22 +6,20 @@ network play no part. Compiled twice, like engine/products.py.
 
 from __future__ import annotations
 
-from .epoch import backward_rows, begin_update, copy_inputs, finish_update, forward_rows
-from .layer_features import add_skip_errors
-from .partition import INPUT_DROPOUT, share, wait_for_all
-from .primitives import (
-    NO_RULE,
-    Doubles,
-    Vector,
-    at,
-    copy,
-    drop,
-    flush_denormals,
-    random_key,
-    restore_denormals,
-    tile_rows,
+from .epoch import (
+    backward_rows,
+    begin_update,
+    copy_inputs,
+    finish_update,
+    forward_rows,
+    input_errors,
+    stage_errors,
+    stage_inputs,
 )
-from .products import delta_rows
+from .input_gradients import learn_columns, learn_stage, store_column_errors
+from .input_stage import copy_columns
+from .partition import share, wait_for_all
+from .primitives import NO_RULE, Vector, at, copy, flush_denormals, restore_denormals, tile_rows
 from .records import Layer, Layout, Run, Worker
 from .update import learn_part, learn_sums
 
@@ -49,32 +47,30 @@ def forward_pass(worker: Worker) -> None:
     """Compute this thread's rows of the outputs for X."""
     denormals = flush_denormals()
     take_rows_of_thread(worker)
-    for r in range(worker.low, worker.high):
-        copy_inputs(worker, r, r)
+    if worker.run.layout.staged:
+        for r in range(worker.low, worker.high):
+            copy_columns(worker, worker.run.X, r, r)
+        stage_inputs(worker, worker.low, worker.high)
+    else:
+        for r in range(worker.low, worker.high):
+            copy_inputs(worker, r, r)
     forward_rows(worker, 0)
     store_outputs(worker)
     restore_denormals(denormals)
 
 
-def input_gradient(worker: Worker) -> None:
-    """Compute dLoss/dX of the worker's rows from the deltas of the layers."""
+def store_input_gradient(worker: Worker) -> None:
+    """Store dLoss/dX of the worker's rows from the deltas of the layers."""
     run: Run = worker.run
     layout: Layout = run.layout
-    first: Layer = layout.layers
-    extras: Doubles = run.extras
-    workspace: Vector = worker.workspace
-    n_inputs, stride = layout.n_inputs, layout.layer_rows[1]
-    deltas: Vector = at(workspace, layout.input_deltas)
-    delta_rows(
-        at(workspace, first.deltas), at(layout.layer_rows, layout.batch), worker.low, worker.high, n_inputs,
-        first.fan_out, at(run.parameters, first.weights), NO_RULE, workspace, deltas, stride, worker.scratch,
-    )  # fmt: skip
-    for r in range(worker.low, worker.high):
-        delta: Vector = at(deltas, r * stride)
-        add_skip_errors(worker, 0, r, delta, n_inputs)
-        if run.noisy and extras[INPUT_DROPOUT] > 0:
-            drop(delta, n_inputs, random_key(run.seed, worker.step, 1), r * n_inputs, extras[INPUT_DROPOUT])
-        copy(delta, n_inputs, at(run.out, r * n_inputs))
+    n_inputs = layout.n_inputs
+    input_errors(worker)
+    if layout.staged:
+        store_column_errors(worker)
+    else:
+        for r in range(worker.low, worker.high):
+            delta: Vector = at(worker.workspace, layout.input_deltas + r * layout.layer_rows[1])
+            copy(delta, n_inputs, at(run.out, r * n_inputs))
 
 
 def backward_pass(worker: Worker) -> None:
@@ -91,7 +87,9 @@ def backward_pass(worker: Worker) -> None:
         copy(at(run.given, r * top.fan_out), top.fan_out, at(worker.workspace, top.deltas + r * top.stride))
     backward_rows(worker)
     if run.of_inputs:
-        input_gradient(worker)
+        store_input_gradient(worker)
+    elif layout.staged:
+        stage_errors(worker)
     wait_for_all(run.counter, run.n_threads, 1)
     worker.low = 0
     worker.high = run.n_rows
@@ -100,6 +98,8 @@ def backward_pass(worker: Worker) -> None:
     worker.rule = NO_RULE
     worker.gradient = run.gradient
     learn_part(worker, worker.thread, run.n_threads)
+    if layout.staged:
+        learn_stage(worker, run.n_rows)
     restore_denormals(denormals)
 
 
@@ -110,5 +110,7 @@ def apply_gradient(worker: Worker) -> None:
     worker.step = run.step + 1
     begin_update(worker, run.rates[0], 1.0)
     learn_sums(worker, run.given, 1)
+    if run.layout.staged:
+        learn_columns(worker, run.given)
     finish_update(worker, 0)
     restore_denormals(denormals)

@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastmlp.kernels.inputs import PERIODIC, PIECEWISE_LINEAR
 from fastmlp.kernels.spec import ALIGNMENT, activation_row, aligned_zeros, is_by_target, loss_row
 
+from .input_stage import STAGE_ROWS
 from .products import DEPTH, TILE_VECTORS
-from .records import Layer, Layout, Run, Worker
+from .records import Column, Layer, Layout, Run, Stage, Worker
 from .requirements import NO_REQUIREMENTS
 from .update import BLOCK, SCRATCH_ROWS, SCRATCH_TILES
 
@@ -76,7 +78,8 @@ class Buffers:
     def __init__(self, plan, n_threads):
         self.counter = aligned_zeros(8, np.int64)  # a cache line of its own
         self.workspaces = [aligned_zeros(plan.workspace, plan.dtype) for _ in range(plan.n_workspaces(n_threads))]
-        self.sums = aligned_zeros(plan.n_groups * plan.n_parameters, plan.dtype)
+        # The gradient of an input stage comes first, where those of the groups have none.
+        self.sums = aligned_zeros(max(plan.n_groups * plan.n_parameters, plan.n_staged), plan.dtype)
         self.scratch = [aligned_zeros(plan.scratch, plan.dtype) for _ in range(n_threads)]
         self.offsets = [np.zeros(plan.batch, np.int64) for _ in range(n_threads)]
         self.by_row = np.zeros((3, plan.batch))  # losses, penalties, weights
@@ -111,6 +114,47 @@ class Buffers:
         return self._calls[thread]
 
 
+class StagePlan:
+    """The Stage of a network, from an offset in the workspace.
+
+    Attributes
+    ----------
+    stage : the record
+    workspace, scratch : buffer sizes in elements
+    """
+
+    def __init__(self, inputs, batch, stride, lanes, itemsize, workspace):
+        height = row_stride(batch, lanes, itemsize)
+        values, self.workspace = workspace, workspace + height * len(inputs.columns)
+        encoded = 0
+        if inputs.scales is not None:
+            encoded, self.workspace = self.workspace, self.workspace + batch * stride
+        self._columns, edges, work = (Column * len(inputs.columns))(), [], 0
+        for number, (column, start, output) in enumerate(inputs.blocks):
+            self._columns[number] = Column(
+                kind=column.kind, n=column.n, size=column.size, width=column.width, output=output, parameters=start,
+                n_parameters=sum(column.parts), n_decaying=column.parts[0], edges=len(edges), rate=column.rate,
+                work_before=work,
+            )  # fmt: skip
+            work += work_of(column, batch)
+            if column.kind == PIECEWISE_LINEAR:
+                edges += [*column.edges[:-1], *(1 / np.diff(column.edges))]
+        self._edges = np.array(edges, np.float64)
+        self.scratch = STAGE_ROWS * (4 + max(column.size for column in inputs.columns))
+        self.stage = Stage(
+            columns=addressof(self._columns), n_columns=len(inputs.columns), n_parameters=inputs.n_parameters,
+            work=work, values=values, height=height, encoded=encoded,
+            scales=-1 if inputs.scales is None else inputs.scales, scale_rate=inputs.scale_rate or 0.0,
+            edges=self._edges.ctypes.data,
+        )  # fmt: skip
+
+
+def work_of(column, batch):
+    """A rough number of operations for the gradient and update of a column, by which threads share columns."""
+    by_row = column.width + (column.n * (12 + 3 * column.size) if column.kind == PERIODIC else 0)
+    return batch * by_row + 4 * sum(column.parts)
+
+
 def row_stride(width, lanes, itemsize):
     """Row length padded to SIMD vectors; never a large power of two, which would cause cache conflicts between rows."""
     stride = -(-width // lanes) * lanes
@@ -124,14 +168,15 @@ class Plan:
     ----------
     layers : a Layer (engine/records.py) for each layer of weights
     layout : the Layout of all of it
-    like : an empty array of the dtype; 1-D if the plan is plain, that is without layer features and bounds on norms
-        (Numba compiles plain training without the functions for these)
+    like : an empty array of the dtype; 1-D if the plan is plain, that is without layer features and bounds on norms,
+        3-D with an input stage (Numba compiles the functions for these only where they are needed)
     layer_rows : int64 array of shape (layers + 2, batch): offset of each row of a layer's inputs in its buffer; the
         last two are for the outputs and for strips (engine/products.py)
     batch : rows of a batch, rounded up to a multiple of the tile height
     in_place : whether rows of X are read without a padded copy
     by_columns, n_groups : how threads share the work, see engine/epoch.py
     has_features : whether any layer uses engine/layer_features.py
+    n_staged : number of parameters of an input stage
     workspace, scratch : buffer sizes in elements, per call and per thread
     flops : of one row
     """
@@ -153,8 +198,10 @@ class Plan:
         self.dtype, self.lanes = dtype, lanes
         self.batch = -(-batch_size // rows) * rows
         # A caller may change X between the two calls of PASSES.
-        self.in_place = sizes[0] % rows == 0 and not requirements.inputs and work != PASSES
-        self.flops = (6 if learning else 2) * network.n_parameters  # for one row
+        self.in_place = (
+            sizes[0] % rows == 0 and not requirements.inputs and work != PASSES and network.inputs is None
+        )
+        self.flops = (6 if learning else 2) * (network.n_parameters - blocks[0].start)  # for one row
         # Columns cost a copy of the weights before and after the call, but then cores do not exchange weights in every
         # step, only the first layer's outputs and deltas.
         self.by_columns = bool(
@@ -173,8 +220,14 @@ class Plan:
         strides = [row_stride(n, lanes, dtype.itemsize) for n in widths]
         self.layers = (Layer * (len(sizes) - 1))()
         self.workspace = input_deltas = 0 if self.in_place else self.batch * strides[0]
-        if work == PASSES:
+        self.n_staged, staged, self._stage = 0, network.inputs is not None, None
+        if staged:
+            self.n_staged = network.inputs.n_parameters
+        if work == PASSES or (learning and self.n_staged):
             self.workspace *= 2
+        if staged:
+            self._stage = StagePlan(network.inputs, self.batch, strides[0], lanes, dtype.itemsize, self.workspace)
+            self.workspace = self._stage.workspace
         self.n_squares = inputs = 0
         for layer, (start, fan_in, fan_out, n_slopes) in enumerate(blocks):
             outputs, size = self.workspace, self.batch * strides[layer + 1]
@@ -208,14 +261,17 @@ class Plan:
             self.scratch += SCRATCH_TILES * rows * max(strides)
         if self.has_features or requirements != NO_REQUIREMENTS:
             self.scratch = max(self.scratch, 2 * max(strides))
+        if staged:
+            self.scratch = max(self.scratch, self._stage.scratch, BLOCK)
         self.learning = learning
         plain = not (self.has_features or requirements.by_matrix)
-        self.like = np.empty(0 if plain else (0, 0), dtype)
+        self.like = np.empty((0, 0, 0) if staged else 0 if plain else (0, 0), dtype)
         self.layout = Layout(
             layers=addressof(self.layers), n_layers=len(self.layers), n_inputs=sizes[0],
             n_parameters=self.n_parameters, loss=self.loss, linked=linked, layer_rows=self.layer_rows.ctypes.data,
             batch=self.batch, in_place=self.in_place, by_columns=self.by_columns, n_groups=self.n_groups,
             n_squares=self.n_squares, input_deltas=input_deltas, has_features=self.has_features,
+            n_columns=network.n_columns, staged=staged, stage=addressof(self._stage.stage) if staged else 0,
             **loss_by_output(network),
         )  # fmt: skip
         self._free = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fastmlp.kernels.rules.elementary import sum_of
 
+from .input_stage import copy_columns, encode_rows
 from .layer_features import disturb_inputs, finish_rows
 from .losses import row_loss, row_weight
 from .partition import share
@@ -63,22 +64,30 @@ def predict(worker: Worker) -> None:
     denormals = flush_denormals()
     total: float = 0.0
     last: Layer = at(layout.layers, layout.n_layers - 1)
-    n_inputs, n_outputs, batch = layout.n_inputs, last.fan_out, layout.batch
+    n_inputs, n_columns, n_outputs, batch = layout.n_inputs, layout.n_columns, last.fan_out, layout.batch
     start = share(run.n_rows, tile_rows(), worker.thread, run.n_threads)
     stop = share(run.n_rows, tile_rows(), worker.thread + 1, run.n_threads)
     # Counted over all rows, so that an output does not depend on the number of threads.
-    few = run.n_rows < tile_rows() and not layout.has_features
+    few = run.n_rows < tile_rows() and not layout.has_features and not layout.staged
     worker.step = 0
     for begin in range(start, stop, batch):
         rows = min(batch, stop - begin)
-        inputs: Vector = at(run.X, begin * n_inputs)
-        total += float(sum_of(inputs, rows * n_inputs))
+        inputs: Vector = at(run.X, begin * n_columns)
+        total += float(sum_of(inputs, rows * n_columns))
         here: Integers = offsets
         if few:
             here = layer_rows
         elif layout.in_place:
             for r in range(batch):
                 offsets[r] = min(r, rows - 1) * n_inputs
+        elif layout.staged:
+            for r in range(rows):
+                copy_columns(worker, inputs, r, r)
+            encode_rows(worker, 0, rows)
+            if run.noisy:
+                for r in range(rows):
+                    disturb_inputs(worker, at(workspace, layer_rows[r]), begin + r)
+            inputs, here = workspace, layer_rows
         else:
             for r in range(rows):
                 source: Vector = at(inputs, r * n_inputs)

@@ -63,12 +63,56 @@ class Layer(Structure):
 
 
 @record
+class Column(Structure):
+    """A column of X in the input stage: what it becomes, and where its numbers lie (kernels/inputs.py).
+
+    ``output`` is the place of its first number in a row of inputs, ``parameters`` an offset into the flat parameters,
+    and ``edges`` one into those of the stage. The first ``n_decaying`` of its ``n_parameters`` have weight decay.
+    ``work_before`` is the work of the columns before it, as a part of the stage's.
+    """
+
+    kind: int
+    n: int
+    size: int
+    width: int
+    output: int
+    parameters: int
+    n_parameters: int
+    n_decaying: int
+    edges: int
+    rate: float
+    work_before: int
+
+
+@record
+class Stage(Structure):
+    """The input stage of a network (engine/input_stage.py).
+
+    In the workspace, ``values`` is the offset of the columns of X, ``height`` apart, and ``encoded`` that of the
+    inputs before their factors, which lie in the parameters at ``scales``, or -1. ``edges`` holds the lower edges of
+    the bins of each piecewise-linear column, and then the reciprocals of their widths.
+    """
+
+    columns: Column
+    n_columns: int
+    n_parameters: int
+    work: int
+    values: int
+    height: int
+    encoded: int
+    scales: int
+    scale_rate: float
+    edges: Doubles
+
+
+@record
 class Layout(Structure):
     """Layout of a network for a batch size and kind of work, made by engine/plan.py.
 
     ``n_averaged`` is the number of outputs over which the loss is a mean, 1 for a sum; ``option_step`` the number of
-    options of each output, 0 if all outputs have the same. ``input_deltas`` is the offset of dLoss/dX in the workspace
-    (engine/passes.py).
+    options of each output, 0 if all outputs have the same. ``input_deltas`` is the offset of dLoss/d(inputs) in the
+    workspace, for engine/passes.py and a trained input stage. X has ``n_columns``; with an input stage, ``staged``,
+    the ``n_inputs`` of the first layer are made of them.
     """
 
     layers: Layer
@@ -88,6 +132,9 @@ class Layout(Structure):
     input_deltas: int
     has_features: bint
     n_local: int
+    n_columns: int
+    staged: bint
+    stage: Stage
 
 
 @record
@@ -189,4 +236,4 @@ class Worker(Structure):
     scale: float
 
 
-RECORDS = Layer, Layout, Epochs, Run, Worker
+RECORDS = Layer, Column, Stage, Layout, Epochs, Run, Worker

@@ -89,7 +89,7 @@ def _extras(network, optimizer, bounds, layer_rates, penalty, noise):
         by_matrix=clip_norm > 0 or max_norm > 0,
     )
     plain = (
-        requirements == NO_REQUIREMENTS and not network.skips and not layer_rates
+        requirements == NO_REQUIREMENTS and not network.skips and not layer_rates and network.inputs is None
         and not extras[: partition.LAYERS].any()
         and not any(activation_row(name).of_input for name in network.activations)
     )  # fmt: skip

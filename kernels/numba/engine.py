@@ -1,7 +1,7 @@
 """The engine compiled by Numba for this CPU: sources, their primitives and entry points.
 
 Each entry point is compiled at its first call, once per dtype and, for training and prediction, once for plain plans
-(engine/plan.py) and once for others.
+(engine/plan.py), once for those with an input stage and once for others.
 
 The entry points take the same arguments as those in cpu/engine.pyx.
 """
@@ -18,6 +18,8 @@ from numba.extending import register_jitable
 from fastmlp.kernels.engine import (
     epoch,
     epochs,
+    input_gradients,
+    input_stage,
     jacobian,
     layer_features,
     losses,
@@ -42,13 +44,23 @@ from .rule_loops import COMPILE, SOURCE_HASH, call
 from .together import compiled_with_caller
 
 # Each after those it calls.
-SOURCES = partition, products, layer_features, losses, update, epoch, passes, jacobian, online, epochs, inference
+SOURCES = (
+    partition, products, layer_features, losses, update, input_stage, input_gradients, epoch, passes, jacobian, online,
+    epochs, inference,
+)  # fmt: skip
 
 # Called only with layer features or bounds on norms: a plan that is plain (engine/plan.py) needs none of them.
-NOT_PLAIN = (
+FEATURES = (
     "disturb_inputs", "finish_rows", "finish_deltas", "add_skip_errors", "squares_of_gradient", "learn_clipped",
     "limit_norms",
 )  # fmt: skip
+# Called only with an input stage.
+STAGED = (
+    "copy_columns", "stage_inputs", "encode_rows", "stage_errors", "learn_stage", "learn_columns",
+    "store_column_errors",
+)  # fmt: skip
+# The number of dimensions of ``like`` (engine/plan.py) from which on a function is compiled.
+LEVELS = dict.fromkeys(FEATURES, 2) | dict.fromkeys(STAGED, 3)
 
 
 def _njit(function):
@@ -102,7 +114,7 @@ def _compiled_sources():
                 copy = FunctionType(value.__code__, namespace, name)
                 copy.__module__, copy.__qualname__ = source.__name__, name
                 copy.__annotations__ = value.__annotations__
-                namespace[name] = compiled[name] = compiled_with_caller(copy, name in NOT_PLAIN)
+                namespace[name] = compiled[name] = compiled_with_caller(copy, LEVELS.get(name, 1))
     return compiled
 
 

@@ -28,22 +28,23 @@ KINDS = {
 
 
 class RecordPointer(types.Type):
-    """A pointer to a record of that name, in which a Vector is of ``dtype``; ``plain`` is as in engine/plan.py."""
+    """A pointer to a record of that name, in which a Vector is of ``dtype``; ``level`` is the number of dimensions of a plan's ``like``
+    (engine/plan.py)."""
 
-    def __init__(self, record, dtype, plain):
-        self.record, self.dtype, self.plain = record, dtype, plain
-        super().__init__(f"{record}[{dtype}{', plain' if plain else ''}]")
+    def __init__(self, record, dtype, level):
+        self.record, self.dtype, self.level = record, dtype, level
+        super().__init__(f"{record}[{dtype}, {level}]")
 
     def field(self, name):
         """(number, type) of a field."""
         kinds = RECORDS[self.record]
-        return list(kinds).index(name), type_of(kinds[name], self.dtype, self.plain)
+        return list(kinds).index(name), type_of(kinds[name], self.dtype, self.level)
 
 
-def type_of(annotation, dtype, plain):
+def type_of(annotation, dtype, level):
     """The type that an annotation of the engine names."""
     if annotation in RECORDS:
-        return RecordPointer(annotation, dtype, plain)
+        return RecordPointer(annotation, dtype, level)
     return {"Vector": types.CPointer(dtype), "Number": dtype}.get(annotation) or KINDS[annotation]
 
 
@@ -86,7 +87,7 @@ def _store(context, builder, signature, arguments, name):
 @intrinsic(prefer_literal=True)
 def record_at(typingctx, address, record, like):
     """The record of that name at an address; its Vectors are like the array ``like``, see engine/plan.py."""
-    kind = RecordPointer(record.literal_value, like.dtype, like.ndim == 1)
+    kind = RecordPointer(record.literal_value, like.dtype, like.ndim)
 
     def codegen(context, builder, signature, arguments):
         return builder.inttoptr(arguments[0], context.get_value_type(kind))

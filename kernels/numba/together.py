@@ -16,19 +16,19 @@ from .records import type_of
 _compiled = WeakKeyDictionary()  # {module: {(function, argument types): description}}
 
 
-def compiled_with_caller(function, left_out):
+def compiled_with_caller(function, level):
     """What compiled code calls as ``function``, whose annotations are its types.
 
-    ``left_out``: plain training (engine/plan.py) never needs it, and a call compiles to nothing.
+    Plans whose ``like`` has fewer dimensions than ``level`` (engine/plan.py) never need it: a call compiles to nothing.
     """
     parameters = list(signature(function).parameters.values())
     kinds = [function.__annotations__["return"], *(parameter.annotation for parameter in parameters)]
 
     def typed(typingctx, *given):
         dtype = next((argument.dtype for argument in given if hasattr(argument, "dtype")), None)
-        plain = any(getattr(argument, "plain", False) for argument in given)
-        result, *arguments = (type_of(kind, dtype, plain) for kind in kinds)
-        return result(*arguments), _nothing if plain and left_out else call
+        found = max((getattr(argument, "level", 0) for argument in given), default=0)
+        result, *arguments = (type_of(kind, dtype, found) for kind in kinds)
+        return result(*arguments), _nothing if 0 < found < level else call
 
     def call(context, builder, signature, arguments):
         known = _compiled.setdefault(context.active_code_library, {})

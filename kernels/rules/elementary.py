@@ -1,4 +1,4 @@
-"""Exponential and related functions as polynomials, so that loops over them vectorise, unlike calls of libm.
+"""Exponential, sine and related functions as polynomials, so that loops over them vectorise, unlike calls of libm.
 
 Written like the rules (the package rules) and compiled with them. e^z = 2^n e^r with n = z / log 2 rounded and |r| <=
 log(2) / 2 (Cody & Waite 1980); the polynomials are minimax fits, that of e^r of (e^r - 1 - r) / r^2. Measured errors,
@@ -144,6 +144,39 @@ def arc_tangent(z):
     return -a if z < T(0) else a
 
 
+def sine_of_quarter(s):
+    """sin(2 pi s) for |s| <= 1/4."""
+    T = type(s)
+    r = s * s
+    square = r * r
+    if is_single(s):
+        q = T(39.71092039153653) * square + (T(-76.57499255112155) * r + T(81.6022312619219))
+        q = q * square + (T(-41.34167747873604) * r + T(6.283185273792236))
+    else:
+        q = T(0.100856330037582764) * r + T(-0.717723579868950586)
+        q = q * square + (T(3.81992705042983777) * r + T(-15.0946416205055201))
+        q = q * square + (T(42.0586939237850161) * r + T(-76.7058597527984917))
+        q = q * square + (T(81.605249276073406) * r + T(-41.3417022403997562))
+        q = q * r + T(6.28318530717958648)
+    return s * q
+
+
+def cosine_of_turns(t):
+    """cos(2 pi t)."""
+    T = type(t)
+    return sine_of_quarter(T(0.25) - abs(t - round_to_integer(t)))
+
+
+def sine_of_turns(t):
+    """sin(2 pi t); in the second and third quarter of a turn, of what is left to half a turn."""
+    T = type(t)
+    r = t - round_to_integer(t)
+    x = abs(r)
+    rest = T(0.5) - x
+    y = sine_of_quarter(rest if x > T(0.25) else x)
+    return -y if r < T(0) else y
+
+
 def normal_tail(z):
     """Probability that a standard normal number exceeds z >= 0: e^(-z^2 / 2) p(x) / q(x), x = z up to where it is 0.
 
@@ -197,5 +230,5 @@ def reciprocal(z):
 
 POLYNOMIALS = [
     remainder, reduced, exponential, scaled_remainder, exponential_minus_one, hyperbolic_tangent, log_one_plus,
-    arc_tangent, normal_tail, halley_step, reciprocal,
+    arc_tangent, sine_of_quarter, cosine_of_turns, sine_of_turns, normal_tail, halley_step, reciprocal,
 ]  # fmt: skip
