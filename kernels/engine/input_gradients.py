@@ -91,7 +91,7 @@ def embedding_gradient(column: Column, values: Vector, deltas: Vector, stride: i
     for i in range(column.n_parameters):
         g[i] = T(0)
     for r in range(rows):
-        code = code_of(values[r], column.n)
+        code = code_of(values, r, column.n)
         if code >= 0:
             delta: Vector = at(deltas, r * stride)
             to: Vector = at(g, code * width)
@@ -174,7 +174,7 @@ def learn_stage(worker: Worker, rows: int) -> None:
     learn_columns(worker, run.sums)
 
 
-def piecewise_error(edges: Doubles, n_bins: int, x: float, delta: Vector, factors: Vector, scaled: bint) -> float:
+def piecewise_error(x: float, delta: Vector, factors: Vector, scaled: bint, edges: Doubles, n_bins: int) -> float:
     """dLoss/dx of a piecewise-linear column: of the bin that x is in."""
     total: float = 0.0
     for j in range(n_bins):
@@ -237,7 +237,7 @@ def store_column_errors(worker: Worker) -> None:
                 edges: Doubles = at(stage.edges, column.edges)
                 for r in range(n):
                     delta: Vector = at(deltas, r * stride)
-                    out[r * n_columns] = T(piecewise_error(edges, column.n, float(values[r]), delta, factors, scaled))
+                    out[r * n_columns] = T(piecewise_error(float(values[r]), delta, factors, scaled, edges, column.n))
             else:
                 for r in range(n):
                     out[r * n_columns] = T(0)

@@ -37,9 +37,10 @@ def copy_padded(values: Vector, n: int, to: Vector) -> int:
     return padded
 
 
-def code_of(x: Number, n_values: int) -> int:
-    """The code that a value is, or -1 for all but 0 to n_values - 1."""
-    T = type(x)
+def code_of(values: Vector, r: int, n_values: int) -> int:
+    """The code that value r is, or -1 for all but 0 to n_values - 1."""
+    T = type(values[0])
+    x: Number = values[r]
     if not (x >= T(0) and x < T(n_values)):
         return -1
     code = int(x)
@@ -52,7 +53,7 @@ def encode_codes(column: Column, table: Vector, x: Vector, n: int, out: Vector, 
     width, is_embedding = column.width, column.kind == EMBEDDING
     for r in range(n):
         to: Vector = at(out, r * stride)
-        code = code_of(x[r], column.n)
+        code = code_of(x, r, column.n)
         if is_embedding and code >= 0:
             source: Vector = at(table, code * width)
             for j in range(width):
@@ -96,7 +97,7 @@ def encode_periodic(column: Column, own: Vector, x: Vector, n: int, out: Vector,
             to[1 + d] = sums[d * STAGE_ROWS + r]
 
 
-def encode_piecewise(edges: Doubles, n_bins: int, x: Vector, n: int, out: Vector, stride: int) -> None:
+def encode_piecewise(x: Vector, n: int, edges: Doubles, n_bins: int, out: Vector, stride: int) -> None:
     """The place of each value in each bin, 0 before and 1 after it; ``edges``: see Stage."""
     T = type(out[0])
     for r in range(n):
@@ -108,9 +109,7 @@ def encode_piecewise(edges: Doubles, n_bins: int, x: Vector, n: int, out: Vector
             to[j] = T(1.0 if place > 1 else place)
 
 
-def encode_column(
-    worker: Worker, column: Column, x: Vector, n: int, out: Vector, stride: int
-) -> None:
+def encode_column(worker: Worker, column: Column, x: Vector, n: int, out: Vector, stride: int) -> None:
     """What n values x of a column become."""
     stage: Stage = worker.run.layout.stage
     own: Vector = at(worker.run.parameters, column.parameters)
@@ -120,7 +119,7 @@ def encode_column(
     elif column.kind == PERIODIC:
         encode_periodic(column, own, x, n, out, stride, worker.scratch)
     elif column.kind == PIECEWISE_LINEAR:
-        encode_piecewise(at(stage.edges, column.edges), column.n, x, n, out, stride)
+        encode_piecewise(x, n, at(stage.edges, column.edges), column.n, out, stride)
     else:
         encode_codes(column, own, x, n, out, stride)
 

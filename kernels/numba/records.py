@@ -28,8 +28,10 @@ KINDS = {
 
 
 class RecordPointer(types.Type):
-    """A pointer to a record of that name, in which a Vector is of ``dtype``; ``level`` is the number of dimensions of a plan's ``like``
-    (engine/plan.py)."""
+    """A pointer to a record of that name, in which a Vector is of ``dtype``.
+
+    ``level`` is the number of dimensions of a plan's ``like`` (engine/plan.py).
+    """
 
     def __init__(self, record, dtype, level):
         self.record, self.dtype, self.level = record, dtype, level
