@@ -1,8 +1,8 @@
 """Arguments of every backend: network shape, flat parameter vector, optimizer, batches, penalties and noise.
 
 Parameters lie in one contiguous vector, W1 b1 W2 b2 ..., each W of shape (inputs, outputs) in row-major order, each b
-followed by the trainable slopes of the layer, if any. Those of an input stage (inputs.py) come before W1. Gradients and every optimizer slot have the same layout, so an
-update is one pass and saving is one write.
+followed by the trainable slopes of the layer, if any. Those of an input stage (inputs.py) come before W1. Gradients and
+every optimizer slot have the same layout, so an update is one pass and saving is one write.
 """
 
 from itertools import pairwise

@@ -53,7 +53,11 @@ class Contract:
         return out, sums.sum()
 
     def row_predictor(self, network, parameters):
-        if network.skips or network.inputs is not None or any(activation_row(name).trainable is not None for name in network.activations):
+        if (
+            network.skips
+            or network.inputs is not None
+            or any(activation_row(name).trainable is not None for name in network.activations)
+        ):
             return predictor_by(self.forward, network, parameters)
         plan = online_plan(self.engine, network, parameters.dtype)
         n_inputs, n_outputs = network.sizes[0], network.sizes[-1]

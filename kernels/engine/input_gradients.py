@@ -185,7 +185,14 @@ def piecewise_error(x: float, delta: Vector, factors: Vector, scaled: bint, edge
 
 
 def periodic_slopes(
-    worker: Worker, column: Column, values: Vector, deltas: Vector, factors: Vector, n: int, out: Vector, out_stride: int
+    worker: Worker,
+    column: Column,
+    values: Vector,
+    deltas: Vector,
+    factors: Vector,
+    n: int,
+    out: Vector,
+    out_stride: int,
 ) -> None:
     """dLoss/dx of a block of up to STAGE_ROWS rows of a periodic column."""
     layout: Layout = worker.run.layout

@@ -6,7 +6,7 @@ frequencies, not over lanes. Only networks with a stage use these functions. Com
 
 from __future__ import annotations
 
-from fastmlp.kernels.inputs import EMBEDDING, ONE_HOT, PERIODIC, PIECEWISE_LINEAR, PLAIN
+from fastmlp.kernels.inputs import EMBEDDING, PERIODIC, PIECEWISE_LINEAR, PLAIN
 from fastmlp.kernels.rules.elementary import cosine_of_turns
 
 from .primitives import Doubles, Number, Vector, at, lanes

@@ -120,6 +120,7 @@ class StagePlan:
     Attributes
     ----------
     stage : the record
+    columns : a Column (engine/records.py) for each column of X
     workspace, scratch : buffer sizes in elements
     """
 
@@ -129,9 +130,9 @@ class StagePlan:
         encoded = 0
         if inputs.scales is not None:
             encoded, self.workspace = self.workspace, self.workspace + batch * stride
-        self._columns, edges, work = (Column * len(inputs.columns))(), [], 0
+        self.columns, edges, work = (Column * len(inputs.columns))(), [], 0
         for number, (column, start, output) in enumerate(inputs.blocks):
-            self._columns[number] = Column(
+            self.columns[number] = Column(
                 kind=column.kind, n=column.n, size=column.size, width=column.width, output=output, parameters=start,
                 n_parameters=sum(column.parts), n_decaying=column.parts[0], edges=len(edges), rate=column.rate,
                 work_before=work,
@@ -142,7 +143,7 @@ class StagePlan:
         self._edges = np.array(edges, np.float64)
         self.scratch = STAGE_ROWS * (4 + max(column.size for column in inputs.columns))
         self.stage = Stage(
-            columns=addressof(self._columns), n_columns=len(inputs.columns), n_parameters=inputs.n_parameters,
+            columns=addressof(self.columns), n_columns=len(inputs.columns), n_parameters=inputs.n_parameters,
             work=work, values=values, height=height, encoded=encoded,
             scales=-1 if inputs.scales is None else inputs.scales, scale_rate=inputs.scale_rate or 0.0,
             edges=self._edges.ctypes.data,
@@ -198,9 +199,7 @@ class Plan:
         self.dtype, self.lanes = dtype, lanes
         self.batch = -(-batch_size // rows) * rows
         # A caller may change X between the two calls of PASSES.
-        self.in_place = (
-            sizes[0] % rows == 0 and not requirements.inputs and work != PASSES and network.inputs is None
-        )
+        self.in_place = sizes[0] % rows == 0 and not requirements.inputs and work != PASSES and network.inputs is None
         self.flops = (6 if learning else 2) * (network.n_parameters - blocks[0].start)  # for one row
         # Columns cost a copy of the weights before and after the call, but then cores do not exchange weights in every
         # step, only the first layer's outputs and deltas.
