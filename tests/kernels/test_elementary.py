@@ -5,9 +5,10 @@ import pytest
 from scipy import special
 
 from fastmlp.backends import registry
+from fastmlp.kernels.inputs import PERIODIC, InputColumn, Inputs
 from fastmlp.kernels.rules.elementary import arc_tangent, log_one_plus, normal_tail
-from fastmlp.kernels.spec import new_slots, optimizer
-from problems import COMPILED
+from fastmlp.kernels.spec import Network, new_slots, optimizer
+from problems import COMPILED, grid
 
 # Largest errors measured over these points, rounded up.
 ULP = {
@@ -26,6 +27,9 @@ RANGES = {
 
 # Largest relative errors of the normal tail measured from 0 to each z, rounded up: e^(-z^2 / 2) amplifies that of z^2.
 TAIL_ERRORS = {"float32": {1: 4e-7, 5: 1e-6, 13: 5e-6}, "float64": {1: 1.5e-15, 5: 2.5e-15, 37.5: 7e-14}}
+
+# Largest errors of cos(2 pi t) and of -2 pi sin(2 pi t), as above.
+TURN_ULP = {"cosine": {"float32": 3.5, "float64": 3.5}, "sine": {"float32": 4.5, "float64": 4.5}}
 
 
 def points(name, dtype):
@@ -138,3 +142,36 @@ def test_adam_with_gradients_whose_square_overflows(backend, dtype, huge):
     with np.errstate(over="ignore"):
         registry.choose(backend).kernels.update(optimizer("adam"), w, g, new_slots("adam", g.size, g.dtype), 1)
     np.testing.assert_array_equal(w, np.array([1, 1, 1, np.nan], dtype))
+
+
+@pytest.mark.parametrize("backend, dtype", grid(COMPILED, ["float32", "float64"]))  # Numba compiles it for seconds
+def test_errors_of_sine_and_cosine_of_turns(backend, dtype):
+    """As a periodic column with w = V = 1 makes them, and its derivative; turns are reduced to a quarter exactly."""
+    rng, passes_of = np.random.RandomState(0), registry.choose(backend).kernels.prepare_gradient
+    t = [
+        rng.uniform(-1, 1, 40_000),
+        rng.uniform(-30, 30, 20_000),
+        np.linspace(-1, 1, 4001),
+        rng.standard_normal(5000) / 1e4,
+    ]
+    t = np.concatenate([*t, [1e6, -3.25, 0.25, 1e30]]).astype(dtype)[:, None]
+    network = Network((2, 1), ("identity",), "squared_error", inputs=Inputs((InputColumn(PERIODIC, 1, 1),)))
+    parameters = np.array([1, 1, 0, 0, 0, 1, 0], dtype)  # w, V, p, b; W, b
+    passes, of_t = passes_of(network, dtype, len(t)), np.empty_like(t)
+    found = {"cosine": passes.forward(parameters, t), "sine": of_t}
+    passes.backward(np.ones_like(t), np.empty_like(parameters), of_t)
+    wide, turn = t.astype(np.longdouble), 8 * np.arctan(np.longdouble(1))
+    rest = wide - np.rint(wide)
+    half = np.minimum(abs(rest), 0.5 - abs(rest))
+    exact = {"cosine": np.sin(turn * (0.25 - abs(rest))), "sine": -turn * np.sign(rest) * np.sin(turn * half)}
+    for name, bound in TURN_ULP.items():
+        error = np.abs(found[name] - exact[name]) / np.spacing(np.maximum(abs(exact[name]), 1e-30).astype(dtype))
+        assert float(error.max()) < bound[dtype], name
+
+
+@pytest.mark.parametrize("backend", ["cython"])
+def test_turns_that_are_not_finite(backend):
+    network = Network((2, 1), ("identity",), "squared_error", inputs=Inputs((InputColumn(PERIODIC, 1, 1),)))
+    parameters, X = np.array([1, 1, 0, 0, 0, 1, 0.0]), np.array([[np.nan], [np.inf], [-np.inf], [0.5]])
+    out = registry.choose(backend).kernels.forward(network, parameters, X)
+    np.testing.assert_array_equal(np.isnan(out).ravel(), [True, True, True, False])

@@ -26,7 +26,7 @@ KINDS = {
     "plain": InputColumn(),
     "one-hot": InputColumn(ONE_HOT, 3),
     "embedding": InputColumn(EMBEDDING, 5, 2, rate=2.0),
-    "wide embedding": InputColumn(EMBEDDING, 40, 37),
+    "wide embedding": InputColumn(EMBEDDING, 9, 19),
     "periodic": InputColumn(PERIODIC, 16, 3, rate=0.5),
     "periodic, odd": InputColumn(PERIODIC, 3, 5),
     "piecewise-linear": InputColumn(PIECEWISE_LINEAR, 4, edges=(-1.0, -0.25, 0.0, 0.5, 2.0)),
@@ -67,9 +67,16 @@ class StagedProblem:
         return [array.astype(dtype) for array in (self.parameters, self.X, self.y, self.weight)]
 
 
-@pytest.fixture(params=COMPILED)
+# Numba's compilation takes long: of float64 it is left to the exhaustive tests.
+RUNS = [(name, dtype) for name in COMPILED for dtype in DTYPES]
+RUNS = [pytest.param(*run, marks=pytest.mark.exhaustive if run == ("numba", "float64") else ()) for run in RUNS]
+of_runs = pytest.mark.parametrize("compiled, dtype", RUNS, indirect=["compiled"])
+
+
+@pytest.fixture
 def compiled(request):
-    return registry.choose(request.param).kernels
+    """The kernels of a compiled backend; where the compiler makes no difference, of the one that is ahead of time."""
+    return registry.choose(getattr(request, "param", "cython")).kernels
 
 
 # (noise, penalty, options of the optimizer, weights)
@@ -98,8 +105,9 @@ def train(kernels, problem, dtype, batch_size, way, name="adamw", epochs=2):
     return parameters, np.array(sums), slots
 
 
-@pytest.mark.parametrize("stage, way, dtype, batch_size", grid(STAGES, WAYS, DTYPES, [1, 13, 40], n=2))
-def test_training_equals_the_reference(compiled, stage, way, dtype, batch_size):
+@of_runs
+@pytest.mark.parametrize("stage, way, batch_size", grid(STAGES, WAYS, [1, 13, 40], n=2))
+def test_training_equals_the_reference(compiled, dtype, stage, way, batch_size):
     """The reference computes in float64. Momentum, because Adam's steps do not depend on the size of a gradient."""
     problem = StagedProblem(STAGES[stage], dtype=dtype)
     found = train(compiled, problem, dtype, batch_size, way, "momentum")
@@ -116,8 +124,9 @@ def test_adamw_equals_the_reference(compiled, stage):
         assert relative_error(mine, yours) < 1e-8
 
 
-@pytest.mark.parametrize("stage, dtype, rows", grid(STAGES, DTYPES, [1, 3, 300]))
-def test_prediction_equals_the_reference(compiled, stage, dtype, rows):
+@of_runs
+@pytest.mark.parametrize("stage, rows", grid(STAGES, [1, 3, 300]))
+def test_prediction_equals_the_reference(compiled, dtype, stage, rows):
     """Without noise, in a random pass, in blocks, and for one row at a time."""
     problem = StagedProblem(STAGES[stage], rows, dtype)
     parameters, X, *_ = problem.in_dtype("float64")
@@ -144,8 +153,9 @@ def derivatives(kernels, problem, noise, g, parameters, X, rows=None):
     return outputs, gradient, of_X
 
 
-@pytest.mark.parametrize("stage, dtype, noise", grid(STAGES, DTYPES, [None, Noise(3, 0.2, 0.3, (0.3,))]))
-def test_passes_equal_the_reference(compiled, stage, dtype, noise):
+@of_runs
+@pytest.mark.parametrize("stage, noise", grid(STAGES, [None, Noise(3, 0.2, 0.3, (0.3,))]))
+def test_passes_equal_the_reference(compiled, dtype, stage, noise):
     problem = StagedProblem(STAGES[stage], dtype=dtype, skips=(None, Skip(0, True)))
     g = np.random.RandomState(1).standard_normal((40, 3))
     parameters, X, *_ = problem.in_dtype("float64")
@@ -203,16 +213,15 @@ def threads_pay(monkeypatch):
 # Batches of 300 rows of wide layers; few parameters, so that rows come in groups.
 @pytest.mark.parametrize("hidden", [(60,), (4,)], ids=["by threads", "by groups"])
 @pytest.mark.parametrize("way, dtype", grid(WAYS, DTYPES))
-def test_the_same_bits_for_every_number_of_threads(threads_pay, way, dtype, hidden):
-    kernels = registry.choose("cython").kernels  # one source: the other compiler makes the same sums
+def test_the_same_bits_for_every_number_of_threads(compiled, threads_pay, way, dtype, hidden):
     results = []
     for n_threads in (1, 3, 2):
         problem = StagedProblem(STAGES["scaled all"], 700, dtype, hidden=hidden)
         problem.X[np.isnan(problem.X)] = -1
         with thread_pool.limited_to(n_threads):
-            trained = train(kernels, problem, dtype, 300, way)
-            outputs = kernels.forward(problem.network, problem.parameters, problem.X)
-            passed = derivatives(kernels, problem, WAYS[way][0], problem.y, problem.parameters, problem.X.copy())
+            trained = train(compiled, problem, dtype, 300, way)
+            outputs = compiled.forward(problem.network, problem.parameters, problem.X)
+            passed = derivatives(compiled, problem, WAYS[way][0], problem.y, problem.parameters, problem.X.copy())
         results.append((*trained, outputs, *passed))
     for other in results[1:]:
         for found, expected in zip(other, results[0]):
