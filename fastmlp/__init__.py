@@ -34,6 +34,11 @@ if TYPE_CHECKING:  # for type checkers and editors: at run time names are import
     from .inspection.input_gradients import jacobian as jacobian
     from .inspection.report import training_report as training_report
     from .io.model_files import load as load
+    from .model.inputs import Embedding as Embedding
+    from .model.inputs import OneHot as OneHot
+    from .model.inputs import Periodic as Periodic
+    from .model.inputs import PiecewiseLinear as PiecewiseLinear
+    from .model.inputs import Plain as Plain
     from .model.layer import Layer as Layer
     from .model.losses import make_loss as make_loss
     from .model.mlp import MLP as MLP
@@ -60,6 +65,11 @@ _HOME = {
     "cross_val_fit": "estimators.many",
     "MLP": "model.mlp",
     "Layer": "model.layer",
+    "Plain": "model.inputs",
+    "OneHot": "model.inputs",
+    "Embedding": "model.inputs",
+    "Periodic": "model.inputs",
+    "PiecewiseLinear": "model.inputs",
     "make_optimizer": "model.optimizers",
     "make_loss": "model.losses",
     "make_schedule": "training.schedules",

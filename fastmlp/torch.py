@@ -106,7 +106,14 @@ class FastMLP(torch.nn.Module):
         Returns
         -------
         FastMLP
+
+        Raises
+        ------
+        ValueError
+            If the model has ``inputs`` or ``input_scale``, or no weights.
         """
+        if model.network.inputs is not None:
+            raise ValueError("a model with inputs or input_scale cannot be a torch module.")
         dtype = {name: dtype for dtype, name in DTYPES.items()}[model.parameters.dtype.name]
         module = cls(model.network.sizes[0], model.layers, dtype=dtype)
         module.flat.data.copy_(torch.from_numpy(model.parameters.copy()))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from scipy.sparse import sparray, spmatrix
 
     from fastmlp.kernels.rules import Activation
+    from fastmlp.model.inputs import Embedding, OneHot, Periodic, PiecewiseLinear, Plain
     from fastmlp.model.layer import Layer
     from fastmlp.model.losses import Loss
     from fastmlp.model.optimizers import Optimizer
@@ -41,6 +42,7 @@ LossSpec: TypeAlias = "str | Loss | tuple[Callable[[float, float], float], Calla
 OptimizerSpec: TypeAlias = "str | Optimizer"
 ScheduleSpec: TypeAlias = "str | Schedule"
 LayerSpec: TypeAlias = "Layer | tuple[int, ActivationSpec]"
+InputSpec: TypeAlias = "Plain | OneHot | Embedding | Periodic | PiecewiseLinear"
 # A name, a name with a scale, or the arrays (W, b) of each layer.
 InitSpec: TypeAlias = "str | tuple[str, float] | Sequence[tuple[ArrayLike, ArrayLike]]"
 

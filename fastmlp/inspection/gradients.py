@@ -59,11 +59,14 @@ class GradientCheck(NamedTuple):
         Largest relative error in each layer.
     n_checked : int
         Number of parameters checked.
+    of_inputs : float
+        Largest relative error of the parameters before the first layer (``inputs`` of an MLP).
     """
 
     largest: float
     by_layer: tuple[float, ...]
     n_checked: int
+    of_inputs: float = 0.0
 
 
 def check_gradients(
@@ -112,7 +115,7 @@ def check_gradients(
     chosen = np.random.RandomState(0).permutation(parameters.size)[:n_parameters]
     floor = np.abs(gradient[np.isfinite(gradient)]).sum() / gradient.size + 1e-12
     starts = np.array([block.start for block in network.blocks])
-    errors = [0.0] * len(starts)
+    errors = [0.0] * (1 + len(starts))  # the first of an input stage
     for i in chosen:
         shifted = parameters.copy()
         shifted[i] = parameters[i] + step
@@ -120,9 +123,9 @@ def check_gradients(
         shifted[i] = parameters[i] - step
         numeric = (upper - loss_and_gradient(shifted)[0]) / (2 * step)
         error = abs(gradient[i] - numeric) / (abs(gradient[i]) + abs(numeric) + floor)
-        layer = int(np.searchsorted(starts, i, side="right")) - 1
+        layer = int(np.searchsorted(starts, i, side="right"))
         errors[layer] = max(errors[layer], float(error) if np.isfinite(error) else np.inf)
-    return GradientCheck(max(errors), tuple(errors), len(chosen))
+    return GradientCheck(max(errors), tuple(errors[1:]), len(chosen), errors[0])
 
 
 def _of_mlp(model, X, y, sample_weight):

@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils import check_array
 
 from fastmlp.kernels.reference.forward_pass import ForwardPass
+from fastmlp.kernels.reference.input_stage import errors_of_columns
 from fastmlp.kernels.reference.jacobian import output_errors
 from fastmlp.prediction.network import HasPredictionNetwork, prediction_network_of
 from fastmlp.typing import ArrayLike, FloatArray
@@ -45,8 +46,8 @@ def _derivatives(model, X, output):
     network, parameters, *_ = prediction_network_of(model)
     model.check_feature_names(X)
     X = check_array(as_numbers(X, "X"), dtype=parameters.dtype, input_name="X")
-    if X.shape[1] != network.sizes[0]:
-        raise ValueError(f"X has {X.shape[1]} columns, but the network has {network.sizes[0]} inputs.")
+    if X.shape[1] != network.n_columns:
+        raise ValueError(f"X has {X.shape[1]} columns, but the network has {network.n_columns} inputs.")
     network = network._replace(bfloat16=False)
     first = np.eye(network.sizes[-1], dtype=parameters.dtype)
     first = first if output is None else first[output : output + 1]
@@ -90,4 +91,6 @@ def input_gradient(model: HasPredictionNetwork, X: ArrayLike, output: int | None
 def _of_rows(network, parameters, X, first):
     """Derivatives for a block of samples; ``first`` is that of the chosen outputs with respect to the last layer's."""
     errors, _ = output_errors(network, parameters, ForwardPass(network, parameters, X, None, 0), first)
-    return errors[0]
+    if network.inputs is None:
+        return errors[0]
+    return errors_of_columns(network.inputs, parameters, X, errors[0])

@@ -33,6 +33,11 @@ KINDS = {
 # Immutable settings of models: written as the tuple of their fields, and checked when they are made again.
 SETTINGS = {
     "Layer": "fastmlp.model.layer",
+    "Plain": "fastmlp.model.inputs",
+    "OneHot": "fastmlp.model.inputs",
+    "Embedding": "fastmlp.model.inputs",
+    "Periodic": "fastmlp.model.inputs",
+    "PiecewiseLinear": "fastmlp.model.inputs",
     "Loss": "fastmlp.model.losses",
     "Optimizer": "fastmlp.model.optimizers",
     "Schedule": "fastmlp.training.schedules",

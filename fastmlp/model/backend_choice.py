@@ -13,7 +13,7 @@ def compile_custom_functions(kernels, network, parameters):
     custom = [choice for choice in (*network.activations, network.loss) if not isinstance(choice, str)]
     if not custom:
         return
-    row = np.zeros((1, network.sizes[0]), parameters.dtype)
+    row = np.zeros((1, network.n_columns), parameters.dtype)
     try:
         kernels.loss_and_gradient(network, parameters, row, np.zeros((1, network.sizes[-1]), parameters.dtype))
     except (ValueError, ImportError, DeviceError):
@@ -34,9 +34,11 @@ def check_device(kernels, by_target):
 
 
 def choose_backend(work, parameters, by_target):
-    """The backend that 'auto' chooses for some Work; no GPU if it cannot compute losses output by output or compile
-    custom functions."""
-    found = registry.choose("auto", None if by_target else work)
+    """The backend that 'auto' chooses for some Work.
+
+    No GPU if it cannot compute losses output by output, an input stage or custom functions.
+    """
+    found = registry.choose("auto", None if by_target or work.network.inputs is not None else work)
     if found.name in registry.ON_CPU:
         return found
     try:

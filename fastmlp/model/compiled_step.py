@@ -39,7 +39,7 @@ class CompiledStep:
     def __init__(self, model: MLP, batch_size: int) -> None:
         self._model, self._batch_size = model, check_integer("batch_size", batch_size, 1)
         self._network = network = model.network
-        self._shapes = (self._batch_size, network.sizes[0]), (self._batch_size, network.sizes[-1])
+        self._shapes = (self._batch_size, network.n_columns), (self._batch_size, network.sizes[-1])
         self._is_softmax = loss_row(network.loss).link == "softmax"  # whose targets have no weights of their own
         self._dtype, self._order = model.dtype, np.arange(self._batch_size)
         self._accept(model.optimizer)

@@ -93,7 +93,7 @@ class DifferentiableNetwork(LayeredNetwork):
             If a fit, step or pass of this model is running.
         """
         self._need_weights()
-        _check_array("X", X, self.dtype, ("n_samples", self._network.sizes[0]))
+        _check_array("X", X, self.dtype, ("n_samples", self._network.n_columns))
         state = self._state
         last = state.last_pass
         if last is None:
@@ -206,7 +206,7 @@ class DifferentiableNetwork(LayeredNetwork):
         Parameters
         ----------
         source : MLP
-            A model with layers of the same sizes, skip connections and trainable slopes.
+            A model with the same inputs and layers of the same sizes, skip connections and trainable slopes.
         tau : float in [0, 1], default=1
             Weight of ``source``; 1 copies its parameters.
 
@@ -225,10 +225,10 @@ class DifferentiableNetwork(LayeredNetwork):
             raise ValueError(f"source must be an MLP, got {type(source).__name__}.")
         self._need_weights()
         tau = check_real("tau", tau, 0, 1)
-        if source.network.blocks != self._network.blocks:
+        if source.network.blocks != self._network.blocks or source.network.inputs != self._network.inputs:
             raise ValueError(
-                f"source must have layers of the same sizes, skip connections and trainable slopes as this model: its "
-                f"sizes are {source.network.sizes}, those of this model {self._network.sizes}."
+                f"source must have the same inputs and layers of the same sizes, skip connections and trainable slopes "
+                f"as this model: its sizes are {source.network.sizes}, those of this model {self._network.sizes}."
             )
         state, new = self._state, weights_to_read(source)
         state.make_writable()

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from fastmlp.backends import registry
 from fastmlp.docstrings import MC_SAMPLES, with_texts
 from fastmlp.io.model_files import Savable
+from fastmlp.kernels.inputs import column_views
 from fastmlp.kernels.spec import Network, Penalty, layer_views, loss_row, new_slots, slope_views
 from fastmlp.prediction.network import HasPredictionNetwork, PredictionNetwork
 from fastmlp.prediction.predictor import Predictor
@@ -26,6 +27,7 @@ from fastmlp.typing import (
     Backend,
     FloatArray,
     InitSpec,
+    InputSpec,
     LayerSpec,
     LossSpec,
     MatrixLike,
@@ -41,12 +43,15 @@ from .activations import name_of
 from .backend_choice import compile_custom_functions
 from .exclusive import being_fitted, is_being_fitted, one_at_a_time, weights_to_read
 from .initializers import check_init, initial_parameters
+from .inputs import check_inputs, draw_input_parameters, inputs_of, summary
 from .layer import Layer, checked_layers, skips_of
 from .losses import check_loss
 from .optimizers import Optimizer, check_optimizer
 from .samples import checked_inputs, checked_samples
 from .saving import model_of, reconnect, state_of
 from .validation import accuracy_or_r2
+
+STAGE = "inputs and input_scale"  # in error messages
 
 
 class LayeredNetwork(HasPredictionNetwork, Savable):
@@ -75,6 +80,8 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         n_jobs: int | None = None,
         random_state: RandomState = None,
         missing_targets: Literal["raise", "ignore"] = "raise",
+        inputs: Sequence[InputSpec] | None = None,
+        input_scale: float | None = None,
     ) -> None:
         self.layers = layers
         self.loss, self._loss_options = check_loss(loss)
@@ -84,6 +91,11 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         self._bfloat16 = isinstance(dtype, str) and dtype == "bfloat16"
         self.dtype = check_dtype("float32" if self._bfloat16 else dtype)
         self._state: Any = None  # a TrainingState, once there are weights
+        self._inputs, self._input_scale = check_inputs(inputs), input_scale
+        if input_scale is not None:
+            self._input_scale = check_real("input_scale", input_scale, 0, open_low=True)
+        if self._bfloat16 and self._is_staged():
+            raise ValueError(f"dtype 'bfloat16' is not available with {STAGE}: use dtype='float32' or 'float64'.")
         self._input_dropout = check_real("input_dropout", input_dropout, 0, 1, open_high=True)
         self._input_noise = check_real("input_noise", input_noise, 0)
         penalties = {"l1": l1, "activity_l1": activity_l1, "activity_l2": activity_l2}
@@ -118,6 +130,8 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
 
     @backend.setter
     def backend(self, name: str) -> None:
+        if name == registry.GPU and self._is_staged():
+            raise ValueError(f"backend 'cuda' is not available with {STAGE}: use 'auto', 'cython', 'numba' or 'numpy'.")
         requested = registry.GPU if self._bfloat16 and name == "auto" else name
         try:
             found = registry.choose(requested)
@@ -151,6 +165,30 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
     @property
     def input_noise(self) -> float:
         return self._input_noise
+
+    @property
+    def inputs(self) -> list[InputSpec] | None:
+        """What becomes of each column of X before the first layer; None: the columns are its inputs."""
+        return None if self._inputs is None else list(self._inputs)
+
+    @property
+    def input_scale(self) -> float | None:
+        """Factor of the learning rate of the trained factors of the inputs, or None."""
+        return self._input_scale
+
+    @property
+    def input_parameters(self) -> list[dict[str, FloatArray]]:
+        found = self.network.inputs
+        return [{} for _ in range(self.network.n_columns)] if found is None else column_views(found, self.parameters)[0]
+
+    @property
+    def input_factors(self) -> FloatArray | None:
+        found = self.network.inputs
+        return None if found is None else column_views(found, self.parameters)[1]
+
+    def _is_staged(self):
+        """Whether an input stage comes before the first layer."""
+        return self._inputs is not None or self._input_scale is not None
 
     @property
     def epoch(self) -> int:
@@ -215,6 +253,8 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
                 f"optimizer {given!r} computes in float64 and does not support dtype 'bfloat16': use dtype='float32' "
                 "or 'float64'."
             )
+        if given == "lm" and self._is_staged():
+            raise ValueError(f"optimizer 'lm' is not available with {STAGE}: use 'lbfgs' or 'adam'.")
         if given == "lm":
             check_lm_loss("optimizer 'lm'", self.loss, self._penalty)
         check_alpha(self._alpha, given, "optimizer")
@@ -243,11 +283,13 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
 
     def _network_for(self, n_inputs):
         n_inputs = check_integer("n_inputs", n_inputs, 1)
-        sizes = (n_inputs, *(layer.units for layer in self.layers))
+        inputs = inputs_of(self._inputs, self._input_scale, n_inputs)
+        width = n_inputs if inputs is None else inputs.width
+        sizes = (width, *(layer.units for layer in self.layers))
         activations = tuple(layer.activation for layer in self.layers)
-        skips = skips_of(self.layers, n_inputs)
+        skips = skips_of(self.layers, width)
         check_network(activations, self.loss, sizes[-1], self._loss_options)  # layers may have been changed
-        return Network(sizes, activations, self.loss, self._loss_options, skips, self._bfloat16)
+        return Network(sizes, activations, self.loss, self._loss_options, skips, self._bfloat16, inputs)
 
     def _problem(self):
         """The Problem passed to the trainer; the last one is kept, because short calls ask for it again and again."""
@@ -282,7 +324,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         Raises
         ------
         ValueError
-            If ``n_inputs`` is not a positive integer or does not fit ``init`` and the skip connections.
+            If ``n_inputs`` is not a positive integer or does not fit ``inputs``, ``init`` and the skip connections.
         RuntimeError
             If a fit of this model is running.
         """
@@ -293,6 +335,8 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         """Set the network and the state before the first step."""
         network = self._network_for(n_inputs)
         parameters = initial_parameters(network, self.init, network.activations, self._random_state, self.dtype)
+        if network.inputs is not None:
+            draw_input_parameters(self._inputs, network.inputs, self._random_state, parameters)
         optimizer = (check_optimizer("sgd") if is_full_batch(self.optimizer) else self.optimizer).for_kernels()
         compile_custom_functions(self._backend.kernels, network, parameters)
         seed = int(self._random_state.randint(2**63 - 1, dtype=np.int64)) if self._is_noisy() else 0
@@ -417,4 +461,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
     def __repr__(self):
         layers = ", ".join(f"{layer.units} {name_of(layer.activation)}" for layer in self.layers)
         name = self.optimizer if is_full_batch(self.optimizer) else self.optimizer.name
-        return f"MLP([{layers}], {name_of(self.loss)!r}, {name!r}, epoch={self.epoch}, backend={self.backend!r})"
+        inputs = "" if self._inputs is None else f"inputs={summary(self._inputs)}, "
+        return (
+            f"MLP([{layers}], {name_of(self.loss)!r}, {name!r}, {inputs}epoch={self.epoch}, backend={self.backend!r})"
+        )

@@ -79,6 +79,13 @@ class MLP(DifferentiableNetwork):
     random_state : int, RandomState or None, default=None
         Determines the initial weights, shuffling, dropout and noise.
     {MISSING_TARGETS}
+    inputs : list of Plain, OneHot, Embedding, Periodic or PiecewiseLinear, default=None
+        What each column of X becomes before the first layer, which receives all of it in the order of the columns.
+        None: the columns themselves. Codes are whole numbers in X. Not available with sparse X, the optimizer 'lm',
+        the backend 'cuda' and in exports.
+    input_scale : float > 0 or None, default=None
+        Factor of the learning rate for a trained factor of every input of the first layer, initially 1 (6 in
+        Holzmueller et al. 2024). None: no factors.
 
     Attributes
     ----------
@@ -86,12 +93,18 @@ class MLP(DifferentiableNetwork):
         W of shape (inputs, outputs) and b of each layer: views of ``parameters``, which can be modified in place.
     slopes : tuple of ndarrays
         Trainable slopes of each layer; empty arrays except for 'prelu' and 'shared_prelu'.
+    input_parameters : list of dicts
+        Views of the parameters of each entry of ``inputs``: 'table' of shape (n_values, size) of an Embedding; 'w', 'V'
+        of shape (n_frequencies, size), 'p' and 'b' of a Periodic.
+    input_factors : ndarray of shape (n,) or None
+        View of the factors that ``input_scale`` asks for, one for each of the n inputs of the first layer.
     alpha_ : float
         The number ``alpha``, or the one that the last fit chose; 0 before it.
     effective_parameters_ : float or None
         Number of parameters that the data determine (gamma in MacKay 1992), of the last fit with alpha='bayes'.
     parameters : ndarray of shape (n_parameters,)
-        All parameters, W1 b1 W2 b2 ..., in one vector; slopes follow the biases of their layer.
+        All parameters, W1 b1 W2 b2 ..., in one vector; slopes follow the biases of their layer, and those of ``inputs``
+        and then the factors come first.
     history : dict of lists
         Values after each epoch: 'loss' (penalties included); with validation data 'validation_loss' (without penalties)
         and 'validation_<metric>'; and the curves of ``monitor``. Epochs without a value have NaN.

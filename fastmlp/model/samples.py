@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import check_array
 
 from fastmlp.backends.device_arrays import check_device_rows, is_on_gpu
@@ -26,6 +27,8 @@ def checked_inputs(model, X):
         For values that are not finite numbers, and for the wrong columns.
     """
     model.check_feature_names(X)
+    if model._is_staged() and issparse(X):
+        raise ValueError("sparse X is not available with inputs and input_scale: pass X.toarray().")
     if is_on_gpu(X) and model._backend.kernels.DEVICE:
         X = check_device_rows(X, model.dtype)
     elif (plain := plain_rows(X, model.dtype)) is not None:
@@ -34,8 +37,8 @@ def checked_inputs(model, X):
         X = as_numbers(X, "X")
         with np.errstate(over="ignore"):  # check_array rejects values that overflow to infinity
             X = check_array(X, accept_sparse="csr", dtype=model.dtype, order="C", input_name="X")
-    if model._state is not None and X.shape[1] != model.network.sizes[0]:
-        raise ValueError(f"X has {X.shape[1]} columns, but the network has {model.network.sizes[0]} inputs.")
+    if model._state is not None and X.shape[1] != model.network.n_columns:
+        raise ValueError(f"X has {X.shape[1]} columns, but the network has {model.network.n_columns} inputs.")
     return X
 
 

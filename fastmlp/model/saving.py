@@ -18,6 +18,8 @@ def state_of(model):
         "penalty": model._penalty[:3],  # without alpha
         "input_dropout": model.input_dropout,
         "input_noise": model.input_noise,
+        "inputs": model.inputs,
+        "input_scale": model.input_scale,
         "init": model.init,
         "dtype": "bfloat16" if model._bfloat16 else str(model.dtype),
         "backend": model._requested_backend,
@@ -27,7 +29,7 @@ def state_of(model):
         "history": model.history,
         "best_epoch": model.best_epoch,
         "feature_names_in_": getattr(model, "feature_names_in_", None),
-        "n_inputs": None if model._state is None else model._network.sizes[0],
+        "n_inputs": None if model._state is None else model._network.n_columns,
         "training": None if model._state is None else model._state.to_dict(),
     }
 
@@ -40,7 +42,9 @@ def model_of(cls, saved):
         backend, dtype = "auto", "float32" if dtype == "bfloat16" else dtype
     model = cls(
         saved["layers"], saved["loss"], saved["optimizer"], backend=backend, dtype=dtype,
-        missing_targets=saved.get("missing_targets", "raise"),  # missing in files of earlier versions
+        # The next are missing in files of earlier versions.
+        missing_targets=saved.get("missing_targets", "raise"), inputs=saved.get("inputs"),
+        input_scale=saved.get("input_scale"),
         **dict(zip(Penalty._fields, saved["penalty"])), **{name: saved[name] for name in same},
     )  # fmt: skip
     if saved["n_inputs"] is not None:

@@ -72,7 +72,7 @@ class PredictionNetwork(NamedTuple):
 
     def sample(self, n_samples):
         """Random inputs for tests: standard normal, or with the means and standard deviations of a table's columns."""
-        samples = np.random.RandomState(0).standard_normal((n_samples, self.sizes[0]))
+        samples = np.random.RandomState(0).standard_normal((n_samples, self.network.n_columns))
         if self.inputs is None:
             return samples
         means, stds = np.array([[mean, std] for _, mean, std in self.inputs]).T

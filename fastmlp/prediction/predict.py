@@ -19,8 +19,8 @@ def take_rows(X, rows, dtype=None):
 def predict_rows(kernels, network, parameters, X, noise=None):
     """Network outputs of shape (n_samples, n_outputs) for dense or sparse X; with ``noise``, of a stochastic pass."""
     dtype = parameters.dtype
-    if X.shape[1] != network.sizes[0]:  # the kernels would read out of bounds
-        raise ValueError(f"X has {X.shape[1]} columns, but the network has {network.sizes[0]} inputs.")
+    if X.shape[1] != network.n_columns:  # the kernels would read out of bounds
+        raise ValueError(f"X has {X.shape[1]} columns, but the network has {network.n_columns} inputs.")
     if not issparse(X):
         X = take_rows(X, slice(None), dtype)
         if noise is None:

@@ -143,7 +143,8 @@ class BaseEpochs(ABC):
         optimizer = self.state.optimizer
         bounds = optimizer.weight_decay, optimizer.clip_norm, optimizer.clip_value, optimizer.max_norm
         on_host = self._held is None or not is_on_gpu(self._held[0])
-        return on_host and self.problem.noise is None and not any(bounds) and not optimizer.layer_rates
+        plain = self.problem.noise is None and self.problem.network.inputs is None
+        return on_host and plain and not any(bounds) and not optimizer.layer_rates
 
     def _run_large_step(self):
         """Make one long step: sum gradients over blocks of samples, so that Ctrl-C can interrupt it, then update."""

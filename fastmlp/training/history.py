@@ -25,7 +25,7 @@ def curves(history):
 def layer_norms(network, vector):
     """Euclidean norm of the entries of each layer (weights, biases and slopes) in a flat vector."""
     starts = [block.start for block in network.blocks]
-    return tuple(float(np.linalg.norm(part.astype(np.float64))) for part in np.split(vector, starts[1:]))
+    return tuple(float(np.linalg.norm(part.astype(np.float64))) for part in np.split(vector, starts)[1:])
 
 
 def count_dead_units(outputs):

@@ -25,7 +25,7 @@ def test_a_function_of_the_engine_is_compiled_once_for_all_its_calls(monkeypatch
     def add(numbers: Vector, amount: Number, twice: bint) -> None:
         numbers[0] += amount + amount if twice else amount
 
-    inner = compiled_with_caller(add, left_out=False)
+    inner = compiled_with_caller(add, 1)
 
     @numba.njit
     def add_often(array, amount):
@@ -39,17 +39,18 @@ def test_a_function_of_the_engine_is_compiled_once_for_all_its_calls(monkeypatch
     assert len(compilations) == 1
 
 
-@pytest.mark.parametrize("plain", [True, False])
-def test_plain_training_is_compiled_without_the_functions_that_it_leaves_out(plain):
+@pytest.mark.parametrize("n_dims", [1, 2, 3])
+@pytest.mark.parametrize("level", [2, 3])
+def test_functions_that_a_kind_of_plan_never_needs_are_left_out(level, n_dims):
     def clear(run: Run) -> None:
         run.n_threads = 0
 
-    inner = compiled_with_caller(clear, left_out=True)
+    inner = compiled_with_caller(clear, level)
 
     @numba.njit
     def call(address, like):
         inner(record_at(address, "Run", like))
 
     run = Run(n_threads=3)
-    call(addressof(run), np.empty(0 if plain else (0, 0)))
-    assert run.n_threads == (3 if plain else 0)
+    call(addressof(run), np.empty((0,) * n_dims))
+    assert run.n_threads == (3 if n_dims < level else 0)
