@@ -6,6 +6,8 @@ They come first in the flat vector, column by column, and then the factors of al
 - periodic: w (n), V (n, size), p (n), b (size); weight decay does not apply to p and b.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -55,37 +57,50 @@ class InputBlock(NamedTuple):
     output: int
 
 
-class Inputs(NamedTuple):
-    """A column for each of X; ``scale_rate`` is the factor of the learning rate of the trained factors, if any."""
+@dataclass(frozen=True)
+class Inputs:
+    """A column for each of X; ``scale_rate`` is the factor of the learning rate of the trained factors, if any.
+
+    Part of the keys of caches, also with thousands of edges: the hash is computed once.
+    """
 
     columns: tuple[InputColumn, ...]
     scale_rate: float | None = None
 
-    @property
+    @cached_property
     def blocks(self):
         """An InputBlock for each column."""
         starts = accumulate((sum(column.parts) for column in self.columns), initial=0)
         outputs = accumulate((column.width for column in self.columns), initial=0)
-        return list(map(InputBlock, self.columns, starts, outputs))
+        return tuple(map(InputBlock, self.columns, starts, outputs))
 
-    @property
+    @cached_property
     def width(self):
         """Number of inputs of the first layer."""
-        return sum(column.width for column in self.columns)
+        return self.blocks[-1].output + self.columns[-1].width
+
+    @cached_property
+    def n_parameters(self):
+        return self._n_of_columns + (0 if self.scale_rate is None else self.width)
 
     @property
     def scales(self):
         """Place of the factors in the flat vector, or None."""
-        return None if self.scale_rate is None else sum(sum(column.parts) for column in self.columns)
+        return None if self.scale_rate is None else self._n_of_columns
 
     @property
-    def n_parameters(self):
-        scales = sum(sum(column.parts) for column in self.columns)
-        return scales if self.scale_rate is None else scales + self.width
+    def _n_of_columns(self):
+        return self.blocks[-1].start + sum(self.columns[-1].parts)
 
-    @property
-    def is_trained(self):
-        return self.n_parameters > 0
+    @cached_property
+    def _hash(self):
+        return hash((self.columns, self.scale_rate))
+
+    def __hash__(self):
+        return self._hash
+
+    def __reduce__(self):
+        return Inputs, (self.columns, self.scale_rate)  # not the hash, which differs between processes
 
 
 def column_views(inputs, vector):
