@@ -130,7 +130,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
 
     @backend.setter
     def backend(self, name: str) -> None:
-        if name == registry.GPU and self._is_staged():
+        if isinstance(name, str) and name == registry.GPU and self._is_staged():
             raise ValueError(f"backend 'cuda' is not available with {STAGE}: use 'auto', 'cython', 'numba' or 'numpy'.")
         requested = registry.GPU if self._bfloat16 and name == "auto" else name
         try:
