@@ -68,6 +68,9 @@ def test_scale_alone_is_of_the_columns_as_they_are():
     outputs = X[:, :3] * [1, 0, -2] @ model.weights[0] + model.biases[0]
     np.testing.assert_allclose(model.predict(X[:, :3]), outputs, atol=1e-5)
     assert model.inputs is None
+    plain = MLP([Layer(1)]).build(2)
+    assert plain.inputs is plain.input_scale is plain.input_factors is None
+    assert plain.input_parameters == [{}, {}]
 
 
 def test_codes_out_of_range_become_zeros(backend):
