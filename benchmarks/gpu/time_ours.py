@@ -14,8 +14,9 @@ def network_of(row):
     from fastmlp.kernels.rules import LOSSES
     from fastmlp.kernels.spec import Network
 
-    output = LOSSES[row.loss].link or "identity"
-    return Network(row.sizes, ("relu",) * (len(row.sizes) - 2) + (output,), row.loss, bfloat16=row.bfloat16)
+    loss = LOSSES[row.loss]
+    activations = ("relu",) * (len(row.sizes) - 2) + (loss.link or "identity",)
+    return Network(row.sizes, activations, row.loss, tuple(dict(loss.options).values()), bfloat16=row.bfloat16)
 
 
 def time_ours(row, rounds=7):

@@ -80,8 +80,8 @@ SCHEDULES = {
 }
 RANGES = {
     "power": Range(0), "step_size": Range(0, open_low=True), "gamma": Range(0, 1, open_low=True),
-    "epochs": Range(0, open_low=True), "end_factor": Range(0, 1), "n_cycles": Range(1, 50), "patience": Range(1), "min_delta": Range(0),
-    "factor": Range(0, 1, open_low=True),
+    "epochs": Range(0, open_low=True), "end_factor": Range(0, 1), "n_cycles": Range(1, 50), "patience": Range(1),
+    "min_delta": Range(0), "factor": Range(0, 1, open_low=True),
 }  # fmt: skip
 OLD_NAMES = {"adaptive": "reduce_on_plateau"}  # in files of earlier versions
 

@@ -1,4 +1,4 @@
-"""The polynomials behind exp, tanh, softplus, arctan, GELU and reciprocals: errors in units in the last place."""
+"""The polynomials behind exp, tanh, softplus, arctan, mish, GELU and reciprocals: errors in units in the last place."""
 
 import numpy as np
 import pytest
@@ -16,13 +16,16 @@ ULP = {
     "tanh": {"float32": 3.0, "float64": 3.0},
     "softplus": {"float32": 2.5, "float64": 2.5},
     "arctan": {"float32": 3.0, "float64": 2.5},
+    "mish": {"float32": 4.0, "float64": 3.5},
 }
-EXACT = {"exp": np.exp, "tanh": np.tanh, "softplus": lambda z: np.logaddexp(z, 0), "arctan": np.arctan}
+EXACT = {"exp": np.exp, "tanh": np.tanh, "softplus": lambda z: np.logaddexp(z, 0), "arctan": np.arctan,
+         "mish": lambda z: z * np.tanh(np.logaddexp(z, 0))}  # fmt: skip
 RANGES = {
     "exp": {"float32": (-87, 88.7), "float64": (-708, 709.7)},
     "tanh": {"float32": (-20, 20), "float64": (-25, 25)},
     "softplus": {"float32": (-87, 88), "float64": (-708, 709)},
     "arctan": {"float32": (-10, 10), "float64": (-10, 10)},
+    "mish": {"float32": (-80, 80), "float64": (-700, 700)},
 }
 
 # Largest relative errors of the normal tail measured from 0 to each z, rounded up: e^(-z^2 / 2) amplifies that of z^2.

@@ -68,6 +68,13 @@ def test_derivative_is_the_slope_of_the_activation(name):
         assert value_and_slope(name, z)[1] == pytest.approx(slope, rel=1e-6, abs=1e-9)
 
 
+@pytest.mark.parametrize("T", TYPES)
+def test_derivative_of_mish_keeps_its_digits_in_both_tails(T):
+    z = np.concatenate([np.linspace(-80, -2, 400), np.linspace(0, 80, 400)]).astype(T)
+    found, exact = [SCALAR["mish"].derivative(x) for x in z], numpy_rules.DERIVATIVES["mish"](z.astype(np.float64))
+    np.testing.assert_allclose(found, exact, rtol=8 * np.finfo(T).eps)
+
+
 @pytest.mark.parametrize("name", [name for name, row in SCALAR.items() if row.trainable is not None])
 def test_derivative_with_respect_to_a_trainable_slope(name):
     row, step = SCALAR[name], 1e-6

@@ -38,7 +38,7 @@ tuple_loader = cache(_tuple_loader)
 
 
 def loss_arguments(network):
-    """take(options) -> what the loss takes after prediction and target: options, and the number of outputs if needed."""
+    """take(options) -> what the loss takes after prediction and target: options, perhaps the number of outputs."""
     row, n_outputs = loss_row(network.loss), network.sizes[-1]
     load = tuple_loader(len(row.options))
     alone = device(lambda options: load(options, 0, 1))
