@@ -92,7 +92,7 @@ def categorical_cross_entropy(prediction, target, label_smoothing, n_classes):
     """
     T = type(prediction)
     smoothed = T(1 - label_smoothing) * target + T(label_smoothing / n_classes)
-    return T(0) if target == T(0) and label_smoothing == 0 else -smoothed * safe_log(prediction)
+    return T(0) if target == T(0) and T(label_smoothing) == T(0) else -smoothed * safe_log(prediction)
 
 
 def categorical_difference(prediction, target, label_smoothing, n_classes):
