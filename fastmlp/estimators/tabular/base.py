@@ -145,7 +145,9 @@ class BaseTabular(Savable, BaseEstimator, ABC):
         weight = check_weights(sample_weight, matrix, y, "squared_error", matrix.dtype, False)
         targets, labels = self._fit_targets(y, weight)
         if len(targets) != len(matrix):
-            raise ValueError(f"Found input variables with inconsistent numbers of samples: {[len(matrix), len(targets)]}")
+            raise ValueError(
+                f"Found input variables with inconsistent numbers of samples: {[len(matrix), len(targets)]}"
+            )
         weight = self._weigh(targets, weight)
         folds = []
         if self.n_folds is not None:
