@@ -92,8 +92,10 @@ def activation_loops(table):
 def loss_loops(table):
     arguments = "floating* p, floating* t, floating w, floating* delta, int64_t n, double* options"
     for row in table.values():
-        given = ["p[j]", "t[j]", *(f"options[{k}]" for k in range(len(row.options)))]
+        names = [f"option_{k}" for k in range(len(row.options))]  # read once: delta might overlap them
+        given = ["p[j]", "t[j]", *names, *(["n"] if row.counts else [])]
         lines = [
+            *(f"cdef double {name} = options[{k}]" for k, name in enumerate(names)),
             *(["w = w / n"] if row.mean else []),
             "for j in range(n):",
             f"    total += w * {call(row.function, *given)}",
@@ -131,7 +133,7 @@ def engine_source():
     rowwise = [row for row in rules.ACTIVATIONS.values() if row.rowwise]
     pointers = {row.function: (1, 1) for row in rowwise} | {row.derivative: (2, 1) for row in rowwise}
     doubles = {row.update: 1 + len(row.options) for row in rules.OPTIMIZERS.values()}
-    doubles |= {f: len(row.options) for row in rules.LOSSES.values() for f in (row.function, row.derivative)}
+    doubles |= {f: len(row.options) + row.counts for row in rules.LOSSES.values() for f in (row.function, row.derivative)}
     translator = Translator(records)
     parts = [HEADER, *(typed_rule(translator, function) for function in elementary.POLYNOMIALS)]
     parts += [typed_rule(translator, rule, *pointers.get(rule, (0, 0)), doubles.get(rule, 0)) for rule in rules.RULES]

@@ -15,7 +15,7 @@ from fastmlp.model.losses import check_loss
 from fastmlp.model.optimizers import Optimizer, check_optimizer
 from fastmlp.training.full_batch import FULL_BATCH, check_alpha, is_bayes, is_full_batch
 from fastmlp.training.problem import noise_for
-from fastmlp.training.schedules import Schedule, check_schedule, make_schedule
+from fastmlp.training.schedules import SCHEDULES, Schedule, check_schedule, make_schedule
 from fastmlp.training.state import check_layer_rates
 from fastmlp.validation.checks import check_memory, check_network, check_real
 
@@ -104,7 +104,7 @@ def schedule_of(estimator):
         return check_schedule(given)
     if given in SCIKIT_SCHEDULES:
         return None
-    return make_schedule("cosine", epochs=estimator.max_iter) if given == "cosine" else make_schedule(given)
+    return make_schedule(given, **{"epochs": estimator.max_iter} if "epochs" in SCHEDULES[given].options else {})
 
 
 def follows(estimator, schedule):

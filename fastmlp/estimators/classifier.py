@@ -68,9 +68,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     ----------
     {PARAMETERS}
     loss : str, the result of ``make_loss`` or (function, derivative), default='cross_entropy'
-        With a regression loss ('squared_error' ...) there is one logistic output per class.
+        'cross_entropy' is 'categorical_cross_entropy' for several classes, otherwise 'binary_cross_entropy'; with
+        label smoothing: ``make_loss("categorical_cross_entropy", label_smoothing=0.1)``, for two classes as well. With
+        a regression loss ('squared_error' ...) there is one logistic output per class.
     target_values : (low, high), default=(0, 1)
-        Targets of the logistic outputs for False and True, if the loss is not 'cross_entropy': (0.1, 0.9) can be
+        Targets of the logistic outputs for False and True, if the loss is no cross-entropy: (0.1, 0.9) can be
         reached with finite weights (Mitchell 1997, section 4.7).
     {LAYERS_AND_WIDTH}
     scale : 'standard' or None, default=None
@@ -92,7 +94,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Class labels.
     {ATTRIBUTES}
     validation_scores_, best_validation_score_ : list of float and float, or None
-        With early stopping: accuracy on the held-out samples (the negative loss if ``loss`` is not 'cross_entropy'), or
+        With early stopping: accuracy on the held-out samples (the negative loss if ``loss`` is no cross-entropy), or
         the score of ``eval_set`` that is monitored.
 
     Examples
@@ -105,7 +107,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     True
     """
 
-    _scikit_losses = ("cross_entropy",)
+    _scikit_losses = ("cross_entropy", "categorical_cross_entropy", "binary_cross_entropy")  # perhaps smoothed
 
     _parameter_constraints: dict = {
         **CONSTRAINTS,
@@ -240,7 +242,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _in_target_range(self, targets):
         """Targets of 0 and 1, or of ``target_values`` for a loss other than cross-entropy."""
-        self._targets = None if self.loss == "cross_entropy" else self._target_range()
+        self._targets = self._target_range() if self._watches_loss() else None
         if self._targets is None:
             return targets
         low, high = self._targets
@@ -323,6 +325,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self.loss == "cross_entropy":
             return self._cross_entropy()
         loss, options = check_loss(self.loss)
+        if not self._watches_loss():
+            return self._smoothed_cross_entropy(loss, options)
         if loss_row(loss).link is not None or levels_of(options):
             raise ValueError(
                 "loss must be 'cross_entropy' or a regression loss such as 'squared_error', without a list of "
@@ -334,6 +338,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self._label_type == "multiclass":
             return "categorical_cross_entropy", "softmax"
         return "binary_cross_entropy", "logistic"
+
+    def _smoothed_cross_entropy(self, given, options):
+        """For two classes the two cross-entropies are the same function."""
+        loss, output = self._cross_entropy()
+        if given != loss and self._label_type != "binary":
+            kind = "several classes" if self._label_type == "multiclass" else "multilabel y"
+            raise ValueError(f"loss {given!r} cannot be used for {kind}: use make_loss({loss!r}, ...).")
+        return Loss(loss, options), output
 
     def _may_have(self, loss, output_activation):
         if self._targets is None:

@@ -153,7 +153,7 @@ def check_saved_network(network, parameters):
         raise ValueError(f"{len(network.activations)} activations for {len(network.sizes)} layers")
     network = network._replace(skips=tuple(skip and Skip(*skip) for skip in network.skips))
     check_skips(network)
-    Loss(network.loss, network.loss_options)
+    network = network._replace(loss_options=Loss(network.loss, network.loss_options).options)
     check_network(network.activations, network.loss, network.sizes[-1], network.loss_options)
     if parameters.shape != (network.n_parameters,) or parameters.dtype not in (np.float32, np.float64):
         raise ValueError(

@@ -38,8 +38,8 @@ learning_rate : str or the result of ``make_schedule``, default='constant'
     Learning rate schedule. scikit-learn's schedules apply to every solver except 'adam', 'lbfgs' and 'lm':
     'invscaling' is learning_rate_init / (samples seen + 1)^power_t; 'adaptive' divides the rate by 5 whenever
     ``n_iter_no_change`` consecutive epochs fail to improve by ``tol``, down to 1e-6. 'inverse_scaling', 'step',
-    'exponential', 'cosine' (over ``max_iter`` epochs) and 'reduce_on_plateau' apply to every solver except 'lbfgs'
-    and 'lm'; see ``make_schedule``.
+    'exponential', 'cosine' and 'cosine_log' (over ``max_iter`` epochs) and 'reduce_on_plateau' apply to every solver
+    except 'lbfgs' and 'lm'; see ``make_schedule``.
 learning_rate_init : float > 0, default=1e-3
     Initial learning rate. For 'adadelta' the usual value is 1.
 power_t : float >= 0, default=0.5

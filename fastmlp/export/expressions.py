@@ -56,6 +56,10 @@ def _onnx_silu(graph, z, slopes):
     return graph("Mul", z, graph("Sigmoid", z))
 
 
+def _onnx_mish(graph, z, slopes):
+    return graph("Mul", z, graph("Tanh", graph("Softplus", z)))
+
+
 C_SOFTMAX = """\
     {{
         float largest = {z}[0], total = 0.0f;
@@ -121,6 +125,10 @@ EXPRESSIONS = {
     ),
     "silu": Expressions(
         "z * np.exp(-np.logaddexp(0, -z))", "z / (1.0f + expf(-z))", _onnx_silu, ("SiLU", {})
+    ),
+    "mish": Expressions(
+        "z * np.tanh(np.logaddexp(0, z))", "z * tanhf((z > 0 ? z : 0.0f) + log1pf(expf(-fabsf(z))))", _onnx_mish,
+        ("Mish", {}),
     ),
     "exp": Expressions("np.exp(z)", "expf(z)", _operator("Exp")),
     "softmax": Expressions("softmax(z)", C_SOFTMAX, _operator("Softmax", axis=-1), ("Softmax", {"dim": -1}),

@@ -10,7 +10,10 @@ from fastmlp.validation.checks import Range, call_text, check_option_values, kno
 
 from .activations import check_functions, try_functions
 
-RANGES = {"delta": Range(0, open_low=True), "quantile": Range(0, 1, open_low=True, open_high=True)}
+RANGES = {
+    "delta": Range(0, open_low=True), "quantile": Range(0, 1, open_low=True, open_high=True),
+    "label_smoothing": Range(0, 1, open_high=True),
+}  # fmt: skip
 BY_OUTPUT = ("quantile",)  # options that may be a list, with a number for each output
 
 
@@ -26,7 +29,8 @@ class Loss:
 
     def __post_init__(self):
         defaults = dict(LOSSES[known("loss", self.name, LOSSES)].options)
-        options = check_option_values("loss", self.name, self.options, defaults, RANGES, BY_OUTPUT)
+        given = None if isinstance(self.options, tuple) and not self.options else self.options  # () in earlier files
+        options = check_option_values("loss", self.name, given, defaults, RANGES, BY_OUTPUT)
         object.__setattr__(self, "options", options)
 
     def __repr__(self):
@@ -44,7 +48,9 @@ def make_loss(name: str, **options: float | Sequence[float]) -> Loss:
     **options : float or list of float
         'huber': delta > 0 (default 1), the error at which the loss changes from quadratic to linear. 'quantile':
         quantile in (0, 1) (default 0.5, the median), or an increasing list of them: the network then has an output for
-        each, and all learn the same target.
+        each, and all learn the same target. 'categorical_cross_entropy' and 'binary_cross_entropy': label_smoothing s
+        in [0, 1) (default 0) replaces a target t by (1 - s) t + s / n_classes, with two classes for 'binary'
+        (Szegedy et al. 2016). Losses of held-out samples are smoothed too, as in PyTorch; scores are not.
 
     Returns
     -------

@@ -47,6 +47,16 @@ def cosine(progress, epochs, end_factor):
     return end_factor + (1 - end_factor) * (1 + np.cos(math.pi * np.minimum(progress / epochs, 1))) / 2
 
 
+def cosine_log(progress, epochs, n_cycles):
+    """factor = (1 - cos(2 pi log2(1 + (2^n_cycles - 1) t / epochs))) / 2, then that of t = epochs.
+
+    Waves, each twice as long as the one before it; a whole number of them ends at 0. Holzmueller, Grinsztajn &
+    Steinwart (2024), with four.
+    """
+    waves = np.log2(1 + (2**n_cycles - 1) * np.minimum(progress / epochs, 1))
+    return (1 - np.cos(2 * math.pi * waves)) / 2
+
+
 def reduce_on_plateau(progress, patience, min_delta, factor):
     """factor^n after n plateaus of the training loss, which ``Plateau`` counts."""
     return np.ones_like(progress)
@@ -65,11 +75,12 @@ SCHEDULES = {
     "step": ScheduleRule(step, {"step_size": 10, "gamma": 0.5}),
     "exponential": ScheduleRule(exponential, {"gamma": 0.95}),
     "cosine": ScheduleRule(cosine, {"epochs": 100, "end_factor": 0.0}),
+    "cosine_log": ScheduleRule(cosine_log, {"epochs": 100, "n_cycles": 4}),
     "reduce_on_plateau": ScheduleRule(reduce_on_plateau, {"patience": 10, "min_delta": 1e-4, "factor": 0.2}),
 }
 RANGES = {
     "power": Range(0), "step_size": Range(0, open_low=True), "gamma": Range(0, 1, open_low=True),
-    "epochs": Range(0, open_low=True), "end_factor": Range(0, 1), "patience": Range(1), "min_delta": Range(0),
+    "epochs": Range(0, open_low=True), "end_factor": Range(0, 1), "n_cycles": Range(1, 50), "patience": Range(1), "min_delta": Range(0),
     "factor": Range(0, 1, open_low=True),
 }  # fmt: skip
 OLD_NAMES = {"adaptive": "reduce_on_plateau"}  # in files of earlier versions
@@ -114,6 +125,9 @@ def make_schedule(name: str, *, warmup_epochs: float = 0.0, **options: float) ->
         - 'step': gamma^floor(t / step_size), with gamma=0.5 and step_size=10;
         - 'exponential': gamma^t, with gamma=0.95;
         - 'cosine': a half cosine wave from 1 to end_factor=0 within epochs=100 (Loshchilov & Hutter 2017);
+        - 'cosine_log': n_cycles=4 cosine waves within epochs=100, from 0 up to 1 and back, each twice as long as the
+          one before it: (1 - cos(2 pi log2(1 + (2^n_cycles - 1) t / epochs))) / 2 (Holzmueller, Grinsztajn & Steinwart
+          2024);
         - 'reduce_on_plateau': multiplied by factor=0.2 whenever the training loss has not improved by more than
           min_delta=1e-4 for patience=10 epochs, as in Keras's ReduceLROnPlateau.
 

@@ -203,18 +203,31 @@ def derivative(name, dtype):
     return _compile(loop, row.derivative, pointer, pointer, types.int64, types.int64, types.int64)
 
 
+@register_jitable
+def options_alone(options, n):
+    """What a loss takes after prediction and target."""
+    return options
+
+
+@register_jitable
+def options_and_count(options, n):
+    """The same for a loss that ``counts`` the outputs."""
+    return (*options, n)
+
+
 @cache
 def loss(name, dtype):
     """loop(p, t, w, delta, n, options) -> sum of w loss(p_j, t_j); delta_j <- w loss'(p_j, t_j)."""
     row, pointer = loss_row(name), types.CPointer(dtype)
     value, derivative = _callable(row.function, dtype, dtype), _callable(row.derivative, dtype, dtype)
     n_options, mean = len(row.options), row.mean
+    arguments = options_and_count if row.counts else options_alone
 
     def weighted_sum(p, t, w, delta, n, options):
         total = 0.0
         if mean:
             w = w / type(w)(n)
-        given = load_tuple(options, n_options)
+        given = arguments(load_tuple(options, n_options), n)
         for j in range(n):
             total += w * value(p[j], t[j], *given)
             delta[j] = w * derivative(p[j], t[j], *given)

@@ -34,7 +34,7 @@ def output_error(network, p, t, share):
 def output_delta(network, z, p, t, slope, share):
     """dLoss/dz of the last layer."""
     if network.loss in LINKED_DELTAS:
-        return LINKED_DELTAS[network.loss](p, t) * share
+        return LINKED_DELTAS[network.loss](p, t, *network.loss_options) * share
     return delta_of_error(network, z, p, output_error(network, p, t, share), slope)
 
 

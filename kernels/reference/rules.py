@@ -36,6 +36,7 @@ ACTIVATIONS = {
     "softplus": lambda z: np.logaddexp(0, z),
     "gelu": lambda z: z * _normal_probability(z),
     "silu": lambda z: z * expit(z),
+    "mish": lambda z: z * np.tanh(np.logaddexp(0, z)),
     "exp": np.exp,
     "softmax": lambda z: scipy_softmax(z, axis=1),
 }
@@ -59,6 +60,7 @@ DERIVATIVES = {
     "softplus": expit,
     "gelu": lambda z: _normal_probability(z) + z * _normal_density(z),
     "silu": lambda z: expit(z) * (1 + z * expit(-z)),
+    "mish": lambda z: np.tanh(np.logaddexp(0, z)) + z * expit(z) / np.cosh(np.minimum(np.logaddexp(0, z), 300)) ** 2,
     "exp": np.exp,
 }
 
@@ -86,6 +88,16 @@ def _huber(p, t, delta):
     return np.where(error <= delta, error**2 / 2, delta * (error - delta / 2))
 
 
+def _smoothed(t, smoothing, n_classes):
+    """A mixture of the target and the uniform distribution."""
+    return t + smoothing * (1 / n_classes - t)
+
+
+def _binary_cross_entropy(p, t, smoothing):
+    t = _smoothed(t, smoothing, 2)
+    return -t * np.log(_clip(p)) - (1 - t) * np.log(_clip(1 - p))
+
+
 # Loss of each output, whose sum is the loss of a row.
 LOSSES = {
     "squared_error": lambda p, t: (p - t) ** 2 / 2,
@@ -93,8 +105,8 @@ LOSSES = {
     "absolute_error": lambda p, t: np.abs(p - t),
     "huber": _huber,
     "quantile": lambda p, t, q: np.maximum(q * (t - p), (q - 1) * (t - p)),
-    "categorical_cross_entropy": lambda p, t: -t * np.log(_clip(p)),
-    "binary_cross_entropy": lambda p, t: -t * np.log(_clip(p)) - (1 - t) * np.log(_clip(1 - p)),
+    "categorical_cross_entropy": lambda p, t, smoothing: -_smoothed(t, smoothing, p.shape[1]) * np.log(_clip(p)),
+    "binary_cross_entropy": _binary_cross_entropy,
     "poisson": lambda p, t: xlogy(t, t / np.maximum(p, 1e-37)) - t + p,
     "perceptron": lambda p, t: np.abs(p - t),
 }
@@ -110,8 +122,8 @@ LOSS_DERIVATIVES = {
 
 # dLoss/dz of the last layer, for losses with an output activation that belongs to them.
 LINKED_DELTAS = {
-    "categorical_cross_entropy": lambda p, t: p - t,
-    "binary_cross_entropy": lambda p, t: p - t,
+    "categorical_cross_entropy": lambda p, t, smoothing: p - _smoothed(t, smoothing, p.shape[1]),
+    "binary_cross_entropy": lambda p, t, smoothing: p - _smoothed(t, smoothing, 2),
     "poisson": lambda p, t: p - t,
     "perceptron": lambda p, t: p - t,
 }

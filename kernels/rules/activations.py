@@ -206,6 +206,30 @@ def silu_derivative(z):
     return s + z * s * logistic(-z)
 
 
+def mish(z):
+    """a = z tanh(log(1 + e^z)) (Misra 2019), through e^-|z| so that nothing overflows and both tails keep their digits.
+
+    The tanh is ((1 + e^z)^2 - 1) / ((1 + e^z)^2 + 1); for z > 0 both are divided by e^2z.
+    """
+    T = type(z)
+    e = exponential(-abs(z))
+    upper = e * (e + T(2)) if z < T(0) else T(1) + e + e
+    return z * (upper / (upper + (T(2) if z < T(0) else T(2) * e * e)))
+
+
+def mish_derivative(z):
+    """da/dz = t + z (1 - t^2) logistic z with t = tanh(log(1 + e^z)) = upper / lower, as in ``mish``.
+
+    1 - t^2 = (2 k (1 + e) / lower)^2, without the cancellation of 1 - t^2 itself.
+    """
+    T = type(z)
+    e = exponential(-abs(z))
+    k = T(1) if z < T(0) else e
+    upper = e * (e + T(2)) if z < T(0) else T(1) + e + e
+    scale = T(1) / (upper + T(2) * k * k)
+    return scale * (upper + T(4) * z * (e * k * (T(1) + e) * scale))
+
+
 def exp(z):
     """a = e^z, the inverse of a Poisson mean's log link. It may overflow: infinity is how divergence is noticed."""
     return exponential(z)
@@ -272,6 +296,7 @@ ACTIVATIONS = {
     "softplus": Activation(softplus, softplus_derivative),
     "gelu": Activation(gelu, gelu_derivative, of_input=True),
     "silu": Activation(silu, silu_derivative, of_input=True),
+    "mish": Activation(mish, mish_derivative, of_input=True),
     "exp": Activation(exp, exp_derivative),
     "softmax": Activation(softmax, softmax_derivative, rowwise=True),
 }

@@ -85,16 +85,36 @@ def safe_log(p):
     return T(_log(floor if p < floor else p))
 
 
-def categorical_cross_entropy(prediction, target):
-    """-t log p, summed over classes."""
+def categorical_cross_entropy(prediction, target, label_smoothing, n_classes):
+    """-u log p with u = (1 - label_smoothing) t + label_smoothing / n_classes, summed over classes.
+
+    Label smoothing is that of Szegedy et al. (2016).
+    """
     T = type(prediction)
-    return T(0) if target == T(0) else -target * safe_log(prediction)
+    smoothed = T(1 - label_smoothing) * target + T(label_smoothing / n_classes)
+    return T(0) if smoothed == T(0) else -smoothed * safe_log(prediction)
 
 
-def binary_cross_entropy(prediction, target):
-    """-t log p - (1 - t) log(1 - p), for each output unit by itself."""
+def categorical_difference(prediction, target, label_smoothing, n_classes):
+    """p - u, with the smoothed target u."""
     T = type(prediction)
-    return -target * safe_log(prediction) - (T(1) - target) * safe_log(T(1) - prediction)
+    return prediction - (T(1 - label_smoothing) * target + T(label_smoothing / n_classes))
+
+
+def binary_cross_entropy(prediction, target, label_smoothing):
+    """-u log p - (1 - u) log(1 - p) with u = (1 - label_smoothing) t + label_smoothing / 2, for each output by itself.
+
+    Label smoothing is that of Szegedy et al. (2016), for the two classes of an output.
+    """
+    T = type(prediction)
+    smoothed = T(1 - label_smoothing) * target + T(label_smoothing / 2)
+    return -smoothed * safe_log(prediction) - (T(1) - smoothed) * safe_log(T(1) - prediction)
+
+
+def binary_difference(prediction, target, label_smoothing):
+    """p - u, with the smoothed target u."""
+    T = type(prediction)
+    return prediction - (T(1 - label_smoothing) * target + T(label_smoothing / 2))
 
 
 def poisson(prediction, target):
@@ -110,7 +130,8 @@ class Loss(NamedTuple):
 
     ``averaged``: the reported value is the mean over outputs, as in scikit-learn; the gradient is of the sum.
     ``mean``: value and gradient are those of the mean over outputs. ``targets``: the range in which they make sense.
-    ``options``: names and defaults of what follows prediction and target.
+    ``options``: names and defaults of what follows prediction and target; with ``counts`` the number of outputs is the
+    last argument.
     """
 
     function: Callable
@@ -120,6 +141,7 @@ class Loss(NamedTuple):
     targets: tuple[float, float] = (-inf, inf)
     mean: bool = False
     options: tuple[tuple[str, float], ...] = ()
+    counts: bool = False
 
 
 LOSSES = {
@@ -128,8 +150,13 @@ LOSSES = {
     "absolute_error": Loss(absolute_error, sign_of_difference, averaged=True),
     "huber": Loss(huber, huber_derivative, averaged=True, options=(("delta", 1.0),)),
     "quantile": Loss(quantile, quantile_derivative, averaged=True, options=(("quantile", 0.5),)),
-    "categorical_cross_entropy": Loss(categorical_cross_entropy, difference, link="softmax", targets=(0, 1)),
-    "binary_cross_entropy": Loss(binary_cross_entropy, difference, link="logistic", targets=(0, 1)),
+    "categorical_cross_entropy": Loss(
+        categorical_cross_entropy, categorical_difference, link="softmax", targets=(0, 1),
+        options=(("label_smoothing", 0.0),), counts=True,
+    ),
+    "binary_cross_entropy": Loss(
+        binary_cross_entropy, binary_difference, link="logistic", targets=(0, 1), options=(("label_smoothing", 0.0),)
+    ),
     "poisson": Loss(poisson, difference, link="exp", targets=(0, inf)),
     "perceptron": Loss(perceptron, difference, link="step", targets=(0, 1)),
-}
+}  # fmt: skip

@@ -99,6 +99,11 @@ def test_softmax_derivative_is_the_jacobian():
     np.testing.assert_allclose(delta, numeric, rtol=1e-6, atol=1e-10)
 
 
+def arguments(row, n_outputs=2):
+    """What a loss takes after prediction and target, with options other than their defaults where these are 0."""
+    return [*(value or 0.3 for _, value in row.options), *([n_outputs] if row.counts else [])]
+
+
 @pytest.mark.parametrize("T", TYPES)
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_keeps_its_dtype_and_is_finite_at_extremes(name, T):
@@ -106,7 +111,7 @@ def test_loss_keeps_its_dtype_and_is_finite_at_extremes(name, T):
     predictions = {"softmax": (0.0, 1e-30, 0.5, 1.0), "logistic": (0.0, 1e-30, 0.5, 1.0), "exp": (1e-34, 1.0, 1e34)}
     for p in predictions.get(row.link, (-1e15, 0.0, 1e-30, 1e15)):
         for t in (0.0, 0.5, 1.0):
-            options = [value for _, value in row.options]
+            options = arguments(row)
             value, slope = row.function(T(p), T(t), *options), row.derivative(T(p), T(t), *options)
             assert type(value) is T
             assert type(slope) is T
@@ -118,7 +123,7 @@ def test_loss_keeps_its_dtype_and_is_finite_at_extremes(name, T):
 @pytest.mark.parametrize("name", [name for name in LOSSES if name != "perceptron"])
 def test_loss_derivative_is_the_slope_of_the_loss(name):
     row = LOSSES[name]
-    options = [value for _, value in row.options]
+    options = arguments(row)
     step = 1e-6
 
     def loss(z, t):
@@ -126,7 +131,7 @@ def test_loss_derivative_is_the_slope_of_the_loss(name):
         if row.link == "softmax":
             pair = np.array([z, 0.3])
             softmax(pair, 2)
-            return row.function(pair[0], t) + row.function(pair[1], 1 - t), pair[0]
+            return row.function(pair[0], t, *options) + row.function(pair[1], 1 - t, *options), pair[0]
         p = ACTIVATIONS[row.link].function(z) if row.link else z
         return row.function(p, t, *options), p
 

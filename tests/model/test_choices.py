@@ -151,6 +151,7 @@ FACTORS = {
     "step": ({"step_size": 2, "gamma": 0.1}, [1, 1, 0.1]),
     "exponential": ({"gamma": 0.5}, [1, 0.5, 0.25]),
     "cosine": ({"epochs": 2, "end_factor": 0.2}, [1, 0.6, 0.2]),
+    "cosine_log": ({"epochs": 1.5, "n_cycles": 2}, [0, (1 - math.cos(2 * math.pi * math.log2(3))) / 2, 0]),
     "reduce_on_plateau": ({}, [1, 1, 1]),
 }
 

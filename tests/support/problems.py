@@ -61,7 +61,7 @@ class Problem:
     def __init__(self, loss="squared_error", output="identity", hidden=("tanh",), sizes=(5, 7, 3), rows=40,
                  dtype="float64", seed=0, skips=()):  # fmt: skip
         rng = np.random.RandomState(seed)
-        options = tuple(value for _, value in LOSSES[loss].options) if isinstance(loss, str) else ()
+        options = tuple(value or 0.2 for _, value in LOSSES[loss].options) if isinstance(loss, str) else ()
         self.network = Network(tuple(sizes), (*hidden, output), loss, options, tuple(skips))
         self.parameters = aligned_zeros(self.network.n_parameters, dtype)
         self.parameters[:] = rng.uniform(-0.6, 0.6, self.parameters.size)

@@ -11,7 +11,7 @@ from fastmlp.kernels.cuda.rules import device_rule, rules_for
 from fastmlp.kernels.cuda.simt.backward import sample_share
 from fastmlp.kernels.cuda.simt.block_sums import ALL_LANES, WARP, block_sum
 from fastmlp.kernels.cuda.simt.forward import output_writer
-from fastmlp.kernels.cuda.simt.update import tuple_loader
+from fastmlp.kernels.cuda.simt.update import loss_arguments
 from fastmlp.kernels.rules.activations import softmax
 from fastmlp.kernels.rules.elementary import exponential
 from fastmlp.kernels.spec import activation_row, loss_row
@@ -115,7 +115,7 @@ def head_kernel(layout, dtype):
     rowwise, saved, has_slope = row.rowwise, derivatives >= 0, slope_gradients >= 0
     derivative = None if rowwise else device_rule(row.derivative, dtype)
     value, error = device_rule(loss.function, dtype), device_rule(loss.derivative, dtype)
-    take_options, share = tuple_loader(len(loss.options)), sample_share(layout, dtype)
+    take_options, share = loss_arguments(network), sample_share(layout, dtype)
     write_outputs = last_layer(layout, dtype)
     bf16_at, stride, bfloat16 = layout.bf16_deltas[last], layout.bf16_stride(width), layout.bfloat16
     T, mixed = dtype.type, rowwise and not linked
@@ -125,7 +125,7 @@ def head_kernel(layout, dtype):
         lane, loss_sum = cuda.threadIdx.x % WARP, 0.0
         first, position, seed, step = control[FIRST_SAMPLE], control[POSITION], control[SEED], control[RANDOM_STEP]
         total = scalars[TOTAL]
-        options = take_options(loss_options, 0, 1)
+        options = take_options(loss_options)
         for r in range(cuda.grid(1) // WARP, rows, cuda.gridsize(1) // WARP):
             write_outputs(lane, r, first, position, P, work, order, extras, seed, step)
             number, start = order[position + r], r * width

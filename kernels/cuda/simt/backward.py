@@ -14,7 +14,7 @@ from fastmlp.kernels.spec import activation_row, loss_row
 
 from .block_sums import block_sum
 from .forward import reader
-from .update import tuple_loader
+from .update import loss_arguments
 
 
 def sample_share(layout, dtype):
@@ -38,7 +38,7 @@ def output_errors(layout, dtype):
     rowwise, saved, has_slope = row.rowwise, derivatives >= 0, slope_gradients >= 0
     activate, derivative = device_rule(row.function, dtype), device_rule(row.derivative, dtype)
     value, error = device_rule(loss.function, dtype), device_rule(loss.derivative, dtype)
-    take_options, share = tuple_loader(len(loss.options)), sample_share(layout, dtype)
+    take_options, share = loss_arguments(network), sample_share(layout, dtype)
     T = dtype.type
 
     @device
@@ -52,7 +52,7 @@ def output_errors(layout, dtype):
             weight = share(sample_weight, index, total)
             if mean:
                 weight /= T(width)
-            options = take_options(loss_options, 0, 1)
+            options = take_options(loss_options)
             for j in range(width):
                 loss_sum += weight * value(work[a + j], y[index, j], *options)
                 work[delta + j] = weight * error(work[a + j], y[index, j], *options)

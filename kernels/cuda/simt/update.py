@@ -13,6 +13,7 @@ from fastmlp.kernels.cuda.rules import rules_for
 from fastmlp.kernels.engine.partition import CLIP_VALUE, DECOUPLED_DECAY
 from fastmlp.kernels.rules.activations import sign
 from fastmlp.kernels.rules.optimizers import OPTIMIZERS
+from fastmlp.kernels.spec import loss_row
 
 
 def _tuple_loader(count):
@@ -34,6 +35,15 @@ def _tuple_loader(count):
 
 
 tuple_loader = cache(_tuple_loader)
+
+
+def loss_arguments(network):
+    """take(options) -> what the loss takes after prediction and target: options, and the number of outputs if needed."""
+    row, n_outputs = loss_row(network.loss), network.sizes[-1]
+    load = tuple_loader(len(row.options))
+    alone = device(lambda options: load(options, 0, 1))
+    counted = device(lambda options: load(options, 0, 1) + (n_outputs,))  # noqa: RUF005
+    return counted if row.counts else alone
 
 
 def _tuple_storer(count):

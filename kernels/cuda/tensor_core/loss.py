@@ -9,7 +9,7 @@ from fastmlp.kernels.cuda.composition import inlined
 from fastmlp.kernels.cuda.intrinsics import fresh, pack_bf16, soff, sts_a32
 from fastmlp.kernels.cuda.rules import device_rule, rules_for
 from fastmlp.kernels.cuda.simt.block_sums import ALL_LANES
-from fastmlp.kernels.cuda.simt.update import tuple_loader
+from fastmlp.kernels.cuda.simt.update import loss_arguments
 from fastmlp.kernels.spec import activation_row, loss_row
 
 from .layers import layer_product
@@ -83,7 +83,7 @@ def output_layer(plan, dtype, weighted):
     value, error = device_rule(loss.function, dtype), device_rule(loss.derivative, dtype)
     derivative, function = device_rule(row.derivative, dtype), device_rule(row.function, dtype)
     product, activate = layer_product(plan, last), output_activation(plan, dtype)
-    take_options, T = tuple_loader(len(loss.options)), dtype.type
+    take_options, T = loss_arguments(network), dtype.type
     zero = T(0)
 
     @inlined
@@ -97,7 +97,7 @@ def output_layer(plan, dtype, weighted):
         smem, lane = fresh(smem), fresh(lane)
         if not of_input:
             activate(c, lane)
-        options = take_options(loss_options, 0, 1)
+        options = take_options(loss_options)
         loss_sum = zero
         mine = soff(smem, (warp * 16 + lane // 4) * stride + lane % 4 * 2 + deltas)
         for half in range(2):
