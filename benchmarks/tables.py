@@ -27,7 +27,9 @@ OURS = "fastmlp", "fastmlp, 5 members", "fastmlp, 5 folds"
 def tables():
     """{name: function that reads the table, with a column 'target'}"""
     data = Path(os.environ["FASTMLP_DATA"])
-    found = {path.stem: lambda path=path: pd.read_parquet(path) for path in sorted((data / "tabular").glob("*.parquet"))}
+    found = {
+        path.stem: lambda path=path: pd.read_parquet(path) for path in sorted((data / "tabular").glob("*.parquet"))
+    }
     if (data / "adult").is_dir():
         found["adult"] = lambda: _adult(data / "adult")
     if (data / "california_housing").is_dir():

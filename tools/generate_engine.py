@@ -133,7 +133,9 @@ def engine_source():
     rowwise = [row for row in rules.ACTIVATIONS.values() if row.rowwise]
     pointers = {row.function: (1, 1) for row in rowwise} | {row.derivative: (2, 1) for row in rowwise}
     doubles = {row.update: 1 + len(row.options) for row in rules.OPTIMIZERS.values()}
-    doubles |= {f: len(row.options) + row.counts for row in rules.LOSSES.values() for f in (row.function, row.derivative)}
+    doubles |= {
+        f: len(row.options) + row.counts for row in rules.LOSSES.values() for f in (row.function, row.derivative)
+    }
     translator = Translator(records)
     parts = [HEADER, *(typed_rule(translator, function) for function in elementary.POLYNOMIALS)]
     parts += [typed_rule(translator, rule, *pointers.get(rule, (0, 0)), doubles.get(rule, 0)) for rule in rules.RULES]

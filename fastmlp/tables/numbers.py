@@ -127,8 +127,9 @@ class NumberColumn:
     @property
     def encoded(self):
         """The Encoded columns."""
-        number = (Encoded(self.name, NUMBER, self.name),) if self.scaling else ()
-        score = (Encoded(f"{self.name}: rank", NUMBER, self.name),) if self.scores else ()
+        n_quantiles = len(self.scores.numbers) if self.scores else None
+        number = (Encoded(self.name, NUMBER, self.name, n_quantiles),) if self.scaling else ()
+        score = (Encoded(f"{self.name}: rank", NUMBER, self.name, n_quantiles),) if self.scores else ()
         return (*number, *score, *((missing_flag(self.name),) if self.n_missing else ()))
 
     def encode(self, cells):

@@ -35,7 +35,16 @@ def problem(kind, n=200, seed=0):
 BOTH = pytest.mark.parametrize("kind", [TabularMLPClassifier, TabularMLPRegressor])
 
 
-@parametrize_with_checks([TabularMLPClassifier(**QUICK), TabularMLPRegressor(**QUICK)])
+WEIGHTS = "rows that are repeated make other batches, and other quantiles of the columns, than weights do"
+FAILING = dict.fromkeys(
+    ("check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data"), WEIGHTS
+)
+
+
+@parametrize_with_checks(
+    [TabularMLPClassifier(**QUICK), TabularMLPRegressor(**QUICK | {"epochs": 60})],
+    expected_failed_checks=lambda estimator: FAILING,
+)
 def test_conformance_with_scikit_learn(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -82,7 +91,9 @@ def test_out_of_fold_predictions_are_those_of_members_that_did_not_see_the_row(k
     outputs = np.stack([member.predict(matrix) for member in model.members_])
     found = model.oof_prediction_ if is_classifier(model) else model._targets.encode(model.oof_prediction_)
     for row, own in enumerate(found):
-        decoded = outputs[:, row] if is_classifier(model) else model._targets.encode(model._targets.decode(outputs[:, row]))
+        decoded = (
+            outputs[:, row] if is_classifier(model) else model._targets.encode(model._targets.decode(outputs[:, row]))
+        )
         assert np.isclose(decoded, own, atol=1e-4).all(axis=1).sum() == 1
 
 

@@ -21,7 +21,7 @@ from fastmlp.typing import ArrayLike, Callbacks, FloatArray, RandomState
 from fastmlp.validation.checks import check_flags, check_integer, check_n_jobs, check_real, check_weights
 
 from .plan import Plan, folds_of, within
-from .recipe import BATCH_SIZE, new_member
+from .recipe import BATCH_SIZE, Size, new_member
 
 MIN_FREQUENCY = 5  # of a category, in tables with many rows
 ROWS_FOR_RARE = 1000
@@ -108,6 +108,8 @@ class BaseTabular(Savable, BaseEstimator, ABC):
             If training diverges.
         """
         self._check_parameters()
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         if (eval_X is None) != (eval_y is None):
             raise ValueError("eval_X and eval_y must be given together.")
         before = dict(vars(self))
@@ -157,7 +159,8 @@ class BaseTabular(Savable, BaseEstimator, ABC):
 
         def member(n_epochs, seed):
             n_jobs = self.n_jobs if alone else 1
-            return new_member(self.encoder_.encoded, kind, loss, n_outputs, sizes, n_epochs, seed, n_jobs)
+            size = Size(sizes, n_outputs, len(matrix), n_epochs)
+            return new_member(self.encoder_.encoded, kind, loss, size, seed, n_jobs)
 
         options = {"batch_size": BATCH_SIZE, "sample_weight": weight, "callbacks": callbacks}
         n_epochs, n_members = self.epochs, self.n_members

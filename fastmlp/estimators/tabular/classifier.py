@@ -87,7 +87,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
         self.classes_ = self._targets.classes
 
     def _member_settings(self):
-        return CLASSES, class_loss(), len(self.classes_)
+        return CLASSES, class_loss(), max(2, len(self.classes_))  # a softmax has at least two outputs
 
     def _weigh(self, codes, weight):
         if self.class_weight is None:
@@ -96,10 +96,13 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
         return of_class if weight is None else weight * of_class
 
     def _decode(self, outputs):
-        return self._targets.decode(outputs.argmax(axis=1))
+        return self._targets.decode(self._probabilities(outputs).argmax(axis=1))
+
+    def _probabilities(self, outputs):
+        return outputs if len(self.classes_) > 1 else np.ones_like(outputs[:, :1])
 
     def _out_of_fold(self, outputs, y):
-        return outputs
+        return self._probabilities(outputs)
 
     def _score(self, y, prediction, weight):
         return accuracy(self._targets.encode(y) == self._targets.encode(prediction), weight)
@@ -128,7 +131,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        return self._outputs(X)
+        return self._probabilities(self._outputs(X))
 
     def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Compute the accuracy of the predictions for X."""

@@ -167,6 +167,11 @@ class TabularMLPRegressor(RegressorMixin, BaseTabular):
         middle = self.predict(X)
         return middle - width, middle + width
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
     def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Compute the R^2 of the predictions for X, or for quantiles the explained fraction of the pinball loss."""
         return self._score(y, self.predict(X), sample_weight)
