@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # for type checkers and editors: at run time names are import
     from .estimators.many import cross_val_fit as cross_val_fit
     from .estimators.many import fit_many as fit_many
     from .estimators.regressor import MLPRegressor as MLPRegressor
+    from .estimators.tabular.classifier import TabularMLPClassifier as TabularMLPClassifier
+    from .estimators.tabular.regressor import TabularMLPRegressor as TabularMLPRegressor
     from .export.c import to_c as to_c
     from .export.numpy import to_numpy_source as to_numpy_source
     from .export.onnx import to_onnx as to_onnx
@@ -59,6 +61,8 @@ if find_spec("fastmlp.kernels") is None:
 _HOME = {
     "MLPClassifier": "estimators.classifier",
     "MLPRegressor": "estimators.regressor",
+    "TabularMLPClassifier": "estimators.tabular.classifier",
+    "TabularMLPRegressor": "estimators.tabular.regressor",
     "MLPEnsembleClassifier": "estimators.ensemble",
     "MLPEnsembleRegressor": "estimators.ensemble",
     "fit_many": "estimators.many",

@@ -28,6 +28,8 @@ KINDS = {
     "MLPRegressor": "fastmlp.estimators.regressor",
     "MLPEnsembleClassifier": "fastmlp.estimators.ensemble",
     "MLPEnsembleRegressor": "fastmlp.estimators.ensemble",
+    "TabularMLPClassifier": "fastmlp.estimators.tabular.classifier",
+    "TabularMLPRegressor": "fastmlp.estimators.tabular.regressor",
     "TableModel": "fastmlp.cli.table_model",
 }
 # Immutable settings of models: written as the tuple of their fields, and checked when they are made again.

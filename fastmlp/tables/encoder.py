@@ -50,7 +50,8 @@ class TableEncoder(BaseEstimator):
     -----
     - Numbers: the median is subtracted, the result z is divided by the range between the quartiles (half of the whole
       range if that is 0), and clipped smoothly: z / sqrt(1 + (z / 3)^2). Infinite numbers are not counted in fit, and
-      become 3 or -3. Durations and times of day are numbers of seconds.
+      become 3 or -3. Durations and times of day are numbers of seconds. A column with more than 10 different numbers
+      has a second column with the normal quantiles of their ranks, from -3 to 3.
     - Missing numbers become 0. If there were any in fit, another column is 1 where they are missing, otherwise -1.
       Booleans (1, -1) and dates are treated alike.
     - Texts and categories: codes in the order of the sorted values. Missing is a value of its own, the last one, if it

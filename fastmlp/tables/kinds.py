@@ -25,7 +25,7 @@ class Encoded(NamedTuple):
     column : str
         Name of the column of the table.
     n_values : int or None
-        Number of codes, for 'codes' only.
+        Number of codes; for numbers that are encoded by their ranks too, the number of different quantiles of 200.
     """
 
     name: str

@@ -1,17 +1,21 @@
 """Columns of numbers and booleans.
 
-Numbers are scaled robustly and clipped smoothly as in RealMLP (Holzmueller, Grinsztajn and Steinwart 2024).
+Numbers are scaled robustly and clipped smoothly as in RealMLP (Holzmueller, Grinsztajn and Steinwart 2024). Those of
+many values are encoded by their ranks too, which shows differences where the numbers lie densely.
 """
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import ndtri
 
 from .cells import BOOLEANS, NUMBERS
 from .kinds import FLAG, NUMBER, Encoded, UnusedColumn, changed_kind, flags, missing_flag, numbers_of, rows
 
 LIMIT = 1e18  # its square is a float32
+FEW_VALUES = 10  # a column with no more has no normal scores
+N_QUANTILES = 200
 
 
 class Scaling(NamedTuple):
@@ -47,6 +51,45 @@ class Scaling(NamedTuple):
         return f"median {self.median:.4g}, scale {self.scale:.4g}"
 
 
+class NormalScores(NamedTuple):
+    """Ranks of numbers as quantiles of the normal distribution, from -3 to 3, by linear interpolation.
+
+    Attributes
+    ----------
+    numbers, scores : tuple of float
+        Quantiles of the numbers in fit, without repetitions, and their scores. Both ascend.
+    """
+
+    numbers: tuple[float, ...]
+    scores: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, numbers):
+        """The scores of the finite numbers, or None if there are only a few different ones."""
+        finite = numbers[np.isfinite(numbers)]
+        if np.unique(finite).size <= FEW_VALUES:
+            return None
+        levels = np.linspace(0, 1, N_QUANTILES + 1)
+        knots, place = np.unique(np.quantile(finite, levels, method="inverted_cdf"), return_inverse=True)
+        scores = np.clip(ndtri(levels), -3, 3)
+        means = np.bincount(place, scores) / np.bincount(place)  # of the levels with the same number
+        return cls(tuple(knots.tolist()), tuple(means.tolist()))
+
+    def apply(self, numbers):
+        """The score of each number; NaN becomes 0."""
+        scores = np.interp(numbers, self.numbers, self.scores)
+        scores[np.isnan(scores)] = 0
+        return scores
+
+
+def check_scores(scores):
+    """NormalScores from two sequences of numbers; ValueError unless they are valid."""
+    found = NormalScores(*(tuple(map(float, values)) for values in scores))
+    if not (len(found.numbers) == len(found.scores) > 1 and all(np.all(np.diff(values) > 0) for values in found)):
+        raise ValueError("a column has scores that do not ascend")
+    return found
+
+
 def check_scaling(scaling):
     """A Scaling from its two numbers; ValueError unless they are valid."""
     found = Scaling(*map(float, scaling))
@@ -57,34 +100,45 @@ def check_scaling(scaling):
 
 @dataclass(frozen=True)
 class NumberColumn:
-    """A column of numbers. ``scaling`` is None if all are equal, but some were missing in fit."""
+    """A column of numbers.
+
+    ``scaling`` is None if all are equal, but some were missing in fit; ``scores`` if there are few different ones.
+    """
 
     name: str
     scaling: Scaling | None
+    scores: NormalScores | None
     n_missing: int
 
     kind = NUMBERS
 
     def __post_init__(self):
         object.__setattr__(self, "scaling", None if self.scaling is None else check_scaling(self.scaling))
+        object.__setattr__(self, "scores", None if self.scores is None else check_scores(self.scores))
 
     @classmethod
     def fit(cls, name, cells):
         """The record of a column, or an UnusedColumn if it is constant."""
         scaling, n_missing = Scaling.fit(cells.values), int(cells.missing.sum())
-        return UnusedColumn(name, "constant") if scaling is None and not n_missing else cls(name, scaling, n_missing)
+        if scaling is None and not n_missing:
+            return UnusedColumn(name, "constant")
+        return cls(name, scaling, NormalScores.fit(cells.values), n_missing)
 
     @property
     def encoded(self):
         """The Encoded columns."""
-        number = (Encoded(self.name, NUMBER, self.name),) if self.scaling else ()
-        return (*number, missing_flag(self.name)) if self.n_missing else number
+        n_quantiles = len(self.scores.numbers) if self.scores else None
+        number = (Encoded(self.name, NUMBER, self.name, n_quantiles),) if self.scaling else ()
+        score = (Encoded(f"{self.name}: rank", NUMBER, self.name, n_quantiles),) if self.scores else ()
+        return (*number, *score, *((missing_flag(self.name),) if self.n_missing else ()))
 
     def encode(self, cells):
         """The values of each encoded column."""
         numbers = numbers_of(cells, self.name)
         if self.scaling:
             yield self.scaling.apply(numbers)
+        if self.scores:
+            yield self.scores.apply(numbers)
         if self.n_missing:
             yield flags(np.isnan(numbers))
 

@@ -268,13 +268,28 @@ def test_bad_tables(case):
     with pytest.raises(ValueError) as error:
         encoder.fit(table)
     assert message in str(error.value)
-    assert encoder.transform(FRAME).shape == (60, 3)  # a refused fit changes nothing
+    assert encoder.transform(FRAME).shape == (60, 6)  # a refused fit changes nothing
 
 
 @pytest.mark.parametrize("case", NESTED)
 def test_nested_cells(case):
     with pytest.raises(TypeError, match=r"column 'a' has nested values .* must be a string, a number"):
         TableEncoder().fit(NESTED[case])
+
+
+def test_ranks_of_numbers():
+    rng = np.random.RandomState(0)
+    x = np.exp(rng.standard_normal(4000))  # the rank of a log-normal number is its logarithm
+    encoder = TableEncoder("float64").fit({"x": x, "few": rng.randint(0, 10, 4000)})
+    assert [(column.name, column.n_values) for column in encoder.encoded] == [
+        ("x", 201), ("x: rank", 201), ("few", None),
+    ]  # fmt: skip
+    given = {"x": [0.0, 0.2, 1, 5, 1e9, np.inf, -np.inf, np.nan], "few": [0] * 8}
+    ranks = encoder.transform(given)[:, 1]
+    np.testing.assert_allclose(ranks[1:4], np.log(given["x"][1:4]), atol=0.07)
+    np.testing.assert_array_equal(ranks[[0, 4, 5, 6, 7]], [-3, 3, 3, -3, 0])
+    repeated = encoder.fit({"x": np.repeat([0.0, *range(1, 41)], [60, *[1] * 40])}).transform({"x": [0.0, 0.5, 1]})
+    assert repeated[0, 1] < -0.3 and 0.2 < repeated[2, 1] < 0.3  # numbers that are equal share the mean of their scores
 
 
 def test_columns_by_name():
@@ -291,7 +306,8 @@ def test_columns_by_name():
     with pytest.raises(ValueError, match="X has 2 features, but TableEncoder is expecting 3 features as input"):
         encoder.transform(X[:, :2])
     encoder.fit(X)
-    assert not hasattr(encoder, "feature_names_in_") and encoder.get_feature_names_out().tolist() == ["x0", "x1", "x2"]
+    assert not hasattr(encoder, "feature_names_in_")
+    assert encoder.get_feature_names_out().tolist() == ["x0", "x0: rank", "x1", "x1: rank", "x2", "x2: rank"]
     with pytest.warns(UserWarning, match="X has feature names, but TableEncoder was fitted without"):
         np.testing.assert_array_equal(encoder.transform(FRAME), expected)
 

@@ -1,0 +1,141 @@
+"""Errors and times of estimators with their defaults on real tables, on the same splits.
+
+``python tables.py --rows 4000 --splits 3`` adds to tables.json and renders TABLES.md from it; ``--rows 0`` uses all rows
+of the training part. The folder of the tables is named by FASTMLP_DATA. The error is 1 - accuracy for classes, and for
+numbers the root mean square error divided by the standard deviation of the test targets. Models are run in turn.
+"""
+
+import argparse
+import json
+import logging
+import os
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "tables.json"
+ADULT = ["age", "workclass", "fnlwgt", "education", "education_num", "marital_status", "occupation", "relationship",
+         "race", "sex", "capital_gain", "capital_loss", "hours_per_week", "native_country", "target"]  # fmt: skip
+OURS = "fastmlp", "fastmlp, 5 members", "fastmlp, 5 folds"
+
+
+def tables():
+    """{name: function that reads the table, with a column 'target'}"""
+    data = Path(os.environ["FASTMLP_DATA"])
+    found = {
+        path.stem: lambda path=path: pd.read_parquet(path) for path in sorted((data / "tabular").glob("*.parquet"))
+    }
+    if (data / "adult").is_dir():
+        found["adult"] = lambda: _adult(data / "adult")
+    if (data / "california_housing").is_dir():
+        path = data / "california_housing" / "housing.csv"
+        found["california"] = lambda: pd.read_csv(path).rename(columns={"median_house_value": "target"})
+    return found
+
+
+def _adult(folder):
+    parts = [
+        pd.read_csv(folder / f"adult.{part}", names=ADULT, skipinitialspace=True, na_values="?", skiprows=skipped)
+        for part, skipped in (("data", 0), ("test", 1))
+    ]
+    frame = pd.concat(parts, ignore_index=True).dropna(subset="target")
+    return frame.assign(target=frame["target"].str.strip(". "))
+
+
+def split(frame, seed, rows):
+    """(X, X_test, y, y_test, whether y are classes); at most ``rows`` rows to train on, if not 0."""
+    y = frame.pop("target")
+    classes = y.dtype.kind not in "iuf"
+    y = y.astype(str).to_numpy() if classes else y.to_numpy(float)
+    X, X_test, y, y_test = train_test_split(frame, y, random_state=seed, stratify=_strata(y, classes))
+    if rows and len(X) > rows:
+        X, _, y, _ = train_test_split(X, y, train_size=rows, random_state=seed, stratify=_strata(y, classes))
+    return X, X_test, y, y_test, classes
+
+
+def _strata(y, classes):
+    return y if classes and pd.Series(y).value_counts().min() > 3 else None
+
+
+def as_categories(X, X_test):
+    """The two tables with texts as categories of pandas, for the peers; columns without special characters."""
+    X, X_test = X.copy(), X_test.copy()
+    for name in X.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in X.dtypes]]:
+        X[name] = X[name].astype(object).astype("category")
+        X_test[name] = pd.Categorical(X_test[name].astype(object), categories=X[name].cat.categories)
+    X.columns = X_test.columns = [f"x{number}" for number in range(X.shape[1])]
+    return X, X_test
+
+
+def model(name, classes, seed):
+    """An estimator with its defaults."""
+    if name in OURS:
+        from fastmlp import TabularMLPClassifier, TabularMLPRegressor
+
+        options = {"fastmlp": {}, "fastmlp, 5 members": {"n_members": 5}, "fastmlp, 5 folds": {"n_folds": 5}}[name]
+        return (TabularMLPClassifier if classes else TabularMLPRegressor)(random_state=seed, **options)
+    if name == "HistGradientBoosting":
+        from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+        kind = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
+        return kind(categorical_features="from_dtype", random_state=seed)
+    if name == "LightGBM":
+        import lightgbm
+
+        return (lightgbm.LGBMClassifier if classes else lightgbm.LGBMRegressor)(random_state=seed, verbose=-1)
+    import pytabkit
+
+    kind = getattr(pytabkit, f"{name.replace('-', '_')}_{'Classifier' if classes else 'Regressor'}")
+    return kind(device="cpu", random_state=seed, n_cv=1, n_refit=0, verbosity=0)
+
+
+MODELS = *OURS, "LightGBM", "HistGradientBoosting", "RealMLP-TD-S", "RealMLP-TD"
+
+
+def run(name, frame, seed, rows):
+    """{error, fit_s, predict_s} of a model on a split."""
+    X, X_test, y, y_test, classes = split(frame.copy(), seed, rows)
+    if name not in OURS:
+        X, X_test = as_categories(X, X_test)
+    estimator = model(name, classes, seed)
+    begin = time.perf_counter()
+    estimator.fit(X, y)
+    middle = time.perf_counter()
+    found = np.asarray(estimator.predict(X_test))
+    end = time.perf_counter()
+    if classes:
+        error = np.mean(found.astype(str) != y_test)
+    else:
+        error = np.sqrt(np.mean((found.ravel() - y_test) ** 2)) / np.std(y_test)
+    return {"error": float(f"{error:.5g}"), "fit_s": round(middle - begin, 3), "predict_s": round(end - middle, 4)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=4000)
+    parser.add_argument("--splits", type=int, default=3)
+    parser.add_argument("--models", nargs="*", default=MODELS, choices=MODELS)
+    parser.add_argument("--tables", nargs="*")
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for table, read in tables().items():
+        if given.tables and table not in given.tables:
+            continue
+        frame = read()
+        for seed in range(given.splits):
+            for name in given.models:
+                key = f"{given.rows or 'all'} rows | {table} | {seed} | {name}"
+                results[key] = found = run(name, frame, seed, given.rows)
+                print(f"{key}: error {found['error']:.4f}, fit {found['fit_s']:.2f} s", flush=True)
+        RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=0) + "\n")
+
+
+if __name__ == "__main__":
+    main()

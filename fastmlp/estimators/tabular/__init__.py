@@ -1,0 +1,1 @@
+"""Estimators for tables as they are: preprocessing, training recipe, members and folds."""

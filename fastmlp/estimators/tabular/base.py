@@ -1,0 +1,293 @@
+"""Base class of the table estimators: preprocessing, members, folds and predictions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.inspection import permutation_importance
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from fastmlp.estimators.many import fit_many
+from fastmlp.io.model_files import Savable
+from fastmlp.model.exclusive import one_at_a_time
+from fastmlp.model.mlp import MLP
+from fastmlp.tables import TableEncoder
+from fastmlp.training.outcomes import DivergenceError
+from fastmlp.typing import ArrayLike, Callbacks, FloatArray, RandomState
+from fastmlp.validation.checks import check_flags, check_integer, check_n_jobs, check_real, check_weights
+
+from .plan import Plan, folds_of, within
+from .recipe import BATCH_SIZE, Size, new_member
+
+MIN_FREQUENCY = 5  # of a category, in tables with many rows
+ROWS_FOR_RARE = 1000
+OF_FOLDS = "oof_prediction_", "score_", "_oof_errors"  # attributes after a fit with folds
+
+
+class BaseTabular(Savable, BaseEstimator, ABC):
+    """Base class of TabularMLPClassifier and TabularMLPRegressor, which document parameters and attributes."""
+
+    hidden_layer_sizes: Any
+    epochs: int
+    n_members: int
+    n_folds: int | None
+    time_limit: float | None
+    n_jobs: int | None
+    random_state: RandomState
+    progress: bool
+
+    # Subclasses define the targets.
+
+    @abstractmethod
+    def _fit_targets(self, y, weight):
+        """Learn the targets. Returns (targets for the network, labels for stratified folds or None)."""
+
+    @abstractmethod
+    def _encode_targets(self, y):
+        """Targets for the network."""
+
+    @abstractmethod
+    def _member_settings(self):
+        """(Kind, loss, number of outputs) of a member."""
+
+    @abstractmethod
+    def _decode(self, outputs):
+        """Predictions from the mean outputs of the members."""
+
+    @abstractmethod
+    def _weigh(self, y, weight):
+        """Weights of the samples."""
+
+    @abstractmethod
+    def _score(self, y, prediction, weight):
+        """The score of a prediction."""
+
+    @one_at_a_time
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        eval_X: Any = None,
+        eval_y: ArrayLike | None = None,
+        callbacks: Callbacks | None = None,
+    ) -> Self:
+        """Learn the columns of a table, and train the members.
+
+        Parameters
+        ----------
+        X : frame or array of shape (n_samples, n_features)
+            A frame of pandas, polars or another library that narwhals supports, an Arrow table, an array or a list of
+            rows: numbers, booleans, texts, categories and dates, with missing values.
+        y : array-like of shape (n_samples,), or for a regressor (n_samples, n_outputs)
+            Targets, without missing values.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples in the loss.
+        eval_X, eval_y : table and targets, default=None
+            Rows that are not trained on: each member keeps the weights of its best epoch on them, by accuracy, or by
+            the loss of a regressor. Without them all epochs count, which is usually better than to give up rows.
+        callbacks : fastmlp.Callback, function (model, epoch, results), or a list, default=None
+            Called after each epoch of each member, with the member (an MLP); return True to stop its training. Members
+            are trained in threads at the same time.
+
+        Returns
+        -------
+        self : object
+            After Ctrl-C, with a warning, the members as far as they are trained.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the input is invalid. The estimator is then unchanged.
+        DivergenceError
+            If training diverges.
+        """
+        self._check_parameters()
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+        if (eval_X is None) != (eval_y is None):
+            raise ValueError("eval_X and eval_y must be given together.")
+        before = dict(vars(self))
+        try:
+            self._fit(X, y, sample_weight, eval_X, eval_y, callbacks)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+        return self
+
+    def _check_parameters(self):
+        sizes = np.atleast_1d(np.asarray(self.hidden_layer_sizes, object)).tolist()
+        for size in sizes:
+            check_integer("each of hidden_layer_sizes", size, 1)
+        check_integer("epochs", self.epochs, 1)
+        check_integer("n_members", self.n_members, 1)
+        if self.n_folds is not None:
+            check_integer("n_folds", self.n_folds, 2)
+        if self.time_limit is not None:
+            check_real("time_limit", self.time_limit, 0, open_low=True)
+        check_n_jobs(self.n_jobs)
+        check_flags(progress=self.progress)
+        return sizes
+
+    def _fit(self, X, y, sample_weight, eval_X, eval_y, callbacks):
+        sizes, random_state = self._check_parameters(), check_random_state(self.random_state)
+        min_frequency = MIN_FREQUENCY if _n_rows(X) >= ROWS_FOR_RARE else 1
+        self.encoder_ = TableEncoder(min_frequency=min_frequency)
+        matrix = self.encoder_.fit_transform(X)
+        self.n_features_in_ = self.encoder_.n_features_in_
+        vars(self).pop("feature_names_in_", None)
+        if hasattr(self.encoder_, "feature_names_in_"):
+            self.feature_names_in_ = self.encoder_.feature_names_in_
+        weight = check_weights(sample_weight, matrix, y, "squared_error", matrix.dtype, False)
+        targets, labels = self._fit_targets(y, weight)
+        if len(targets) != len(matrix):
+            raise ValueError(
+                f"Found input variables with inconsistent numbers of samples: {[len(matrix), len(targets)]}"
+            )
+        weight = self._weigh(targets, weight)
+        folds = []
+        if self.n_folds is not None:
+            folds = folds_of(self.n_folds, targets, labels, random_state.randint(2**31))
+        kind, loss, n_outputs = self._member_settings()
+        alone = self.n_members == 1 and not folds
+
+        def member(n_epochs, seed):
+            n_jobs = self.n_jobs if alone else 1
+            size = Size(sizes, n_outputs, len(matrix), n_epochs)
+            return new_member(self.encoder_.encoded, kind, loss, size, seed, n_jobs)
+
+        options = {"batch_size": BATCH_SIZE, "sample_weight": weight, "callbacks": callbacks}
+        n_epochs, n_members = self.epochs, self.n_members
+        if self.time_limit is not None:
+            part = slice(None) if not folds else np.setdiff1d(np.arange(len(matrix)), folds[0])
+            trial = member(2, 0)
+
+            def fit_one_epoch():
+                trial.fit(matrix[part], targets[part], 1, BATCH_SIZE)
+
+            n_epochs, n_members = within(
+                self.time_limit, fit_one_epoch, self.epochs, self.n_members, len(folds), self.n_jobs
+            )
+        if eval_X is not None:
+            options["validation_data"] = self.encoder_.transform(eval_X), self._encode_targets(eval_y)
+            options["metric"] = "accuracy" if labels is not None else None
+            options["patience"] = n_epochs
+        plan = Plan.of(n_epochs, n_members, folds, len(matrix))
+        members = [member(n_epochs, random_state.randint(2**31)) for _ in plan.rows]
+        options["epochs"] = n_epochs
+        if alone:
+            members[0].fit(matrix, targets, progress=self.progress, **options)
+        else:
+            errors = fit_many(
+                members, matrix, targets, rows=plan.rows, fit_params=options, n_jobs=self.n_jobs, progress=self.progress
+            )
+            for error in errors.values():
+                raise error
+        if any(one.diverged for one in members):
+            raise DivergenceError(
+                "training diverged: a member's loss or weights are no longer finite. Check X and y for extreme values."
+            )
+        self.members_ = members
+        for name in OF_FOLDS:
+            vars(self).pop(name, None)
+        if folds:
+            self._score_folds(matrix, targets, y, weight, plan)
+
+    def _score_folds(self, matrix, targets, y, weight, plan):
+        """Predictions of each row by the members that were not trained on it, and their score."""
+        n_members = len(plan.rows) // len(plan.held_out)
+        outputs = None
+        for number, rows in enumerate(plan.held_out):
+            own = self.members_[number * n_members : (number + 1) * n_members]
+            of_fold = _mean_outputs(own, matrix[rows])
+            if outputs is None:
+                outputs = np.empty((len(matrix), of_fold.shape[1]), of_fold.dtype)
+            outputs[rows] = of_fold
+        self.oof_prediction_ = self._out_of_fold(outputs, y)
+        self.score_ = self._score(y, self._decode(outputs), weight)
+
+    @abstractmethod
+    def _out_of_fold(self, outputs, y):
+        """What is kept of the outputs for rows that were not trained on."""
+
+    def _outputs(self, X):
+        check_is_fitted(self)
+        return _mean_outputs(self.members_, self.encoder_.transform(X))
+
+    def importances(
+        self, X: Any, y: ArrayLike, *, n_repeats: int = 5, random_state: RandomState = None
+    ) -> dict[str, tuple[float, float]]:
+        """Permutation importances: how much the score drops if a column is shuffled (Breiman 2001).
+
+        Parameters
+        ----------
+        X, y : table and targets
+            Rows that were not trained on.
+        n_repeats : int, default=5
+            Number of shuffles of each column.
+        random_state : int, RandomState or None, default=None
+
+        Returns
+        -------
+        dict of str to (float, float)
+            For each column, the most important first, the mean of the drop and its standard deviation.
+        """
+        check_is_fitted(self)
+        found = permutation_importance(self, X, y, n_repeats=n_repeats, random_state=random_state)
+        names = [column.name for column in self.encoder_.columns_]
+        order = np.argsort(-found.importances_mean, kind="stable")
+        return {
+            names[i]: (float(found.importances_mean[i]), float(found.importances_std[i])) for i in order
+        }  # fmt: skip
+
+    def saved_state(self) -> dict[str, Any]:
+        """The state of this estimator as stored in a model file, a dict."""
+        saved: dict[str, Any] = {"params": self.get_params(deep=False)}
+        if hasattr(self, "members_"):
+            saved["fitted"] = {
+                "encoder": self.encoder_.saved_state(),
+                "targets": self._targets._asdict(),
+                "members": [member.saved_state() for member in self.members_],
+                "folds": {name: getattr(self, name) for name in OF_FOLDS if hasattr(self, name)},
+            }
+        return saved
+
+    @classmethod
+    def from_saved_state(cls, saved: dict[str, Any]) -> Self:
+        """Create an estimator from the result of ``saved_state``."""
+        model = cls(**saved["params"])
+        if "fitted" in saved:
+            fitted = saved["fitted"]
+            model.encoder_ = TableEncoder.from_saved_state(fitted["encoder"])
+            model.n_features_in_ = model.encoder_.n_features_in_
+            if hasattr(model.encoder_, "feature_names_in_"):
+                model.feature_names_in_ = model.encoder_.feature_names_in_
+            model._restore_targets(fitted["targets"])
+            model.members_ = [MLP.from_saved_state(member) for member in fitted["members"]]
+            for name, value in fitted["folds"].items():
+                setattr(model, name, value)
+        return model
+
+    @abstractmethod
+    def _restore_targets(self, saved):
+        """Set the targets of ``saved_state``."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = tags.input_tags.categorical = True
+        return tags
+
+
+def _mean_outputs(members, matrix):
+    return np.mean([member.predict(matrix) for member in members], axis=0)
+
+
+def _n_rows(X):
+    shape = getattr(X, "shape", None)
+    return shape[0] if shape else len(X) if hasattr(X, "__len__") else 0

@@ -1,0 +1,31 @@
+"""Documentation that TabularMLPClassifier and TabularMLPRegressor share."""
+
+PARAMETERS = """\
+hidden_layer_sizes : int or sequence of int, default=(128, 128, 128)
+    Units of the hidden layers.
+epochs : int, default=100
+    Number of passes over the rows. The learning rate follows it.
+n_members : int, default=1
+    Number of networks whose outputs are averaged (of each fold, with ``n_folds``). Five usually predict better.
+n_folds : int or None, default=None
+    Number of folds: the members of each are trained on the other rows, all members predict, and ``oof_prediction_`` and
+    ``score_`` tell what to expect for new rows. None trains on all rows.
+time_limit : float or None, default=None
+    Seconds for training. Two trial epochs show how many epochs, and how many members, fit into it.
+n_jobs : int or None, default=None
+    Number of threads; members are trained at the same time. None uses the cores available to the process, -1 all cores.
+random_state : int, RandomState or None, default=None
+    Determines initial weights, shuffling, dropout and folds. The result does not depend on the number of threads.
+progress : bool, default=False
+    Whether to show a progress bar on stderr.
+""".rstrip()
+ATTRIBUTES = """\
+members_ : list of MLP
+    The trained networks.
+encoder_ : TableEncoder
+    What was made of the columns; ``encoder_.describe()`` lists them.
+n_features_in_ : int
+    Number of columns of the table.
+feature_names_in_ : ndarray of str
+    Names of the columns, if the table has names.
+""".rstrip()

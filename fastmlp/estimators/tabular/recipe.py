@@ -1,0 +1,95 @@
+"""The training recipe of the table estimators.
+
+It follows RealMLP (Holzmueller, Grinsztajn & Steinwart 2024, "Better by default") where that proved useful on tables;
+benchmarks/NOTES.md has the measurements. Weights are normal with the standard deviation 1 / sqrt(fan_in) and have
+learning rates in proportion to it, biases are standard normal, and the rate passes through four waves.
+"""
+
+from itertools import pairwise
+from math import sqrt
+from typing import NamedTuple
+
+import numpy as np
+
+from fastmlp.model.inputs import Embedding, OneHot, Periodic, Plain
+from fastmlp.model.layer import Layer
+from fastmlp.model.losses import make_loss
+from fastmlp.model.mlp import MLP
+from fastmlp.model.optimizers import make_optimizer
+from fastmlp.tables.kinds import CODES
+from fastmlp.training.schedules import make_schedule
+
+ROWS_FOR_DETAIL = 2000  # smaller tables have neither periodic inputs nor trained factors of the inputs
+QUANTILES_FOR_DETAIL = 100  # columns with fewer different quantiles have no periodic inputs
+PERIODIC = Periodic(16, 3, std=0.3, rate=0.1)
+INPUT_SCALE = 6.0
+ONE_HOT_VALUES = 32  # columns with more categories have embeddings
+EMBEDDING_SIZE = 8
+DROPOUT = 0.15
+WEIGHT_DECAY = 0.02
+LABEL_SMOOTHING = 0.1
+BATCH_SIZE = 256
+
+
+class Kind(NamedTuple):
+    """What depends on the kind of targets: the hidden layers' activation, the learning rate, and the output layer's."""
+
+    activation: str
+    learning_rate: float
+    output: str
+
+
+CLASSES = Kind("selu", 0.08, "softmax")
+NUMBERS = Kind("silu", 0.2, "identity")
+
+
+def inputs_for(encoded, n_rows):
+    """What becomes of the columns of a TableEncoder for a number of rows to train on, and how many inputs that makes."""
+    inputs, width = [], 0
+    for column in encoded:
+        if column.kind != CODES:
+            detailed = n_rows >= ROWS_FOR_DETAIL and (column.n_values or 0) > QUANTILES_FOR_DETAIL
+            inputs.append(PERIODIC if detailed else Plain())
+            width += 1 + PERIODIC.size if detailed else 1
+        elif column.n_values <= ONE_HOT_VALUES:
+            inputs.append(OneHot(column.n_values))
+            width += column.n_values
+        else:
+            inputs.append(Embedding(column.n_values, EMBEDDING_SIZE))
+            width += EMBEDDING_SIZE
+    return inputs, width
+
+
+class Size(NamedTuple):
+    """Sizes of a member: units of the hidden layers, outputs, rows to train on, and epochs."""
+
+    hidden: list[int]
+    n_outputs: int
+    n_rows: int
+    n_epochs: int
+
+
+def new_member(encoded, kind, loss, size, seed, n_jobs):
+    """An untrained MLP for encoded columns."""
+    inputs, width = inputs_for(encoded, size.n_rows)
+    sizes = [width, *size.hidden, size.n_outputs]
+    layers = [Layer(units, kind.activation, dropout=DROPOUT) for units in size.hidden]
+    rng = np.random.RandomState(seed)
+    init = [
+        (rng.normal(0, 1 / sqrt(fan_in), (fan_in, fan_out)), rng.normal(0, 1, fan_out))
+        for fan_in, fan_out in pairwise(sizes)
+    ]
+    optimizer = make_optimizer(
+        "adamw", kind.learning_rate, beta_2=0.95, weight_decay=WEIGHT_DECAY * sqrt(sizes[1]),
+        layer_rates=[1 / sqrt(fan_in) for fan_in in sizes[:-1]],
+        schedule=make_schedule("cosine_log", epochs=size.n_epochs),
+    )  # fmt: skip
+    return MLP(
+        [*layers, Layer(size.n_outputs, kind.output)], loss, optimizer, init=init, random_state=seed, n_jobs=n_jobs,
+        inputs=inputs, input_scale=INPUT_SCALE if size.n_rows >= ROWS_FOR_DETAIL else None,
+    )  # fmt: skip
+
+
+def class_loss():
+    """Cross-entropy with smoothed labels."""
+    return make_loss("categorical_cross_entropy", label_smoothing=LABEL_SMOOTHING)

@@ -1,0 +1,207 @@
+"""TabularMLPClassifier and TabularMLPRegressor: tables as they are."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone, is_classifier
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import fastmlp
+from fastmlp import TabularMLPClassifier, TabularMLPRegressor, make_loss
+
+QUICK = {"epochs": 5, "hidden_layer_sizes": (16,), "random_state": 0}
+
+
+def table(n=200, seed=0):
+    """A frame with a number, a category, a boolean, a date and missing values, and a target that depends on them."""
+    rng = np.random.RandomState(seed)
+    size, shop, open_ = rng.lognormal(3, 1, n), rng.choice(["Bern", "Rome", "Oslo"], n), rng.rand(n) < 0.5
+    day = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.randint(0, 1000, n), "D")
+    y = np.log(size) + 2.0 * (shop == "Rome") - open_ + day.dayofweek.to_numpy() / 3
+    frame = pd.DataFrame({"size": size, "shop": shop, "open": open_, "day": day, "constant": 1.0})
+    frame.loc[rng.rand(n) < 0.1, "size"] = np.nan
+    frame.loc[rng.rand(n) < 0.1, "shop"] = None
+    return frame, y
+
+
+def problem(kind, n=200, seed=0):
+    frame, y = table(n, seed)
+    return frame, np.where(y > np.median(y), "high", "low") if kind is TabularMLPClassifier else 1000 * y + 5e4
+
+
+BOTH = pytest.mark.parametrize("kind", [TabularMLPClassifier, TabularMLPRegressor])
+
+
+WEIGHTS = "rows that are repeated make other batches, and other quantiles of the columns, than weights do"
+FAILING = dict.fromkeys(
+    ("check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data"), WEIGHTS
+)
+
+
+@parametrize_with_checks(
+    [TabularMLPClassifier(**QUICK), TabularMLPRegressor(**QUICK | {"epochs": 60})],
+    expected_failed_checks=lambda estimator: FAILING,
+)
+def test_conformance_with_scikit_learn(estimator, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check(estimator)
+
+
+@BOTH
+def test_learns_a_frame_as_it_is(kind):
+    X, y = problem(kind, 1200)
+    test, test_y = problem(kind, 400, seed=1)
+    model = kind(epochs=60, hidden_layer_sizes=(32, 32), random_state=0).fit(X, y)
+    assert model.score(test, test_y) > (0.9 if is_classifier(model) else 0.85)
+    assert list(model.feature_names_in_) == list(X.columns)
+    shuffled = test[test.columns[::-1]].drop(columns="constant")
+    np.testing.assert_array_equal(model.predict(shuffled), model.predict(test))
+    with pytest.raises(ValueError, match="no column 'shop'"):
+        model.predict(test.drop(columns="shop"))
+
+
+@BOTH
+def test_same_predictions_for_any_number_of_threads_and_after_saving(kind, tmp_path):
+    X, y = problem(kind)
+    settings = {**QUICK, "n_members": 3, "n_folds": 2}
+    model = kind(**settings, n_jobs=1).fit(X, y)
+    assert len(model.members_) == 6
+    expected = model.predict_proba(X) if is_classifier(model) else model.predict(X)
+    model.save(tmp_path / "model")
+    for other in (
+        kind(**settings, n_jobs=2).fit(X, y), clone(model).fit(X, y), pickle.loads(pickle.dumps(model)),
+        fastmlp.load(tmp_path / "model"),
+    ):  # fmt: skip
+        found = other.predict_proba(X) if is_classifier(model) else other.predict(X)
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(other.oof_prediction_, model.oof_prediction_)
+        assert other.score_ == model.score_
+    assert fastmlp.load(tmp_path / "model").get_params() == model.get_params()
+
+
+@BOTH
+def test_out_of_fold_predictions_are_those_of_members_that_did_not_see_the_row(kind):
+    X, y = problem(kind, 60)
+    model = kind(**QUICK, n_folds=3).fit(X, y)
+    matrix = model.encoder_.transform(X)
+    outputs = np.stack([member.predict(matrix) for member in model.members_])
+    found = model.oof_prediction_ if is_classifier(model) else model._targets.encode(model.oof_prediction_)
+    for row, own in enumerate(found):
+        decoded = (
+            outputs[:, row] if is_classifier(model) else model._targets.encode(model._targets.decode(outputs[:, row]))
+        )
+        assert np.isclose(decoded, own, atol=1e-4).all(axis=1).sum() == 1
+
+
+def test_intervals_cover_new_rows():
+    X, y = problem(TabularMLPRegressor, 600)
+    y = y + np.random.RandomState(2).normal(0, 500, len(y))
+    test, test_y = problem(TabularMLPRegressor, 1000, seed=1)
+    test_y = test_y + np.random.RandomState(3).normal(0, 500, len(test_y))
+    model = TabularMLPRegressor(epochs=30, hidden_layer_sizes=(32,), n_folds=4, random_state=0).fit(X, y)
+    for coverage in (0.5, 0.9):
+        low, high = model.predict_interval(test, coverage)
+        assert abs(np.mean((low <= test_y) & (test_y <= high)) - coverage) < 0.06
+    with pytest.raises(ValueError, match="n_folds"):
+        TabularMLPRegressor(**QUICK).fit(X, y).predict_interval(test)
+
+
+def test_quantiles_and_several_outputs():
+    X, y = problem(TabularMLPRegressor, 600)
+    levels = [0.1, 0.5, 0.9]
+    model = TabularMLPRegressor(epochs=40, loss=make_loss("quantile", quantile=levels), random_state=0).fit(X, y)
+    found = model.predict(X)
+    assert found.shape == (600, 3)
+    assert model.score(X, y) > 0.3
+    both = TabularMLPRegressor(**QUICK).fit(X, np.column_stack([y, -y]))
+    assert both.predict(X).shape == (600, 2)
+    with pytest.raises(ValueError, match="list of quantiles"):
+        TabularMLPRegressor(loss=make_loss("quantile", quantile=levels)).fit(X, np.column_stack([y, y]))
+
+
+def test_weights_of_classes_and_samples():
+    X, y = problem(TabularMLPClassifier, 400)
+    rare = np.where(np.random.RandomState(0).rand(400) < 0.15, "rare", y)
+    settings = {"epochs": 20, "hidden_layer_sizes": (16,), "random_state": 0}
+    counts = [
+        np.mean(TabularMLPClassifier(class_weight=weight, **settings).fit(X, rare).predict(X) == "rare")
+        for weight in (None, {"rare": 20})
+    ]
+    assert counts[1] > counts[0] + 0.2
+    weight = (np.arange(400) % 2).astype(float)
+    half = TabularMLPClassifier(**settings).fit(X, y, sample_weight=weight)
+    other = np.where(weight > 0, y, "low")  # labels of rows without weight play no part
+    np.testing.assert_array_equal(TabularMLPClassifier(**settings).fit(X, other, weight).predict(X), half.predict(X))
+
+
+@BOTH
+def test_evaluation_rows_choose_the_epoch(kind):
+    X, y = problem(kind, 300)
+    model = kind(**{**QUICK, "epochs": 30}).fit(X, y, eval_X=X[:50], eval_y=y[:50])
+    (member,) = model.members_
+    name = "validation_accuracy" if is_classifier(model) else "validation_loss"
+    curve = np.array(member.history[name])
+    best = curve.argmax() if is_classifier(model) else curve.argmin()
+    assert member.best_epoch == best + 1
+    with pytest.raises(ValueError, match="together"):
+        kind().fit(X, y, eval_X=X)
+
+
+@BOTH
+def test_a_time_limit_shortens_the_fit(kind):
+    X, y = problem(kind, 2000)
+    epochs = []
+    model = kind(epochs=100_000, n_members=4, time_limit=1.0, random_state=0)
+    model.fit(X, y, callbacks=lambda member, epoch, results: epochs.append(epoch))
+    assert 1 <= len(model.members_) <= 4
+    assert 1 <= len(epochs) < 100_000
+
+
+def test_importances_name_the_columns():
+    X, y = problem(TabularMLPRegressor, 600)
+    model = TabularMLPRegressor(epochs=40, random_state=0).fit(X, y)
+    test, test_y = problem(TabularMLPRegressor, 300, seed=1)
+    found = model.importances(test, test_y, random_state=0)
+    assert set(found) == set(X.columns)
+    assert found["constant"] == (0, 0)
+    assert list(found)[-1] == "constant"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 0}, "epochs"), ({"n_members": 0}, "n_members"), ({"n_folds": 1}, "n_folds"),
+        ({"time_limit": -1}, "time_limit"), ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes"),
+        ({"loss": "poisson"}, "loss"), ({"n_jobs": 0}, "n_jobs"), ({"progress": "yes"}, "progress"),
+    ],
+)  # fmt: skip
+def test_wrong_parameters_are_refused_and_nothing_changes(change, message):
+    X, y = problem(TabularMLPRegressor, 50)
+    model = TabularMLPRegressor(**QUICK).fit(X, y)
+    before = model.predict(X)
+    model.set_params(**change)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, y)
+    np.testing.assert_array_equal(model.predict(X), before)
+
+
+def test_bad_tables():
+    X, y = problem(TabularMLPRegressor, 60)
+    cases = [
+        (X, np.where(np.arange(60) == 3, np.nan, y), "missing in 1 of 60 rows"),
+        (X[["constant"]], y, "no column of X can be used"),
+        (X, y[:-1], "inconsistent"),
+        (X.iloc[:1], y[:1], "only one sample"),
+        (pd.concat([X, X], axis=1), y, "several columns"),
+    ]
+    for X_bad, y_bad, message in cases:
+        with pytest.raises(ValueError, match=message):
+            TabularMLPRegressor(**QUICK).fit(X_bad, y_bad)
+    one_class = TabularMLPClassifier(**QUICK).fit(X, ["only"] * 60)
+    assert set(one_class.predict(X)) == {"only"}
+    wide = np.random.RandomState(0).rand(20, 3000)
+    assert TabularMLPRegressor(**QUICK).fit(wide, wide[:, 0]).predict(wide).shape == (20,)
