@@ -102,6 +102,7 @@ class Stage(Structure):
     encoded: int
     scales: int
     scale_rate: float
+    decay: float
     edges: Doubles
 
 
