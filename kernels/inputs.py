@@ -61,14 +61,11 @@ class InputBlock(NamedTuple):
 class Inputs:
     """A column for each of X; ``scale_rate`` is the factor of the learning rate of the trained factors, if any.
 
-    ``decay`` is a factor of the optimizer's weight decay for all parameters of the stage.
-
     Part of the keys of caches, also with thousands of edges: the hash is computed once.
     """
 
     columns: tuple[InputColumn, ...]
     scale_rate: float | None = None
-    decay: float = 1.0
 
     @cached_property
     def blocks(self):
@@ -97,13 +94,13 @@ class Inputs:
 
     @cached_property
     def _hash(self):
-        return hash((self.columns, self.scale_rate, self.decay))
+        return hash((self.columns, self.scale_rate))
 
     def __hash__(self):
         return self._hash
 
     def __reduce__(self):
-        return Inputs, (self.columns, self.scale_rate, self.decay)  # not the hash, which differs between processes
+        return Inputs, (self.columns, self.scale_rate)  # not the hash, which differs between processes
 
 
 def column_views(inputs, vector):

@@ -215,14 +215,13 @@ def check_inputs(given: Sequence[InputSpec] | None) -> tuple[InputSpec, ...] | N
     return tuple(given)
 
 
-def inputs_of(given, scale, decay, n_columns):
-    """The record Inputs of the kernels for ``inputs``, ``input_scale``, ``input_decay`` and a number of columns, or None.
-    """
+def inputs_of(given, scale, n_columns):
+    """The record Inputs of the kernels for ``inputs``, ``input_scale`` and a number of columns, or None."""
     if given is None and scale is None:
         return None
     if given is not None and len(given) != n_columns:
         raise ValueError(f"inputs must have one entry for each column of X: got {len(given)} for {n_columns} columns.")
-    return Inputs(tuple(one._column() for one in given or (Plain(),) * n_columns), scale, decay)
+    return Inputs(tuple(one._column() for one in given or (Plain(),) * n_columns), scale)
 
 
 def draw_input_parameters(given, inputs, random_state, parameters):

@@ -82,7 +82,6 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         missing_targets: Literal["raise", "ignore"] = "raise",
         inputs: Sequence[InputSpec] | None = None,
         input_scale: float | None = None,
-        input_decay: float = 1.0,
     ) -> None:
         self.layers = layers
         self.loss, self._loss_options = check_loss(loss)
@@ -95,7 +94,6 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         self._inputs, self._input_scale = check_inputs(inputs), input_scale
         if input_scale is not None:
             self._input_scale = check_real("input_scale", input_scale, 0, open_low=True)
-        self._input_decay = check_real("input_decay", input_decay, 0)
         if self._bfloat16 and self._is_staged():
             raise ValueError(f"dtype 'bfloat16' is not available with {STAGE}: use dtype='float32' or 'float64'.")
         self._input_dropout = check_real("input_dropout", input_dropout, 0, 1, open_high=True)
@@ -177,11 +175,6 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
     def input_scale(self) -> float | None:
         """Factor of the learning rate of the trained factors of the inputs, or None."""
         return self._input_scale
-
-    @property
-    def input_decay(self) -> float:
-        """Factor of the optimizer's weight decay for the parameters of the inputs."""
-        return self._input_decay
 
     @property
     def input_parameters(self) -> list[dict[str, FloatArray]]:
@@ -290,7 +283,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
 
     def _network_for(self, n_inputs):
         n_inputs = check_integer("n_inputs", n_inputs, 1)
-        inputs = inputs_of(self._inputs, self._input_scale, self._input_decay, n_inputs)
+        inputs = inputs_of(self._inputs, self._input_scale, n_inputs)
         width = n_inputs if inputs is None else inputs.width
         sizes = (width, *(layer.units for layer in self.layers))
         activations = tuple(layer.activation for layer in self.layers)

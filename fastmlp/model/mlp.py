@@ -86,8 +86,6 @@ class MLP(DifferentiableNetwork):
     input_scale : float > 0 or None, default=None
         Factor of the learning rate for a trained factor of every input of the first layer, initially 1 (6 in
         Holzmueller et al. 2024). None: no factors.
-    input_decay : float >= 0, default=1
-        Factor of the optimizer's weight decay for the parameters of ``inputs`` and these factors.
 
     Attributes
     ----------

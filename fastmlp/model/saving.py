@@ -20,7 +20,6 @@ def state_of(model):
         "input_noise": model.input_noise,
         "inputs": model.inputs,
         "input_scale": model.input_scale,
-        "input_decay": model.input_decay,
         "init": model.init,
         "dtype": "bfloat16" if model._bfloat16 else str(model.dtype),
         "backend": model._requested_backend,
@@ -45,7 +44,7 @@ def model_of(cls, saved):
         saved["layers"], saved["loss"], saved["optimizer"], backend=backend, dtype=dtype,
         # The next are missing in files of earlier versions.
         missing_targets=saved.get("missing_targets", "raise"), inputs=saved.get("inputs"),
-        input_scale=saved.get("input_scale"), input_decay=saved.get("input_decay", 1.0),
+        input_scale=saved.get("input_scale"),
         **dict(zip(Penalty._fields, saved["penalty"])), **{name: saved[name] for name in same},
     )  # fmt: skip
     if saved["n_inputs"] is not None:

@@ -146,9 +146,6 @@ def learn_stored(worker: Worker, gradient: Vector, offset: int, n: int, decays: 
 def learn_columns(worker: Worker, gradient: Vector) -> None:
     """Update the parameters of this thread's columns from a gradient."""
     stage: Stage = worker.run.layout.stage
-    shrink: float = worker.shrink
-    worker.l2 *= stage.decay
-    worker.shrink *= stage.decay
     for number in range(stage.n_columns):
         column: Column = at(stage.columns, number)
         if owns(worker, column):
@@ -158,7 +155,6 @@ def learn_columns(worker: Worker, gradient: Vector) -> None:
             if stage.scales >= 0:
                 place = stage.scales + column.output
                 learn_stored(worker, gradient, place, column.width, 1, stage.scale_rate)
-    worker.shrink = shrink
 
 
 def learn_stage(worker: Worker, rows: int) -> None:

@@ -146,7 +146,7 @@ class StagePlan:
             columns=addressof(self.columns), n_columns=len(inputs.columns), n_parameters=inputs.n_parameters,
             work=work, values=values, height=height, encoded=encoded,
             scales=-1 if inputs.scales is None else inputs.scales, scale_rate=inputs.scale_rate or 0.0,
-            decay=inputs.decay, edges=self._edges.ctypes.data,
+            edges=self._edges.ctypes.data,
         )  # fmt: skip
 
 

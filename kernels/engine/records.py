@@ -102,7 +102,6 @@ class Stage(Structure):
     encoded: int
     scales: int
     scale_rate: float
-    decay: float
     edges: Doubles
 
 

@@ -152,8 +152,8 @@ def _full_update(network, optimizer, parameters, gradient, slots, step):
         for G, W in zip(layer_views(network, gradient)[0], weights):
             G += optimizer.weight_decay * W
         if network.inputs is not None:
-            for part, _, decay in parts_of(network.inputs):
-                gradient[part] += decay * optimizer.weight_decay * parameters[part]
+            for part, _, decays in parts_of(network.inputs):
+                gradient[part] += decays * optimizer.weight_decay * parameters[part]
     norm = np.sqrt(np.sum(gradient.astype(np.float64) ** 2))
     if 0 < optimizer.clip_norm < norm:
         gradient *= optimizer.clip_norm / norm

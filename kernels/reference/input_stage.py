@@ -92,9 +92,9 @@ def errors_of_columns(inputs, parameters, X, error):
 
 def update_stage(inputs, optimizer, parameters, gradient, slots, step, coupled, update):
     """A step of the stage's parameters, each with its rate and, if not in the gradient, its decay."""
-    for part, rate, decay in parts_of(inputs):
-        if not coupled:
-            parameters[part] *= 1 - optimizer.learning_rate * rate * decay * optimizer.weight_decay
+    for part, rate, decays in parts_of(inputs):
+        if decays and not coupled:
+            parameters[part] *= 1 - optimizer.learning_rate * rate * optimizer.weight_decay
         update(
             optimizer._replace(learning_rate=optimizer.learning_rate * rate), parameters[part], gradient[part],
             slots[:, part], step,
@@ -102,10 +102,10 @@ def update_stage(inputs, optimizer, parameters, gradient, slots, step, coupled, 
 
 
 def parts_of(inputs):
-    """(slice of the flat vector, factor of the rate, factor of the weight decay) of all parameters."""
+    """(slice of the flat vector, factor of the rate, whether weight decay applies) of all parameters."""
     for column, start, _ in inputs.blocks:
         middle = start + column.parts[0]
-        yield slice(start, middle), column.rate, inputs.decay
-        yield slice(middle, middle + column.parts[1]), column.rate, 0.0
+        yield slice(start, middle), column.rate, True
+        yield slice(middle, middle + column.parts[1]), column.rate, False
     if inputs.scales is not None:
-        yield slice(inputs.scales, inputs.n_parameters), inputs.scale_rate, inputs.decay
+        yield slice(inputs.scales, inputs.n_parameters), inputs.scale_rate, True

@@ -23,7 +23,6 @@ ROWS_FOR_DETAIL = 2000  # smaller tables have neither periodic inputs nor traine
 QUANTILES_FOR_DETAIL = 100  # columns with fewer different quantiles have no periodic inputs
 PERIODIC = Periodic(16, 3, std=0.3, rate=0.1)
 INPUT_SCALE = 6.0
-INPUT_DECAY = 0.3
 ONE_HOT_VALUES = 32  # columns with more categories have embeddings
 EMBEDDING_SIZE = 8
 DROPOUT = 0.15
@@ -87,7 +86,7 @@ def new_member(encoded, kind, loss, size, seed, n_jobs):
     )  # fmt: skip
     return MLP(
         [*layers, Layer(size.n_outputs, kind.output)], loss, optimizer, init=init, random_state=seed, n_jobs=n_jobs,
-        inputs=inputs, input_decay=INPUT_DECAY, input_scale=INPUT_SCALE if size.n_rows >= ROWS_FOR_DETAIL else None,
+        inputs=inputs, input_scale=INPUT_SCALE if size.n_rows >= ROWS_FOR_DETAIL else None,
     )  # fmt: skip
 
 
