@@ -26,9 +26,9 @@ class Reading(NamedTuple):
     texts : list of str
         Columns that are read as strings from every kind of file.
     csv_texts : list of str
-        Columns of strings and dates, which are read as strings from CSV files.
+        Columns of strings and dates, which are read as strings from CSV files; the target, too, if it is one of them.
     numbers : list of str
-        Columns of numbers.
+        Columns of numbers; the target, too, if it is one of them.
     missing : list of str
         Strings that are missing values.
     decimal : str or None
@@ -43,12 +43,12 @@ class Reading(NamedTuple):
 
     @classmethod
     def of(cls, table, texts, missing):
-        """The Reading of a Table, without its target."""
-        frame = table.frame.drop(columns=table.target)
-        kinds = pd.api.types
+        """The Reading of a Table."""
+        frame, kinds = table.frame, pd.api.types
         strings = [name for name in frame if holds_texts(frame[name]) or kinds.is_datetime64_any_dtype(frame[name])]
-        numbers = frame.columns[[kinds.is_numeric_dtype(frame[name]) for name in frame]]
-        numbers = [name for name in numbers if not kinds.is_bool_dtype(frame[name])]
+        numbers = [
+            name for name in frame if kinds.is_numeric_dtype(frame[name]) and not kinds.is_bool_dtype(frame[name])
+        ]
         return cls(list(texts), strings, numbers, list(missing), table.decimal)
 
 
@@ -68,13 +68,11 @@ class TableEstimator(Savable):
 
     def read(self, source, encoding=None, *, with_target):
         """Read a table with the types of the columns that the model was trained on, and of its target."""
-        reading, texts, numbers = self.reading, list(self.reading.csv_texts), list(self.reading.numbers)
-        if with_target:
-            labels = [] if self.classes is None else self.classes.tolist()
-            (texts if any(isinstance(label, str) for label in labels) else numbers).append(self.target)
+        reading = self.reading
+        skipped = set() if with_target else {self.target}
         return read_table(
-            source, self.target, encoding=encoding, missing=reading.missing, texts=reading.texts, csv_texts=texts,
-            numbers=numbers, decimal=reading.decimal,
+            source, self.target, encoding=encoding, missing=reading.missing, texts=reading.texts,
+            csv_texts=set(reading.csv_texts) - skipped, numbers=set(reading.numbers) - skipped, decimal=reading.decimal,
         ).frame  # fmt: skip
 
     def features(self, frame):
