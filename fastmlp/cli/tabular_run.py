@@ -34,7 +34,7 @@ def train(source, options, say):
     members, target = table.estimator.members_, table.target
     say(f"backend {members[0].backend}: {members[0].backend_reason_}")
     outputs = {name: table.outputs(rows) for name, rows in parts.items() if name != "train"}
-    if options.folds is not None:
+    if hasattr(table.estimator, "oof_prediction_"):  # not if Ctrl-C left a fold without a member
         parts[OUT_OF_FOLD], outputs[OUT_OF_FOLD] = parts["train"], table.estimator.oof_prediction_
     found = {
         "model": options.out, "rows": {name: len(rows) for name, rows in parts.items()}, "target": target,
