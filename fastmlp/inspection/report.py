@@ -28,6 +28,7 @@ from . import figures
 
 MOST_CLASSES = 30  # in a confusion matrix; with more, the largest confusions are listed
 CONFUSIONS = 20
+MOST_COLUMNS = 300  # of a table
 MOST_OUTPUTS = 4  # with figures of their own
 LARGEST = 1e100  # larger numbers count as infinite: their squares overflow, and they cannot be drawn
 
@@ -115,7 +116,7 @@ def training_report(
     curves = [figures.curves(panel, number) for number, panel in enumerate(_panels(model))]
     content = page.render(
         title=title, headline=found.pop("headline") + numbers, facts=facts, curves=curves,
-        columns=model.encoder_.describe() if isinstance(model, BaseTabular) else [],
+        **_columns(model),
         layers=_layers(network, parameters), norms=figures.norms(model.history) if _monitored(model) else [],
         speeds=_speeds(speeds), **found,
     )  # fmt: skip
@@ -181,6 +182,12 @@ def _facts(model, network, seconds):
             more.append(("out-of-fold score", _number(model.score_)))
     numbers += [] if seconds is None else [("training seconds", seconds)]
     return [(name, _number(value)) for name, value in numbers], [*more, ("backend", f"{backend}: {reason}")]
+
+
+def _columns(model):
+    """What was made of the columns of a table, and how many more there are than the page shows."""
+    columns = model.encoder_.describe() if isinstance(model, BaseTabular) else []
+    return {"columns": columns[:MOST_COLUMNS], "more_columns": len(columns[MOST_COLUMNS:])}
 
 
 def _layers(network, parameters):

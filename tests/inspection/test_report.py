@@ -209,6 +209,15 @@ def test_an_estimator_for_tables(path, n_members, n_folds):
     assert page.pictures[0].count("training") == page.pictures[0].count("validation") == 1  # in the legend
 
 
+def test_a_table_of_many_columns(path):
+    wide = np.hstack([X] * 5)  # 320 columns
+    model = TabularMLPClassifier(epochs=1, hidden_layer_sizes=4, random_state=0).fit(wide, y)
+    training_report(path, model, y, model.predict(wide))
+    page = Page(path)
+    assert "The first 300 columns; there are 20 more." in page.source
+    assert len(page.tables[2]) == 301
+
+
 def test_curves_of_members_of_different_lengths_are_aligned():
     model = TabularMLPClassifier(epochs=3, n_members=2, random_state=0).fit(X, y)
     model.members_[1].fit(model.encoder_.transform(X), y, 2)
