@@ -43,7 +43,7 @@ def train(source, options, say):
         "backend": members[0].backend, "members": len(members), "epochs": max(member.epoch for member in members),
         "best_epochs": [member.best_epoch for member in members], "seconds": seconds,
         "interrupted": any(member.interrupted for member in members),
-        "scores": {name: table.scores(parts[name], found) for name, found in outputs.items()},
+        "scores": {name: table.scores(parts[name], output) for name, output in outputs.items()},
         "samples_per_second": compared(table, parts["train"]) if options.compare else None,
     }  # fmt: skip
     part = next(name for name in PURPOSES if name in parts)
@@ -60,7 +60,7 @@ def with_targets(source, options):
         raise TableError("the table has no columns other than the target.")
     frame = without_missing(source.frame, options.source, [source.target])
     values = frame[source.target].infer_objects()
-    if values.dtype.kind == "f" and len(frame) < len(source.frame) and (values % 1 == 0).all():
+    if values.dtype.kind == "f" and len(frame) < len(source.frame) and (values.to_numpy(float) % 1 == 0).all():
         values = values.astype(np.int64)  # integers that were read as floats, because some were missing
     return source._replace(frame=frame.assign(**{source.target: values}))
 

@@ -222,10 +222,12 @@ def test_files_with_types_keep_them(houses):
     """A model of a Parquet file reads the same from CSV, and the other way round."""
     pytest.importorskip("pyarrow", reason="needs the package pyarrow")
     frame = houses.assign(
-        sold=pd.to_datetime(houses.sold), code=pd.Categorical(np.arange(N_NEW) % 3), whole=pd.array([1, None] * 25)
-    )
+        sold=pd.to_datetime(houses.sold), code=pd.Categorical(np.arange(N_NEW) % 3), whole=pd.array([1, None] * 25),
+        real=pd.array([1, 2, 3, None, 4] * 10, "float32[pyarrow]"),
+    )  # fmt: skip
     frame.to_parquet("new.parquet")
     frame.to_csv("new.csv", index=False)
+    run("train", "new.parquet", "--target", "real", *QUICK)
     for trained in ("new.csv", "new.parquet"):
         run("train", trained, "--target", "price", "--text", "whole", *QUICK)
         outputs = [run("predict", "model.fastmlp", source).stdout for source in ("new.csv", "new.parquet")]
