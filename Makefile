@@ -10,7 +10,7 @@ SOURCES := $(shell find fastmlp kernels tools -name '*.py' -o -name '*.html' -o 
 
 demo: .venv/fastmlp
 	mkdir -p demo
-	$(BIN)/fastmlp train digits --hidden 128 --epochs 40 --compare --out demo/digits.fastmlp --plot demo/digits.png
+	$(BIN)/fastmlp train digits --compare --out demo/digits.fastmlp --plot demo/digits.png
 
 # On the wheel: tests import what a user would install, never the checkout.
 test: .venv/installed

@@ -7,8 +7,7 @@ import numpy as np
 
 from .frames import TableError, listed, pd
 from .tables import check_complete
-
-MAX_CATEGORIES = 200  # a column with more distinct strings holds names or free text
+from .targets import MAX_CATEGORIES
 
 
 def mean_and_std(values):

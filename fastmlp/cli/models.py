@@ -8,6 +8,19 @@ import click
 from .common import as_json, check_output, echo_json, encoding, plain_messages
 
 
+def load_table(path):
+    """The TableEstimator or TableModel in a file; ModelFileError for any other."""
+    from fastmlp.io.model_files import ModelFileError, load
+
+    from .table_estimator import TableEstimator
+    from .table_model import TableModel
+
+    model = load(path)
+    if not isinstance(model, (TableEstimator, TableModel)):
+        raise ModelFileError(f"{path} holds a {type(model).__name__}, not a model of 'fastmlp train'.")
+    return model
+
+
 @click.command(epilog="Example: fastmlp predict model.fastmlp new.csv --out predictions.csv")
 @click.argument("model", type=click.Path(exists=True, dir_okay=False))
 @click.argument("source")
@@ -22,14 +35,13 @@ def predict(model, source, proba, out, encoding, as_json):
     with plain_messages():
         import pandas as pd
 
-        from .table_model import TableModel
         from .tables import write_table
 
         if out and as_json:
             raise click.UsageError("use either --json, which prints to stdout, or --out.")
         if out:
             check_output(out, source, model)
-        table = TableModel.load(model)
+        table = load_table(model)
         frame = table.read(source, encoding, with_target=False)
         result = table.predict_proba(frame) if proba else pd.DataFrame({table.target: table.predict(frame)})
         if as_json:
@@ -46,11 +58,8 @@ def predict(model, source, proba, out, encoding, as_json):
 def evaluate(model, source, encoding, as_json):
     """Evaluate a saved MODEL on SOURCE, which must contain the target column."""
     with plain_messages():
-        from .table_model import TableModel
-
-        table = TableModel.load(model)
-        X, y = table.arrays(table.read(source, encoding, with_target=True))
-        scores = {"rows": len(X)} | table.model.evaluate(X, y)
+        table = load_table(model)
+        scores = table.evaluate(table.read(source, encoding, with_target=True))
         if as_json:
             echo_json(scores)
         else:
@@ -70,13 +79,15 @@ EXPORTS = ".onnx", ".c", ".py"
 def export(model, out, name, int8, as_json):
     """Export a saved MODEL to ONNX (OUT ends in .onnx), C99 (.c) or a Python module that needs only NumPy (.py).
 
-    The inputs are the columns of the table without scaling, because the standardisation is folded into the weights.
-    A categorical column becomes one input of 0 and 1 for each of its values.
+    The inputs are the columns of the table. For a plain network the standardisation is folded into the weights, and a
+    categorical column becomes one input of 0 and 1 for each of its values.
     """
     from fastmlp.export.c import to_c
     from fastmlp.export.numpy import to_numpy_source
     from fastmlp.export.onnx import to_onnx
     from fastmlp.io.model_files import load
+
+    from .table_estimator import TableEstimator
 
     with plain_messages():
         check_output(out, model)
@@ -85,6 +96,7 @@ def export(model, out, name, int8, as_json):
         if (int8 or name) and not out.endswith(".c"):
             raise click.UsageError("--int8 and --name are only for C files (.c).")
         given = load(model)
+        given = given.estimator if isinstance(given, TableEstimator) else given
         if out.endswith(".c"):
             to_c(given, out, name=name or "model", int8=int8)
         elif out.endswith(".py"):

@@ -150,7 +150,8 @@ def convert_numbers(frame, columns, decimal, convention, known=False):
 
 
 def _has_fractions(frame):
-    return any((np.isfinite(column) & (column % 1 != 0)).any() for _, column in frame.select_dtypes("float").items())
+    columns = (column.to_numpy(np.float64, na_value=np.nan) for _, column in frame.select_dtypes("float").items())
+    return any((column[np.isfinite(column)] % 1 != 0).any() for column in columns)
 
 
 def _decimal_mark(name, texts, of_file):

@@ -11,19 +11,12 @@ from fastmlp.prediction.network import HasPredictionNetwork
 from fastmlp.training.scaling import folded
 from fastmlp.validation.sklearn_compat import check_feature_names, get_feature_names
 
-from .column_encoder import MAX_CATEGORIES, ColumnEncoder, mean_and_std
-from .frames import TableError, listed, pd
+from .column_encoder import ColumnEncoder, mean_and_std
+from .frames import TableError, pd
 from .tables import check_complete, check_kinds, check_present, read_table
+from .targets import check_numbers, classes_of, codes_of
 
 OLD_KEYS = {"deviation": "std"}
-MAX_CLASSES = 20  # integer targets with more distinct values are treated as regression
-
-
-def looks_like_classes(values):
-    """Whether a target has strings, booleans, or integers with few distinct values; other numbers mean regression."""
-    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
-        return True
-    return values.nunique() <= MAX_CLASSES and bool((values == values.round()).all())
 
 
 class TableModel(HasPredictionNetwork, Savable):
@@ -52,22 +45,11 @@ class TableModel(HasPredictionNetwork, Savable):
         check_complete(frame, list(frame.columns))
         values = frame[target]
         encoder = ColumnEncoder.fit(frame.drop(columns=target))
-        if values.nunique() < 2:
-            raise TableError(
-                f"the target {target!r} has the same value in all {len(values)} rows: nothing can be learned."
-            )
+        classes = classes_of(values, task)
         hidden = [Layer(units, activation) for units in hidden]
-        if task == "classification" or (task == "auto" and looks_like_classes(values)):
-            classes = np.unique(values.to_numpy())
-            if task == "auto" and len(classes) > MAX_CATEGORIES:
-                raise TableError(
-                    f"the target {target!r} has {len(classes)} distinct values, too many for classes. If they are "
-                    "classes, pass --task classification."
-                )
+        if classes is not None:
             model = MLP([*hidden, Layer(len(classes), "softmax")], "categorical_cross_entropy", dtype=dtype, **options)
             return cls(encoder, model, target, classes)
-        if not pd.api.types.is_numeric_dtype(values):
-            raise TableError(f"the target {target!r} is not numeric, but --task regression needs numbers.")
         model = MLP([*hidden, Layer(1, "identity")], "squared_error", dtype=dtype, **options)
         return cls(encoder, model, target, None, *mean_and_std(values))
 
@@ -86,15 +68,10 @@ class TableModel(HasPredictionNetwork, Savable):
         """(X, y) encoded for the network."""
         check_complete(frame, [self.target])
         X = self.encoder.transform(frame, self.model.dtype)
-        values = frame[self.target].to_numpy()
-        if self.classes is None:
-            if not pd.api.types.is_numeric_dtype(frame[self.target]):
-                raise TableError(f"the target {self.target!r} was numeric in training, but is not here.")
-            return X, (values - self.mean) / self.std
-        unknown = np.setdiff1d(values, self.classes)
-        if len(unknown):
-            raise TableError(f"{self.target!r} has classes that did not occur in training: {listed(unknown.tolist())}.")
-        return X, np.searchsorted(self.classes, values)
+        if self.classes is not None:
+            return X, codes_of(frame[self.target], self.classes)
+        check_numbers(frame[self.target])
+        return X, (frame[self.target].to_numpy() - self.mean) / self.std
 
     def predict(self, frame):
         """Predicted labels or numbers."""
@@ -108,6 +85,11 @@ class TableModel(HasPredictionNetwork, Savable):
         if self.classes is None:
             raise TableError("this is a regression model: it has no class probabilities.")
         return pd.DataFrame(self.model.predict(self.encoder.transform(frame, self.model.dtype)), columns=self.classes)
+
+    def evaluate(self, frame):
+        """{score: value} for the rows of a frame, and their number."""
+        X, y = self.arrays(frame)
+        return {"rows": len(X)} | self.model.evaluate(X, y)
 
     def prediction_network(self):
         """The PredictionNetwork; the scaling of inputs and target is folded into the first and last layer's weights."""

@@ -14,6 +14,7 @@ from sklearn import datasets
 from fastmlp.extras import from_extra
 
 from .csv_files import read_csv
+from .date_texts import convert_dates
 from .frames import TableError, counted, listed, pd
 from .number_texts import convert_numbers, parse
 
@@ -37,7 +38,10 @@ class Table(NamedTuple):
     decimal: str | None
 
 
-def read_table(source, target=None, *, encoding=None, missing=(), texts=(), ignore=(), numbers=None, decimal=None):
+def read_table(
+    source, target=None, *, encoding=None, missing=(), texts=(), csv_texts=(), ignore=(), numbers=None, decimal=None,
+    dates=False,
+):  # fmt: skip
     """Read a bundled data set, a CSV or Parquet file, or an NPZ file with X and y.
 
     Parameters
@@ -50,6 +54,8 @@ def read_table(source, target=None, *, encoding=None, missing=(), texts=(), igno
         Strings that are missing values, in all columns of a CSV file. Otherwise only empty fields are.
     texts : collection of str
         Columns that are read as strings: the category 01 is not the number 1, and NA not a missing value.
+    csv_texts : collection of str
+        Columns that are read as strings from CSV files only, because other files have types.
     ignore : sequence of str
         Columns to drop.
     numbers : collection of str, default=None
@@ -57,6 +63,8 @@ def read_table(source, target=None, *, encoding=None, missing=(), texts=(), igno
         because other files have types.
     decimal : str or None
         Decimal mark to assume where a file does not show it; None takes the usual one of the kind of file.
+    dates : bool, default=False
+        Whether to convert columns of strings in a CSV file that hold dates in ISO format, except for the target.
 
     Returns
     -------
@@ -75,7 +83,7 @@ def read_table(source, target=None, *, encoding=None, missing=(), texts=(), igno
         elif path.suffix.lower() == PARQUET:
             frame = _read_parquet(path)
         else:
-            frame, mark, convention = read_csv(path, encoding, missing, texts)
+            frame, mark, convention = read_csv(path, encoding, missing, [*texts, *csv_texts])
             has_types = False
     if not len(frame):
         raise TableError(f"{source} has no rows.")
@@ -90,6 +98,7 @@ def read_table(source, target=None, *, encoding=None, missing=(), texts=(), igno
     elif not has_types:
         columns = frame.columns.difference(texts, sort=False)
         frame, decimal = convert_numbers(frame, columns, mark, decimal or convention)
+        frame = convert_dates(frame, columns.difference([target])) if dates else frame
     return Table(frame, target, decimal)
 
 
@@ -140,13 +149,17 @@ def _read_npz(path):
 
 def incomplete(frame):
     """{column: number of missing or infinite values}, of columns that have some."""
-    counts = frame.replace([np.inf, -np.inf], np.nan).isna().sum()
+    counts = _missing(frame).sum()
     return counts[counts > 0].to_dict()
 
 
-def drop_incomplete(frame):
-    """Rows without missing or infinite values."""
-    return frame.replace([np.inf, -np.inf], np.nan).dropna(ignore_index=True)
+def incomplete_rows(frame):
+    """Whether each row has missing or infinite values."""
+    return _missing(frame).any(axis=1)
+
+
+def _missing(frame):
+    return frame.replace([np.inf, -np.inf], np.nan).isna()
 
 
 def warn_of_names(frame, target, classes=False):

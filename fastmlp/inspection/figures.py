@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from .plots import LAYER_NORMS, colormap, log_scale_if_positive, new_figure, plot_layers
+from .plots import LAYER_NORMS, colormap, log_scale_if_positive, new_figure, plot_alike, plot_layers
 
 INK = "#101112"  # replaced by the text colour of the page
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
@@ -20,11 +20,11 @@ def curves(panel, number):
     """Plot the curves of a Panel against the epoch."""
     with _style():
         figure, axes = _new_picture(panel.title)
-        for name, values in panel.curves.items():
-            epochs = range(panel.n_epochs - len(values) + 1, panel.n_epochs + 1)  # the last ones
-            axes.plot(epochs, values, label=_plain(name), marker="o" if len(values) == 1 else "")
+        for number_of_name, (name, found) in enumerate(panel.curves.items()):
+            epochs = [range(panel.n_epochs - len(each) + 1, panel.n_epochs + 1) for each in found]  # the last ones
+            plot_alike(axes, epochs, found, number_of_name, _plain(name))
         if panel.title == "loss":
-            log_scale_if_positive(axes, panel.curves.values())
+            log_scale_if_positive(axes, [each for found in panel.curves.values() for each in found])
         if panel.best is not None:
             axes.axvline(panel.best, color=INK, linewidth=1, linestyle=":", label=f"kept: epoch {panel.best}")
         axes.set_xlabel("epoch")

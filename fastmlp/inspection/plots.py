@@ -30,8 +30,9 @@ def plot_history(history, path=None):
 
     Parameters
     ----------
-    history : dict of lists
-        ``MLP.history`` of at least one epoch.
+    history : dict of lists, or list of these
+        ``MLP.history`` of at least one epoch. Of several, such as those of the ``members_`` of an estimator, only the
+        loss curves are plotted, in one colour for all training losses and one for all validation losses.
     path : str or Path, default=None
         File to save the figure to.
 
@@ -39,20 +40,27 @@ def plot_history(history, path=None):
     -------
     matplotlib.figure.Figure
     """
-    if not isinstance(history, dict):
-        raise TypeError(f"history must be a dict of lists like MLP.history, got {type(history).__name__}.")
-    losses = curves(history)
+    histories = list(history) if is_listing(history) else [history]
+    for each in histories:
+        if not isinstance(each, dict):
+            raise TypeError(
+                f"history must be a dict of lists like MLP.history, or a list of these, got {type(each).__name__}."
+            )
+    losses = {}
+    for each in histories:
+        for name, curve in curves(each).items():
+            losses.setdefault(name, []).append(curve)
     if not losses:
         raise ValueError("history has no epochs yet: call fit first.")
-    norms = [name for name in LAYER_NORMS if history.get(name)]
+    norms = [name for name in LAYER_NORMS if len(histories) == 1 and histories[0].get(name)]
     figure = new_figure((7 if not norms else 4.5 * (1 + len(norms)), 4.5))
     loss_axes, *norm_axes = figure.subplots(1, 1 + len(norms), squeeze=False)[0]
-    for name, curve in losses.items():
-        loss_axes.plot(range(1, len(curve) + 1), curve, label=name.replace("_", " "))
+    for number, (name, found) in enumerate(losses.items()):
+        plot_alike(loss_axes, [range(1, len(curve) + 1) for curve in found], found, number, name.replace("_", " "))
     loss_axes.set_ylabel("loss")
-    log_scale_if_positive(loss_axes, losses.values())
+    log_scale_if_positive(loss_axes, [curve for found in losses.values() for curve in found])
     for axes, name in zip(norm_axes, norms):
-        by_layer = np.array(history[name]).T
+        by_layer = np.array(histories[0][name]).T
         plot_layers(axes, by_layer, colormap("viridis")(np.linspace(0, 0.9, len(by_layer))))
         axes.set_ylabel(LAYER_NORMS[name])
     for axes in (loss_axes, *norm_axes):
@@ -60,6 +68,14 @@ def plot_history(history, path=None):
         axes.grid(alpha=0.3)
         axes.legend()
     return _saved(figure, path)
+
+
+def plot_alike(axes, epochs, curves, number, label):
+    """Plot curves of several networks in one colour, the one with this number in the cycle; one entry in the legend."""
+    style = {"color": f"C{number}", **({"alpha": 0.6, "linewidth": 1} if len(curves) > 1 else {})}
+    for x, curve in zip(epochs, curves):
+        axes.plot(x, curve, label=label, marker="o" if len(curve) == 1 else "", **style)
+        label = None
 
 
 def plot_layers(axes, norms, colours):

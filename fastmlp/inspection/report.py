@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.estimators.base import BaseMLP
+from fastmlp.estimators.tabular.base import BaseTabular
 from fastmlp.extras import from_extra
 from fastmlp.io.atomic import check_destination, write_whole
 from fastmlp.model.activations import name_of
@@ -27,22 +28,23 @@ from . import figures
 
 MOST_CLASSES = 30  # in a confusion matrix; with more, the largest confusions are listed
 CONFUSIONS = 20
+MOST_COLUMNS = 300  # of a table
 MOST_OUTPUTS = 4  # with figures of their own
 LARGEST = 1e100  # larger numbers count as infinite: their squares overflow, and they cannot be drawn
 
 
 class Panel(NamedTuple):
-    """Curves for one figure: {name: values of the last epochs}, the number of epochs, and the best epoch or None."""
+    """Curves for one figure: {name: values of the last epochs of each network}, the number of epochs, and the best."""
 
     title: str
-    curves: dict[str, list[float]]
+    curves: dict[str, list[list[float]]]
     n_epochs: int
     best: int | None = None
 
 
 def training_report(
     path: StrPath,
-    model: MLP | BaseMLP,
+    model: MLP | BaseMLP | BaseTabular,
     truth: ArrayLike,
     predicted: ArrayLike,
     *,
@@ -58,8 +60,10 @@ def training_report(
     ----------
     path : str or Path
         The HTML file. An existing file is replaced only by a complete one.
-    model : MLP, MLPClassifier or MLPRegressor with weights
-        After ``MLP.fit(..., monitor=True)`` the report shows norms of gradients and updates by layer and epoch.
+    model : MLP, MLPClassifier, MLPRegressor, TabularMLPClassifier or TabularMLPRegressor with weights
+        After ``MLP.fit(..., monitor=True)`` the report shows norms of gradients and updates by layer and epoch. Of an
+        estimator for tables it shows what was made of the columns, the curves of all members, and the layers of the
+        first one.
     truth, predicted : array-like of shape (n_samples,) or (n_samples, n_outputs)
         True and predicted targets of samples not used for training, in original units: labels, 0 and 1 for each of
         several labels, or numbers. The report shows a confusion matrix for classifiers and for an MLP with a
@@ -82,10 +86,16 @@ def training_report(
     """
     check_destination(path)
     page = template()
-    if not isinstance(model, (MLP, BaseMLP)):
-        raise TypeError(f"model must be an MLP, MLPClassifier or MLPRegressor, got {type(model).__name__}.")
-    if isinstance(model, MLP):
-        network, parameters = model.network, model.parameters
+    if not isinstance(model, (MLP, BaseMLP, BaseTabular)):
+        raise TypeError(
+            "model must be an MLP, MLPClassifier, MLPRegressor, TabularMLPClassifier or TabularMLPRegressor, got "
+            f"{type(model).__name__}."
+        )
+    if isinstance(model, BaseTabular):
+        check_is_fitted(model)
+    if isinstance(model, (MLP, BaseTabular)):
+        first = _networks(model)[0]
+        network, parameters = first.network, first.parameters
     else:
         check_is_fitted(model)
         network, parameters = model._net.network, model._net.current_parameters()
@@ -106,6 +116,7 @@ def training_report(
     curves = [figures.curves(panel, number) for number, panel in enumerate(_panels(model))]
     content = page.render(
         title=title, headline=found.pop("headline") + numbers, facts=facts, curves=curves,
+        **_columns(model),
         layers=_layers(network, parameters), norms=figures.norms(model.history) if _monitored(model) else [],
         speeds=_speeds(speeds), **found,
     )  # fmt: skip
@@ -144,22 +155,39 @@ def _monitored(model):
     return isinstance(model, MLP) and bool(model.history.get("update_norm"))
 
 
+def _networks(model):
+    """The trained MLPs of an MLP or of an estimator for tables."""
+    return model.members_ if isinstance(model, BaseTabular) else [model]
+
+
 def _facts(model, network, seconds):
     """Pairs (name, text): the numbers at the top of the page, and the facts about the training."""
-    if isinstance(model, MLP):
-        optimizer = model.optimizer if is_full_batch(model.optimizer) else model.optimizer.name
-        epochs, backend, reason = model.epoch, model.backend, model.backend_reason_
-        more = [("loss", name_of(model.loss)), ("optimizer", optimizer)]
-        if not is_full_batch(model.optimizer):
-            more.append(("learning rate", _number(model.optimizer.learning_rate)))
-        more += [("interrupted by Ctrl-C", "yes")] if model.interrupted else []
-    else:
+    if isinstance(model, BaseMLP):
         epochs, backend, reason = model.n_iter_, model.backend_, model.backend_reason_
-        more = [("loss", name_of(network.loss)), ("estimator", " ".join(repr(model).split()))]
-    full_batch = is_full_batch(model.optimizer if isinstance(model, MLP) else model.solver)
+        more, full_batch = [("loss", name_of(network.loss))], is_full_batch(model.solver)
+    else:
+        trained = _networks(model)
+        first, epochs = trained[0], max(each.epoch for each in trained)
+        full_batch, backend, reason = is_full_batch(first.optimizer), first.backend, first.backend_reason_
+        more = [("loss", name_of(first.loss)), ("optimizer", first.optimizer if full_batch else first.optimizer.name)]
+        if not full_batch:
+            more.append(("learning rate", _number(first.optimizer.learning_rate)))
+        more += [("interrupted by Ctrl-C", "yes")] if any(each.interrupted for each in trained) else []
+    if not isinstance(model, MLP):
+        more.append(("estimator", " ".join(repr(model).split())))
     numbers = [("iterations" if full_batch else "epochs", epochs), ("weights and biases", network.n_parameters)]
+    if isinstance(model, BaseTabular):
+        numbers = [("members", len(model.members_)), *numbers]
+        if hasattr(model, "score_"):
+            more.append(("out-of-fold score", _number(model.score_)))
     numbers += [] if seconds is None else [("training seconds", seconds)]
     return [(name, _number(value)) for name, value in numbers], [*more, ("backend", f"{backend}: {reason}")]
+
+
+def _columns(model):
+    """What was made of the columns of a table, and how many more there are than the page shows."""
+    columns = model.encoder_.describe() if isinstance(model, BaseTabular) else []
+    return {"columns": columns[:MOST_COLUMNS], "more_columns": len(columns[MOST_COLUMNS:])}
 
 
 def _layers(network, parameters):
@@ -174,30 +202,47 @@ def _layers(network, parameters):
 
 def _panels(model):
     """The Panels of a fitted model; none if it has no epochs."""
-    if isinstance(model, MLP):
-        history = {name: values for name, values in model.history.items() if name.startswith("validation_")}
-        losses = {"training": model.history["loss"], "validation": history.pop("validation_loss", [])}
-        others = {name.removeprefix("validation_"): {"validation": values} for name, values in history.items()}
-        n_epochs, best = len(losses["training"]), model.best_epoch
-        for curve in (losses, *others.values()):  # the last epochs may have had no validation data
-            if curve.get("validation"):
-                curve["validation"] = curve["validation"] + [np.nan] * (n_epochs - len(curve["validation"]))
+    if isinstance(model, BaseMLP):
+        groups, n_epochs, best = _curves_of_estimator(model)
     else:
-        losses, others = {"training": getattr(model, "loss_curve_", [])}, {}
-        for name, scores in getattr(model, "evals_result_", {}).items():
-            for metric, values in scores.items():
-                others.setdefault(metric, {})[name] = values
-        watched = getattr(model, "validation_scores_", None) or []
-        if watched and not others:
-            others["validation score"] = {"validation": watched}
-        elif watched:
-            watched = watched[-model.n_iter_ :]  # earlier fits may have used another score
-        n_epochs, best = len(losses["training"]), None
-        if watched and np.isfinite(watched).any():
-            best = n_epochs - len(watched) + int(np.nanargmax(watched)) + 1
-    groups = {"loss": losses, **others}
-    kept = {title: {name: values for name, values in curves.items() if values} for title, curves in groups.items()}
+        groups, n_epochs, best = _curves_of_networks(_networks(model))
+    kept = {
+        title: {name: found for name, all_found in curves.items() if (found := [each for each in all_found if each])}
+        for title, curves in groups.items()
+    }
     return [Panel(title, curves, n_epochs, best) for title, curves in kept.items() if curves]
+
+
+def _curves_of_networks(networks):
+    """({title: {name: curves of all networks}}, number of epochs, best epoch of a single network)."""
+    groups, n_epochs = {"loss": {"training": []}}, max(len(each.history["loss"]) for each in networks)
+    for each in networks:
+        history = each.history
+        n_own = len(history["loss"])
+        # As long as the longest: a network may have been trained for fewer epochs, the last without validation data.
+        groups["loss"]["training"].append(history["loss"] + [np.nan] * (n_epochs - n_own) if n_own else [])
+        for name, values in history.items():
+            if name.startswith("validation_") and values:
+                curves = groups.setdefault(name.removeprefix("validation_"), {})
+                curves.setdefault("validation", []).append(values + [np.nan] * (n_epochs - len(values)))
+    return groups, n_epochs, networks[0].best_epoch if len(networks) == 1 else None
+
+
+def _curves_of_estimator(model):
+    """The same for an MLPClassifier or MLPRegressor."""
+    losses, others = {"training": [getattr(model, "loss_curve_", [])]}, {}
+    for name, scores in getattr(model, "evals_result_", {}).items():
+        for metric, values in scores.items():
+            others.setdefault(metric, {})[name] = [values]
+    watched = getattr(model, "validation_scores_", None) or []
+    if watched and not others:
+        others["validation score"] = {"validation": [watched]}
+    elif watched:
+        watched = watched[-model.n_iter_ :]  # earlier fits may have used another score
+    n_epochs, best = len(losses["training"][0]), None
+    if watched and np.isfinite(watched).any():
+        best = n_epochs - len(watched) + int(np.nanargmax(watched)) + 1
+    return {"loss": losses, **others}, n_epochs, best
 
 
 def _classes(truth, predicted):

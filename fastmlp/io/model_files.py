@@ -30,6 +30,7 @@ KINDS = {
     "MLPEnsembleRegressor": "fastmlp.estimators.ensemble",
     "TabularMLPClassifier": "fastmlp.estimators.tabular.classifier",
     "TabularMLPRegressor": "fastmlp.estimators.tabular.regressor",
+    "TableEstimator": "fastmlp.cli.table_estimator",
     "TableModel": "fastmlp.cli.table_model",
 }
 # Immutable settings of models: written as the tuple of their fields, and checked when they are made again.

@@ -84,7 +84,7 @@ def dates_of(cells, name):
         return cells.values
     if cells.kind == EMPTY:
         return np.full(len(cells.values), "NaT", TIME_UNIT)
-    return _converted(cells, name, DATES, _date_of, "NaT", TIME_UNIT)
+    return _converted(cells, name, DATES, date_of, "NaT", TIME_UNIT)
 
 
 def _converted(cells, name, kind, convert, missing, dtype):
@@ -107,7 +107,8 @@ def number_of(text):
         return None
 
 
-def _date_of(text):
+def date_of(text):
+    """The date or time, in UTC, that a text in ISO format stands for, or None."""
     try:
         return in_utc(datetime.fromisoformat(text))
     except ValueError:

@@ -51,8 +51,8 @@ def value_of(name, output):
 
 
 def test_train_digits():
-    output = run("train", "digits", "--hidden", "128", "--epochs", "40", "--compare", "--plot", "loss.png").output
-    assert value_of("test accuracy", output) >= 0.97
+    output = run("train", "digits", "--compare", "--plot", "loss.png").output
+    assert value_of("test accuracy", output) >= 0.98
     assert "backend cython: compiled ahead of time" in output
     assert "samples/s with cython" in output
     assert "the NumPy reference" in output
@@ -123,13 +123,15 @@ def test_npz():
     assert len(run("predict", "model.fastmlp", "new.npz").output.splitlines()) == 151
 
 
-def test_missing_values_are_named_and_can_be_dropped(houses):
+def test_missing_values_are_an_error_for_plain_networks_and_can_be_dropped(houses):
     houses.loc[[3, 5], "area"] = np.nan
     houses.to_csv("houses.csv", index=False)
-    message = run("train", "houses.csv", "--target", "price", code=1).output
+    message = run("train", "houses.csv", "--target", "price", "--plain", code=1).output
     assert "'area' (2 rows)" in message
     assert "--drop-missing" in message
-    output = run("train", "houses.csv", "--target", "price", "--drop-missing", "--quiet", "--epochs", 2).output
+    output = run(
+        "train", "houses.csv", "--target", "price", "--drop-missing", "--quiet", "--epochs", 2, "--plain"
+    ).output
     assert "238 rows for training, 60 for testing" in output
     assert "'area' (2 rows)" in run("predict", "model.fastmlp", "houses.csv", code=1).output
 
@@ -156,7 +158,7 @@ def test_ignored_columns_are_not_needed(houses):
         (["train", "iris", "--optimizer", "lm"], "optimizer 'lm' minimises squared errors"),
         (["train", "houses.csv", "--target", "price", "--alpha", "-1"], "alpha must be"),
         (["train", "constant.csv", "--target", "a"], "the same value in all 3 rows"),
-        (["train", "names.csv", "--target", "a"], "column 'name' has 300 distinct strings"),
+        (["train", "names.csv", "--target", "a", "--plain"], "column 'name' has 300 distinct strings"),
         (["train", "only.csv", "--target", "a"], "no columns other than the target"),
         (["train", "empty.csv", "--target", "a"], "cannot be read as CSV"),
         (["train", "header.csv", "--target", "a"], "header.csv has no rows"),
@@ -168,10 +170,18 @@ def test_ignored_columns_are_not_needed(houses):
         (["predict", "houses.csv", "new.csv", "--out", "no/p.csv"], "the folder does not exist"),
         (["train", "houses.csv", "--target", "price", "--plot", "no/p.png"], "the folder does not exist"),
         (["train", "dates.csv", "--target", "d"], "300 distinct values, too many for classes"),
+        (
+            ["train", "houses.csv", "--target", "town", "--folds", "3", "--dtype", "float64"],
+            "--folds is not for a plain",
+        ),
+        (["train", "houses.csv", "--target", "price", "--balanced"], "--balanced is only for classification"),
         (["train", "complex.npz"], "2-D array X of numbers"),
         (["train", "wide.npz"], "y must be 3 numbers or strings, got float64 of shape (3, 2)"),
-        (["train", "houses.csv", "--target", "price", "--hidden", "1000000000000"], "GB in float32"),
-        (["train", "houses.csv", "--target", "price", "--hidden", f"{2**62},{2**62}"], "GB in float32, and this"),
+        (["train", "houses.csv", "--target", "price", "--plain", "--hidden", "1000000000000"], "GB in float32"),
+        (
+            ["train", "houses.csv", "--target", "price", "--plain", "--hidden", f"{2**62},{2**62}"],
+            "GB in float32, and this",
+        ),
         (
             ["train", "houses.csv", "--target", "price", "--quiet", "--epochs", "1", "--out", "no/m"],
             "the folder does not exist",
@@ -199,11 +209,11 @@ def test_errors_take_one_line(houses, arguments, message):
 
 def test_a_file_of_another_class_is_refused():
     fastmlp.MLP([(1, "identity")]).save("m.fastmlp")
-    assert "holds a MLP, not a TableModel" in run("predict", "m.fastmlp", "iris", code=1).output
+    assert "holds a MLP, not a model of 'fastmlp train'" in run("predict", "m.fastmlp", "iris", code=1).output
 
 
 def test_an_unknown_category_is_all_zeros(houses):
-    run("train", "houses.csv", "--target", "price", "--quiet", "--epochs", 2)
+    run("train", "houses.csv", "--target", "price", "--quiet", "--epochs", 2, "--plain")
     houses.assign(town="Rom").to_csv("new.csv", index=False)
     result = run("predict", "model.fastmlp", "new.csv")
     assert len(result.stdout.splitlines()) == 301
@@ -236,7 +246,9 @@ def test_other_values_of_a_constant_column_have_little_effect():
 def test_infinite_values_are_dropped_like_missing_ones(houses):
     houses.loc[4, "area"] = np.inf
     houses.to_csv("houses.csv", index=False)
-    assert "239 rows" in run("train", "houses.csv", "--target", "price", "--drop-missing", "--quiet").output
+    result = run("train", "houses.csv", "--target", "price", "--drop-missing", "--quiet", "--epochs", 5)
+    assert "239 rows" in result.output
+    assert "warning" not in result.stderr
 
 
 @pytest.mark.parametrize("separator", [";", "\t"])
@@ -248,7 +260,7 @@ def test_other_separators(houses, separator):
 
 @pytest.mark.parametrize("kind", [">f4", "f2", "i1", "?", "g"])
 def test_npz_of_any_number_type(kind):
-    X = np.random.RandomState(0).standard_normal((60, 3)) * 3
+    X = np.maximum(np.random.RandomState(0).standard_normal((60, 3)) * 3, 0)  # not all True as booleans
     np.savez("x.npz", X=X.astype(kind), y=np.array([b"a", b"b"] * 30))
     run("train", "x.npz", "--quiet", "--epochs", 1)
     assert set(run("predict", "model.fastmlp", "x.npz").output.splitlines()[1:]) <= {"a", "b"}
@@ -258,8 +270,8 @@ def test_the_model_is_saved_if_the_output_is_not_read(houses):
     line = f"{sys.executable} -m fastmlp train houses.csv --target price --quiet --epochs 1 | true"
     subprocess.run(line, shell=True, capture_output=True)
     line = f"{sys.executable} -m fastmlp train houses.csv --target price --quiet --epochs 300 | head -n 2"
-    assert "backend" in subprocess.run(line, shell=True, capture_output=True, text=True).stdout
-    assert fastmlp.load("model.fastmlp").model.epoch == 300
+    assert "area" in subprocess.run(line, shell=True, capture_output=True, text=True).stdout
+    assert fastmlp.load("model.fastmlp").estimator.members_[0].epoch == 300
 
 
 def table_of(frame, encoder):
@@ -273,7 +285,7 @@ def table_of(frame, encoder):
 @pytest.mark.parametrize("target", ["price", "town"])
 def test_exported_models_take_the_columns_of_the_table(houses, target):
     """Standardisation is folded into the weights, for the target too."""
-    run("train", "houses.csv", "--target", target, "--hidden", "16", "--epochs", "30", "--quiet")
+    run("train", "houses.csv", "--target", target, "--hidden", "16", "--epochs", "30", "--quiet", "--plain")
     table, held = fastmlp.load("model.fastmlp"), houses[:40]
     for out in ("m.onnx", "m.py", "m.c"):
         assert run("export", "model.fastmlp", out).output == f"{out} written\n"
@@ -296,7 +308,7 @@ def test_exported_models_take_the_columns_of_the_table(houses, target):
 
 
 def test_invalid_exports(houses):
-    run("train", "iris", "--epochs", "1", "--quiet")
+    run("train", "iris", "--epochs", "1", "--quiet", "--plain")
     assert "must end in one of .onnx, .c, .py" in run("export", "model.fastmlp", "m.txt", code=2).output
     assert "--int8 and --name are only for C files" in run("export", "model.fastmlp", "m.py", "--int8", code=2).output
     assert "would be overwritten" in run("export", "model.fastmlp", "model.fastmlp", code=2).output
@@ -317,13 +329,14 @@ def test_labels_that_look_like_numbers_stay_strings():
     assert json.loads(run("evaluate", "model.fastmlp", "rest.csv", "--json").stdout)["rows"] == 40
 
 
-def test_evaluate_as_text_and_as_json(houses):
+@pytest.mark.parametrize("plain, names", [((), {"rows", "r2", "rmse"}), (("--plain",), {"rows", "loss", "r2"})])
+def test_evaluate_as_text_and_as_json(houses, plain, names):
     houses[:200].to_csv("first.csv", index=False)
     houses[200:].to_csv("rest.csv", index=False)
-    run("train", "first.csv", "--target", "price", "--hidden", "16", "--epochs", "50", "--quiet")
+    run("train", "first.csv", "--target", "price", "--hidden", "16", "--epochs", "50", "--quiet", *plain)
     output = run("evaluate", "model.fastmlp", "rest.csv").output
     found = json.loads(run("evaluate", "model.fastmlp", "rest.csv", "--json").output)
-    assert set(found) == {"rows", "loss", "r2"}
+    assert set(found) == names
     assert found["rows"] == 100
     wanted = r2_score(houses[200:].price, fastmlp.load("model.fastmlp").predict(houses[200:]))
     assert found["r2"] == pytest.approx(wanted, rel=1e-4)
@@ -377,7 +390,7 @@ def test_ctrl_c_saves_the_model_and_reports_it():
     assert process.returncode == 130
     assert "interrupted by user" in errors
     assert "model saved in cut.fastmlp" in output
-    assert fastmlp.load("cut.fastmlp").model.epoch > 0
+    assert fastmlp.load("cut.fastmlp").estimator.members_[0].epoch > 0
 
 
 # Real tables
@@ -385,10 +398,7 @@ def test_ctrl_c_saves_the_model_and_reports_it():
 
 def test_california_housing(data_folder):
     source = data_folder / "california_housing" / "housing.csv"
-    output = run(
-        "train", source, "--target", "median_house_value", "--drop-missing", "--quiet", "--hidden", "64,32",
-        "--epochs", 30,
-    ).output  # fmt: skip
+    output = run("train", source, "--target", "median_house_value", "--quiet", "--epochs", 20).output
     assert value_of("test r2", output) > 0.75
 
 

@@ -89,8 +89,9 @@ def test_early_stopping_does_not_use_the_test_rows(cancer):
 
 def test_report_of_a_training_run(cancer):
     output = run(
-        "train", "old.csv", "--target", "target", "--eval", "new.csv", "--epochs", 5, "--report", "r.html", "--compare"
-    ).output
+        "train", "old.csv", "--target", "target", "--eval", "new.csv", "--epochs", 5, "--report", "r.html", "--compare",
+        "--plain",
+    ).output  # fmt: skip
     page = Path("r.html").read_text()
     assert "report in r.html" in output
     assert "target of old.csv: 169 rows for validation" in page

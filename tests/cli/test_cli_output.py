@@ -44,7 +44,11 @@ def test_output_that_cannot_be_written(tmp_path, monkeypatch, capsys, output, to
     """A full disk gives one line on stderr and exit status 1; a closed pipe is not reported as an error."""
     monkeypatch.chdir(tmp_path)
     pd.DataFrame({"a": range(50), "y": range(50)}).to_csv("t.csv", index=False)
-    assert not CliRunner().invoke(main, ["train", "t.csv", "--target", "y", "--epochs", "1", "--quiet"]).exit_code
+    assert (
+        not CliRunner()
+        .invoke(main, ["train", "t.csv", "--target", "y", "--epochs", "1", "--quiet", "--plain"])
+        .exit_code
+    )
     assert COMMANDS.keys() == main.commands.keys()
     for arguments in [*COMMANDS.values(), ["--help"], ["--version"]]:
         raw = io.FileIO(output(), "w")

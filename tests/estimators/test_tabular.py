@@ -1,6 +1,7 @@
 """TabularMLPClassifier and TabularMLPRegressor: tables as they are."""
 
 import pickle
+import threading
 import warnings
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastmlp
 from fastmlp import TabularMLPClassifier, TabularMLPRegressor, make_loss
+from fastmlp.training.interruption import Interruption
 
 QUICK = {"epochs": 5, "hidden_layer_sizes": (16,), "random_state": 0}
 
@@ -205,3 +207,18 @@ def test_bad_tables():
     assert set(one_class.predict(X)) == {"only"}
     wide = np.random.RandomState(0).rand(20, 3000)
     assert TabularMLPRegressor(**QUICK).fit(wide, wide[:, 0]).predict(wide).shape == (20,)
+
+
+@pytest.mark.parametrize("n_folds", [None, 3])
+def test_ctrl_c_keeps_the_members_that_have_been_trained(n_folds, monkeypatch):
+    frame, price = table()
+    interrupted = threading.Event()
+    monkeypatch.setattr(Interruption, "requested", property(lambda self: interrupted.is_set()))
+    model = TabularMLPRegressor(epochs=3, n_members=2, n_folds=n_folds, n_jobs=1, random_state=0)
+    with pytest.warns(UserWarning, match="interrupted by user: 1 of . models have been fitted"):
+        model.fit(frame, price, callbacks=lambda *given: interrupted.set())
+    assert len(model.members_) == 1 and model.members_[0].interrupted
+    assert not hasattr(model, "oof_prediction_") and np.isfinite(model.predict(frame)).all()
+    with pytest.warns(UserWarning, match="0 of . models"), pytest.raises(KeyboardInterrupt):
+        model.fit(frame, price)
+    assert len(model.members_) == 1

@@ -70,6 +70,18 @@ def test_the_legend_of_many_layers_is_short():
     assert [text.get_text() for text in texts] == ["layer 1", "layer 20"]
 
 
+def test_histories_of_members():
+    """All curves of a kind have one colour and one entry in the legend."""
+    histories = [{"loss": [3.0, 2.0], "validation_loss": [4.0, 3.0]}, {"loss": [5.0]}, {"loss": []}]
+    (axes,) = plots.plot_history(histories).axes
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[3, 2], [5], [4, 3]]
+    colours = [line.get_color() for line in axes.lines]
+    assert colours[0] == colours[1] != colours[2]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["loss", "validation loss"]
+    with pytest.raises(TypeError, match="or a list of these, got int"):
+        plots.plot_history([1])
+
+
 def test_history_without_an_epoch():
     with pytest.raises(ValueError, match="no epochs yet: call fit first"):
         plots.plot_history({"loss": []})

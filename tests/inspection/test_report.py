@@ -8,9 +8,18 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes, load_digits
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, r2_score, root_mean_squared_error
 
-from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor, training_report
+from fastmlp import (
+    MLP,
+    Layer,
+    MLPClassifier,
+    MLPRegressor,
+    TabularMLPClassifier,
+    TabularMLPRegressor,
+    training_report,
+)
 from fastmlp.inspection.figures import shortened
 from fastmlp.inspection.report import _panels
 from patience import PATIENCE
@@ -157,20 +166,63 @@ def test_curves_of_several_fits_are_aligned(path):
     model = MLP([Layer(4), Layer(10, "softmax")], "categorical_cross_entropy", random_state=0).fit(X, y, 5)
     model.fit(X, y, 4, validation_data=(held, truth), patience=9)
     (panel,) = _panels(model)
-    assert (panel.n_epochs, len(panel.curves["training"]), len(panel.curves["validation"])) == (9, 9, 9)
+    lengths = {name: [len(curve) for curve in curves] for name, curves in panel.curves.items()}
+    assert (panel.n_epochs, lengths) == (9, {"training": [9], "validation": [9]})
     assert panel.best == int(np.nanargmin(model.history["validation_loss"])) + 1
     (panel,) = _panels(model.fit(X, y, 2))
-    np.testing.assert_array_equal(np.isfinite(panel.curves["validation"]), [False] * 5 + [True] * 4 + [False] * 2)
+    np.testing.assert_array_equal(np.isfinite(panel.curves["validation"][0]), [False] * 5 + [True] * 4 + [False] * 2)
     estimator = MLPClassifier(max_iter=3, warm_start=True, early_stopping=True, random_state=0)
     for _ in range(2):
         estimator.fit(X, y, eval_set=(held, truth))
     loss, accuracy = _panels(estimator)
     scores = estimator.evals_result_["validation_0"]["accuracy"]
-    assert (len(loss.curves["training"]), len(scores)) == (6, 3)
+    assert (len(loss.curves["training"][0]), len(scores)) == (6, 3)
     assert loss.best == accuracy.best == 4 + int(np.argmax(scores))
     training_report(path, model, truth, model.predict(held).argmax(axis=1))
     estimator.set_params(solver="lbfgs", early_stopping=False).fit(X, y)
     assert _panels(estimator) == []
+
+
+@pytest.mark.parametrize("n_members, n_folds", [(1, None), (2, 2)])
+def test_an_estimator_for_tables(path, n_members, n_folds):
+    """The page has the columns, and the curves of all members in one figure for each score."""
+    table = {"size": measured, "town": np.where(patients[:, 0] > 0, "Ulm", "Bonn"), "empty": [None] * len(measured)}
+    model = TabularMLPRegressor(epochs=4, n_members=n_members, n_folds=n_folds, random_state=0)
+    with pytest.raises(NotFittedError):
+        training_report(path, model, [1.0], [1.0])
+    model.fit(table, measured, eval_X=table, eval_y=measured)
+    training_report(path, model, measured, model.predict(table))
+    page = Page(path)
+    _, columns, layers = page.tables
+    assert [row[0] for row in columns] == ["column", "size", "town", "empty"]
+    assert [row[1] for row in columns[1:]] == [each["description"] for each in model.encoder_.describe()]
+    assert [row[1] for row in layers[1:]] == ["128", "128", "128", "1"]
+    n_networks = n_members * (n_folds or 1)
+    assert (page.terms["members"], page.terms["epochs"]) == (str(n_networks), "4")
+    assert ("out-of-fold score" in page.terms) == (n_folds is not None)
+    (loss,) = _panels(model)
+    assert loss.curves == {
+        "training": [member.history["loss"] for member in model.members_],
+        "validation": [member.history["validation_loss"] for member in model.members_],
+    }
+    assert loss.best == (model.members_[0].best_epoch if n_networks == 1 else None)
+    assert page.pictures[0].count("training") == page.pictures[0].count("validation") == 1  # in the legend
+
+
+def test_a_table_of_many_columns(path):
+    wide = np.hstack([X] * 5)  # 320 columns
+    model = TabularMLPClassifier(epochs=1, hidden_layer_sizes=4, random_state=0).fit(wide, y)
+    training_report(path, model, y, model.predict(wide))
+    page = Page(path)
+    assert "The first 300 columns; there are 20 more." in page.source
+    assert len(page.tables[2]) == 301
+
+
+def test_curves_of_members_of_different_lengths_are_aligned():
+    model = TabularMLPClassifier(epochs=3, n_members=2, random_state=0).fit(X, y)
+    model.members_[1].fit(model.encoder_.transform(X), y, 2)
+    (loss,) = _panels(model)
+    np.testing.assert_array_equal(np.isfinite(loss.curves["training"]), [[True] * 3 + [False] * 2, [True] * 5])
 
 
 def test_for_many_classes_the_most_frequent_errors_are_listed(path, network):

@@ -98,7 +98,8 @@ class BaseTabular(Savable, BaseEstimator, ABC):
         Returns
         -------
         self : object
-            After Ctrl-C, with a warning, the members as far as they are trained.
+            After Ctrl-C, with a warning, the members as far as they are trained. There are no ``oof_prediction_`` and
+            ``score_`` then if a fold has no trained member.
 
         Raises
         ------
@@ -193,18 +194,19 @@ class BaseTabular(Savable, BaseEstimator, ABC):
             raise DivergenceError(
                 "training diverged: a member's loss or weights are no longer finite. Check X and y for extreme values."
             )
-        self.members_ = members
+        self.members_ = _trained(members)
+        if not self.members_:
+            raise KeyboardInterrupt
         for name in OF_FOLDS:
             vars(self).pop(name, None)
-        if folds:
-            self._score_folds(matrix, targets, y, weight, plan)
+        of_folds = [_trained(members[number * n_members : (number + 1) * n_members]) for number in range(len(folds))]
+        if folds and all(of_folds):
+            self._score_folds(matrix, targets, y, weight, zip(of_folds, folds))
 
-    def _score_folds(self, matrix, targets, y, weight, plan):
+    def _score_folds(self, matrix, targets, y, weight, folds):
         """Predictions of each row by the members that were not trained on it, and their score."""
-        n_members = len(plan.rows) // len(plan.held_out)
         outputs = None
-        for number, rows in enumerate(plan.held_out):
-            own = self.members_[number * n_members : (number + 1) * n_members]
+        for own, rows in folds:
             of_fold = _mean_outputs(own, matrix[rows])
             if outputs is None:
                 outputs = np.empty((len(matrix), of_fold.shape[1]), of_fold.dtype)
@@ -282,6 +284,11 @@ class BaseTabular(Savable, BaseEstimator, ABC):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = tags.input_tags.categorical = True
         return tags
+
+
+def _trained(members):
+    """Those with weights: after Ctrl-C some may have none."""
+    return [member for member in members if member._state is not None]
 
 
 def _mean_outputs(members, matrix):

@@ -15,20 +15,19 @@ SHARE = 0.9  # of the time limit that is planned for training
 class Plan(NamedTuple):
     """Number of epochs, and for each member the indices of its rows, or None for all.
 
-    With folds the members of the first fold come first; ``held_out`` are the rows of each fold.
+    With folds the members of the first fold come first.
     """
 
     n_epochs: int
     rows: list[np.ndarray | None]
-    held_out: list[np.ndarray]
 
     @classmethod
     def of(cls, n_epochs, n_members, folds, n_rows):
         """A plan for a number of members, of each fold if there are folds."""
         if not folds:
-            return cls(n_epochs, [None] * n_members, [])
+            return cls(n_epochs, [None] * n_members)
         trained = [np.setdiff1d(np.arange(n_rows), fold) for fold in folds]
-        return cls(n_epochs, [rows for rows in trained for _ in range(n_members)], folds)
+        return cls(n_epochs, [rows for rows in trained for _ in range(n_members)])
 
 
 def folds_of(n_folds, y, labels, random_state):

@@ -1,0 +1,97 @@
+"""Training of a plain network by the command train: a TableModel."""
+
+import time
+
+import click
+from sklearn.model_selection import train_test_split
+
+from fastmlp.kernels.device_errors import DeviceError
+from fastmlp.model.optimizers import make_optimizer
+from fastmlp.training.full_batch import is_full_batch
+
+from .common import TEST_SHARE
+from .table_model import TableModel
+from .training_parts import PURPOSES, Trained, eval_rows, rows_of, speeds
+
+HIDDEN, EPOCHS = (100,), 50  # by default
+WATCHED_SHARE = 0.1  # of the training rows, split off for --early-stopping without --eval
+
+
+def train(source, options, say):
+    """Train a TableModel on a Table and save it. Returns Trained."""
+    if options.metric != "loss" and options.early_stopping is None:
+        raise click.UsageError("--metric needs --early-stopping, which uses it.")
+    table = new_model(source, options)
+    parts = split(source.frame, table, options)
+    arrays = {name: table.arrays(part) for name, part in parts.items()}
+    say(rows_of(parts) + f"; {table.encoder.n_outputs} inputs")
+    say(f"backend {table.model.backend}: {table.model.backend_reason_}")
+    seconds = fit(table, arrays, options)
+    model = table.model
+    found = {
+        "model": options.out, "rows": {name: len(X) for name, (X, _) in arrays.items()},
+        "inputs": table.encoder.n_outputs, "target": table.target,
+        "task": "regression" if table.classes is None else "classification", "backend": model.backend,
+        "epochs": model.epoch, "best_epoch": model.best_epoch, "seconds": seconds, "interrupted": model.interrupted,
+        "scores": {name: model.evaluate(*rows) for name, rows in arrays.items() if name != "train"},
+        "samples_per_second": speeds(model, *arrays["train"], options.batch_size) if options.compare else None,
+    }  # fmt: skip
+    part = next(name for name in PURPOSES if name in parts)
+    return Trained(model, [model], found, part, parts[part], lambda: table.predict(parts[part]))
+
+
+def new_model(source, options):
+    """An untrained TableModel."""
+    table = TableModel.create(
+        source.frame, source.target, task=options.task,
+        hidden=HIDDEN if options.hidden is None else options.hidden, activation=options.activation,
+        optimizer=chosen_optimizer(options.optimizer, options.learning_rate), alpha=options.alpha, dtype=options.dtype,
+        backend=options.backend, random_state=options.seed,
+    )  # fmt: skip
+    table.missing, table.decimal = options.missing, source.decimal
+    if options.balanced and table.classes is None:
+        raise click.UsageError("--balanced is only for classification, but the target is numeric.")
+    return table
+
+
+def chosen_optimizer(name, learning_rate):
+    if not is_full_batch(name):
+        return make_optimizer(name, learning_rate)
+    if learning_rate is not None:
+        raise click.UsageError(f"--learning-rate cannot be used with {name}, which chooses the length of its steps.")
+    return name
+
+
+def split(frame, table, options):
+    """{part: frame} with 'train', and optionally 'eval' (given), 'watched' (split off to stop early) and 'test'."""
+    parts, test_size = {}, TEST_SHARE
+    if options.eval_source is not None:
+        parts["eval"], test_size = eval_rows(table, list(frame.columns), options), 0
+    if options.test_size is not None:
+        test_size = options.test_size
+    if test_size:
+        frame, parts["test"] = train_test_split(frame, test_size=test_size, random_state=options.seed)
+    if options.early_stopping is not None and "eval" not in parts:
+        frame, parts["watched"] = train_test_split(frame, test_size=WATCHED_SHARE, random_state=options.seed)
+    return {"train": frame} | parts
+
+
+def fit(table, arrays, options):
+    """Train the model and save it, also if a GPU fails. Returns the seconds of training."""
+    model, (X, y) = table.model, arrays["train"]
+    watched = next((arrays[name] for name in ("eval", "watched", "test") if name in arrays), None)
+    start = time.perf_counter()
+    try:
+        model.fit(
+            X, y, options.epochs or EPOCHS, options.batch_size, validation_data=watched,
+            class_weight="balanced" if options.balanced else None, patience=options.early_stopping,
+            metric=None if options.metric == "loss" else options.metric, progress=not options.quiet,
+            monitor=options.report is not None,
+        )  # fmt: skip
+    except DeviceError:
+        table.save(options.out)
+        click.echo(f"model of epoch {model.epoch} saved in {options.out}", err=True)
+        raise
+    seconds = time.perf_counter() - start
+    table.save(options.out)  # before results are printed: a pipe may be closed
+    return seconds
