@@ -6,7 +6,7 @@ PYTEST := $(BIN)/pytest -n auto --benchmark-disable
 export PIP_NO_COMPILE := 0
 SOURCES := $(shell find fastmlp kernels tools -name '*.py' -o -name '*.html' -o -name '*.pyx' -o -name '*.h') setup.py pyproject.toml MANIFEST.in README.md LICENSE
 
-.PHONY: demo test test-all bench gpu-check examples docs lint clean
+.PHONY: demo test test-all bench gpu-check examples docs lint clean bench-tables
 
 demo: .venv/fastmlp
 	mkdir -p demo
@@ -47,6 +47,11 @@ bench: .venv/installed
 	$(BIN)/pytest benchmarks -o python_files='bench_*.py' -o python_functions='bench_*' \
 		--benchmark-json=benchmarks/results.json --benchmark-columns=median,iqr,rounds $(ARGS)
 	$(BIN)/python benchmarks/report.py benchmarks/results.json
+
+# Errors and times on real tables; FASTMLP_DATA names their folder. ARGS="--rows 0" trains on all rows.
+bench-tables: .venv/installed
+	wheel=$$(ls dist/*.whl) && $(BIN)/pip install --quiet "$$wheel[bench]"
+	$(BIN)/python benchmarks/tables.py $(ARGS)
 
 # On a machine with a GPU, perhaps for minutes and without a network, with the packages that PYTHON has: it says which
 # are missing. ARGS="--minutes 5" is all the time that it may take.

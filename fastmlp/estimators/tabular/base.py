@@ -17,7 +17,7 @@ from fastmlp.model.exclusive import one_at_a_time
 from fastmlp.model.mlp import MLP
 from fastmlp.tables import TableEncoder
 from fastmlp.training.outcomes import DivergenceError
-from fastmlp.typing import ArrayLike, Callbacks, FloatArray, RandomState
+from fastmlp.typing import ArrayLike, Callbacks, RandomState
 from fastmlp.validation.checks import check_flags, check_integer, check_n_jobs, check_real, check_weights
 
 from .plan import Plan, folds_of, within
@@ -117,8 +117,8 @@ class BaseTabular(Savable, BaseEstimator, ABC):
         try:
             self._fit(X, y, sample_weight, eval_X, eval_y, callbacks)
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             raise
         return self
 

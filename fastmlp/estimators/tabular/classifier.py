@@ -58,20 +58,20 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
         n_members: int = 1,
         n_folds: int | None = None,
         time_limit: float | None = None,
-        class_weight: ClassWeight | None = None,
         n_jobs: int | None = None,
         random_state: RandomState = None,
         progress: bool = False,
+        class_weight: ClassWeight | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.epochs = epochs
         self.n_members = n_members
         self.n_folds = n_folds
         self.time_limit = time_limit
-        self.class_weight = class_weight
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.progress = progress
+        self.class_weight = class_weight
 
     def _fit_targets(self, y, weight):
         self._targets = LabelTargets.fit(y)

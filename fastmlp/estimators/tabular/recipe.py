@@ -44,7 +44,7 @@ NUMBERS = Kind("silu", 0.2, "identity")
 
 
 def inputs_for(encoded, n_rows):
-    """What becomes of the columns of a TableEncoder for a number of rows to train on, and how many inputs that makes."""
+    """What becomes of the columns of a TableEncoder for a number of rows, and how many inputs that makes."""
     inputs, width = [], 0
     for column in encoded:
         if column.kind != CODES:

@@ -61,23 +61,23 @@ class TabularMLPRegressor(RegressorMixin, BaseTabular):
         *,
         hidden_layer_sizes: Any = (128, 128, 128),
         epochs: int = 100,
-        loss: LossSpec = "squared_error",
         n_members: int = 1,
         n_folds: int | None = None,
         time_limit: float | None = None,
         n_jobs: int | None = None,
         random_state: RandomState = None,
         progress: bool = False,
+        loss: LossSpec = "squared_error",
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.epochs = epochs
-        self.loss = loss
         self.n_members = n_members
         self.n_folds = n_folds
         self.time_limit = time_limit
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.progress = progress
+        self.loss = loss
 
     def _check_parameters(self):
         name, _ = check_loss(self.loss)
