@@ -11,17 +11,16 @@ from sklearn.inspection import permutation_importance
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from fastmlp.estimators.many import fit_many
 from fastmlp.io.model_files import Savable
 from fastmlp.model.exclusive import one_at_a_time
 from fastmlp.model.mlp import MLP
 from fastmlp.tables import TableEncoder
-from fastmlp.training.outcomes import DivergenceError
 from fastmlp.typing import ArrayLike, Callbacks, RandomState
 from fastmlp.validation.checks import check_flags, check_integer, check_n_jobs, check_real, check_weights
 
+from .members import Options, Rows, mean_outputs, outputs_of_folds, train, trained
 from .plan import Plan, folds_of, within
-from .recipe import BATCH_SIZE, Size, new_member
+from .recipe import BATCH_SIZE, Task, new_member
 
 MIN_FREQUENCY = 5  # of a category, in tables with many rows
 ROWS_FOR_RARE = 1000
@@ -104,9 +103,7 @@ class BaseTabular(Savable, BaseEstimator, ABC):
         Raises
         ------
         ValueError
-            If a parameter or the input is invalid. The estimator is then unchanged.
-        DivergenceError
-            If training diverges.
+            If a parameter or the input is invalid, or training diverges. The estimator is then unchanged.
         """
         self._check_parameters()
         if y is None:
@@ -122,9 +119,11 @@ class BaseTabular(Savable, BaseEstimator, ABC):
             raise
         return self
 
+    def _hidden_sizes(self):
+        return np.atleast_1d(np.asarray(self.hidden_layer_sizes, object)).tolist()
+
     def _check_parameters(self):
-        sizes = np.atleast_1d(np.asarray(self.hidden_layer_sizes, object)).tolist()
-        for size in sizes:
+        for size in self._hidden_sizes():
             check_integer("each of hidden_layer_sizes", size, 1)
         check_integer("epochs", self.epochs, 1)
         check_integer("n_members", self.n_members, 1)
@@ -134,85 +133,70 @@ class BaseTabular(Savable, BaseEstimator, ABC):
             check_real("time_limit", self.time_limit, 0, open_low=True)
         check_n_jobs(self.n_jobs)
         check_flags(progress=self.progress)
-        return sizes
 
     def _fit(self, X, y, sample_weight, eval_X, eval_y, callbacks):
-        sizes, random_state = self._check_parameters(), check_random_state(self.random_state)
+        random_state = check_random_state(self.random_state)
+        rows = self._fit_rows(X, y, sample_weight)
+        validation = None if eval_X is None else (self.encoder_.transform(eval_X), self._encode_targets(eval_y))
+        folds = []
+        if self.n_folds is not None:
+            folds = folds_of(self.n_folds, rows.targets, rows.labels, random_state.randint(2**31))
+        task = self._task(len(rows.matrix))
+        plan = self._plan(task, rows, folds)
+        members = [new_member(task, plan.n_epochs, random_state.randint(2**31)) for _ in plan.rows]
+        train(members, rows, plan, Options(validation, callbacks, self.n_jobs, self.progress))
+        self.members_ = trained(members)
+        if not self.members_:
+            raise KeyboardInterrupt
+        self._set_scores(y, rows, outputs_of_folds(members, folds, rows.matrix) if folds else None)
+
+    def _fit_rows(self, X, y, sample_weight):
+        """Learn the columns and the targets. Returns them encoded."""
         min_frequency = MIN_FREQUENCY if _n_rows(X) >= ROWS_FOR_RARE else 1
-        self.encoder_ = TableEncoder(min_frequency=min_frequency)
-        matrix = self.encoder_.fit_transform(X)
-        self.n_features_in_ = self.encoder_.n_features_in_
-        vars(self).pop("feature_names_in_", None)
-        if hasattr(self.encoder_, "feature_names_in_"):
-            self.feature_names_in_ = self.encoder_.feature_names_in_
+        encoder = TableEncoder(min_frequency=min_frequency)
+        matrix = encoder.fit_transform(X)
+        self._set_encoder(encoder)
         weight = check_weights(sample_weight, matrix, y, "squared_error", matrix.dtype, False)
         targets, labels = self._fit_targets(y, weight)
         if len(targets) != len(matrix):
             raise ValueError(
                 f"Found input variables with inconsistent numbers of samples: {[len(matrix), len(targets)]}"
             )
-        weight = self._weigh(targets, weight)
-        folds = []
-        if self.n_folds is not None:
-            folds = folds_of(self.n_folds, targets, labels, random_state.randint(2**31))
+        return Rows(matrix, targets, labels, self._weigh(targets, weight))
+
+    def _set_encoder(self, encoder):
+        self.encoder_, self.n_features_in_ = encoder, encoder.n_features_in_
+        vars(self).pop("feature_names_in_", None)
+        if hasattr(encoder, "feature_names_in_"):
+            self.feature_names_in_ = encoder.feature_names_in_
+
+    def _task(self, n_rows):
         kind, loss, n_outputs = self._member_settings()
-        alone = self.n_members == 1 and not folds
+        n_jobs = self.n_jobs if self.n_members == 1 and self.n_folds is None else 1  # others are trained in threads
+        return Task(self.encoder_.encoded, kind, loss, self._hidden_sizes(), n_outputs, n_rows, n_jobs)
 
-        def member(n_epochs, seed):
-            n_jobs = self.n_jobs if alone else 1
-            size = Size(sizes, n_outputs, len(matrix), n_epochs)
-            return new_member(self.encoder_.encoded, kind, loss, size, seed, n_jobs)
-
-        options = {"batch_size": BATCH_SIZE, "sample_weight": weight, "callbacks": callbacks}
+    def _plan(self, task, rows, folds):
+        """Epochs and rows of the members, as far as the time limit allows."""
         n_epochs, n_members = self.epochs, self.n_members
         if self.time_limit is not None:
-            part = slice(None) if not folds else np.setdiff1d(np.arange(len(matrix)), folds[0])
-            trial = member(2, 0)
+            part = np.setdiff1d(np.arange(task.n_rows), folds[0]) if folds else slice(None)
+            trial = new_member(task, 2, 0)
 
             def fit_one_epoch():
-                trial.fit(matrix[part], targets[part], 1, BATCH_SIZE)
+                trial.fit(rows.matrix[part], rows.targets[part], 1, BATCH_SIZE)
 
             n_epochs, n_members = within(
-                self.time_limit, fit_one_epoch, self.epochs, self.n_members, len(folds), self.n_jobs
-            )
-        if eval_X is not None:
-            options["validation_data"] = self.encoder_.transform(eval_X), self._encode_targets(eval_y)
-            options["metric"] = "accuracy" if labels is not None else None
-            options["patience"] = n_epochs
-        plan = Plan.of(n_epochs, n_members, folds, len(matrix))
-        members = [member(n_epochs, random_state.randint(2**31)) for _ in plan.rows]
-        options["epochs"] = n_epochs
-        if alone:
-            members[0].fit(matrix, targets, progress=self.progress, **options)
-        else:
-            errors = fit_many(
-                members, matrix, targets, rows=plan.rows, fit_params=options, n_jobs=self.n_jobs, progress=self.progress
-            )
-            for error in errors.values():
-                raise error
-        if any(one.diverged for one in members):
-            raise DivergenceError(
-                "training diverged: a member's loss or weights are no longer finite. Check X and y for extreme values."
-            )
-        self.members_ = _trained(members)
-        if not self.members_:
-            raise KeyboardInterrupt
+                self.time_limit, fit_one_epoch, n_epochs, n_members, len(folds), self.n_jobs
+            )  # fmt: skip
+        return Plan.of(n_epochs, n_members, folds, task.n_rows)
+
+    def _set_scores(self, y, rows, outputs):
+        """Set the attributes of a fit with folds from outputs for held-out rows, or remove them for None."""
         for name in OF_FOLDS:
             vars(self).pop(name, None)
-        of_folds = [_trained(members[number * n_members : (number + 1) * n_members]) for number in range(len(folds))]
-        if folds and all(of_folds):
-            self._score_folds(matrix, targets, y, weight, zip(of_folds, folds))
-
-    def _score_folds(self, matrix, targets, y, weight, folds):
-        """Predictions of each row by the members that were not trained on it, and their score."""
-        outputs = None
-        for own, rows in folds:
-            of_fold = _mean_outputs(own, matrix[rows])
-            if outputs is None:
-                outputs = np.empty((len(matrix), of_fold.shape[1]), of_fold.dtype)
-            outputs[rows] = of_fold
-        self.oof_prediction_ = self._out_of_fold(outputs, y)
-        self.score_ = self._score(y, self._decode(outputs), weight)
+        if outputs is not None:
+            self.oof_prediction_ = self._out_of_fold(outputs, y)
+            self.score_ = self._score(y, self._decode(outputs), rows.weight)
 
     @abstractmethod
     def _out_of_fold(self, outputs, y):
@@ -220,7 +204,7 @@ class BaseTabular(Savable, BaseEstimator, ABC):
 
     def _outputs(self, X):
         check_is_fitted(self)
-        return _mean_outputs(self.members_, self.encoder_.transform(X))
+        return mean_outputs(self.members_, self.encoder_.transform(X))
 
     def importances(
         self, X: Any, y: ArrayLike, *, n_repeats: int = 5, random_state: RandomState = None
@@ -266,10 +250,7 @@ class BaseTabular(Savable, BaseEstimator, ABC):
         model = cls(**saved["params"])
         if "fitted" in saved:
             fitted = saved["fitted"]
-            model.encoder_ = TableEncoder.from_saved_state(fitted["encoder"])
-            model.n_features_in_ = model.encoder_.n_features_in_
-            if hasattr(model.encoder_, "feature_names_in_"):
-                model.feature_names_in_ = model.encoder_.feature_names_in_
+            model._set_encoder(TableEncoder.from_saved_state(fitted["encoder"]))
             model._restore_targets(fitted["targets"])
             model.members_ = [MLP.from_saved_state(member) for member in fitted["members"]]
             for name, value in fitted["folds"].items():
@@ -284,15 +265,6 @@ class BaseTabular(Savable, BaseEstimator, ABC):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = tags.input_tags.categorical = True
         return tags
-
-
-def _trained(members):
-    """Those with weights: after Ctrl-C some may have none."""
-    return [member for member in members if member._state is not None]
-
-
-def _mean_outputs(members, matrix):
-    return np.mean([member.predict(matrix) for member in members], axis=0)
 
 
 def _n_rows(X):

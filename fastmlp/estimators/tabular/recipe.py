@@ -16,8 +16,9 @@ from fastmlp.model.layer import Layer
 from fastmlp.model.losses import make_loss
 from fastmlp.model.mlp import MLP
 from fastmlp.model.optimizers import make_optimizer
-from fastmlp.tables.kinds import CODES
+from fastmlp.tables.kinds import CODES, Encoded
 from fastmlp.training.schedules import make_schedule
+from fastmlp.typing import LossSpec
 
 ROWS_FOR_DETAIL = 2000  # smaller tables have neither periodic inputs nor trained factors of the inputs
 QUANTILES_FOR_DETAIL = 100  # columns with fewer different quantiles have no periodic inputs
@@ -60,20 +61,36 @@ def inputs_for(encoded, n_rows):
     return inputs, width
 
 
-class Size(NamedTuple):
-    """Sizes of a member: units of the hidden layers, outputs, rows to train on, and epochs."""
+class Task(NamedTuple):
+    """What all members of a fit have in common.
 
+    Attributes
+    ----------
+    encoded : list of Encoded
+        The columns of the matrix.
+    kind : Kind
+    loss : str or result of make_loss
+    hidden : list of int
+        Units of the hidden layers.
+    n_outputs, n_rows, n_jobs : int
+        Outputs, rows to train on, and threads of one member (``n_jobs`` may be None).
+    """
+
+    encoded: list[Encoded]
+    kind: Kind
+    loss: LossSpec
     hidden: list[int]
     n_outputs: int
     n_rows: int
-    n_epochs: int
+    n_jobs: int | None
 
 
-def new_member(encoded, kind, loss, size, seed, n_jobs):
-    """An untrained MLP for encoded columns."""
-    inputs, width = inputs_for(encoded, size.n_rows)
-    sizes = [width, *size.hidden, size.n_outputs]
-    layers = [Layer(units, kind.activation, dropout=DROPOUT) for units in size.hidden]
+def new_member(task, n_epochs, seed):
+    """An untrained MLP whose learning rate follows a number of epochs."""
+    kind = task.kind
+    inputs, width = inputs_for(task.encoded, task.n_rows)
+    sizes = [width, *task.hidden, task.n_outputs]
+    layers = [Layer(units, kind.activation, dropout=DROPOUT) for units in task.hidden]
     rng = np.random.RandomState(seed)
     init = [
         (rng.normal(0, 1 / sqrt(fan_in), (fan_in, fan_out)), rng.normal(0, 1, fan_out))
@@ -82,11 +99,11 @@ def new_member(encoded, kind, loss, size, seed, n_jobs):
     optimizer = make_optimizer(
         "adamw", kind.learning_rate, beta_2=0.95, weight_decay=WEIGHT_DECAY * sqrt(sizes[1]),
         layer_rates=[1 / sqrt(fan_in) for fan_in in sizes[:-1]],
-        schedule=make_schedule("cosine_log", epochs=size.n_epochs),
+        schedule=make_schedule("cosine_log", epochs=n_epochs),
     )  # fmt: skip
     return MLP(
-        [*layers, Layer(size.n_outputs, kind.output)], loss, optimizer, init=init, random_state=seed, n_jobs=n_jobs,
-        inputs=inputs, input_scale=INPUT_SCALE if size.n_rows >= ROWS_FOR_DETAIL else None,
+        [*layers, Layer(task.n_outputs, kind.output)], task.loss, optimizer, init=init, random_state=seed,
+        n_jobs=task.n_jobs, inputs=inputs, input_scale=INPUT_SCALE if task.n_rows >= ROWS_FOR_DETAIL else None,
     )  # fmt: skip
 
 

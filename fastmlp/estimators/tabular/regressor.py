@@ -83,7 +83,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabular):
         name, _ = check_loss(self.loss)
         if name not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(map(repr, LOSSES))}, got {self.loss!r}.")
-        return super()._check_parameters()
+        super()._check_parameters()
 
     def _fit_targets(self, y, weight):
         self._targets = NumberTargets.fit(y, weight)

@@ -1,0 +1,91 @@
+"""Training of the members of a table estimator, and the mean of their outputs."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastmlp.estimators.many import fit_many
+from fastmlp.training.outcomes import DivergenceError
+
+from .recipe import BATCH_SIZE
+
+
+class Rows(NamedTuple):
+    """Encoded rows to train on.
+
+    Attributes
+    ----------
+    matrix : ndarray of shape (n_rows, n_encoded)
+    targets : ndarray of shape (n_rows,) or (n_rows, n_outputs)
+    labels : ndarray of shape (n_rows,) or None
+        Class numbers, by which folds are stratified.
+    weight : ndarray of shape (n_rows,) or None
+    """
+
+    matrix: np.ndarray
+    targets: np.ndarray
+    labels: np.ndarray | None
+    weight: np.ndarray | None
+
+
+class Options(NamedTuple):
+    """How members are trained; ``validation`` is None or (matrix, targets) of rows that choose the best epoch."""
+
+    validation: tuple[np.ndarray, np.ndarray] | None
+    callbacks: Any
+    n_jobs: int | None
+    progress: bool
+
+
+def train(members, rows, plan, options):
+    """Fit each member to its rows in the plan, in place; DivergenceError if one diverges."""
+    params = {
+        "epochs": plan.n_epochs,
+        "batch_size": BATCH_SIZE,
+        "sample_weight": rows.weight,
+        "callbacks": options.callbacks,
+    }
+    if options.validation is not None:
+        metric = "accuracy" if rows.labels is not None else None
+        params |= {"validation_data": options.validation, "metric": metric, "patience": plan.n_epochs}
+    if len(members) == 1:
+        members[0].fit(rows.matrix, rows.targets, progress=options.progress, **params)
+    else:
+        errors = fit_many(
+            members, rows.matrix, rows.targets, rows=plan.rows, fit_params=params, n_jobs=options.n_jobs,
+            progress=options.progress,
+        )  # fmt: skip
+        for error in errors.values():
+            raise error
+    if any(member.diverged for member in members):
+        raise DivergenceError(
+            "training diverged: a member's loss or weights are no longer finite. Check X and y for extreme values."
+        )
+
+
+def trained(members):
+    """The members that have weights: after Ctrl-C some may have none."""
+    return [member for member in members if member._state is not None]
+
+
+def mean_outputs(members, matrix):
+    """The mean of the members' outputs, an ndarray of shape (n_rows, n_outputs)."""
+    return np.mean([member.predict(matrix) for member in members], axis=0)
+
+
+def outputs_of_folds(members, folds, matrix):
+    """Outputs for each row by the members of the fold that holds it out.
+
+    Returns None if a fold has no trained member. ``members`` are those of all folds, the first fold's first.
+    """
+    n_members = len(members) // len(folds)
+    outputs = None
+    for number, rows in enumerate(folds):
+        own = trained(members[number * n_members : (number + 1) * n_members])
+        if not own:
+            return None
+        of_fold = mean_outputs(own, matrix[rows])
+        if outputs is None:
+            outputs = np.empty((len(matrix), of_fold.shape[1]), of_fold.dtype)
+        outputs[rows] = of_fold
+    return outputs
