@@ -173,7 +173,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
 
     @property
     def input_scale(self) -> float | None:
-        """Factor of the learning rate of the trained factors of the inputs, or None."""
+        """Multiple of the learning rate with which the factors of the inputs are trained, or None."""
         return self._input_scale
 
     @property

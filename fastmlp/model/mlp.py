@@ -84,7 +84,7 @@ class MLP(DifferentiableNetwork):
         None: the columns themselves. Codes are whole numbers in X. Not available with sparse X, the optimizer 'lm',
         the backend 'cuda' and in exports.
     input_scale : float > 0 or None, default=None
-        Factor of the learning rate for a trained factor of every input of the first layer, initially 1 (6 in
+        Train a factor for every input of the first layer, initially 1, with this multiple of the learning rate (6 in
         Holzmueller et al. 2024). None: no factors.
 
     Attributes
@@ -97,7 +97,7 @@ class MLP(DifferentiableNetwork):
         Views of the parameters of each entry of ``inputs``: 'table' of shape (n_values, size) of an Embedding; 'w', 'V'
         of shape (n_frequencies, size), 'p' and 'b' of a Periodic.
     input_factors : ndarray of shape (n,) or None
-        View of the factors that ``input_scale`` asks for, one for each of the n inputs of the first layer.
+        View of the trained factors of the n inputs of the first layer; None without ``input_scale``.
     alpha_ : float
         The number ``alpha``, or the one that the last fit chose; 0 before it.
     effective_parameters_ : float or None

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .cells import DATES
-from .kinds import NUMBER, Encoded, UnusedColumn, dates_of, flags, missing_flag
-from .numbers import Scaling, check_scaling, missing_text
+from .kinds import NUMBER, Encoded, UnusedColumn, dates_of, flags, missing_flag, missing_text
+from .numbers import Scaling, check_scaling
 
 DAY = np.timedelta64(1, "D")
 
@@ -68,7 +68,7 @@ class DateColumn:
     def encoded(self):
         """The Encoded columns."""
         parts = tuple(Encoded(f"{self.name}: {part}", NUMBER, self.name) for part in self.scalings)
-        return (*parts, missing_flag(self.name)) if self.n_missing else parts
+        return (*parts, *missing_flag(self.name, self.n_missing))
 
     def encode(self, cells):
         """The values of each encoded column."""

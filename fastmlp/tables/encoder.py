@@ -14,7 +14,7 @@ from .categories import CategoryColumn
 from .cells import BOOLEANS, DATES, EMPTY, NUMBERS, TEXTS, read_cells
 from .dates import DateColumn
 from .frames import as_table
-from .kinds import SHOWN, UnusedColumn
+from .kinds import UnusedColumn, listing
 from .numbers import FlagColumn, NumberColumn
 
 COLUMNS = {NUMBERS: NumberColumn, BOOLEANS: FlagColumn, TEXTS: CategoryColumn, DATES: DateColumn}
@@ -175,8 +175,7 @@ class TableEncoder(BaseEstimator):
             numbers = {name: number for number, name in enumerate(table.names)}
             absent = [column.name for column, _ in used if column.name not in numbers]
             if absent:
-                more = f" and {len(absent) - SHOWN} more" if len(absent) > SHOWN else ""
-                listed = ", ".join(map(repr, absent[:SHOWN])) + more
+                listed = listing(map(repr, absent))
                 raise ValueError(f"X has no column {listed}, which fit had: add it, with missing values if unknown.")
             return [(column, numbers[column.name]) for column, _ in used]
         if table.shape[1] != self.n_features_in_:
@@ -212,7 +211,7 @@ class TableEncoder(BaseEstimator):
         return np.array([encoded.name for encoded in self.encoded], object)
 
     def describe(self):
-        """What was made of each column.
+        """Describe how each column is encoded.
 
         Returns
         -------
@@ -226,7 +225,7 @@ class TableEncoder(BaseEstimator):
         ]
 
     def saved_state(self):
-        """The content of a model file."""
+        """The state of this encoder as stored in a model file, a dict."""
         check_is_fitted(self)
         return {
             "parameters": self.get_params(),
@@ -236,7 +235,7 @@ class TableEncoder(BaseEstimator):
 
     @classmethod
     def from_saved_state(cls, saved):
-        """The encoder of ``saved_state``."""
+        """Create an encoder from the result of ``saved_state``."""
         encoder = cls(**saved["parameters"])
         encoder._check_parameters()
         encoder._set_columns([_record(**column) for column in saved["columns"]], saved["with_names"])
@@ -253,11 +252,8 @@ def _record(**saved):
 
 
 def _nothing_left(columns, n_rows):
-    """The error for a table without a column that can be used."""
+    """The message for a table without a column that can be used."""
     if n_rows == 1:
         return "X has only one sample (n_samples=1): at least two different rows are needed."
-    reasons = ", ".join(f"{column.name!r} ({column.reason})" for column in columns[:SHOWN])
-    more = f" and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
-    return (
-        f"no column of X can be used: {reasons}{more}. At least one must hold numbers, categories or dates that differ."
-    )
+    reasons = listing(f"{column.name!r} ({column.reason})" for column in columns)
+    return f"no column of X can be used: {reasons}. At least one must hold numbers, categories or dates that differ."

@@ -38,7 +38,7 @@ def as_table(X):
 
 
 def _as_frame(X):
-    """X as a narwhals DataFrame, or None if it is none."""
+    """X as a narwhals DataFrame, or None if it is not a frame."""
     refuse_duplicate_columns(X, "X")
     frame = nw.from_native(X, pass_through=True)
     if isinstance(frame, nw.LazyFrame):

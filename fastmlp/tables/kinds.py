@@ -9,7 +9,7 @@ import numpy as np
 from .cells import BOOLEANS, DATES, EMPTY, NUMBERS, TEXTS, TIME_UNIT, in_utc
 
 NUMBER, FLAG, CODES = "number", "flag", "codes"  # kinds of encoded columns
-SHOWN = 5  # texts in a message
+SHOWN = 5  # texts or rows in a message
 
 
 class Encoded(NamedTuple):
@@ -49,9 +49,14 @@ class UnusedColumn:
         return f"{self.reason}, not used"
 
 
-def missing_flag(name):
-    """The encoded column that says where values of a column are missing."""
-    return Encoded(f"{name} is missing", FLAG, name)
+def missing_flag(name, n_missing):
+    """The encoded column that says where values are missing, in a tuple that is empty if fit had no missing values."""
+    return (Encoded(f"{name} is missing", FLAG, name),) if n_missing else ()
+
+
+def missing_text(n_missing):
+    """The end of a column's description."""
+    return f", {n_missing} missing" if n_missing else ""
 
 
 def flags(mask):
@@ -88,7 +93,7 @@ def dates_of(cells, name):
 
 
 def _converted(cells, name, kind, convert, missing, dtype):
-    """Texts as numbers or dates; ``convert`` returns None for a text that is none."""
+    """Texts as numbers or dates; ``convert`` returns None for a text that is neither."""
     if cells.kind != TEXTS:
         raise changed_kind(name, kind, cells.kind)
     found = [convert(text) for text in cells.texts]
@@ -117,9 +122,14 @@ def date_of(text):
 
 def shown(texts):
     """The first few texts, quoted, for a message."""
-    listed = ", ".join(map(repr, texts[:SHOWN]))
+    return f"the text{'s' if len(texts) > 1 else ''} {listing(map(repr, texts))}"
+
+
+def listing(texts):
+    """The first few texts and the number of the others, for a message."""
+    texts = list(texts)
     more = f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
-    return f"the text{'s' if len(texts) > 1 else ''} {listed}{more}"
+    return ", ".join(texts[:SHOWN]) + more
 
 
 def rows(number):

@@ -11,7 +11,18 @@ import numpy as np
 from scipy.special import ndtri
 
 from .cells import BOOLEANS, NUMBERS
-from .kinds import FLAG, NUMBER, Encoded, UnusedColumn, changed_kind, flags, missing_flag, numbers_of, rows
+from .kinds import (
+    FLAG,
+    NUMBER,
+    Encoded,
+    UnusedColumn,
+    changed_kind,
+    flags,
+    missing_flag,
+    missing_text,
+    numbers_of,
+    rows,
+)
 
 LIMIT = 1e18  # its square is a float32
 FEW_VALUES = 10  # a column with no more has no normal scores
@@ -65,7 +76,7 @@ class NormalScores(NamedTuple):
 
     @classmethod
     def fit(cls, numbers):
-        """The scores of the finite numbers, or None if there are only a few different ones."""
+        """The scores of the finite numbers, or None if no more than FEW_VALUES differ."""
         finite = numbers[np.isfinite(numbers)]
         if np.unique(finite).size <= FEW_VALUES:
             return None
@@ -130,7 +141,7 @@ class NumberColumn:
         n_quantiles = len(self.scores.numbers) if self.scores else None
         number = (Encoded(self.name, NUMBER, self.name, n_quantiles),) if self.scaling else ()
         score = (Encoded(f"{self.name}: rank", NUMBER, self.name, n_quantiles),) if self.scores else ()
-        return (*number, *score, *((missing_flag(self.name),) if self.n_missing else ()))
+        return (*number, *score, *missing_flag(self.name, self.n_missing))
 
     def encode(self, cells):
         """The values of each encoded column."""
@@ -168,7 +179,7 @@ class FlagColumn:
     def encoded(self):
         """The Encoded columns."""
         flag = (Encoded(self.name, FLAG, self.name),) if self.varies else ()
-        return (*flag, missing_flag(self.name)) if self.n_missing else flag
+        return (*flag, *missing_flag(self.name, self.n_missing))
 
     def encode(self, cells):
         """The values of each encoded column. Texts may be 'True' and 'False', numbers 0 and 1."""
@@ -188,8 +199,3 @@ class FlagColumn:
     def describe(self):
         """What was made of the column."""
         return f"booleans{'' if self.varies else ': all equal'}{missing_text(self.n_missing)}"
-
-
-def missing_text(n_missing):
-    """The end of a description."""
-    return f", {n_missing} missing" if n_missing else ""

@@ -12,8 +12,7 @@ from fastmlp.validation.arrays import as_labels, as_numbers
 from fastmlp.validation.checks import check_dtype
 
 from .cells import is_missing
-
-SHOWN = 5  # rows in a message
+from .kinds import listing
 
 
 class LabelTargets(NamedTuple):
@@ -38,8 +37,8 @@ class LabelTargets(NamedTuple):
         unknown = np.setdiff1d(labels, self.classes)
         if unknown.size:
             raise ValueError(
-                f"y has labels that did not occur in fit: {', '.join(map(repr, unknown.tolist()[:SHOWN]))}. Known: "
-                f"{', '.join(map(repr, self.classes.tolist()[:SHOWN]))}{' ...' if self.classes.size > SHOWN else ''}"
+                f"y has labels that did not occur in fit: {listing(map(repr, unknown.tolist()))}. Known: "
+                f"{listing(map(repr, self.classes.tolist()))}"
             )
         return np.searchsorted(self.classes, labels)
 
@@ -124,8 +123,7 @@ def _check_complete(y):
         missing = y != y  # NaN and NaT
     if missing.any():
         rows = np.flatnonzero(missing.reshape(len(y), -1).any(axis=1))
-        listed = ", ".join(map(str, rows[:SHOWN])) + (f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else "")
         raise ValueError(
-            f"Input y contains NaN: targets are missing in {len(rows)} of {len(y)} rows ({listed}, counted from 0). "
-            "Drop these rows from X and y."
+            f"Input y contains NaN: targets are missing in {len(rows)} of {len(y)} rows ({listing(map(str, rows))}, "
+            "counted from 0). Drop these rows from X and y."
         )

@@ -8,8 +8,8 @@ epochs : int, default=100
 n_members : int, default=1
     Number of networks whose outputs are averaged (of each fold, with ``n_folds``). Five usually predict better.
 n_folds : int or None, default=None
-    Number of folds: the members of each are trained on the other rows, all members predict, and ``oof_prediction_`` and
-    ``score_`` tell what to expect for new rows. None trains on all rows.
+    Number of folds: the members of each are trained on the other rows, and predict its rows for ``oof_prediction_`` and
+    ``score_``, an estimate for new rows. ``predict`` averages the members of all folds. None trains on all rows.
 time_limit : float or None, default=None
     Seconds for training. Two trial epochs show how many epochs, and how many members, fit into it.
 n_jobs : int or None, default=None
@@ -23,7 +23,7 @@ ATTRIBUTES = """\
 members_ : list of MLP
     The trained networks.
 encoder_ : TableEncoder
-    What was made of the columns; ``encoder_.describe()`` lists them.
+    The fitted encoder; ``encoder_.describe()`` lists how each column is encoded.
 n_features_in_ : int
     Number of columns of the table.
 feature_names_in_ : ndarray of str

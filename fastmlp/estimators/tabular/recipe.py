@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastmlp.model.inputs import Embedding, OneHot, Periodic, Plain
+from fastmlp.model.inputs import Embedding, OneHot, Periodic, Plain, inputs_of
 from fastmlp.model.layer import Layer
 from fastmlp.model.losses import make_loss
 from fastmlp.model.mlp import MLP
@@ -33,7 +33,7 @@ BATCH_SIZE = 256
 
 
 class Kind(NamedTuple):
-    """What depends on the kind of targets: the hidden layers' activation, the learning rate, and the output layer's."""
+    """What depends on the kind of targets; ``output`` is the activation of the output layer."""
 
     activation: str
     learning_rate: float
@@ -45,20 +45,16 @@ NUMBERS = Kind("silu", 0.2, "identity")
 
 
 def inputs_for(encoded, n_rows):
-    """What becomes of the columns of a TableEncoder for a number of rows, and how many inputs that makes."""
-    inputs, width = [], 0
-    for column in encoded:
-        if column.kind != CODES:
-            detailed = n_rows >= ROWS_FOR_DETAIL and (column.n_values or 0) > QUANTILES_FOR_DETAIL
-            inputs.append(PERIODIC if detailed else Plain())
-            width += 1 + PERIODIC.size if detailed else 1
-        elif column.n_values <= ONE_HOT_VALUES:
-            inputs.append(OneHot(column.n_values))
-            width += column.n_values
-        else:
-            inputs.append(Embedding(column.n_values, EMBEDDING_SIZE))
-            width += EMBEDDING_SIZE
-    return inputs, width
+    """The ``inputs`` of an MLP for the columns of a TableEncoder and a number of rows."""
+    return [_input_for(column, n_rows) for column in encoded]
+
+
+def _input_for(column, n_rows):
+    if column.kind == CODES:
+        few = column.n_values <= ONE_HOT_VALUES
+        return OneHot(column.n_values) if few else Embedding(column.n_values, EMBEDDING_SIZE)
+    detailed = n_rows >= ROWS_FOR_DETAIL and (column.n_values or 0) > QUANTILES_FOR_DETAIL
+    return PERIODIC if detailed else Plain()
 
 
 class Task(NamedTuple):
@@ -87,9 +83,8 @@ class Task(NamedTuple):
 
 def new_member(task, n_epochs, seed):
     """An untrained MLP whose learning rate follows a number of epochs."""
-    kind = task.kind
-    inputs, width = inputs_for(task.encoded, task.n_rows)
-    sizes = [width, *task.hidden, task.n_outputs]
+    kind, inputs = task.kind, inputs_for(task.encoded, task.n_rows)
+    sizes = [inputs_of(inputs, None, len(inputs)).width, *task.hidden, task.n_outputs]
     layers = [Layer(units, kind.activation, dropout=DROPOUT) for units in task.hidden]
     rng = np.random.RandomState(seed)
     init = [
