@@ -59,9 +59,9 @@ class InputBlock(NamedTuple):
 
 @dataclass(frozen=True)
 class Inputs:
-    """A column for each of X; ``scale_rate`` is the factor of the learning rate of the trained factors, if any.
+    """An InputColumn for each column of X; ``scale_rate``: factor of the learning rate of the trained factors, or None.
 
-    Part of the keys of caches, also with thousands of edges: the hash is computed once.
+    These records are in the keys of caches and may hold thousands of edges, so the hash is computed once.
     """
 
     columns: tuple[InputColumn, ...]

@@ -1,4 +1,4 @@
-"""What an MLP makes of each column of X before its first layer: Plain, OneHot, Embedding, Periodic, PiecewiseLinear."""
+"""Entries of ``inputs`` of an MLP, one for each column of X: Plain, OneHot, Embedding, Periodic, PiecewiseLinear."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Plain:
 
 @dataclass(frozen=True)
 class OneHot:
-    """A column of codes, of which each becomes an input that is 1 for its code and 0 for others.
+    """A column of codes, with an input for each code that is 1 for this code and 0 for others.
 
     Parameters
     ----------
@@ -59,10 +59,10 @@ class OneHot:
 
 @dataclass(frozen=True)
 class Embedding:
-    """A column of codes, each of which has a trained vector.
+    """A column of codes, with a trained vector for each code.
 
-    Weight decay applies to the vectors, the penalties ``alpha`` and ``l1`` do not. The gradient of a step costs as much
-    as the samples of its batch, but every step updates the whole table, because averages such as Adam's change it.
+    Weight decay applies to the vectors, the penalties ``alpha`` and ``l1`` do not. The gradient of a step takes time
+    in proportion to the batch, but every step updates the whole table, because averages such as Adam's change it.
 
     Parameters
     ----------
