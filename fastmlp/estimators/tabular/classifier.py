@@ -83,11 +83,14 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
         return self._targets.encode(y)
 
     def _restore_targets(self, saved):
-        self._targets = LabelTargets(**saved)
+        self._targets = LabelTargets(**saved).checked()
         self.classes_ = self._targets.classes
 
     def _member_settings(self):
-        return CLASSES, class_loss(), max(2, len(self.classes_))  # a softmax has at least two outputs
+        return CLASSES, class_loss(), self._n_outputs()
+
+    def _n_outputs(self):
+        return max(2, len(self.classes_))  # a softmax has at least two outputs
 
     def _weigh(self, codes, weight):
         if self.class_weight is None:
