@@ -279,6 +279,19 @@ def test_weights_of_targets_in_lists():
     np.testing.assert_array_equal(TabularMLPRegressor(**QUICK).fit(X, both.tolist(), weight).predict(X), expected)
 
 
+def test_out_of_fold_scores_and_intervals_with_weights():
+    X, y = problem(TabularMLPRegressor)
+    weight = np.arange(200) % 2 * 1.0
+    outliers = np.where(weight > 0, y, 1e9)  # of rows that do not count
+    for targets in (outliers, np.column_stack([outliers, -outliers])):
+        low, high = TabularMLPRegressor(**QUICK, n_folds=2).fit(X, targets, weight).predict_interval(X)
+        assert (high - low).max() < 1e5
+    X, labels = problem(TabularMLPClassifier)
+    model = TabularMLPClassifier(**QUICK, n_folds=2, class_weight={"high": 9, "low": 1}).fit(X, labels, weight)
+    right = model.classes_[model.oof_prediction_.argmax(axis=1)] == labels
+    np.testing.assert_allclose(model.score_, np.average(right, weights=weight))
+
+
 def damaged(name, value):
     def change(fitted):
         fitted["targets"][name] = value

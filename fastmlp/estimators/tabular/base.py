@@ -157,7 +157,7 @@ class BaseTabular(Savable, BaseEstimator, ABC):
             raise ValueError(
                 f"Found input variables with inconsistent numbers of samples: {[len(matrix), len(targets)]}"
             )
-        weight = self._weigh(targets, weight)
+        of_samples, weight = weight, self._weigh(targets, weight)
         folds = []
         if self.n_folds is not None:
             folds = folds_of(self.n_folds, targets, labels, random_state.randint(2**31))
@@ -207,9 +207,9 @@ class BaseTabular(Savable, BaseEstimator, ABC):
             vars(self).pop(name, None)
         of_folds = [_trained(members[number * n_members : (number + 1) * n_members]) for number in range(len(folds))]
         if folds and all(of_folds):
-            self._score_folds(matrix, targets, y, weight, zip(of_folds, folds))
+            self._score_folds(matrix, y, of_samples, zip(of_folds, folds))
 
-    def _score_folds(self, matrix, targets, y, weight, folds):
+    def _score_folds(self, matrix, y, weight, folds):
         """Predictions of each row by the members that were not trained on it, and their score."""
         outputs = None
         for own, rows in folds:
@@ -217,11 +217,11 @@ class BaseTabular(Savable, BaseEstimator, ABC):
             if outputs is None:
                 outputs = np.empty((len(matrix), of_fold.shape[1]), of_fold.dtype)
             outputs[rows] = of_fold
-        self.oof_prediction_ = self._out_of_fold(outputs, y)
+        self.oof_prediction_ = self._out_of_fold(outputs, y, weight)
         self.score_ = self._score(y, self._decode(outputs), weight)
 
     @abstractmethod
-    def _out_of_fold(self, outputs, y):
+    def _out_of_fold(self, outputs, y, weight):
         """What is kept of the outputs for rows that were not trained on."""
 
     def _outputs(self, X):

@@ -39,7 +39,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
     oof_prediction_ : ndarray of shape (n_samples, n_classes)
         With ``n_folds``: class probabilities of each row, by the members that were not trained on it.
     score_ : float
-        With ``n_folds``: the accuracy of these.
+        With ``n_folds``: the accuracy of these, weighted by ``sample_weight``.
 
     Examples
     --------
@@ -104,7 +104,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
     def _probabilities(self, outputs):
         return outputs if len(self.classes_) > 1 else np.ones_like(outputs[:, :1])
 
-    def _out_of_fold(self, outputs, y):
+    def _out_of_fold(self, outputs, y, weight):
         return self._probabilities(outputs)
 
     def _score(self, y, prediction, weight):

@@ -118,10 +118,11 @@ class TabularMLPRegressor(RegressorMixin, BaseTabular):
     def _decode(self, outputs):
         return self._targets.decode(outputs)
 
-    def _out_of_fold(self, outputs, y):
+    def _out_of_fold(self, outputs, y, weight):
         prediction = self._decode(outputs)
         if not self._levels():
-            self._oof_errors = np.abs(np.asarray(y, float) - prediction)
+            errors = np.abs(np.asarray(y, float) - prediction)
+            self._oof_errors = errors if weight is None else errors[weight.reshape(len(errors), -1).any(axis=1)]
         return prediction
 
     def _score(self, y, prediction, weight):
