@@ -229,6 +229,16 @@ def test_ctrl_c_keeps_the_members_that_have_been_trained(n_folds, monkeypatch):
     assert len(model.members_) == 1
 
 
+def test_ctrl_c_in_the_trial_of_a_time_limit_ends_the_fit(monkeypatch):
+    X, y = problem(TabularMLPRegressor)
+    asked = iter([True])  # in the first fit only
+    monkeypatch.setattr(Interruption, "requested", property(lambda self: next(asked, False)))
+    model = TabularMLPRegressor(**QUICK, time_limit=5)
+    with pytest.warns(UserWarning, match="interrupted"), pytest.raises(KeyboardInterrupt):
+        model.fit(X, y)
+    assert not hasattr(model, "members_")
+
+
 @BOTH
 def test_a_dict_of_columns_is_fitted_like_a_frame(kind):
     frame, y = problem(kind, 1100)

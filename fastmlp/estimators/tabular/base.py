@@ -177,6 +177,8 @@ class BaseTabular(Savable, BaseEstimator, ABC):
 
             def fit_one_epoch():
                 trial.fit(matrix[part], targets[part], 1, BATCH_SIZE)
+                if trial.interrupted:
+                    raise KeyboardInterrupt
 
             n_epochs, n_members = within(
                 self.time_limit, fit_one_epoch, self.epochs, self.n_members, len(folds), self.n_jobs
