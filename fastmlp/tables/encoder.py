@@ -171,8 +171,11 @@ class TableEncoder(BaseEstimator):
         """(record, its number in the table) of each column that is used."""
         used = [(column, i) for i, column in enumerate(self.columns_) if column.encoded]
         named = hasattr(self, "feature_names_in_")
+        numbers = dict(zip(table.labels or (), range(table.shape[1])))
+        labels = self.feature_names_in_ if named else [str(number) for number in range(self.n_features_in_)]
+        if numbers.keys() == set(labels):  # also the numbers of the columns of a pandas frame
+            return [(column, numbers[labels[number]]) for column, number in used]
         if named and table.names is not None:
-            numbers = {name: number for number, name in enumerate(table.names)}
             absent = [column.name for column, _ in used if column.name not in numbers]
             if absent:
                 listed = listing(map(repr, absent))

@@ -15,13 +15,14 @@ from fastmlp.validation.arrays import NUMBERS, refuse_duplicate_columns
 class Table(NamedTuple):
     """The columns of a table.
 
-    ``names`` is None for arrays, lists of rows, and pandas frames whose columns are merely numbered from 0.
-    ``column(number)`` returns a narwhals Series or a 1-D array.
+    ``names`` is None for arrays, lists of rows, and pandas frames whose columns are merely numbered from 0; ``labels``
+    has these numbers, too. ``column(number)`` returns a narwhals Series or a 1-D array.
     """
 
     names: tuple[str, ...] | None
     shape: tuple[int, int]
     column: Callable[[int], Any]
+    labels: tuple[str, ...] | None
 
 
 def as_table(X):
@@ -53,9 +54,9 @@ def _as_frame(X):
 
 
 def _of_frame(frame):
-    labels = frame.columns
-    names = None if labels == list(range(len(labels))) else _unique(map(str, labels))
-    return Table(names, frame.shape, list(frame.iter_columns()).__getitem__)
+    labels = _unique(map(str, frame.columns))
+    names = None if frame.columns == list(range(len(labels))) else labels
+    return Table(names, frame.shape, list(frame.iter_columns()).__getitem__, labels)
 
 
 def _of_dict(columns):
@@ -63,7 +64,8 @@ def _of_dict(columns):
     if len(set(map(len, arrays))) > 1:
         lengths = ", ".join(f"{name!r} {len(array)}" for name, array in zip(columns, arrays))
         raise ValueError(f"the columns of X must have the same number of rows, got {lengths}.")
-    return Table(_unique(map(str, columns)), (len(arrays[0]) if arrays else 0, len(arrays)), arrays.__getitem__)
+    names = _unique(map(str, columns))
+    return Table(names, (len(arrays[0]) if arrays else 0, len(arrays)), arrays.__getitem__, names)
 
 
 def _one_column(name, values):
@@ -85,7 +87,7 @@ def _of_array(X):
         raise ValueError("X is a list of rows of different lengths: give every row a value for each column.")
     if array.ndim != 2:
         raise ValueError(_two_dimensions(f"a {type(X).__name__} of shape {array.shape}"))
-    return Table(None, array.shape, lambda number: array[:, number])
+    return Table(None, array.shape, lambda number: array[:, number], None)
 
 
 def _cells(values):

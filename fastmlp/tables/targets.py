@@ -42,6 +42,12 @@ class LabelTargets(NamedTuple):
             )
         return np.searchsorted(self.classes, labels)
 
+    def checked(self):
+        """Itself, from a file; ValueError unless the classes are sorted and differ."""
+        if self.classes.ndim != 1 or not self.classes.size or not np.array_equal(np.unique(self.classes), self.classes):
+            raise ValueError("the classes are not a sorted list of different labels")
+        return self
+
     def decode(self, numbers):
         """The labels of class numbers."""
         return self.classes[numbers]
@@ -88,6 +94,14 @@ class NumberTargets(NamedTuple):
             raise ValueError(f"y has {columns.shape[1]} columns, but had {len(self.mean)} in fit.")
         return np.ascontiguousarray(scaled(columns, (self.mean, self.std)), check_dtype(dtype))
 
+    def checked(self):
+        """Itself, from a file; ValueError unless the numbers are valid."""
+        numbers = np.array(self[:4], np.float64)  # ValueError if the lengths differ
+        valid = numbers.ndim == 2 and numbers.size and np.isfinite(numbers).all()
+        if not (valid and (self.std > 0).all() and (self.low <= self.high).all()):
+            raise ValueError("the targets have an invalid mean, standard deviation or range")
+        return self
+
     def decode(self, outputs):
         """Outputs of the network in the units of y, as float64."""
         y = np.clip(np.asarray(outputs, np.float64) * self.std + self.mean, self.low, self.high)
@@ -95,17 +109,17 @@ class NumberTargets(NamedTuple):
 
 
 def _labels(y):
-    y = np.asarray(as_labels(y, "y"))
-    _check_complete(y)
+    y = _complete(as_labels(y, "y"))
     check_classification_targets(y)
     return column_or_1d(y, warn=True)
 
 
 def _numbers(y):
-    y = np.asarray(as_numbers(y, "y"))
+    y = _complete(as_numbers(y, "y"))
     if y.ndim not in (1, 2) or not y.size:
         raise ValueError(f"y must be numbers of shape (n_samples,) or (n_samples, n_outputs), got shape {y.shape}.")
-    _check_complete(y)
+    if y.dtype.kind == "c":
+        raise ValueError("Complex data not supported: y has complex numbers. Take their real parts.")
     try:
         y = y.astype(np.float64)
     except (TypeError, ValueError) as error:
@@ -114,16 +128,18 @@ def _numbers(y):
     return y
 
 
-def _check_complete(y):
-    """Raise ValueError if targets are missing, with their number and rows."""
-    missing = np.zeros(y.shape, bool)
+def _complete(y):
+    """Targets as an array; ValueError if some are missing or masked, with their number and rows."""
+    y = np.asanyarray(y)
+    missing, y = np.ma.getmaskarray(y).copy(), np.asarray(y)
     if y.dtype.kind == "O":
-        missing.flat = [is_missing(value) for value in y.flat]
+        missing.flat = [masked or is_missing(value) for masked, value in zip(missing.flat, y.flat)]
     elif y.dtype.kind in "fmM":
-        missing = y != y  # NaN and NaT
+        missing |= y != y  # NaN and NaT
     if missing.any():
         rows = np.flatnonzero(missing.reshape(len(y), -1).any(axis=1))
         raise ValueError(
             f"Input y contains NaN: targets are missing in {len(rows)} of {len(y)} rows ({listing(map(str, rows))}, "
             "counted from 0). Drop these rows from X and y."
         )
+    return y

@@ -164,9 +164,10 @@ def _check_target_weights(sample_weight, y, loss, dtype):
     sample_weight = check_array(
         sample_weight, dtype=dtype, order="C", ensure_non_negative=True, input_name="sample_weight"
     )  # fmt: skip
-    if sample_weight.shape != y.shape:
+    shape = np.shape(y)
+    if sample_weight.shape != shape:
         raise ValueError(
-            f"sample_weight must have a weight for each of the {len(y)} samples, or the shape {y.shape} with one for "
+            f"sample_weight must have a weight for each of the {shape[0]} samples, or the shape {shape} with one for "
             f"each target, got shape {sample_weight.shape}."
         )
     if loss_row(loss).link == "softmax":
@@ -174,7 +175,7 @@ def _check_target_weights(sample_weight, y, loss, dtype):
             f"sample_weight must have one weight per sample for the loss {loss!r}, because the outputs of a softmax "
             f"depend on each other, got shape {sample_weight.shape}."
         )
-    return sample_weight.ravel() if y.shape[1] == 1 else sample_weight
+    return sample_weight.ravel() if shape[1] == 1 else sample_weight
 
 
 def check_sum_of_weights(sample_weight, in_parts=False):

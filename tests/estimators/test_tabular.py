@@ -12,6 +12,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastmlp
 from fastmlp import TabularMLPClassifier, TabularMLPRegressor, make_loss
+from fastmlp.io.model_files import ModelFileError
 from fastmlp.training.interruption import Interruption
 
 QUICK = {"epochs": 5, "hidden_layer_sizes": (16,), "random_state": 0}
@@ -195,7 +196,9 @@ def test_bad_tables():
     X, y = problem(TabularMLPRegressor, 60)
     cases = [
         (X, np.where(np.arange(60) == 3, np.nan, y), "missing in 1 of 60 rows"),
+        (X, np.ma.masked_equal(y, y[3]), "missing in 1 of 60 rows"),
         (X[["constant"]], y, "no column of X can be used"),
+        (X, y + 1j, "Complex data not supported"),
         (X, y[:-1], "inconsistent"),
         (X.iloc[:1], y[:1], "only one sample"),
         (pd.concat([X, X], axis=1), y, "several columns"),
@@ -203,6 +206,8 @@ def test_bad_tables():
     for X_bad, y_bad, message in cases:
         with pytest.raises(ValueError, match=message):
             TabularMLPRegressor(**QUICK).fit(X_bad, y_bad)
+    with pytest.raises(ValueError, match="missing in 30 of 60 rows"):
+        TabularMLPClassifier(**QUICK).fit(X, np.ma.masked_equal([0, 1] * 30, 1))
     one_class = TabularMLPClassifier(**QUICK).fit(X, ["only"] * 60)
     assert set(one_class.predict(X)) == {"only"}
     wide = np.random.RandomState(0).rand(20, 3000)
@@ -222,3 +227,106 @@ def test_ctrl_c_keeps_the_members_that_have_been_trained(n_folds, monkeypatch):
     with pytest.warns(UserWarning, match="0 of . models"), pytest.raises(KeyboardInterrupt):
         model.fit(frame, price)
     assert len(model.members_) == 1
+
+
+def test_ctrl_c_in_the_trial_of_a_time_limit_ends_the_fit(monkeypatch):
+    X, y = problem(TabularMLPRegressor)
+    asked = iter([True])  # in the first fit only
+    monkeypatch.setattr(Interruption, "requested", property(lambda self: next(asked, False)))
+    model = TabularMLPRegressor(**QUICK, time_limit=5)
+    with pytest.warns(UserWarning, match="interrupted"), pytest.raises(KeyboardInterrupt):
+        model.fit(X, y)
+    assert not hasattr(model, "members_")
+
+
+@BOTH
+def test_a_dict_of_columns_is_fitted_like_a_frame(kind):
+    frame, y = problem(kind, 1100)
+    frame.loc[:2, "shop"] = "rare"
+    model = kind(**QUICK).fit(frame, y)
+    other = kind(**QUICK).fit(frame.to_dict("series"), y)
+    assert other.encoder_.describe() == model.encoder_.describe()
+    np.testing.assert_array_equal(other.predict(frame), model.predict(frame))
+
+
+def test_importances_of_a_table_with_other_columns():
+    X, _ = problem(TabularMLPRegressor, 300)
+    y = 1.0 * X["open"]
+    model = TabularMLPRegressor(epochs=40, random_state=0).fit(X, y)
+    for other in (X[X.columns[::-1]], X[["day", "open", "size", "shop"]], X.assign(more=1)):
+        found = model.importances(other, y, random_state=0)
+        assert next(iter(found)) == "open" and set(found) == set(other.columns)
+    with pytest.raises(TypeError, match="instead of a dict"):
+        model.importances(X.to_dict("series"), y)
+
+
+def test_predictions_during_a_fit_are_those_before_it():
+    X, y = problem(TabularMLPRegressor)
+    model = TabularMLPRegressor(**QUICK).fit(X, y)
+    before, during = model.predict(X), []
+    model.fit(X.assign(size=100 * X["size"]), 1e6 * y, callbacks=lambda *given: during.append(model.predict(X)))
+    for found in during:
+        np.testing.assert_array_equal(found, before)
+    assert abs(model.predict(X)).min() > abs(before).max()
+
+
+def test_the_score_is_that_of_the_loss_in_fit():
+    X, y = problem(TabularMLPRegressor)
+    losses = "squared_error", make_loss("quantile", quantile=[0.1, 0.9])
+    for loss, other in (losses, losses[::-1]):
+        model = TabularMLPRegressor(**QUICK, loss=loss).fit(X, y)
+        before = model.score(X, y)
+        assert model.set_params(loss=other).score(X, y) == before
+    with pytest.raises(ValueError, match="inconsistent"):
+        model.score(X, y[:5])
+
+
+def test_weights_of_targets_in_lists():
+    X, y = problem(TabularMLPRegressor, 50)
+    both = np.column_stack([y, -y])
+    weight = np.random.RandomState(0).rand(*both.shape)
+    expected = TabularMLPRegressor(**QUICK).fit(X, both, weight).predict(X)
+    np.testing.assert_array_equal(TabularMLPRegressor(**QUICK).fit(X, both.tolist(), weight).predict(X), expected)
+
+
+def test_out_of_fold_scores_and_intervals_with_weights():
+    X, y = problem(TabularMLPRegressor)
+    weight = np.arange(200) % 2 * 1.0
+    outliers = np.where(weight > 0, y, 1e9)  # of rows that do not count
+    for targets in (outliers, np.column_stack([outliers, -outliers])):
+        low, high = TabularMLPRegressor(**QUICK, n_folds=2).fit(X, targets, weight).predict_interval(X)
+        assert (high - low).max() < 1e5
+    X, labels = problem(TabularMLPClassifier)
+    model = TabularMLPClassifier(**QUICK, n_folds=2, class_weight={"high": 9, "low": 1}).fit(X, labels, weight)
+    right = model.classes_[model.oof_prediction_.argmax(axis=1)] == labels
+    np.testing.assert_allclose(model.score_, np.average(right, weights=weight))
+
+
+def damaged(name, value):
+    def change(fitted):
+        fitted["targets"][name] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        (TabularMLPRegressor, lambda fitted: fitted["members"].clear()),
+        (TabularMLPRegressor, lambda fitted: fitted["encoder"]["columns"].pop(0)),
+        *[
+            (TabularMLPRegressor, damaged(*one))
+            for one in (("std", np.array([np.nan])), ("std", np.array([-1.0])), ("mean", np.ones(2)), ("low", [1e99]))
+        ],
+        (TabularMLPRegressor, lambda fitted: fitted.update(targets={n: np.ones(2) for n in fitted["targets"]})),
+        *[(TabularMLPClassifier, damaged("classes", np.array(labels))) for labels in (["b", "a"], ["a", "b", "c"], [])],
+    ],
+)
+def test_damaged_files_are_refused(kind, change, tmp_path, monkeypatch):
+    model = kind(**QUICK).fit(*problem(kind, 50))
+    saved = model.saved_state()
+    change(saved["fitted"])
+    monkeypatch.setattr(model, "saved_state", lambda: saved)
+    model.save(tmp_path / "model")
+    with pytest.raises(ModelFileError, match="damaged"):
+        fastmlp.load(tmp_path / "model")

@@ -403,3 +403,14 @@ def test_real_tables(data_folder):
         matrix = TableEncoder().fit_transform(frame)
         assert np.isfinite(matrix).all() and (np.ptp(matrix, axis=0) > 0).all(), path.name
         np.testing.assert_array_equal(TableEncoder().fit_transform(pl.from_pandas(frame)), matrix, path.name)
+
+
+def test_columns_of_frames_are_found_by_their_numbers():
+    frame = pd.DataFrame(np.random.RandomState(0).rand(20, 3))
+    shuffled = frame[[2, 0, 1]]
+    for fitted in (frame, shuffled):
+        encoder = TableEncoder().fit(fitted)
+        np.testing.assert_array_equal(encoder.transform(shuffled), encoder.transform(frame))
+    np.testing.assert_array_equal(
+        TableEncoder().fit(frame).transform(frame), TableEncoder().fit_transform(frame.values)
+    )

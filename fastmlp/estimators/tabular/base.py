@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from copy import copy
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +17,7 @@ from fastmlp.io.model_files import Savable
 from fastmlp.model.exclusive import one_at_a_time
 from fastmlp.model.mlp import MLP
 from fastmlp.tables import TableEncoder
+from fastmlp.tables.frames import as_table
 from fastmlp.typing import ArrayLike, Callbacks, RandomState
 from fastmlp.validation.checks import check_flags, check_integer, check_n_jobs, check_real, check_weights
 
@@ -52,6 +55,10 @@ class BaseTabular(Savable, BaseEstimator, ABC):
     @abstractmethod
     def _member_settings(self):
         """(Kind, loss, number of outputs) of a member."""
+
+    @abstractmethod
+    def _n_outputs(self):
+        """Number of outputs of the trained members."""
 
     @abstractmethod
     def _decode(self, outputs):
@@ -110,13 +117,12 @@ class BaseTabular(Savable, BaseEstimator, ABC):
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         if (eval_X is None) != (eval_y is None):
             raise ValueError("eval_X and eval_y must be given together.")
-        before = dict(vars(self))
-        try:
-            self._fit(X, y, sample_weight, eval_X, eval_y, callbacks)
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
+        fitted = copy(self)  # while it is fitted, and if that fails, this estimator predicts as before
+        fitted._fit(X, y, sample_weight, eval_X, eval_y, callbacks)
+        for name in ("feature_names_in_", *OF_FOLDS):
+            self.__dict__.pop(name, None)
+        parameters = self.get_params(deep=False)
+        self.__dict__.update({name: value for name, value in vars(fitted).items() if name not in parameters})
         return self
 
     def _hidden_sizes(self):
@@ -152,7 +158,7 @@ class BaseTabular(Savable, BaseEstimator, ABC):
 
     def _fit_rows(self, X, y, sample_weight):
         """Learn the columns and the targets. Returns them encoded."""
-        min_frequency = MIN_FREQUENCY if _n_rows(X) >= ROWS_FOR_RARE else 1
+        min_frequency = MIN_FREQUENCY if as_table(X).shape[0] >= ROWS_FOR_RARE else 1
         encoder = TableEncoder(min_frequency=min_frequency)
         matrix = encoder.fit_transform(X)
         self._set_encoder(encoder)
@@ -162,7 +168,7 @@ class BaseTabular(Savable, BaseEstimator, ABC):
             raise ValueError(
                 f"Found input variables with inconsistent numbers of samples: {[len(matrix), len(targets)]}"
             )
-        return Rows(matrix, targets, labels, self._weigh(targets, weight))
+        return Rows(matrix, targets, labels, weight, self._weigh(targets, weight))
 
     def _set_encoder(self, encoder):
         self.encoder_, self.n_features_in_ = encoder, encoder.n_features_in_
@@ -184,6 +190,8 @@ class BaseTabular(Savable, BaseEstimator, ABC):
 
             def fit_one_epoch():
                 trial.fit(rows.matrix[part], rows.targets[part], 1, BATCH_SIZE)
+                if trial.interrupted:
+                    raise KeyboardInterrupt
 
             n_epochs, n_members = within(
                 self.time_limit, fit_one_epoch, n_epochs, n_members, len(folds), self.n_jobs
@@ -195,11 +203,11 @@ class BaseTabular(Savable, BaseEstimator, ABC):
         for name in OF_FOLDS:
             vars(self).pop(name, None)
         if outputs is not None:
-            self.oof_prediction_ = self._out_of_fold(outputs, y)
-            self.score_ = self._score(y, self._decode(outputs), rows.weight)
+            self.oof_prediction_ = self._out_of_fold(outputs, y, rows.sample_weight)
+            self.score_ = self._score(y, self._decode(outputs), rows.sample_weight)
 
     @abstractmethod
-    def _out_of_fold(self, outputs, y):
+    def _out_of_fold(self, outputs, y, weight):
         """What is kept of the outputs for rows that were not trained on."""
 
     def _outputs(self, X):
@@ -225,8 +233,10 @@ class BaseTabular(Savable, BaseEstimator, ABC):
             For each column, the most important first, the mean of the drop and its standard deviation.
         """
         check_is_fitted(self)
+        if isinstance(X, Mapping):
+            raise TypeError("importances need rows that can be shuffled: pass a frame or an array instead of a dict.")
         found = permutation_importance(self, X, y, n_repeats=n_repeats, random_state=random_state)
-        names = [column.name for column in self.encoder_.columns_]
+        names = as_table(X).names or [column.name for column in self.encoder_.columns_]
         order = np.argsort(-found.importances_mean, kind="stable")
         return {
             names[i]: (float(found.importances_mean[i]), float(found.importances_std[i])) for i in order
@@ -253,9 +263,21 @@ class BaseTabular(Savable, BaseEstimator, ABC):
             model._set_encoder(TableEncoder.from_saved_state(fitted["encoder"]))
             model._restore_targets(fitted["targets"])
             model.members_ = [MLP.from_saved_state(member) for member in fitted["members"]]
-            for name, value in fitted["folds"].items():
-                setattr(model, name, value)
+            model._check_members()
+            for name in OF_FOLDS:
+                if name in fitted["folds"]:
+                    setattr(model, name, fitted["folds"][name])
         return model
+
+    def _check_members(self):
+        """Raise ValueError unless the members fit the columns and the targets."""
+        if not self.members_:
+            raise ValueError("there are no members")
+        sizes = len(self.encoder_.encoded), self._n_outputs()
+        for member in self.members_:
+            found = member.network.n_columns, member.layers[-1].units
+            if found != sizes:
+                raise ValueError(f"a member has {found} inputs and outputs, but the table makes {sizes}")
 
     @abstractmethod
     def _restore_targets(self, saved):
@@ -265,8 +287,3 @@ class BaseTabular(Savable, BaseEstimator, ABC):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = tags.input_tags.categorical = True
         return tags
-
-
-def _n_rows(X):
-    shape = getattr(X, "shape", None)
-    return shape[0] if shape else len(X) if hasattr(X, "__len__") else 0

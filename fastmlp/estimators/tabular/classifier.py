@@ -39,7 +39,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
     oof_prediction_ : ndarray of shape (n_samples, n_classes)
         With ``n_folds``: class probabilities of each row, by the members that were not trained on it.
     score_ : float
-        With ``n_folds``: the accuracy of these.
+        With ``n_folds``: the accuracy of these, weighted by ``sample_weight``.
 
     Examples
     --------
@@ -83,11 +83,14 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
         return self._targets.encode(y)
 
     def _restore_targets(self, saved):
-        self._targets = LabelTargets(**saved)
+        self._targets = LabelTargets(**saved).checked()
         self.classes_ = self._targets.classes
 
     def _member_settings(self):
-        return CLASSES, class_loss(), max(2, len(self.classes_))  # a softmax has at least two outputs
+        return CLASSES, class_loss(), self._n_outputs()
+
+    def _n_outputs(self):
+        return max(2, len(self.classes_))  # a softmax has at least two outputs
 
     def _weigh(self, codes, weight):
         if self.class_weight is None:
@@ -101,7 +104,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
     def _probabilities(self, outputs):
         return outputs if len(self.classes_) > 1 else np.ones_like(outputs[:, :1])
 
-    def _out_of_fold(self, outputs, y):
+    def _out_of_fold(self, outputs, y, weight):
         return self._probabilities(outputs)
 
     def _score(self, y, prediction, weight):

@@ -19,12 +19,14 @@ class Rows(NamedTuple):
     targets : ndarray of shape (n_rows,) or (n_rows, n_outputs)
     labels : ndarray of shape (n_rows,) or None
         Class numbers, by which folds are stratified.
-    weight : ndarray of shape (n_rows,) or None
+    sample_weight, weight : ndarray of shape (n_rows,) or None
+        As given to ``fit``, for scores, and multiplied by class weights, for training.
     """
 
     matrix: np.ndarray
     targets: np.ndarray
     labels: np.ndarray | None
+    sample_weight: np.ndarray | None
     weight: np.ndarray | None
 
 

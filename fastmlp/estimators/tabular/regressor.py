@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from fastmlp.docstrings import with_texts
 from fastmlp.model.losses import check_loss
@@ -93,13 +93,21 @@ class TabularMLPRegressor(RegressorMixin, BaseTabular):
         return self._targets.encode(y)
 
     def _restore_targets(self, saved):
-        self._targets = NumberTargets(**saved)
+        self._targets = NumberTargets(**saved).checked()
+
+    @property
+    def _trained_loss(self):
+        """The options of the loss of the last fit; the parameter may have been changed since."""
+        return self.members_[0]._loss_options
 
     def _levels(self):
-        return levels_of(check_loss(self.loss)[1])
+        return levels_of(self._trained_loss)
+
+    def _n_outputs(self):
+        return len(self._levels()) or len(self._targets.mean)
 
     def _member_settings(self):
-        levels, n_targets = self._levels(), len(self._targets.mean)
+        levels, n_targets = levels_of(check_loss(self.loss)[1]), len(self._targets.mean)
         if levels and n_targets > 1:
             raise ValueError(f"a list of quantiles is for one target, got {n_targets}.")
         return NUMBERS, self.loss, len(levels) or n_targets
@@ -110,18 +118,20 @@ class TabularMLPRegressor(RegressorMixin, BaseTabular):
     def _decode(self, outputs):
         return self._targets.decode(outputs)
 
-    def _out_of_fold(self, outputs, y):
+    def _out_of_fold(self, outputs, y, weight):
         prediction = self._decode(outputs)
         if not self._levels():
-            self._oof_errors = np.abs(np.asarray(y, float) - prediction)
+            errors = np.abs(np.asarray(y, float) - prediction)
+            self._oof_errors = errors if weight is None else errors[weight.reshape(len(errors), -1).any(axis=1)]
         return prediction
 
     def _score(self, y, prediction, weight):
+        check_consistent_length(y, prediction)
         y = np.asarray(y, float).reshape(len(prediction), -1)
         prediction = prediction.reshape(len(prediction), -1)
         levels = self._levels()
         if levels:
-            return d2_pinball(for_levels(y, check_loss(self.loss)[1]), prediction, levels, weight)
+            return d2_pinball(for_levels(y, self._trained_loss), prediction, levels, weight)
         return r2(y, prediction, weight)
 
     def predict(self, X: Any) -> FloatArray:
