@@ -120,6 +120,8 @@ def test_quantiles_and_several_outputs():
     found = model.predict(X)
     assert found.shape == (600, 3)
     assert model.score(X, y) > 0.3
+    with pytest.raises(ValueError, match="not for a list of quantiles"):
+        model.predict_interval(X)
     both = TabularMLPRegressor(**QUICK).fit(X, np.column_stack([y, -y]))
     assert both.predict(X).shape == (600, 2)
     with pytest.raises(ValueError, match="list of quantiles"):

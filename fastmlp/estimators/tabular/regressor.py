@@ -169,6 +169,8 @@ class TabularMLPRegressor(RegressorMixin, BaseTabular):
         """
         check_is_fitted(self)
         check_real("coverage", coverage, 0, 1, open_low=True, open_high=True)
+        if self._levels():
+            raise ValueError("predict_interval is not for a list of quantiles: predict returns these.")
         if not hasattr(self, "_oof_errors"):
             raise ValueError("predict_interval needs errors on held-out rows: fit with n_folds, for example n_folds=5.")
         n = len(self._oof_errors)
