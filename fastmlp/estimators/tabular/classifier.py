@@ -54,7 +54,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
         self,
         *,
         hidden_layer_sizes: Any = (128, 128, 128),
-        epochs: int = 100,
+        epochs: int = 200,
         n_members: int = 1,
         n_folds: int | None = None,
         time_limit: float | None = None,

@@ -3,7 +3,7 @@
 PARAMETERS = """\
 hidden_layer_sizes : int or sequence of int, default=(128, 128, 128)
     Units of the hidden layers.
-epochs : int, default=100
+epochs : int, default=200
     Number of passes over the rows. The learning rate follows it.
 n_members : int, default=1
     Number of networks whose outputs are averaged (of each fold, with ``n_folds``). Five usually predict better.
