@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import numpy as np
 from scipy.sparse import issparse
@@ -18,6 +19,7 @@ from fastmlp.validation.arrays import as_numbers
 from fastmlp.validation.checks import check_flags
 
 from .expressions import expression
+from .input_stage import c_stage
 from .network import exportable
 
 N_TESTS = 8
@@ -153,7 +155,7 @@ def _largest_error(found, expected):
 
 def _checked_inputs(X, model, exact):
     """The inputs for the self-test in float32."""
-    n_inputs = exact.sizes[0]
+    n_inputs = exact.network.n_columns
     if X is None:
         X = exact.sample(N_TESTS)
     else:
@@ -181,9 +183,13 @@ def _array(values, kind="float"):
     """A C initializer for an array of any number of dimensions."""
     if np.ndim(values) > 1:
         return "{\n" + ",\n".join(_array(row, kind) for row in values) + "}"
-    if kind == "float":
-        return "{" + ", ".join(_number(value) for value in values) + "}"
-    return "{" + ", ".join(str(int(value)) for value in values) + "}"
+    literal = {"float": _number, "double": lambda value: repr(float(value))}.get(kind, lambda value: str(int(value)))
+    return "{" + ", ".join(map(literal, values)) + "}"
+
+
+def _definition(name, what, kind, values):
+    """The definition of a constant array."""
+    return f"static const {kind} {name}_{what}[{np.size(values)}] = {_array(np.ravel(values), kind)};\n"
 
 
 def _number(value):
@@ -193,7 +199,7 @@ def _number(value):
 
 
 def _text(model, scales, name, X, expected, error, allowed):
-    n_inputs, n_outputs, int8 = model.sizes[0], model.sizes[-1], scales[0] is not None
+    n_inputs, n_outputs, int8 = model.network.n_columns, model.sizes[-1], scales[0] is not None
     names = {"name": name, "upper": name.upper(), "n_inputs": n_inputs, "n_outputs": n_outputs}
     one_label = model.kind in ("binary", "multiclass")
     more = ""
@@ -205,11 +211,13 @@ def _text(model, scales, name, X, expected, error, allowed):
     quantization = "\n\n   Weights are rounded to 8 bits. On the samples of the self-test outputs are off by up to"
     quantization = f"{quantization} {error:.2g} of 1 + |output|." if int8 else ""
     kind = "signed char" if int8 else "float"
+    of_stage, encode = c_stage(model, partial(_definition, name), name)
     parts = [
         HEAD.format(model=model, version=__version__, more=more, int8=quantization, **names),
+        of_stage,
         *(_constants(layer, scale, name, number) for number, (layer, scale) in enumerate(zip(model.layers, scales))),
         ACCUMULATE.format(kind=kind, **names),
-        _predict(model, int8, names),
+        _predict(model, int8, encode, names),
     ]
     if one_label:
         choose = LARGEST if model.kind == "multiclass" else f"    return outputs[0] > {_number(_threshold(model))};\n"
@@ -243,16 +251,13 @@ def _constants(layer, scale, name, number):
         found[:0] = [("W", "signed char", np.rint(layer.W / scale)), ("scale", "float", scale)]
     if layer.slopes.size:
         found.append(("slope", "float", layer.slopes))
-    return "\n" + "".join(
-        f"static const {kind} {name}_{what}{number}[{np.size(values)}] = "
-        + _array(np.ravel(values), "float" if kind == "float" else "int") + ";\n"
-        for what, kind, values in found
-    )  # fmt: skip
+    return "\n" + "".join(_definition(name, f"{what}{number}", kind, values) for what, kind, values in found)
 
 
-def _predict(model, int8, names):
-    name, lines = names["name"], []
-    outputs = ["x"]
+def _predict(model, int8, encode, names):
+    """The function that predicts; ``encode`` are the statements of the input stage, if any."""
+    name, lines = names["name"], [encode]
+    outputs = ["a0" if encode else "x"]
     for number, layer in enumerate(model.layers):
         width, last = len(layer.b), number == len(model.layers) - 1
         z = "outputs" if last else f"z{number}"

@@ -22,7 +22,7 @@ def exportable(model):
     Raises
     ------
     ValueError
-        If the model is not fitted, has ``inputs``, weights that are not finite or a custom activation, or if its labels
+        If the model is not fitted, has weights that are not finite or a custom activation, or if its labels
         are not numbers, booleans or strings.
     TypeError
         For any other object.
@@ -47,8 +47,6 @@ def exportables(model):
 
 
 def _checked(found):
-    if found.network.inputs is not None:
-        raise ValueError("a model with inputs or input_scale cannot be exported.")
     custom = [activation for activation in found.network.activations if not isinstance(activation, str)]
     if custom:
         raise ValueError(f"custom activation {name_of(custom[0])!r} cannot be exported: only built-in ones can.")

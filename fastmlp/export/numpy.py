@@ -12,6 +12,7 @@ from fastmlp.prediction.network import HasPredictionNetwork
 from fastmlp.typing import StrPath
 
 from .expressions import expression, numpy_helper
+from .input_stage import numpy_stage
 from .network import exportable
 
 HEAD = '''"""{model}, written by fastmlp {version}. It needs only NumPy.{inputs}
@@ -25,8 +26,8 @@ import base64{math}
 import numpy as np
 
 
-def array(text, *shape):
-    return np.frombuffer(base64.b85decode(text), "<{code}").reshape(shape)
+def array(text, code, *shape):
+    return np.frombuffer(base64.b85decode(text), code).reshape(shape)
 
 '''
 
@@ -59,27 +60,36 @@ def to_numpy_source(model: HasPredictionNetwork, path: StrPath | None = None) ->
 
 
 def _text(model):
-    helpers = "".join(dict.fromkeys(numpy_helper(layer.activation) for layer in model.layers))
+    arrays, helpers, lines = network_source(model)
     head = HEAD.format(
-        model=model, version=__version__, inputs=_column_names(model), n_inputs=model.sizes[0],
-        n_outputs=model.sizes[-1], code=model.parameters.dtype.str[1:],
-        math="\nimport math" if "math." in helpers else "",
+        model=model, version=__version__, inputs=_column_names(model), n_inputs=model.network.n_columns,
+        n_outputs=model.sizes[-1], math="\nimport math" if "math." in "".join(helpers) else "",
     )  # fmt: skip
-    arrays, lines = [], []
+    outputs = f"\n\ndef outputs(X):\n    a0 = np.asarray(X, W0.dtype)\n{lines}"
+    return "".join([head, *arrays, *helpers, outputs, _predict(model)])
+
+
+def network_source(model, prefix=""):
+    """(definitions of arrays, helper functions, statements that return the outputs from ``a0``).
+
+    The names of arrays begin with ``prefix``.
+    """
+    arrays, helpers, stage = numpy_stage(model, packed, prefix)
+    lines = [stage]
     for number, layer in enumerate(model.layers):
-        arrays += [f"W{number} = {_packed(layer.W)}\n", f"b{number} = {_packed(layer.b)}\n"]
+        helpers.append(numpy_helper(layer.activation))
+        W, b, slope = (f"{prefix}{what}{number}" for what in ("W", "b", "slope"))
+        arrays += [f"{W} = {packed(layer.W)}\n", f"{b} = {packed(layer.b)}\n"]
         below = [f"a{source}" for source in layer.sources]
         given = below[0] if len(below) == 1 else f"np.hstack([{', '.join(below)}])"
         added = "" if layer.added is None else f" + a{layer.added}"
-        lines.append(f"    z = {given} @ W{number} + b{number}{added}\n")
+        lines.append(f"    z = {given} @ {W} + {b}{added}\n")
         if layer.slopes.size:
-            arrays.append(f"slope{number} = {_packed(layer.slopes)}\n")
-            lines.append(f"    slope = slope{number}\n")
+            arrays.append(f"{slope} = {packed(layer.slopes)}\n")
+            lines.append(f"    slope = {slope}\n")
         lines.append(f"    a{number + 1} = {expression(layer.activation, 'numpy')}\n")
-    outputs = (
-        f"\n\ndef outputs(X):\n    a0 = np.asarray(X, W0.dtype)\n{''.join(lines)}    return a{len(model.layers)}\n"
-    )
-    return "".join([head, *arrays, helpers, outputs, _predict(model)])
+    lines.append(f"    return a{len(model.layers)}\n")
+    return arrays, list(dict.fromkeys(helpers)), "".join(lines)
 
 
 def _column_names(model):
@@ -107,7 +117,8 @@ def _predict(model):
     return f"\n\nclasses = {classes}\n\n\ndef predict(X):\n    return classes[{number}]\n"
 
 
-def _packed(values):
+def packed(values):
     """The call that decodes the array."""
-    raw = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
-    return f"array({base64.b85encode(raw).decode()!r}, {', '.join(map(str, values.shape))})"
+    values = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+    shape = ", ".join(map(str, values.shape))
+    return f"array({base64.b85encode(values.tobytes()).decode()!r}, '<{values.dtype.str[1:]}', {shape})"

@@ -16,6 +16,7 @@ from fastmlp.prediction.network import HasPredictionNetwork
 from fastmlp.typing import StrPath
 
 from .expressions import expression
+from .input_stage import add_stage
 from .network import exportables
 
 if TYPE_CHECKING:
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
     from fastmlp.estimators.linear import OneLayerClassifier
 
 OPSET, IR_VERSION = 18, 9
-INT64, STRING = 7, 8  # type numbers of onnx.TensorProto
-BY_KIND = {"i": (np.int64, INT64), "u": (np.int64, INT64), "b": (bool, 9), "f": (np.float64, 11)}  # of labels
+INT64, STRING, BOOL, DOUBLE = 7, 8, 9, 11  # type numbers of onnx.TensorProto
+BY_KIND = {"i": (np.int64, INT64), "u": (np.int64, INT64), "b": (bool, BOOL), "f": (np.float64, DOUBLE)}  # of labels
 
 
 class Graph:
     """Nodes and constants with generated names; ``T`` is the dtype of constants."""
+
+    INT64, DOUBLE = INT64, DOUBLE
 
     def __init__(self, T):
         from onnx import helper, numpy_helper
@@ -45,7 +48,7 @@ class Graph:
         return name
 
     def __call__(self, operator, *inputs, called=None, **attributes):
-        """Add a node; inputs are names or numbers. Returns the name of its output."""
+        """Add a node; inputs are names, or numbers of dtype T. Returns the name of its output."""
         given = [name if isinstance(name, str) else self.constant(name) for name in inputs]
         out = called or f"n{len(self.nodes)}"
         self.nodes.append(self._helper.make_node(operator, given, [out], out, **attributes))
@@ -102,7 +105,7 @@ def to_onnx(
     graph = Graph(first.parameters.dtype)
     outputs = add_networks(graph, networks, "X")
     onnx_model = graph.model(
-        str(first), [("X", None, first.sizes[0])], outputs,
+        str(first), [("X", None, first.network.n_columns)], outputs,
         None if first.inputs is None else str([name for name, *_ in first.inputs]),
     )  # fmt: skip
     onnx.checker.check_model(onnx_model, full_check=True)
@@ -125,7 +128,7 @@ def add_networks(graph, networks, X):
 
 def _network(graph, model, X):
     """Add all layers; returns the name of the last layer's outputs."""
-    names = [X]
+    names = [add_stage(graph, model, X)]
     for layer in model.layers:
         below = [names[source] for source in layer.sources]
         inputs = below[0] if len(below) == 1 else graph("Concat", *below, axis=1)

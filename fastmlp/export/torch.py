@@ -34,7 +34,7 @@ def to_torch(model: HasPredictionNetwork) -> torch.nn.Sequential:
     Parameters
     ----------
     model : MLP, MLPClassifier or MLPRegressor
-        A fitted model without skip connections.
+        A fitted model without skip connections and ``inputs``.
 
     Returns
     -------
@@ -45,9 +45,11 @@ def to_torch(model: HasPredictionNetwork) -> torch.nn.Sequential:
     ImportError
         If torch is not installed.
     ValueError
-        For skip connections, and for activations without a torch module.
+        For skip connections, ``inputs``, and for activations without a torch module.
     """
     torch, model = _torch(), exportable(model)
+    if model.network.inputs is not None:
+        raise ValueError("a model with inputs or input_scale cannot be exported to torch.")
     modules = []
     for layer in model.layers:
         if len(layer.sources) > 1 or layer.added is not None:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastmlp.kernels.inputs import EMBEDDING, ONE_HOT, PIECEWISE_LINEAR
 from fastmlp.kernels.reference import contract as numpy_reference
 from fastmlp.kernels.spec import Network, layer_views, slope_views
 
@@ -71,8 +72,14 @@ class PredictionNetwork(NamedTuple):
         return f"{'-'.join(map(str, self.sizes))} multilayer perceptron"
 
     def sample(self, n_samples):
-        """Random inputs for tests: standard normal, or with the means and standard deviations of a table's columns."""
-        samples = np.random.RandomState(0).standard_normal((n_samples, self.network.n_columns))
+        """Random inputs for tests: codes, and standard normal numbers or ones with a table's means and deviations."""
+        random_state = np.random.RandomState(0)
+        samples = random_state.standard_normal((n_samples, self.network.n_columns))
+        for number, column in enumerate(self.network.inputs.columns if self.network.inputs else ()):
+            if column.kind in (ONE_HOT, EMBEDDING):
+                samples[:, number] = random_state.randint(-1, column.n, n_samples)
+            elif column.kind == PIECEWISE_LINEAR:
+                samples[:, number] = random_state.uniform(column.edges[0], column.edges[-1], n_samples)
         if self.inputs is None:
             return samples
         means, stds = np.array([[mean, std] for _, mean, std in self.inputs]).T

@@ -223,10 +223,6 @@ REFUSED = {
     "sparse X later": (lambda: new().build(5).predict(csr_matrix(X)), "sparse X is not available with inputs"),
     "skips": (
         lambda: new(layers=[Layer(24), Layer(5, skip=2, skip_weights=False)]).build(5), "comes from 18 units"),
-    **{
-        name: (lambda export=export: export(new().build(5)), "a model with inputs or input_scale cannot be exported")
-        for name, export in [("c", fastmlp.to_c), ("source", fastmlp.to_numpy_source), ("onnx", fastmlp.to_onnx)]
-    },
 }  # fmt: skip
 
 
