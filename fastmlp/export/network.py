@@ -27,7 +27,7 @@ def exportable(model):
     TypeError
         For any other object.
     """
-    return _checked(prediction_network_of(model))
+    return checked(prediction_network_of(model))
 
 
 def exportables(model):
@@ -42,11 +42,11 @@ def exportables(model):
         check_is_fitted(model)
         found = model.model_.prediction_network()
         network = found.network._replace(activations=("identity",))
-        return [_checked(found._replace(network=network, kind="scores", classes=model.classes_))]
+        return [checked(found._replace(network=network, kind="scores", classes=model.classes_))]
     return [exportable(model)]
 
 
-def _checked(found):
+def checked(found):
     custom = [activation for activation in found.network.activations if not isinstance(activation, str)]
     if custom:
         raise ValueError(f"custom activation {name_of(custom[0])!r} cannot be exported: only built-in ones can.")

@@ -10,7 +10,7 @@ from fastmlp.estimators.regressor import MLPRegressor
 from fastmlp.extras import from_extra
 
 from .network import exportables
-from .onnx import Graph, add_networks
+from .onnx_graph import Graph, add_networks
 
 ESTIMATORS = MLPClassifier, MLPRegressor, MLPEnsembleClassifier, MLPEnsembleRegressor, Perceptron, Adaline
 # Of classifiers; skl2onnx documents them.

@@ -147,8 +147,7 @@ class TableEncoder(BaseEstimator):
         table = as_table(X)
         matrix = np.empty((table.shape[0], len(self.encoded)), check_dtype(self.dtype))
         place = iter(matrix.T)
-        for column, number in self._places(table):
-            cells = read_cells(table.column(number), column.name)
+        for column, cells in self._cells(table):
             for values, part in zip(column.encode(cells), [next(place) for _ in column.encoded], strict=True):
                 part[:] = values
         return matrix
@@ -166,6 +165,15 @@ class TableEncoder(BaseEstimator):
         ndarray of shape (n_rows, n_encoded)
         """
         return self.fit(X).transform(X)
+
+    def cells_of(self, X):
+        """A list of (record, Cells) of the columns of a table that are used; the errors are those of ``transform``."""
+        check_is_fitted(self)
+        return list(self._cells(as_table(X)))
+
+    def _cells(self, table):
+        for column, number in self._places(table):
+            yield column, read_cells(table.column(number), column.name)
 
     def _places(self, table):
         """(record, its number in the table) of each column that is used."""
