@@ -225,7 +225,7 @@ def c_program(model, rows):
                 text = "0" if pd.isna(value) else f'"{octal}"'
                 values.append(f"model_lookup_{member}({text})")
             elif column.kind == DATES:
-                values.append(c_literal(seconds_of(np.datetime64(value, "us"))))
+                values.append(c_literal(seconds_of(np.datetime64("NaT" if pd.isna(value) else value, "us"))))
             else:
                 values.append(c_literal(np.nan if value is None else value))
         lines.append(f"    show((struct model_row){{{', '.join(values)}}});\n")
