@@ -75,7 +75,7 @@ def to_c(
     if predictor is None:
         text = _text(exportable(model), model, name, int8, test_inputs)
     else:
-        cells = None if test_inputs is None else model.encoder_.cells_of(test_inputs)
+        cells = None if test_inputs is None else predictor.encoder.cells_of(test_inputs)
         text = table_text(predictor, name, int8, cells)
     if path is not None:
         write_whole(path, text.encode())

@@ -16,8 +16,7 @@ class StageColumn(NamedTuple):
     ----------
     number : int
         The first column of X.
-    count : int
-        Number of columns.
+    n_columns : int
     block : InputBlock
         That of the first column.
     arrays : dict of str to ndarray
@@ -25,7 +24,7 @@ class StageColumn(NamedTuple):
     """
 
     number: int
-    count: int
+    n_columns: int
     block: InputBlock
     arrays: dict[str, np.ndarray]
 
@@ -172,8 +171,8 @@ def add_stage(graph, model, X):
     if columns is None:
         return X
     made = []
-    for number, count, block, arrays in columns:
-        x = graph("Gather", X, graph.constant(np.arange(number, number + count), np.int64), axis=1)
+    for number, n_columns, block, arrays in columns:
+        x = graph("Gather", X, graph.constant(np.arange(number, number + n_columns), np.int64), axis=1)
         made.append(STAGE[block.column.kind].onnx(graph, x, block.column, arrays))
     inputs = made[0] if len(made) == 1 else graph("Concat", *made, axis=1)
     return inputs if factors is None else graph("Mul", inputs, factors)
@@ -188,11 +187,11 @@ def numpy_stage(model, packed, prefix):
     if columns is None:
         return [], [], ""
     definitions, helpers, made = [], [], []
-    for number, count, block, arrays in columns:
+    for number, n_columns, block, arrays in columns:
         row, names = STAGE[block.column.kind], [f"{prefix}{key}_x{number}" for key in arrays]
         definitions += [f"{name} = {packed(values)}\n" for name, values in zip(names, arrays.values())]
         helpers.append(row.numpy_helper)
-        x = f"a0[:, {number}:{number + count}]"
+        x = f"a0[:, {number}:{number + n_columns}]"
         made.append(row.numpy.format(x=x, n=block.column.n, own=", ".join(names)))
     statement = f"    a0 = np.hstack([{', '.join(made)}])\n"
     if factors is not None:
@@ -210,9 +209,9 @@ def c_stage(model, define, name):
     if columns is None:
         return "", ""
     definitions, statements = [], [f"    float a0[{model.sizes[0]}];\n"]
-    for number, count, (column, _, output), arrays in columns:
+    for number, n_columns, (column, _, output), arrays in columns:
         definitions += [define(f"{key}_x{number}", DOUBLES.get(key, "float"), values) for key, values in arrays.items()]
-        for i in range(count):
+        for i in range(n_columns):
             text = STAGE[column.kind].c
             statements.append(text.format(
                 x=f"x[{number + i}]", name=name, o=output + i, n=column.n, size=column.size, own=f"_x{number}"

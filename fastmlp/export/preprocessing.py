@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.estimators.tabular.base import BaseTabular
 from fastmlp.prediction.network import PredictionNetwork
-from fastmlp.tables import NumberTargets
+from fastmlp.tables import NumberTargets, TableEncoder
 from fastmlp.tables.cells import BOOLEANS, DATES, SECOND, TEXTS
 
 from .network import checked
@@ -49,6 +49,7 @@ class TablePredictor(NamedTuple):
 
     Attributes
     ----------
+    encoder : TableEncoder
     columns : dict of int to record
         The columns of the table that are used, by their place in it.
     steps : list of Step
@@ -61,6 +62,7 @@ class TablePredictor(NamedTuple):
         Labels of a classifier. A single one has two outputs, of which the first counts.
     """
 
+    encoder: TableEncoder
     columns: dict[int, Any]
     steps: list[Step]
     networks: list[PredictionNetwork]
@@ -100,7 +102,8 @@ def table_predictor(model):
     networks = [checked(member.prediction_network()._replace(**meaning)) for member in model.members_]
     columns = {i: column for i, column in enumerate(model.encoder_.columns_) if column.encoded}
     steps = [step for column in columns.values() for step in _steps(column)]
-    return TablePredictor(columns, steps, networks, model._targets if classes is None else None, classes)
+    targets = model._targets if classes is None else None
+    return TablePredictor(model.encoder_, columns, steps, networks, targets, classes)
 
 
 def _steps(column):
