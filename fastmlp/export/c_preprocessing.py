@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from fastmlp.tables.cells import TEXTS
+from fastmlp.tables.cells import DATES, TEXTS
 from fastmlp.tables.dates import PARTS
 from fastmlp.tables.numbers import LIMIT
 
@@ -108,15 +108,16 @@ class Variable(Term):
 
 
 def members_of(columns):
-    """A name in C for each column."""
-    names = []
+    """A dict of the names in C by the names of the columns."""
+    members, taken = {}, set()
     for column in columns:
         name = re.sub(r"\W", "_", column.name, flags=re.ASCII)
         name = f"c_{name}" if not name or name[0].isdigit() else f"{name}_" if name in RESERVED else name
-        while name in names:
+        while name in taken:
             name += "_"
-        names.append(name)
-    return names
+        taken.add(name)
+        members[column.name] = name
+    return members
 
 
 def declarations(columns, name, members):
@@ -172,7 +173,7 @@ def encode_source(predictor, name, members):
     lines, place = [], list(PARTS).index
     for column in predictor.columns.values():
         member = members[column.name]
-        if any(step.part for step in predictor.steps if step.column is column):
+        if column.kind == DATES and column.scalings:
             lines.append(f"    double parts_{member}[{len(PARTS)}];\n")
             earliest = double_literal(earliest_second(column))
             lines.append(f"    {name}_parts(row->{member}, {earliest}, parts_{member});\n")

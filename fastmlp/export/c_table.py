@@ -41,7 +41,7 @@ PROBABILITIES = """\
 def table_text(predictor, name, int8, cells=None):
     """The C file of a TablePredictor; ``cells`` are the (record, Cells) of the rows of the self-test."""
     columns = list(predictor.columns.values())
-    members = dict(zip([column.name for column in columns], members_of(columns)))
+    members = members_of(columns)
     cells = cells or _sample(columns)
     X = np.column_stack([part for column, own in cells for part in column.encode(own)]).astype(np.float32)
     if not len(X):

@@ -220,15 +220,15 @@ def c_literal(number):
 def c_program(model, rows):
     """A program that prints the outputs and the class of each row, with categories that are looked up."""
     columns, n_outputs = columns_of(model), table_predictor(model).n_outputs
-    names, lines = members_of(columns), []
+    members, lines = members_of(columns), []
     for _, row in rows.iterrows():
         values = []
-        for column, member in zip(columns, names):
+        for column in columns:
             value = row[column.name]
             if column.kind == TEXTS:
                 octal = "".join(f"\\{byte:03o}" for byte in str(value).encode())
                 text = "0" if pd.isna(value) else f'"{octal}"'
-                values.append(f"model_lookup_{member}({text})")
+                values.append(f"model_lookup_{members[column.name]}({text})")
             elif column.kind == DATES:
                 values.append(c_literal(seconds_of(np.datetime64("NaT" if pd.isna(value) else value, "us"))))
             else:
