@@ -107,10 +107,7 @@ def _text(exact, model, name, int8, test_inputs):
     signature = f"void {name}_predict({argument}, float outputs[{interface.n_outputs}])"
     notes = "" if exact.inputs is None else f"   Inputs: {in_comment([column for column, *_ in exact.inputs])}.\n"
     body = accumulate_source(name, int8) + network_source(exact, found.scales[0], name, signature, f"{name}_accumulate")
-    return file_text(
-        interface, exact, notes, "", body, exact.classes,
-        _choice(exact), array(X), found,
-    )  # fmt: skip
+    return file_text(interface, exact, notes, "", body, exact.classes, _choice(exact), array(X), found)
 
 
 def _choice(model):

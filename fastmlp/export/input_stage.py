@@ -179,7 +179,7 @@ def add_stage(graph, model, X):
 
 
 def numpy_stage(model, packed, prefix):
-    """(definitions of arrays, helper functions, the statement ``a0 = ...``) of a NumPy module, or Nones.
+    """(definitions of arrays, helper functions, the statement ``a0 = ...``) of a NumPy module.
 
     ``packed(array)`` is the source of an array, ``prefix`` that of the arrays' names.
     """
@@ -201,7 +201,7 @@ def numpy_stage(model, packed, prefix):
 
 
 def c_stage(model, define, name):
-    """(definitions of arrays, statements that compute ``a0`` from ``x``) of a C file.
+    """(definitions of arrays, statements that compute ``a0`` from ``x``) of a C file, both empty without a stage.
 
     ``define(what, kind, values)`` is the definition of an array of the type ``kind``; ``name`` is the prefix of names.
     """
