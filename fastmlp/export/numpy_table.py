@@ -11,8 +11,10 @@ from .preprocessing import CODE, FLAG, MISSING, SCALED, SCORE
 
 HEAD = '''"""{model}, written by fastmlp {version}. It needs only NumPy.
 
-predict(table) returns the same as the model's predict{and_proba}. The table is a dict of columns, a frame, a list of
-rows that are dicts, or an array with the columns of the fit. Missing values are None or NaN. Columns:
+{functions}
+
+The table is a dict of columns, a frame, a list of rows that are dicts, or an array with the columns of the fit. Missing
+values are None or NaN. Columns:
 
 {columns}
 """
@@ -21,6 +23,8 @@ import base64{math}
 
 import numpy as np
 '''
+REGRESSOR = "predict(table) returns the same as the model's predict."
+CLASSIFIER = "predict(table) and predict_proba(table) return the same as the model's functions of these names."
 IS_MISSING = """
 
 def is_missing(value):
@@ -117,7 +121,7 @@ def table_source(predictor):
     helpers += [READ[column.kind][1] for column in columns] + [HELPERS[step.operator] for step in predictor.steps]
     head = HEAD.format(
         model=predictor, version=__version__, columns="\n".join(map(_described, columns)),
-        and_proba="" if predictor.classes is None else ", predict_proba(table) as its predict_proba",
+        functions=REGRESSOR if predictor.classes is None else CLASSIFIER,
         math="\nimport math" if "math." in "".join(helpers) else "",
     )  # fmt: skip
     return "".join([
