@@ -381,8 +381,9 @@ def test_ctrl_c_saves_the_model_and_reports_it():
     command = [sys.executable, "-m", "fastmlp", "train", "digits", "--epochs", "1000000", "--out", "cut.fastmlp"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        while "loss=" not in process.stderr.readline():  # printed by the progress bar when an epoch has ended
-            pass
+        for line in process.stderr:
+            if "loss=" in line:  # printed by the progress bar when an epoch has ended
+                break
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=PATIENCE)
     finally:
