@@ -181,7 +181,7 @@ WRONG_KINDS = [
     (lambda: plot_hidden_weights(FITTED, (1, 3), axes=3), "axes must be a list of matplotlib Axes, got 3"),
     (lambda: plot_activation("relu", axes="a"), "axes must be matplotlib Axes, got str"),
     (lambda: plot_activation("relu", 3), "expected str, bytes or os.PathLike object, not int"),
-    (lambda: plot_history([1.0]), "history must be a dict of lists like MLP.history, got list"),
+    (lambda: plot_history([1.0]), "history must be a dict of lists like MLP.history, or a list of these, got float"),
     (lambda: training_report("r.html", FITTED, Y, Y, speeds=[1]), r"speeds must be a dict of numbers, got \[1\]"),
     (lambda: training_report("r.html", FITTED, Y, Y, speeds={"a": "1"}), "speeds must be a dict of numbers"),
     (lambda: load(0), "expected str, bytes or os.PathLike object, not int"),
