@@ -1,7 +1,7 @@
 """The training recipe of the table estimators.
 
 It follows RealMLP (Holzmueller, Grinsztajn & Steinwart 2024, "Better by default") where that proved useful on tables;
-benchmarks/NOTES.md has the measurements. Weights are normal with the standard deviation 1 / sqrt(fan_in) and have
+``make bench-tables`` measures it. Weights are normal with the standard deviation 1 / sqrt(fan_in) and have
 learning rates in proportion to it, biases are standard normal, and the rate passes through four waves.
 """
 
