@@ -17,6 +17,7 @@ FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER))
 
 from many_fits import EPOCHS  # noqa: E402
+from markdown_table import markdown  # noqa: E402
 from peers import LIMIT, OTHERS  # noqa: E402
 from steps import STEPS  # noqa: E402
 from workloads import GOALS  # noqa: E402
@@ -94,20 +95,6 @@ def kernel_table(runs):
         table[unit] = (first["amount"] / best / 1e3).where(first["unit"] == unit)
     table["% of limit"] = first["amount"] / best * 1e8 / first["limit"]
     return table
-
-
-def markdown(table, formats):
-    """A Markdown table; ``formats`` maps a column to its format, '.1f' otherwise; a missing value is a dash."""
-    index = list(table.index.names)
-    lines = [
-        " | ".join([*map(str, index), *map(str, table.columns)]),
-        " | ".join(["---"] * len(index) + ["---:"] * table.shape[1]),
-    ]
-    for key, row in table.iterrows():
-        key = key if isinstance(key, tuple) else (key,)
-        cells = ("-" if pd.isna(v) else format(v, formats.get(c, ".1f")) for c, v in row.items())
-        lines.append(" | ".join([*map(str, key), *cells]))
-    return "\n".join(f"| {line} |" for line in lines)
 
 
 def plot_speedup(training, machine, path):

@@ -29,6 +29,8 @@ EMBEDDING_SIZE = 8
 DROPOUT = 0.15
 WEIGHT_DECAY = 0.02
 LABEL_SMOOTHING = 0.1
+SCHEDULE = "cosine_log"  # of the learning rate
+BIAS_STD = 1.0  # of the initial biases
 BATCH_SIZE = 256
 
 
@@ -88,13 +90,13 @@ def new_member(task, n_epochs, seed):
     layers = [Layer(units, kind.activation, dropout=DROPOUT) for units in task.hidden]
     rng = np.random.RandomState(seed)
     init = [
-        (rng.normal(0, 1 / sqrt(fan_in), (fan_in, fan_out)), rng.normal(0, 1, fan_out))
+        (rng.normal(0, 1 / sqrt(fan_in), (fan_in, fan_out)), rng.normal(0, BIAS_STD, fan_out))
         for fan_in, fan_out in pairwise(sizes)
     ]
     optimizer = make_optimizer(
         "adamw", kind.learning_rate, beta_2=0.95, weight_decay=WEIGHT_DECAY * sqrt(sizes[1]),
         layer_rates=[1 / sqrt(fan_in) for fan_in in sizes[:-1]],
-        schedule=make_schedule("cosine_log", epochs=n_epochs),
+        schedule=make_schedule(SCHEDULE, epochs=n_epochs),
     )  # fmt: skip
     return MLP(
         [*layers, Layer(task.n_outputs, kind.output)], task.loss, optimizer, init=init, random_state=seed,
