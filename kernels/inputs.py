@@ -1,17 +1,17 @@
 """The input stage: how each column of X becomes inputs of the first layer, and where its parameters lie.
 
-They come first in the flat vector, column by column, and then the factors of all inputs, if these are trained:
-
-- embedding: the table, of shape (n, size) in row-major order;
-- periodic: w (n), V (n, size), p (n), b (size); weight decay does not apply to p and b.
+They come first in the flat vector, column by column, and then the factors of all inputs, if these are trained.
+InputColumn.shapes lists those of a column. Arrays are stored in row-major order.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from math import prod
 from typing import NamedTuple
 
 PLAIN, ONE_HOT, EMBEDDING, PERIODIC, PIECEWISE_LINEAR = range(5)
+WITHOUT_DECAY = "p", "b"  # parameters to which weight decay does not apply; they come last
 
 
 class InputColumn(NamedTuple):
@@ -42,11 +42,26 @@ class InputColumn(NamedTuple):
         )
 
     @property
-    def parts(self):
-        """Numbers of the parameters with and without weight decay."""
-        return {EMBEDDING: (self.n * self.size, 0), PERIODIC: (self.n * (1 + self.size), self.n + self.size)}.get(
-            self.kind, (0, 0)
-        )
+    def shapes(self):
+        """{name: shape} of the parameters, in their order."""
+        n, size = self.n, self.size
+        return {
+            EMBEDDING: {"table": (n, size)}, PERIODIC: {"w": (n,), "V": (n, size), "p": (n,), "b": (size,)},
+        }.get(self.kind, {})  # fmt: skip
+
+    @property
+    def offsets(self):
+        """{name: number of the parameters before it}."""
+        return dict(zip(self.shapes, accumulate(map(prod, self.shapes.values()), initial=0)))
+
+    @property
+    def n_parameters(self):
+        return sum(map(prod, self.shapes.values()))
+
+    @property
+    def n_decaying(self):
+        """Number of the first parameters, to which weight decay applies."""
+        return sum(prod(shape) for name, shape in self.shapes.items() if name not in WITHOUT_DECAY)
 
 
 class InputBlock(NamedTuple):
@@ -70,7 +85,7 @@ class Inputs:
     @cached_property
     def blocks(self):
         """An InputBlock for each column."""
-        starts = accumulate((sum(column.parts) for column in self.columns), initial=0)
+        starts = accumulate((column.n_parameters for column in self.columns), initial=0)
         outputs = accumulate((column.width for column in self.columns), initial=0)
         return tuple(map(InputBlock, self.columns, starts, outputs))
 
@@ -90,7 +105,7 @@ class Inputs:
 
     @property
     def _n_of_columns(self):
-        return self.blocks[-1].start + sum(self.columns[-1].parts)
+        return self.blocks[-1].start + self.columns[-1].n_parameters
 
     @cached_property
     def _hash(self):
@@ -106,14 +121,11 @@ class Inputs:
 def column_views(inputs, vector):
     """A dict of views of each column's parameters by name, and the factors or None, from a flat vector."""
     views = []
-    for (kind, n, size, *_), start, _ in inputs.blocks:
+    for column, start, _ in inputs.blocks:
         found = {}
-        if kind == EMBEDDING:
-            found["table"] = vector[start : start + n * size].reshape(n, size)
-        elif kind == PERIODIC:
-            for name, shape in (("w", (n,)), ("V", (n, size)), ("p", (n,)), ("b", (size,))):
-                stop = start + shape[0] * (shape[1] if len(shape) > 1 else 1)
-                found[name], start = vector[start:stop].reshape(shape), stop
+        for name, shape in column.shapes.items():
+            stop = start + prod(shape)
+            found[name], start = vector[start:stop].reshape(shape), stop
         views.append(found)
     scales = inputs.scales
     return views, None if scales is None else vector[scales : scales + inputs.width]

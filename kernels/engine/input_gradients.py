@@ -1,4 +1,4 @@
-"""Gradients and updates of the input stage's parameters, and dLoss/dX through the stage.
+"""Gradients and updates of the input stage's parameters.
 
 Each thread owns columns of X: it sums over all rows of the batch, so results do not depend on the number of threads.
 Sums over rows are by lanes. Only networks with a stage use these functions. Compiled twice, like engine/products.py.
@@ -6,12 +6,12 @@ Sums over rows are by lanes. Only networks with a stage use these functions. Com
 
 from __future__ import annotations
 
-from fastmlp.kernels.inputs import EMBEDDING, PERIODIC, PIECEWISE_LINEAR, PLAIN
+from fastmlp.kernels.inputs import EMBEDDING, PERIODIC
 from fastmlp.kernels.rules.elementary import cosine_of_turns, sine_of_turns, sum_of
 
 from .input_stage import STAGE_ROWS, code_of, copy_padded
 from .partition import COUPLED_DECAY
-from .primitives import Doubles, Number, Vector, at, bint, copy, dot
+from .primitives import Number, Vector, at, bint, copy, dot
 from .records import Column, Layout, Run, Stage, Worker
 from .update import BLOCK, learn
 
@@ -36,10 +36,11 @@ def periodic_errors(
 ) -> None:
     """cos(2 pi t) and dLoss/dt for t = w_k x + p_k, from dLoss/d(outputs), each in STAGE_ROWS rows."""
     T = type(x[0])
-    n_frequencies, size = column.n, column.size
-    V: Vector = at(own, n_frequencies)
-    p: Vector = at(V, n_frequencies * size)
-    frequency: Number = own[k]
+    size = column.size
+    w: Vector = at(own, column.w)
+    V: Vector = at(own, column.V)
+    p: Vector = at(own, column.p)
+    frequency: Number = w[k]
     phase: Number = p[k]
     for r in range(padded):
         of_turns[r] = T(0)
@@ -60,9 +61,10 @@ def periodic_gradient(
     """Gradient of w, V, p and b of a column."""
     T = type(g[0])
     n_frequencies, size = column.n, column.size
-    of_V: Vector = at(g, n_frequencies)
-    of_p: Vector = at(of_V, n_frequencies * size)
-    of_b: Vector = at(of_p, n_frequencies)
+    of_w: Vector = at(g, column.w)
+    of_V: Vector = at(g, column.V)
+    of_p: Vector = at(g, column.p)
+    of_b: Vector = at(g, column.b)
     x: Vector = scratch
     cosines: Vector = at(scratch, STAGE_ROWS)
     of_turns: Vector = at(scratch, 2 * STAGE_ROWS)
@@ -78,7 +80,7 @@ def periodic_gradient(
             of_b[d] += sum_of(error, padded)
         for k in range(n_frequencies):
             periodic_errors(column, own, k, x, errors, padded, cosines, of_turns)
-            g[k] += dot(of_turns, x, padded)
+            of_w[k] += dot(of_turns, x, padded)
             of_p[k] += sum_of(of_turns, padded)
             for d in range(size):
                 of_V[k * size + d] += dot(cosines, at(errors, d * STAGE_ROWS), padded)
@@ -172,79 +174,3 @@ def learn_stage(worker: Worker, rows: int) -> None:
     worker.l2 = run.extras[COUPLED_DECAY]
     worker.l1 = 0.0
     learn_columns(worker, run.sums)
-
-
-def piecewise_error(x: float, delta: Vector, factors: Vector, scaled: bint, edges: Doubles, n_bins: int) -> float:
-    """dLoss/dx of a piecewise-linear column: of the bin that x is in."""
-    total: float = 0.0
-    for j in range(n_bins):
-        place: float = (x - edges[j]) * edges[n_bins + j]
-        if place > 0 and place < 1:
-            total += float(delta[j]) * (float(factors[j]) if scaled else 1.0) * edges[n_bins + j]
-    return total
-
-
-def periodic_slopes(
-    worker: Worker,
-    column: Column,
-    values: Vector,
-    deltas: Vector,
-    factors: Vector,
-    n: int,
-    out: Vector,
-    out_stride: int,
-) -> None:
-    """dLoss/dx of a block of up to STAGE_ROWS rows of a periodic column."""
-    layout: Layout = worker.run.layout
-    scratch: Vector = worker.scratch
-    T = type(scratch[0])
-    stride, scaled = layout.layer_rows[1], layout.stage.scales >= 0
-    own: Vector = at(worker.run.parameters, column.parameters)
-    x: Vector = scratch
-    cosines: Vector = at(scratch, STAGE_ROWS)
-    of_turns: Vector = at(scratch, 2 * STAGE_ROWS)
-    sums: Vector = at(scratch, 3 * STAGE_ROWS)
-    errors: Vector = at(scratch, 4 * STAGE_ROWS)
-    padded = copy_padded(values, n, x)
-    take_errors(deltas, n, padded, stride, factors[0] if scaled else T(1), sums)
-    for d in range(column.size):
-        factor: Number = factors[1 + d] if scaled else T(1)
-        take_errors(at(deltas, 1 + d), n, padded, stride, factor, at(errors, d * STAGE_ROWS))
-    for k in range(column.n):
-        periodic_errors(column, own, k, x, errors, padded, cosines, of_turns)
-        for r in range(padded):
-            sums[r] += own[k] * of_turns[r]
-    for r in range(n):
-        out[r * out_stride] = sums[r]
-
-
-def store_column_errors(worker: Worker) -> None:
-    """Store dLoss/dX of the worker's rows in ``out``, from those of the inputs; 0 for columns of codes."""
-    run: Run = worker.run
-    layout: Layout = run.layout
-    stage: Stage = layout.stage
-    workspace: Vector = worker.workspace
-    T = type(workspace[0])
-    low, high, stride, n_columns = worker.low, worker.high, layout.layer_rows[1], stage.n_columns
-    scaled = stage.scales >= 0
-    for start in range(low, high, STAGE_ROWS):
-        n = min(STAGE_ROWS, high - start)
-        for number in range(n_columns):
-            column: Column = at(stage.columns, number)
-            values: Vector = at(workspace, stage.values + number * stage.height + start)
-            deltas: Vector = at(workspace, layout.input_deltas + start * stride + column.output)
-            factors: Vector = at(run.parameters, stage.scales + column.output if scaled else 0)
-            out: Vector = at(run.out, start * n_columns + number)
-            if column.kind == PERIODIC:
-                periodic_slopes(worker, column, values, deltas, factors, n, out, n_columns)
-            elif column.kind == PLAIN:
-                for r in range(n):
-                    out[r * n_columns] = deltas[r * stride] * (factors[0] if scaled else T(1))
-            elif column.kind == PIECEWISE_LINEAR:
-                edges: Doubles = at(stage.edges, column.edges)
-                for r in range(n):
-                    delta: Vector = at(deltas, r * stride)
-                    out[r * n_columns] = T(piecewise_error(float(values[r]), delta, factors, scaled, edges, column.n))
-            else:
-                for r in range(n):
-                    out[r * n_columns] = T(0)

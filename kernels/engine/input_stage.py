@@ -68,9 +68,10 @@ def encode_codes(column: Column, table: Vector, x: Vector, n: int, out: Vector, 
 def encode_periodic(column: Column, own: Vector, x: Vector, n: int, out: Vector, stride: int, scratch: Vector) -> None:
     """x, and b_d + sum over k of V_kd cos(2 pi (w_k x + p_k))."""
     n_frequencies, size = column.n, column.size
-    V: Vector = at(own, n_frequencies)
-    p: Vector = at(V, n_frequencies * size)
-    b: Vector = at(p, n_frequencies)
+    w: Vector = at(own, column.w)
+    V: Vector = at(own, column.V)
+    p: Vector = at(own, column.p)
+    b: Vector = at(own, column.b)
     values: Vector = scratch
     cosines: Vector = at(scratch, STAGE_ROWS)
     sums: Vector = at(scratch, 2 * STAGE_ROWS)
@@ -81,7 +82,7 @@ def encode_periodic(column: Column, own: Vector, x: Vector, n: int, out: Vector,
         for r in range(padded):
             total[r] = start
     for k in range(n_frequencies):
-        frequency: Number = own[k]
+        frequency: Number = w[k]
         phase: Number = p[k]
         for r in range(padded):
             cosines[r] = cosine_of_turns(frequency * values[r] + phase)

@@ -6,6 +6,7 @@ network play no part. Compiled twice, like engine/products.py.
 
 from __future__ import annotations
 
+from .column_errors import store_column_errors
 from .epoch import (
     backward_rows,
     begin_update,
@@ -16,7 +17,7 @@ from .epoch import (
     stage_errors,
     stage_inputs,
 )
-from .input_gradients import learn_columns, learn_stage, store_column_errors
+from .input_gradients import learn_columns, learn_stage
 from .input_stage import copy_columns
 from .partition import share, wait_for_all
 from .primitives import NO_RULE, Vector, at, copy, flush_denormals, restore_denormals, tile_rows

@@ -134,8 +134,8 @@ class StagePlan:
         for number, (column, start, output) in enumerate(inputs.blocks):
             self.columns[number] = Column(
                 kind=column.kind, n=column.n, size=column.size, width=column.width, output=output, parameters=start,
-                n_parameters=sum(column.parts), n_decaying=column.parts[0], edges=len(edges), rate=column.rate,
-                work_before=work,
+                n_parameters=column.n_parameters, n_decaying=column.n_decaying, edges=len(edges), rate=column.rate,
+                work_before=work, **(column.offsets if column.kind == PERIODIC else {}),
             )  # fmt: skip
             work += work_of(column, batch)
             if column.kind == PIECEWISE_LINEAR:
@@ -153,7 +153,7 @@ class StagePlan:
 def work_of(column, batch):
     """A rough number of operations for the gradient and update of a column, by which threads share columns."""
     by_row = column.width + (column.n * (12 + 3 * column.size) if column.kind == PERIODIC else 0)
-    return batch * by_row + 4 * sum(column.parts)
+    return batch * by_row + 4 * column.n_parameters
 
 
 def row_stride(width, lanes, itemsize):

@@ -68,6 +68,7 @@ class Column(Structure):
 
     ``output`` is the place of its first number in a row of inputs, ``parameters`` an offset into the flat parameters,
     and ``edges`` one into those of the stage. The first ``n_decaying`` of its ``n_parameters`` have weight decay.
+    ``w``, ``V``, ``p`` and ``b`` are offsets of these parameters of a periodic column from its first one.
     ``work_before`` is the work of the columns before it, as a part of the stage's.
     """
 
@@ -79,6 +80,10 @@ class Column(Structure):
     parameters: int
     n_parameters: int
     n_decaying: int
+    w: int
+    V: int
+    p: int
+    b: int
     edges: int
     rate: float
     work_before: int

@@ -16,6 +16,7 @@ from numba import types
 from numba.extending import register_jitable
 
 from fastmlp.kernels.engine import (
+    column_errors,
     epoch,
     epochs,
     input_gradients,
@@ -45,8 +46,8 @@ from .together import compiled_with_caller
 
 # Each after those it calls.
 SOURCES = (
-    partition, products, layer_features, losses, update, input_stage, input_gradients, epoch, passes, jacobian, online,
-    epochs, inference,
+    partition, products, layer_features, losses, update, input_stage, input_gradients, column_errors, epoch, passes,
+    jacobian, online, epochs, inference,
 )  # fmt: skip
 
 # Called only with layer features or bounds on norms: a plan that is plain (engine/plan.py) needs none of them.

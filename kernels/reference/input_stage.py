@@ -104,8 +104,8 @@ def update_stage(inputs, optimizer, parameters, gradient, slots, step, coupled, 
 def parts_of(inputs):
     """(slice of the flat vector, factor of the rate, whether weight decay applies) of all parameters."""
     for column, start, _ in inputs.blocks:
-        middle = start + column.parts[0]
+        middle = start + column.n_decaying
         yield slice(start, middle), column.rate, True
-        yield slice(middle, middle + column.parts[1]), column.rate, False
+        yield slice(middle, start + column.n_parameters), column.rate, False
     if inputs.scales is not None:
         yield slice(inputs.scales, inputs.n_parameters), inputs.scale_rate, True
