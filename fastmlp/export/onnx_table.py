@@ -16,7 +16,11 @@ def table_graph(predictor):
     """The ModelProto of a TablePredictor."""
     names = [column.name for column in predictor.columns.values()]
     graph = Graph(predictor.networks[0].parameters.dtype, names)
-    outputs = _predictions(graph, predictor, _matrix(graph, predictor))
+    tensors = {
+        column.name: graph("Cast", column.name, to=DOUBLE) if _type(column) == BOOL else column.name
+        for column in predictor.columns.values()
+    }
+    outputs = add_table(graph, predictor, tensors)
     wrong = [name for name in names if not name or name in [output for output, *_ in outputs]]
     if wrong:
         raise ValueError(
@@ -31,6 +35,38 @@ def _type(column):
     if column.kind == TEXTS:
         return STRING
     return BOOL if column.kind == BOOLEANS and not column.n_missing else DOUBLE
+
+
+def add_table(graph, predictor, tensors):
+    """Add the preprocessing, the networks and what ``predict`` makes of their mean.
+
+    Parameters
+    ----------
+    graph : Graph
+    predictor : TablePredictor
+    tensors : dict of str to str
+        For the name of each column, the name of a tensor of shape (rows, 1): strings for texts, otherwise float64.
+
+    Returns
+    -------
+    list
+        As of ``add_networks``.
+    """
+    networks, targets = predictor.networks, predictor.targets
+    matrix = _matrix(graph, predictor, tensors)
+    if targets is None and predictor.n_outputs > 1:
+        return add_networks(graph, networks, matrix)
+    network, mean = mean_outputs(graph, networks, matrix)
+    if targets is None:
+        first = graph("Gather", mean, graph.constant([0], np.int64), axis=1)
+        return add_outputs(graph, network._replace(kind="binary"), first)
+    y = Value(graph, graph("Cast", mean, to=DOUBLE)) * targets.std + targets.mean
+    y = y.of("Max", targets.low).of("Min", targets.high)
+    if targets.one_dimensional and predictor.n_outputs == 1:
+        graph("Squeeze", y.name, graph.constant([1], np.int64), called="predictions")
+        return [("predictions", DOUBLE)]
+    graph("Identity", y.name, called="predictions")
+    return [("predictions", DOUBLE, predictor.n_outputs)]
 
 
 class Value(Term):
@@ -48,27 +84,26 @@ def _double(graph, values):
     return graph.constant(values, np.float64)
 
 
-def _values(graph, column):
+def _values(graph, column, tensor):
     """{part or None: the Value of the column}; texts have none."""
     if column.kind == TEXTS:
         return {}
-    name = graph("Cast", column.name, to=DOUBLE) if _type(column) == BOOL else column.name
-    value = Value(graph, name)
+    value = Value(graph, tensor)
     if column.kind == DATES:
         return {None: value} | date_parts(value, earliest_second(column))
     return {None: value}
 
 
-def _matrix(graph, predictor):
+def _matrix(graph, predictor, tensors):
     """Add the preprocessing: all steps with the same operator at once, if they have no arrays."""
-    values = {column.name: _values(graph, column) for column in predictor.columns.values()}
+    values = {column.name: _values(graph, column, tensors[column.name]) for column in predictor.columns.values()}
     steps = predictor.steps
     order = sorted(range(len(steps)), key=lambda i: steps[i].operator)
     made = []
     for operator, numbers in groupby(order, key=lambda i: steps[i].operator):
         own = [steps[i] for i in numbers]
         if operator == CODE:
-            made += [_codes(graph, step) for step in own]
+            made += [_codes(graph, step, tensors[step.column.name]) for step in own]
             continue
         given = [values[step.column.name][step.part] for step in own]
         if operator == SCORE:
@@ -110,29 +145,11 @@ def _scores(graph, x, numbers, scores):
     return _where_present(graph, x, graph("Add", rises, _double(graph, scores[0])))
 
 
-def _codes(graph, step):
+def _codes(graph, step, tensor):
     """The code of each text. The empty text is missing, unless it was a category in fit."""
     values, of_missing = step.arguments
     codes = {"": of_missing} | {value: code for code, value in enumerate(values)}
     return graph(
-        "LabelEncoder", step.column.name, domain="ai.onnx.ml", keys_strings=list(codes), default_float=-1.0,
+        "LabelEncoder", tensor, domain="ai.onnx.ml", keys_strings=list(codes), default_float=-1.0,
         values_floats=[float(code) for code in codes.values()],
     )  # fmt: skip
-
-
-def _predictions(graph, predictor, matrix):
-    """Add the networks and what ``predict`` makes of their mean; returns what ``add_networks`` returns."""
-    networks, targets = predictor.networks, predictor.targets
-    if targets is None and predictor.n_outputs > 1:
-        return add_networks(graph, networks, matrix)
-    network, mean = mean_outputs(graph, networks, matrix)
-    if targets is None:
-        first = graph("Gather", mean, graph.constant([0], np.int64), axis=1)
-        return add_outputs(graph, network._replace(kind="binary"), first)
-    y = Value(graph, graph("Cast", mean, to=DOUBLE)) * targets.std + targets.mean
-    y = y.of("Max", targets.low).of("Min", targets.high)
-    if targets.one_dimensional and predictor.n_outputs == 1:
-        graph("Squeeze", y.name, graph.constant([1], np.int64), called="predictions")
-        return [("predictions", DOUBLE)]
-    graph("Identity", y.name, called="predictions")
-    return [("predictions", DOUBLE, predictor.n_outputs)]

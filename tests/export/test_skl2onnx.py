@@ -19,6 +19,8 @@ from fastmlp import (
     MLPEnsembleRegressor,
     MLPRegressor,
     Perceptron,
+    TabularMLPClassifier,
+    TabularMLPRegressor,
     register_skl2onnx_converters,
     to_onnx,
 )
@@ -186,6 +188,40 @@ def test_estimators_that_to_onnx_shares_with_skl2onnx():
         assert_allclose(scores, wanted, rtol=1e-12, atol=1e-12)
     model = REGRESSORS["ensemble"].fit(X, X[:, 0])
     assert_allclose(run(to_onnx(model), X=X)[0], model.predict(X), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_table_estimators_at_the_end_of_a_pipeline(dtype):
+    rows, quick = X.astype(dtype), {"epochs": 3, "hidden_layer_sizes": (8,), "n_members": 2, "random_state": 0}
+    for y in (LABELS["strings"], LABELS["two"], LABELS["one"], X[:, 0], X[:, :2]):
+        kind = TabularMLPRegressor if y.dtype.kind == "f" else TabularMLPClassifier
+        pipeline = make_pipeline(StandardScaler(), kind(**quick)).fit(rows, y)
+        options = {"zipmap": False} if kind is TabularMLPClassifier else None
+        outputs = run(skl2onnx.to_onnx(pipeline, rows[:1], options=options), X=rows)
+        assert outputs[-1].dtype == dtype
+        if options:
+            assert_array_equal(outputs[0], pipeline.predict(rows))
+            assert_allclose(outputs[1], pipeline.predict_proba(rows), atol=1e-5)
+        else:
+            assert_allclose(outputs[0], pipeline.predict(rows).reshape(len(rows), -1), atol=1e-5)
+
+
+def test_a_table_estimator_of_a_frame():
+    """One input per column, in any order."""
+    frame = pd.DataFrame({"a": X[:, 0], "constant": 1.0, "wide": X[:, 1] > 3, "n": np.arange(150) % 7})
+    frame["town"] = np.array(["Ulm", "Köln", "Jena"], dtype=object)[np.arange(150) % 3]
+    frame.loc[3:7, "a"] = np.nan
+    model = TabularMLPRegressor(epochs=3, hidden_layer_sizes=(8,), random_state=0).fit(frame, X[:, 2])
+    for same in (frame, frame[frame.columns[::-1]], frame.drop(columns="constant")):
+        found = run(skl2onnx.to_onnx(model, same[:1]), **{name: same[[name]].to_numpy() for name in same})
+        assert_allclose(found[0].squeeze(), model.predict(frame), atol=1e-5)
+    with pytest.raises(ValueError, match="no input 'town'"):
+        skl2onnx.to_onnx(model, frame.drop(columns="town"))
+    with pytest.raises(ValueError, match="'a' held numbers in fit, but is a StringTensorType"):
+        skl2onnx.to_onnx(model, frame.assign(a="x"))
+    model.fit(X, X[:, 2])
+    with pytest.raises(ValueError, match="3 columns, but the table of fit had 4"):
+        skl2onnx.to_onnx(model, X[:, 1:])
 
 
 def test_what_cannot_be_exported_is_refused_by_our_error():
