@@ -12,6 +12,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastmlp
 from fastmlp import TabularMLPClassifier, TabularMLPRegressor, make_loss
+from fastmlp.backends import threads
+from fastmlp.estimators.tabular import base, plan
 from fastmlp.io.model_files import ModelFileError
 from fastmlp.training.interruption import Interruption
 
@@ -164,6 +166,28 @@ def test_a_time_limit_shortens_the_fit(kind):
     model.fit(X, y, callbacks=lambda member, epoch, results: epochs.append(epoch))
     assert 1 <= len(model.members_) <= 4
     assert 1 <= len(epochs) < 100_000
+
+
+@pytest.mark.parametrize(
+    ("seconds", "n_members", "n_folds", "expected"),
+    [(1000, 4, 0, (100, 4)), (20, 4, 0, (10, 1)), (60, 2, 0, (25, 2)), (200, 1, 5, (21, 1))],
+)
+def test_a_time_limit_counts_with_the_threads_of_each_member(seconds, n_members, n_folds, expected, monkeypatch):
+    """With 4 threads and epochs of 4 seconds in one thread, of 1 in four."""
+    clock = [0.0]
+    monkeypatch.setattr(plan.time, "perf_counter", lambda: clock[0])
+
+    def fit_one_epoch():
+        clock[0] += 4 / (threads._limit_of_each_fit.get() or 4)
+
+    assert plan.within(seconds, fit_one_epoch, 100, n_members, n_folds, n_jobs=4) == expected
+
+
+def test_the_only_member_that_a_time_limit_leaves_has_all_threads(monkeypatch):
+    monkeypatch.setattr(base, "within", lambda *given: (2, 1))
+    X, y = problem(TabularMLPRegressor)
+    model = TabularMLPRegressor(n_members=4, time_limit=1, n_jobs=3).fit(X, y)
+    assert [member.n_jobs for member in model.members_] == [3]
 
 
 def test_importances_name_the_columns():

@@ -178,8 +178,7 @@ class BaseTabular(Savable, BaseEstimator, ABC):
 
     def _task(self, n_rows):
         kind, loss, n_outputs = self._member_settings()
-        n_jobs = self.n_jobs if self.n_members == 1 and self.n_folds is None else 1  # others are trained in threads
-        return Task(self.encoder_.encoded, kind, loss, self._hidden_sizes(), n_outputs, n_rows, n_jobs)
+        return Task(self.encoder_.encoded, kind, loss, self._hidden_sizes(), n_outputs, n_rows, self.n_jobs)
 
     def _plan(self, task, rows, folds):
         """Epochs and rows of the members, as far as the time limit allows."""

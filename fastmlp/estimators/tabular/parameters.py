@@ -11,7 +11,7 @@ n_folds : int or None, default=None
     Number of folds: the members of each are trained on the other rows, and predict its rows for ``oof_prediction_`` and
     ``score_``, an estimate for new rows. ``predict`` averages the members of all folds. None trains on all rows.
 time_limit : float or None, default=None
-    Seconds for training. Two trial epochs show how many epochs, and how many members, fit into it.
+    Seconds for training. A few trial epochs show how many epochs, and how many members, fit into it.
 n_jobs : int or None, default=None
     Number of threads; members are trained at the same time. None uses the cores available to the process, -1 all cores.
 random_state : int, RandomState or None, default=None

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from fastmlp.backends.threads import allowed_threads, threads_of
+from fastmlp.backends.threads import allowed_threads, each_limited_to, threads_of
 
 FEWEST_EPOCHS = 20  # rather fewer members than fewer epochs
 SHARE = 0.9  # of the time limit that is planned for training
@@ -40,21 +40,24 @@ def folds_of(n_folds, y, labels, random_state):
 
 
 def within(seconds, fit_one_epoch, n_epochs, n_members, n_folds, n_jobs):
-    """(epochs, members of each fold) that a time limit allows.
-
-    ``fit_one_epoch`` trains a member for an epoch, in one thread if there are several members.
-    """
+    """(epochs, members of each fold) that a time limit allows. ``fit_one_epoch`` trains a member for an epoch."""
     begin = time.perf_counter()
+    n_threads, durations = threads_of(n_jobs) or allowed_threads(), {}
     fit_one_epoch()  # perhaps compiles
-    middle = time.perf_counter()
-    fit_one_epoch()
-    end = time.perf_counter()
-    left, of_epoch = SHARE * (seconds - (end - begin)), end - middle
-    at_once = threads_of(n_jobs) or allowed_threads()
+
+    def duration(of_each):
+        """Seconds of an epoch of a member that has so many threads."""
+        if of_each not in durations:
+            start = time.perf_counter()
+            with each_limited_to(of_each):
+                fit_one_epoch()
+            durations[of_each] = time.perf_counter() - start
+        return durations[of_each]
 
     def epochs_for(members):
-        turns = -(-members * max(n_folds, 1) // at_once) if members * max(n_folds, 1) > 1 else 1
-        return int(left / (of_epoch * turns))
+        fits = members * max(n_folds, 1)
+        of_epoch = duration(n_threads // min(fits, n_threads)) * -(-fits // n_threads)
+        return int(SHARE * (seconds - (time.perf_counter() - begin)) / of_epoch)
 
     while n_members > 1 and epochs_for(n_members) < min(n_epochs, FEWEST_EPOCHS):
         n_members -= 1
