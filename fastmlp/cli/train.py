@@ -50,11 +50,11 @@ def kind_of_model(context):
 @click.option("--hidden", type=Widths(),
               help="Widths of the hidden layers, for example 64,32.  [default: 128,128,128; plain: 100]")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1),
-              help="Passes over the training data; iterations of lbfgs and lm.  [default: 100; plain: 50]")  # fmt: skip
+              help="Passes over the training data; iterations of lbfgs and lm.  [default: 200; plain: 50]")  # fmt: skip
 @click.option("--balanced", is_flag=True, help="Weight classes inversely to their frequency.")
 @click.option("--test-size", type=click.FloatRange(0, 1, max_open=True),
               help="Fraction of the rows held out for testing.  "
-              f"[default: {TEST_SHARE}, with --eval or --folds 0]")  # fmt: skip
+              f"[default: {TEST_SHARE}; with --eval or --folds: 0]")  # fmt: skip
 @click.option("--eval", "eval_source", metavar="FILE",
               help="Validation data, scored after each epoch: the best weights are kept (plain: with "
               "--early-stopping).")  # fmt: skip

@@ -10,8 +10,9 @@ from click.testing import CliRunner
 from sklearn.metrics import accuracy_score, log_loss, r2_score, root_mean_squared_error
 
 import fastmlp
-from fastmlp import TabularMLPClassifier, TabularMLPRegressor
+from fastmlp import TabularMLPClassifier, TabularMLPRegressor, to_c, to_numpy_source, to_onnx
 from fastmlp.cli.main import main
+from fastmlp.cli.plain_run import EPOCHS, HIDDEN
 from fastmlp.cli.tables import read_table
 from fastmlp.cli.tabular_run import MOST_LINES, columns_text
 from fastmlp.cli.train import PLAIN, TABULAR
@@ -266,19 +267,22 @@ def test_report_and_plot(houses):
     assert "price of old.csv: 30 rows for testing" in Path("r.html").read_text()
 
 
-@pytest.mark.parametrize("out", ["m.onnx", "m.c", "m.py"])
-def test_exports_are_those_of_the_estimator(houses, out, monkeypatch):
-    pytest.importorskip("onnx", reason="needs the package onnx")
+def test_the_help_states_the_defaults_of_the_estimators():
+    text = one_line(run("train", "--help").stdout)
+    for kind in (TabularMLPClassifier, TabularMLPRegressor):
+        model = kind()
+        assert f"[default: {model.epochs}; plain: {EPOCHS}]" in text
+        hidden, plain = (",".join(map(str, sizes)) for sizes in (model.hidden_layer_sizes, HIDDEN))
+        assert f"[default: {hidden}; plain: {plain}]" in text and f"[default: {model.n_members}]" in text
+
+
+def test_exports_are_those_of_the_estimator(houses):
     run("train", "old.csv", "--target", "price", *QUICK)
-    module, function = {
-        "m.onnx": ("onnx", "to_onnx"), "m.c": ("c", "to_c"), "m.py": ("numpy", "to_numpy_source"),
-    }[out]  # fmt: skip
-    exported = []
-
-    def write(model, path, **options):
-        exported.append(model)
-        Path(path).write_text("")
-
-    monkeypatch.setattr(f"fastmlp.export.{module}.{function}", write)
-    run("export", "model.fastmlp", out)
-    assert isinstance(exported[0], TabularMLPRegressor)
+    estimator = fastmlp.load("model.fastmlp").estimator
+    run("export", "model.fastmlp", "m.c", "--name", "house")
+    assert Path("m.c").read_text() == to_c(estimator, name="house")
+    run("export", "model.fastmlp", "m.py")
+    assert Path("m.py").read_text() == to_numpy_source(estimator)
+    pytest.importorskip("onnx", reason="needs the package onnx")
+    run("export", "model.fastmlp", "m.onnx")
+    assert Path("m.onnx").read_bytes() == to_onnx(estimator).SerializeToString()
