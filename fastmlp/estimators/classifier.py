@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal, Self, overload
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d, validate_data
 
@@ -41,14 +38,14 @@ from fastmlp.typing import (
     RandomState,
     ScheduleSpec,
 )
-from fastmlp.validation.arrays import SMALL, floats_of
+from fastmlp.validation.arrays import floats_of
 from fastmlp.validation.checks import levels_of
 from fastmlp.validation.missing import NO_CLASS_WEIGHT, split_missing, with_missing
 from fastmlp.validation.sklearn_compat import StrOptions, available_if, check_partial_fit_first_call, fit_context
 
 from .base import BaseMLP
 from .evaluation import evaluation_of
-from .labels import check_listed_classes, clean_labels, one_column_each
+from .labels import Labels, check_listed_classes, clean_labels, one_column_each, target_range
 from .parameters import ATTRIBUTES, CONSTRAINTS, DTYPE, FIT_STREAM, LAYERS_AND_WIDTH, PARAMETERS, PARTIAL_FIT
 from .prediction import mc_outputs, outputs, predictor_of
 from .scoring import has_own_score, score_of
@@ -219,51 +216,44 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if in_parts:
             check_listed_classes(classes)
         if in_parts and check_partial_fit_first_call(self, classes):
-            self._set_classes(y if type_of_target(y).startswith("multilabel") else classes)
+            self._set_labels(Labels.of(y if type_of_target(y).startswith("multilabel") else classes))
         X, y = validate_data(
             self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=floats_of(X), reset=reset
         )
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if not hasattr(self, "classes_") or not (self.warm_start or in_parts):
-            self._set_classes(y)
+            self._set_labels(Labels.of(y))
         else:
-            self._check_classes(unique_labels(y), in_parts)
-        targets = self._in_target_range(self._label_binarizer().transform(y))
+            self._labels.check(unique_labels(y), in_parts)
+        targets = self._labels_in_range().encode(y)
         return X, targets if missing is None else with_missing(targets, missing)
 
     def _clean_input(self, X, y):
         labels = None if self.warm_start else clean_labels(y)
         if labels is None or not self._is_clean_matrix(X, y):
             return None
-        self.classes_, numbers = labels
-        self._label_type, self._sparse_labels = "binary" if len(self.classes_) == 2 else "multiclass", False
-        return X, self._in_target_range(one_column_each(numbers, len(self.classes_), X.dtype))
+        classes, numbers = labels
+        self._set_labels(Labels(classes, "binary" if len(classes) == 2 else "multiclass"))
+        return X, self._labels_in_range().in_range(one_column_each(numbers, len(classes), X.dtype))
 
-    def _in_target_range(self, targets):
-        """Targets of 0 and 1, or of ``target_values`` for a loss other than cross-entropy."""
-        self._targets = self._target_range() if self._watches_loss() else None
-        if self._targets is None:
-            return targets
-        low, high = self._targets
-        return low + (high - low) * (targets.toarray() if issparse(targets) else targets)
+    @property
+    def _labels(self):
+        return Labels(self.classes_, self._label_type, self._sparse_labels, self._targets)
+
+    def _set_labels(self, labels):
+        self.classes_, self._label_type, self._sparse_labels, self._targets = labels
+
+    def _labels_in_range(self):
+        """The labels, with ``target_values`` if the loss is no cross-entropy."""
+        self._targets = target_range(self.target_values) if self._watches_loss() else None
+        return self._labels
 
     def _plain_targets(self, y, classes, dtype):
-        labels = self.classes_
-        given = type(y) is np.ndarray and y.ndim == 1 and 0 < y.size <= SMALL and y.dtype.kind in "biU"
-        one_label = self._label_type in ("binary", "multiclass") and not self._sparse_labels
-        if not (given and one_label and y.dtype.kind == labels.dtype.kind and y.dtype.isnative):
+        labels = self._labels
+        if self.class_weight is not None or not (classes is None or labels.are(classes)):
             return None
-        if self.class_weight is not None or self._targets is not None:
-            return None
-        if classes is not None:
-            same_kind = type(classes) is np.ndarray and classes.dtype.kind == labels.dtype.kind
-            if not same_kind or not np.array_equal(classes, labels):
-                return None
-        numbers = np.searchsorted(labels, y)
-        if numbers.max() == len(labels) or not (labels[numbers] == y).all():
-            return None
-        return one_column_each(numbers, len(labels), dtype)
+        return labels.encode_plain(y, dtype)
 
     def _weigh(self, y, sample_weight, in_parts):
         if self.class_weight is None:
@@ -273,60 +263,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if in_parts and isinstance(self.class_weight, str):
             raise ValueError(BALANCED_IN_PARTS)
         low, high = self._targets or (0, 1)
-        hits = (y.toarray() if issparse(y) else y) > (low + high) / 2
-        one_label = not self._label_type.startswith("multilabel")
-        return weigh_classes(self.class_weight, self.classes_, hits, one_label, sample_weight, in_parts)
-
-    def _target_range(self):
-        try:
-            low, high = map(float, self.target_values)
-        except (TypeError, ValueError):
-            low = high = math.nan
-        if not 0 <= low < high <= 1:
-            raise ValueError(f"target_values must be two numbers, 0 <= low < high <= 1, got {self.target_values!r}.")
-        return low, high
-
-    def _confidence(self, output):
-        """Network outputs as probabilities, which sum to 1 for multiclass problems."""
-        if self._targets is None:
-            return output
-        low, high = self._targets
-        probability = np.clip((output - low) / (high - low), 0, 1)
-        if self._label_type != "multiclass":
-            return probability
-        total = probability.sum(axis=1, keepdims=True)
-        return np.where(total > 0, probability / np.where(total > 0, total, 1), 1 / probability.shape[1])
-
-    def _set_classes(self, labels):
-        binarizer = LabelBinarizer().fit(labels)
-        self.classes_, self._label_type = binarizer.classes_, binarizer.y_type_
-        self._sparse_labels = binarizer.sparse_input_
-
-    def _label_binarizer(self):
-        """The fitted LabelBinarizer, which converts between labels and columns of 0 and 1."""
-        binarizer = LabelBinarizer()
-        binarizer.classes_, binarizer.y_type_ = self.classes_, self._label_type
-        binarizer.sparse_input_ = self._sparse_labels
-        return binarizer
-
-    def _check_classes(self, classes, in_parts):
-        """Raise ValueError if a later fit has new classes, or if ``fit`` with ``warm_start`` lacks some."""
-        if not in_parts and set(classes) != set(self.classes_):
-            raise ValueError(
-                "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
-                f"Previously got {self.classes_}, `y` has {classes}"
-            )
-        if len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
-            raise ValueError(
-                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
-            )
+        one_label = not self._labels.multilabel
+        return weigh_classes(
+            self.class_weight, self.classes_, y > (low + high) / 2, one_label, sample_weight, in_parts
+        )  # fmt: skip
 
     def _loss_and_output(self):
         if self.loss == "cross_entropy":
-            return self._cross_entropy()
+            return self._labels.cross_entropy()
         loss, options = check_loss(self.loss)
         if not self._watches_loss():
-            return self._smoothed_cross_entropy(loss, options)
+            return self._labels.smoothed_cross_entropy(loss, options)
         if loss_row(loss).link is not None or levels_of(options):
             raise ValueError(
                 "loss must be 'cross_entropy' or a regression loss such as 'squared_error', without a list of "
@@ -334,49 +281,26 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
         return self.loss, "logistic"
 
-    def _cross_entropy(self):
-        if self._label_type == "multiclass":
-            return "categorical_cross_entropy", "softmax"
-        return "binary_cross_entropy", "logistic"
-
-    def _smoothed_cross_entropy(self, given, options):
-        """For two classes the two cross-entropies are the same function."""
-        loss, output = self._cross_entropy()
-        if given != loss and self._label_type != "binary":
-            kind = "several classes" if self._label_type == "multiclass" else "multilabel y"
-            raise ValueError(f"loss {given!r} cannot be used for {kind}: use make_loss({loss!r}, ...).")
-        return Loss(loss, options), output
-
     def _may_have(self, loss, output_activation):
         if self._targets is None:
-            return (loss, output_activation) == self._cross_entropy()
+            return (loss, output_activation) == self._labels.cross_entropy()
         return loss_row(loss).link is None and output_activation == "logistic"
 
     def _check_outputs(self):
         if self._targets is not None:
-            low, high = map(float, self._targets)
-            if not 0 <= low < high <= 1:
-                raise ValueError(f"targets {self._targets}")
+            target_range(self._targets)
         super()._check_outputs()
-        n_outputs = 1 if self._label_type == "binary" else len(self.classes_)
-        if self.classes_.ndim != 1 or n_outputs != self.n_outputs_:
+        if self.classes_.ndim != 1 or self._labels.n_outputs != self.n_outputs_:
             raise ValueError(f"{self.n_outputs_} outputs for classes of shape {self.classes_.shape}")
 
     def prediction_network(self) -> PredictionNetwork:
         """The PredictionNetwork for unscaled inputs, with the class labels."""
         found = super().prediction_network()  # raises NotFittedError before a fit
-        kind = "multilabel" if self._label_type.startswith("multilabel") else self._label_type
+        kind = "multilabel" if self._labels.multilabel else self._label_type
         return found._replace(kind=kind, classes=self.classes_, targets=self._targets)
 
     def _decode(self, output):
-        return self._labels_of(output if self._label_type == "multiclass" else self._confidence(output))
-
-    def _labels_of(self, confidence):
-        """Predicted labels from network outputs or probabilities."""
-        if self._label_type.startswith("multilabel"):
-            return self._label_binarizer().inverse_transform(confidence)
-        number = (confidence[:, 0] > 0.5).astype(int) if self.n_outputs_ == 1 else confidence.argmax(axis=1)
-        return self.classes_[np.minimum(number, len(self.classes_) - 1)]  # there may be only one class
+        return self._labels.decode(output)
 
     def _score(self, X, y, sample_weight):
         prediction = self._decode(predictor_of(self).outputs(X))
@@ -495,14 +419,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             deviation over the passes.
         """
         if mc_samples is not None:
-            return mc_outputs(self, X, mc_samples, self._probabilities)
-        return self._probabilities(outputs(self, X))
-
-    def _probabilities(self, output):
-        output = self._confidence(output)
-        if len(self.classes_) == 1:
-            return np.ones_like(output)
-        return np.hstack([1 - output, output]) if self.n_outputs_ == 1 else output
+            return mc_outputs(self, X, mc_samples, self._labels.probabilities)
+        return self._labels.probabilities(outputs(self, X))
 
     def predict_log_proba(self, X: MatrixLike) -> FloatArray:
         """Predict the logarithm of the class probabilities, an array of shape (n_samples, n_classes)."""

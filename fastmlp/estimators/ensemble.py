@@ -292,7 +292,7 @@ class MLPEnsembleClassifier(ClassifierMixin, MLPEnsemble):
         """Predict the most probable class of each sample; for multilabel problems, the labels above 1/2."""
         probability = self.predict_proba(X)
         first = self.members_[0]
-        return first._labels_of(probability[:, -1:] if first.n_outputs_ == 1 else probability)
+        return first._labels.likely(probability[:, -1:] if first.n_outputs_ == 1 else probability)
 
     def score(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Compute the accuracy of the predictions, as ``MLPClassifier.score`` does."""

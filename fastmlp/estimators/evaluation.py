@@ -94,7 +94,7 @@ class Evaluation:
                 raise ValueError(f"evaluation set {name!r}: {error}") from error
         if not (is_classifier(self._estimator) or self._by_target or has_own_score(self._estimator)):
             return
-        if is_classifier(self._estimator) and not self._estimator._label_type.startswith("multilabel"):
+        if is_classifier(self._estimator) and not self._estimator._labels.multilabel:
             classes = self._estimator.classes_
             self._scorers = {name: knowing_classes(scorer, classes) for name, scorer in self._scorers.items()}
         for name, one in self._sets.items():

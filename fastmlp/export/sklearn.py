@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from fastmlp.backends import registry
 from fastmlp.estimators.architecture import hidden_widths, network_of, noise_of
 from fastmlp.estimators.classifier import MLPClassifier
+from fastmlp.estimators.labels import Labels
 from fastmlp.estimators.network import FittedNetwork
 from fastmlp.estimators.regressor import MLPRegressor
 from fastmlp.kernels.spec import aligned_zeros, layer_views
@@ -69,8 +70,7 @@ def _take_weights(made, fitted, plain):
             setattr(estimator, name, deepcopy(getattr(fitted, name)))
         if hasattr(fitted, "classes_"):
             binarizer = fitted._label_binarizer
-            estimator._label_type, estimator._sparse_labels = binarizer.y_type_, binarizer.sparse_input_
-            estimator._targets = None
+            estimator._set_labels(Labels(estimator.classes_, binarizer.y_type_, binarizer.sparse_input_))
     arrays = [[np.asarray(array) for array in given] for given in (fitted.coefs_, fitted.intercepts_)]
     sizes = [arrays[0][0].shape[0], *(len(b) for b in arrays[1])]
     network, dropout = network_of(made, sizes[0], sizes[1:-1], sizes[-1])
@@ -151,7 +151,7 @@ def to_sklearn(estimator: MLPClassifier | MLPRegressor) -> Any:
         made._no_improvement_count = 0
         made._random_state = check_random_state(made.random_state)
         if hasattr(estimator, "classes_"):
-            made._label_binarizer = estimator._label_binarizer()
+            made._label_binarizer = estimator._labels.binarizer()
     return made
 
 
