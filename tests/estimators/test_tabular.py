@@ -13,7 +13,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import fastmlp
 from fastmlp import TabularMLPClassifier, TabularMLPRegressor, make_loss
 from fastmlp.backends import threads
-from fastmlp.estimators.tabular import base, plan
+from fastmlp.estimators.tabular import plan
 from fastmlp.io.model_files import ModelFileError
 from fastmlp.training.interruption import Interruption
 
@@ -184,7 +184,7 @@ def test_a_time_limit_counts_with_the_threads_of_each_member(seconds, n_members,
 
 
 def test_the_only_member_that_a_time_limit_leaves_has_all_threads(monkeypatch):
-    monkeypatch.setattr(base, "within", lambda *given: (2, 1))
+    monkeypatch.setattr(plan, "within", lambda *given: (2, 1))
     X, y = problem(TabularMLPRegressor)
     model = TabularMLPRegressor(n_members=4, time_limit=1, n_jobs=3).fit(X, y)
     assert [member.n_jobs for member in model.members_] == [3]

@@ -8,29 +8,26 @@ from copy import copy
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.inspection import permutation_importance
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from fastmlp.io.model_files import Savable
 from fastmlp.model.exclusive import one_at_a_time
-from fastmlp.model.mlp import MLP
 from fastmlp.tables import TableEncoder
 from fastmlp.tables.frames import as_table
 from fastmlp.typing import ArrayLike, Callbacks, RandomState
 from fastmlp.validation.checks import check_flags, check_integer, check_n_jobs, check_real, check_weights
 
 from .members import Options, Rows, mean_outputs, outputs_of_folds, train, trained
-from .plan import Plan, folds_of, within
-from .recipe import BATCH_SIZE, Task, new_member
+from .plan import folds_of, plan_for
+from .recipe import Task, new_member
+from .saving import OF_FOLDS, SavableTabular
 
 MIN_FREQUENCY = 5  # of a category, in tables with many rows
 ROWS_FOR_RARE = 1000
-OF_FOLDS = "oof_prediction_", "score_", "_oof_errors"  # attributes after a fit with folds
 
 
-class BaseTabular(Savable, BaseEstimator, ABC):
+class BaseTabular(SavableTabular, ABC):
     """Base class of TabularMLPClassifier and TabularMLPRegressor, which document parameters and attributes."""
 
     hidden_layer_sizes: Any
@@ -57,10 +54,6 @@ class BaseTabular(Savable, BaseEstimator, ABC):
         """(Kind, loss, number of outputs) of a member."""
 
     @abstractmethod
-    def _n_outputs(self):
-        """Number of outputs of the trained members."""
-
-    @abstractmethod
     def _decode(self, outputs):
         """Predictions from the mean outputs of the members."""
 
@@ -71,6 +64,10 @@ class BaseTabular(Savable, BaseEstimator, ABC):
     @abstractmethod
     def _score(self, y, prediction, weight):
         """The score of a prediction."""
+
+    @abstractmethod
+    def _out_of_fold(self, outputs, y, weight):
+        """The value of ``oof_prediction_`` for the outputs for rows that were not trained on."""
 
     @one_at_a_time
     def fit(
@@ -148,7 +145,7 @@ class BaseTabular(Savable, BaseEstimator, ABC):
         if self.n_folds is not None:
             folds = folds_of(self.n_folds, rows.targets, rows.labels, random_state.randint(2**31))
         task = self._task(len(rows.matrix))
-        plan = self._plan(task, rows, folds)
+        plan = plan_for(task, rows, folds, self.epochs, self.n_members, self.time_limit)
         members = [new_member(task, plan.n_epochs, random_state.randint(2**31)) for _ in plan.rows]
         train(members, rows, plan, Options(validation, callbacks, self.n_jobs, self.progress))
         self.members_ = trained(members)
@@ -170,32 +167,9 @@ class BaseTabular(Savable, BaseEstimator, ABC):
             )
         return Rows(matrix, targets, labels, weight, self._weigh(targets, weight))
 
-    def _set_encoder(self, encoder):
-        self.encoder_, self.n_features_in_ = encoder, encoder.n_features_in_
-        vars(self).pop("feature_names_in_", None)
-        if hasattr(encoder, "feature_names_in_"):
-            self.feature_names_in_ = encoder.feature_names_in_
-
     def _task(self, n_rows):
         kind, loss, n_outputs = self._member_settings()
         return Task(self.encoder_.encoded, kind, loss, self._hidden_sizes(), n_outputs, n_rows, self.n_jobs)
-
-    def _plan(self, task, rows, folds):
-        """Epochs and rows of the members, as far as the time limit allows."""
-        n_epochs, n_members = self.epochs, self.n_members
-        if self.time_limit is not None:
-            part = np.setdiff1d(np.arange(task.n_rows), folds[0]) if folds else slice(None)
-            trial = new_member(task, 2, 0)
-
-            def fit_one_epoch():
-                trial.fit(rows.matrix[part], rows.targets[part], 1, BATCH_SIZE)
-                if trial.interrupted:
-                    raise KeyboardInterrupt
-
-            n_epochs, n_members = within(
-                self.time_limit, fit_one_epoch, n_epochs, n_members, len(folds), self.n_jobs
-            )  # fmt: skip
-        return Plan.of(n_epochs, n_members, folds, task.n_rows)
 
     def _set_scores(self, y, rows, outputs):
         """Set the attributes of a fit with folds from outputs for held-out rows, or remove them for None."""
@@ -204,10 +178,6 @@ class BaseTabular(Savable, BaseEstimator, ABC):
         if outputs is not None:
             self.oof_prediction_ = self._out_of_fold(outputs, y, rows.sample_weight)
             self.score_ = self._score(y, self._decode(outputs), rows.sample_weight)
-
-    @abstractmethod
-    def _out_of_fold(self, outputs, y, weight):
-        """What is kept of the outputs for rows that were not trained on."""
 
     def _outputs(self, X):
         check_is_fitted(self)
@@ -240,47 +210,6 @@ class BaseTabular(Savable, BaseEstimator, ABC):
         return {
             names[i]: (float(found.importances_mean[i]), float(found.importances_std[i])) for i in order
         }  # fmt: skip
-
-    def saved_state(self) -> dict[str, Any]:
-        """The state of this estimator as stored in a model file, a dict."""
-        saved: dict[str, Any] = {"params": self.get_params(deep=False)}
-        if hasattr(self, "members_"):
-            saved["fitted"] = {
-                "encoder": self.encoder_.saved_state(),
-                "targets": self._targets._asdict(),
-                "members": [member.saved_state() for member in self.members_],
-                "folds": {name: getattr(self, name) for name in OF_FOLDS if hasattr(self, name)},
-            }
-        return saved
-
-    @classmethod
-    def from_saved_state(cls, saved: dict[str, Any]) -> Self:
-        """Create an estimator from the result of ``saved_state``."""
-        model = cls(**saved["params"])
-        if "fitted" in saved:
-            fitted = saved["fitted"]
-            model._set_encoder(TableEncoder.from_saved_state(fitted["encoder"]))
-            model._restore_targets(fitted["targets"])
-            model.members_ = [MLP.from_saved_state(member) for member in fitted["members"]]
-            model._check_members()
-            for name in OF_FOLDS:
-                if name in fitted["folds"]:
-                    setattr(model, name, fitted["folds"][name])
-        return model
-
-    def _check_members(self):
-        """Raise ValueError unless the members fit the columns and the targets."""
-        if not self.members_:
-            raise ValueError("there are no members")
-        sizes = len(self.encoder_.encoded), self._n_outputs()
-        for member in self.members_:
-            found = member.network.n_columns, member.layers[-1].units
-            if found != sizes:
-                raise ValueError(f"a member has {found} inputs and outputs, but the table makes {sizes}")
-
-    @abstractmethod
-    def _restore_targets(self, saved):
-        """Set the targets of ``saved_state``."""
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -8,6 +8,8 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from fastmlp.backends.threads import allowed_threads, each_limited_to, threads_of
 
+from .recipe import BATCH_SIZE, new_member
+
 FEWEST_EPOCHS = 20  # rather fewer members than fewer epochs
 SHARE = 0.9  # of the time limit that is planned for training
 
@@ -21,14 +23,6 @@ class Plan(NamedTuple):
     n_epochs: int
     rows: list[np.ndarray | None]
 
-    @classmethod
-    def of(cls, n_epochs, n_members, folds, n_rows):
-        """A plan for a number of members, of each fold if there are folds."""
-        if not folds:
-            return cls(n_epochs, [None] * n_members)
-        trained = [np.setdiff1d(np.arange(n_rows), fold) for fold in folds]
-        return cls(n_epochs, [rows for rows in trained for _ in range(n_members)])
-
 
 def folds_of(n_folds, y, labels, random_state):
     """The rows that each fold holds out; they are stratified by ``labels``, or None."""
@@ -37,6 +31,21 @@ def folds_of(n_folds, y, labels, random_state):
     else:
         split = StratifiedKFold(n_folds, shuffle=True, random_state=random_state).split(y, labels)
     return [held_out for _, held_out in split]
+
+
+def plan_for(task, rows, folds, n_epochs, n_members, time_limit):
+    """The Plan for ``n_members``, of each fold if there are folds, or for as much as a time limit allows."""
+    parts = [np.setdiff1d(np.arange(task.n_rows), fold) for fold in folds]
+    if time_limit is not None:
+        trial, part = new_member(task, 2, 0), parts[0] if parts else slice(None)
+
+        def fit_one_epoch():
+            trial.fit(rows.matrix[part], rows.targets[part], 1, BATCH_SIZE)
+            if trial.interrupted:
+                raise KeyboardInterrupt
+
+        n_epochs, n_members = within(time_limit, fit_one_epoch, n_epochs, n_members, len(folds), task.n_jobs)
+    return Plan(n_epochs, [part for part in parts or [None] for _ in range(n_members)])
 
 
 def within(seconds, fit_one_epoch, n_epochs, n_members, n_folds, n_jobs):
