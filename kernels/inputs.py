@@ -15,7 +15,7 @@ WITHOUT_DECAY = "p", "b"  # parameters to which weight decay does not apply; the
 
 
 class InputColumn(NamedTuple):
-    """What becomes of a column x of X.
+    """Encoding of a column x of X.
 
     ==================  ======================================================================================
     PLAIN               x

@@ -113,7 +113,7 @@ def fit(table, parts, options):
 
 
 def columns_text(columns):
-    """What was made of the columns, as a table."""
+    """How each column is encoded, as a table."""
     shown = columns if len(columns) <= MOST_LINES else columns[: MOST_LINES - 1]
     names = [name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..." for name in (each["name"] for each in shown)]
     width = max(map(len, names))

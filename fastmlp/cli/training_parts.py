@@ -1,4 +1,4 @@
-"""What training of plain networks and of table estimators shares: rows to train on, and results."""
+"""Shared parts of training plain networks and table estimators: rows to train on, and results."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

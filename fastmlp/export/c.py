@@ -39,8 +39,8 @@ def to_c(
 
     For TabularMLPClassifier and TabularMLPRegressor these are ``name_predict(row, outputs)`` and ``name_class(row)``,
     where the row is a struct with a member for each column that is used: double for numbers (of durations, seconds),
-    booleans (1 or 0) and dates (seconds since 1970-01-01 in UTC), where NAN is missing; int for texts and categories,
-    whose codes ``name_lookup_<column>(text)`` returns, also for the missing text NULL. The outputs are class
+    booleans (1 or 0) and dates (seconds since 1970-01-01 in UTC), where NAN is missing; int for strings and categories,
+    whose codes ``name_lookup_<column>(text)`` returns, also for NULL, a missing one. The outputs are class
     probabilities, or predictions in the units of y.
 
     Parameters

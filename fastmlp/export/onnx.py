@@ -41,7 +41,7 @@ def to_onnx(
 
     - numbers (of durations and times of day, seconds): double; NaN is missing;
     - booleans: bool; double with 1, 0 and NaN if some were missing in ``fit``;
-    - texts and categories: string. The empty text is missing, unless it was a category in ``fit``;
+    - strings and categories: string. The empty string is missing, unless it was a category in ``fit``;
     - dates: double, the seconds since 1970-01-01 in UTC; NaN is missing.
 
     Parameters

@@ -45,7 +45,7 @@ def add_table(graph, predictor, tensors):
     graph : Graph
     predictor : TablePredictor
     tensors : dict of str to str
-        For the name of each column, the name of a tensor of shape (rows, 1): strings for texts, otherwise float64.
+        For the name of each column, the name of a tensor of shape (rows, 1): float64, or strings for a column of these.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def _double(graph, values):
 
 
 def _values(graph, column, tensor):
-    """{part or None: the Value of the column}; texts have none."""
+    """{part or None: the Value of the column}; empty for strings."""
     if column.kind == TEXTS:
         return {}
     value = Value(graph, tensor)
@@ -146,7 +146,7 @@ def _scores(graph, x, numbers, scores):
 
 
 def _codes(graph, step, tensor):
-    """The code of each text. The empty text is missing, unless it was a category in fit."""
+    """The code of each string. The empty one is missing, unless it was a category in fit."""
     values, of_missing = step.arguments
     codes = {"": of_missing} | {value: code for code, value in enumerate(values)}
     return graph(

@@ -1,4 +1,4 @@
-"""Columns of texts and categories."""
+"""Columns of strings and categories."""
 
 import warnings
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ import numpy as np
 from .cells import BOOLEANS, EMPTY, NUMBERS, TEXTS, text_of
 from .kinds import CODES, Encoded, UnusedColumn, changed_kind, number_of, rows, shown
 
-# With more rows, of which a larger share has distinct texts, these are not categories.
+# With more rows, of which a larger share has distinct strings, these are not categories.
 FREE_TEXT_ROWS, FREE_TEXT_SHARE = 50, 0.5
-# Of at least so many distinct texts, a larger share are numbers, but not all: the others probably stand for missing.
+# Of at least so many distinct strings, a larger share are numbers, but not all: the others probably stand for missing.
 NUMBER_TEXTS, NUMBER_SHARE = 10, 0.75
 
 
 @dataclass(frozen=True)
 class CategoryColumn:
-    """A column of texts or categories.
+    """A column of strings or categories.
 
     The codes are the positions in ``values``, which are sorted; with ``missing_is_value`` the last code stands for
     missing values. All other values have the code -1.
@@ -32,7 +32,7 @@ class CategoryColumn:
 
     def __post_init__(self):
         if not all(isinstance(value, str) for value in self.values):
-            raise ValueError(f"column {self.name!r} has categories that are not texts")
+            raise ValueError(f"column {self.name!r} has categories that are not strings")
 
     @classmethod
     def fit(cls, name, cells, min_frequency=1):
@@ -54,11 +54,11 @@ class CategoryColumn:
     @staticmethod
     def _free_text(name, texts, n_present):
         warnings.warn(
-            f"column {name!r} is not used: it has {len(texts)} different texts in {n_present} rows, such as "
+            f"column {name!r} is not used: it has {len(texts)} different strings in {n_present} rows, such as "
             f"{texts[0]!r}, which are names or free text rather than categories. If they are numbers or dates, convert "
             "the column first; otherwise drop it to avoid this warning."
         )
-        return UnusedColumn(name, f"{len(texts)} different texts in {n_present} rows")
+        return UnusedColumn(name, f"{len(texts)} different strings in {n_present} rows")
 
     @property
     def encoded(self):
@@ -73,7 +73,7 @@ class CategoryColumn:
         yield np.array([*(known.get(text, -1) for text in texts), missing])[positions]
 
     def _texts_of(self, cells):
-        """(texts, the position of each row's text), also for numbers and booleans if fit had such texts."""
+        """(strings, the position of each row's string), also for numbers and booleans if fit had such strings."""
         if cells.kind == TEXTS:
             return cells.texts, cells.values
         if cells.kind == EMPTY:
@@ -90,7 +90,7 @@ class CategoryColumn:
         return [convert(number) for number in numbers], np.where(missing, len(numbers), positions)
 
     def describe(self):
-        """What was made of the column."""
+        """How the column is encoded."""
         parts = [f"{len(self.values)} categories"]
         parts += [f"{self.n_missing} missing"] if self.n_missing else []
         parts += [f"{self.n_rare} rows with rare values"] if self.n_rare else []
@@ -98,7 +98,7 @@ class CategoryColumn:
 
 
 def _warn_of_numbers(name, texts, counts):
-    """Warn of a column of numbers as texts, with a few others such as '?'."""
+    """Warn of a column of numbers as strings, with a few others such as '?'."""
     others = np.array([number_of(text) is None for text in texts])
     if len(texts) >= NUMBER_TEXTS and 0 < others.sum() < (1 - NUMBER_SHARE) * len(texts):
         exceptions = f"{shown(texts[others].tolist())} ({rows(counts[others].sum())})"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import narwhals.stable.v2 as nw
 import numpy as np
 
-NUMBERS, BOOLEANS, DATES, TEXTS, EMPTY = "numbers", "booleans", "dates", "texts", "no values"
+NUMBERS, BOOLEANS, DATES, TEXTS, EMPTY = "numbers", "booleans", "dates", "strings", "no values"
 TIME_UNIT = "datetime64[us]"
 SECOND = np.timedelta64(1, "s")
 NESTED = list, tuple, dict, set, frozenset, np.ndarray, nw.DataFrame, nw.Series
@@ -20,7 +20,7 @@ class Cells(NamedTuple):
     """A column's values.
 
     ``values`` are float64 for numbers and booleans (missing: NaN), datetime64 for dates (missing: NaT), and positions
-    in ``texts`` for texts (missing: -1). A column of EMPTY kind has missing values only, all NaN.
+    in ``texts`` for strings (missing: -1). A column of EMPTY kind has missing values only, all NaN.
     """
 
     kind: str
@@ -39,7 +39,7 @@ def read_cells(column, name):
     """Read a narwhals Series or a 1-D array.
 
     Dates with a time zone are converted to UTC. Durations and times of day are numbers, in seconds. Categories and
-    values of any other hashable type are texts; equal numbers are the same text, for example '1' for 1 and 1.0.
+    values of any other hashable type become strings; equal numbers the same one, for example '1' for 1 and 1.0.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def _of_series(column, name):
         return Cells(NUMBERS, column.cast(nw.Duration("us")).to_numpy() / SECOND)
     if dtype in NESTED_TYPES:
         _refuse(dtype, name)
-    categories = dtype in (nw.Categorical, nw.Enum)  # declared as such: their numbers are texts, too
+    categories = dtype in (nw.Categorical, nw.Enum)  # declared as such: their numbers are strings, too
     if column.implementation.is_pandas_like():
         return _of_uniques(*_factorised_by_pandas(column.to_native(), name), name, categories)
     if not categories and dtype not in (nw.String, nw.Binary):
@@ -117,7 +117,7 @@ def _factorised(values, name):
 
 
 def _of_uniques(uniques, codes, name, categories=False):
-    """Cells of distinct Python values and the position of each row's value; -1 is missing. Categories are texts."""
+    """Cells of distinct Python values and the position of each row's value; -1 is missing. Categories are strings."""
     numbers = [number for number, value in enumerate(uniques) if not is_missing(value)]
     present = [uniques[number] for number in numbers]
     of = {type(value) for value in present} if not categories else {str}
@@ -151,7 +151,7 @@ def is_missing(value):
 
 
 def text_of(value):
-    """A category's value as text. Numbers are written as short as possible: 1.0 as '1'."""
+    """A category's value as a string. Numbers are written as short as possible: 1.0 as '1'."""
     if isinstance(value, str):
         return str(value)
     if isinstance(value, bytes):

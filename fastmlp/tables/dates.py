@@ -30,7 +30,7 @@ class DateColumn:
     """A column of dates or times (in UTC, if they have a time zone): several numbers, each scaled like a NumberColumn.
 
     ``scalings`` has a Scaling for each of PARTS that differed in fit. 'hour' includes minutes and seconds; 'days' are
-    those since ``earliest``, the first date in fit, as text in ISO format.
+    those since ``earliest``, the first date in fit, as a string in ISO format.
     """
 
     name: str
@@ -81,6 +81,6 @@ class DateColumn:
             yield flags(missing)
 
     def describe(self):
-        """What was made of the column."""
+        """How the column is encoded."""
         parts = ", ".join(self.scalings) or "all equal"
         return f"dates since {self.earliest[:10]}: {parts}{missing_text(self.n_missing)}"

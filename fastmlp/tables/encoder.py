@@ -54,9 +54,9 @@ class TableEncoder(BaseEstimator):
       has a second column with the normal quantiles of their ranks, from -3 to 3.
     - Missing numbers become 0. If there were any in fit, another column is 1 where they are missing, otherwise -1.
       Booleans (1, -1) and dates are treated alike.
-    - Texts and categories: codes in the order of the sorted values. Missing is a value of its own, the last one, if it
-      occurred in fit. Unseen values, and missing ones that did not occur in fit, have the code -1. Values are compared
-      as texts, so the number 1 is the category '1', but not '01'.
+    - Strings and categories: codes in the order of the sorted values. Missing is a value of its own, the last one, if
+      it occurred in fit. Unseen values, and missing ones that did not occur in fit, have the code -1. Values are
+      compared as strings, so the number 1 is the category '1', but not '01'.
     - Dates and times: year, month, day of week, hour, and days since the first date in fit, each like a number. Those
       with a time zone are converted to UTC.
     - Columns are not used if they are constant or empty, or if they hold free text (more than 50 rows, of which more
@@ -227,7 +227,7 @@ class TableEncoder(BaseEstimator):
         Returns
         -------
         list of dict
-            With 'name', 'kind' ('numbers', 'booleans', 'texts', 'dates' or 'not used') and 'description', such as
+            With 'name', 'kind' ('numbers', 'booleans', 'strings', 'dates' or 'not used') and 'description', such as
             'numbers: median 3.2, scale 1.5, 12 missing' or '14 categories'.
         """
         check_is_fitted(self)

@@ -1,4 +1,4 @@
-"""What all kinds of columns share: records of encoded and unused columns, and errors about changed kinds."""
+"""Shared parts of all kinds of columns: records of encoded and unused columns, errors about changed kinds."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ import numpy as np
 from .cells import BOOLEANS, DATES, EMPTY, NUMBERS, TEXTS, TIME_UNIT, in_utc
 
 NUMBER, FLAG, CODES = "number", "flag", "codes"  # kinds of encoded columns
-SHOWN = 5  # texts or rows in a message
+SHOWN = 5  # strings or rows in a message
 
 
 class Encoded(NamedTuple):
@@ -65,7 +65,7 @@ def flags(mask):
 
 
 def numbers_of(cells, name, kind=NUMBERS):
-    """Cells as float64 for a column that held numbers, or another kind, in fit. Texts are converted if all can be.
+    """Cells as float64 for a column that held numbers, or another kind, in fit. Strings are converted if all can be.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def numbers_of(cells, name, kind=NUMBERS):
 
 
 def dates_of(cells, name):
-    """Cells as datetime64 for a column that held dates in fit. Texts are converted if all are in ISO format.
+    """Cells as datetime64 for a column that held dates in fit. Strings are converted if all are in ISO format.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def dates_of(cells, name):
 
 
 def _converted(cells, name, kind, convert, missing, dtype):
-    """Texts as numbers or dates; ``convert`` returns None for a text that is neither."""
+    """Convert strings to numbers or dates; ``convert`` returns None for a string that is neither."""
     if cells.kind != TEXTS:
         raise changed_kind(name, kind, cells.kind)
     found = [convert(text) for text in cells.texts]
@@ -105,7 +105,7 @@ def _converted(cells, name, kind, convert, missing, dtype):
 
 
 def number_of(text):
-    """The number that a text stands for, or None."""
+    """The number in a string, or None."""
     try:
         return None if "_" in text else float(text)  # Python reads 1_0 as 10
     except ValueError:
@@ -113,7 +113,7 @@ def number_of(text):
 
 
 def date_of(text):
-    """The date or time, in UTC, that a text in ISO format stands for, or None."""
+    """The date or time, in UTC, in a string in ISO format, or None."""
     try:
         return in_utc(datetime.fromisoformat(text))
     except ValueError:
@@ -121,12 +121,12 @@ def date_of(text):
 
 
 def shown(texts):
-    """The first few texts, quoted, for a message."""
-    return f"the text{'s' if len(texts) > 1 else ''} {listing(map(repr, texts))}"
+    """The first few strings, quoted, for a message."""
+    return f"the string{'s' if len(texts) > 1 else ''} {listing(map(repr, texts))}"
 
 
 def listing(texts):
-    """The first few texts and the number of the others, for a message."""
+    """The first few strings and the number of the others, for a message."""
     texts = list(texts)
     more = f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
     return ", ".join(texts[:SHOWN]) + more

@@ -111,7 +111,7 @@ def encode_piecewise(x: Vector, n: int, edges: Doubles, n_bins: int, out: Vector
 
 
 def encode_column(worker: Worker, column: Column, x: Vector, n: int, out: Vector, stride: int) -> None:
-    """What n values x of a column become."""
+    """Encode n values x of a column."""
     stage: Stage = worker.run.layout.stage
     own: Vector = at(worker.run.parameters, column.parameters)
     if column.kind == PLAIN:

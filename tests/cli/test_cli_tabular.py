@@ -68,14 +68,14 @@ def test_columns_of_every_kind_need_no_options(houses):
     assert "sold dates since 2020-" in output
     assert "seen dates since 2020-" in output
     assert "lift booleans" in output
-    assert "empty no values, not used name 120 different texts in 120 rows, not used" in output
+    assert "empty no values, not used name 120 different strings in 120 rows, not used" in output
     assert "column 'sold' holds dates such as '20" in result.stderr
     assert "column 'name' is not used" in result.stderr
     model = fastmlp.load("model.fastmlp")
     assert isinstance(model.estimator, TabularMLPRegressor)
     kinds = {column["name"]: column["kind"] for column in model.estimator.encoder_.describe()}
     assert kinds == {
-        "area": "numbers", "town": "texts", "sold": "dates", "seen": "dates", "lift": "booleans", "empty": "not used",
+        "area": "numbers", "town": "strings", "sold": "dates", "seen": "dates", "lift": "booleans", "empty": "not used",
         "name": "not used",
     }  # fmt: skip
     printed = list(map(float, run("predict", "model.fastmlp", "new.csv").stdout.splitlines()[1:]))
@@ -185,7 +185,7 @@ def test_columns_of_iso_dates_are_dates(case):
 def test_a_date_that_is_none_in_a_later_file_is_an_error(houses):
     run("train", "old.csv", "--target", "price", *QUICK)
     houses.assign(sold="soon").to_csv("new.csv", index=False)
-    message = "column 'sold' held dates in fit, but has the text 'soon' (50 rows) here"
+    message = "column 'sold' held dates in fit, but has the string 'soon' (50 rows) here"
     assert message in one_line(run("predict", "model.fastmlp", "new.csv", code=1).output)
 
 

@@ -205,16 +205,16 @@ def test_durations_and_times_of_day_are_seconds():
 
 
 CHANGED = {  # (values in fit, values in transform): part of the message
-    "numbers to texts": ([1.0, 2], ["1", "?", "?"], "held numbers in fit, but has the text '?' (2 rows) here"),
-    "numbers to underscores": ([1.0, 2], ["1_0", "2"], "has the text '1_0' (1 row) here"),
+    "numbers to texts": ([1.0, 2], ["1", "?", "?"], "held numbers in fit, but has the string '?' (2 rows) here"),
+    "numbers to underscores": ([1.0, 2], ["1_0", "2"], "has the string '1_0' (1 row) here"),
     "numbers to dates": ([1.0, 2], [DAY], "held numbers in fit, but has dates here"),
-    "texts to numbers": (["b", "a"], [1.0, 2.0], "held texts such as 'a' in fit, but has numbers here"),
+    "texts to numbers": (["b", "a"], [1.0, 2.0], "held strings such as 'a' in fit, but has numbers here"),
     "texts to booleans": (["b", "1"], [True], "but has booleans here"),
     "texts to dates": (["b", "2"], [DAY], "but has dates here"),
     "booleans to numbers": ([True, False], [0, 2], "held booleans in fit, but has the number 2 (1 row) here"),
-    "booleans to texts": ([True, False], ["yes"], "held booleans in fit, but has the text 'yes' (1 row) here"),
+    "booleans to texts": ([True, False], ["yes"], "held booleans in fit, but has the string 'yes' (1 row) here"),
     "dates to numbers": ([DAY, DAY + timedelta(days=99)], [3], "held dates in fit, but has numbers here"),
-    "dates to texts": ([DAY, DAY + timedelta(days=99)], ["soon", "2020-01-01"], "the text 'soon' (1 row) here"),
+    "dates to texts": ([DAY, DAY + timedelta(days=99)], ["soon", "2020-01-01"], "the string 'soon' (1 row) here"),
 }
 
 
@@ -314,7 +314,7 @@ def test_columns_by_name():
 
 def test_texts_that_are_no_categories():
     names, some = [f"name {i}" for i in range(60)], ["a", "b", "c"] * 20
-    with pytest.warns(UserWarning, match="column 'a' is not used: it has 60 different texts in 60 rows, such as"):
+    with pytest.warns(UserWarning, match="column 'a' is not used: it has 60 different strings in 60 rows, such as"):
         encoder = TableEncoder().fit({"a": names, "b": some})
     assert [column.name for column in encoder.encoded] == ["b"]
     with warnings.catch_warnings():
@@ -323,7 +323,7 @@ def test_texts_that_are_no_categories():
         TableEncoder().fit({"a": ["a", "b", *[None] * 60]})  # few values, most of them missing
         TableEncoder().fit({"a": pd.Series(pd.Categorical(some, categories=[*names, "a", "b", "c"]))})
     power = [str(50 + i % 20) for i in range(60)]
-    with pytest.warns(UserWarning, match=r"column 'hp' holds numbers, except for the text '\?' \(2 rows\)"):
+    with pytest.warns(UserWarning, match=r"column 'hp' holds numbers, except for the string '\?' \(2 rows\)"):
         TableEncoder().fit({"hp": [*power, "?", "?"]})
 
 
@@ -332,7 +332,7 @@ def test_description():
     found = {row["name"]: (row["kind"], row["description"]) for row in encoder.describe()}
     assert found["number"] == ("numbers", "numbers: median 2, scale 1.625, 2 missing")
     assert found["boolean"] == ("booleans", "booleans, 2 missing")
-    assert found["text"] == ("texts", "3 categories, 1 missing")
+    assert found["text"] == ("strings", "3 categories, 1 missing")
     assert found["date"] == ("dates", "dates since 2024-02-29: month, day of week, days, 1 missing")
     assert found["empty"] == ("not used", "no values, not used")
     assert found["constant"] == found["same"] == ("not used", "constant, not used")

@@ -86,7 +86,7 @@ class BaseTabular(SavableTabular, ABC):
         ----------
         X : frame or array of shape (n_samples, n_features)
             A frame of pandas, polars or another library that narwhals supports, an Arrow table, an array or a list of
-            rows: numbers, booleans, texts, categories and dates, with missing values.
+            rows: numbers, booleans, strings, categories and dates, with missing values.
         y : array-like of shape (n_samples,), or for a regressor (n_samples, n_outputs)
             Targets, without missing values.
         sample_weight : array-like of shape (n_samples,), default=None

@@ -20,7 +20,7 @@ from .recipe import CLASSES, class_loss
 
 @with_texts(PARAMETERS=PARAMETERS, ATTRIBUTES=ATTRIBUTES)
 class TabularMLPClassifier(ClassifierMixin, BaseTabular):
-    """Classifier for tables as they are: numbers, texts, categories and dates, with missing values.
+    """Classifier for tables as they are: numbers, strings, categories and dates, with missing values.
 
     Columns are encoded by ``fastmlp.tables.TableEncoder``, the network and its training follow a recipe that needs no
     search (``help(fastmlp.estimators.tabular.recipe)``).

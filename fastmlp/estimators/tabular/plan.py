@@ -10,7 +10,7 @@ from fastmlp.backends.threads import allowed_threads, each_limited_to, threads_o
 
 from .recipe import BATCH_SIZE, new_member
 
-FEWEST_EPOCHS = 20  # rather fewer members than fewer epochs
+FEWEST_EPOCHS = 20  # a time limit reduces members before epochs
 SHARE = 0.9  # of the time limit that is planned for training
 
 

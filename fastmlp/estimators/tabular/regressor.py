@@ -24,7 +24,7 @@ LOSSES = "squared_error", "mean_squared_error", "absolute_error", "huber", "quan
 
 @with_texts(PARAMETERS=PARAMETERS, ATTRIBUTES=ATTRIBUTES)
 class TabularMLPRegressor(RegressorMixin, BaseTabular):
-    """Regressor for tables as they are: numbers, texts, categories and dates, with missing values.
+    """Regressor for tables as they are: numbers, strings, categories and dates, with missing values.
 
     Columns are encoded by ``fastmlp.tables.TableEncoder``, targets are standardised, and the network and its training
     follow a recipe that needs no search (``help(fastmlp.estimators.tabular.recipe)``). Predictions stay within the
