@@ -11,7 +11,7 @@ from fastmlp.training.full_batch import is_full_batch
 
 from .common import TEST_SHARE
 from .table_model import TableModel
-from .training_parts import PURPOSES, Trained, eval_rows, rows_of, speeds
+from .training_parts import PURPOSES, Trained, check_balanced, eval_rows, rows_of, speeds
 
 HIDDEN, EPOCHS = (100,), 50  # by default
 WATCHED_SHARE = 0.1  # of the training rows, split off for --early-stopping without --eval
@@ -49,8 +49,7 @@ def new_model(source, options):
         backend=options.backend, random_state=options.seed,
     )  # fmt: skip
     table.missing, table.decimal = options.missing, source.decimal
-    if options.balanced and table.classes is None:
-        raise click.UsageError("--balanced is only for classification, but the target is numeric.")
+    check_balanced(options, table.classes)
     return table
 
 

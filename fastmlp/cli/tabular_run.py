@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 
-import click
 import numpy as np
 from sklearn.model_selection import train_test_split
 
@@ -16,7 +15,7 @@ from .frames import TableError, pd
 from .table_estimator import Reading, TableEstimator
 from .tables import check_kinds, check_present
 from .targets import classes_of
-from .training_parts import OUT_OF_FOLD, PURPOSES, Trained, eval_rows, rows_of, speeds, without_missing
+from .training_parts import OUT_OF_FOLD, PURPOSES, Trained, check_balanced, eval_rows, rows_of, speeds, without_missing
 
 MOST_LINES = 20  # of the table of columns
 COMPARED = 1024  # rows to measure the speed with: the NumPy reference is slow
@@ -68,8 +67,7 @@ def with_targets(source, options):
 def new_model(source, options):
     """An untrained TableEstimator."""
     classes = classes_of(source.frame[source.target], options.task)
-    if options.balanced and classes is None:
-        raise click.UsageError("--balanced is only for classification, but the target is numeric.")
+    check_balanced(options, classes)
     given = {
         "hidden_layer_sizes": options.hidden, "epochs": options.epochs, "n_members": options.members,
         "n_folds": options.folds, "time_limit": options.time_limit, "random_state": options.seed,

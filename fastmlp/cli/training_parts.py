@@ -74,6 +74,12 @@ def rows_of(parts):
     return f"{len(parts['train']):,} rows for training{others}"
 
 
+def check_balanced(options, classes):
+    """UsageError for --balanced without classes."""
+    if options.balanced and classes is None:
+        raise click.UsageError("--balanced is only for classification, but the target is numeric.")
+
+
 def speeds(model, X, y, batch_size):
     """{backend: samples per second} for an MLP's backend and the NumPy reference, or None if not measurable."""
     if is_full_batch(model.optimizer) or model.interrupted:

@@ -19,19 +19,23 @@ from fastmlp.validation.checks import check_integer, check_real
 MOST_VALUES = 2**24  # float32 holds all whole numbers up to here
 
 
+class _Input:
+    """Base class of the entries, which convert themselves to an InputColumn."""
+
+    def _draw(self, random_state, views):
+        """Set the initial parameters, if there are some, in views by name."""
+
+
 @dataclass(frozen=True)
-class Plain:
+class Plain(_Input):
     """A column of numbers that is used as it is."""
 
     def _column(self):
         return InputColumn()
 
-    def _draw(self, random_state, views):
-        pass
-
 
 @dataclass(frozen=True)
-class OneHot:
+class OneHot(_Input):
     """A column of codes, with an input for each code that is 1 for this code and 0 for others.
 
     Parameters
@@ -53,12 +57,9 @@ class OneHot:
     def _column(self):
         return InputColumn(kinds.ONE_HOT, self.n_values)
 
-    def _draw(self, random_state, views):
-        pass
-
 
 @dataclass(frozen=True)
-class Embedding:
+class Embedding(_Input):
     """A column of codes, with a trained vector for each code.
 
     Weight decay applies to the vectors, the penalties ``alpha`` and ``l1`` do not. The gradient of a step takes time
@@ -98,7 +99,7 @@ class Embedding:
 
 
 @dataclass(frozen=True)
-class Periodic:
+class Periodic(_Input):
     """A column of numbers x that becomes x itself, and trained sums of cosines of different frequencies.
 
     These are the numbers b_d + sum over k of V_kd cos(2 pi (w_k x + p_k)) with trained w, p, V and b of each column:
@@ -144,7 +145,7 @@ class Periodic:
 
 
 @dataclass(frozen=True)
-class PiecewiseLinear:
+class PiecewiseLinear(_Input):
     """A column of numbers, coded by its place in bins between consecutive edges e (Gorishniy et al. 2022).
 
     The input of a bin is clip((x - e_j) / (e_j+1 - e_j), 0, 1): 1 for the bins below x, 0 for those above it, and the
@@ -180,12 +181,6 @@ class PiecewiseLinear:
     def _column(self):
         return InputColumn(kinds.PIECEWISE_LINEAR, len(self.edges) - 1, edges=self.edges)
 
-    def _draw(self, random_state, views):
-        pass
-
-
-KINDS = Plain, OneHot, Embedding, Periodic, PiecewiseLinear
-
 
 def _check_n_values(given):
     if check_integer("n_values", given, 1) > MOST_VALUES:
@@ -206,7 +201,7 @@ def check_inputs(given: Sequence[InputSpec] | None) -> tuple[InputSpec, ...] | N
     """Validate ``inputs`` of an MLP."""
     if given is None:
         return None
-    good = is_listing(given) and len(given) > 0 and all(isinstance(one, KINDS) for one in given)
+    good = is_listing(given) and len(given) > 0 and all(isinstance(one, _Input) for one in given)
     if not good:
         raise ValueError(
             "inputs must be a list of Plain(), OneHot(...), Embedding(...), Periodic(...) or PiecewiseLinear(...), one "
