@@ -19,7 +19,7 @@ RESERVED = {
     "NAN", "INFINITY", "HUGE_VAL", "EOF", "_Bool", "_Complex", "_Imaginary", "unix", "linux",
 }  # fmt: skip
 LOOKUP = """
-/* The place of a text among n sorted ones, or -1. */
+/* The position of a string among n sorted ones, or -1. */
 static int {name}_find(const char *const *texts, int n, const char *text)
 {{
     int low = 0, high = n - 1;

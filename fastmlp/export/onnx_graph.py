@@ -62,7 +62,7 @@ def add_networks(graph, networks, X):
 
 
 def mean_outputs(graph, networks, X):
-    """Add PredictionNetworks of one kind; returns one that says what their mean output is, and its name."""
+    """Add PredictionNetworks of one kind; returns one that describes their mean output, and the name of that."""
     if len(networks) == 1:
         return networks[0], _network(graph, networks[0], X)
     means = [_confidence(graph, network, _network(graph, network, X)) for network in networks]

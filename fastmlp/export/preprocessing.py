@@ -159,8 +159,8 @@ def floor(x):
 def date_parts(seconds, earliest):
     """The parts of a date (``fastmlp.tables.dates.PARTS``) from floating-point seconds since 1970.
 
-    ``seconds`` is a Term or an array. Years begin in March, so that the day
-    that some of them have more is their last (Hinnant 2014, "chrono-compatible low-level date algorithms").
+    ``seconds`` is a Term or an array. Years are counted from March, so that a leap day is the last of its year (Hinnant
+    2014, "chrono-compatible low-level date algorithms").
     """
     days = floor(seconds / 86400)
     era = floor((days + 719468) / 146097)  # of 400 years, the first from 0000-03-01

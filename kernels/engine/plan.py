@@ -141,7 +141,7 @@ class StagePlan:
             if column.kind == PIECEWISE_LINEAR:
                 edges += [*column.edges[:-1], *(1 / np.diff(column.edges))]
         self._edges = np.array(edges, np.float64)
-        self.scratch = STAGE_ROWS * (4 + max(column.size for column in inputs.columns))
+        self.scratch = STAGE_ROWS * (4 + max(column.size for column in inputs.columns))  # periodic_slopes needs most
         self.stage = Stage(
             columns=addressof(self.columns), n_columns=len(inputs.columns), n_parameters=inputs.n_parameters,
             work=work, values=values, height=height, encoded=encoded,
