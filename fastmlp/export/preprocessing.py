@@ -117,7 +117,7 @@ def _steps(column):
     if column.kind == DATES:
         return [Step(SCALED, column, part, tuple(scaling)) for part, scaling in column.scalings.items()] + missing
     scaled = [Step(SCALED, column, None, tuple(column.scaling))] if column.scaling else []
-    scores = [Step(SCORE, column, None, tuple(column.scores))] if column.scores else []
+    scores = [Step(SCORE, column, None, tuple(column.scores))] if column.ranked else []
     return scaled + scores + missing
 
 

@@ -39,8 +39,8 @@ class TableEncoder(BaseEstimator):
     columns_ : list
         A record of each column of the table: NumberColumn, FlagColumn, CategoryColumn, DateColumn or UnusedColumn.
     encoded : list of Encoded
-        A record of each column of the matrix: its name, kind ('number', 'flag' or 'codes'), the column of the table
-        that it was made of, and the number of codes.
+        A record of each column of the matrix: its name, kind ('number', 'rank', 'flag' or 'codes'), the column of the
+        table that it was made of, the number of codes, and quantiles.
     n_features_in_ : int
         Number of columns of the table.
     feature_names_in_ : ndarray of str

@@ -8,7 +8,7 @@ import numpy as np
 
 from .cells import BOOLEANS, DATES, EMPTY, NUMBERS, TEXTS, TIME_UNIT, in_utc
 
-NUMBER, FLAG, CODES = "number", "flag", "codes"  # kinds of encoded columns
+NUMBER, RANK, FLAG, CODES = "number", "rank", "flag", "codes"  # kinds of encoded columns
 SHOWN = 5  # strings or rows in a message
 
 
@@ -20,18 +20,22 @@ class Encoded(NamedTuple):
     name : str
         For example 'price', 'price is missing', 'sold: month' or 'colour'.
     kind : str
-        'number': scaled, within -3 and 3. 'flag': -1 (no) or 1 (yes), and 0 for a missing boolean. 'codes': integers
-        from 0 to ``n_values`` - 1, or -1 for values that did not occur in fit.
+        'number': scaled, within -3 and 3. 'rank': normal scores of ranks, within -3 and 3. 'flag': -1 (no) or 1 (yes),
+        and 0 for a missing boolean. 'codes': integers from 0 to ``n_values`` - 1, or -1 for values that did not occur
+        in fit.
     column : str
         Name of the column of the table.
     n_values : int or None
-        Number of codes; for numbers that are encoded by their ranks too, the number of different quantiles of 200.
+        Number of codes.
+    quantiles : tuple of float
+        Of a column of numbers: the encoded values of its 0.5 % quantiles, without repetitions. They ascend.
     """
 
     name: str
     kind: str
     column: str
     n_values: int | None = None
+    quantiles: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from .cells import BOOLEANS, NUMBERS
 from .kinds import (
     FLAG,
     NUMBER,
+    RANK,
     Encoded,
     UnusedColumn,
     changed_kind,
@@ -25,7 +26,7 @@ from .kinds import (
 )
 
 LIMIT = 1e18  # its square is a float32
-FEW_VALUES = 10  # a column with no more has no normal scores
+FEW_VALUES = 10  # a column with no more is not encoded by its ranks too
 N_QUANTILES = 200
 
 
@@ -76,10 +77,8 @@ class NormalScores(NamedTuple):
 
     @classmethod
     def fit(cls, numbers):
-        """The scores of the finite numbers, or None if no more than FEW_VALUES differ."""
+        """The scores of the finite numbers, which differ."""
         finite = numbers[np.isfinite(numbers)]
-        if np.unique(finite).size <= FEW_VALUES:
-            return None
         levels = np.linspace(0, 1, N_QUANTILES + 1)
         knots, place = np.unique(np.quantile(finite, levels, method="inverted_cdf"), return_inverse=True)
         scores = np.clip(ndtri(levels), -3, 3)
@@ -113,12 +112,14 @@ def check_scaling(scaling):
 class NumberColumn:
     """A column of numbers.
 
-    ``scaling`` is None if all are equal, but some were missing in fit; ``scores`` if there are few different ones.
+    ``scaling`` and ``scores`` are None if all are equal, but some were missing in fit. ``ranked`` says whether
+    the scores are encoded.
     """
 
     name: str
     scaling: Scaling | None
     scores: NormalScores | None
+    ranked: bool
     n_missing: int
 
     kind = NUMBERS
@@ -126,6 +127,8 @@ class NumberColumn:
     def __post_init__(self):
         object.__setattr__(self, "scaling", None if self.scaling is None else check_scaling(self.scaling))
         object.__setattr__(self, "scores", None if self.scores is None else check_scores(self.scores))
+        if (self.scaling is None) != (self.scores is None) or (self.ranked and self.scores is None):
+            raise ValueError(f"column {self.name!r} needs both a scaling and scores, or neither")
 
     @classmethod
     def fit(cls, name, cells):
@@ -133,22 +136,26 @@ class NumberColumn:
         scaling, n_missing = Scaling.fit(cells.values), int(cells.missing.sum())
         if scaling is None and not n_missing:
             return UnusedColumn(name, "constant")
-        return cls(name, scaling, NormalScores.fit(cells.values), n_missing)
+        ranked = np.unique(cells.values[np.isfinite(cells.values)]).size > FEW_VALUES
+        return cls(name, scaling, NormalScores.fit(cells.values) if scaling else None, ranked, n_missing)
 
     @property
     def encoded(self):
         """The Encoded columns."""
-        n_quantiles = len(self.scores.numbers) if self.scores else None
-        number = (Encoded(self.name, NUMBER, self.name, n_quantiles),) if self.scaling else ()
-        score = (Encoded(f"{self.name}: rank", NUMBER, self.name, n_quantiles),) if self.scores else ()
-        return (*number, *score, *missing_flag(self.name, self.n_missing))
+        found = []
+        if self.scaling:
+            quantiles = self.scaling.apply(np.array(self.scores.numbers))
+            found.append(Encoded(self.name, NUMBER, self.name, quantiles=tuple(quantiles.tolist())))
+        if self.ranked:
+            found.append(Encoded(f"{self.name}: rank", RANK, self.name, quantiles=self.scores.scores))
+        return (*found, *missing_flag(self.name, self.n_missing))
 
     def encode(self, cells):
         """The values of each encoded column."""
         numbers = numbers_of(cells, self.name)
         if self.scaling:
             yield self.scaling.apply(numbers)
-        if self.scores:
+        if self.ranked:
             yield self.scores.apply(numbers)
         if self.n_missing:
             yield flags(np.isnan(numbers))

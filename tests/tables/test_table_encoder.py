@@ -281,8 +281,8 @@ def test_ranks_of_numbers():
     rng = np.random.RandomState(0)
     x = np.exp(rng.standard_normal(4000))  # the rank of a log-normal number is its logarithm
     encoder = TableEncoder("float64").fit({"x": x, "few": rng.randint(0, 10, 4000)})
-    assert [(column.name, column.n_values) for column in encoder.encoded] == [
-        ("x", 201), ("x: rank", 201), ("few", None),
+    assert [(column.name, column.kind, len(column.quantiles)) for column in encoder.encoded] == [
+        ("x", "number", 201), ("x: rank", "rank", 201), ("few", "number", 10),
     ]  # fmt: skip
     given = {"x": [0.0, 0.2, 1, 5, 1e9, np.inf, -np.inf, np.nan], "few": [0] * 8}
     ranks = encoder.transform(given)[:, 1]

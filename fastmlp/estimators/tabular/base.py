@@ -145,9 +145,10 @@ class BaseTabular(SavableTabular, ABC):
         if self.n_folds is not None:
             folds = folds_of(self.n_folds, rows.targets, rows.labels, random_state.randint(2**31))
         task = self._task(len(rows.matrix))
-        plan = plan_for(task, rows, folds, self.epochs, self.n_members, self.time_limit)
-        members = [new_member(task, plan.n_epochs, random_state.randint(2**31)) for _ in plan.rows]
-        train(members, rows, plan, Options(validation, callbacks, self.n_jobs, self.progress))
+        options = Options(validation, callbacks, self.n_jobs, self.progress)
+        plan = plan_for(task, rows, folds, self.epochs, self.n_members, self.time_limit, options, random_state)
+        members = [new_member(task, variant, plan.n_epochs, random_state.randint(2**31)) for variant in plan.variants]
+        train(members, rows, plan, options)
         self.members_ = trained(members)
         if not self.members_:
             raise KeyboardInterrupt

@@ -7,7 +7,7 @@ import numpy as np
 from fastmlp.estimators.many import fit_many
 from fastmlp.training.outcomes import DivergenceError
 
-from .recipe import BATCH_SIZE
+from .recipe import BATCH_SIZE, Variant
 
 
 class Rows(NamedTuple):
@@ -28,6 +28,17 @@ class Rows(NamedTuple):
     labels: np.ndarray | None
     sample_weight: np.ndarray | None
     weight: np.ndarray | None
+
+
+class Plan(NamedTuple):
+    """Number of epochs, and for each member its Variant and the indices of its rows, or None for all.
+
+    With folds the members of the first fold come first.
+    """
+
+    n_epochs: int
+    variants: list[Variant]
+    rows: list[np.ndarray | None]
 
 
 class Options(NamedTuple):

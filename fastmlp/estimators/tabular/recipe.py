@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastmlp.model.inputs import Embedding, OneHot, Periodic, Plain, inputs_of
+from fastmlp.model.inputs import Embedding, OneHot, Periodic, PiecewiseLinear, Plain, inputs_of
 from fastmlp.model.layer import Layer
 from fastmlp.model.losses import make_loss
 from fastmlp.model.mlp import MLP
 from fastmlp.model.optimizers import make_optimizer
-from fastmlp.tables.kinds import CODES, Encoded
+from fastmlp.tables.kinds import CODES, NUMBER, Encoded
 from fastmlp.training.schedules import make_schedule
 from fastmlp.typing import LossSpec
 
@@ -26,12 +26,24 @@ PERIODIC = Periodic(16, 3, std=0.3, rate=0.1)
 INPUT_SCALE = 6.0
 ONE_HOT_VALUES = 32  # columns with more categories have embeddings
 EMBEDDING_SIZE = 8
-DROPOUT = 0.15
-WEIGHT_DECAY = 0.02
+N_BINS = 32  # of a column of numbers that is coded piecewise linearly
+MOST_BINS = 1000  # of all columns
+FEWEST_BINS = 4
 LABEL_SMOOTHING = 0.1
 SCHEDULE = "cosine_log"  # of the learning rate
 BIAS_STD = 1.0  # of the initial biases
 BATCH_SIZE = 256
+
+
+class Variant(NamedTuple):
+    """What differs between tables: whether numbers are coded piecewise linearly, and the strength of regularisation."""
+
+    binned: bool
+    dropout: float
+    weight_decay: float
+
+
+VARIANTS = Variant(False, 0.15, 0.02), Variant(False, 0.3, 0.06), Variant(True, 0.15, 0.02), Variant(True, 0.3, 0.06)
 
 
 class Kind(NamedTuple):
@@ -46,17 +58,45 @@ CLASSES = Kind("selu", 0.08, "softmax")
 NUMBERS = Kind("silu", 0.2, "identity")
 
 
-def inputs_for(encoded, n_rows):
-    """The ``inputs`` of an MLP for the columns of a TableEncoder and a number of rows."""
-    return [_input_for(column, n_rows) for column in encoded]
+def variants_for(encoded):
+    """The Variants that differ for the columns of a TableEncoder."""
+    with_bins = _n_bins(encoded) >= FEWEST_BINS
+    return [variant for variant in VARIANTS if with_bins or not variant.binned]
 
 
-def _input_for(column, n_rows):
+def inputs_for(encoded, n_rows, binned):
+    """The ``inputs`` of an MLP for the columns of a TableEncoder and a number of rows.
+
+    Numbers are coded piecewise linearly if ``binned``.
+    """
+    n_bins = _n_bins(encoded) if binned else 0
+    return [_input_for(column, n_rows, n_bins) for column in encoded]
+
+
+def _has_bins(column):
+    return column.kind == NUMBER and len(column.quantiles) > 2
+
+
+def _n_bins(encoded):
+    """Bins of a column of numbers; 0 if none has bins."""
+    n_columns = sum(map(_has_bins, encoded))
+    return min(N_BINS, MOST_BINS // n_columns) if n_columns else 0
+
+
+def _input_for(column, n_rows, n_bins):
     if column.kind == CODES:
         few = column.n_values <= ONE_HOT_VALUES
         return OneHot(column.n_values) if few else Embedding(column.n_values, EMBEDDING_SIZE)
-    detailed = n_rows >= ROWS_FOR_DETAIL and (column.n_values or 0) > QUANTILES_FOR_DETAIL
+    if n_bins and _has_bins(column):
+        return PiecewiseLinear(_edges(column.quantiles, n_bins))
+    detailed = n_rows >= ROWS_FOR_DETAIL and len(column.quantiles) > QUANTILES_FOR_DETAIL
     return PERIODIC if detailed else Plain()
+
+
+def _edges(quantiles, n_bins):
+    """Edges of at most ``n_bins`` bins from the quantiles, which differ as float32 too."""
+    places = np.linspace(0, len(quantiles) - 1, min(len(quantiles), n_bins + 1)).round().astype(int)
+    return np.unique(np.float32(quantiles)[places])
 
 
 class Task(NamedTuple):
@@ -83,18 +123,18 @@ class Task(NamedTuple):
     n_jobs: int | None
 
 
-def new_member(task, n_epochs, seed):
+def new_member(task, variant, n_epochs, seed):
     """An untrained MLP whose learning rate follows a number of epochs."""
-    kind, inputs = task.kind, inputs_for(task.encoded, task.n_rows)
+    kind, inputs = task.kind, inputs_for(task.encoded, task.n_rows, variant.binned)
     sizes = [inputs_of(inputs, None, len(inputs)).width, *task.hidden, task.n_outputs]
-    layers = [Layer(units, kind.activation, dropout=DROPOUT) for units in task.hidden]
+    layers = [Layer(units, kind.activation, dropout=variant.dropout) for units in task.hidden]
     rng = np.random.RandomState(seed)
     init = [
         (rng.normal(0, 1 / sqrt(fan_in), (fan_in, fan_out)), rng.normal(0, BIAS_STD, fan_out))
         for fan_in, fan_out in pairwise(sizes)
     ]
     optimizer = make_optimizer(
-        "adamw", kind.learning_rate, beta_2=0.95, weight_decay=WEIGHT_DECAY * sqrt(sizes[1]),
+        "adamw", kind.learning_rate, beta_2=0.95, weight_decay=variant.weight_decay * sqrt(sizes[1]),
         layer_rates=[1 / sqrt(fan_in) for fan_in in sizes[:-1]],
         schedule=make_schedule(SCHEDULE, epochs=n_epochs),
     )  # fmt: skip
