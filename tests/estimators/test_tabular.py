@@ -47,7 +47,7 @@ FAILING = dict.fromkeys(
 
 
 @parametrize_with_checks(
-    [TabularMLPClassifier(**QUICK), TabularMLPRegressor(**QUICK | {"epochs": 60})],
+    [TabularMLPClassifier(**QUICK | {"epochs": 20}), TabularMLPRegressor(**QUICK | {"epochs": 60})],
     expected_failed_checks=lambda estimator: FAILING,
 )
 def test_conformance_with_scikit_learn(estimator, check):

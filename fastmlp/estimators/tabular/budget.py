@@ -38,7 +38,7 @@ class TimeLimit:
         self._fit_one_epoch()  # perhaps compiles
 
     def epochs(self, n_epochs, n_fits, share=SHARE, part=1.0):
-        """At most ``n_epochs`` for a number of fits, within a share of the time left, if they train on a part of the rows."""
+        """At most ``n_epochs`` for so many fits to a part of the rows, within a share of the time that is left."""
         turns = -(-n_fits // self._n_threads)
         of_epoch = self._seconds_of_epoch(self._n_threads // min(n_fits, self._n_threads)) * turns * part
         return min(n_epochs, int(share * (self._end - time.perf_counter()) / of_epoch))
