@@ -13,7 +13,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import fastmlp
 from fastmlp import TabularMLPClassifier, TabularMLPRegressor, make_loss
 from fastmlp.backends import threads
-from fastmlp.estimators.tabular import plan
+from fastmlp.estimators.tabular import budget, plan
 from fastmlp.io.model_files import ModelFileError
 from fastmlp.training.interruption import Interruption
 
@@ -169,18 +169,19 @@ def test_a_time_limit_shortens_the_fit(kind):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "n_members", "n_folds", "expected"),
-    [(1000, 4, 0, (100, 4)), (20, 4, 0, (10, 1)), (60, 2, 0, (25, 2)), (200, 1, 5, (21, 1))],
+    ("seconds", "n_members", "n_parts", "expected"),
+    [(1000, 4, 1, (100, 4)), (20, 4, 1, (10, 1)), (60, 2, 1, (25, 2)), (200, 1, 5, (21, 1))],
 )
-def test_a_time_limit_counts_with_the_threads_of_each_member(seconds, n_members, n_folds, expected, monkeypatch):
+def test_a_time_limit_counts_with_the_threads_of_each_member(seconds, n_members, n_parts, expected, monkeypatch):
     """With 4 threads and epochs of 4 seconds in one thread, of 1 in four."""
     clock = [0.0]
-    monkeypatch.setattr(plan.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(budget.time, "perf_counter", lambda: clock[0])
 
     def fit_one_epoch():
         clock[0] += 4 / (threads._limit_of_each_fit.get() or 4)
 
-    assert plan.within(seconds, fit_one_epoch, 100, n_members, n_folds, n_jobs=4) == expected
+    limit = budget.TimeLimit(seconds, fit_one_epoch, n_jobs=4)
+    assert plan.within(limit, 100, n_members, n_parts) == expected
 
 
 def test_the_only_member_that_a_time_limit_leaves_has_all_threads(monkeypatch):

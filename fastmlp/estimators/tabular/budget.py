@@ -18,24 +18,21 @@ class NoLimit:
 
 
 class TimeLimit:
-    """The epochs that a number of seconds from now allows, by the time that an epoch takes.
+    """The epochs that a number of seconds from now allows.
 
     Parameters
     ----------
     seconds : float
-    task : Task
-    rows : Rows
-    trained : ndarray or None
-        The rows that each member is trained on.
+    fit_one_epoch : callable
+        Trains a member for an epoch.
+    n_jobs : int or None
+        Number of threads of all members together.
     """
 
-    def __init__(self, seconds, task, rows, trained):
-        self._end = time.perf_counter() + seconds
-        trained = slice(None) if trained is None else trained
-        self._data = rows.matrix[trained], rows.targets[trained]
-        self._model = new_member(task, variants_for(task.encoded)[-1], 2, 0)  # the slowest variant
-        self._n_threads, self._seconds_of = threads_of(task.n_jobs) or allowed_threads(), {}
-        self._fit_one_epoch()  # perhaps compiles
+    def __init__(self, seconds, fit_one_epoch, n_jobs):
+        self._end, self._fit_one_epoch = time.perf_counter() + seconds, fit_one_epoch
+        self._n_threads, self._seconds_of = threads_of(n_jobs) or allowed_threads(), {}
+        fit_one_epoch()  # perhaps compiles
 
     def epochs(self, n_epochs, n_fits, share=SHARE, part=1.0):
         """At most ``n_epochs`` for so many fits to a part of the rows, within a share of the time that is left."""
@@ -52,7 +49,15 @@ class TimeLimit:
             self._seconds_of[n_threads] = time.perf_counter() - start
         return self._seconds_of[n_threads]
 
-    def _fit_one_epoch(self):
-        self._model.fit(*self._data, 1, BATCH_SIZE)
-        if self._model.interrupted:
+
+def one_epoch_of(task, rows, trained):
+    """A function that trains a member, of the slowest variant, for an epoch on some rows, or on all for None."""
+    trained = slice(None) if trained is None else trained
+    model, data = new_member(task, variants_for(task.encoded)[-1], 2, 0), (rows.matrix[trained], rows.targets[trained])
+
+    def fit_one_epoch():
+        model.fit(*data, 1, BATCH_SIZE)
+        if model.interrupted:
             raise KeyboardInterrupt
+
+    return fit_one_epoch

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from .budget import NoLimit, TimeLimit
+from .budget import NoLimit, TimeLimit, one_epoch_of
 from .members import Plan
 from .trials import variants_of_members
 
@@ -22,13 +22,17 @@ def folds_of(n_folds, y, labels, random_state):
 def plan_for(task, rows, folds, n_epochs, n_members, time_limit, options, random_state):
     """The Plan for ``n_members``, of each fold if there are folds, or for as much as a time limit allows."""
     parts = [np.setdiff1d(np.arange(task.n_rows), fold) for fold in folds] or [None]
-    limit = NoLimit() if time_limit is None else TimeLimit(time_limit, task, rows, parts[0])
+    limit = NoLimit()
+    if time_limit is not None:
+        limit = TimeLimit(time_limit, one_epoch_of(task, rows, parts[0]), task.n_jobs)
     variants = variants_of_members(n_members, task, rows, limit, n_epochs, options, random_state)
-
-    def epochs_for(members):
-        return limit.epochs(n_epochs, members * len(parts))
-
-    while n_members > 1 and epochs_for(n_members) < min(n_epochs, FEWEST_EPOCHS):
-        n_members -= 1
+    n_epochs, n_members = within(limit, n_epochs, n_members, len(parts))
     each = [(variant, part) for part in parts for variant in variants[:n_members]]
-    return Plan(max(1, epochs_for(n_members)), *map(list, zip(*each)))
+    return Plan(n_epochs, *map(list, zip(*each)))
+
+
+def within(limit, n_epochs, n_members, n_parts):
+    """(epochs, members) that a limit allows, if the members are trained on each of some parts of the rows."""
+    while n_members > 1 and limit.epochs(n_epochs, n_members * n_parts) < min(n_epochs, FEWEST_EPOCHS):
+        n_members -= 1
+    return max(1, limit.epochs(n_epochs, n_members * n_parts)), n_members
