@@ -38,7 +38,7 @@ from fastmlp.typing import (
     RandomState,
     ScheduleSpec,
 )
-from fastmlp.validation.arrays import floats_of
+from fastmlp.validation.arrays import as_labels, floats_of, unmasked
 from fastmlp.validation.checks import levels_of
 from fastmlp.validation.missing import NO_CLASS_WEIGHT, split_missing, with_missing
 from fastmlp.validation.sklearn_compat import StrOptions, available_if, check_partial_fit_first_call, fit_context
@@ -323,7 +323,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         if has_own_score(self, sample_weight):
             return score_of(self, self.predict(X), X, y, sample_weight)
-        return super().score(X, y, sample_weight)
+        return super().score(X, as_labels(y, "y"), unmasked(sample_weight))
 
     @available_if(lambda estimator: estimator._check_solver())
     @one_at_a_time

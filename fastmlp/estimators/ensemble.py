@@ -23,6 +23,7 @@ from fastmlp.model.exclusive import one_at_a_time
 from fastmlp.training.many import run_fits
 from fastmlp.training.outcomes import DivergenceError
 from fastmlp.typing import ArrayLike, DataSet, FloatArray, MatrixLike, Metric, NDArray, RandomState
+from fastmlp.validation.arrays import as_labels, unmasked
 from fastmlp.validation.sklearn_compat import Interval, fit_context
 
 from .classifier import MLPClassifier
@@ -243,7 +244,7 @@ class MLPEnsembleRegressor(RegressorMixin, MLPEnsemble):
         check_is_fitted(self)
         if has_own_score(self.members_[0], sample_weight):
             return score_of(self.members_[0], self.predict(X), X, y, sample_weight)
-        return super().score(X, y, sample_weight)
+        return super().score(X, unmasked(y), unmasked(sample_weight))
 
 
 class MLPEnsembleClassifier(ClassifierMixin, MLPEnsemble):
@@ -299,7 +300,7 @@ class MLPEnsembleClassifier(ClassifierMixin, MLPEnsemble):
         check_is_fitted(self)
         if has_own_score(self.members_[0], sample_weight):
             return score_of(self.members_[0], self.predict(X), X, y, sample_weight)
-        return super().score(X, y, sample_weight)
+        return super().score(X, as_labels(y, "y"), unmasked(sample_weight))
 
     def predict_log_proba(self, X: MatrixLike) -> FloatArray:
         """Predict the logarithm of the class probabilities, an array of shape (n_samples, n_classes)."""

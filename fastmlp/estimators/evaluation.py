@@ -9,7 +9,7 @@ from sklearn.metrics import get_scorer
 from sklearn.utils.validation import check_consistent_length
 
 from fastmlp.backends.device_arrays import to_host
-from fastmlp.validation.arrays import as_numbers, is_listing, refuse_duplicate_columns
+from fastmlp.validation.arrays import as_numbers, is_listing, refuse_duplicate_columns, unmasked
 from fastmlp.validation.sklearn_compat import is_scorer, knowing_classes, name_of_metric, num_samples
 
 from .prediction import checked_inputs
@@ -47,7 +47,7 @@ class Evaluation:
         sets = [sets] if isinstance(sets, tuple) else list(sets)
         if not sets:
             raise ValueError("eval_set must have at least one set, or be None, got an empty list.")
-        sets = [tuple(map(to_host, one)) if isinstance(one, tuple) else one for one in sets]
+        sets = [tuple(unmasked(to_host(part)) for part in one) if isinstance(one, tuple) else one for one in sets]
         names = [f"validation_{number}" for number in range(len(sets))] if names is None else list(names)
         if len(names) != len(sets) or len(set(names)) != len(names):
             raise ValueError(f"eval_names must be {len(sets)} distinct names, one per set, got {names}.")

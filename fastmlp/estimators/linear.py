@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastmlp.model.mlp import MLP
 from fastmlp.model.optimizers import make_optimizer
 from fastmlp.typing import ArrayLike, Backend, FloatArray, NDArray, OptimizerSpec, RandomState
-from fastmlp.validation.arrays import as_numbers
+from fastmlp.validation.arrays import as_labels, as_numbers, unmasked
 from fastmlp.validation.checks import check_integer, check_real
 
 from .restoring import restored_on_error
@@ -53,7 +53,7 @@ class OneLayerClassifier(ClassifierMixin, BaseEstimator, ABC):
         """Validate the input and set ``model_`` to an MLP with zero weights. Returns (X, targets)."""
         check_real("learning_rate", self.learning_rate, 0, open_low=True)
         check_integer("max_iter", self.max_iter, 1)
-        X, y = validate_data(self, as_numbers(X, "X"), y, dtype=np.float64)
+        X, y = validate_data(self, as_numbers(X, "X"), as_labels(y, "y"), dtype=np.float64)
         check_classification_targets(y)
         binarizer = LabelBinarizer(neg_label=self._low).fit(y)
         self.classes_ = binarizer.classes_
@@ -65,6 +65,10 @@ class OneLayerClassifier(ClassifierMixin, BaseEstimator, ABC):
             dtype="float64", backend=self.backend, random_state=self.random_state,
         )  # fmt: skip
         return X, targets
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Compute the accuracy of the predictions for X."""
+        return super().score(X, as_labels(y, "y"), unmasked(sample_weight))
 
     @property
     def coef_(self) -> FloatArray:

@@ -36,7 +36,7 @@ from fastmlp.typing import (
     RandomState,
     ScheduleSpec,
 )
-from fastmlp.validation.arrays import as_numbers, floats_of, is_clean, is_plain
+from fastmlp.validation.arrays import as_numbers, floats_of, is_clean, is_plain, unmasked
 from fastmlp.validation.checks import check_numeric, for_levels, levels_of
 from fastmlp.validation.missing import split_missing, with_missing
 from fastmlp.validation.sklearn_compat import StrOptions, available_if, fit_context
@@ -304,7 +304,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         if has_own_score(self, sample_weight):
             return score_of(self, self.predict(X), X, y, sample_weight)
-        return super().score(X, y, sample_weight)
+        return super().score(X, unmasked(y), unmasked(sample_weight))
 
     @available_if(lambda estimator: estimator._check_solver())
     @one_at_a_time

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from fastmlp.backends.device_arrays import to_host
-from fastmlp.validation.arrays import NUMBERS, refuse_duplicate_columns
+from fastmlp.validation.arrays import refuse_duplicate_columns, unmasked
 
 
 class Table(NamedTuple):
@@ -92,9 +92,7 @@ def _of_array(X):
 
 def _cells(values):
     """An array whose cells keep their types: a list of rows with numbers and strings has the dtype object."""
-    if isinstance(values, np.ma.MaskedArray):
-        dtype, missing = (np.float64, np.nan) if values.dtype.kind in NUMBERS else (object, None)
-        return np.where(np.ma.getmaskarray(values), missing, values.data.astype(dtype))
+    values = unmasked(values)
     if isinstance(values, np.ndarray):
         return values
     try:

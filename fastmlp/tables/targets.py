@@ -129,13 +129,13 @@ def _numbers(y):
 
 
 def _complete(y):
-    """Targets as an array; ValueError if some are missing or masked, with their number and rows."""
-    y = np.asanyarray(y)
-    missing, y = np.ma.getmaskarray(y).copy(), np.asarray(y)
+    """Targets as an array; ValueError if some are missing, with their number and rows."""
+    y = np.asarray(y)
+    missing = np.zeros(y.shape, bool)
     if y.dtype.kind == "O":
-        missing.flat = [masked or is_missing(value) for masked, value in zip(missing.flat, y.flat)]
+        missing.flat = [is_missing(value) for value in y.flat]
     elif y.dtype.kind in "fmM":
-        missing |= y != y  # NaN and NaT
+        missing = y != y  # NaN and NaT
     if missing.any():
         rows = np.flatnonzero(missing.reshape(len(y), -1).any(axis=1))
         raise ValueError(

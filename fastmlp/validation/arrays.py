@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from copy import copy
 from datetime import date, time, timedelta
+from numbers import Integral
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -56,7 +57,7 @@ def as_numbers(given, name):
     """Convert numbers on the host for scikit-learn's validation.
 
     Gives an array in native byte order or a checked sparse matrix. Frames and series are returned unchanged, with their
-    names.
+    names. Masked values become NaN.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def as_numbers(given, name):
     """
     if type(given) is np.ndarray and given.ndim and given.dtype.kind in NUMBERS and given.dtype.isnative:
         return given  # the usual case is fast
-    given = nw.to_native(to_host(given), pass_through=True)
+    given = unmasked(nw.to_native(to_host(given), pass_through=True))
     if issparse(given):
         return checked_sparse(given, name)
     if type(given).__name__ == "RecordBatch":  # its column names would be ignored
@@ -89,13 +90,40 @@ def as_numbers(given, name):
 
 def as_labels(given, name):
     """Convert targets of any kind on the host for scikit-learn's validation; None stays None."""
-    if type(given) is np.ndarray and given.ndim:
+    if type(given) is np.ndarray and given.ndim and given.dtype.kind != "O":
         return given  # the usual case is fast
-    given = to_host(given)
+    given = _of_one_type(unmasked(to_host(given)))
     refuse_duplicate_columns(given, name)
     if given is not None and not (issparse(given) or is_frame(given) or is_listing(given)):
         raise ValueError(f"{name} must be an array, a frame or a list, got {type(given).__name__}.")
     return checked_sparse(given, name)
+
+
+def _of_one_type(labels):
+    """An object array of booleans only, or of integers only, as an array of these; anything else unchanged.
+
+    pandas has such labels after missing ones were dropped.
+    """
+    if not isinstance(getattr(labels, "dtype", None), np.dtype) or labels.dtype.kind != "O":
+        return labels
+    array = np.asarray(labels)
+    types = set(map(type, array.flat))
+    if types and all(issubclass(one, (bool, np.bool_)) for one in types):
+        return array.astype(bool)
+    are_integers = all(issubclass(one, Integral) and not issubclass(one, bool) for one in types)
+    return np.array(array.tolist()) if are_integers else labels
+
+
+def unmasked(given):
+    """A masked array as a plain one in which masked numbers are NaN, and other masked values None; else unchanged."""
+    if not isinstance(given, np.ma.MaskedArray):
+        return given
+    mask, values = np.ma.getmaskarray(given), np.asarray(given.data)
+    if not mask.any():
+        return values
+    kind = values.dtype.kind
+    dtype, missing = (values.dtype if kind == "f" else np.float64, np.nan) if kind in NUMBERS else (object, None)
+    return np.where(mask, missing, values.astype(dtype))
 
 
 def floats_of(X):

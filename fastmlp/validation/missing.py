@@ -28,8 +28,6 @@ def check_missing_targets(given, loss):
 
 def split_missing(y):
     """(y with 0 in place of missing targets, a mask of the missing ones). What a masked array masks is missing."""
-    if isinstance(y, np.ma.MaskedArray):
-        y = np.ma.filled(y if y.dtype.kind in "fO" else y.astype(np.float64), np.nan)
     y = check_array(
         as_numbers(y, "y"), dtype="numeric", ensure_2d=False, ensure_all_finite="allow-nan", input_name="y"
     )  # fmt: skip

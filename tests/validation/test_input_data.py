@@ -18,6 +18,8 @@ from fastmlp import (
     MLPEnsembleRegressor,
     MLPRegressor,
     Perceptron,
+    TabularMLPClassifier,
+    TabularMLPRegressor,
     check_gradients,
     dead_units,
     input_gradient,
@@ -335,6 +337,58 @@ def test_dates_as_targets_and_weights(dates):
     for fit in (regressor().fit, classifier().fit, network().fit, regressor().partial_fit):
         with pytest.raises(ValueError, match="sample_weight must be numbers, got date"):
             fit(X, LABELS, sample_weight=dates)
+
+
+MASKED_X = np.ma.array(X, mask=X > 1.5)
+MASKED_Y = np.ma.array(y, mask=y > 1)
+MASKED_LABELS = np.ma.array(LABELS, mask=y > 1)
+MASKED_WEIGHT = np.ma.array(np.ones(40), mask=y > 1)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")  # of scikit-learn
+def test_masked_values_are_missing():
+    """What lies below a mask is never used."""
+    fitted, fitted_network = regressor().fit(X, y), network().fit(X, y, 1)
+    ensemble, classic = MLPEnsembleRegressor(regressor(), n_members=1).fit(X, y), Perceptron(max_iter=2).fit(X, LABELS)
+    table = TabularMLPRegressor(epochs=1, hidden_layer_sizes=(3,)).fit(X, y)
+    labelled = TabularMLPClassifier(epochs=1, hidden_layer_sizes=(3,)).fit(X, LABELS)
+    calls = {
+        "X": [regressor().fit, regressor().partial_fit, network().fit, fitted.score, fitted_network.evaluate,
+              lambda X, y: fitted.predict(X), lambda X, y: fitted_network.predict(X), lambda X, y: ensemble.predict(X),
+              lambda X, y: classic.predict(X), lambda X, y: input_gradient(fitted, X)],
+        "y": [regressor().fit, regressor().partial_fit, network().fit, fitted.score, fitted_network.evaluate,
+              ensemble.fit, ensemble.score, table.score, table.fit,
+              lambda X, y: regressor().fit_stream([(X, y)]), lambda X, y: network().fit_stream([(X, y)]),
+              lambda X, y: regressor().fit(X, MASKED_Y.data, eval_set=(X, y)),
+              lambda X, y: network().fit(X, MASKED_Y.data, validation_data=(X, y))],
+        "labels": [classifier().fit, Perceptron().fit, classifier().fit(X, LABELS).score, labelled.fit, labelled.score],
+        "weight": [lambda X, y, w: regressor().fit(X, y, w), lambda X, y, w: network().fit(X, y, sample_weight=w),
+                   fitted.score, ensemble.score, table.fit, table.score],
+    }  # fmt: skip
+    given = {
+        "X": (MASKED_X, y), "y": (X, MASKED_Y), "labels": (X, MASKED_LABELS), "weight": (X, y, MASKED_WEIGHT),
+    }  # fmt: skip
+    for what, functions in calls.items():
+        for number, call in enumerate(functions):
+            with pytest.raises(ValueError, match="NaN"):
+                call(*given[what])
+                pytest.fail(f"call {number} for {what} did not raise")
+    nothing = [np.ma.array(each) for each in (X, y)]
+    np.testing.assert_array_equal(regressor().fit(*nothing).predict(nothing[0]), fitted.predict(X))
+
+
+def test_objects_as_labels():
+    """pandas makes them where missing labels were dropped. Mixed types are still no labels."""
+    for values in ([False, True], [np.False_, np.True_], [3, 7]):
+        labels = np.array(values, object)[LABELS]
+        for make in (classifier, partial(TabularMLPClassifier, epochs=1), partial(Perceptron, max_iter=2)):
+            for given in (labels, pd.Series(labels, dtype=object)):
+                model = make().fit(X, given)
+                assert model.classes_.tolist() == values and model.classes_.dtype in (bool, int)
+                assert model.score(X, given) == np.mean(model.predict(X) == labels)
+    for values in ([False, 1], [1, False]):
+        with pytest.raises(ValueError, match="Unknown label type"):
+            classifier().fit(X, np.array(values, object)[LABELS])
 
 
 def test_dates_as_labels():
