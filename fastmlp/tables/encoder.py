@@ -175,20 +175,28 @@ class TableEncoder(BaseEstimator):
         for column, number in self._places(table):
             yield column, read_cells(table.column(number), column.name)
 
-    def _places(self, table):
-        """(record, its number in the table) of each column that is used."""
-        used = [(column, i) for i, column in enumerate(self.columns_) if column.encoded]
+    def names_in(self, X):
+        """Names of the columns of a table, in its order; those of fit for columns that fit had."""
+        table = as_table(X)
+        names = list(table.labels or (column.name for column in self.columns_))
+        for column, number in self._places(table, used=False):
+            names[number] = column.name
+        return names
+
+    def _places(self, table, used=True):
+        """(record, its number in the table) of each column of fit that is used, or of all that the table has."""
+        wanted = [(column, i) for i, column in enumerate(self.columns_) if column.encoded or not used]
         named = hasattr(self, "feature_names_in_")
         numbers = dict(zip(table.labels or (), range(table.shape[1])))
         labels = self.feature_names_in_ if named else [str(number) for number in range(self.n_features_in_)]
         if numbers.keys() == set(labels):  # also the numbers of the columns of a pandas frame
-            return [(column, numbers[labels[number]]) for column, number in used]
+            return [(column, numbers[labels[number]]) for column, number in wanted]
         if named and table.names is not None:
-            absent = [column.name for column, _ in used if column.name not in numbers]
+            absent = [column.name for column, _ in wanted if column.encoded and column.name not in numbers]
             if absent:
                 listed = listing(map(repr, absent))
                 raise ValueError(f"X has no column {listed}, which fit had: add it, with missing values if unknown.")
-            return [(column, numbers[column.name]) for column, _ in used]
+            return [(column, numbers[column.name]) for column, _ in wanted if column.name in numbers]
         if table.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {table.shape[1]} features, but {type(self).__name__} is expecting {self.n_features_in_} "
@@ -200,7 +208,7 @@ class TableEncoder(BaseEstimator):
                 f"X {found} feature names, but {type(self).__name__} was fitted {fitted} feature names: the order of "
                 "its columns must be that of fit."
             )
-        return used
+        return wanted
 
     @property
     def encoded(self):

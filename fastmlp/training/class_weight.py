@@ -16,10 +16,11 @@ def weigh_classes(class_weight, classes, hits, one_label, sample_weight, in_part
     Parameters
     ----------
     class_weight : dict, 'balanced', or a list of dicts for multilabel targets
-        Classes missing in a dict have weight 1. 'balanced' is n_samples / (n_classes * samples of the class).
+        Classes missing in a dict have weight 1. It may have classes that do not occur if it has all that do, because
+        a part of the rows may lack some. 'balanced' is n_samples / (n_classes * samples of the class).
     classes : ndarray of shape (n_classes,)
-    hits : bool ndarray of shape (n_samples, n_classes), or (n_samples, 1) for two classes
-        Which classes a sample has.
+    hits : ndarray of shape (n_samples, n_classes) or (n_samples, 1)
+        Which classes a sample has, or the number of its class.
     one_label : bool
         Whether every sample has exactly one class. Otherwise the weights of all its labels are multiplied.
     sample_weight : ndarray of shape (n_samples,) or (n_samples, n_outputs), or None
@@ -33,16 +34,18 @@ def weigh_classes(class_weight, classes, hits, one_label, sample_weight, in_part
     Raises
     ------
     ValueError
-        If a dict has unknown classes, or the weights are negative, not finite or all 0.
+        If a dict has unknown classes while it lacks others, or the weights are negative, not finite or all 0.
     """
     if one_label:
-        if isinstance(class_weight, dict) and (unknown := set(class_weight) - set(classes.tolist())):
+        of_dict, known = isinstance(class_weight, dict), set(classes.tolist())
+        unknown = class_weight.keys() - known if of_dict else ()
+        if unknown and not known <= class_weight.keys():
             names = ", ".join(map(repr, sorted(unknown, key=str)))
             raise ValueError(
                 f"class_weight has unknown classes {names}: the classes are {', '.join(map(str, classes))}."
             )
         numbers = hits[:, 0].astype(int) if hits.shape[1] == 1 else hits.argmax(axis=1)
-        if isinstance(class_weight, dict):
+        if of_dict:
             of_class = np.array([class_weight.get(label, 1.0) for label in classes.tolist()], float)
             in_parts &= bool(of_class.any())  # if all class weights are 0, so are those of every part
         else:

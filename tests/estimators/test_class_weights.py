@@ -1,5 +1,7 @@
 """class_weight of the classifier, epochs of partial_fit, n_layers and width."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -7,7 +9,7 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.class_weight import compute_sample_weight
 
-from fastmlp import MLP, MLPClassifier, MLPEnsembleClassifier, MLPRegressor, load
+from fastmlp import MLP, MLPClassifier, MLPEnsembleClassifier, MLPRegressor, TabularMLPClassifier, load
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 X, numbers = load_iris(return_X_y=True)
@@ -69,6 +71,18 @@ def test_balanced_is_refused_by_partial_fit():
     with pytest.raises(ValueError, match="'balanced' is not supported by partial_fit"):
         fresh.partial_fit(X, texts, classes=["a", "b", "c"])
     assert not hasattr(fresh, "coefs_")
+
+
+def test_a_dict_may_have_more_classes_than_these_rows():
+    """As in scikit-learn, if it has all classes of these rows: a fold may lack a class."""
+    given = {"a": 3.0, "b": 1.0, "c": 0.5, "d": 7.0}
+    for make in (model, partial(TabularMLPClassifier, epochs=2, hidden_layer_sizes=(4,), random_state=0)):
+        found = make(class_weight=given).fit(X, texts).predict_proba(X)
+        wanted = make().fit(X, texts, sample_weight=compute_sample_weight(given, texts).astype("f4"))
+        assert_array_equal(found, wanted.predict_proba(X))
+        for wrong in ({"a": 1.0, "d": 7.0}, {"a": -1.0}, {"a": np.nan}, "even", 3):
+            with pytest.raises(ValueError, match=r"class.weight"):
+                make(class_weight=wrong).fit(X, texts)
 
 
 @pytest.mark.parametrize("wrong, message", [

@@ -201,12 +201,31 @@ def test_importances_name_the_columns():
     assert list(found)[-1] == "constant"
 
 
+@pytest.mark.parametrize("names", [[0, 1, 2], [2, 0, 1], [2010, 2011, 2012], ["1", "0", "2"]])
+def test_importances_of_columns_whose_names_are_numbers(names):
+    """The second column is the one that matters, wherever a table has it."""
+    rng = np.random.RandomState(0)
+    X = pd.DataFrame(rng.rand(200, 3), columns=names).assign(const=1.0)
+    model = TabularMLPRegressor(epochs=20, random_state=0).fit(X, 5 * X[names[1]])
+    orders = [names, sorted(names), names[::-1]]
+    for columns in orders:
+        found = model.importances(X[[*columns, "const"]], 5 * X[names[1]], random_state=0)
+        assert next(iter(found)) == str(names[1]) and found["const"] == (0, 0)
+    X = X.drop(columns="const")
+    model = TabularMLPRegressor(epochs=20, random_state=0).fit(X, 5 * X[names[1]])
+    expected = next(iter(model.importances(X, 5 * X[names[1]], random_state=0)))
+    assert expected == ("x1" if names == [0, 1, 2] else str(names[1]))
+    for columns in orders:
+        assert next(iter(model.importances(X[columns], 5 * X[names[1]], random_state=0))) == expected
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"epochs": 0}, "epochs"), ({"n_members": 0}, "n_members"), ({"n_folds": 1}, "n_folds"),
         ({"time_limit": -1}, "time_limit"), ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes"),
         ({"loss": "poisson"}, "loss"), ({"n_jobs": 0}, "n_jobs"), ({"progress": "yes"}, "progress"),
+        ({"random_state": "x"}, "random"),
     ],
 )  # fmt: skip
 def test_wrong_parameters_are_refused_and_nothing_changes(change, message):
@@ -329,6 +348,31 @@ def test_out_of_fold_scores_and_intervals_with_weights():
     np.testing.assert_allclose(model.score_, np.average(right, weights=weight))
 
 
+@BOTH
+@pytest.mark.parametrize("time_limit", [None, 5])
+def test_folds_that_have_too_few_rows(kind, time_limit):
+    X, y = problem(kind, 40)
+    weight = (np.arange(40) == 7) * 1.0
+    for given, n_folds, rows, message in [
+        (weight, 4, 40, "n_folds: all rows with a weight .* are held out by the same fold"),
+        (None, 50, 40, "n_folds=50 needs at least 50 rows.* use fewer folds"),
+    ]:
+        model = kind(**QUICK, n_folds=n_folds, time_limit=time_limit)
+        with pytest.raises(ValueError, match=message):
+            model.fit(X[:rows], y[:rows], given)
+        assert not hasattr(model, "members_")
+
+
+def test_weights_of_scores():
+    X, y = problem(TabularMLPRegressor, 60)
+    model, weight = TabularMLPRegressor(**QUICK).fit(X, y), np.arange(60.0)
+    for given in (weight.tolist(), pd.Series(weight), weight.astype(int)):
+        assert model.score(X, y, given) == model.score(X, y, weight)
+    for wrong in (-weight, weight[:5], "even"):
+        with pytest.raises(ValueError, match="weight"):
+            model.score(X, y, wrong)
+
+
 def damaged(name, value):
     def change(fitted):
         fitted["targets"][name] = value
@@ -357,3 +401,22 @@ def test_damaged_files_are_refused(kind, change, tmp_path, monkeypatch):
     model.save(tmp_path / "model")
     with pytest.raises(ModelFileError, match="damaged"):
         fastmlp.load(tmp_path / "model")
+
+
+@BOTH
+def test_invalid_parameters_are_neither_loaded_nor_saved(kind, tmp_path, monkeypatch):
+    model, path = kind(**QUICK).fit(*problem(kind, 50)), tmp_path / "model"
+    model.save(path)
+    wrong = {"epochs": "many", "n_folds": 1.5, "hidden_layer_sizes": "ab", "random_state": "x"}
+    wrong |= {"class_weight": "even"} if kind is TabularMLPClassifier else {"loss": "poisson"}
+    for name, value in wrong.items():
+        saved = model.saved_state()
+        saved["params"][name] = value
+        with pytest.raises(ValueError):
+            clone(model).set_params(**{name: value}).save(path)
+        assert fastmlp.load(path).get_params() == model.get_params()
+        with monkeypatch.context() as patch:
+            patch.setattr(model, "saved_state", lambda saved=saved: saved)
+            model.save(tmp_path / "wrong")
+        with pytest.raises(ModelFileError, match="damaged"):
+            fastmlp.load(tmp_path / "wrong")

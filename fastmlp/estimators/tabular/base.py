@@ -19,7 +19,7 @@ from fastmlp.typing import ArrayLike, Callbacks, RandomState
 from fastmlp.validation.checks import check_flags, check_integer, check_n_jobs, check_real, check_weights
 
 from .members import Options, Rows, mean_outputs, outputs_of_folds, train, trained
-from .plan import folds_of, plan_for
+from .plan import check_weights_of_folds, folds_of, plan_for
 from .recipe import Task, new_member
 from .saving import OF_FOLDS, SavableTabular
 
@@ -135,6 +135,7 @@ class BaseTabular(SavableTabular, ABC):
         if self.time_limit is not None:
             check_real("time_limit", self.time_limit, 0, open_low=True)
         check_n_jobs(self.n_jobs)
+        check_random_state(self.random_state)
         check_flags(progress=self.progress)
 
     def _fit(self, X, y, sample_weight, eval_X, eval_y, callbacks):
@@ -144,6 +145,7 @@ class BaseTabular(SavableTabular, ABC):
         folds = []
         if self.n_folds is not None:
             folds = folds_of(self.n_folds, rows.targets, rows.labels, random_state.randint(2**31))
+            check_weights_of_folds(folds, rows.weight)
         task = self._task(len(rows.matrix))
         options = Options(validation, callbacks, self.n_jobs, self.progress)
         plan = plan_for(task, rows, folds, self.epochs, self.n_members, self.time_limit, options, random_state)
@@ -206,7 +208,7 @@ class BaseTabular(SavableTabular, ABC):
         if isinstance(X, Mapping):
             raise TypeError("importances need rows that can be shuffled: pass a frame or an array instead of a dict.")
         found = permutation_importance(self, X, y, n_repeats=n_repeats, random_state=random_state)
-        names = as_table(X).names or [column.name for column in self.encoder_.columns_]
+        names = self.encoder_.names_in(X)
         order = np.argsort(-found.importances_mean, kind="stable")
         return {
             names[i]: (float(found.importances_mean[i]), float(found.importances_std[i])) for i in order

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils import compute_sample_weight
 
 from fastmlp.docstrings import with_texts
 from fastmlp.prediction.scores import accuracy
 from fastmlp.tables import LabelTargets
+from fastmlp.training.class_weight import weigh_classes
 from fastmlp.typing import ArrayLike, ClassWeight, FloatArray, NDArray, RandomState
+from fastmlp.validation.arrays import as_labels, unmasked
 
 from .base import BaseTabular
 from .parameters import ATTRIBUTES, PARAMETERS
@@ -73,6 +74,11 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
         self.progress = progress
         self.class_weight = class_weight
 
+    def _check_parameters(self):
+        if not (self.class_weight is None or isinstance(self.class_weight, dict) or self.class_weight == "balanced"):
+            raise ValueError(f"class_weight must be a dict, 'balanced' or None, got {self.class_weight!r}.")
+        super()._check_parameters()
+
     def _fit_targets(self, y, weight):
         self._targets = LabelTargets.fit(y)
         self.classes_ = self._targets.classes
@@ -95,8 +101,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
     def _weigh(self, codes, weight):
         if self.class_weight is None:
             return weight
-        of_class = compute_sample_weight(self.class_weight, self.classes_[codes]).astype(np.float32)
-        return of_class if weight is None else weight * of_class
+        return weigh_classes(self.class_weight, self.classes_, codes[:, None], True, weight).astype(np.float32)
 
     def _decode(self, outputs):
         return self._targets.decode(self._probabilities(outputs).argmax(axis=1))
@@ -138,4 +143,4 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
 
     def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Compute the accuracy of the predictions for X."""
-        return super().score(X, y, sample_weight)
+        return super().score(X, as_labels(y, "y"), unmasked(sample_weight))

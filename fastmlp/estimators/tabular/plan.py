@@ -11,12 +11,25 @@ FEWEST_EPOCHS = 20  # a time limit reduces members before epochs
 
 
 def folds_of(n_folds, y, labels, random_state):
-    """The rows that each fold holds out; they are stratified by ``labels``, or None."""
+    """The rows that each fold holds out, stratified by ``labels`` or None; ValueError if there are too few."""
+    most = len(y) if labels is None else np.bincount(labels).max()
+    if n_folds > most:
+        of_class = "" if labels is None else " of the most frequent class"
+        raise ValueError(f"n_folds={n_folds} needs at least {n_folds} rows{of_class}, got {most}: use fewer folds.")
     if labels is None:
         split = KFold(n_folds, shuffle=True, random_state=random_state).split(y)
     else:
         split = StratifiedKFold(n_folds, shuffle=True, random_state=random_state).split(y, labels)
     return [held_out for _, held_out in split]
+
+
+def check_weights_of_folds(folds, weight):
+    """ValueError if all rows that are not in a fold have the weight 0."""
+    if weight is not None and not all(np.delete(weight, fold, axis=0).any() for fold in folds):
+        raise ValueError(
+            "n_folds: all rows with a weight (sample_weight times class_weight) are held out by the same fold, so its "
+            "members have none to train on. Use more rows with a weight, or no folds."
+        )
 
 
 def plan_for(task, rows, folds, n_epochs, n_members, time_limit, options, random_state):

@@ -13,7 +13,8 @@ from fastmlp.model.losses import check_loss
 from fastmlp.prediction.scores import d2_pinball, r2
 from fastmlp.tables import NumberTargets
 from fastmlp.typing import ArrayLike, FloatArray, LossSpec, RandomState
-from fastmlp.validation.checks import check_real, for_levels, levels_of
+from fastmlp.validation.arrays import as_numbers
+from fastmlp.validation.checks import check_real, check_weights, for_levels, levels_of
 
 from .base import BaseTabular
 from .parameters import ATTRIBUTES, PARAMETERS
@@ -186,4 +187,5 @@ class TabularMLPRegressor(RegressorMixin, BaseTabular):
 
     def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Compute the R^2 of the predictions for X, or for quantiles the explained fraction of the pinball loss."""
-        return self._score(y, self.predict(X), sample_weight)
+        y, prediction = as_numbers(y, "y"), self.predict(X)
+        return self._score(y, prediction, check_weights(sample_weight, prediction, y, "squared_error", np.float64))

@@ -22,6 +22,10 @@ class SavableTabular(Savable, BaseEstimator):
     _targets: Any  # LabelTargets or NumberTargets
 
     @abstractmethod
+    def _check_parameters(self):
+        """Raise ValueError for invalid parameters."""
+
+    @abstractmethod
     def _restore_targets(self, saved):
         """Set the targets of ``saved_state``."""
 
@@ -36,7 +40,8 @@ class SavableTabular(Savable, BaseEstimator):
             self.feature_names_in_ = encoder.feature_names_in_
 
     def saved_state(self) -> dict[str, Any]:
-        """The state of this estimator as stored in a model file, a dict."""
+        """The state of this estimator as stored in a model file, a dict; ValueError for invalid parameters."""
+        self._check_parameters()  # a file with wrong ones is refused
         saved: dict[str, Any] = {"params": self.get_params(deep=False)}
         if hasattr(self, "members_"):
             saved["fitted"] = {
@@ -51,6 +56,7 @@ class SavableTabular(Savable, BaseEstimator):
     def from_saved_state(cls, saved: dict[str, Any]) -> Self:
         """Create an estimator from the result of ``saved_state``."""
         model = cls(**saved["params"])
+        model._check_parameters()
         if "fitted" in saved:
             fitted = saved["fitted"]
             model._set_encoder(TableEncoder.from_saved_state(fitted["encoder"]))
