@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .cells import BOOLEANS, EMPTY, NUMBERS, TEXTS, text_of
-from .kinds import CODES, Encoded, UnusedColumn, changed_kind, number_of, rows, shown
+from .cells import BOOLEANS, EMPTY, EXACT, NUMBERS, TEXTS, text_of
+from .kinds import CODES, Encoded, UnusedColumn, changed_kind, listing, number_of, rows, shown
 
 # With more rows, of which a larger share has distinct strings, these are not categories.
 FREE_TEXT_ROWS, FREE_TEXT_SHARE = 50, 0.5
+ROWS_TO_WARN = 20  # of a column with unknown values only
 # Of at least so many distinct strings, a larger share are numbers, but not all: the others probably stand for missing.
 NUMBER_TEXTS, NUMBER_SHARE = 10, 0.75
 
@@ -70,7 +71,18 @@ class CategoryColumn:
         texts, positions = self._texts_of(cells)
         known = {value: code for code, value in enumerate(self.values)}
         missing = len(self.values) if self.missing_is_value else -1
-        yield np.array([*(known.get(text, -1) for text in texts), missing])[positions]
+        codes = [known.get(text, -1) for text in texts]
+        if self.values and codes and max(codes) < 0:
+            self._warn_of_unknown(texts, int((positions < len(texts)).sum() - (positions < 0).sum()))
+        yield np.array([*codes, missing])[positions]
+
+    def _warn_of_unknown(self, texts, n_rows):
+        """Warn of many rows without any known value, which may be written in another way than in fit."""
+        if n_rows >= ROWS_TO_WARN:
+            warnings.warn(
+                f"column {self.name!r} has only values that did not occur in fit, or were too rare, such as "
+                f"{texts[0]!r} ({rows(n_rows)}). Known: {listing(map(repr, self.values))}."
+            )
 
     def _texts_of(self, cells):
         """(strings, the position of each row's string), also for numbers and booleans if fit had such strings."""
@@ -84,10 +96,24 @@ class CategoryColumn:
         }.get(cells.kind, lambda text: False)
         if not any(map(looks_alike, self.values)):
             raise changed_kind(self.name, TEXTS, cells.kind, f" such as {self.values[0]!r}")
-        numbers, positions = np.unique(cells.values, return_inverse=True)
-        missing = np.isnan(cells.values)
+        present = ~cells.missing
+        if cells.integers is None and (np.abs(cells.values[present]) >= EXACT).any():
+            self._refuse_rounded()
+        exact = cells.values if cells.integers is None else cells.integers
+        numbers, places = np.unique(exact[present], return_inverse=True)
+        positions = np.full(len(present), len(numbers))
+        positions[present] = places
         convert = (lambda number: text_of(bool(number))) if cells.kind == BOOLEANS else text_of
-        return [convert(number) for number in numbers], np.where(missing, len(numbers), positions)
+        return [convert(number) for number in numbers], positions
+
+    def _refuse_rounded(self):
+        """Raise ValueError if a category is an integer that float64 rounds: floats then stand for several of them."""
+        for text in self.values:
+            if text.lstrip("-").isdecimal() and int(float(text)) != int(text):
+                raise ValueError(
+                    f"column {self.name!r} has floating-point numbers of 2^53 or more, which are too coarse for "
+                    f"categories such as {text!r}: convert it to integers or strings."
+                )
 
     def describe(self):
         """How the column is encoded."""

@@ -11,6 +11,7 @@ import numpy as np
 NUMBERS, BOOLEANS, DATES, TEXTS, EMPTY = "numbers", "booleans", "dates", "strings", "no values"
 TIME_UNIT = "datetime64[us]"
 SECOND = np.timedelta64(1, "s")
+EXACT = 2**53  # float64 rounds larger integers
 NESTED = list, tuple, dict, set, frozenset, np.ndarray, nw.DataFrame, nw.Series
 NESTED_TYPES = nw.List, nw.Array, nw.Struct
 CAST_FIRST = nw.Decimal, nw.Int128, nw.UInt128  # NumPy has no such types
@@ -20,12 +21,14 @@ class Cells(NamedTuple):
     """A column's values.
 
     ``values`` are float64 for numbers and booleans (missing: NaN), datetime64 for dates (missing: NaT), and positions
-    in ``texts`` for strings (missing: -1). A column of EMPTY kind has missing values only, all NaN.
+    in ``texts`` for strings (missing: -1). A column of EMPTY kind has missing values only, all NaN. ``integers`` are
+    the exact values of numbers if some are integers that float64 may round.
     """
 
     kind: str
     values: np.ndarray
     texts: tuple[str, ...] = ()
+    integers: np.ndarray | None = None
 
     @property
     def missing(self):
@@ -56,7 +59,7 @@ def _of_array(column, name):
     kind = column.dtype.kind
     if kind in "iuf":
         with np.errstate(over="ignore"):  # of long doubles
-            return Cells(NUMBERS, column.astype(np.float64))
+            return _with_integers(column.astype(np.float64), column if kind in "iu" else None)
     if kind == "b":
         return Cells(BOOLEANS, column.astype(np.float64))
     if kind == "M":
@@ -69,7 +72,8 @@ def _of_array(column, name):
 def _of_series(column, name):
     dtype = column.dtype
     if dtype.is_numeric() and dtype not in CAST_FIRST:  # Arrow refuses to cast integers that float64 has to round
-        return Cells(NUMBERS, column.to_numpy().astype(np.float64, copy=False))
+        values = column.to_numpy().astype(np.float64, copy=False)
+        return _with_integers(values, column if dtype.is_integer() else None)
     if dtype.is_numeric() or dtype == nw.Boolean:
         kind = BOOLEANS if dtype == nw.Boolean else NUMBERS
         return Cells(kind, column.cast(nw.Float64).to_numpy())
@@ -132,7 +136,9 @@ def _of_uniques(uniques, codes, name, categories=False):
     if _all(of, bool, np.bool_):
         return Cells(BOOLEANS, spread(present, np.nan, np.float64))
     if _all(of, Real, Decimal, np.bool_):
-        return Cells(NUMBERS, spread([_float(value) for value in present], np.nan, np.float64))
+        values = spread([_float(value) for value in present], np.nan, np.float64)
+        has_integers = any(issubclass(kind, Integral) for kind in of)
+        return _with_integers(values, spread(present, None, object) if has_integers else None)
     if _all(of, date, np.datetime64):
         return Cells(DATES, spread([in_utc(value) for value in present], "NaT", TIME_UNIT))
     if _all(of, timedelta, time, np.timedelta64):
@@ -143,6 +149,13 @@ def _of_uniques(uniques, codes, name, categories=False):
     if any(isinstance(value, Complex) and not isinstance(value, Real) for value in present):
         raise ValueError(f"Complex data not supported: column {name!r} has complex numbers. Take their real parts.")
     return Cells(TEXTS, spread(range(len(present)), -1, np.int64), tuple(text_of(value) for value in present))
+
+
+def _with_integers(values, exact):
+    """Cells of numbers; ``exact`` are the same values, if they are integers."""
+    if exact is None or not (np.abs(values) >= EXACT).any():
+        return Cells(NUMBERS, values)
+    return Cells(NUMBERS, values, integers=np.array(exact.to_list() if isinstance(exact, nw.Series) else exact, object))
 
 
 def is_missing(value):

@@ -88,6 +88,12 @@ class NormalScores(NamedTuple):
     def apply(self, numbers):
         """The score of each number; NaN becomes 0."""
         scores = np.interp(numbers, self.numbers, self.scores)
+        steep = ~np.isfinite(scores) & ~np.isnan(numbers)  # between numbers so close that the slope overflows
+        if steep.any():
+            knots, x = np.array(self.numbers), numbers[steep]
+            low = np.searchsorted(knots, x, side="right") - 1
+            share = (x - knots[low]) / (knots[low + 1] - knots[low])
+            scores[steep] = np.take(self.scores, low) + share * np.diff(self.scores)[low]
         scores[np.isnan(scores)] = 0
         return scores
 

@@ -164,6 +164,34 @@ def test_numbers_as_categories():
             np.testing.assert_array_equal(encoder.transform({"a": given})[:, 0], [1, 0, -1])
 
 
+BIG = [2**53, 2**53 + 1, 2**53 + 2]
+
+
+def test_large_integers_as_categories():
+    """float64 would round the one in the middle to the first."""
+    encoder = TableEncoder().fit({"a": np.array([*map(str, BIG), "x"], object)})
+    for given in (
+        np.array(BIG), np.array(BIG, np.uint64), np.array([*BIG, None], object)[:3], pd.Series(BIG, dtype="Int64"),
+        pd.Series(pd.Categorical(BIG)), pl.Series(BIG), pa.chunked_array([BIG]), list(map(str, BIG)),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(encoder.transform({"a": given})[:, 0], [0, 1, 2])
+    for given in (pd.Series([*BIG, None], dtype="Int64"), pl.Series([*BIG, None]), np.array([*BIG, None], object)):
+        np.testing.assert_array_equal(encoder.transform({"a": given})[:, 0], [0, 1, 2, -1])
+    with pytest.raises(ValueError, match=r"column 'a' has floating-point numbers of 2\^53 or more.*'9007199254740993'"):
+        encoder.transform({"a": np.array(BIG, float)})
+    floats = TableEncoder().fit({"a": np.array([1e300, "x"], object)})
+    np.testing.assert_array_equal(floats.transform({"a": [1e300, 2.0]})[:, 0], [0, -1])
+
+
+def test_columns_with_unknown_values_only_are_warned_of():
+    """'yes' may be written 'Yes' in another file."""
+    encoder = TableEncoder().fit({"a": ["yes", "no", None] * 20, "b": [1.0, 2.0, 3.0] * 20})
+    with pytest.warns(UserWarning, match=r"column 'a' has only values that did not occur in fit.* 'Yes' \(20 rows\)"):
+        encoder.transform({"a": ["Yes", "No"] * 10 + [None] * 9, "b": [0.0] * 29})
+    for given in (["Yes"] * 19, ["Yes"] * 60 + ["no"], [None] * 60):
+        encoder.transform({"a": given, "b": [0.0] * len(given)})
+
+
 def test_rare_categories_share_the_code_of_unseen_ones():
     encoder = TableEncoder(min_frequency=2).fit({"a": ["a", "b", "b", "c", "c", None]})
     np.testing.assert_array_equal(encoder.transform({"a": ["a", "b", "c", None, "x"]})[:, 0], [-1, 0, 1, -1, -1])
@@ -292,6 +320,12 @@ def test_ranks_of_numbers():
     assert repeated[0, 1] < -0.3 and 0.2 < repeated[2, 1] < 0.3  # numbers that are equal share the mean of their scores
 
 
+def test_ranks_of_numbers_whose_differences_are_denormal():
+    x, given = np.arange(12.0), np.array([0.5, 6, 11, 20, -np.inf])
+    found = TableEncoder("float64").fit({"x": 1e-310 * x}).transform({"x": 1e-310 * given})
+    np.testing.assert_allclose(found, TableEncoder("float64").fit({"x": x}).transform({"x": given}))
+
+
 def test_columns_by_name():
     encoder = TableEncoder().fit(FRAME.assign(constant=1))
     assert encoder.feature_names_in_.tolist() == ["a", "b", "c", "constant"] and encoder.n_features_in_ == 4
@@ -411,6 +445,7 @@ def test_columns_of_frames_are_found_by_their_numbers():
     for fitted in (frame, shuffled):
         encoder = TableEncoder().fit(fitted)
         np.testing.assert_array_equal(encoder.transform(shuffled), encoder.transform(frame))
+        assert encoder.names_in(shuffled) == [encoder.names_in(frame)[number] for number in (2, 0, 1)]
     np.testing.assert_array_equal(
         TableEncoder().fit(frame).transform(frame), TableEncoder().fit_transform(frame.values)
     )
