@@ -1,5 +1,6 @@
 """C99 source of networks that compute in float32: constants, functions, and the tolerance of their self-test."""
 
+import warnings
 from functools import partial
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from fastmlp.kernels.spec import layer_views
 from .expressions import expression
 from .input_stage import c_stage
 
+COARSE = 0.01  # standard deviations of the targets by which float32 may round predictions without a warning
 ACCUMULATE = """
 /* y += x W, with W in row-major order, of {kind}. */
 static void {name}_accumulate(const float *x, size_t n_in, const {kind} *W, size_t n_out, float *y)
@@ -49,8 +51,10 @@ class Rounded(NamedTuple):
         return self.scales[0][0] is not None
 
 
-def rounded(networks, X, int8, decode=lambda outputs: outputs, std=1.0):
-    """The Rounded networks; ``decode`` makes predictions of mean outputs, and ``std`` of 1.
+def rounded(networks, X, int8, decode=lambda outputs: outputs, std=None):
+    """The Rounded networks; ``decode`` makes predictions of mean outputs. ``std`` is that of targets, if it is known.
+
+    There is a warning if predictions in float32 are too coarse for it.
 
     Raises
     ------
@@ -79,7 +83,12 @@ def rounded(networks, X, int8, decode=lambda outputs: outputs, std=1.0):
         raise ValueError(
             "weights, or outputs for the samples of the self-test, are too large for float32: pass other test_inputs."
         )
-    unit = np.max(std / (1 + np.abs(expected)))
+    if std is not None and (coarse := np.max(np.abs(shown - expected) / std)) > COARSE:
+        warnings.warn(
+            f"predictions in float32 are off by up to {coarse:.2g} standard deviations of y, which has too many digits "
+            "or is too small: subtract a constant from y, or multiply it by one, and fit again."
+        )
+    unit = np.max((1.0 if std is None else std) / (1 + np.abs(expected)))
     allowed = 1.01 * of_bits + 10 * of_sums + 2e-6 * (1 + len(networks[0].layers)) * max(1.0, float(unit))
     return Rounded(scales, expected, of_bits, allowed)
 

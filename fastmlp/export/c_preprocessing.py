@@ -9,15 +9,20 @@ from fastmlp.tables.dates import PARTS
 from fastmlp.tables.numbers import LIMIT
 
 from .c_network import definition, double_literal, in_comment
-from .preprocessing import CODE, FLAG, MISSING, SCALED, SCORE, Term, date_parts, earliest_second
+from .preprocessing import CODE, FLAG, MISSING, SCALED, SCORE, Term, checked_texts, date_parts, earliest_second
 
-# Keywords of C, and macros of the headers, which a member of a struct cannot have as its name.
+# Keywords of C and C++ up to C23, and macros of the headers, which a member of a struct cannot have as its name.
 RESERVED = {
     "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern",
     "float", "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed",
     "sizeof", "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "NULL",
-    "NAN", "INFINITY", "HUGE_VAL", "EOF", "_Bool", "_Complex", "_Imaginary", "unix", "linux",
+    "NAN", "INFINITY", "EOF", "BUFSIZ", "DOMAIN", "SING", "OVERFLOW", "UNDERFLOW", "PLOSS", "TLOSS", "errno", "unix",
+    "linux", "asm", "typeof", "typeof_unqual", "bool", "true", "false", "nullptr", "constexpr", "alignas", "alignof",
+    "static_assert", "thread_local", "class", "new", "delete", "this", "private", "public", "protected", "operator",
+    "template", "typename", "namespace", "using", "virtual", "friend", "explicit", "export", "mutable", "try", "catch",
+    "throw", "and", "or", "not", "xor", "wchar_t",
 }  # fmt: skip
+RESERVED_NAMES = re.compile(r"_[A-Z_].*|(FP|M|MATH|SEEK)_.*|HUGE_VAL.?")
 LOOKUP = """
 /* The position of a string among n sorted ones, or -1. */
 static int {name}_find(const char *const *texts, int n, const char *text)
@@ -112,7 +117,10 @@ def members_of(columns):
     members, taken = {}, set()
     for column in columns:
         name = re.sub(r"\W", "_", column.name, flags=re.ASCII)
-        name = f"c_{name}" if not name or name[0].isdigit() else f"{name}_" if name in RESERVED else name
+        if not name or name[0].isdigit() or RESERVED_NAMES.fullmatch(name):
+            name = f"c_{name}"
+        elif name in RESERVED:
+            name += "_"
         while name in taken:
             name += "_"
         taken.add(name)
@@ -145,7 +153,7 @@ def preprocessing_source(predictor, name, members):
     texts = [step for step in predictor.steps if step.operator == CODE]
     parts += [LOOKUP.format(name=name)] if texts else []
     for step in texts:
-        values, missing = step.arguments
+        values, missing = checked_texts(step, "C")
         parts.append(LOOKUP_COLUMN.format(
             name=name, member=members[step.column.name], texts="".join(f"{_string(value)}, " for value in values),
             n=len(values), missing=missing,
@@ -164,7 +172,7 @@ def _string(text):
     """A string literal; what is not a letter, digit or space is escaped."""
     plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _-.,:;()+*/="
     return '"' + "".join(
-        chr(byte) if chr(byte) in plain else f"\\{byte:03o}" for byte in text.encode("utf-8", "replace")
+        chr(byte) if chr(byte) in plain else f"\\{byte:03o}" for byte in text.encode()
     ) + '"'  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def table_text(predictor, name, int8, cells=None):
     if not len(X):
         raise ValueError("test_inputs must have at least one row.")
     targets, n_outputs = predictor.targets, predictor.n_outputs
-    found = rounded(predictor.networks, X, int8, predictor.decode, 1.0 if targets is None else targets.std)
+    found = rounded(predictor.networks, X, int8, predictor.decode, None if targets is None else targets.std)
     argument = f"const struct {name}_row *row"
     interface = Interface(name, n_outputs, argument, "row", f"struct {name}_row", "", "&")
     body = [preprocessing_source(predictor, name, members), accumulate_source(name, int8)]

@@ -20,6 +20,9 @@ values are None or NaN. Columns:
 """
 
 import base64{math}
+from datetime import date, timedelta
+from decimal import Decimal
+from numbers import Integral, Real
 
 import numpy as np
 '''
@@ -34,18 +37,35 @@ READ = {
     NUMBERS: ("numbers", """
 
 def numbers(values):
-    return np.array([np.nan if is_missing(value) else value for value in values], np.float64)
+    return np.array([np.nan if is_missing(value) else number_of(value) for value in values], np.float64)
+
+
+def number_of(value):
+    if isinstance(value, (date, np.datetime64)):
+        raise ValueError(f"{value} is a date, but the column held numbers or booleans")
+    return value / np.timedelta64(1, "s") if isinstance(value, (timedelta, np.timedelta64)) else value
 """),
     TEXTS: ("texts", """
 
 def texts(values):
-    values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
-    return [None if is_missing(value) else str(value) for value in values]
+    return [None if is_missing(value) else text_of(value) for value in values]
+
+
+def text_of(value):
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, Integral) or not isinstance(value, (Real, Decimal)):
+        return str(value)
+    number = float(value)
+    return str(int(number)) if number.is_integer() else repr(number)
 """),
     DATES: ("dates", """
 
 def dates(values):
-    return np.array([None if is_missing(value) else value for value in values], "datetime64[us]")
+    values = [None if is_missing(value) else value for value in values]
+    if any(isinstance(value, Real) for value in values):
+        raise ValueError("a column of dates has numbers")
+    return np.array(values, "datetime64[us]")
 
 
 def parts_of(x, earliest):
@@ -72,7 +92,12 @@ def scaled(x, median, scale):
     SCORE: """
 
 def score(x, numbers, scores):
-    return np.nan_to_num(np.interp(x, numbers, scores))
+    found = np.interp(x, numbers, scores)
+    steep = ~np.isfinite(found) & ~np.isnan(x)
+    low = np.searchsorted(numbers, x[steep], side="right") - 1
+    share = (x[steep] - numbers[low]) / (numbers[low + 1] - numbers[low])
+    found[steep] = scores[low] + share * np.diff(scores)[low]
+    return np.nan_to_num(found)
 """,
     MISSING: """
 
@@ -96,11 +121,19 @@ MATRIX = """
 columns = {columns}
 
 
+def cells(values):
+    return values.to_pylist() if hasattr(values, "to_pylist") else values  # of Arrow
+
+
 def matrix(table):
     if isinstance(table, list):
         table = {{name: [row[name] for row in table] for name in columns}}
     elif isinstance(table, np.ndarray):
+        if table.shape[1:] != ({n_columns},):
+            raise ValueError(f"an array must have {n_columns} columns, got the shape {{table.shape}}")
         table = {{name: table[:, number] for name, number in columns.items()}}
+    elif hasattr(table, "columns") and not hasattr(table, "column_names"):  # names may be numbers
+        table = {{{label}: table[name] for name in table.columns}}
 {read}    return np.column_stack([
 {made}    ]).astype({dtype!r})
 """
@@ -139,7 +172,7 @@ def _matrix(predictor):
     places = {column.name: i for i, column in predictor.columns.items()}
     read, arrays, made = [], [], []
     for i, column in predictor.columns.items():
-        read.append(f"    x{i} = {READ[column.kind][0]}(table[{column.name!a}])\n")
+        read.append(f"    x{i} = {READ[column.kind][0]}(cells(table[{column.name!a}]))\n")
         if column.kind == DATES:
             read.append(f"    parts{i} = parts_of(x{i}, {column.earliest!r})\n")
     for number, (operator, column, part, arguments) in enumerate(predictor.steps):
@@ -151,7 +184,13 @@ def _matrix(predictor):
             names = [ascii(list(value) if isinstance(value, tuple) else value) for value in arguments]
         made.append(f"        {operator}({', '.join([x, *names])}),\n")
     dtype = predictor.networks[0].parameters.dtype.str
-    return arrays, MATRIX.format(columns=ascii(places), read="".join(read), made="".join(made), dtype=dtype)
+    # Columns without names, of arrays and of frames that number them from 0, are called x0, x1 and so on.
+    named = hasattr(predictor.encoder, "feature_names_in_")
+    label = "str(name)" if named else 'name if str(name).startswith("x") else f"x{name}"'
+    return arrays, MATRIX.format(
+        columns=ascii(places), read="".join(read), made="".join(made), dtype=dtype, label=label,
+        n_columns=predictor.encoder.n_features_in_,
+    )  # fmt: skip
 
 
 def _predict(predictor):

@@ -9,7 +9,7 @@ from fastmlp.tables.numbers import LIMIT
 
 from .input_stage import onnx_places
 from .onnx_graph import BOOL, DOUBLE, STRING, Graph, add_networks, add_outputs, mean_outputs
-from .preprocessing import CODE, FLAG, MISSING, SCALED, SCORE, Term, date_parts, earliest_second
+from .preprocessing import CODE, FLAG, MISSING, SCALED, SCORE, Term, checked_texts, date_parts, earliest_second
 
 
 def table_graph(predictor):
@@ -147,7 +147,7 @@ def _scores(graph, x, numbers, scores):
 
 def _codes(graph, step, tensor):
     """The code of each string. The empty one is missing, unless it was a category in fit."""
-    values, of_missing = step.arguments
+    values, of_missing = checked_texts(step, "ONNX")
     codes = {"": of_missing} | {value: code for code, value in enumerate(values)}
     return graph(
         "LabelEncoder", tensor, domain="ai.onnx.ml", keys_strings=list(codes), default_float=-1.0,

@@ -121,6 +121,20 @@ def _steps(column):
     return scaled + scores + missing
 
 
+def checked_texts(step, language):
+    """(values, of_missing) of a CODE step; ValueError for categories that a string of C or ONNX cannot be.
+
+    Strings are in UTF-8, and those of C end at the first null character.
+    """
+    for value in step.arguments[0]:
+        if any("\ud800" <= letter <= "\udfff" for letter in value) or (language == "C" and "\0" in value):
+            raise ValueError(
+                f"column {step.column.name!r} has the category {value!r}, which cannot be a string in {language}: "
+                "replace it and fit again."
+            )
+    return step.arguments
+
+
 def earliest_second(column):
     """The first date of a column in fit, in seconds since 1970."""
     return float(seconds_of(np.datetime64(column.earliest)))

@@ -5,6 +5,9 @@ import shutil
 import subprocess
 import sys
 import warnings
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
 from functools import cache
 from unittest.mock import patch
 
@@ -210,13 +213,69 @@ def test_forms_of_tables_for_numpy_source(tmp_path):
     predict = runpy.run_path(tmp_path / "net.py")["predict"]
     grade = rows["grade"].astype(object).where(rows["grade"].notna(), None)
     plain = rows.assign(grade=[None if value is None else str(value) for value in grade])
+    arrow = pytest.importorskip("pyarrow").Table.from_pandas(plain)
     forms = {
         "dict": rows.to_dict("list"), "records": rows.to_dict("records"), "array": rows.to_numpy(object),
-        "nullable": rows.convert_dtypes(), "polars": polars.from_pandas(plain),
+        "nullable": rows.convert_dtypes(), "polars": polars.from_pandas(plain), "Arrow": arrow,
         "isoformat": rows.assign(day=[None if pd.isna(value) else value.isoformat() for value in rows["day"]]),
     }  # fmt: skip
     for name, form in forms.items():
         assert_allclose(predict(form), model.predict(rows), rtol=1e-6, err_msg=name)
+
+
+CELLS = {
+    "decimals": [Decimal("1.0"), Decimal("2.50"), "x"],
+    "float32": [np.float32(1), np.float32(0.1), "x"],
+    "fractions": [Fraction(1, 2), 3, "x"],
+    "bytes": [b"a", b"bb", "x"],
+    "booleans": [True, np.False_, "x"],
+    "large": [2**53 + 1, 1e22, "x"],
+    "dates": [np.datetime64("2020-01-01"), date(2020, 1, 1), "x"],
+    "seconds": np.array([1, 60, 7], "m8[s]"),
+    "nanoseconds": np.array([10**9, 6 * 10**10, 7], "m8[ns]"),
+    "days": np.array([1, 9, 7], "m8[D]"),
+    "Timedelta": list(pd.to_timedelta([1, 60, 7], "s")),
+    "timedelta": [timedelta(seconds=1), timedelta(1), timedelta(2)],
+    "aware": [datetime(2020, 1, i, 5, tzinfo=timezone(timedelta(hours=-7))) for i in (1, 2, 9)],
+    "denormal": [5e-324 * i for i in (1, 5, 9)],
+    "huge": [1.7e308, -1.7e308, 0.0],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CELLS)
+@pytest.mark.filterwarnings("ignore:no explicit representation of timezones")
+def test_cells_of_any_type_for_numpy_source(case, tmp_path):
+    given = CELLS[case]
+    cells = given if isinstance(given, np.ndarray) else np.array(given, object)
+    table = {"a": np.tile(cells, 20), "b": np.arange(60.0)}
+    model = TabularMLPRegressor(**SETTINGS).fit(table, np.arange(60) % 3 * 1.0)
+    to_numpy_source(model, tmp_path / "net.py")
+    assert_allclose(runpy.run_path(tmp_path / "net.py")["predict"](table), model.predict(table), rtol=1e-6)
+
+
+@pytest.mark.parametrize("names", [[0, 1], [1, 0], [2010, 2.5], [("a", 1), ("a", 2)], ["x0", "x1"]])
+def test_names_of_columns_for_numpy_source(names, tmp_path):
+    X = np.random.RandomState(0).randn(60, 2)
+    frame = pd.DataFrame(X, columns=pd.MultiIndex.from_tuples(names) if isinstance(names[0], tuple) else names)
+    model = TabularMLPRegressor(**SETTINGS).fit(frame, X[:, 0])
+    to_numpy_source(model, tmp_path / "net.py")
+    predict = runpy.run_path(tmp_path / "net.py")["predict"]
+    for given in (frame, frame[frame.columns[::-1]], X):
+        assert_allclose(predict(given), model.predict(frame), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"an array must have 2 columns, got the shape \(60, 3\)"):
+        predict(np.column_stack([X, X[:, 0]]))
+
+
+def test_another_kind_of_values_is_refused_by_numpy_source(tmp_path):
+    """NumPy would convert these silently."""
+    days = np.array(["2020-01-01", "2021-03-05"], "M8[s]")
+    table = {"number": [1.0, 2.0] * 20, "day": np.tile(days, 20)}
+    model = TabularMLPRegressor(**SETTINGS).fit(table, [0.0, 1.0] * 20)
+    to_numpy_source(model, tmp_path / "net.py")
+    predict = runpy.run_path(tmp_path / "net.py")["predict"]
+    for name, values in {"number": days, "day": [3, 4]}.items():
+        with pytest.raises(ValueError, match="date"):
+            predict({"number": [1.0, 2.0], "day": days, name: values})
 
 
 def c_literal(number):
@@ -285,12 +344,38 @@ def test_the_self_test_of_c_with_rows_of_its_own(name, int8, tmp_path):
     assert compiled(tmp_path, "model.c", "-DMODEL_SELF_TEST").returncode == 1
 
 
-def test_names_in_c_are_different(tmp_path):
-    names = ["a b", "a.b", "a_b", "float", "float_", "2", "c_2", "NAN", "é"]
+@pytest.mark.parametrize("standard", ["c99", "gnu99", "gnu2x"])
+def test_names_in_c_are_different_and_no_keywords_or_macros(standard, tmp_path):
+    names = [
+        "a b", "a.b", "a_b", "float", "float_", "2", "c_2", "NAN", "é", "true", "bool", "asm", "typeof", "nullptr",
+        "M_PI", "FP_NAN", "HUGE_VALF", "SEEK_SET", "errno", "_Bool", "_Atomic", "__func__", "__LINE__", "c__Bool",
+        "stdin", "row", "x", "isnan", "static_assert", "/* ??/", "labels\n", "",
+    ]  # fmt: skip
     frame = pd.DataFrame(np.random.RandomState(0).randn(40, len(names)), columns=names)
     model = TabularMLPRegressor(**SETTINGS).fit(frame, frame["2"])
     to_c(model, tmp_path / "model.c")
-    assert compiled(tmp_path, "model.c", "-DMODEL_SELF_TEST").returncode == 0
+    assert compiled(tmp_path, "model.c", "-DMODEL_SELF_TEST", f"-std={standard}").returncode == 0
+
+
+def test_texts_that_a_language_cannot_hold():
+    """C would take 'a\\0b' for 'a'."""
+    for value, exports in {"a\0b": [to_c], "\ud800": [to_c, to_onnx]}.items():
+        table = {"t": np.array(["a", value, "b"] * 10, object)}
+        model = TabularMLPClassifier(**SETTINGS).fit(table, [0, 1, 1] * 10)
+        to_numpy_source(model)
+        for export in exports:
+            if export is to_onnx:
+                pytest.importorskip("onnx", reason="needs the package onnx")
+            with pytest.raises(ValueError, match="column 't' has the category .* cannot be a string in"):
+                export(model)
+
+
+@pytest.mark.parametrize("factor, offset", [(1, 1e10), (1e-60, 0)])
+def test_targets_that_float32_cannot_hold_are_warned_of(factor, offset):
+    X = np.random.RandomState(0).randn(60, 2)
+    model = TabularMLPRegressor(**SETTINGS).fit(X, factor * X[:, 0] + offset)
+    with pytest.warns(UserWarning, match=r"predictions in float32 are off by up to .* standard deviations of y"):
+        to_c(model, test_inputs=X)
 
 
 def test_arrays_have_columns_with_numbers(tmp_path):
