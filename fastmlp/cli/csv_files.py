@@ -14,13 +14,15 @@ from .number_texts import parse
 
 # Of numbers like 1,234 or 1.234, where the rest of the file does not show it.
 CONVENTION = {",": ".", ";": ",", "\t": None}
+QUOTED = re.compile(r'"[^"]*"')
 DAMAGED = ValueError, pd.errors.ParserWarning, OSError, EOFError, BadZipFile, lzma.LZMAError, zlib.error
 
 
 def read_csv(path, encoding=None, missing=(), texts=()):
-    """Read a CSV file, perhaps compressed, with the most frequent separator of its header.
+    """Read a CSV file, perhaps compressed, with the separator that its header and first row have equally often.
 
     Empty fields and those of ``missing`` are missing values, no others. Columns of ``texts`` are read as strings.
+    Spaces around names and fields are dropped.
 
     Returns
     -------
@@ -51,7 +53,17 @@ def read_csv(path, encoding=None, missing=(), texts=()):
         raise TableError(f"{error}: --encoding must be a name such as utf-8, utf-16, cp1252 or latin-1.") from error
     except DAMAGED as error:
         raise TableError(f"{path} cannot be read as CSV: {error}") from error
-    return frame, decimal, CONVENTION[separator]
+    return _without_spaces(frame, missing), decimal, CONVENTION[separator]
+
+
+def _without_spaces(frame, missing):
+    """Drop spaces at the end of names and strings; pandas drops those at the beginning."""
+    frame = frame.rename(columns=str.rstrip)
+    for name in frame.columns[[pd.api.types.is_string_dtype(column) for _, column in frame.items()]]:
+        if frame[name].str.endswith(" ").any():
+            values = frame[name].str.rstrip(" ")
+            frame[name] = values.mask(values.isin(missing))
+    return frame
 
 
 def _format(file, encoding):
@@ -63,9 +75,11 @@ def _format(file, encoding):
         file.seek(0)
     if lines.str.contains("\0").any():
         raise UnicodeError("it has null characters")
-    header = lines[0]
-    separator = max(";\t,", key=header.count) if re.search("[;\t]", header) else ","
-    names = Counter(filter(None, next(csv.reader([header], delimiter=separator, skipinitialspace=True))))
+    header, first = [*(QUOTED.sub("", line) for line in lines[:2]), ""][:2]
+    counts = {mark: header.count(mark) for mark in ";\t,"}
+    separator = max(counts, key=lambda mark: (0 < counts[mark] == first.count(mark), counts[mark]))
+    names = [name.rstrip() for name in next(csv.reader(lines[:1], delimiter=separator, skipinitialspace=True))]
+    names = Counter(filter(None, names))
     if len(names) < names.total():
         raise TableError(f"the header names {listed([name for name, n in names.items() if n > 1])} more than once.")
     fields = [parse(field.strip('"')) for line in lines[1:] for field in line.split(separator)]

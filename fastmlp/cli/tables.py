@@ -12,6 +12,7 @@ import numpy as np
 from sklearn import datasets
 
 from fastmlp.extras import from_extra
+from fastmlp.tables.cells import text_of
 
 from .csv_files import read_csv
 from .date_texts import convert_dates
@@ -91,7 +92,8 @@ def read_table(
     frame = frame.drop(columns=list(ignore))
     if has_types:
         frame = _as_missing(frame, missing)
-        frame = frame.astype({name: str for name in frame.columns.intersection(texts) if not holds_texts(frame[name])})
+        others = [name for name in frame.columns.intersection(texts) if not holds_texts(frame[name])]
+        frame = frame.assign(**{name: frame[name].map(text_of, na_action="ignore").astype("str") for name in others})
     if numbers is not None:
         columns = frame.columns.intersection(numbers)
         frame, decimal = convert_numbers(frame, columns, mark, decimal or convention, known=True)

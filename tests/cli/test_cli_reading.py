@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 import fastmlp
+from fastmlp.cli.csv_files import read_csv
 from fastmlp.cli.frames import TableError
 from fastmlp.cli.main import main
 from fastmlp.cli.number_texts import MISSING_WORDS, parse
@@ -98,6 +99,67 @@ def test_a_header_alone_has_no_rows():
 def test_names_that_occur_twice_are_refused():
     Path("t.csv").write_text('a, b,"a",y\n1,2,3,4\n')
     assert "the header names 'a' more than once" in one_line(run("train", "t.csv", "--target", "y", code=1))
+
+
+HEADERS = {  # lines, names of the columns
+    "semicolon in quotes": (['"a; b",y', "1,2.5"], ["a; b", "y"]),
+    "comma in quotes": (['"a, b, c";y', '"1,5";2'], ["a, b, c", "y"]),
+    "semicolon in a name": (["a (m; kg),y", "1,2.5"], ["a (m; kg)", "y"]),
+    "decimal commas": (["a, b;y", "1,5;2,5"], ["a, b", "y"]),
+    "commas in texts": (["a;b;y", "u, v, w, x;1;2"], ["a", "b", "y"]),
+    "short rows": (["a,b,c,y", "1,2"], ["a", "b", "c", "y"]),
+    "header alone": (["a;y"], ["a", "y"]),
+    "tabs": (["a, b\ty", "1\t2"], ["a, b", "y"]),
+    "spaces": (["a , b  , y ", "1 , x , 2"], ["a", "b", "y"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_separators_of_headers(case):
+    lines, names = HEADERS[case]
+    Path("t.csv").write_text("\n".join(lines))
+    assert read_csv(Path("t.csv"))[0].columns.tolist() == names
+
+
+def test_spaces_at_the_end_of_fields_are_dropped():
+    """Those at the beginning are dropped as well: an aligned file has the same categories as another one."""
+    frame = cars(day=[f"2024-01-{1 + i % 28:02}" for i in range(60)])
+    frame.to_csv("t.csv", index=False)
+    Path("padded.csv").write_text(Path("t.csv").read_text().replace(",", "  ,  ").replace("\n", " \n"))
+    for name in ("t.csv", "padded.csv"):
+        run("train", name, "--target", "price", "--quiet", "--epochs", 2, "--missing", "None")
+        for other in ("t.csv", "padded.csv"):
+            result = run("predict", "model.fastmlp", other)
+            assert not result.stderr
+            assert result.stdout == run("predict", "model.fastmlp", name).stdout
+    Path("twice.csv").write_text("a, b,a ,y\n1,2,3,4\n")
+    assert "the header names 'a' more than once" in one_line(run("train", "twice.csv", "--target", "y", code=1))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float64", "Int64", "object"])
+def test_numbers_of_typed_files_as_strings(dtype):
+    """--text: 1.0 of a column that was read with missing values is the string '1' of a CSV file."""
+    pytest.importorskip("pyarrow", reason="needs the package pyarrow")
+    frame = cars(code=np.arange(60) % 3)
+    frame.to_csv("t.csv", index=False)
+    run("train", "t.csv", "--target", "price", "--text", "code", "--quiet", "--epochs", 2)
+    frame.astype({"code": dtype}).to_parquet("t.parquet")
+    result = run("predict", "model.fastmlp", "t.parquet")
+    assert not result.stderr and result.stdout == run("predict", "model.fastmlp", "t.csv").stdout
+    if dtype != "int64":
+        frame = frame.astype({"code": dtype})
+        frame.loc[3, "code"] = None
+        frame.to_parquet("t.parquet")
+        assert read_table("t.parquet", texts=["code"]).frame.code.isna().tolist() == [i == 3 for i in range(60)]
+
+
+def test_a_column_of_unknown_strings_is_warned_of():
+    frame = cars(open=np.array(["yes", "no"])[np.arange(60) % 2])
+    frame.to_csv("t.csv", index=False)
+    run("train", "t.csv", "--target", "price", "--quiet", "--epochs", 1)
+    frame.assign(open=frame.open.str.upper()).to_csv("t.csv", index=False)
+    for command in ("predict", "evaluate"):
+        assert "column 'open' has only values that did not occur" in run(command, "model.fastmlp", "t.csv").stderr
 
 
 NUMBERS = {  # text: its value with the decimal mark '.', and with ','

@@ -77,8 +77,8 @@ def new_rows():
     rows.loc[7, "all true"] = False
     rows["grade"] = rows["grade"].cat.add_categories([7])
     rows.loc[8, "grade"], rows.loc[9, "grade"] = 7, np.nan
-    for number, date in enumerate(DATES_OF_ROWS):
-        rows.loc[number, "day"] = rows.loc[number + 3, "born"] = np.datetime64(date, "us")
+    for number, day in enumerate(DATES_OF_ROWS):
+        rows.loc[number, "day"] = rows.loc[number + 3, "born"] = np.datetime64(day, "us")
     rows.loc[[10, 11], ["day", "born"]] = pd.NaT
     return rows
 
@@ -366,7 +366,7 @@ def test_texts_that_a_language_cannot_hold():
         for export in exports:
             if export is to_onnx:
                 pytest.importorskip("onnx", reason="needs the package onnx")
-            with pytest.raises(ValueError, match="column 't' has the category .* cannot be a string in"):
+            with pytest.raises(ValueError, match=r"column 't' has the category .* cannot be a string in"):
                 export(model)
 
 
