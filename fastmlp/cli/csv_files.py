@@ -14,7 +14,7 @@ from .number_texts import parse
 
 # Of numbers like 1,234 or 1.234, where the rest of the file does not show it.
 CONVENTION = {",": ".", ";": ",", "\t": None}
-QUOTED = re.compile(r'"[^"]*"')
+QUOTED = re.compile(r'(?:^|(?<=[,;\t])) *"(?:[^"]|"")*"', re.M)  # fields
 DAMAGED = ValueError, pd.errors.ParserWarning, OSError, EOFError, BadZipFile, lzma.LZMAError, zlib.error
 
 
@@ -75,10 +75,12 @@ def _format(file, encoding):
         file.seek(0)
     if lines.str.contains("\0").any():
         raise UnicodeError("it has null characters")
-    header, first = [*(QUOTED.sub("", line) for line in lines[:2]), ""][:2]
-    counts = {mark: header.count(mark) for mark in ";\t,"}
-    separator = max(counts, key=lambda mark: (0 < counts[mark] == first.count(mark), counts[mark]))
-    names = [name.rstrip() for name in next(csv.reader(lines[:1], delimiter=separator, skipinitialspace=True))]
+    header, first = [*QUOTED.sub("", "\n".join(lines)).split("\n", 2), ""][:2]
+    counts = {mark: header.count(mark) for mark in ",;\t"}
+    separator = max(counts, key=lambda mark: (0 < counts[mark] == first.count(mark), counts[mark], mark in ";\t"))
+    if not counts[separator]:
+        separator = ","
+    names = [name.rstrip() for name in next(csv.reader(lines, delimiter=separator, skipinitialspace=True))]
     names = Counter(filter(None, names))
     if len(names) < names.total():
         raise TableError(f"the header names {listed([name for name, n in names.items() if n > 1])} more than once.")

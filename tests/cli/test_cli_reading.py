@@ -110,6 +110,9 @@ HEADERS = {  # lines, names of the columns
     "short rows": (["a,b,c,y", "1,2"], ["a", "b", "c", "y"]),
     "header alone": (["a;y"], ["a", "y"]),
     "tabs": (["a, b\ty", "1\t2"], ["a, b", "y"]),
+    "one column": (["y", "1"], ["y"]),
+    "line breaks in quotes": (['"a', 'b""; c",d,y', '"1, 2', '3",4,5'], ['a\nb"; c', "d", "y"]),
+    "quotes within a name": (['5" pipe;y', '1;2"'], ['5" pipe', "y"]),
     "spaces": (["a , b  , y ", "1 , x , 2"], ["a", "b", "y"]),
 }  # fmt: skip
 
