@@ -128,5 +128,12 @@ class TableEstimator(Savable):
     @classmethod
     def from_saved_state(cls, saved):
         """The model of ``saved_state``."""
-        estimator = ESTIMATORS[saved["class"]].from_saved_state(saved["estimator"])
-        return cls(estimator, saved["target"], Reading(**saved["reading"]))
+        estimator, reading = (
+            ESTIMATORS[saved["class"]].from_saved_state(saved["estimator"]),
+            Reading(**saved["reading"]),
+        )
+        names = [saved["target"], *(name for names in reading[:4] for name in names)]
+        are_lists = all(isinstance(names, list) for names in reading[:4])
+        if not (are_lists and all(isinstance(name, str) for name in names) and reading.decimal in (None, ".", ",")):
+            raise ValueError(f"the target is {saved['target']!r}, and files are read by {reading}")
+        return cls(estimator, saved["target"], reading)

@@ -107,7 +107,7 @@ def read_table(
 def _read_parquet(path):
     try:
         with from_extra("parquet", PARQUET_NEEDS):
-            return pd.read_parquet(path).reset_index(drop=True)
+            return pd.read_parquet(path).reset_index(drop=True).rename(columns=str)
     except (ValueError, OSError) as error:
         raise TableError(f"{path} cannot be read as Parquet: {error}") from error
 

@@ -236,6 +236,34 @@ def test_files_with_types_keep_them(houses):
         np.testing.assert_allclose(*values)
 
 
+@pytest.mark.parametrize("names", [[0, 1, 2], pd.to_datetime(["2020", "2021", "2022"])])
+def test_names_of_columns_in_parquet_files_are_strings(names):
+    pytest.importorskip("pyarrow", reason="needs the package pyarrow")
+    frame = pd.DataFrame(np.random.RandomState(0).randn(40, 3), columns=names)
+    frame.to_parquet("t.parquet")
+    frame.to_csv("t.csv", index=False)
+    target = frame.rename(columns=str).columns[2]
+    run("train", "t.parquet", "--target", target, *QUICK)
+    expected = run("predict", "model.fastmlp", "t.parquet").stdout
+    assert expected.startswith(target) and "Error" not in expected
+    found = run("predict", "model.fastmlp", "t.csv").stdout if isinstance(names, list) else expected
+    assert found == expected
+
+
+@pytest.mark.parametrize("change", [
+    {"texts": 5}, {"texts": "ab"}, {"csv_texts": [1]}, {"numbers": None}, {"missing": [None]}, {"decimal": "x"},
+    {"decimal": 3}, {"target": 7},
+])  # fmt: skip
+def test_damaged_settings_of_reading_are_refused(change, houses, monkeypatch):
+    run("train", "old.csv", "--target", "price", *QUICK)
+    model = fastmlp.load("model.fastmlp")
+    saved = model.saved_state()
+    saved.update(change if "target" in change else {"reading": saved["reading"] | change})
+    monkeypatch.setattr(model, "saved_state", lambda: saved)
+    model.save("model.fastmlp")
+    assert "is damaged" in one_line(run("predict", "model.fastmlp", "new.csv", code=1).output)
+
+
 @pytest.mark.parametrize("case", ["dates", "nested", "nested target"])
 def test_columns_that_cannot_be_used(case):
     pytest.importorskip("pyarrow", reason="needs the package pyarrow")

@@ -384,6 +384,17 @@ def damaged(name, value):
     ("kind", "change"),
     [
         (TabularMLPRegressor, lambda fitted: fitted["members"].clear()),
+        *[
+            (TabularMLPRegressor, lambda fitted, one=one: fitted["folds"].update(one))
+            for one in (
+                {"score_": "good"},
+                {"score_": None},
+                {"oof_prediction_": [1.0]},
+                {"more": np.ones(3)},
+                {"_oof_errors": np.full(50, np.nan)},
+                {"_oof_errors": np.full(50, "x")},
+            )
+        ],
         (TabularMLPRegressor, lambda fitted: fitted["encoder"]["columns"].pop(0)),
         *[
             (TabularMLPRegressor, damaged(*one))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, Self
 
+import numpy as np
 from sklearn.base import BaseEstimator
 
 from fastmlp.io.model_files import Savable
@@ -63,9 +64,7 @@ class SavableTabular(Savable, BaseEstimator):
             model._restore_targets(fitted["targets"])
             model.members_ = [MLP.from_saved_state(member) for member in fitted["members"]]
             model._check_members()
-            for name in OF_FOLDS:
-                if name in fitted["folds"]:
-                    setattr(model, name, fitted["folds"][name])
+            model.__dict__.update(_checked_folds(fitted["folds"]))
         return model
 
     def _check_members(self):
@@ -77,3 +76,12 @@ class SavableTabular(Savable, BaseEstimator):
             found = member.network.n_columns, member.layers[-1].units
             if found != sizes:
                 raise ValueError(f"a member has {found} inputs and outputs, but the table makes {sizes}")
+
+
+def _checked_folds(saved):
+    """The attributes of a fit with folds from a file; ValueError unless they are finite numbers."""
+    for name, value in saved.items():
+        kind = float if name == "score_" else np.ndarray
+        if name not in OF_FOLDS or type(value) is not kind or not np.isfinite(value).all():
+            raise ValueError(f"{name} is {value!r}")
+    return saved
