@@ -108,6 +108,6 @@ def _rows(cells):
         if column.kind == DATES:
             numbers = seconds_of(dates_of(own, column.name))
         else:
-            numbers = numbers_of(own, column.name, column.kind)
+            numbers = column.numbers_of(own) if column.kind == BOOLEANS else numbers_of(own, column.name)
         columns.append(list(map(double_literal, numbers)))
     return "{\n" + ",\n".join("{" + ", ".join(row) + "}" for row in zip(*columns)) + "}"

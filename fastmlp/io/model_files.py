@@ -170,7 +170,7 @@ def encode(value, tensors):
     if isinstance(value, dict):
         return {"pairs": [[encode(key, tensors), encode(item, tensors)] for key, item in value.items()]}
     if isinstance(value, np.ndarray):
-        if value.dtype.kind in "biuf":
+        if value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
             name = str(len(tensors))
             tensors[name] = np.ascontiguousarray(value)
             return {"tensor": name}

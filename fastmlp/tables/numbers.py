@@ -194,16 +194,21 @@ class FlagColumn:
         flag = (Encoded(self.name, FLAG, self.name),) if self.varies else ()
         return (*flag, *missing_flag(self.name, self.n_missing))
 
-    def encode(self, cells):
-        """The values of each encoded column. Texts may be 'True' and 'False', numbers 0 and 1."""
+    def numbers_of(self, cells):
+        """Cells as 1, 0 and NaN. Texts may be 'True' and 'False', numbers 0 and 1."""
         if cells.texts and {text.lower() for text in cells.texts} <= {"true", "false"}:
             numbers = np.array([*(text.lower() == "true" for text in cells.texts), np.nan])[cells.values]
         else:
             numbers = numbers_of(cells, self.name, BOOLEANS)
-        missing = np.isnan(numbers)
-        others = numbers[~missing & (numbers != 0) & (numbers != 1)]
+        others = numbers[~np.isnan(numbers) & (numbers != 0) & (numbers != 1)]
         if others.size:
             raise changed_kind(self.name, BOOLEANS, f"the number {others[0]:g} ({rows(others.size)})")
+        return numbers
+
+    def encode(self, cells):
+        """The values of each encoded column."""
+        numbers = self.numbers_of(cells)
+        missing = np.isnan(numbers)
         if self.varies:
             yield np.where(missing, 0, 2 * numbers - 1)
         if self.n_missing:

@@ -405,6 +405,9 @@ def test_refusals(export):
 def test_test_inputs_of_c():
     with pytest.raises(ValueError, match="X has no column 'size'"):
         to_c(fitted("number"), test_inputs=new_rows().drop(columns="size"))
+    text = to_c(fitted("number"), test_inputs=new_rows())
+    rows = new_rows().assign(_n0=new_rows()["_n0"].astype(str))
+    assert to_c(fitted("number"), test_inputs=rows) == text
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(ValueError, match="test_inputs must have at least one row"):
