@@ -15,7 +15,7 @@ from .number_texts import parse
 # Of numbers like 1,234 or 1.234, where the rest of the file does not show it.
 CONVENTION = {",": ".", ";": ",", "\t": None}
 QUOTED = re.compile(r'(?:^|(?<=[,;\t])) *"(?:[^"]|"")*"', re.M)  # fields
-DAMAGED = ValueError, pd.errors.ParserWarning, OSError, EOFError, BadZipFile, lzma.LZMAError, zlib.error
+DAMAGED = ValueError, csv.Error, pd.errors.ParserWarning, OSError, EOFError, BadZipFile, lzma.LZMAError, zlib.error
 
 
 def read_csv(path, encoding=None, missing=(), texts=()):

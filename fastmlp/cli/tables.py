@@ -28,6 +28,7 @@ BUNDLED = {
 }
 
 PARQUET, PARQUET_NEEDS = ".parquet", "Parquet files need pyarrow"
+OTHER_FORMATS = ".xlsx", ".xls", ".ods", ".json", ".jsonl", ".ndjson", ".feather", ".arrow", ".orc"
 FEW_ROWS, NEARLY_ALL = 20, 0.9  # of rows, for warn_of_names
 
 
@@ -79,6 +80,8 @@ def read_table(
         path = Path(source)
         if not path.exists():
             raise TableError(f"{source} is neither a file nor a bundled data set. Bundled: {', '.join(BUNDLED)}.")
+        if path.suffix.lower() in OTHER_FORMATS:
+            raise TableError(f"{path.suffix} files are not supported: convert {source} to CSV or Parquet, with pandas.")
         if path.suffix.lower() == ".npz":
             frame, target = _read_npz(path), target or "y"
         elif path.suffix.lower() == PARQUET:
@@ -162,6 +165,13 @@ def incomplete_rows(frame):
 
 def _missing(frame):
     return frame.replace([np.inf, -np.inf], np.nan).isna()
+
+
+def warn_of_unnamed(frame):
+    """Warn of columns without a name that have values: pandas writes the numbers of the rows as one."""
+    for name in frame.columns:
+        if name.startswith("Unnamed: ") and frame[name].notna().any():
+            warnings.warn(f"a column without a name is called {name!r}: drop it with --ignore if it numbers the rows.")
 
 
 def warn_of_names(frame, target, classes=False):

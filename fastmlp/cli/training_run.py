@@ -6,7 +6,7 @@ import click
 
 from . import plain_run, tabular_run
 from .common import check_output, echo_json
-from .tables import check_present, read_table, warn_of_names
+from .tables import check_present, read_table, warn_of_names, warn_of_unnamed
 from .training_parts import PURPOSES, without_missing
 
 
@@ -60,6 +60,7 @@ def table_of(options):
     if table.target is None:
         raise click.UsageError(f"--target is required: one of {', '.join(map(str, frame.columns))}.")
     check_present(frame, options.text)
+    warn_of_unnamed(frame)
     # A table estimator warns of columns itself.
     warn_of_names(frame if options.plain else frame[frame.columns.intersection([table.target])], table.target,
                   options.task == "classification")  # fmt: skip

@@ -156,6 +156,25 @@ def test_numbers_of_typed_files_as_strings(dtype):
         assert read_table("t.parquet", texts=["code"]).frame.code.isna().tolist() == [i == 3 for i in range(60)]
 
 
+def test_columns_without_a_name_are_warned_of():
+    """pandas writes the index as one."""
+    cars().to_csv("t.csv")
+    message = "a column without a name is called 'Unnamed: 0': drop it with --ignore"
+    train = "train", "t.csv", "--target", "price", "--quiet", "--epochs", 1
+    for plain in ((), ("--plain",)):
+        assert message in one_line(run(*train, *plain))
+        assert "without a name" not in run(*train, *plain, "--ignore", "Unnamed: 0").output
+    Path("t.csv").write_text("a,price,\n" + "".join(f"{i},{i * i}.5,\n" for i in range(60)))
+    assert "without a name" not in run(*train).output
+
+
+@pytest.mark.parametrize("suffix", [".xlsx", ".jsonl", ".feather", ".JSON"])
+def test_other_formats_are_refused(suffix):
+    Path(f"t{suffix}").write_text('{"a": 1, "y": 2}\n{"a": 1, "y": 2}\n')
+    message = f"{suffix} files are not supported: convert t{suffix} to CSV or Parquet"
+    assert message in one_line(run("train", f"t{suffix}", "--target", "y", code=1))
+
+
 def test_a_column_of_unknown_strings_is_warned_of():
     frame = cars(open=np.array(["yes", "no"])[np.arange(60) % 2])
     frame.to_csv("t.csv", index=False)
