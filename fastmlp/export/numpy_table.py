@@ -19,13 +19,14 @@ values are None or NaN. Columns:
 {columns}
 """
 
-import base64{math}
-from datetime import date, timedelta
-from decimal import Decimal
-from numbers import Integral, Real
-
+import base64
+{imports}
 import numpy as np
 '''
+IMPORTS = {  # if this occurs in a function
+    "math.": "import math", "timedelta": "from datetime import date, timedelta", "Decimal": "from decimal import Decimal",
+    "Integral": "from numbers import Integral, Real", "value, Real) for": "from numbers import Real",
+}  # fmt: skip
 REGRESSOR = "predict(table) returns the same as the model's predict."
 CLASSIFIER = "predict(table) and predict_proba(table) return the same as the model's functions of these names."
 IS_MISSING = """
@@ -155,7 +156,7 @@ def table_source(predictor):
     head = HEAD.format(
         model=predictor, version=__version__, columns="\n".join(map(_described, columns)),
         functions=REGRESSOR if predictor.classes is None else CLASSIFIER,
-        math="\nimport math" if "math." in "".join(helpers) else "",
+        imports="".join(f"{line}\n" for word, line in IMPORTS.items() if word in "".join(helpers)),
     )  # fmt: skip
     return "".join([
         head, ARRAY, *arrays, *knots, *dict.fromkeys(helpers), matrix, *functions, _predict(predictor)

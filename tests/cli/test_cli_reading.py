@@ -96,6 +96,11 @@ def test_a_header_alone_has_no_rows():
         assert "t.csv has no rows" in one_line(run(*command, code=1))
 
 
+def test_a_quote_that_does_not_end_is_refused():
+    Path("t.csv").write_text('a,"' + 200_000 * "x" + ",y\n1,2,3\n")
+    assert "t.csv cannot be read as CSV" in one_line(run("train", "t.csv", "--target", "y", code=1))
+
+
 def test_names_that_occur_twice_are_refused():
     Path("t.csv").write_text('a, b,"a",y\n1,2,3,4\n')
     assert "the header names 'a' more than once" in one_line(run("train", "t.csv", "--target", "y", code=1))
