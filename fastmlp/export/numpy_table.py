@@ -24,9 +24,11 @@ import base64
 import numpy as np
 '''
 IMPORTS = {  # if this occurs in a function
-    "math.": "import math", "timedelta": "from datetime import date, timedelta", "Decimal": "from decimal import Decimal",
-    "Integral": "from numbers import Integral, Real", "value, Real) for": "from numbers import Real",
-}  # fmt: skip
+    "math.": "import math",
+    "(timedelta": "from datetime import date, timedelta",
+    "Decimal": "from decimal import Decimal",
+    "Integral": "from numbers import Integral, Real",
+}
 REGRESSOR = "predict(table) returns the same as the model's predict."
 CLASSIFIER = "predict(table) and predict_proba(table) return the same as the model's functions of these names."
 IS_MISSING = """
@@ -64,7 +66,7 @@ def text_of(value):
 
 def dates(values):
     values = [None if is_missing(value) else value for value in values]
-    if any(isinstance(value, Real) for value in values):
+    if any(isinstance(value, (int, float, np.number)) for value in values):
         raise ValueError("a column of dates has numbers")
     return np.array(values, "datetime64[us]")
 
