@@ -80,7 +80,7 @@ def test_a_dict_may_have_more_classes_than_these_rows():
         found = make(class_weight=given).fit(X, texts).predict_proba(X)
         wanted = make().fit(X, texts, sample_weight=compute_sample_weight(given, texts).astype("f4"))
         assert_array_equal(found, wanted.predict_proba(X))
-        for wrong in ({"a": 1.0, "d": 7.0}, {"a": -1.0}, {"a": np.nan}, "even", 3):
+        for wrong in ({"a": 1.0, "d": 7.0}, {"a": -1.0}, {"a": np.nan}, "even", 3, np.ones(3)):
             with pytest.raises(ValueError, match=r"class.weight"):
                 make(class_weight=wrong).fit(X, texts)
 

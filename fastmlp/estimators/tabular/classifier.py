@@ -75,8 +75,9 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
         self.class_weight = class_weight
 
     def _check_parameters(self):
-        if not (self.class_weight is None or isinstance(self.class_weight, dict) or self.class_weight == "balanced"):
-            raise ValueError(f"class_weight must be a dict, 'balanced' or None, got {self.class_weight!r}.")
+        given = self.class_weight
+        if not (given is None or isinstance(given, dict) or (isinstance(given, str) and given == "balanced")):
+            raise ValueError(f"class_weight must be a dict, 'balanced' or None, got {given!r}.")
         super()._check_parameters()
 
     def _fit_targets(self, y, weight):
