@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from fastmlp.estimators.tabular.classifier import TabularMLPClassifier
-from fastmlp.estimators.tabular.recipe import BATCH_SIZE
+from fastmlp.estimators.tabular.recipe import batch_size_for
 from fastmlp.estimators.tabular.regressor import TabularMLPRegressor
 
 from .common import TEST_SHARE
@@ -127,4 +127,4 @@ def compared(table, rows):
     """Samples per second in training one member, as ``speeds``."""
     estimator, rows = table.estimator, rows[:COMPARED]
     X, y = estimator.encoder_.transform(table.features(rows)), estimator._encode_targets(rows[table.target])
-    return speeds(estimator.members_[0], X, y, BATCH_SIZE)
+    return speeds(estimator.members_[0], X, y, batch_size_for(len(X)))

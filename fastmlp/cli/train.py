@@ -50,7 +50,8 @@ def kind_of_model(context):
 @click.option("--hidden", type=Widths(),
               help="Widths of the hidden layers, for example 64,32.  [default: 128,128,128; plain: 100]")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1),
-              help="Passes over the training data; iterations of lbfgs and lm.  [default: 200; plain: 50]")  # fmt: skip
+              help="Passes over the training data; iterations of lbfgs and lm.  "
+              "[default: 200, or down to 100 if there are many rows; plain: 50]")  # fmt: skip
 @click.option("--balanced", is_flag=True, help="Weight classes inversely to their frequency.")
 @click.option("--test-size", type=click.FloatRange(0, 1, max_open=True),
               help="Fraction of the rows held out for testing.  "

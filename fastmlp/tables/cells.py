@@ -105,7 +105,7 @@ def _factorised_by_pandas(series, name):
         codes, uniques = series.factorize()
     except TypeError:
         return _factorised(series.tolist(), name)
-    return list(uniques), codes
+    return np.asarray(uniques, object).tolist(), codes
 
 
 def _factorised(values, name):

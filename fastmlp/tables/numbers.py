@@ -5,6 +5,7 @@ many values are encoded by their ranks too, which shows differences where the nu
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -87,7 +88,8 @@ class NormalScores(NamedTuple):
 
     def apply(self, numbers):
         """The score of each number; NaN becomes 0."""
-        scores = np.interp(numbers, self.numbers, self.scores)
+        order, scores = np.argsort(numbers), np.empty(len(numbers))
+        scores[order] = np.interp(numbers[order], self.numbers, self.scores)  # many times as fast for sorted numbers
         steep = ~np.isfinite(scores) & ~np.isnan(numbers)  # between numbers so close that the slope overflows
         if steep.any():
             knots, x = np.array(self.numbers), numbers[steep]
@@ -145,7 +147,7 @@ class NumberColumn:
         ranked = np.unique(cells.values[np.isfinite(cells.values)]).size > FEW_VALUES
         return cls(name, scaling, NormalScores.fit(cells.values) if scaling else None, ranked, n_missing)
 
-    @property
+    @cached_property
     def encoded(self):
         """The Encoded columns."""
         found = []

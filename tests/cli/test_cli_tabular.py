@@ -17,6 +17,7 @@ from fastmlp.cli.tables import read_table
 from fastmlp.cli.tabular_run import MOST_LINES, columns_text
 from fastmlp.cli.train import PLAIN, TABULAR
 from fastmlp.cli.train import train as train_command
+from fastmlp.estimators.tabular.recipe import epochs_for
 
 QUICK = "--epochs", 5, "--quiet", "--hidden", "16"
 N_TRAINED, N_NEW = 150, 50
@@ -299,7 +300,11 @@ def test_the_help_states_the_defaults_of_the_estimators():
     text = one_line(run("train", "--help").stdout)
     for kind in (TabularMLPClassifier, TabularMLPRegressor):
         model = kind()
-        assert f"[default: {model.epochs}; plain: {EPOCHS}]" in text
+        few, many = epochs_for(1), epochs_for(10**9)
+        assert (
+            model.epochs is None
+            and f"[default: {few}, or down to {many} if there are many rows; plain: {EPOCHS}]" in text
+        )
         hidden, plain = (",".join(map(str, sizes)) for sizes in (model.hidden_layer_sizes, HIDDEN))
         assert f"[default: {hidden}; plain: {plain}]" in text and f"[default: {model.n_members}]" in text
 

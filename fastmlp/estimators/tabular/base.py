@@ -20,7 +20,7 @@ from fastmlp.validation.checks import check_flags, check_integer, check_n_jobs, 
 
 from .members import Options, Rows, mean_outputs, outputs_of_folds, train, trained
 from .plan import check_weights_of_folds, folds_of, plan_for
-from .recipe import Task, new_member
+from .recipe import Task, epochs_for, new_member
 from .saving import OF_FOLDS, SavableTabular
 
 MIN_FREQUENCY = 5  # of a category, in tables with many rows
@@ -31,7 +31,7 @@ class BaseTabular(SavableTabular, ABC):
     """Base class of TabularMLPClassifier and TabularMLPRegressor, which document parameters and attributes."""
 
     hidden_layer_sizes: Any
-    epochs: int
+    epochs: int | None
     n_members: int
     n_folds: int | None
     time_limit: float | None
@@ -128,7 +128,8 @@ class BaseTabular(SavableTabular, ABC):
     def _check_parameters(self):
         for size in self._hidden_sizes():
             check_integer("each of hidden_layer_sizes", size, 1)
-        check_integer("epochs", self.epochs, 1)
+        if self.epochs is not None:
+            check_integer("epochs", self.epochs, 1)
         check_integer("n_members", self.n_members, 1)
         if self.n_folds is not None:
             check_integer("n_folds", self.n_folds, 2)
@@ -148,7 +149,8 @@ class BaseTabular(SavableTabular, ABC):
             check_weights_of_folds(folds, rows.weight)
         task = self._task(len(rows.matrix))
         options = Options(validation, callbacks, self.n_jobs, self.progress)
-        plan = plan_for(task, rows, folds, self.epochs, self.n_members, self.time_limit, options, random_state)
+        n_epochs = epochs_for(task.n_rows) if self.epochs is None else self.epochs
+        plan = plan_for(task, rows, folds, n_epochs, self.n_members, self.time_limit, options, random_state)
         members = [new_member(task, variant, plan.n_epochs, random_state.randint(2**31)) for variant in plan.variants]
         train(members, rows, plan, options)
         self.members_ = trained(members)

@@ -4,7 +4,7 @@ import time
 
 from fastmlp.backends.threads import allowed_threads, each_limited_to, threads_of
 
-from .recipe import BATCH_SIZE, new_member, variants_for
+from .recipe import batch_size_for, new_member, variants_for
 
 SHARE = 0.9  # of the time that is left
 
@@ -56,7 +56,7 @@ def one_epoch_of(task, rows, trained):
     model, data = new_member(task, variants_for(task.encoded)[-1], 2, 0), (rows.matrix[trained], rows.targets[trained])
 
     def fit_one_epoch():
-        model.fit(*data, 1, BATCH_SIZE)
+        model.fit(*data, 1, batch_size_for(task.n_rows))
         if model.interrupted:
             raise KeyboardInterrupt
 

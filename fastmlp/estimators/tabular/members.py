@@ -7,7 +7,7 @@ import numpy as np
 from fastmlp.estimators.many import fit_many
 from fastmlp.training.outcomes import DivergenceError
 
-from .recipe import BATCH_SIZE, Variant
+from .recipe import Variant, batch_size_for
 
 
 class Rows(NamedTuple):
@@ -54,7 +54,7 @@ def train(members, rows, plan, options):
     """Fit each member to its rows in the plan, in place; DivergenceError if one diverges."""
     params = {
         "epochs": plan.n_epochs,
-        "batch_size": BATCH_SIZE,
+        "batch_size": batch_size_for(len(rows.matrix)),
         "sample_weight": rows.weight,
         "callbacks": options.callbacks,
     }

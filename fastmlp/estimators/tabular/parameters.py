@@ -3,9 +3,9 @@
 PARAMETERS = """\
 hidden_layer_sizes : int or sequence of int, default=(128, 128, 128)
     Units of the hidden layers.
-epochs : int, default=200
-    Number of passes over the rows. The learning rate follows it. Before, variants of the recipe are tried for fewer
-    epochs on a part of the rows.
+epochs : int or None, default=None
+    Number of passes over the rows, which the learning rate follows. None means 200 for up to 2,000 rows, down to 100
+    from 4,000 rows on. Before, variants of the recipe are tried on a part of the rows.
 n_members : int, default=1
     Number of networks whose outputs are averaged (of each fold, with ``n_folds``). Five usually predict better.
 n_folds : int or None, default=None

@@ -32,7 +32,10 @@ FEWEST_BINS = 4
 LABEL_SMOOTHING = 0.1
 SCHEDULE = "cosine_log"  # of the learning rate
 BIAS_STD = 1.0  # of the initial biases
-BATCH_SIZE = 256
+ROWS_FOR_LARGE_BATCHES = 4000
+BATCH_SIZES = 128, 256
+EPOCHS_TIMES_ROWS = 400_000  # within the least and the most epochs
+EPOCHS = 100, 200
 
 
 class Variant(NamedTuple):
@@ -56,6 +59,16 @@ class Kind(NamedTuple):
 
 CLASSES = Kind("selu", 0.08, "softmax")
 NUMBERS = Kind("silu", 0.2, "identity")
+
+
+def epochs_for(n_rows):
+    """The number of epochs for a number of rows."""
+    return int(np.clip(EPOCHS_TIMES_ROWS // n_rows, *EPOCHS))
+
+
+def batch_size_for(n_rows):
+    """The batch size for a number of rows."""
+    return BATCH_SIZES[n_rows >= ROWS_FOR_LARGE_BATCHES]
 
 
 def variants_for(encoded):

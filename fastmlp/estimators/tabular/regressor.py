@@ -61,7 +61,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabular):
         self,
         *,
         hidden_layer_sizes: Any = (128, 128, 128),
-        epochs: int = 200,
+        epochs: int | None = None,
         n_members: int = 1,
         n_folds: int | None = None,
         time_limit: float | None = None,

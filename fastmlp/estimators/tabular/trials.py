@@ -9,6 +9,7 @@ from .recipe import new_member, variants_for
 
 ROWS = 4000  # of a trial, at most
 EPOCHS = 50  # more if there are fewer rows
+UNITS = 64  # of a hidden layer, at most
 FEWEST_EPOCHS = 10  # fewer do not tell variants apart
 SHARE = 0.25  # of a time limit
 HELD_OUT = 0.2
@@ -43,7 +44,8 @@ def variants_of_members(n_members, task, rows, limit, n_epochs, options, random_
     weight = None if rows.weight is None else rows.weight[held_out]
     if weight is not None and not (weight.any() and rows.weight[trained].any()):
         return [variants[0]] * n_members
-    members = [new_member(task, variant, n_epochs, 0) for variant in variants]
+    narrow = task._replace(hidden=[min(units, UNITS) for units in task.hidden])
+    members = [new_member(narrow, variant, n_epochs, 0) for variant in variants]
     plan = Plan(n_epochs, variants, [trained] * len(members))
     train(members, rows, plan, options._replace(validation=None, callbacks=None))
     samples = checked_samples(members[0], rows.matrix[held_out], rows.targets[held_out], weight)
