@@ -13,7 +13,7 @@ import numpy as np
 import tables
 
 from fastmlp import TabularMLPClassifier, TabularMLPRegressor
-from fastmlp.estimators.tabular import base, recipe
+from fastmlp.estimators.tabular import base, recipe, trials
 from fastmlp.model.inputs import Plain
 from fastmlp.model.optimizers import make_optimizer
 from fastmlp.tables import numbers
@@ -34,10 +34,9 @@ def activation(classes, targets):
     )
 
 
-def rate(factor):
-    """Learning rates multiplied by a factor."""
-    kinds = {"CLASSES": recipe.CLASSES, "NUMBERS": recipe.NUMBERS}
-    return change(**{name: kind._replace(learning_rate=factor * kind.learning_rate) for name, kind in kinds.items()})
+def variants(**values):
+    """Other values in all variants."""
+    return change(VARIANTS=[variant._replace(**values) for variant in recipe.VARIANTS])
 
 
 def no_layer_rates(*given, layer_rates, **options):
@@ -48,34 +47,27 @@ def no_layer_rates(*given, layer_rates, **options):
 # {name: (changed attributes, parameters of the estimator)}
 ABLATIONS = {
     "the recipe": ([], {}),
+    "the first variant for all tables": (change(VARIANTS=recipe.VARIANTS[:1]), {}),
+    "no piecewise-linear variants": (change(VARIANTS=recipe.VARIANTS[:2]), {}),
+    "no strongly regularised variants": (change(VARIANTS=recipe.VARIANTS[::2]), {}),
+    "trials of networks of full width": ([(trials, "UNITS", 128)], {}),
     "no ranks": ([(numbers, "FEW_VALUES", np.inf)], {}),
     "no periodic inputs": (change(PERIODIC=Plain()), {}),
-    "periodic inputs for all numbers": (change(QUANTILES_FOR_DETAIL=0), {}),
     "no trained factors of inputs": (change(INPUT_SCALE=None), {}),
     "periodic inputs and factors for small tables too": (change(ROWS_FOR_DETAIL=0), {}),
     "one rate for all layers": (change(make_optimizer=no_layer_rates), {}),
     "biases from 0": (change(BIAS_STD=0.0), {}),
-    "half the rate": (rate(0.5), {}),
-    "twice the rate": (rate(2), {}),
     "cosine instead of four waves": (change(SCHEDULE="cosine"), {}),
-    "no dropout": (change(DROPOUT=0.0), {}),
-    "dropout 0.3": (change(DROPOUT=0.3), {}),
-    "no weight decay": (change(WEIGHT_DECAY=0.0), {}),
-    "three times the weight decay": (change(WEIGHT_DECAY=0.06), {}),
+    "no dropout": (variants(dropout=0.0), {}),
+    "no weight decay": (variants(weight_decay=0.0), {}),
     "no label smoothing": (change(LABEL_SMOOTHING=0.0), {}),
-    "relu": (activation("relu", "relu"), {}),
-    "selu": (activation("selu", "selu"), {}),
-    "silu": (activation("silu", "silu"), {}),
-    "mish": (activation("mish", "mish"), {}),
-    "one-hot codes for all categories": (change(ONE_HOT_VALUES=10**6), {}),
-    "embeddings above 8 categories": (change(ONE_HOT_VALUES=8), {}),
+    "selu for classes and numbers": (activation("selu", "selu"), {}),
+    "silu for classes and numbers": (activation("silu", "silu"), {}),
+    "batches of 256 for all tables": (change(BATCH_SIZES=(256, 256)), {}),
     "codes for rare categories": ([(base, "MIN_FREQUENCY", 1)], {}),
-    "100 epochs": ([], {"epochs": 100}),
-    "400 epochs": ([], {"epochs": 400}),
+    "200 epochs": ([], {"epochs": 200}),
     "two layers": ([], {"hidden_layer_sizes": (128, 128)}),
-    "width 256": ([], {"hidden_layer_sizes": (256, 256, 256)}),
     "five members": ([], {"n_members": 5}),
-    "five folds": ([], {"n_folds": 5}),
 }
 
 

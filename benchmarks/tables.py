@@ -9,12 +9,14 @@ import argparse
 import json
 import logging
 import os
+import platform
 import sys
 import time
 import warnings
 from itertools import product
 from pathlib import Path
 
+import cpuinfo
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
@@ -24,7 +26,7 @@ sys.path.insert(0, str(FOLDER))
 
 from markdown_table import markdown  # noqa: E402
 
-RESULTS, PREDICTION = FOLDER / "tables.json", "prediction"
+RESULTS, PREDICTION, MACHINE = FOLDER / "tables.json", "prediction", "machine"
 ADULT = ["age", "workclass", "fnlwgt", "education", "education_num", "marital_status", "occupation", "relationship",
          "race", "sex", "capital_gain", "capital_loss", "hours_per_week", "native_country", "target"]  # fmt: skip
 OURS = "fastmlp", "fastmlp, 5 members", "fastmlp, 5 folds"
@@ -162,12 +164,12 @@ def prediction():
 
 INTRODUCTION = """# Real tables
 
-Defaults of each estimator, on the same splits of each table, measured in turn by `make bench-tables`. The error is
-1 - accuracy for classes; for numbers it is the root mean square error divided by the standard deviation of the test
-targets; both are means over the splits. `worst` is the largest ratio of a table's error to that of the best other
-library. Times are of the splits that were measured on a quiet machine. LightGBM-TD is LightGBM with the tuned defaults
-of the package pytabkit, from which RealMLP comes too; both take no missing numbers, and get the median in their
-place."""
+Defaults of each estimator, on the same splits of each table, in turn, by `make bench-tables`{on_machine}.
+The error is 1 - accuracy for classes; for numbers it is the root mean square error divided by the standard deviation of
+the test targets; both are means over the splits. `worst` is the largest ratio of a table's error to that of the best
+other library. Times are of the splits that were measured on a quiet machine. LightGBM-TD is LightGBM with the tuned
+defaults of the package pytabkit, from which RealMLP comes too; both take no missing numbers, and get the median in
+their place."""
 
 
 def summary_of(part, errors):
@@ -186,10 +188,10 @@ def summary_of(part, errors):
 
 def report(results):
     """The text of TABLES.md."""
-    of_frame = results.get(PREDICTION)
-    rows = [[*key.split(" | "), *found.values()] for key, found in results.items() if key != PREDICTION]
+    of_frame, machine = results.get(PREDICTION), results.get(MACHINE)
+    rows = [[*key.split(" | "), *found.values()] for key, found in results.items() if " | " in key]
     frame = pd.DataFrame(rows, columns=["rows", "table", "split", "model", "error", "fit, s", "predict, s"])
-    text = [INTRODUCTION]
+    text = [INTRODUCTION.format(on_machine=f" on {machine}" if machine else "")]
     for size, part in frame.groupby("rows"):
         names = [name for name in MODELS if name in set(part["model"])]
         errors = part.pivot_table(index="table", columns="model", values="error")[names]
@@ -233,6 +235,8 @@ def main():
             results[key] = found | ({"fit_s": None, "predict_s": None} if given.no_times else {})
         RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=0) + "\n")
     if not given.no_times:
+        brand = cpuinfo.get_cpu_info()["brand_raw"]
+        results[MACHINE] = f"{brand}, {os.cpu_count()} cores, Python {platform.python_version()}"
         results[PREDICTION] = prediction()
         RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=0) + "\n")
     (FOLDER / "TABLES.md").write_text(report(results))

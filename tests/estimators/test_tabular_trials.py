@@ -6,6 +6,7 @@ import pytest
 from fastmlp import TabularMLPClassifier, TabularMLPRegressor
 from fastmlp.estimators.tabular import trials
 from fastmlp.model.inputs import PiecewiseLinear
+from fastmlp.training.interruption import Interruption
 
 N = 1200
 RNG = np.random.RandomState(0)
@@ -70,3 +71,13 @@ def test_bins_of_many_columns_are_bounded():
     wide = np.random.RandomState(0).standard_normal((300, 400))
     model = quick(TabularMLPRegressor).set_params(epochs=10).fit(wide, wide[:, 0])
     assert model.members_[0].network.sizes[0] <= 1000 + wide.shape[1]
+
+
+def test_ctrl_c_in_a_trial_ends_the_fit(monkeypatch):
+    model = quick(TabularMLPRegressor).fit(X, EFFECT[SHOP])
+    before = model.predict(X)
+    asked = iter([False] * 6)  # then in every fit
+    monkeypatch.setattr(Interruption, "requested", property(lambda self: next(asked, True)))
+    with pytest.warns(UserWarning, match="interrupted"), pytest.raises(KeyboardInterrupt):
+        model.fit(X, SHOP)
+    np.testing.assert_array_equal(model.predict(X), before)

@@ -4,7 +4,7 @@ import numpy as np
 
 from fastmlp.model.samples import checked_samples
 
-from .members import Plan, train
+from .members import Plan, train, trained
 from .recipe import new_member, variants_for
 
 ROWS = 4000  # of a trial, at most
@@ -40,14 +40,16 @@ def variants_of_members(n_members, task, rows, limit, n_epochs, options, random_
     n_epochs = limit.epochs(n_epochs, len(variants), SHARE, (1 - HELD_OUT) * n_rows / task.n_rows)
     if n_rows < FEWEST_ROWS or n_epochs < FEWEST_EPOCHS:
         return [variants[0]] * n_members
-    held_out, trained = np.split(random_state.permutation(task.n_rows)[:n_rows], [int(HELD_OUT * n_rows)])
+    held_out, others = np.split(random_state.permutation(task.n_rows)[:n_rows], [int(HELD_OUT * n_rows)])
     weight = None if rows.weight is None else rows.weight[held_out]
-    if weight is not None and not (weight.any() and rows.weight[trained].any()):
+    if weight is not None and not (weight.any() and rows.weight[others].any()):
         return [variants[0]] * n_members
     narrow = task._replace(hidden=[min(units, UNITS) for units in task.hidden])
     members = [new_member(narrow, variant, n_epochs, 0) for variant in variants]
-    plan = Plan(n_epochs, variants, [trained] * len(members))
+    plan = Plan(n_epochs, variants, [others] * len(members))
     train(members, rows, plan, options._replace(validation=None, callbacks=None))
+    if len(trained(members)) < len(members) or any(member.interrupted for member in members):
+        raise KeyboardInterrupt
     samples = checked_samples(members[0], rows.matrix[held_out], rows.targets[held_out], weight)
     outputs, predictor = [member.predict(samples.X) for member in members], members[0]._predictor()
     found, total = [], 0
