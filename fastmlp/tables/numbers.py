@@ -6,6 +6,7 @@ many values are encoded by their ranks too, which shows differences where the nu
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -103,7 +104,8 @@ class NormalScores(NamedTuple):
 def check_scores(scores):
     """NormalScores from two sequences of numbers; ValueError unless they are valid."""
     found = NormalScores(*(tuple(map(float, values)) for values in scores))
-    if not (len(found.numbers) == len(found.scores) > 1 and all(np.all(np.diff(values) > 0) for values in found)):
+    ascend = all(low < high for values in found for low, high in pairwise(values))
+    if not (len(found.numbers) == len(found.scores) > 1 and ascend):
         raise ValueError("a column has scores that do not ascend")
     return found
 

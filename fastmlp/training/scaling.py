@@ -46,14 +46,14 @@ def scalings_of(parts, inputs, targets):
             "scale requires samples with a nonzero weight, and targets with one in each column of y, but the samples "
             "from which it is computed have none."
         )
-    scalings = [scaler and (scaler.mean_.astype(np.float64), scaler.scale_.astype(np.float64)) for scaler in scalers]
-    for name, scaling in zip("Xy", scalings):
-        if scaling is not None and not np.isfinite(scaling).all():
+    for name, scaler in zip("Xy", scalers):
+        # The scale of an infinite variance is 1, as that of a constant.
+        if scaler is not None and not np.isfinite([scaler.mean_, scaler.var_]).all():
             raise ValueError(
                 f"{name} or sample_weight is too large for scale: the mean or standard deviation of a column is not "
                 "finite. Divide by a constant first."
             )
-    return scalings
+    return [scaler and (scaler.mean_.astype(np.float64), scaler.scale_.astype(np.float64)) for scaler in scalers]
 
 
 class _TargetScaler(StandardScaler):
@@ -69,9 +69,8 @@ class _TargetScaler(StandardScaler):
             if weight.any():
                 scaler.partial_fit(column[:, None], sample_weight=weight)
         if all(hasattr(scaler, "mean_") for scaler in self._of_columns):
-            self.mean_, self.scale_ = (
-                np.concatenate([getattr(scaler, name) for scaler in self._of_columns]) for name in ("mean_", "scale_")
-            )
+            for name in ("mean_", "var_", "scale_"):
+                setattr(self, name, np.concatenate([getattr(scaler, name) for scaler in self._of_columns]))
         return self
 
 

@@ -12,8 +12,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastmlp
 from fastmlp import TabularMLPClassifier, TabularMLPRegressor, make_loss
-from fastmlp.backends import threads
 from fastmlp.estimators.tabular import budget, plan
+from fastmlp.estimators.tabular.recipe import VARIANTS
 from fastmlp.io.model_files import ModelFileError
 from fastmlp.training.interruption import Interruption
 
@@ -170,22 +170,24 @@ def test_a_time_limit_shortens_the_fit(kind):
 
 @pytest.mark.parametrize(
     ("seconds", "n_members", "n_parts", "expected"),
-    [(1000, 4, 1, (100, 4)), (20, 4, 1, (10, 1)), (60, 2, 1, (25, 2)), (200, 1, 5, (21, 1))],
+    [(1000, 4, 1, (100, 4)), (20, 4, 1, (7, 1)), (60, 2, 1, (25, 2)), (200, 1, 5, (21, 1))],
 )
 def test_a_time_limit_counts_with_the_threads_of_each_member(seconds, n_members, n_parts, expected, monkeypatch):
     """With 4 threads and epochs of 4 seconds in one thread, of 1 in four."""
     clock = [0.0]
     monkeypatch.setattr(budget.time, "perf_counter", lambda: clock[0])
 
-    def fit_one_epoch():
-        clock[0] += 4 / (threads._limit_of_each_fit.get() or 4)
+    def measure(variant, n_members):
+        clock[0] += 4 / (4 // n_members)
+        return 10
 
-    limit = budget.TimeLimit(seconds, fit_one_epoch, n_jobs=4)
-    assert plan.within(limit, 100, n_members, n_parts) == expected
+    limit = budget.TimeLimit(seconds, measure, n_jobs=4)
+    n_epochs, variants = plan.within(limit, 100, [VARIANTS[0]] * n_members, n_parts, 10)
+    assert (n_epochs, len(variants)) == expected
 
 
 def test_the_only_member_that_a_time_limit_leaves_has_all_threads(monkeypatch):
-    monkeypatch.setattr(plan, "within", lambda *given: (2, 1))
+    monkeypatch.setattr(plan, "within", lambda *given: (2, VARIANTS[:1]))
     X, y = problem(TabularMLPRegressor)
     model = TabularMLPRegressor(n_members=4, time_limit=1, n_jobs=3).fit(X, y)
     assert [member.n_jobs for member in model.members_] == [3]
@@ -277,8 +279,8 @@ def test_ctrl_c_keeps_the_members_that_have_been_trained(n_folds, monkeypatch):
 
 def test_ctrl_c_in_the_trial_of_a_time_limit_ends_the_fit(monkeypatch):
     X, y = problem(TabularMLPRegressor)
-    asked = iter([True])  # in the first fit only
-    monkeypatch.setattr(Interruption, "requested", property(lambda self: next(asked, False)))
+    asked = []
+    monkeypatch.setattr(Interruption, "requested", property(lambda self: asked.append(self) or self is asked[0]))
     model = TabularMLPRegressor(**QUICK, time_limit=5)
     with pytest.warns(UserWarning, match="interrupted"), pytest.raises(KeyboardInterrupt):
         model.fit(X, y)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from fastmlp import TabularMLPClassifier, TabularMLPRegressor
-from fastmlp.estimators.tabular import trials
+from fastmlp import MLP, TabularMLPClassifier, TabularMLPRegressor
+from fastmlp.estimators.tabular import budget, recipe, trials
+from fastmlp.estimators.tabular.members import Options
 from fastmlp.model.inputs import PiecewiseLinear
 from fastmlp.training.interruption import Interruption
 
@@ -61,16 +62,73 @@ WITHOUT = {
 @pytest.mark.parametrize("case", WITHOUT)
 def test_without_trials(case, monkeypatch):
     options, n, weight = WITHOUT[case]
-    monkeypatch.setattr(trials, "train", lambda *given: pytest.fail("a trial"))
+    monkeypatch.setattr(trials, "train_for_trial", lambda *given: pytest.fail("a trial"))
     weights = None if weight is None else np.r_[1.0, np.full(n - 1, weight)]
     model = quick(TabularMLPRegressor).set_params(**options).fit(X[:n], EFFECT[SHOP[:n]], weights)
     assert variant(model) == [(False, 0.15)]
+
+
+def test_variants_that_diverge_are_not_chosen(monkeypatch):
+    diverged = property(lambda member: member.layers[0].dropout < 0.3, lambda member, value: None)
+    monkeypatch.setattr(MLP, "diverged", diverged, raising=False)
+    model = quick(TabularMLPRegressor, n_members=2).fit(frame(), EFFECT[SHOP])
+    assert variant(model) == [(True, 0.3)] * 2
 
 
 def test_bins_of_many_columns_are_bounded():
     wide = np.random.RandomState(0).standard_normal((300, 400))
     model = quick(TabularMLPRegressor).set_params(epochs=10).fit(wide, wide[:, 0])
     assert model.members_[0].network.sizes[0] <= 1000 + wide.shape[1]
+
+
+FAST, SLOW = recipe.VARIANTS[0], recipe.VARIANTS[2]
+
+
+@pytest.mark.parametrize(
+    ("variants", "expected"), [([FAST], 90), ([SLOW], 45), ([FAST, SLOW], 45), ([FAST, FAST, SLOW, SLOW, SLOW], 18)]
+)
+def test_a_time_limit_counts_with_the_variants_of_the_members(variants, expected, monkeypatch):
+    """With 2 threads and rows of 1 or 2 seconds; measurements take no time."""
+    clock = [0.0]
+    monkeypatch.setattr(budget.time, "perf_counter", lambda: clock[0])
+
+    def measure(variant, n_members):
+        clock[0] += 1 + variant.binned
+        return 1
+
+    limit = budget.TimeLimit(1000, measure, n_jobs=2)
+    limit.epochs(1, [FAST, SLOW], 1), limit.epochs(1, [FAST], 1), limit.epochs(1, [SLOW], 1)
+    clock[0] = 0
+    assert limit.epochs(1000, variants, 10) == expected
+    clock[0] = 1001
+    assert limit.epochs(1000, variants, 10) == 0
+
+
+def test_measurements_for_a_time_limit_end_with_it(monkeypatch):
+    clock, measured = [0.0], []
+    monkeypatch.setattr(budget.time, "perf_counter", lambda: clock[0])
+
+    def measure(variant, n_members):
+        clock[0] += 1
+        measured.append(n_members)
+        return 1
+
+    limit = budget.TimeLimit(0.5, measure, n_jobs=2)
+    assert [limit.epochs(9, [FAST] * n, 1) for n in (1, 2, 2)] == [0, 0, 0] and measured == [1]
+
+
+@pytest.mark.parametrize("n", [100, 8000])
+def test_measurements_pass_over_a_bounded_number_of_rows(n, monkeypatch):
+    """And over as large a part of the rows that choose the best epoch, whatever the weights."""
+    model, numbers = quick(TabularMLPRegressor), np.random.RandomState(0).standard_normal((n, 2))
+    rows, fits = model._fit_rows(numbers, numbers[:, 0], np.r_[np.zeros(n - 1), 1]), []
+    monkeypatch.setattr(budget, "train_for_trial", lambda *given: fits.append(given))
+    options = Options((rows.matrix[: n // 2], rows.targets[: n // 2]), None, None, True)
+    n_measured = budget.measurement_of(model._task(n), rows, options)(FAST, 2)
+    ((members, trained_on, plan, options),) = fits
+    assert n_measured == budget.ROWS == plan.n_epochs * len(plan.rows[1]) and len(members) == 2
+    assert trained_on.weight is None and not options.progress
+    assert len(options.validation[0]) == len(options.validation[1]) == len(plan.rows[0]) // 2
 
 
 def test_ctrl_c_in_a_trial_ends_the_fit(monkeypatch):

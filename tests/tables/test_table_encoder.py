@@ -96,6 +96,7 @@ def test_numbers_are_scaled_robustly_and_clipped_smoothly():
 SCALES = {
     "large": [1e300, -1e300, 2e299],
     "largest": [1.7e308, -1.7e308, 0.0],
+    "largest two": [1.7e308, -1.7e308],
     "small": [1e-300, 3e-300, 2e-300],
     "float16": np.array([1, 2, 60000], np.float16),
     "infinite": [np.inf, 1.0, 2.0, -np.inf],

@@ -186,6 +186,8 @@ def test_models_that_add_inputs_without_weights_cannot_be_exported():
     [
         lambda model: model.fit(X * 1e200, y),
         lambda model: model.fit(X, y * 1e200),
+        lambda model: model.fit(np.vstack([np.full_like(X[:1], 2.0**600), X[1:128]]), y[:128]),  # the variance is
+        lambda model: model.fit(X[:128], np.r_[2.0**600, y[1:128]]),  # infinite, above it is NaN
         lambda model: model.fit(X, y, np.full(len(y), 1e300)),
         lambda model: model.partial_fit(X * 1e200, y),
         lambda model: model.fit_stream([(X * 1e200, y)]),

@@ -2,17 +2,21 @@
 
 import time
 
-from fastmlp.backends.threads import allowed_threads, each_limited_to, threads_of
+import numpy as np
 
-from .recipe import batch_size_for, new_member, variants_for
+from fastmlp.backends.threads import allowed_threads, threads_of
+
+from .members import Plan, train_for_trial
+from .recipe import new_member
 
 SHARE = 0.9  # of the time that is left
+ROWS = 5000  # that a measurement trains on
 
 
 class NoLimit:
     """As many epochs as wanted."""
 
-    def epochs(self, n_epochs, n_fits, share=SHARE, part=1.0):
+    def epochs(self, n_epochs, variants, n_rows, share=SHARE):
         """The number of epochs."""
         return n_epochs
 
@@ -23,41 +27,56 @@ class TimeLimit:
     Parameters
     ----------
     seconds : float
-    fit_one_epoch : callable
-        Trains a member for an epoch.
+    measure : callable
+        Trains so many members of a Variant at the same time, and returns the number of rows that each is trained on.
     n_jobs : int or None
         Number of threads of all members together.
     """
 
-    def __init__(self, seconds, fit_one_epoch, n_jobs):
-        self._end, self._fit_one_epoch = time.perf_counter() + seconds, fit_one_epoch
-        self._n_threads, self._seconds_of = threads_of(n_jobs) or allowed_threads(), {}
-        fit_one_epoch()  # perhaps compiles
+    def __init__(self, seconds, measure, n_jobs):
+        self._end, self._measure = time.perf_counter() + seconds, measure
+        self._n_threads, self._measured = threads_of(n_jobs) or allowed_threads(), {}
 
-    def epochs(self, n_epochs, n_fits, share=SHARE, part=1.0):
-        """At most ``n_epochs`` for so many fits to a part of the rows, within a share of the time that is left."""
-        turns = -(-n_fits // self._n_threads)
-        of_epoch = self._seconds_of_epoch(self._n_threads // min(n_fits, self._n_threads)) * turns * part
-        return min(n_epochs, int(share * (self._end - time.perf_counter()) / of_epoch))
+    def epochs(self, n_epochs, variants, n_rows, share=SHARE):
+        """At most ``n_epochs`` for a fit of each variant to so many rows, within a share of the time that is left."""
+        together = min(len(variants), self._n_threads)
+        each = [self._seconds_of_row(variant, together) for variant in variants]
+        of_row = sum(max(each[first : first + together]) for first in range(0, len(each), together))
+        return min(n_epochs, max(0, int(share * self._left() / (of_row * n_rows))))
 
-    def _seconds_of_epoch(self, n_threads):
-        """Seconds of an epoch of a member that has so many threads."""
-        if n_threads not in self._seconds_of:
+    def _left(self):
+        return self._end - time.perf_counter()
+
+    def _seconds_of_row(self, variant, together):
+        """Seconds for a row while so many members are trained at the same time; infinite if no time is left."""
+        found = variant.binned, together
+        if found not in self._measured:
+            if not self._measured and self._left() > 0:
+                self._measure(variant, 1)  # perhaps compiles
+            if self._left() <= 0:
+                return np.inf
             start = time.perf_counter()
-            with each_limited_to(n_threads):
-                self._fit_one_epoch()
-            self._seconds_of[n_threads] = time.perf_counter() - start
-        return self._seconds_of[n_threads]
+            n_rows = self._measure(variant, together)
+            self._measured[found] = (time.perf_counter() - start) / n_rows
+        return self._measured[found]
 
 
-def one_epoch_of(task, rows, trained):
-    """A function that trains a member, of the slowest variant, for an epoch on some rows, or on all for None."""
-    trained = slice(None) if trained is None else trained
-    model, data = new_member(task, variants_for(task.encoded)[-1], 2, 0), (rows.matrix[trained], rows.targets[trained])
+def measurement_of(task, rows, options):
+    """The function ``measure`` of a TimeLimit.
 
-    def fit_one_epoch():
-        model.fit(*data, 1, batch_size_for(task.n_rows))
-        if model.interrupted:
-            raise KeyboardInterrupt
+    Rows, and those that choose the best epoch, are passed over several times if there are few, or in part.
+    """
+    n_rows = min(ROWS, task.n_rows)
+    n_epochs, part = ROWS // n_rows, np.arange(n_rows)
+    options = options._replace(progress=False)
+    if options.validation is not None:
+        n_validation = -(-n_rows * len(options.validation[0]) // task.n_rows)
+        options = options._replace(validation=tuple(given[:n_validation] for given in options.validation))
 
-    return fit_one_epoch
+    def measure(variant, n_members):
+        members = [new_member(task, variant, 2, 0) for _ in range(n_members)]
+        plan = Plan(n_epochs, [variant] * n_members, [part] * n_members)
+        train_for_trial(members, rows._replace(weight=None), plan, options)
+        return n_epochs * n_rows
+
+    return measure

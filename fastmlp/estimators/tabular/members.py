@@ -52,6 +52,21 @@ class Options(NamedTuple):
 
 def train(members, rows, plan, options):
     """Fit each member to its rows in the plan, in place; DivergenceError if one diverges."""
+    _fit(members, rows, plan, options)
+    if any(member.diverged for member in members):
+        raise DivergenceError(
+            "training diverged: a member's loss or weights are no longer finite. Check X and y for extreme values."
+        )
+
+
+def train_for_trial(members, rows, plan, options):
+    """Fit each member without callbacks. Some may diverge; KeyboardInterrupt if Ctrl-C ends a fit early."""
+    _fit(members, rows, plan, options._replace(callbacks=None))
+    if len(trained(members)) < len(members) or any(member.interrupted for member in members):
+        raise KeyboardInterrupt
+
+
+def _fit(members, rows, plan, options):
     params = {
         "epochs": plan.n_epochs,
         "batch_size": batch_size_for(len(rows.matrix)),
@@ -61,7 +76,7 @@ def train(members, rows, plan, options):
     if options.validation is not None:
         metric = "accuracy" if rows.labels is not None else None
         params |= {"validation_data": options.validation, "metric": metric, "patience": plan.n_epochs}
-    if len(members) == 1:
+    if len(members) == 1 and plan.rows[0] is None:
         members[0].fit(rows.matrix, rows.targets, progress=options.progress, **params)
     else:
         errors = fit_many(
@@ -70,10 +85,6 @@ def train(members, rows, plan, options):
         )  # fmt: skip
         for error in errors.values():
             raise error
-    if any(member.diverged for member in members):
-        raise DivergenceError(
-            "training diverged: a member's loss or weights are no longer finite. Check X and y for extreme values."
-        )
 
 
 def trained(members):

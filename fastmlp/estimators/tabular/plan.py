@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from .budget import NoLimit, TimeLimit, one_epoch_of
+from .budget import NoLimit, TimeLimit, measurement_of
 from .members import Plan
 from .trials import variants_of_members
 
@@ -37,15 +37,16 @@ def plan_for(task, rows, folds, n_epochs, n_members, time_limit, options, random
     parts = [np.setdiff1d(np.arange(task.n_rows), fold) for fold in folds] or [None]
     limit = NoLimit()
     if time_limit is not None:
-        limit = TimeLimit(time_limit, one_epoch_of(task, rows, parts[0]), task.n_jobs)
+        limit = TimeLimit(time_limit, measurement_of(task, rows, options), task.n_jobs)
     variants = variants_of_members(n_members, task, rows, limit, n_epochs, options, random_state)
-    n_epochs, n_members = within(limit, n_epochs, n_members, len(parts))
-    each = [(variant, part) for part in parts for variant in variants[:n_members]]
+    n_rows = task.n_rows - min(map(len, folds), default=0)
+    n_epochs, variants = within(limit, n_epochs, variants, len(parts), n_rows)
+    each = [(variant, part) for part in parts for variant in variants]
     return Plan(n_epochs, *map(list, zip(*each)))
 
 
-def within(limit, n_epochs, n_members, n_parts):
-    """(epochs, members) that a limit allows, if the members are trained on each of some parts of the rows."""
-    while n_members > 1 and limit.epochs(n_epochs, n_members * n_parts) < min(n_epochs, FEWEST_EPOCHS):
-        n_members -= 1
-    return max(1, limit.epochs(n_epochs, n_members * n_parts)), n_members
+def within(limit, n_epochs, variants, n_parts, n_rows):
+    """(epochs, variants of the members) that a limit allows for members of each of some parts, of so many rows."""
+    while len(variants) > 1 and limit.epochs(n_epochs, variants * n_parts, n_rows) < min(n_epochs, FEWEST_EPOCHS):
+        variants = variants[:-1]
+    return max(1, limit.epochs(n_epochs, variants * n_parts, n_rows)), variants
