@@ -28,7 +28,7 @@ class Encoded(NamedTuple):
     n_values : int or None
         Number of codes.
     quantiles : tuple of float
-        Of a column of numbers: the encoded values of its 0.5 % quantiles, without repetitions. They ascend.
+        Of numbers and ranks: the encoded values of the column's 0.5 % quantiles, without repetitions. They ascend.
     """
 
     name: str

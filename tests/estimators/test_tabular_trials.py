@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastmlp import MLP, TabularMLPClassifier, TabularMLPRegressor
+from fastmlp import MLP, TabularMLPClassifier, TabularMLPRegressor, to_numpy_source
 from fastmlp.estimators.tabular import budget, recipe, trials
 from fastmlp.estimators.tabular.members import Options
 from fastmlp.model.inputs import PiecewiseLinear
@@ -73,6 +73,18 @@ def test_variants_that_diverge_are_not_chosen(monkeypatch):
     monkeypatch.setattr(MLP, "diverged", diverged, raising=False)
     model = quick(TabularMLPRegressor, n_members=2).fit(frame(), EFFECT[SHOP])
     assert variant(model) == [(True, 0.3)] * 2
+
+
+def test_bins_between_denormal_numbers_are_not_made(monkeypatch):
+    """The engine takes these as 0, exported models do not."""
+    rng = np.random.RandomState(0)
+    numbers = np.r_[-1 - rng.rand(50), np.geomspace(1e-37, 1e-45, 100), 1 + rng.rand(50)][:, None]
+    monkeypatch.setattr(recipe, "VARIANTS", recipe.VARIANTS[2:])
+    model = quick(TabularMLPRegressor).fit(numbers, np.sign(numbers[:, 0]) + rng.rand(200))
+    made = {}
+    exec(to_numpy_source(model), made)
+    assert variant(model)[0][0]
+    np.testing.assert_allclose(made["predict"](numbers), model.predict(numbers), atol=1e-4)
 
 
 def test_bins_of_many_columns_are_bounded():

@@ -5,18 +5,20 @@ hidden_layer_sizes : int or sequence of int, default=(128, 128, 128)
     Units of the hidden layers.
 epochs : int or None, default=None
     Number of passes over the rows, which the learning rate follows. None means 200 for up to 2,000 rows, down to 100
-    from 4,000 rows on. Before, variants of the recipe are tried on a part of the rows.
+    from 4,000 rows on. Variants of the recipe are first tried on a part of the rows.
 n_members : int, default=1
     Number of networks whose outputs are averaged (of each fold, with ``n_folds``). Five usually predict better.
 n_folds : int or None, default=None
     Number of folds: the members of each are trained on the other rows, and predict its rows for ``oof_prediction_`` and
     ``score_``, an estimate for new rows. ``predict`` averages the members of all folds. None trains on all rows.
 time_limit : float or None, default=None
-    Seconds for training. A few trial epochs show how many epochs, and how many members, fit into it.
+    Seconds for training, after the table has been encoded. Short measurements show how many epochs, and how many
+    members, fit into it; there is at least one epoch of one member (of each fold).
 n_jobs : int or None, default=None
     Number of threads; members are trained at the same time. None uses the cores available to the process, -1 all cores.
 random_state : int, RandomState or None, default=None
-    Determines initial weights, shuffling, dropout and folds. The result does not depend on the number of threads.
+    Determines initial weights, shuffling, dropout, folds and the rows of trials. The result does not depend on the
+    number of threads.
 progress : bool, default=False
     Whether to show a progress bar on stderr.
 """.rstrip()

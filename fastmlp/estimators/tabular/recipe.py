@@ -29,6 +29,7 @@ EMBEDDING_SIZE = 8
 N_BINS = 32  # of a column of numbers that is coded piecewise linearly
 MOST_BINS = 1000  # of all columns
 FEWEST_BINS = 4
+EDGE_DECIMALS = 30
 LABEL_SMOOTHING = 0.1
 SCHEDULE = "cosine_log"  # of the learning rate
 BIAS_STD = 1.0  # of the initial biases
@@ -107,9 +108,12 @@ def _input_for(column, n_rows, n_bins):
 
 
 def _edges(quantiles, n_bins):
-    """Edges of at most ``n_bins`` bins from the quantiles, which differ as float32 too."""
+    """Edges of at most ``n_bins`` bins from the quantiles, which differ as float32 too.
+
+    They are rounded, because training takes denormal numbers as 0, but exported models do not.
+    """
     places = np.linspace(0, len(quantiles) - 1, min(len(quantiles), n_bins + 1)).round().astype(int)
-    return np.unique(np.float32(quantiles)[places])
+    return np.unique(np.float32(np.round(quantiles, EDGE_DECIMALS))[places])
 
 
 class Task(NamedTuple):
