@@ -110,7 +110,7 @@ def _input_for(column, n_rows, n_bins):
 def _edges(quantiles, n_bins):
     """Edges of at most ``n_bins`` bins from the quantiles, which differ as float32 too.
 
-    They are rounded, because training takes denormal numbers as 0, but exported models do not.
+    They are rounded, because compiled code takes denormal numbers as 0, but exported models do not.
     """
     places = np.linspace(0, len(quantiles) - 1, min(len(quantiles), n_bins + 1)).round().astype(int)
     return np.unique(np.float32(np.round(quantiles, EDGE_DECIMALS))[places])
