@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from numbers import Real
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from fastmlp.estimators.tabular.base import BaseTabular
 from fastmlp.extras import from_extra
 from fastmlp.io.atomic import check_destination, write_whole
 from fastmlp.model.activations import name_of
+from fastmlp.model.inputs import PiecewiseLinear
 from fastmlp.model.mlp import MLP
 from fastmlp.training.full_batch import is_full_batch
 from fastmlp.training.history import layer_norms
@@ -178,10 +180,21 @@ def _facts(model, network, seconds):
     numbers = [("iterations" if full_batch else "epochs", epochs), ("weights and biases", network.n_parameters)]
     if isinstance(model, BaseTabular):
         numbers = [("members", len(model.members_)), *numbers]
+        more.append(("variants of the recipe", _variants(model.members_)))
         if hasattr(model, "score_"):
             more.append(("out-of-fold score", _number(model.score_)))
     numbers += [] if seconds is None else [("training seconds", seconds)]
     return [(name, _number(value)) for name, value in numbers], [*more, ("backend", f"{backend}: {reason}")]
+
+
+def _variants(members):
+    """How the members of a table estimator differ, and the number of each kind."""
+    counts = Counter()
+    for member in members:
+        coded = any(isinstance(one, PiecewiseLinear) for one in member.inputs)
+        numbers = "piecewise-linear codes of numbers" if coded else "scaled numbers"
+        counts[f"{numbers} with dropout {_number(member.layers[0].dropout)}"] += 1
+    return ", ".join(f"{count} x {text}" for text, count in counts.items())
 
 
 def _columns(model):

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from fastmlp import (
     TabularMLPRegressor,
     training_report,
 )
+from fastmlp.estimators.tabular import plan
+from fastmlp.estimators.tabular.recipe import VARIANTS
 from fastmlp.inspection.figures import shortened
 from fastmlp.inspection.report import _panels
 from patience import PATIENCE
@@ -190,9 +193,13 @@ def test_an_estimator_for_tables(path, n_members, n_folds):
     model = TabularMLPRegressor(epochs=4, n_members=n_members, n_folds=n_folds, random_state=0)
     with pytest.raises(NotFittedError):
         training_report(path, model, [1.0], [1.0])
-    model.fit(table, measured, eval_X=table, eval_y=measured)
+    with patch.object(plan, "variants_of_members", lambda n, *_: VARIANTS[::-1][:n]):
+        model.fit(table, measured, eval_X=table, eval_y=measured)
     training_report(path, model, measured, model.predict(table))
     page = Page(path)
+    n_each = n_folds or 1
+    both = [f"{n_each} x piecewise-linear codes of numbers with dropout {dropout}" for dropout in (0.3, 0.15)]
+    assert page.terms["variants of the recipe"] == ", ".join(both[:n_members])
     _, columns, layers = page.tables
     assert [row[0] for row in columns] == ["column", "size", "town", "empty"]
     assert [row[1] for row in columns[1:]] == [each["description"] for each in model.encoder_.describe()]
