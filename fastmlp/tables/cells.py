@@ -122,6 +122,8 @@ def _factorised(values, name):
 
 def _of_uniques(uniques, codes, name, categories=False):
     """Cells of distinct Python values and the position of each row's value; -1 is missing. Categories are strings."""
+    if set(map(type, uniques)) == {str}:
+        return Cells(TEXTS, np.asarray(codes, np.int64), tuple(uniques))
     numbers = [number for number, value in enumerate(uniques) if not is_missing(value)]
     present = [uniques[number] for number in numbers]
     of = {type(value) for value in present} if not categories else {str}
