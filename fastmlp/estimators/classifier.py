@@ -419,8 +419,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             deviation over the passes.
         """
         if mc_samples is not None:
-            return mc_outputs(self, X, mc_samples, self._labels.probabilities)
-        return self._labels.probabilities(outputs(self, X))
+            return mc_outputs(self, X, mc_samples, lambda output: self._labels.probabilities(output))
+        output = outputs(self, X)  # NotFittedError before the labels are asked for
+        return self._labels.probabilities(output)
 
     def predict_log_proba(self, X: MatrixLike) -> FloatArray:
         """Predict the logarithm of the class probabilities, an array of shape (n_samples, n_classes)."""

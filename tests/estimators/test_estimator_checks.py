@@ -1,6 +1,7 @@
 """scikit-learn's conformance suite, without expected failures."""
 
 import pytest
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from fastmlp import MLPClassifier, MLPEnsembleClassifier, MLPEnsembleRegressor, MLPRegressor
@@ -26,3 +27,9 @@ def test_scikit_learn_conformance(estimator, check):
 @parametrize_with_checks(OTHERS)
 def test_scikit_learn_conformance_of_other_solvers_and_backends(estimator, check):
     check(estimator)
+
+
+def test_monte_carlo_predictions_need_a_fit():
+    for predict in (MLPClassifier(dropout=0.5).predict_proba, MLPRegressor(dropout=0.5).predict):
+        with pytest.raises(NotFittedError):
+            predict([[0.0, 1.0]], mc_samples=3)
