@@ -9,6 +9,7 @@ BY_TARGET = (
     "the backend 'cuda' does not support weights of single targets, missing targets among several, and lists of "
     "quantiles: use backend='cython' or 'auto'."
 )
+NO_HIGH = "matmul_precision 'high' is not available with the backend 'cuda': use 'medium' or 'highest'."
 
 
 class OutOfDeviceMemory(DeviceError):

@@ -15,6 +15,9 @@ from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS, Activation, L
 
 ALIGNMENT = 64  # bytes: one cache line, one AVX-512 vector
 
+# Precisions of matrix products: the number of bfloat16 whose sum stands for a float32 operand; 0: the operand as it is.
+PRECISIONS = {"highest": 0, "medium": 1, "high": 2}
+
 
 class Skip(NamedTuple):
     """A connection from the outputs of layer ``source`` (0: the network's inputs) past the layers between.
@@ -39,9 +42,10 @@ class Network(NamedTuple):
     """Sizes (inputs, hidden ..., outputs); for each layer of weights an activation, and a Skip or None; and a loss.
 
     Activations and the loss are names in the tables of the package rules, or rows like theirs that a user has made.
-    Each of the ``loss_options`` is a number, or all are tuples with a number for each output. With ``bfloat16`` what
-    enters a product is rounded to 8 bits of mantissa; sums and parameters stay float32. An input stage, ``inputs``,
-    makes the ``sizes[0]`` inputs of the first layer from the columns of X.
+    Each of the ``loss_options`` is a number, or all are tuples with a number for each output. ``matmul_precision`` is
+    a name in PRECISIONS: what enters a product of matrices is rounded to that many bfloat16; sums, parameters and
+    everything else stay float32. An input stage, ``inputs``, makes the ``sizes[0]`` inputs of the first layer from the
+    columns of X.
     """
 
     sizes: tuple[int, ...]
@@ -49,7 +53,7 @@ class Network(NamedTuple):
     loss: str | Loss
     loss_options: tuple[float | tuple[float, ...], ...] = ()
     skips: tuple[Skip | None, ...] = ()
-    bfloat16: bool = False
+    matmul_precision: str = "highest"
     inputs: Inputs | None = None
 
     @property

@@ -16,7 +16,8 @@ def network_of(row):
 
     loss = LOSSES[row.loss]
     activations = ("relu",) * (len(row.sizes) - 2) + (loss.link or "identity",)
-    return Network(row.sizes, activations, row.loss, tuple(dict(loss.options).values()), bfloat16=row.bfloat16)
+    options, precision = tuple(dict(loss.options).values()), "medium" if row.bfloat16 else "highest"
+    return Network(row.sizes, activations, row.loss, options, matmul_precision=precision)
 
 
 def time_ours(row, rounds=7):

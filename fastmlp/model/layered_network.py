@@ -142,7 +142,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
                 f"dtype 'bfloat16' requires a GPU: {registry.why_not(requested)}. Use dtype='float32', or "
                 "backend='numpy', which is slow."
             ) from error
-        if self._bfloat16 and "bfloat16" not in found.kernels.DTYPES:
+        if self._bfloat16 and "medium" not in found.kernels.PRECISIONS:
             raise ValueError(f"dtype 'bfloat16' requires backend 'cuda' or 'numpy' (slow), got {found.name!r}.")
         if self._state is not None:
             compile_custom_functions(found.kernels, self._network, self._state.parameters)
@@ -289,7 +289,8 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         activations = tuple(layer.activation for layer in self.layers)
         skips = skips_of(self.layers, width)
         check_network(activations, self.loss, sizes[-1], self._loss_options)  # layers may have been changed
-        return Network(sizes, activations, self.loss, self._loss_options, skips, self._bfloat16, inputs)
+        precision = "medium" if self._bfloat16 else "highest"
+        return Network(sizes, activations, self.loss, self._loss_options, skips, precision, inputs)
 
     def _problem(self):
         """The Problem passed to the trainer; the last one is kept, because short calls ask for it again and again."""

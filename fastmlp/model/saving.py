@@ -69,7 +69,7 @@ def reconnect(model):
     if not works and model._bfloat16:
         model._bfloat16 = False
         if model._state is not None:
-            model._network = model._network._replace(bfloat16=False)
+            model._network = model._network._replace(matmul_precision="highest")
     if model._state is not None:
         model._state.parameters = aligned_copy(model._state.parameters)
 

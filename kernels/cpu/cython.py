@@ -11,7 +11,7 @@ from fastmlp.kernels.spec import activation_row
 
 from .contract import Contract
 
-DEVICE, DTYPES, USES_BLAS = None, ("float32", "float64"), False
+DEVICE, PRECISIONS, USES_BLAS = None, ("highest",), False
 
 LEVELS = "x86_64_v4", "x86_64_v3"  # of the instruction set, best first
 

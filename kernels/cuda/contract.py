@@ -17,7 +17,7 @@ from .records import Settings
 from .simt.layout import Features
 
 # devices.current() raises ImportError if there is no usable GPU.
-DEVICE, DTYPES, USES_BLAS = devices.current().name, ("float32", "float64", "bfloat16"), False
+DEVICE, PRECISIONS, USES_BLAS = devices.current().name, ("highest", "medium"), False
 
 NO_PASSES = (
     "backend 'cuda' does not support forward, backward, apply and the optimizer 'lm': set the backend of the model to "

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from fastmlp.kernels.device_errors import NO_HIGH
 from fastmlp.kernels.rules.optimizers import OPTIMIZERS
 
 from .gemm import cublaslt
@@ -72,12 +73,12 @@ def training_config(network, features, optimizer, dtype, batch_size, device):
     Raises
     ------
     ValueError
-        If the network is in bfloat16 and this device does not support it.
+        If this device does not support the precision of the products.
     """
     n, widest, rows = network.n_parameters, max(network.sizes), next_power_of_two(batch_size)
     flops = network.step_flops(batch_size)
     n_slots = len(OPTIMIZERS[optimizer].slots) if optimizer else 0
-    if network.bfloat16:
+    if network.matmul_precision != "highest":
         return _in_bfloat16(network, features, dtype, batch_size, batch_size, device)
     if widest > MAX_NARROW_WIDTH and flops >= GEMM_FLOPS and _can_use_gemm(network, dtype, device):
         return LaunchConfig(GEMM, GemmLayout(network, features, batch_size), 0, 0, False, 0)
@@ -108,6 +109,8 @@ def _can_use_gemm(network, dtype, device):
 
 def _in_bfloat16(network, features, dtype, n_rows, height, device):
     """TENSOR_CORE if the network fits in shared memory, else GEMM with ``height`` rows at a time."""
+    if network.matmul_precision == "high":
+        raise ValueError(NO_HIGH)
     if tensor_core_refusal(network, features) is None:
         plan = (segments_for if features.training else plan_for)(network)
         if plan.shared_bytes <= device.shared_bytes and device.capability >= TENSOR_CORE_CAPABILITY:
@@ -115,7 +118,7 @@ def _in_bfloat16(network, features, dtype, n_rows, height, device):
             return LaunchConfig(TENSOR_CORE, plan, blocks, plan.threads, True, plan.shared_bytes)
     refusal = gemm_refusal(network, dtype, device)
     if refusal is not None:
-        raise ValueError(f"dtype 'bfloat16' is not supported here: {refusal}.")
+        raise ValueError(f"matmul_precision 'medium' is not supported here: {refusal}.")
     cublaslt.library()
     return LaunchConfig(GEMM, GemmLayout(network, features, height), 0, 0, False, 0)
 
@@ -130,7 +133,7 @@ def _with_shared_memory(strategy, layout, blocks, threads, size, dtype, device):
 def prediction_config(network, features, dtype, n_rows, device):
     """Return the LaunchConfig for predictions of ``n_rows`` rows on a Device."""
     height = min(next_power_of_two(n_rows), GEMM_PREDICTION_ROWS)
-    if network.bfloat16:
+    if network.matmul_precision != "highest":
         return _in_bfloat16(network, features, dtype, n_rows, max(height, 1), device)
     large = max(network.sizes) > MAX_NARROW_WIDTH and network.step_flops(n_rows) >= GEMM_FLOPS
     if large and _can_use_gemm(network, dtype, device):

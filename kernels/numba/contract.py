@@ -12,7 +12,7 @@ from fastmlp.kernels.spec import loss_row
 from . import engine, rule_loops
 from .vectors import TILE_ROWS, VECTOR_BYTES
 
-DEVICE, DTYPES, USES_BLAS = None, ("float32", "float64"), False
+DEVICE, PRECISIONS, USES_BLAS = None, ("highest",), False
 
 
 @cache

@@ -4,7 +4,7 @@ import numpy as np
 
 from fastmlp.kernels.spec import NO_PENALTY, layer_views, row_weights, slope_views
 
-from .forward_pass import derivative, elementwise, operand
+from .forward_pass import derivative, elementwise, product
 from .input_stage import errors_of_columns, stage_gradient
 from .rules import LINKED_DELTAS, LOSS_DERIVATIVES, LOSSES
 
@@ -62,9 +62,9 @@ def backpropagate(network, parameters, run, delta, error, penalty=NO_PENALTY, sh
         if slopes[layer].size:
             slope_gradient = error * np.minimum(z, 0)
             slope_gradients[layer][:] = slope_gradient.sum(axis=0) if slopes[layer].size > 1 else slope_gradient.sum()
-        inputs, rounded = operand(network, run.inputs[layer]), operand(network, delta)
-        weight_gradients[layer][:], bias_gradients[layer][:] = inputs.T @ rounded, rounded.sum(axis=0)
-        below = rounded @ operand(network, weights[layer]).T
+        weight_gradients[layer][:] = product(network, run.inputs[layer].T, delta)
+        bias_gradients[layer][:] = delta.sum(axis=0)
+        below = product(network, delta, weights[layer].T)
         width = network.sizes[layer]
         errors[layer] += below[:, :width]
         skip = network.skips[layer] if network.skips else None

@@ -12,6 +12,7 @@ delta = dLoss/dz; rows are samples.
 
 import numpy as np
 
+from fastmlp.kernels import spec
 from fastmlp.kernels.spec import NO_PENALTY, TrainingBy, layer_views, predictor_by, row_weights, slope_views
 
 from .backward_pass import backpropagate, data_loss, delta_of_error, output_delta, output_error
@@ -20,9 +21,10 @@ from .input_stage import parts_of, update_stage
 from .jacobian import output_errors
 from .rules import COUPLED, DERIVATIVES, FROM_OUTPUT, OPTIMIZERS
 
-# Every backend has these fields: the name of the GPU on which it runs, None for the CPU; the dtypes of models; and
-# whether its products are made by the BLAS that NumPy uses, which has threads of its own.
-DEVICE, DTYPES, USES_BLAS = None, ("float32", "float64", "bfloat16"), True
+# Every backend has these fields: the name of the GPU on which it runs, None for the CPU; which
+# PRECISIONS its matrix products can have; and whether they are made by the BLAS that NumPy uses, which has threads of
+# its own.
+DEVICE, PRECISIONS, USES_BLAS = None, tuple(spec.PRECISIONS), True
 
 QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")  # compiled code does not warn either
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastmlp.kernels.spec import layer_views, slope_views
+from fastmlp.kernels.spec import PRECISIONS, layer_views, slope_views
 
 from .input_stage import encode
 from .random import dropout_mask, normal
@@ -37,13 +37,25 @@ def derivative(activation, z, slope):
     return (DERIVATIVES[activation](z, slope) if slope.size else DERIVATIVES[activation](z)).astype(z.dtype, copy=False)
 
 
-def operand(network, array):
-    """An operand of a product: the array, rounded to bfloat16 (ties to even) in a bfloat16 network."""
-    if not network.bfloat16:
-        return array
+def to_bfloat16(array):
+    """The array rounded to bfloat16, ties to even, in its own dtype."""
     bits = array.astype(np.float32).view(np.uint32)
     nearest = bits + (0x7FFF + ((bits >> 16) & 1)).astype(np.uint32) & np.uint32(0xFFFF0000)
     return np.where(np.isfinite(array), nearest.view(np.float32), array).astype(array.dtype)
+
+
+def product(network, A, B):
+    """The matrix product A B in the precision of the network.
+
+    An operand is replaced by a sum of bfloat16 (PRECISIONS): the nearest one, and in 'high' the one nearest to the
+    rest. The product of the two rests is left out.
+    """
+    n_parts = PRECISIONS[network.matmul_precision]
+    if n_parts == 0:
+        return A @ B
+    high_A, high_B = to_bfloat16(A), to_bfloat16(B)
+    out = high_A @ high_B
+    return out if n_parts == 1 else out + (high_A @ to_bfloat16(B - high_B) + to_bfloat16(A - high_A) @ high_B)
 
 
 class ForwardPass:
@@ -81,7 +93,7 @@ class ForwardPass:
             below = self.layers[-1]
             if skip is not None and skip.weighted:
                 below = np.hstack([below, self.layers[skip.source]])
-            z = operand(network, below) @ operand(network, W) + b
+            z = product(network, below, W) + b
             if skip is not None and not skip.weighted:
                 z = z + self.layers[skip.source]
             if noise is not None and activation in NOISE_STDS:

@@ -29,7 +29,7 @@ def few_warps(monkeypatch):
 @pytest.fixture(params=PROBLEMS)
 def problem(request):
     problem = Problem(**PROBLEMS[request.param], dtype="float32")
-    problem.network = problem.network._replace(bfloat16=True)
+    problem.network = problem.network._replace(matmul_precision="medium")
     problem.strategy = request.param.split(",")[0]
     return problem
 
@@ -79,7 +79,7 @@ def test_the_choice_of_kernels(problem):
     assert training.strategy == prediction.strategy == problem.strategy
     for launch in (training, prediction):
         assert {"tensor_core": "on tensor cores", "gemm": "by cuBLASLt"}[problem.strategy] in launch.description
-    with pytest.raises(ValueError, match="'bfloat16' is not supported here: T4"):
+    with pytest.raises(ValueError, match="'medium' is not supported here: T4"):
         dispatch.training_config(*given, T4)
 
 
@@ -87,7 +87,7 @@ def test_segments_if_shared_memory_cannot_hold_all_layers(monkeypatch):
     monkeypatch.setattr(plan, "GRADIENT_REGISTERS", 60)
     plan.segments_for.cache_clear()
     problem = Problem(sizes=(5, 17, 33, 40, 3), hidden=("relu",) * 3, dtype="float32")
-    problem.network = problem.network._replace(bfloat16=True)
+    problem.network = problem.network._replace(matmul_precision="medium")
     assert len(plan.segments_for(problem.network).training) > 1
     parameters, sums = train(contract, problem)
     expected, expected_sums = train(reference, problem)
@@ -98,7 +98,7 @@ def test_segments_if_shared_memory_cannot_hold_all_layers(monkeypatch):
 
 def test_dropout_uses_gemm():
     problem = Problem(sizes=(5, 17, 3), hidden=("relu",), dtype="float32")
-    problem.network = problem.network._replace(bfloat16=True)
+    problem.network = problem.network._replace(matmul_precision="medium")
     noise = Noise(3, 0.1, 0.0, (0.4,))
     found, expected = (train(kernels, problem, noise=noise)[0] for kernels in (contract, reference))
     assert relative_error(found - problem.parameters, expected - problem.parameters) < 1e-2
@@ -114,7 +114,7 @@ def test_several_launches_per_epoch(monkeypatch):
     from fastmlp.kernels.cuda import training_strategies
 
     problem = Problem(sizes=(5, 17, 3), hidden=("relu",), dtype="float32")
-    problem.network = problem.network._replace(bfloat16=True)
+    problem.network = problem.network._replace(matmul_precision="medium")
     once = train(contract, problem, 4)
     monkeypatch.setattr(training_strategies, "STEPS_PER_LAUNCH", 3)
     again = train(contract, problem, 4)
@@ -130,7 +130,7 @@ def test_a_model_in_bfloat16():
         )
         for dtype in ("bfloat16", "float32")
     ]
-    assert fits[0].network.bfloat16
+    assert fits[0].network.matmul_precision == "medium"
     assert 1e-5 < relative_error(fits[0].parameters, fits[1].parameters) < 2e-2
     assert relative_error(fits[0].predict(X), fits[1].predict(X)) < 3e-2
 

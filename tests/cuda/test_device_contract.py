@@ -58,7 +58,7 @@ def test_fields_describe_the_backend():
     assert contract.DEVICE == devices.current().name
     assert registry.runs_on_gpu("cuda")
     assert not registry.runs_on_gpu("auto")
-    assert contract.DTYPES == ("float32", "float64", "bfloat16")
+    assert contract.PRECISIONS == ("highest", "medium")
     assert not contract.USES_BLAS
     steps = contract.describe(Problem().network, optimizer("sgd"), np.dtype("float32"), 8)
     assert steps.startswith("one block of")

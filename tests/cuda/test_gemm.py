@@ -146,20 +146,21 @@ RELUS = {  # problem, and the layers that are fused
 }
 
 
-@pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize("precision", ["highest", "medium"])
 @pytest.mark.parametrize("known", [FUSED, ("relu",), ("relu derivative",)], ids=lambda known: "-".join(known))
 @pytest.mark.parametrize("case", RELUS)
-def test_fused_layers(case, known, bfloat16):
+def test_fused_layers(case, known, precision):
     """A layer is fused only if both its forward and its backward product can be."""
     given, fused = RELUS[case]
-    dtype = "float32" if bfloat16 else "float64"
+    dtype = "float32" if precision == "medium" else "float64"
     problem, fusing = Problem(**given, rows=20, dtype=dtype), Gemm(known)
-    problem.network = problem.network._replace(bfloat16=bfloat16)
+    problem.network = problem.network._replace(matmul_precision=precision)
     rule = optimizer("adam", 0.01)
     found, expected = (
         test_features.train(kernels, problem, rule, dtype, 8, epochs=1) for kernels in (fusing, reference)
     )
-    assert_close(found, expected, 1e-4 if bfloat16 else TOLERANCE["float64"])
+    # In 'medium' the kernels' bias gradients are sums of rounded deltas, the reference's of the deltas themselves.
+    assert_close(found, expected, 2e-3 if precision == "medium" else TOLERANCE["float64"])
     if known == FUSED:
         assert fusing.products.made.count("relu derivative") == 2 * len(
             fused
@@ -174,7 +175,7 @@ def test_rounded_operands(feature):
     given, asked, options = FEATURES[feature]
     problem, rule = Problem(**given, rows=30, dtype="float32"), optimizer("momentum", 0.02, **options)
     exact = test_features.train(reference, problem, rule, "float32", 13, epochs=1, **asked)
-    problem.network = problem.network._replace(bfloat16=True)
+    problem.network = problem.network._replace(matmul_precision="medium")
     found, expected = (
         test_features.train(kernels, problem, rule, "float32", 13, epochs=1, **asked) for kernels in (Gemm(), reference)
     )
@@ -211,10 +212,10 @@ def test_prediction_equals_the_reference(feature):
         assert relative_error(Gemm().forward(*args, noise=noise), reference.forward(*args, noise=noise)) < 1e-10
 
 
-@pytest.mark.parametrize("bfloat16", [False, True])
-def test_prediction_of_classes(bfloat16):
+@pytest.mark.parametrize("precision", ["highest", "medium"])
+def test_prediction_of_classes(precision):
     problem = Problem(**DEEP, **SOFTMAX, rows=20, dtype="float32")
-    args = problem.network._replace(bfloat16=bfloat16), problem.parameters, problem.X
+    args = problem.network._replace(matmul_precision=precision), problem.parameters, problem.X
     assert relative_error(Gemm().forward(*args), reference.forward(*args)) < 1e-4
 
 

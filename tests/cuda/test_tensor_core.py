@@ -106,7 +106,7 @@ def check_gradient(network, rows=40, weighted=False, **how):
     wanted, expected_gradient = tensor_core_reference.epoch(network, None, parameters, *args)
     np.testing.assert_allclose(results, wanted, rtol=TOLERANCE)
     close(gradient, expected_gradient, TOLERANCE)
-    in_bfloat16 = network._replace(bfloat16=True)
+    in_bfloat16 = network._replace(matmul_precision="medium")
     loss, _, reference = numpy_reference.loss_and_gradient(
         in_bfloat16, parameters, X, y, weight, penalty._replace(alpha=0.1)
     )
@@ -203,7 +203,7 @@ def test_predictions(network):
     given = to_pairs(X), P, copies, out
     PreparedKernel(tensor_core_prediction_kernel(plan), plan.threads, plan.shared_bytes, 2, False)(0, *given)
     close(out.copy_to_host(), tensor_core_reference.prediction(network, parameters, X)[0], TOLERANCE)
-    close(out.copy_to_host(), numpy_reference.forward(network._replace(bfloat16=True), parameters, X), 1e-2)
+    close(out.copy_to_host(), numpy_reference.forward(network._replace(matmul_precision="medium"), parameters, X), 1e-2)
 
 
 def test_refusals():

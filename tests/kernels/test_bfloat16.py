@@ -9,7 +9,7 @@ import pytest
 from fastmlp import MLP, Layer
 from fastmlp.backends import registry
 from fastmlp.kernels.reference import contract as reference
-from fastmlp.kernels.reference.forward_pass import operand
+from fastmlp.kernels.reference.forward_pass import to_bfloat16
 from problems import Problem, relative_error
 
 X = np.random.RandomState(0).standard_normal((40, 3)).astype("f4")
@@ -20,18 +20,17 @@ def model(**options):
 
 
 def test_operands_are_rounded_to_the_nearest_and_ties_to_even():
-    network = Problem().network._replace(bfloat16=True)
     given = np.array([1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20, -3.0, 0.0, np.inf, -np.inf, 1e-40])
     expected = np.array([1, 1 + 4 * 2**-8, 1 + 2 * 2**-8, -3.0, 0.0, np.inf, -np.inf])
-    np.testing.assert_array_equal(operand(network, given)[:-1], expected)
-    assert np.isnan(operand(network, np.array([np.nan]))).all()
+    np.testing.assert_array_equal(to_bfloat16(given)[:-1], expected)
+    assert np.isnan(to_bfloat16(np.array([np.nan]))).all()
 
 
 def test_gradients_are_close_to_those_without_rounding():
     problem = Problem(sizes=(20, 30, 4))
     args = problem.parameters, problem.X, problem.y
     exact = reference.loss_and_gradient(problem.network, *args)
-    rounded = reference.loss_and_gradient(problem.network._replace(bfloat16=True), *args)
+    rounded = reference.loss_and_gradient(problem.network._replace(matmul_precision="medium"), *args)
     assert 1e-5 < relative_error(rounded[2], exact[2]) < 2e-2
 
 
@@ -59,7 +58,7 @@ def test_a_model_loaded_without_a_gpu_continues_in_single_precision(tmp_path, mo
     else:
         again = pickle.loads(pickle.dumps(trained))
     assert again.backend == "cython"
-    assert not again.network.bfloat16
+    assert again.network.matmul_precision == "highest"
     np.testing.assert_allclose(again.predict(X), trained.predict(X), rtol=0.02, atol=0.02)
     assert again.fit(X, X[:, :1], 1).epoch == 3
 

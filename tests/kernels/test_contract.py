@@ -26,8 +26,8 @@ def test_fields_have_the_same_types_and_describe_the_backend():
         assert {field for field in vars(module) if field.isupper()} >= set(FIELDS)
         assert module.DEVICE is None
         assert not registry.runs_on_gpu(name)
-        assert ("bfloat16" in module.DTYPES) == module.USES_BLAS == (name == "numpy")
-        assert {"float32", "float64"} <= set(module.DTYPES)
+        assert module.USES_BLAS == (name == "numpy")
+        assert "highest" in module.PRECISIONS
         assert module.describe(Problem().network, optimizer("sgd"), np.dtype("float32"), 8) == ""
 
 

@@ -26,8 +26,9 @@ ODD = Network(
     skips=(None, None, Skip(0, True), Skip(1, False)),
 )._replace(sizes=(5, 61, 330, 61, 61))  # fmt: skip
 CASES = [  # network, features, dtype
-    (DEEP, PLAIN, "f4"), (DEEP._replace(bfloat16=True), PLAIN, "f4"), (ODD, EVERYTHING, "f4"), (ODD, EVERYTHING, "f8"),
-    (ODD._replace(bfloat16=True), EVERYTHING, "f4"),
+    (DEEP, PLAIN, "f4"), (DEEP._replace(matmul_precision="medium"), PLAIN, "f4"), (ODD, EVERYTHING, "f4"),
+    (ODD, EVERYTHING, "f8"),
+    (ODD._replace(matmul_precision="medium"), EVERYTHING, "f4"),
 ]  # fmt: skip
 IDS = ["deep", "deep, bfloat16", "odd", "odd, float64", "odd, bfloat16"]
 BF16, ORDER, CONTROL, DOUBLES = array("u2"), array("i8"), array("i8"), array("f8")
@@ -88,7 +89,7 @@ def test_control(capability):
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_updates(name):
-    for network in (DEEP, DEEP._replace(bfloat16=True)):
+    for network in (DEEP, DEEP._replace(matmul_precision="medium")):
         layout = GemmLayout(network, PLAIN, 1024)
         arguments = [*[array("f4")] * 3, BF16, CONTROL, DOUBLES, DOUBLES, INTEGER, DOUBLES, DOUBLES]
         check(update.update_kernel(layout, name, np.dtype("f4")), arguments, UPDATING)
@@ -103,7 +104,7 @@ def test_updates_in_double_precision(name):
 
 @pytest.mark.exhaustive
 def test_clipped_updates():
-    layout, vector = GemmLayout(ODD._replace(bfloat16=True), EVERYTHING, 1024), array("f4")
+    layout, vector = GemmLayout(ODD._replace(matmul_precision="medium"), EVERYTHING, 1024), array("f4")
     arguments = [*[vector] * 3, BF16, CONTROL, DOUBLES, DOUBLES, DOUBLES, DOUBLES]
     check(update.clipped_update_kernel(layout, "adam", np.dtype("f4")), arguments, UPDATING)
     check(update.limit_kernel(layout, np.dtype("f4")), [vector, CONTROL, DOUBLES], HEAVY)

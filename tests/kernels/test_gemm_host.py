@@ -35,7 +35,8 @@ class Products:
         x = cuda.device_array(1, np.float32)
         return lambda stream: multiply[1, 32, stream](x)
 
-network = Network((8, 64, 64, 3), ("relu", {hidden!r}, "softmax"), "categorical_cross_entropy", bfloat16={bfloat16})
+activations, loss = ("relu", {hidden!r}, "softmax"), "categorical_cross_entropy"
+network = Network((8, 64, 64, 3), activations, loss, matmul_precision={precision!r})
 rule = optimizer("adam")
 training = GemmTraining(GemmLayout(network, Features(), 16), "adam", np.dtype("f4"), Products())
 n, stream = network.n_parameters, cuda.stream()
@@ -52,8 +53,8 @@ for rows in {rows}:
 """
 
 
-def run(rows, hidden="relu", bfloat16=False):
-    done = fake_driver.run(RUN.format(rows=rows, hidden=hidden, bfloat16=bfloat16))
+def run(rows, hidden="relu", precision="highest"):
+    done = fake_driver.run(RUN.format(rows=rows, hidden=hidden, precision=precision))
     assert done.errors() == []
     eager = [call for call in done.launches() if not getattr(call, "captured", 0)]
     return eager, done.calls("cuStreamBeginCapture"), done.calls("cuGraphLaunch")
@@ -71,17 +72,17 @@ def test_launches_do_not_grow_with_steps():
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("hidden", ["relu", "gelu"])
-@pytest.mark.parametrize("bfloat16", [False, True])
-def test_a_graph_is_reused_in_the_next_epoch(hidden, bfloat16):
+@pytest.mark.parametrize("precision", ["highest", "medium"])
+def test_a_graph_is_reused_in_the_next_epoch(hidden, precision):
     """Also with a shorter last batch; order and rates may be other arrays."""
-    eager, captures, repeats = run([170, 170, 90], hidden, bfloat16)
+    eager, captures, repeats = run([170, 170, 90], hidden, precision)
     assert len(captures) == 1
     assert len(repeats) == 9 + 10 + 5
     names = [call.kernel for call in eager]
     assert names.count("head") == 4  # the first step, and three shorter ones
     assert names.count("begin_run") == 3
     assert ("write_outputs" in names) == (hidden == "gelu")  # both layers are fused if they are ReLUs
-    assert names.count("copy_to_bf16") == (3 if bfloat16 else 0)
+    assert names.count("copy_to_bf16") == (3 if precision == "medium" else 0)
     (first, *others) = repeats
     assert all(repeat.kernels == first.kernels for repeat in others)
 
@@ -211,7 +212,7 @@ def test_constants_are_those_of_the_headers():
 
 
 def test_layout():
-    network = Network((6, 10, 7, 3), ("relu", "relu", "identity"), "squared_error", bfloat16=True)
+    network = Network((6, 10, 7, 3), ("relu", "relu", "identity"), "squared_error", matmul_precision="medium")
     layout = GemmLayout(network, Features(), 5)
     assert [layout.may_fuse(level) for level in range(3)] == [True, True, False]
     assert layout.strides == [16, 24, 8]  # of 6 + 8, 10 + 8 and 7 numbers

@@ -35,7 +35,7 @@ class GemmLayout(Layout):
     """
 
     def __init__(self, network, features, rows):
-        self.bfloat16, self.has_input_noise = network.bfloat16, features.inputs
+        self.bfloat16, self.has_input_noise = network.matmul_precision == "medium", features.inputs
         super().__init__(network, features._replace(inputs=True), rows)
         training, levels = features.training, range(len(self.blocks))
         self.transposed_at, self.n_transposed = [-1 for _ in levels], 0

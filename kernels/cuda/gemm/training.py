@@ -28,9 +28,9 @@ def gemm_refusal(network, dtype, device):
     """Why these kernels cannot run a network on a Device, or None if they can."""
     if not supports_output_activation(network):
         return "the activation of the last layer is computed row by row, and only softmax is supported"
-    if network.bfloat16 and dtype != np.float32:
+    if network.matmul_precision == "medium" and dtype != np.float32:
         return f"bfloat16 requires float32 parameters, not {dtype}"
-    if network.bfloat16 and tuple(device.capability) < BFLOAT16_CAPABILITY:
+    if network.matmul_precision == "medium" and tuple(device.capability) < BFLOAT16_CAPABILITY:
         return f"{device.name} has no bfloat16 matrix products"
     return None
 
