@@ -13,6 +13,12 @@ mc_samples : int >= 2 or None, default=None
     Repeated calls give identical results."""
 
 # Of the models that train.
+MATMUL_PRECISION = """\
+matmul_precision : {'highest', 'high', 'medium'}, default='highest'
+    Precision of the matrix products in training and prediction. 'highest' is that of ``dtype``. In 'medium' each factor
+    is rounded to bfloat16, which has 8 significant bits; in 'high' it is the sum of two bfloat16, about 16 bits. Sums,
+    weights, optimizer state and everything else are float32. 'high' and 'medium' require float32 and are not available
+    with 'lbfgs' and 'lm', 'high' not with the backend 'cuda'."""
 MISSING_TARGETS = """\
 missing_targets : {'raise', 'ignore'}, default='raise'
     What to do about NaN in y: raise an error, or leave these targets out of loss, gradient, scaling and scores.

@@ -35,6 +35,7 @@ RandomState: TypeAlias = "int | np.random.RandomState | None"
 StrPath: TypeAlias = str | PathLike[str]
 
 Backend: TypeAlias = Literal["auto", "cython", "numba", "cuda", "numpy"]
+MatmulPrecision: TypeAlias = Literal["highest", "high", "medium"]
 # A name in the table, or a custom (function, derivative) of the pre-activation.
 ActivationSpec: TypeAlias = "str | Activation | tuple[Callable[[float], float], Callable[[float], float]]"
 # A name, the result of make_loss, or a custom (function, derivative) of prediction and target.

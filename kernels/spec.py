@@ -16,7 +16,7 @@ from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS, Activation, L
 ALIGNMENT = 64  # bytes: one cache line, one AVX-512 vector
 
 # Precisions of matrix products: the number of bfloat16 whose sum stands for a float32 operand; 0: the operand as it is.
-PRECISIONS = {"highest": 0, "medium": 1, "high": 2}
+PRECISIONS = {"highest": 0, "high": 2, "medium": 1}
 
 
 class Skip(NamedTuple):

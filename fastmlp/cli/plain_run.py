@@ -46,7 +46,7 @@ def new_model(source, options):
         source.frame, source.target, task=options.task,
         hidden=HIDDEN if options.hidden is None else options.hidden, activation=options.activation,
         optimizer=chosen_optimizer(options.optimizer, options.learning_rate), alpha=options.alpha, dtype=options.dtype,
-        backend=options.backend, random_state=options.seed,
+        matmul_precision=options.matmul_precision, backend=options.backend, random_state=options.seed,
     )  # fmt: skip
     table.missing, table.decimal = options.missing, source.decimal
     check_balanced(options, table.classes)

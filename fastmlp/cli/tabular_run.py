@@ -71,7 +71,7 @@ def new_model(source, options):
     given = {
         "hidden_layer_sizes": options.hidden, "epochs": options.epochs, "n_members": options.members,
         "n_folds": options.folds, "time_limit": options.time_limit, "random_state": options.seed,
-        "progress": not options.quiet,
+        "progress": not options.quiet, "matmul_precision": options.matmul_precision,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
     if classes is None:

@@ -8,6 +8,7 @@ from click.core import ParameterSource
 
 from fastmlp.backends import registry
 from fastmlp.kernels.rules import ACTIVATIONS, OPTIMIZERS
+from fastmlp.kernels.spec import PRECISIONS
 from fastmlp.training.full_batch import FULL_BATCH
 
 from .common import EXIT_INTERRUPTED, TEST_SHARE, Widths, as_json, encoding, plain_messages
@@ -61,6 +62,9 @@ def kind_of_model(context):
               "--early-stopping).")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
               help="Seed of the random split, the initial weights and the order of the samples.")  # fmt: skip
+@click.option("--matmul-precision", type=click.Choice(list(PRECISIONS)), default="highest", show_default=True,
+              help="Precision of matrix products: medium rounds their factors to bfloat16, high to sums of two "
+              "bfloat16.")  # fmt: skip
 @click.option("--plain", is_flag=True, help="Train a plain network; so does each option marked with 'plain:'.")
 @click.option("--activation", type=click.Choice(HIDDEN_ACTIVATIONS), default="relu", show_default=True,
               help="plain: activation of the hidden layers.")  # fmt: skip
@@ -75,7 +79,7 @@ def kind_of_model(context):
               "training rows, and keep the best weights.")  # fmt: skip
 @click.option("--metric", type=click.Choice(["loss", "accuracy", "r2"]), default="loss", show_default=True,
               help="plain: the score that --early-stopping uses.")  # fmt: skip
-@click.option("--dtype", type=click.Choice(["float32", "float64", "bfloat16"]), default="float32", show_default=True,
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True,
               help="plain: precision of the computation.")  # fmt: skip
 @click.option("--backend", type=click.Choice(registry.NAMES), default="auto", show_default=True,
               help="plain: compute backend.")  # fmt: skip

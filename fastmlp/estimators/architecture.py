@@ -79,7 +79,8 @@ def network_of(estimator, n_inputs, hidden, n_outputs):
     if not (activations[-1] == "softmax" and n_outputs == 1):
         check_network(activations, loss, n_outputs, options)
     sizes = (n_inputs, *(layer.units for layer in layers))
-    return Network(sizes, activations, loss, options, skips_of(layers, n_inputs)), [layer.dropout for layer in layers]
+    skips, precision = skips_of(layers, n_inputs), estimator.matmul_precision
+    return Network(sizes, activations, loss, options, skips, precision), [layer.dropout for layer in layers]
 
 
 def optimizer_of(estimator, network):

@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d, validate_data
 
-from fastmlp.docstrings import MC_SAMPLES, MISSING_TARGETS, with_texts
+from fastmlp.docstrings import MATMUL_PRECISION, MC_SAMPLES, MISSING_TARGETS, with_texts
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.spec import loss_row
 from fastmlp.model.exclusive import one_at_a_time
@@ -31,6 +31,7 @@ from fastmlp.typing import (
     FloatArray,
     InitSpec,
     LossSpec,
+    MatmulPrecision,
     MatrixLike,
     Metric,
     NDArray,
@@ -52,8 +53,8 @@ from .scoring import has_own_score, score_of
 
 
 @with_texts(
-    PARAMETERS=PARAMETERS, LAYERS_AND_WIDTH=LAYERS_AND_WIDTH, DTYPE=DTYPE, MISSING_TARGETS=MISSING_TARGETS,
-    ATTRIBUTES=ATTRIBUTES,
+    PARAMETERS=PARAMETERS, LAYERS_AND_WIDTH=LAYERS_AND_WIDTH, DTYPE=DTYPE, MATMUL_PRECISION=MATMUL_PRECISION,
+    MISSING_TARGETS=MISSING_TARGETS, ATTRIBUTES=ATTRIBUTES,
 )  # fmt: skip
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multilayer perceptron classifier, a drop-in replacement for ``sklearn.neural_network.MLPClassifier``.
@@ -83,6 +84,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         the class). For multilabel y, a list with a dict {0: weight, 1: weight} for each label. 'balanced' is not
         available in ``partial_fit`` and ``fit_stream``.
     {DTYPE}
+    {MATMUL_PRECISION}
     {MISSING_TARGETS} Only for multilabel y.
 
     Attributes
@@ -162,6 +164,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         scale: Literal["standard"] | None = None,
         class_weight: ClassWeight | None = None,
         dtype: Literal["float32", "float64"] | None = None,
+        matmul_precision: MatmulPrecision = "highest",
         missing_targets: Literal["raise", "ignore"] = "raise",
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -205,6 +208,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.scale = scale
         self.class_weight = class_weight
         self.dtype = dtype
+        self.matmul_precision = matmul_precision
         self.missing_targets = missing_targets
 
     def _validate_input(self, X, y, in_parts, reset, classes):

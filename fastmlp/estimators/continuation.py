@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from fastmlp.backends import registry
+from fastmlp.model.precision import HIGHEST
 from fastmlp.training.problem import Problem, Samples
 from fastmlp.validation.arrays import plain_rows
 
@@ -46,7 +47,7 @@ def continued(estimator, X, y, sample_weight, classes):
         return None
     if type(X) is not np.ndarray or "feature_names_in_" in vars(estimator):
         return None
-    if X.dtype != dtype and estimator.dtype is None:
+    if X.dtype != dtype and estimator.dtype is None and net.network.matmul_precision == HIGHEST:
         return None
     X = plain_rows(X, dtype if net.scaling is None else X.dtype)
     sizes = net.network.sizes

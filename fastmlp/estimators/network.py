@@ -7,6 +7,7 @@ import numpy as np
 
 from fastmlp.kernels.spec import Network, Noise, Skip, aligned_copy, layer_views
 from fastmlp.model.losses import Loss
+from fastmlp.model.precision import HIGHEST, check_precision, check_precision_of_dtype
 from fastmlp.training.scaling import check_saved_scaling, folded, scaled
 from fastmlp.training.state import TrainingState, check_finite
 from fastmlp.training.stopping import ToleranceState
@@ -155,6 +156,10 @@ def check_saved_network(network, parameters):
     check_skips(network)
     network = network._replace(loss_options=Loss(network.loss, network.loss_options).options)
     check_network(network.activations, network.loss, network.sizes[-1], network.loss_options)
+    if network.matmul_precision is False:  # in files of earlier versions
+        network = network._replace(matmul_precision=HIGHEST)
+    check_precision(network.matmul_precision)
+    check_precision_of_dtype(network.matmul_precision, parameters.dtype)
     if parameters.shape != (network.n_parameters,) or parameters.dtype not in (np.float32, np.float64):
         raise ValueError(
             f"parameters are {parameters.dtype} of shape {parameters.shape}, which does not fit the network"

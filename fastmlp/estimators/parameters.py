@@ -6,6 +6,7 @@ import numpy as np
 
 from fastmlp.backends import registry
 from fastmlp.kernels.rules import ACTIVATIONS
+from fastmlp.kernels.spec import PRECISIONS
 from fastmlp.model.initializers import INITIALIZERS
 from fastmlp.model.optimizers import Optimizer
 from fastmlp.training.full_batch import BAYES
@@ -106,8 +107,8 @@ n_layers, width : int or None, default=None
 DTYPE = """\
 dtype : {'float32', 'float64'} or None, default=None
     Precision of training and prediction. None uses that of the first X: float32 if X is float32, otherwise float64, as
-    in scikit-learn. float32 is about twice as fast. ``warm_start`` and ``partial_fit`` keep the precision of the first
-    fit."""
+    in scikit-learn; with ``matmul_precision`` 'high' or 'medium' it uses float32. float32 is about twice as fast.
+    ``warm_start`` and ``partial_fit`` keep the precision of the first fit."""
 
 ATTRIBUTES = """\
 coefs_, intercepts_ : lists of n_layers - 1 arrays
@@ -188,6 +189,7 @@ CONSTRAINTS: dict = {
     "max_fun": [Interval(Integral, 1, None, closed="left")],
     "backend": [StrOptions(set(registry.NAMES))],
     "dtype": [StrOptions({"float32", "float64"}), None],
+    "matmul_precision": [StrOptions(set(PRECISIONS))],
     "missing_targets": [StrOptions(set(ON_MISSING))],
     "n_jobs": [None, Interval(Integral, None, -1, closed="right"), Interval(Integral, 1, None, closed="left")],
     "l1": [Interval(Real, 0, None, closed="left")],

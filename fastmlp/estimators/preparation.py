@@ -9,6 +9,12 @@ from fastmlp.backends import registry
 from fastmlp.kernels.spec import is_by_target
 from fastmlp.model.backend_choice import check_device, compile_custom_functions
 from fastmlp.model.initializers import check_init, initial_parameters
+from fastmlp.model.precision import (
+    HIGHEST,
+    check_precision_of_backend,
+    check_precision_of_dtype,
+    check_precision_of_optimizer,
+)
 from fastmlp.training.full_batch import is_full_batch
 from fastmlp.training.problem import Problem
 from fastmlp.training.scaling import scalings_of
@@ -30,6 +36,7 @@ def prepared(estimator, X, y, sample_weight, call):
         vars(estimator).pop(f"{name}_", None)
     hidden = hidden_widths(estimator)
     estimator.backend_, kernels, estimator.backend_reason_ = registry.choose(estimator.backend)
+    check_precision_of_backend(estimator.matmul_precision, kernels)
     samples = samples_of.validated(estimator, X, y, sample_weight, call.in_parts, call.first_pass, call.classes)
     samples = samples_of.weighted(estimator, samples, call.in_parts)
     estimator._random_state = check_random_state(estimator.random_state)
@@ -39,7 +46,7 @@ def prepared(estimator, X, y, sample_weight, call):
         check_lm_loss("solver='lm'", plan.network.loss, plan.penalty)
         check_lm_network("solver='lm'", kernels, plan.network)
     problem = Problem(kernels, plan.network, plan.penalty, plan.noise)
-    _set_network(estimator, problem, np.dtype(estimator.dtype or samples.X.dtype), call.first_pass)
+    _set_network(estimator, problem, _dtype_of(estimator, samples.X, call.first_pass), call.first_pass)
     estimator._net.make_writable()
     samples, held_out = samples_of.in_dtype(estimator, samples, call.in_parts), None
     if estimator.early_stopping and estimator.solver != "lbfgs" and call.evaluation is None:
@@ -58,6 +65,23 @@ def prepared(estimator, X, y, sample_weight, call):
     if call.evaluation is not None:
         call.evaluation.begin()
     return plan, problem, samples, held_out
+
+
+def _dtype_of(estimator, X, first_pass):
+    """The dtype of the network. Raises ValueError if it does not suit ``matmul_precision``."""
+    precision = estimator.matmul_precision
+    check_precision_of_optimizer(precision, estimator.solver, "solver")
+    if not first_pass:
+        fitted = estimator._net.parameters.dtype
+        if precision != HIGHEST and fitted != np.float32:
+            raise ValueError(
+                f"matmul_precision {precision!r} requires float32, but the fitted network is {fitted}, which "
+                "warm_start and partial_fit keep: use matmul_precision='highest', or a new estimator or clone."
+            )
+        return fitted
+    dtype = np.dtype(estimator.dtype or (X.dtype if precision == HIGHEST else np.float32))
+    check_precision_of_dtype(precision, dtype)
+    return dtype
 
 
 def _set_network(estimator, problem, dtype, first_pass):

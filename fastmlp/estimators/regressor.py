@@ -10,7 +10,7 @@ from scipy.sparse import issparse
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import column_or_1d, validate_data
 
-from fastmlp.docstrings import MC_SAMPLES, MISSING_TARGETS, with_texts
+from fastmlp.docstrings import MATMUL_PRECISION, MC_SAMPLES, MISSING_TARGETS, with_texts
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.spec import loss_row
 from fastmlp.model.exclusive import one_at_a_time
@@ -30,6 +30,7 @@ from fastmlp.typing import (
     FloatArray,
     InitSpec,
     LossSpec,
+    MatmulPrecision,
     MatrixLike,
     Metric,
     OptimizerSpec,
@@ -49,8 +50,8 @@ from .scoring import has_own_score, score_of
 
 
 @with_texts(
-    PARAMETERS=PARAMETERS, LAYERS_AND_WIDTH=LAYERS_AND_WIDTH, DTYPE=DTYPE, MISSING_TARGETS=MISSING_TARGETS,
-    ATTRIBUTES=ATTRIBUTES,
+    PARAMETERS=PARAMETERS, LAYERS_AND_WIDTH=LAYERS_AND_WIDTH, DTYPE=DTYPE, MATMUL_PRECISION=MATMUL_PRECISION,
+    MISSING_TARGETS=MISSING_TARGETS, ATTRIBUTES=ATTRIBUTES,
 )  # fmt: skip
 class MLPRegressor(RegressorMixin, BaseMLP):
     """Multilayer perceptron regressor, a drop-in replacement for ``sklearn.neural_network.MLPRegressor``.
@@ -74,6 +75,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         loses precision if the mean of a column is many thousand times its standard deviation. Sparse X is not supported
         if inputs are scaled.
     {DTYPE}
+    {MATMUL_PRECISION}
     {MISSING_TARGETS}
     non_crossing : bool, default=False
         For a list of quantiles: sort the predictions for each sample, so that a higher quantile is never below a lower
@@ -149,6 +151,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         width: int | None = None,
         scale: Literal["standard", "inputs", "targets"] | None = None,
         dtype: Literal["float32", "float64"] | None = None,
+        matmul_precision: MatmulPrecision = "highest",
         missing_targets: Literal["raise", "ignore"] = "raise",
         non_crossing: bool = False,
     ) -> None:
@@ -191,6 +194,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.width = width
         self.scale = scale
         self.dtype = dtype
+        self.matmul_precision = matmul_precision
         self.missing_targets = missing_targets
         self.non_crossing = non_crossing
 

@@ -4,8 +4,10 @@ import numpy as np
 
 from fastmlp.backends import registry
 from fastmlp.kernels.device_errors import BY_TARGET, DeviceError
+from fastmlp.kernels.spec import optimizer
 
 from .activations import name_of
+from .precision import HIGHEST, check_precision_of_backend
 
 
 def compile_custom_functions(kernels, network, parameters):
@@ -36,12 +38,15 @@ def check_device(kernels, by_target):
 def choose_backend(work, parameters, by_target):
     """The backend that 'auto' chooses for some Work.
 
-    No GPU if it cannot compute losses output by output, an input stage or custom functions.
+    No GPU if it cannot compute losses output by output, an input stage, custom functions or the products.
     """
     found = registry.choose("auto", None if by_target or work.network.inputs is not None else work)
     if found.name in registry.ON_CPU:
         return found
     try:
+        check_precision_of_backend(work.network.matmul_precision, found.kernels)
+        if work.network.matmul_precision != HIGHEST:  # a ValueError if this GPU has no such products
+            found.kernels.describe(work.network, optimizer("sgd"), parameters.dtype, work.batch_size)
         compile_custom_functions(found.kernels, work.network, parameters)
     except ValueError as error:
         found = registry.choose("auto")

@@ -112,7 +112,9 @@ class CompiledStep:
         own = claim(model)
         try:
             if model._network is not self._network and model._network != self._network:
-                raise ValueError("the layers of the model have changed since compile_step: call compile_step again.")
+                raise ValueError(
+                    "layers or matmul_precision of the model have changed since compile_step: call compile_step again."
+                )
             state, optimizer, n_samples = model._state, model._optimizer, len(batches.order)
             if optimizer is not self._optimizer:
                 self._accept(optimizer)

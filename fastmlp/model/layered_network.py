@@ -30,6 +30,7 @@ from fastmlp.typing import (
     InputSpec,
     LayerSpec,
     LossSpec,
+    MatmulPrecision,
     MatrixLike,
     NDArray,
     OptimizerSpec,
@@ -47,6 +48,13 @@ from .inputs import check_inputs, draw_input_parameters, inputs_of, summary
 from .layer import Layer, checked_layers, skips_of
 from .losses import check_loss
 from .optimizers import Optimizer, check_optimizer
+from .precision import (
+    HIGHEST,
+    check_precision,
+    check_precision_of_backend,
+    check_precision_of_dtype,
+    check_precision_of_optimizer,
+)
 from .samples import checked_inputs, checked_samples
 from .saving import model_of, reconnect, state_of
 from .validation import accuracy_or_r2
@@ -76,6 +84,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         input_noise: float = 0.0,
         init: InitSpec = "glorot_uniform",
         dtype: DTypeLike = "float32",
+        matmul_precision: MatmulPrecision = "highest",
         backend: Backend = "auto",
         n_jobs: int | None = None,
         random_state: RandomState = None,
@@ -88,14 +97,11 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         activations = [layer.activation for layer in self.layers]
         check_network(activations, self.loss, self.layers[-1].units, self._loss_options)
         self.missing_targets = check_missing_targets(missing_targets, self.loss)
-        self._bfloat16 = isinstance(dtype, str) and dtype == "bfloat16"
-        self.dtype = check_dtype("float32" if self._bfloat16 else dtype)
+        self.dtype, self._matmul_precision = check_dtype(dtype), HIGHEST
         self._state: Any = None  # a TrainingState, once there are weights
         self._inputs, self._input_scale = check_inputs(inputs), input_scale
         if input_scale is not None:
             self._input_scale = check_real("input_scale", input_scale, 0, open_low=True)
-        if self._bfloat16 and self._is_staged():
-            raise ValueError(f"dtype 'bfloat16' is not available with {STAGE}: use dtype='float32' or 'float64'.")
         self._input_dropout = check_real("input_dropout", input_dropout, 0, 1, open_high=True)
         self._input_noise = check_real("input_noise", input_noise, 0)
         penalties = {"l1": l1, "activity_l1": activity_l1, "activity_l2": activity_l2}
@@ -105,6 +111,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         self.alpha = alpha
         self.init = check_init(init)
         self.backend = backend
+        self.matmul_precision = matmul_precision
         self.n_jobs = check_n_jobs(n_jobs)
         # None: a separate generator, seeded from NumPy's global one, so that a resumed fit draws the same numbers.
         seed = np.random.randint(2**31) if random_state is None else random_state
@@ -132,21 +139,11 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
     def backend(self, name: str) -> None:
         if isinstance(name, str) and name == registry.GPU and self._is_staged():
             raise ValueError(f"backend 'cuda' is not available with {STAGE}: use 'auto', 'cython', 'numba' or 'numpy'.")
-        requested = registry.GPU if self._bfloat16 and name == "auto" else name
-        try:
-            found = registry.choose(requested)
-        except ImportError as error:
-            if not self._bfloat16:
-                raise
-            raise ImportError(
-                f"dtype 'bfloat16' requires a GPU: {registry.why_not(requested)}. Use dtype='float32', or "
-                "backend='numpy', which is slow."
-            ) from error
-        if self._bfloat16 and "medium" not in found.kernels.PRECISIONS:
-            raise ValueError(f"dtype 'bfloat16' requires backend 'cuda' or 'numpy' (slow), got {found.name!r}.")
+        found = registry.choose(name)
+        check_precision_of_backend(self._matmul_precision, found.kernels)
         if self._state is not None:
             compile_custom_functions(found.kernels, self._network, self._state.parameters)
-        self._requested_backend, self._backend = requested, found
+        self._requested_backend, self._backend = name, found
         self._used_kernels = ""  # a description of those of the last fit, for a backend with a choice
 
     @property
@@ -157,6 +154,21 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
     @property
     def backend_reason_(self) -> str:
         return "; ".join(filter(None, (self._backend.reason, self._used_kernels)))
+
+    @property
+    def matmul_precision(self) -> MatmulPrecision:
+        """The precision of matrix products. It can be changed between fits."""
+        return self._matmul_precision
+
+    @matmul_precision.setter
+    def matmul_precision(self, given: MatmulPrecision) -> None:
+        check_precision(given)
+        check_precision_of_dtype(given, self.dtype)
+        check_precision_of_optimizer(given, self.optimizer, "optimizer")
+        check_precision_of_backend(given, self._backend.kernels)
+        self._matmul_precision = given
+        if self._state is not None:
+            self._network = self._network._replace(matmul_precision=given)
 
     @property
     def input_dropout(self) -> float:
@@ -248,11 +260,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
                 f"optimizer {given!r} requires a deterministic loss, but the model has dropout or noise: set them to "
                 "0, or use another optimizer."
             )
-        if full_batch and self._bfloat16:
-            raise ValueError(
-                f"optimizer {given!r} computes in float64 and does not support dtype 'bfloat16': use dtype='float32' "
-                "or 'float64'."
-            )
+        check_precision_of_optimizer(self._matmul_precision, given, "optimizer")
         if given == "lm" and self._is_staged():
             raise ValueError(f"optimizer 'lm' is not available with {STAGE}: use 'lbfgs' or 'adam'.")
         if given == "lm":
@@ -289,8 +297,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         activations = tuple(layer.activation for layer in self.layers)
         skips = skips_of(self.layers, width)
         check_network(activations, self.loss, sizes[-1], self._loss_options)  # layers may have been changed
-        precision = "medium" if self._bfloat16 else "highest"
-        return Network(sizes, activations, self.loss, self._loss_options, skips, precision, inputs)
+        return Network(sizes, activations, self.loss, self._loss_options, skips, self._matmul_precision, inputs)
 
     def _problem(self):
         """The Problem passed to the trainer; the last one is kept, because short calls ask for it again and again."""

@@ -9,7 +9,7 @@ from typing import Self
 from fastmlp.backends import registry
 from fastmlp.backends.cost_model import Work
 from fastmlp.backends.device_arrays import to_host
-from fastmlp.docstrings import MISSING_TARGETS, with_names, with_texts
+from fastmlp.docstrings import MATMUL_PRECISION, MISSING_TARGETS, with_names, with_texts
 from fastmlp.kernels.rules import LOSSES, OPTIMIZERS
 from fastmlp.kernels.spec import is_by_target
 from fastmlp.training.callbacks import CombinedCallbacks, progress_bar
@@ -36,7 +36,7 @@ from .samples import checked_samples, names_from
 from .validation import Validation
 
 
-@with_texts(MISSING_TARGETS=MISSING_TARGETS)
+@with_texts(MISSING_TARGETS=MISSING_TARGETS, MATMUL_PRECISION=MATMUL_PRECISION)
 @with_names(LOSSES=LOSSES, OPTIMIZERS=(*OPTIMIZERS, *FULL_BATCH), INITIALIZERS=INITIALIZERS, BACKENDS=registry.NAMES)
 class MLP(DifferentiableNetwork):
     """Multilayer perceptron with a choice of layers, loss and optimizer.
@@ -67,10 +67,9 @@ class MLP(DifferentiableNetwork):
     init : {INITIALIZERS}, (name, scale) or sequence of (W, b), default='glorot_uniform'
         Initial weights: a distribution (``help(fastmlp.model.initializers)``), with a scale if it is 'uniform' or
         'normal', or the arrays of each layer.
-    dtype : {'float32', 'float64', 'bfloat16'}, default='float32'
-        Data type of parameters and computations. With 'bfloat16' the factors of matrix products are rounded to bfloat16
-        for the tensor cores of a GPU; sums, parameters and everything else are float32. It requires the backend 'cuda'
-        or 'numpy' (slow).
+    dtype : {'float32', 'float64'}, default='float32'
+        Data type of parameters and computations.
+    {MATMUL_PRECISION}
     backend : {BACKENDS}, default='auto'
         Compute backend.
     n_jobs : int or None, default=None
@@ -119,7 +118,7 @@ class MLP(DifferentiableNetwork):
     feature_names_in_ : ndarray of str
         Column names of X in the first fit, if it had any. Later data frames must have the same columns in that order.
     backend, backend_ : str
-        Name of the compute backend; ``backend`` can be changed between fits.
+        Name of the compute backend; ``backend`` and ``matmul_precision`` can be changed between fits.
     backend_reason_ : str
         Why this backend was chosen.
 

@@ -6,6 +6,8 @@ from fastmlp.training.squared_errors import Evidence
 from fastmlp.training.state import TrainingState
 from fastmlp.validation.checks import check_integer, check_real
 
+from .precision import HIGHEST
+
 
 def state_of(model):
     """The state of a model as stored in a model file, a dict."""
@@ -21,7 +23,8 @@ def state_of(model):
         "inputs": model.inputs,
         "input_scale": model.input_scale,
         "init": model.init,
-        "dtype": "bfloat16" if model._bfloat16 else str(model.dtype),
+        "dtype": str(model.dtype),
+        "matmul_precision": model.matmul_precision,
         "backend": model._requested_backend,
         "n_jobs": model.n_jobs,
         "random_state": model._random_state,
@@ -37,11 +40,12 @@ def state_of(model):
 def model_of(cls, saved):
     """A model of class ``cls`` from the result of ``state_of``."""
     same = ("alpha", "input_dropout", "input_noise", "init", "n_jobs", "random_state")
-    backend, dtype = saved["backend"], saved["dtype"]
-    if not registry.works(backend):
-        backend, dtype = "auto", "float32" if dtype == "bfloat16" else dtype
+    backend = saved["backend"] if registry.works(saved["backend"]) else "auto"
+    dtype, precision = saved["dtype"], saved.get("matmul_precision", HIGHEST)  # missing in files of earlier versions
+    if dtype == "bfloat16":  # in files of earlier versions
+        dtype, precision = "float32", "medium"
     model = cls(
-        saved["layers"], saved["loss"], saved["optimizer"], backend=backend, dtype=dtype,
+        saved["layers"], saved["loss"], saved["optimizer"], backend=backend, dtype=dtype, matmul_precision=precision,
         # The next are missing in files of earlier versions.
         missing_targets=saved.get("missing_targets", "raise"), inputs=saved.get("inputs"),
         input_scale=saved.get("input_scale"),
@@ -66,10 +70,6 @@ def reconnect(model):
     """Find the backend of an unpickled model, or another one if it does not work here, and align the parameters."""
     works = registry.works(model._requested_backend)
     model._backend, model._used_kernels = registry.choose(model._requested_backend if works else "auto"), ""
-    if not works and model._bfloat16:
-        model._bfloat16 = False
-        if model._state is not None:
-            model._network = model._network._replace(matmul_precision="highest")
     if model._state is not None:
         model._state.parameters = aligned_copy(model._state.parameters)
 

@@ -43,7 +43,9 @@ def check_dtype(dtype):
     except TypeError:
         found = None
     if found not in (np.float32, np.float64):
-        raise ValueError(f"dtype must be 'float32', 'float64' or 'bfloat16', got {dtype!r}.")
+        wish = isinstance(dtype, str) and dtype == "bfloat16"
+        instead = ": use dtype='float32' and matmul_precision='medium'" if wish else ""
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}{instead}.")
     return found
 
 

@@ -4,6 +4,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 
+from fastmlp.kernels import spec
 from fastmlp.kernels.engine.plan import Engine, NetworkCodes
 from fastmlp.kernels.engine.primitives import NO_RULE
 from fastmlp.kernels.rules import LOSSES, OPTIMIZERS
@@ -11,7 +12,7 @@ from fastmlp.kernels.spec import activation_row
 
 from .contract import Contract
 
-DEVICE, PRECISIONS, USES_BLAS = None, ("highest",), False
+DEVICE, PRECISIONS, USES_BLAS = None, tuple(spec.PRECISIONS), False
 
 LEVELS = "x86_64_v4", "x86_64_v3"  # of the instruction set, best first
 

@@ -4,6 +4,7 @@ from functools import cache
 
 import numba
 
+from fastmlp.kernels import spec
 from fastmlp.kernels.cpu.contract import Contract
 from fastmlp.kernels.engine.plan import Engine, NetworkCodes
 from fastmlp.kernels.engine.primitives import NO_RULE
@@ -12,7 +13,7 @@ from fastmlp.kernels.spec import loss_row
 from . import engine, rule_loops
 from .vectors import TILE_ROWS, VECTOR_BYTES
 
-DEVICE, PRECISIONS, USES_BLAS = None, ("highest",), False
+DEVICE, PRECISIONS, USES_BLAS = None, tuple(spec.PRECISIONS), False
 
 
 @cache

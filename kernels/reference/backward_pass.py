@@ -45,6 +45,11 @@ def delta_of_error(network, z, p, error, slope):
     return error * derivative(network.activations[-1], z, slope)
 
 
+def bias_gradient(delta):
+    """dLoss/db of a layer, from dLoss/dz as it is: not rounded to the precision of the products."""
+    return delta.sum(axis=0)
+
+
 def backpropagate(network, parameters, run, delta, error, penalty=NO_PENALTY, share=1.0):
     """(gradient, dLoss/dX) without penalties on weights, from dLoss/dz and, for slopes, dLoss/da of the outputs."""
     weights, slopes = layer_views(network, parameters)[0], slope_views(network, parameters)
@@ -63,7 +68,7 @@ def backpropagate(network, parameters, run, delta, error, penalty=NO_PENALTY, sh
             slope_gradient = error * np.minimum(z, 0)
             slope_gradients[layer][:] = slope_gradient.sum(axis=0) if slopes[layer].size > 1 else slope_gradient.sum()
         weight_gradients[layer][:] = product(network, run.inputs[layer].T, delta)
-        bias_gradients[layer][:] = delta.sum(axis=0)
+        bias_gradients[layer][:] = bias_gradient(delta)
         below = product(network, delta, weights[layer].T)
         width = network.sizes[layer]
         errors[layer] += below[:, :width]

@@ -13,7 +13,7 @@ import fake_driver
 import numpy as np
 import pytest
 
-from fastmlp import MLP, Layer, check_gradients
+from fastmlp import MLP, Layer
 from fastmlp.backends import cost_model, registry
 
 needs_cuda = pytest.mark.skipif(find_spec("numba_cuda") is None, reason="needs the extra cuda")
@@ -83,6 +83,21 @@ print(MLP([Layer(2, "identity")]).fit(X, twice, 10, 16, sample_weight=np.ones((6
 print(MLPRegressor(levels, (5,), max_iter=20).fit(X, Y[:, 0]).backend_)
 """, **fast_gpu)  # fmt: skip
     assert out.split() == ["cython"] * 3
+
+
+@pytest.mark.exhaustive
+def test_auto_with_precisions_of_products(fast_gpu):
+    """The GPU has no products in high precision."""
+    out = run("""
+for precision in ("highest", "medium", "high"):
+    model = MLP([Layer(5), Layer(1, "identity")], matmul_precision=precision).fit(X, Y, 10, 16)
+    other = MLPRegressor(hidden_layer_sizes=(5,), max_iter=20, matmul_precision=precision).fit(X, Y[:, 0])
+    print(model.backend, other.backend_)
+print(model.backend_reason_)
+""", **fast_gpu)  # fmt: skip
+    *found, reason = out.splitlines()
+    assert found == ["cuda cuda", "cuda cuda", "cython cython"]
+    assert "the GPU cannot be used: matmul_precision 'high' is not available" in reason
 
 
 @pytest.mark.exhaustive
@@ -213,29 +228,14 @@ for package in ("numba_cuda", "cuda.core", "cuda.bindings", "cuda.pathfinder"):
         assert f"does not work here: it needs the package {name}: pip install 'fastmlp[cuda]'" in message
 
 
-def test_gradients_of_a_model_in_bfloat16_are_checked_without_rounding():
-    model = MLP([Layer(6, "tanh"), Layer(1, "identity")], dtype="bfloat16", backend="numpy", random_state=0)
-    assert check_gradients(model, X, X[:, :1]).largest < 1e-6
-
-
-def test_lbfgs_does_not_support_bfloat16():
-    with pytest.raises(ValueError, match=r"'lbfgs' computes in float64 .*use dtype='float32'"):
-        MLP([Layer(6), Layer(1, "identity")], optimizer="lbfgs", dtype="bfloat16", backend="numpy")
-
-
 @pytest.mark.parametrize("dtype", ["bf16", "BFLOAT16", 42, ["bfloat16"], "float16", None])
 def test_invalid_dtypes(dtype):
-    with pytest.raises(ValueError, match="dtype must be 'float32', 'float64' or 'bfloat16', got"):
+    with pytest.raises(ValueError, match="dtype must be 'float32' or 'float64', got"):
         MLP([Layer(1, "identity")], dtype=dtype)
 
 
 def test_the_backend_can_be_changed_between_fits():
-    """A backend without the model's dtype is refused, and nothing changes."""
     model = MLP([Layer(6, "tanh"), Layer(1, "identity")], backend="numpy", random_state=0).fit(X, X[:, :1], 1)
     model.backend = "cython"
     again = MLP([Layer(6, "tanh"), Layer(1, "identity")], backend="cython", random_state=0).fit(X, X[:, :1], 1)
     np.testing.assert_allclose(model.fit(X, X[:, :1], 1).parameters, again.fit(X, X[:, :1], 1).parameters, rtol=1e-4)
-    rounded = MLP([Layer(1, "identity")], dtype="bfloat16", backend="numpy")
-    with pytest.raises(ValueError, match="'bfloat16' requires backend 'cuda'"):
-        rounded.backend = "cython"
-    assert rounded.backend == "numpy"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastmlp import MLP, Layer
+from fastmlp import MLP, Layer, MLPRegressor
 from fastmlp.kernels.cuda import contract, dispatch, executor
 from fastmlp.kernels.cuda.simt.layout import Features
 from fastmlp.kernels.cuda.tensor_core import plan
@@ -121,14 +121,30 @@ def test_several_launches_per_epoch(monkeypatch):
     np.testing.assert_array_equal(once[0], again[0])
 
 
+def test_high_precision_is_refused(problem):
+    """By the model and by the kernels."""
+    message = "matmul_precision 'high' is not available with the backend 'cuda': use 'medium'"
+    with pytest.raises(ValueError, match=message):
+        MLP([Layer(1, "identity")], matmul_precision="high", backend="cuda")
+    with pytest.raises(ValueError, match=message):
+        MLPRegressor(matmul_precision="high", backend="cuda").fit(problem.X, problem.y)
+    model = MLP([Layer(1, "identity")], matmul_precision="high")
+    with pytest.raises(ValueError, match=message):
+        model.backend = "cuda"
+    network = problem.network._replace(matmul_precision="high")
+    for call in (contract.forward, contract.loss_and_gradient):
+        with pytest.raises(ValueError, match=message):
+            call(network, problem.parameters, problem.X, *[problem.y] * (call is not contract.forward))
+
+
 def test_a_model_in_bfloat16():
     rng = np.random.RandomState(0)
     X = rng.standard_normal((40, 4)).astype("f4")
     fits = [
-        MLP([Layer(6, "relu"), Layer(1, "identity")], dtype=dtype, random_state=0, backend="cuda").fit(
+        MLP([Layer(6, "relu"), Layer(1, "identity")], matmul_precision=precision, random_state=0, backend="cuda").fit(
             X, X[:, :1], 4, 8
         )
-        for dtype in ("bfloat16", "float32")
+        for precision in ("medium", "highest")
     ]
     assert fits[0].network.matmul_precision == "medium"
     assert 1e-5 < relative_error(fits[0].parameters, fits[1].parameters) < 2e-2
@@ -145,7 +161,7 @@ def test_rows_are_rounded_once_per_fit_and_freed_afterwards(monkeypatch):
     monkeypatch.setattr(cache, "convert", lambda self, *given: kept.append(self) or convert(self, *given))
     X = np.random.RandomState(0).standard_normal((30, 5)).astype("f4")
     executor.release_cached()
-    model = MLP([Layer(17), Layer(1, "identity")], dtype="bfloat16", backend="cuda", random_state=0)
+    model = MLP([Layer(17), Layer(1, "identity")], matmul_precision="medium", backend="cuda", random_state=0)
     model.fit(X, X[:, 0], 3, 13)
     assert len(kept) >= 3
     assert len(converted) == 1

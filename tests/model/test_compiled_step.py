@@ -126,7 +126,7 @@ def test_other_layer_sizes_are_noticed():
     step = m.compile_step(64)
     m.build(50)
     before = m.parameters.copy()
-    with pytest.raises(ValueError, match="layers of the model have changed"):
+    with pytest.raises(ValueError, match="layers or matmul_precision of the model have changed"):
         step(X, Y)
     np.testing.assert_array_equal(m.parameters, before)
 

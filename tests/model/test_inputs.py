@@ -210,7 +210,6 @@ REFUSED = {
     "a scale of 0": (lambda: new(input_scale=0), "input_scale must be"),
     "lm": (lambda: new("lm"), "optimizer 'lm' is not available with inputs"),
     "cuda": (lambda: new(backend="cuda"), "backend 'cuda' is not available with inputs"),
-    "bfloat16": (lambda: new(dtype="bfloat16", backend="numpy"), "dtype 'bfloat16' is not available with inputs"),
     "columns": (lambda: new().fit(X[:, :4], Y), "inputs must have one entry for each column of X: got 5 for 4 columns"),
     "columns of build": (lambda: new().build(6), "got 5 for 6 columns"),
     "columns later": (lambda: new().build(5).predict(X[:, :4]), "X has 4 columns, but the network has 5 inputs"),

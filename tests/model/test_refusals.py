@@ -101,7 +101,7 @@ WRONG = [
     (lambda: MLP([(1, "identity")], alpha="bayes"), "alpha='bayes' requires optimizer='lm'"),
     (lambda: setattr(BAYES, "optimizer", "lbfgs"), "alpha='bayes' requires optimizer='lm'"),
     (lambda: setattr(BAYES, "alpha", "cv"), "alpha must be a number >= 0 or 'bayes', got 'cv'"),
-    (lambda: MLP([(1, "identity")], optimizer="lm", dtype="bfloat16", backend="numpy"), "'lm' computes in float64 "),
+    (lambda: MLP([(1, "identity")], optimizer="lm", matmul_precision="medium"), "'lm' computes in float64 "),
     (lambda: MLPRegressor(alpha="bayes").fit(X, Y), "alpha='bayes' requires solver='lm'"),
     (lambda: MLPRegressor(alpha="cv").fit(X, Y), "'alpha' parameter .*'bayes'"),
     (lambda: MLPRegressor(solver="lm", activity_l2=0.1).fit(X, Y), "solver='lm' supports no penalty .*activity_l2=0.1"),

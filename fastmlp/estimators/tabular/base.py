@@ -13,9 +13,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.model.exclusive import one_at_a_time
+from fastmlp.model.precision import check_precision
 from fastmlp.tables import TableEncoder
 from fastmlp.tables.frames import as_table
-from fastmlp.typing import ArrayLike, Callbacks, RandomState
+from fastmlp.typing import ArrayLike, Callbacks, MatmulPrecision, RandomState
 from fastmlp.validation.checks import check_flags, check_integer, check_n_jobs, check_real, check_weights
 
 from .members import Options, Rows, mean_outputs, outputs_of_folds, train, trained
@@ -38,6 +39,7 @@ class BaseTabular(SavableTabular, ABC):
     n_jobs: int | None
     random_state: RandomState
     progress: bool
+    matmul_precision: MatmulPrecision
 
     # Subclasses define the targets.
 
@@ -138,6 +140,7 @@ class BaseTabular(SavableTabular, ABC):
         check_n_jobs(self.n_jobs)
         check_random_state(self.random_state)
         check_flags(progress=self.progress)
+        check_precision(self.matmul_precision)
 
     def _fit(self, X, y, sample_weight, eval_X, eval_y, callbacks):
         random_state = check_random_state(self.random_state)
@@ -174,7 +177,10 @@ class BaseTabular(SavableTabular, ABC):
 
     def _task(self, n_rows):
         kind, loss, n_outputs = self._member_settings()
-        return Task(self.encoder_.encoded, kind, loss, self._hidden_sizes(), n_outputs, n_rows, self.n_jobs)
+        return Task(
+            self.encoder_.encoded, kind, loss, self._hidden_sizes(), n_outputs, n_rows, self.n_jobs,
+            self.matmul_precision,
+        )  # fmt: skip
 
     def _set_scores(self, y, rows, outputs):
         """Set the attributes of a fit with folds from outputs for held-out rows, or remove them for None."""

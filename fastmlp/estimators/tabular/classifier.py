@@ -11,7 +11,7 @@ from fastmlp.docstrings import with_texts
 from fastmlp.prediction.scores import accuracy
 from fastmlp.tables import LabelTargets
 from fastmlp.training.class_weight import weigh_classes
-from fastmlp.typing import ArrayLike, ClassWeight, FloatArray, NDArray, RandomState
+from fastmlp.typing import ArrayLike, ClassWeight, FloatArray, MatmulPrecision, NDArray, RandomState
 from fastmlp.validation.arrays import as_labels, unmasked
 
 from .base import BaseTabular
@@ -62,6 +62,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
         n_jobs: int | None = None,
         random_state: RandomState = None,
         progress: bool = False,
+        matmul_precision: MatmulPrecision = "highest",
         class_weight: ClassWeight | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -72,6 +73,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.progress = progress
+        self.matmul_precision = matmul_precision
         self.class_weight = class_weight
 
     def _check_parameters(self):

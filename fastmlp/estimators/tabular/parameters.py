@@ -21,6 +21,10 @@ random_state : int, RandomState or None, default=None
     number of threads.
 progress : bool, default=False
     Whether to show a progress bar on stderr.
+matmul_precision : {'highest', 'high', 'medium'}, default='highest'
+    Precision of the matrix products in training and prediction. 'highest' is float32. In 'medium' each factor is
+    rounded to bfloat16, which has 8 significant bits; in 'high' it is the sum of two bfloat16, about 16 bits. Sums,
+    weights, optimizer state and everything else are float32.
 """.rstrip()
 ATTRIBUTES = """\
 members_ : list of MLP

@@ -18,7 +18,7 @@ from fastmlp.model.mlp import MLP
 from fastmlp.model.optimizers import make_optimizer
 from fastmlp.tables.kinds import CODES, NUMBER, Encoded
 from fastmlp.training.schedules import make_schedule
-from fastmlp.typing import LossSpec
+from fastmlp.typing import LossSpec, MatmulPrecision
 
 ROWS_FOR_DETAIL = 2000  # smaller tables have neither periodic inputs nor trained factors of the inputs
 QUANTILES_FOR_DETAIL = 100  # columns with fewer different quantiles have no periodic inputs
@@ -129,6 +129,7 @@ class Task(NamedTuple):
         Units of the hidden layers.
     n_outputs, n_rows, n_jobs : int
         Outputs, rows to train on, and threads of one member (``n_jobs`` may be None).
+    matmul_precision : str
     """
 
     encoded: list[Encoded]
@@ -138,6 +139,7 @@ class Task(NamedTuple):
     n_outputs: int
     n_rows: int
     n_jobs: int | None
+    matmul_precision: MatmulPrecision
 
 
 def new_member(task, variant, n_epochs, seed):
@@ -157,7 +159,8 @@ def new_member(task, variant, n_epochs, seed):
     )  # fmt: skip
     return MLP(
         [*layers, Layer(task.n_outputs, kind.output)], task.loss, optimizer, init=init, random_state=seed,
-        n_jobs=task.n_jobs, inputs=inputs, input_scale=INPUT_SCALE if task.n_rows >= ROWS_FOR_DETAIL else None,
+        n_jobs=task.n_jobs, matmul_precision=task.matmul_precision, inputs=inputs,
+        input_scale=INPUT_SCALE if task.n_rows >= ROWS_FOR_DETAIL else None,
     )  # fmt: skip
 
 

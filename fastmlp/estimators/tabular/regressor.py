@@ -12,7 +12,7 @@ from fastmlp.docstrings import with_texts
 from fastmlp.model.losses import check_loss
 from fastmlp.prediction.scores import d2_pinball, r2
 from fastmlp.tables import NumberTargets
-from fastmlp.typing import ArrayLike, FloatArray, LossSpec, RandomState
+from fastmlp.typing import ArrayLike, FloatArray, LossSpec, MatmulPrecision, RandomState
 from fastmlp.validation.arrays import as_numbers
 from fastmlp.validation.checks import check_real, check_weights, for_levels, levels_of
 
@@ -68,6 +68,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabular):
         n_jobs: int | None = None,
         random_state: RandomState = None,
         progress: bool = False,
+        matmul_precision: MatmulPrecision = "highest",
         loss: LossSpec = "squared_error",
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -78,6 +79,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabular):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.progress = progress
+        self.matmul_precision = matmul_precision
         self.loss = loss
 
     def _check_parameters(self):
