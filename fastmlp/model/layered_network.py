@@ -67,6 +67,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
 
     feature_names_in_: NDArray
     _backend: Any
+    _matmul_precision: MatmulPrecision
     _last_problem: tuple[tuple, Problem] | None = None
     _network: Network
 

@@ -5,8 +5,9 @@ import numpy as np
 from fastmlp.kernels.device_errors import NO_HIGH
 from fastmlp.kernels.spec import PRECISIONS
 from fastmlp.training.full_batch import is_full_batch
+from fastmlp.typing import MatmulPrecision
 
-HIGHEST = "highest"
+HIGHEST: MatmulPrecision = "highest"
 
 
 def check_precision(given):
