@@ -1,9 +1,11 @@
 """The commands info, bench and measure, about this machine."""
 
 import click
+import numpy as np
 
 from fastmlp import __version__
 from fastmlp.backends import cost_model, registry
+from fastmlp.kernels.spec import PRECISIONS, Network, optimizer
 
 from .common import Widths, as_json, echo_json, plain_messages
 
@@ -31,6 +33,7 @@ def info(as_json):
         "packages": {package: version_of(package) for package in ("numpy", "scipy", "scikit-learn", "numba")},
         "backends": {name: registry.why_not(name) for name in registry.MODULES},
         "auto": {"backend": chosen.name, "reason": chosen.reason},
+        "matmul_precision": products_of(chosen.kernels),
         "blas": [
             {name: library[name] for name in ("internal_api", "version", "num_threads")}
             for library in threadpool_info() if library["user_api"] == "blas"
@@ -45,8 +48,19 @@ def info(as_json):
     for name, reason in found["backends"].items():
         click.echo(f"backend {name}: {'works' if reason is None else 'does not work: ' + reason}")
     click.echo(f"backend auto takes {chosen.name}: {chosen.reason}")
+    for description in filter(None, found["matmul_precision"].values()):
+        click.echo(f"  {description}")
     for library in found["blas"]:
         click.echo(f"BLAS {library['internal_api']} {library['version']}: {library['num_threads']} threads")
+
+
+def products_of(kernels):
+    """{precision: how a backend computes matrix products in it}; "" where there is only one way."""
+    network = Network((1, 1), ("identity",), "squared_error")
+    return {
+        name: kernels.describe(network._replace(matmul_precision=name), optimizer("sgd"), np.dtype("float32"), 1)
+        for name in PRECISIONS
+    }
 
 
 @click.command(epilog="Examples: fastmlp bench; fastmlp bench --network 784,128,10 --batch-size 128 --json")

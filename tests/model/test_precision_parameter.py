@@ -23,9 +23,10 @@ from fastmlp import (
     fit_many,
     load,
 )
+from fastmlp.backends import registry
 from fastmlp.cli.main import main
 from fastmlp.kernels.reference import contract as reference
-from fastmlp.kernels.spec import PRECISIONS
+from fastmlp.kernels.spec import PRECISIONS, optimizer
 
 RNG = np.random.RandomState(0)
 X = RNG.standard_normal((80, 6)).astype("f4")
@@ -279,6 +280,18 @@ def test_many_fits_and_ensembles():
         np.testing.assert_array_equal(model.predict(X), new(precision, backend="numpy").fit(X, Y, 1).predict(X))
     ensemble = MLPEnsembleRegressor(regressor("high"), n_members=2, random_state=0).fit(X, Y)
     assert {member._net.network.matmul_precision for member in ensemble.members_} == {"high"}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_unit_that_multiplies_is_reported(precision):
+    """In ``backend_reason_`` and by ``fastmlp info``, as the backend describes it."""
+    model, made = new(precision, backend="cython").fit(X, Y, 1), regressor(precision, backend="cython").fit(X, Y)
+    kernels = registry.choose("cython").kernels
+    expected = kernels.describe(model.network, optimizer("adam"), np.dtype("f4"), 32)
+    assert expected.startswith(f"{precision} precision") or precision == "highest"
+    assert model.backend_reason_ == made.backend_reason_ == "; ".join(filter(None, ("requested", expected)))
+    assert json.loads(CliRunner().invoke(main, ["info", "--json"]).stdout)["matmul_precision"][precision] == expected
+    assert f"  {expected}\n" in CliRunner().invoke(main, ["info"]).stdout or precision == "highest"
 
 
 @pytest.mark.parametrize("options", [("--plain",), ()])
