@@ -12,7 +12,7 @@ from fastmlp.prediction.network import prediction_network_of
 def exportable(model):
     """The PredictionNetwork of a model for export, with its own copy of the parameters.
 
-    The rounding of bfloat16 is left out.
+    The rounding of a ``matmul_precision`` other than 'highest' is left out.
 
     Parameters
     ----------

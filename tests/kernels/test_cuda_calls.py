@@ -41,25 +41,25 @@ from fastmlp.kernels.cuda import data, devices
 rows, batch_size, n_inputs, *hidden = {shape}
 X = np.random.RandomState(0).standard_normal((rows, n_inputs)).astype("f4")
 layers = [*((width, "relu") for width in hidden), (1, "identity")]
-model = MLP(layers, backend="cuda", random_state=0, dtype={dtype!r})
+model = MLP(layers, backend="cuda", random_state=0, matmul_precision={precision!r})
 print(model.fit(X, X[:, :1], 4, batch_size=batch_size).backend_reason_)
 """
 STREAMED = "data.BLOCK_BYTES, devices.free_bytes = 16 * 4 * 4, lambda: 100"
-STRATEGIES = {  # shape, dtype, code run before; description; launches per epoch; expected driver calls
-    "one block": ((64, 16, 4, 8), "float32", "", "one block of", 1, ()),
-    "more than 48 KiB": ((64, 16, 4, 400), "float32", "", "one block of", 1, ("cuKernelSetAttribute",)),
-    "grid": ((128, 128, 784, 128), "float32", "", "blocks share each layer", 1, ("cuLaunchCooperativeKernel",)),
-    "tiles": ((8192, 8192, 64, 64, 64), "float32", "", "tiles of rows", 1, ("cuLaunchCooperativeKernel",)),
-    "tensor cores": ((1024, 1024, 64, 64), "bfloat16", "", "on tensor cores", 1, ("cuLaunchCooperativeKernel",)),
-    "streamed": ((64, 16, 4, 8), "float32", STREAMED, "one block of", 4, ("cuEventRecord", "cuStreamWaitEvent")),
+STRATEGIES = {  # shape, precision, code run before; description; launches per epoch; expected driver calls
+    "one block": ((64, 16, 4, 8), "highest", "", "one block of", 1, ()),
+    "more than 48 KiB": ((64, 16, 4, 400), "highest", "", "one block of", 1, ("cuKernelSetAttribute",)),
+    "grid": ((128, 128, 784, 128), "highest", "", "blocks share each layer", 1, ("cuLaunchCooperativeKernel",)),
+    "tiles": ((8192, 8192, 64, 64, 64), "highest", "", "tiles of rows", 1, ("cuLaunchCooperativeKernel",)),
+    "tensor cores": ((1024, 1024, 64, 64), "medium", "", "on tensor cores", 1, ("cuLaunchCooperativeKernel",)),
+    "streamed": ((64, 16, 4, 8), "highest", STREAMED, "one block of", 4, ("cuEventRecord", "cuStreamWaitEvent")),
 }
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy(strategy):
     """One launch per epoch and block of rows, for any number of steps; only the first epoch allocates memory."""
-    shape, dtype, before, reason, launches, requests = STRATEGIES[strategy]
-    run = fake_driver.run(FIT.format(shape=shape, dtype=dtype, before=before))
+    shape, precision, before, reason, launches, requests = STRATEGIES[strategy]
+    run = fake_driver.run(FIT.format(shape=shape, precision=precision, before=before))
     assert reason in run.out
     assert run.errors() == []
     assert run.kernels().count("train") == 4 * launches

@@ -3,6 +3,7 @@
 import json
 import pickle
 from copy import deepcopy
+from runpy import run_path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from fastmlp import (
     check_gradients,
     fit_many,
     load,
+    to_numpy_source,
 )
 from fastmlp.backends import registry
 from fastmlp.cli.main import main
@@ -271,6 +273,17 @@ def test_damaged_precisions_in_files_are_refused():
 
 def test_gradients_are_checked_without_rounding():
     assert check_gradients(new(backend="numpy"), X[:8], Y[:8]).largest < 1e-6
+
+
+def test_exports_leave_the_rounding_out(tmp_path):
+    models = [new("medium", backend="numpy").fit(X, Y, 1), regressor("medium", backend="numpy").fit(X, Y)]
+    for model in models:
+        to_numpy_source(model, tmp_path / "exported.py")
+        exported = run_path(str(tmp_path / "exported.py"))["predict"](X)
+        network = network_of(model)._replace(matmul_precision="highest")
+        parameters = model.parameters if isinstance(model, MLP) else model._net.parameters
+        np.testing.assert_allclose(np.ravel(exported), reference.forward(network, parameters, X)[:, 0], rtol=1e-5)
+        assert np.abs(np.ravel(exported) - np.ravel(model.predict(X))).max() > 1e-5
 
 
 def test_many_fits_and_ensembles():
