@@ -101,7 +101,7 @@ class FastMLP(torch.nn.Module):
         Parameters
         ----------
         model : MLP
-            A model with weights.
+            A model with weights. Its ``matmul_precision`` is left out: a module computes in full precision.
 
         Returns
         -------
