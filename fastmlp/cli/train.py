@@ -80,7 +80,7 @@ def kind_of_model(context):
 @click.option("--metric", type=click.Choice(["loss", "accuracy", "r2"]), default="loss", show_default=True,
               help="plain: the score that --early-stopping uses.")  # fmt: skip
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True,
-              help="plain: precision of the computation.")  # fmt: skip
+              help="plain: precision of the computation; for bfloat16 see --matmul-precision.")  # fmt: skip
 @click.option("--backend", type=click.Choice(registry.NAMES), default="auto", show_default=True,
               help="plain: compute backend.")  # fmt: skip
 @click.option("--ignore", multiple=True, metavar="COLUMN", help="Drop a column; may be repeated.")

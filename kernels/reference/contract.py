@@ -126,8 +126,10 @@ def _loss_and_gradient(network, parameters, X, y, sample_weight, penalty, noise,
 def output_jacobian(network, parameters, X, out):
     """Outputs of the network; their derivatives with respect to all parameters go to ``out``.
 
-    ``out`` has the shape (rows, outputs, parameters). The loss of the network does not matter.
+    ``out`` has the shape (rows, outputs, parameters). The loss of the network does not matter, and its products are
+    not rounded.
     """
+    network = network._replace(matmul_precision="highest")
     run = ForwardPass(network, parameters, X, None, 0)
     errors, deltas = output_errors(network, parameters, run, np.eye(network.sizes[-1], dtype=parameters.dtype))
     for layer, (start, fan_in, fan_out, n_slopes) in enumerate(network.blocks):

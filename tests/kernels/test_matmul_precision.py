@@ -307,6 +307,17 @@ def test_training_equals_the_reference(compiled, case, precision, batch_size):
         assert closest < 0.5 * mean_error(exact[0], expected[0])
 
 
+@pytest.mark.parametrize("name", registry.ON_CPU)
+def test_jacobians_are_not_rounded(name):
+    case, found = Case(**CASES["narrow"]), []
+    for precision in PRECISIONS:
+        out = np.empty((5, 1, len(case.parameters)), "f4")
+        outputs = registry.choose(name).kernels.output_jacobian(case.at(precision), case.parameters, case.X[:5], out)
+        found.append(np.append(out, outputs))
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_same_bits_for_any_number_of_threads(compiled, precision):
     from fastmlp.kernels.cpu import thread_pool
