@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
+from sklearn.model_selection import train_test_split
 
 from fastmlp import (
     MLP,
@@ -269,6 +271,31 @@ def test_damaged_precisions_in_files_are_refused():
     network = tuple("medium" if value == "highest" else value for value in double["net"]["network"])
     with pytest.raises(ValueError, match="'medium' requires float32"):
         MLPRegressor.from_saved_state(double | {"net": double["net"] | {"network": network}})
+
+
+DATA = {
+    "digits": (load_digits, MLPClassifier), "wine": (load_wine, MLPClassifier),
+    "breast cancer": (load_breast_cancer, MLPClassifier), "diabetes": (load_diabetes, MLPRegressor),
+}  # fmt: skip
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("data", DATA)
+def test_scores_on_bundled_data(data):
+    """Over 5 seeds high scores like highest, and medium within half a percentage point."""
+    load_data, cls = DATA[data]
+    X, y = load_data(return_X_y=True)
+    scores = {}
+    for precision in PRECISIONS:
+        made = [cls(hidden_layer_sizes=64, max_iter=30, scale="standard", dtype="float32", matmul_precision=precision,
+                    random_state=seed) for seed in range(5)]  # fmt: skip
+        parts = [train_test_split(X, y, random_state=seed) for seed in range(5)]
+        scores[precision] = np.mean([
+            model.fit(X_train, y_train).score(X_test, y_test)
+            for model, (X_train, X_test, y_train, y_test) in zip(made, parts)
+        ])  # fmt: skip
+    assert abs(scores["high"] - scores["highest"]) < 1e-3
+    assert abs(scores["medium"] - scores["highest"]) < 5e-3
 
 
 def test_gradients_are_checked_without_rounding():
