@@ -35,7 +35,7 @@ def extensions():
     for level, more in levels.items():
         yield Extension(
             f"fastmlp.kernels.cpu.engine_{level}", [SOURCE], include_dirs=[str(CPU)],
-            depends=["kernels/cpu/primitives.h"],
+            depends=["kernels/cpu/primitives.h", "kernels/cpu/bfloat16_tiles.h"],
             define_macros=[("TILE_VECTORS", str(tile_vectors)), ("PyInit_engine", f"PyInit_engine_{level}")],
             extra_compile_args=flags + more,
         )  # fmt: skip

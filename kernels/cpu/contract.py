@@ -8,6 +8,7 @@ from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, constants, extras_
 from fastmlp.kernels.spec import NO_PENALTY, Batches, activation_row, flat_weights, for_outputs, predictor_by
 
 from . import contract_primitives, thread_pool
+from .matrix_unit import describe
 from .passes import Passes, Update
 from .training import OnlineTraining, Training
 
@@ -25,7 +26,7 @@ class Contract:
         return {name: getattr(self, name) for name in (*CONTRACT, *PRIMITIVES)}
 
     def describe(self, network, optimizer, dtype, batch_size, penalty=NO_PENALTY, noise=None, weighted=False):
-        return ""
+        return describe(self.engine, network.matmul_precision)
 
     def hold(self, X, y, sample_weight=None):
         return X, y, sample_weight
@@ -84,7 +85,7 @@ class Contract:
         return loss / n_rows, on_weights / n_rows, gradient
 
     def output_jacobian(self, network, parameters, X, out):
-        network, n_rows = for_outputs(network), len(X)
+        network, n_rows = for_outputs(network)._replace(matmul_precision="highest"), len(X)
         outputs = np.empty((n_rows, network.sizes[-1]), parameters.dtype)
         extras = extras_of(network, NO_OPTIMIZER, NO_PENALTY, None)
         plan = plan_of(self.engine, network, parameters.dtype, n_rows, GRADIENT, extras.requirements)
@@ -113,6 +114,7 @@ class Contract:
     def prepare_training(
         self, network, optimizer, parameters, slots, batch_size, penalty=NO_PENALTY, noise=None
     ):  # fmt: skip
+        # One sample needs no product of matrices, so a lower precision would only cost time: it stays float32.
         online = batch_size == 1 and extras_of(network, optimizer, penalty, noise).plain
         kind = OnlineTraining if online else Training
         return kind(self.engine, network, optimizer, parameters, slots, batch_size, penalty, noise)

@@ -5,16 +5,16 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from fastmlp.kernels import spec
+from fastmlp.kernels.engine.instruction_sets import LEVELS, allowed_levels
 from fastmlp.kernels.engine.plan import Engine, NetworkCodes
 from fastmlp.kernels.engine.primitives import NO_RULE
 from fastmlp.kernels.rules import LOSSES, OPTIMIZERS
 from fastmlp.kernels.spec import activation_row
 
 from .contract import Contract
+from .matrix_unit import unit_of
 
 DEVICE, PRECISIONS, USES_BLAS = None, tuple(spec.PRECISIONS), False
-
-LEVELS = "x86_64_v4", "x86_64_v3"  # of the instruction set, best first
 
 NOT_BUILT = (
     "its extension module was not built, because no C compiler or no Python headers were found when fastmlp was "
@@ -25,12 +25,13 @@ NOT_BUILT = (
 
 def _best_level():
     """The engine for the best instruction set of this processor; a native build comes first."""
-    if find_spec("fastmlp.kernels.cpu.engine_native"):
+    levels = allowed_levels()
+    if levels == LEVELS and find_spec("fastmlp.kernels.cpu.engine_native"):
         return import_module("fastmlp.kernels.cpu.engine_native")
     if not find_spec("fastmlp.kernels.cpu.engine_baseline"):
         raise ImportError(NOT_BUILT)
     baseline = import_module("fastmlp.kernels.cpu.engine_baseline")
-    for level in LEVELS:
+    for level in levels[:-1]:
         if find_spec(f"fastmlp.kernels.cpu.engine_{level}") and baseline.processor_has(level):
             return import_module(f"fastmlp.kernels.cpu.engine_{level}")
     return baseline
@@ -65,8 +66,9 @@ def _engine_of(entries):
         return code("update", row.update, dtype), code("rate", row.rate, dtype)
 
     return Engine(
-        entries.vector_bytes, entries.tile_height, network_codes, optimizer_codes, entries, lambda array: array
-    )
+        entries.vector_bytes, entries.tile_height, network_codes, optimizer_codes, entries, lambda array: array,
+        unit_of,
+    )  # fmt: skip
 
 
 def _by_numba(kind, row, dtype):

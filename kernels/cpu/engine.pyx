@@ -49,6 +49,14 @@ cdef extern from "primitives.h" nogil:
     double sum_of_squares_float(float*, Py_ssize_t)
     double sum_of_squares_double(double*, Py_ssize_t)
 
+cdef extern from "bfloat16_tiles.h" nogil:
+    void pack_row_float(float*, float*, Py_ssize_t, float*)
+    float lower_term_float(float)
+    void open_tiles(Py_ssize_t, int64_t*)
+    void close_tiles(Py_ssize_t, int64_t*)
+    void amx_tiles_float(Py_ssize_t, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t)
+    void bfloat16_tile_float(Py_ssize_t, float*, float*, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t)
+
 
 # The primitives and the mathematics of the package rules, in the precision of their argument.
 cdef inline bint is_single(floating z) noexcept nogil:
@@ -147,6 +155,25 @@ cdef inline void tile(Py_ssize_t n_vectors, bint by_column, floating* a, int64_t
         tile_float(n_vectors, by_column, a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
     else:
         tile_double(n_vectors, by_column, a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+
+# Words of bfloat16 are never made of float64.
+cdef inline void pack_row(floating* x, floating* y, Py_ssize_t n_terms, floating* to) noexcept nogil:
+    if floating is float:
+        pack_row_float(x, y, n_terms, to)
+
+cdef inline floating lower_term(floating x) noexcept nogil:
+    return lower_term_float(x) if floating is float else x
+
+cdef inline void amx_tiles(Py_ssize_t n_terms, Py_ssize_t n_left, Py_ssize_t n_right, floating* a, Py_ssize_t a_step,
+                           floating* b, Py_ssize_t b_step, Py_ssize_t n_tiles, floating* start,
+                           Py_ssize_t start_stride, floating* out, Py_ssize_t out_stride) noexcept nogil:
+    if floating is float:
+        amx_tiles_float(n_terms, n_left, n_right, a, a_step, b, b_step, n_tiles, start, start_stride, out, out_stride)
+
+cdef inline void bfloat16_tile(Py_ssize_t n_terms, floating* a, floating* b, Py_ssize_t n_tiles, floating* start,
+                               Py_ssize_t start_stride, floating* out, Py_ssize_t out_stride) noexcept nogil:
+    if floating is float:
+        bfloat16_tile_float(n_terms, a, b, n_tiles, start, start_stride, out, out_stride)
 
 
 # The loops around rules, called by their addresses: generated ones, and those that Numba compiles around custom rules
@@ -357,6 +384,22 @@ def run_product(
             transposed, packed, <int64_t*>&strips[0], 0, n_columns, <floating*>&bias[0], True, &out[0, 0],
             out.shape[1], &scratch[0],
         )
+
+
+def run_tiles(
+    Py_ssize_t unit, Py_ssize_t n_terms, const floating[::1] left, const floating[::1] right,
+    const floating[::1] bias, floating[:, ::1] out, floating[::1] scratch,
+):
+    """Product of packed operands (engine/bfloat16_tiles.py) of as many rows and columns as ``out``, in one thread."""
+    cdef Py_ssize_t rows = out.shape[0], columns = out.shape[1], step = left.shape[0] // ((rows + SIDE - 1) // SIDE)
+    cdef int64_t saved[8]
+    with nogil:
+        open_tiles(unit, saved)
+        multiply_tiles(
+            unit, n_terms, <floating*>&left[0], step, rows, <floating*>&right[0], step, columns,
+            step // (n_terms * WORDS), <floating*>&bias[0], True, &out[0, 0], columns, &scratch[0],
+        )
+        close_tiles(unit, saved)
 
 
 def run_activation(Py_ssize_t code, floating[:, ::1] z, Py_ssize_t rows, Py_ssize_t columns):

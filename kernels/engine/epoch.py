@@ -29,10 +29,12 @@ from .primitives import (
     Number,
     Vector,
     at,
+    close_tiles,
     derive,
     drop,
     flush_denormals,
     lanes,
+    open_tiles,
     random_key,
     restore_denormals,
     step_rate,
@@ -40,6 +42,7 @@ from .primitives import (
 )
 from .products import delta_rows, dense_rows
 from .records import Layer, Layout, Run, Stage, Worker
+from .reduced_precision import prepare_deltas, prepare_weights, reduced_delta_rows, reduced_dense_rows
 from .update import BLOCK, learn_part, learn_sums, limit_norms, penalties_of, squares_of_gradient
 
 
@@ -118,11 +121,14 @@ def forward_rows(worker: Worker, first_layer: int) -> None:
         W: Vector = at(parameters, layer.weights)
         a: Vector = worker.inputs if level == 0 else at(workspace, layer.inputs)
         here: Integers = worker.offsets if level == 0 else at(layout.layer_rows, level * layout.batch)
-        dense_rows(
-            a, here, low, high, fan_in, fan_out, W, at(W, fan_in * fan_out), layer.packed,
-            NO_RULE if layer.has_features else layer.activation, at(workspace, layer.outputs), layer.stride,
-            worker.scratch,
-        )  # fmt: skip
+        activation = NO_RULE if layer.has_features else layer.activation
+        if layout.n_terms > 0:
+            reduced_dense_rows(worker, level, a, here, low, high, activation)
+        else:
+            dense_rows(
+                a, here, low, high, fan_in, fan_out, W, at(W, fan_in * fan_out), layer.packed, activation,
+                at(workspace, layer.outputs), layer.stride, worker.scratch,
+            )  # fmt: skip
         if layer.has_features:
             finish_rows(worker, level, low, high, 0)
 
@@ -173,13 +179,22 @@ def backward_rows(worker: Worker) -> None:
     for level in range(n_layers - 1, 0, -1):
         layer: Layer = at(layers, level)
         below: Layer = at(layers, level - 1)
-        delta_rows(
-            at(workspace, layer.deltas), at(layout.layer_rows, (level + 1) * layout.batch), low, high, layer.fan_in,
-            layer.fan_out, at(parameters, layer.weights), NO_RULE if below.has_features else below.derivative,
-            at(workspace, below.outputs), at(workspace, below.deltas), below.stride, worker.scratch,
-        )  # fmt: skip
+        rows: Integers = at(layout.layer_rows, (level + 1) * layout.batch)
+        derivative = NO_RULE if below.has_features else below.derivative
+        a: Vector = at(workspace, below.outputs)
+        errors: Vector = at(workspace, below.deltas)
+        if layout.n_terms > 0:
+            prepare_deltas(worker, level)
+            reduced_delta_rows(worker, level, derivative, a, errors, below.stride)
+        else:
+            delta_rows(
+                at(workspace, layer.deltas), rows, low, high, layer.fan_in, layer.fan_out,
+                at(parameters, layer.weights), derivative, a, errors, below.stride, worker.scratch,
+            )  # fmt: skip
         if below.has_features:
             finish_deltas(worker, level - 1)
+    if layout.n_terms > 0:
+        prepare_deltas(worker, 0)
 
 
 def input_errors(worker: Worker) -> None:
@@ -191,10 +206,14 @@ def input_errors(worker: Worker) -> None:
     workspace: Vector = worker.workspace
     n_inputs, stride = layout.n_inputs, layout.layer_rows[1]
     deltas: Vector = at(workspace, layout.input_deltas)
-    delta_rows(
-        at(workspace, first.deltas), at(layout.layer_rows, layout.batch), worker.low, worker.high, n_inputs,
-        first.fan_out, at(run.parameters, first.weights), NO_RULE, workspace, deltas, stride, worker.scratch,
-    )  # fmt: skip
+    rows: Integers = at(layout.layer_rows, layout.batch)
+    if layout.n_terms > 0:
+        reduced_delta_rows(worker, 0, NO_RULE, workspace, deltas, stride)
+    else:
+        delta_rows(
+            at(workspace, first.deltas), rows, worker.low, worker.high, n_inputs, first.fan_out,
+            at(run.parameters, first.weights), NO_RULE, workspace, deltas, stride, worker.scratch,
+        )  # fmt: skip
     for r in range(worker.low, worker.high):
         delta: Vector = at(deltas, r * stride)
         add_skip_errors(worker, 0, r, delta, n_inputs)
@@ -301,6 +320,7 @@ def train_epoch(worker: Worker) -> None:
     sums: Vector = run.sums
     T = type(sums[0])
     denormals = flush_denormals()
+    open_tiles(layout.unit, worker.tile_state)
     thread, n_threads, n_groups, n_parameters = worker.thread, run.n_threads, layout.n_groups, layout.n_parameters
     generation = 0
     worker.step = run.step
@@ -320,18 +340,24 @@ def train_epoch(worker: Worker) -> None:
         worker.l1 = 0.0
         parts = n_groups if n_groups > 0 else n_threads
         first_part, stop_part = share(parts, 1, thread, n_threads), share(parts, 1, thread + 1, n_threads)
+        if layout.n_terms > 0:
+            prepare_weights(worker)
         gather_inputs(
-            worker, rows, share(rows, tile_rows(), first_part, parts), share(rows, tile_rows(), stop_part, parts)
+            worker,
+            rows,
+            share(rows, layout.row_unit, first_part, parts),
+            share(rows, layout.row_unit, stop_part, parts),
         )
         if run.alpha > 0 or extras[LASSO] > 0:
             for level in range(layout.n_layers):
                 penalties_of(worker, at(layout.layers, level), layout.by_columns and level == 0)
         if layout.by_columns:
             first_columns(worker, rows)
+        if layout.by_columns or layout.n_terms > 0:
             generation += 1
             wait_for_all(run.counter, n_threads, generation)
         for part in range(first_part, stop_part):
-            low, high = share(rows, tile_rows(), part, parts), share(rows, tile_rows(), part + 1, parts)
+            low, high = share(rows, layout.row_unit, part, parts), share(rows, layout.row_unit, part + 1, parts)
             worker.low = low
             worker.high = high
             propagate(worker, 1 if layout.by_columns else 0)
@@ -361,4 +387,5 @@ def train_epoch(worker: Worker) -> None:
     if thread == 0:
         run.results[2] += worker.step - run.step
         run.step = worker.step
+    close_tiles(layout.unit, worker.tile_state)
     restore_denormals(denormals)

@@ -20,16 +20,18 @@ from .epoch import (
 from .input_gradients import learn_columns, learn_stage
 from .input_stage import copy_columns
 from .partition import share, wait_for_all
-from .primitives import NO_RULE, Vector, at, copy, flush_denormals, restore_denormals, tile_rows
+from .primitives import NO_RULE, Vector, at, close_tiles, copy, flush_denormals, open_tiles, restore_denormals
 from .records import Layer, Layout, Run, Worker
+from .reduced_precision import prepare_weights
 from .update import learn_part, learn_sums
 
 
 def take_rows_of_thread(worker: Worker) -> None:
     """Set the rows of a batch that this thread passes through the network."""
     run: Run = worker.run
-    worker.low = share(run.n_rows, tile_rows(), worker.thread, run.n_threads)
-    worker.high = share(run.n_rows, tile_rows(), worker.thread + 1, run.n_threads)
+    unit = run.layout.row_unit
+    worker.low = share(run.n_rows, unit, worker.thread, run.n_threads)
+    worker.high = share(run.n_rows, unit, worker.thread + 1, run.n_threads)
     worker.inputs = worker.workspace
     worker.offsets = run.layout.layer_rows
     worker.step = run.step
@@ -46,17 +48,25 @@ def store_outputs(worker: Worker) -> None:
 
 def forward_pass(worker: Worker) -> None:
     """Compute this thread's rows of the outputs for X."""
+    run: Run = worker.run
+    layout: Layout = run.layout
     denormals = flush_denormals()
+    open_tiles(layout.unit, worker.tile_state)
     take_rows_of_thread(worker)
-    if worker.run.layout.staged:
+    if layout.n_terms > 0:
+        prepare_weights(worker)
+    if layout.staged:
         for r in range(worker.low, worker.high):
-            copy_columns(worker, worker.run.X, r, r)
+            copy_columns(worker, run.X, r, r)
         stage_inputs(worker, worker.low, worker.high)
     else:
         for r in range(worker.low, worker.high):
             copy_inputs(worker, r, r)
+    if layout.n_terms > 0:
+        wait_for_all(run.counter, run.n_threads, 1)
     forward_rows(worker, 0)
     store_outputs(worker)
+    close_tiles(layout.unit, worker.tile_state)
     restore_denormals(denormals)
 
 
@@ -83,6 +93,7 @@ def backward_pass(worker: Worker) -> None:
     layout: Layout = run.layout
     top: Layer = at(layout.layers, layout.n_layers - 1)
     denormals = flush_denormals()
+    open_tiles(layout.unit, worker.tile_state)
     take_rows_of_thread(worker)
     for r in range(worker.low, worker.high):
         copy(at(run.given, r * top.fan_out), top.fan_out, at(worker.workspace, top.deltas + r * top.stride))
@@ -101,6 +112,7 @@ def backward_pass(worker: Worker) -> None:
     learn_part(worker, worker.thread, run.n_threads)
     if layout.staged:
         learn_stage(worker, run.n_rows)
+    close_tiles(layout.unit, worker.tile_state)
     restore_denormals(denormals)
 
 

@@ -8,11 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from fastmlp.kernels.inputs import PERIODIC, PIECEWISE_LINEAR
-from fastmlp.kernels.spec import ALIGNMENT, activation_row, aligned_zeros, is_by_target, loss_row
+from fastmlp.kernels.spec import ALIGNMENT, PRECISIONS, activation_row, aligned_zeros, is_by_target, loss_row
 
+from .bfloat16_tiles import FLOAT_UNIT, INNER, SIDE, TILE_SCRATCH, WORDS
 from .input_stage import STAGE_ROWS
 from .products import DEPTH, TILE_VECTORS
 from .records import Column, Layer, Layout, Run, Stage, Worker
+from .reduced_precision import n_tiles, rows_at_once
 from .requirements import NO_REQUIREMENTS
 from .update import BLOCK, SCRATCH_ROWS, SCRATCH_TILES
 
@@ -32,6 +34,8 @@ class Engine(NamedTuple):
 
     ``network_codes(network, dtype)`` gives NetworkCodes, and ``optimizer_codes(name, dtype)`` (code of the update, code
     of the rate). ``read_only`` makes of an array what the entry points take where they only read.
+    ``matrix_unit(engine)`` is
+    the unit for products in bfloat16 (engine/bfloat16_tiles.py).
     """
 
     vector_bytes: int
@@ -40,6 +44,7 @@ class Engine(NamedTuple):
     optimizer_codes: object
     entries: object
     read_only: object
+    matrix_unit: object
 
 
 class NetworkCodes(NamedTuple):
@@ -83,11 +88,13 @@ class Buffers:
         self.scratch = [aligned_zeros(plan.scratch, plan.dtype) for _ in range(n_threads)]
         self.offsets = [np.zeros(plan.batch, np.int64) for _ in range(n_threads)]
         self.by_row = np.zeros((3, plan.batch))  # losses, penalties, weights
+        self.packed = aligned_zeros(plan.packed, plan.dtype)
+        self.tile_states = aligned_zeros((n_threads, ALIGNMENT // 8), np.int64)
         self.squares = np.zeros(max(plan.n_squares, -(-plan.n_parameters // BLOCK)))
         self.run = Run(
             layout=addressof(plan.layout), counter=self.counter.ctypes.data, sums=self.sums.ctypes.data,
             losses=self.by_row[0].ctypes.data, penalties=self.by_row[1].ctypes.data,
-            weights=self.by_row[2].ctypes.data, squares=self.squares.ctypes.data,
+            weights=self.by_row[2].ctypes.data, squares=self.squares.ctypes.data, packed=self.packed.ctypes.data,
         )  # fmt: skip
         lines = aligned_zeros((n_threads, -(-sizeof(Worker) // ALIGNMENT) * ALIGNMENT), np.uint8)
         self.workers = [Worker.from_buffer(line) for line in lines]  # no two in the same line of a cache
@@ -95,10 +102,11 @@ class Buffers:
             worker.run, worker.thread = addressof(self.run), thread
             worker.workspace = self.workspaces[thread % len(self.workspaces)].ctypes.data
             worker.row_offsets, worker.scratch = self.offsets[thread].ctypes.data, self.scratch[thread].ctypes.data
+            worker.tile_state = self.tile_states[thread].ctypes.data
         self._calls = [(addressof(worker), plan.like) for worker in self.workers]
         self.address = addressof(self.run)
         self.user = None  # whose constants run holds
-        self.n_bytes = sum(array.nbytes for array in (*self.workspaces, *self.scratch, self.sums))
+        self.n_bytes = sum(array.nbytes for array in (*self.workspaces, *self.scratch, self.sums, self.packed))
 
     def describe(self, extras, noise):
         """Store the extras and the noise of a call."""
@@ -170,7 +178,8 @@ class Plan:
     layers : a Layer (engine/records.py) for each layer of weights
     layout : the Layout of all of it
     like : an empty array of the dtype; 1-D if the plan is plain, that is without layer features and bounds on norms,
-        3-D with an input stage (Numba compiles the functions for these only where they are needed)
+        3-D with an input stage, 4-D in reduced precision (Numba compiles the functions for these only where they are
+        needed)
     layer_rows : int64 array of shape (layers + 2, batch): offset of each row of a layer's inputs in its buffer; the
         last two are for the outputs and for strips (engine/products.py)
     batch : rows of a batch, rounded up to a multiple of the tile height
@@ -178,7 +187,7 @@ class Plan:
     by_columns, n_groups : how threads share the work, see engine/epoch.py
     has_features : whether any layer uses engine/layer_features.py
     n_staged : number of parameters of an input stage
-    workspace, scratch : buffer sizes in elements, per call and per thread
+    workspace, scratch, packed : buffer sizes in elements, per call, per thread and for operands in bfloat16
     flops : of one row
     """
 
@@ -196,16 +205,22 @@ class Plan:
         ]
         self.has_features = any(has_features) or requirements.inputs
         lanes = engine.vector_bytes // dtype.itemsize
+        n_terms = PRECISIONS[network.matmul_precision]
+        unit = engine.matrix_unit(engine) if n_terms else FLOAT_UNIT
+        row_unit, width_unit = (rows, lanes) if unit == FLOAT_UNIT else (INNER, SIDE)
         self.dtype, self.lanes = dtype, lanes
-        self.batch = -(-batch_size // rows) * rows
+        self.batch = -(-batch_size // row_unit) * row_unit
         # A caller may change X between the two calls of PASSES.
-        self.in_place = sizes[0] % rows == 0 and not requirements.inputs and work != PASSES and network.inputs is None
+        self.in_place = (
+            (n_terms > 0 or sizes[0] % rows == 0)
+            and not requirements.inputs and work != PASSES and network.inputs is None
+        )  # fmt: skip
         self.flops = (6 if learning else 2) * (network.n_parameters - blocks[0].start)  # for one row
         # Columns cost a copy of the weights before and after the call, but then cores do not exchange weights in every
         # step, only the first layer's outputs and deltas.
         self.by_columns = bool(
             work == TRAINING and self.in_place and len(sizes) > 2 and sizes[0] > COLUMN_FACTOR * self.batch
-            and not (self.has_features or requirements.by_matrix)
+            and not (self.has_features or requirements.by_matrix or n_terms)
         )  # fmt: skip
         # Groups cost a gradient each, but then cores do not exchange the activations and deltas of the batch.
         self.n_parameters = network.n_parameters
@@ -216,7 +231,7 @@ class Plan:
         widths = list(sizes)  # of a layer's rows, with what a weighted skip brings to the layer above
         for layer, block in enumerate(blocks):
             widths[layer] = block.fan_in
-        strides = [row_stride(n, lanes, dtype.itemsize) for n in widths]
+        strides = [row_stride(n, width_unit, dtype.itemsize) for n in widths]
         self.layers = (Layer * (len(sizes) - 1))()
         self.workspace = input_deltas = 0 if self.in_place else self.batch * strides[0]
         self.n_staged, staged, self._stage = 0, network.inputs is not None, None
@@ -253,6 +268,9 @@ class Plan:
             inputs = outputs
             self.n_squares += n_squares
         self.layer_rows = np.multiply.outer([*strides, rows], np.arange(self.batch)).astype(np.int64)
+        rounded = self.workspace
+        if n_terms and not learning:
+            self.workspace += self.batch * max(strides)
         self.scratch = TILE_VECTORS * lanes * (DEPTH + 1)
         if learning and any(layer.packed for layer in self.layers):
             self.scratch += SCRATCH_ROWS * (DEPTH + max(strides))
@@ -262,18 +280,50 @@ class Plan:
             self.scratch = max(self.scratch, 2 * max(strides))
         if staged:
             self.scratch = max(self.scratch, self._stage.scratch, BLOCK)
-        self.learning = learning
+        self.learning, self.packed = learning, 0
+        if n_terms:
+            self._reduce(n_terms, unit, strides, of_inputs=work == PASSES or self.n_staged > 0)
         plain = not (self.has_features or requirements.by_matrix)
-        self.like = np.empty((0, 0, 0) if staged else 0 if plain else (0, 0), dtype)
+        self.like = np.empty((0,) * (4 if n_terms else 3 if staged else 1 if plain else 2), dtype)
         self.layout = Layout(
             layers=addressof(self.layers), n_layers=len(self.layers), n_inputs=sizes[0],
             n_parameters=self.n_parameters, loss=self.loss, linked=linked, layer_rows=self.layer_rows.ctypes.data,
             batch=self.batch, in_place=self.in_place, by_columns=self.by_columns, n_groups=self.n_groups,
             n_squares=self.n_squares, input_deltas=input_deltas, has_features=self.has_features,
             n_columns=network.n_columns, staged=staged, stage=addressof(self._stage.stage) if staged else 0,
-            **loss_by_output(network),
+            row_unit=row_unit, n_terms=n_terms, unit=unit, rounded=rounded,
+            weight_rows=self._weight_rows.ctypes.data if n_terms else 0, **loss_by_output(network),
         )  # fmt: skip
         self._free = []
+
+    def _reduce(self, n_terms, unit, strides, of_inputs):
+        """Reserve memory for operands in reduced precision; ``of_inputs``: also for dLoss/d(inputs)."""
+        self._weight_rows = np.concatenate(
+            [np.arange(layer.fan_in, dtype=np.int64) * layer.fan_out for layer in self.layers]
+        )
+        first = left = 0
+        for number, layer in enumerate(self.layers):
+            fan_in, fan_out = layer.fan_in, layer.fan_out
+            layer.weight_rows, first = first, first + fan_in
+            # The inner dimension of each operand, and the other one.
+            shapes = {"packed_weights": (fan_in, fan_out)}
+            if self.learning:
+                shapes |= {"packed_inputs": (self.batch, fan_in), "packed_deltas": (self.batch, fan_out)}
+                if unit != FLOAT_UNIT and (number or of_inputs):
+                    shapes["packed_transpose"] = fan_out, fan_in
+            copied = {"packed_inputs": strides[number], "packed_deltas": strides[number + 1]}
+            for name in ("packed_weights", "packed_transpose", "packed_inputs", "packed_deltas"):
+                setattr(layer, name, self.packed if name in shapes else -1)
+                if name in shapes:
+                    inner, other = shapes[name]
+                    if unit == FLOAT_UNIT:
+                        self.packed += -(-inner * copied.get(name, other) // SIDE) * SIDE
+                    else:
+                        self.packed += n_tiles(inner) * -(-other // SIDE) * n_terms * WORDS
+            for inner in (fan_in, fan_out):
+                left = max(left, rows_at_once(inner) * n_tiles(inner) * n_terms * SIDE, INNER * layer.stride)
+        if unit != FLOAT_UNIT:
+            self.scratch = max(self.scratch, TILE_SCRATCH + left)
 
     def wanted_threads(self, n_rows):
         """Number of threads worth using; 0 if the call is too short to count against the limit."""

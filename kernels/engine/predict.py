@@ -10,7 +10,7 @@ from fastmlp.kernels.rules.elementary import sum_of
 from .input_stage import copy_columns, encode_rows
 from .layer_features import disturb_inputs, finish_rows
 from .losses import row_loss, row_weight
-from .partition import share
+from .partition import share, wait_for_all
 from .primitives import (
     NO_RULE,
     Doubles,
@@ -19,13 +19,16 @@ from .primitives import (
     Vector,
     activate,
     at,
+    close_tiles,
     flush_denormals,
     lanes,
+    open_tiles,
     restore_denormals,
     tile_rows,
 )
 from .products import dense_rows
 from .records import Layer, Layout, Run, Worker
+from .reduced_precision import prepare_weights, reduced_dense_rows
 
 
 def dense_row(
@@ -68,8 +71,12 @@ def predict(worker: Worker) -> None:
     start = share(run.n_rows, tile_rows(), worker.thread, run.n_threads)
     stop = share(run.n_rows, tile_rows(), worker.thread + 1, run.n_threads)
     # Counted over all rows, so that an output does not depend on the number of threads.
-    few = run.n_rows < tile_rows() and not layout.has_features and not layout.staged
+    few = run.n_rows < tile_rows() and not layout.has_features and not layout.staged and layout.n_terms == 0
     worker.step = 0
+    open_tiles(layout.unit, worker.tile_state)
+    if layout.n_terms > 0:
+        prepare_weights(worker)
+        wait_for_all(run.counter, run.n_threads, 1)
     for begin in range(start, stop, batch):
         rows = min(batch, stop - begin)
         inputs: Vector = at(run.X, begin * n_columns)
@@ -105,17 +112,19 @@ def predict(worker: Worker) -> None:
             W: Vector = at(run.parameters, layer.weights)
             b: Vector = at(W, fan_in * fan_out)
             outputs: Vector = at(workspace, layer.outputs)
+            activation = NO_RULE if layer.has_features else layer.activation
             if few:
                 width = n_inputs if level == 0 else here[1]  # from row to row of the inputs
                 for r in range(rows):
                     dense_row(
                         at(inputs, r * width), fan_in, fan_out, W, b, layer.activation, at(outputs, r * stride), stride
                     )
+            elif layout.n_terms > 0:
+                reduced_dense_rows(worker, level, inputs, here, 0, rows, activation)
             else:
                 dense_rows(
-                    inputs, here, 0, rows, fan_in, fan_out, W, b, layer.packed,
-                    NO_RULE if layer.has_features else layer.activation, outputs, stride, scratch,
-                )  # fmt: skip
+                    inputs, here, 0, rows, fan_in, fan_out, W, b, layer.packed, activation, outputs, stride, scratch
+                )
             if layer.has_features:
                 finish_rows(worker, level, 0, rows, begin)
             inputs, here = outputs, at(layer_rows, (level + 1) * batch)
@@ -125,6 +134,7 @@ def predict(worker: Worker) -> None:
             for j in range(n_outputs):
                 to[j] = source[j]
     run.input_sums[worker.thread] = total
+    close_tiles(layout.unit, worker.tile_state)
     restore_denormals(denormals)
 
 

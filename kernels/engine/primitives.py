@@ -99,6 +99,36 @@ def give_way():
     """Let another thread have the processor."""
 
 
+# Words of two bfloat16 (engine/bfloat16_tiles.py), in float32; with float64 they are never used.
+
+
+def pack_row(x, y, n_terms, to):
+    """A row of a tile: 16 words of x[j] and y[j], rounded to bfloat16 (ties to even); x takes the lower half.
+
+    With two terms, 256 words further the same follows of what the rounding has left over.
+    """
+
+
+def lower_term(x):
+    """x less itself rounded to bfloat16."""
+
+
+def open_tiles(unit, saved):
+    """Prepare this thread for ``unit``; the registers' configuration so far goes to ``saved``, 64 bytes."""
+
+
+def close_tiles(unit, saved):
+    """Restore what ``open_tiles`` has saved."""
+
+
+def amx_tiles(n_terms, n_left, n_right, a, a_step, b, b_step, n_tiles, start, start_stride, out, out_stride):
+    """out = start + A B for 1 or 2 tiles of rows and of columns, on AMX."""
+
+
+def bfloat16_tile(n_terms, a, b, n_tiles, start, start_stride, out, out_stride):
+    """The same for one tile of each, by the instructions of AVX512_BF16."""
+
+
 # Loops around the rules, which go by a code: a number of their table in Cython, an address in Numba, NO_RULE for none.
 NO_RULE = 0
 

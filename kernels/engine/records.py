@@ -33,6 +33,9 @@ class Layer(Structure):
     after it: ``da_dz``, ``da_dslope`` and ``slope_deltas`` are offsets like ``outputs``, or -1; ``noise_std`` is a
     code; ``skip_source`` is the layer that a skip comes from, or -1.
 
+    For products in bfloat16, ``weight_rows`` is where the rows of the matrix begin in the table of the layout, and the
+    others are offsets of its operands in ``packed``, or -1.
+
     In engine/online.py ``stride`` is that of the rows of weights, ``width`` the padded ``fan_out``, ``local`` an offset
     into the rearranged parameters, and ``narrow`` says that a matrix is transposed there.
     """
@@ -60,6 +63,11 @@ class Layer(Structure):
     noise_std: int
     skip_source: int
     skip_weighted: bint
+    weight_rows: int
+    packed_weights: int
+    packed_transpose: int
+    packed_inputs: int
+    packed_deltas: int
 
 
 @record
@@ -117,7 +125,10 @@ class Layout(Structure):
     ``n_averaged`` is the number of outputs over which the loss is a mean, 1 for a sum; ``option_step`` the number of
     options of each output, 0 if all outputs have the same. ``input_deltas`` is the offset of dLoss/d(inputs) in the
     workspace, for engine/passes.py and a trained input stage. X has ``n_columns``; with an input stage, ``staged``,
-    the ``n_inputs`` of the first layer are made of them.
+    the ``n_inputs`` of the first layer are made of them. Threads own multiples of ``row_unit`` rows of a batch, and of
+    the weights. The operands of products are sums of ``n_terms`` bfloat16, which ``unit`` multiplies
+    (engine/reduced_precision.py), or float32 as they are if it is 0; ``rounded`` is an offset in the workspace of a
+    prediction.
     """
 
     layers: Layer
@@ -140,6 +151,11 @@ class Layout(Structure):
     n_columns: int
     staged: bint
     stage: Stage
+    row_unit: int
+    n_terms: int
+    unit: int
+    weight_rows: Integers
+    rounded: int
 
 
 @record
@@ -209,6 +225,7 @@ class Run(Structure):
     epochs: Epochs
     given: Vector
     of_inputs: bint
+    packed: Vector
 
 
 @record
@@ -224,6 +241,7 @@ class Worker(Structure):
     workspace: Vector
     row_offsets: Integers
     scratch: Vector
+    tile_state: Integers
     low: int
     high: int
     inputs: Vector

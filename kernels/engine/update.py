@@ -9,6 +9,7 @@ from math import sqrt as _sqrt
 
 from fastmlp.kernels.rules.activations import sign
 
+from .bfloat16_tiles import FLOAT_UNIT, INNER, SIDE, TILE_SCRATCH
 from .partition import FACTOR, LASSO, LAYER_EXTRAS, LAYERS, MAX_NORM, share
 from .primitives import (
     NO_RULE,
@@ -25,6 +26,7 @@ from .primitives import (
 )
 from .products import DEPTH, TILE_VECTORS, product
 from .records import Layer, Layout, Run, Worker
+from .reduced_precision import multiply_gradient
 
 SCRATCH_ROWS = 256  # of a gradient per update, if operands exceed the caches
 SCRATCH_TILES = 4  # the same in tiles otherwise: with fewer, the calls cost more than the updates
@@ -71,20 +73,27 @@ def learn_weights(
 ) -> None:  # fmt: skip
     """Compute the gradient A^T delta of a part of a weight matrix and update that part."""
     layout: Layout = worker.run.layout
+    tiled = layout.unit != FLOAT_UNIT
     strips: Integers = at(layout.layer_rows, (layout.n_layers + 1) * layout.batch)
     scratch: Vector = worker.scratch
     packed, n_rows = layer.packed, worker.high - worker.low
-    step = lanes(a)
+    step = SIDE if tiled else lanes(a)
     stride = (fan_out + step - 1) // step * step
-    g: Vector = at(scratch, TILE_VECTORS * step * (DEPTH + 1) + (SCRATCH_ROWS * DEPTH if packed else 0))
-    height = SCRATCH_ROWS if packed else SCRATCH_TILES * tile_rows()
+    g: Vector = at(
+        scratch,
+        TILE_SCRATCH if tiled else TILE_VECTORS * step * (DEPTH + 1) + (SCRATCH_ROWS * DEPTH if packed else 0),
+    )
+    height = INNER if tiled else SCRATCH_ROWS if packed else SCRATCH_TILES * tile_rows()
     for i in range(first_row, stop_row, height):
         count = min(height, stop_row - i)
         place = offset + i * fan_out
-        product(
-            at(a, i), rows, 1, 0, count, n_rows, delta, layer.stride, 0, packed, strips, 0, stride, delta, 0, g, stride,
-            scratch,
-        )  # fmt: skip
+        if tiled:
+            multiply_gradient(worker, layer, i, count, g, stride)
+        else:
+            product(
+                at(a, i), rows, 1, 0, count, n_rows, delta, layer.stride, 0, packed, strips, 0, stride, delta, 0, g,
+                stride, scratch,
+            )  # fmt: skip
         if fan_out < step:  # close the gaps: many small updates would be slower
             for r in range(1, count):
                 for j in range(fan_out):
@@ -158,7 +167,12 @@ def learn_part(worker: Worker, thread: int, n_threads: int) -> None:
                 learn_biases(worker, slope_gradients, layer.stride, left, right, slopes, factor)
             elif thread == 0:
                 learn_shared_slope(worker, slope_gradients, layer.stride, fan_out, slopes, factor)
-        top, bottom = share(fan_in, tile_rows(), thread, n_threads), share(fan_in, tile_rows(), thread + 1, n_threads)
+        if layout.n_terms > 0 and layout.unit == FLOAT_UNIT:
+            a = at(run.packed, layer.packed_inputs)
+            here = at(layout.layer_rows, level * layout.batch + low)
+            delta = at(run.packed, layer.packed_deltas + low * layer.stride)
+        unit = layout.row_unit
+        top, bottom = share(fan_in, unit, thread, n_threads), share(fan_in, unit, thread + 1, n_threads)
         if layout.by_columns and level == 0:
             top, bottom, fan_out = 0, fan_in, right - left
             delta = at(delta, left)

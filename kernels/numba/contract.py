@@ -6,6 +6,7 @@ import numba
 
 from fastmlp.kernels import spec
 from fastmlp.kernels.cpu.contract import Contract
+from fastmlp.kernels.cpu.matrix_unit import unit_of
 from fastmlp.kernels.engine.plan import Engine, NetworkCodes
 from fastmlp.kernels.engine.primitives import NO_RULE
 from fastmlp.kernels.spec import loss_row
@@ -39,5 +40,5 @@ def _frozen(array):
     return view
 
 
-_contract = Contract(Engine(VECTOR_BYTES, TILE_ROWS, _network_codes, _optimizer_codes, engine, _frozen))
+_contract = Contract(Engine(VECTOR_BYTES, TILE_ROWS, _network_codes, _optimizer_codes, engine, _frozen, unit_of))
 globals().update(_contract.functions())

@@ -16,6 +16,7 @@ from numba import types
 from numba.extending import register_jitable
 
 from fastmlp.kernels.engine import (
+    bfloat16_tiles,
     column_errors,
     epoch,
     epochs,
@@ -29,16 +30,20 @@ from fastmlp.kernels.engine import (
     passes,
     primitives,
     products,
+    reduced_precision,
     update,
 )
 from fastmlp.kernels.engine import predict as inference
+from fastmlp.kernels.engine.bfloat16_tiles import SIDE, WORDS
 from fastmlp.kernels.engine.primitives import NO_RULE
 from fastmlp.kernels.spec import aligned_zeros, wrong_row
 
+from . import bfloat16_tiles as numba_bfloat16
 from . import primitives as numba_primitives
 from . import random as numba_random
 from . import tiles as numba_tiles
 from . import vectors as numba_vectors
+from .bfloat16_tiles import close_tiles, open_tiles
 from .primitives import data_of
 from .records import record_at
 from .rule_loops import COMPILE, SOURCE_HASH, call
@@ -46,8 +51,8 @@ from .together import compiled_with_caller
 
 # Each after those it calls.
 SOURCES = (
-    partition, products, layer_features, losses, update, input_stage, input_gradients, column_errors, epoch, passes,
-    jacobian, online, epochs, inference,
+    partition, products, bfloat16_tiles, reduced_precision, layer_features, losses, update, input_stage,
+    input_gradients, column_errors, epoch, passes, jacobian, online, epochs, inference,
 )  # fmt: skip
 
 # Called only with layer features or bounds on norms: a plan that is plain (engine/plan.py) needs none of them.
@@ -60,8 +65,10 @@ STAGED = (
     "copy_columns", "stage_inputs", "encode_rows", "stage_errors", "learn_stage", "learn_columns",
     "store_column_errors",
 )  # fmt: skip
+# Called only in reduced precision.
+REDUCED = "prepare_weights", "prepare_deltas", "reduced_dense_rows", "reduced_delta_rows", "multiply_gradient"
 # The number of dimensions of ``like`` (engine/plan.py) from which on a function is compiled.
-LEVELS = dict.fromkeys(FEATURES, 2) | dict.fromkeys(STAGED, 3)
+LEVELS = dict.fromkeys(FEATURES, 2) | dict.fromkeys(STAGED, 3) | dict.fromkeys(REDUCED, 4)
 
 
 def _njit(function):
@@ -105,7 +112,10 @@ give_way = types.ExternalFunction("SwitchToThread" if os.name == "nt" else "sche
 
 def _compiled_sources():
     """The functions of SOURCES, each compiled with Numba's primitives instead of the empty ones."""
-    supplied = vars(numba_vectors) | vars(numba_tiles) | vars(numba_primitives) | vars(numba_random) | globals()
+    supplied = {}
+    for module in (numba_vectors, numba_tiles, numba_primitives, numba_bfloat16, numba_random):
+        supplied |= vars(module)
+    supplied |= globals()
     names = {name: supplied.get(name, value) for name, value in vars(primitives).items() if not name.startswith("_")}
     compiled = {}
     for source in SOURCES:
@@ -122,8 +132,9 @@ def _compiled_sources():
 _compiled = _compiled_sources()
 _ENTERED = (
     "train", "train_online", "rearrange", "predict_row", "predict", "differentiate_outputs", "product", "mean_loss",
+    "multiply_tiles",
 )  # fmt: skip
-train, train_online, rearrange, predict_row, predict, differentiate_outputs, product, mean_loss = (
+train, train_online, rearrange, predict_row, predict, differentiate_outputs, product, mean_loss, multiply_tiles = (
     _compiled[name] for name in _ENTERED
 )
 _PASSES = "forward_pass", "backward_pass", "apply_gradient"
@@ -270,6 +281,18 @@ def run_product(
         data_of(A), data_of(rows), by_column, 0, n_rows, inner, data_of(B), B.shape[1], transposed, packed,
         data_of(strips), 0, n_columns, data_of(bias), True, data_of(out), out.shape[1], data_of(scratch),
     )  # fmt: skip
+
+
+@_njit
+def run_tiles(unit, n_terms, left, right, bias, out, scratch):
+    rows, columns = out.shape
+    step, saved = left.size // ((rows + SIDE - 1) // SIDE), np.zeros(8, np.int64)
+    open_tiles(unit, data_of(saved))
+    multiply_tiles(
+        unit, n_terms, data_of(left), step, rows, data_of(right), step, columns, step // (n_terms * WORDS),
+        data_of(bias), True, data_of(out), columns, data_of(scratch),
+    )  # fmt: skip
+    close_tiles(unit, data_of(saved))
 
 
 @_njit

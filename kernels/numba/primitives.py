@@ -62,7 +62,7 @@ def outer(column, n, row, stride, out):
             to[j] = factor * row[j]
 
 
-_IS_X86 = TRIPLE.startswith(("x86_64", "amd64"))
+IS_X86 = TRIPLE.startswith(("x86_64", "amd64"))
 
 
 def _control_word(builder, name, place):
@@ -78,7 +78,7 @@ def flush_denormals(typingctx):
     """See engine/primitives.py."""
 
     def codegen(context, builder, signature, args):
-        if not _IS_X86:
+        if not IS_X86:
             return constant(0)
         place = cgutils.alloca_once(builder, INT32)
         _control_word(builder, "stmxcsr", place)
@@ -95,7 +95,7 @@ def restore_denormals(typingctx, state):
     """See engine/primitives.py."""
 
     def codegen(context, builder, signature, args):
-        if _IS_X86:
+        if IS_X86:
             place = cgutils.alloca_once_value(builder, builder.trunc(args[0], INT32))
             _control_word(builder, "ldmxcsr", place)
         return context.get_dummy_value()

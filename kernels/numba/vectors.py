@@ -2,17 +2,21 @@
 
 import llvmlite.binding as llvm
 from llvmlite import ir
-from numba import float32, types
+from numba import config, float32, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastmlp.kernels.engine.instruction_sets import LEVELS, allowed_levels
+
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 
-_features = llvm.get_host_cpu_features()
+_features, _level = llvm.get_host_cpu_features(), allowed_levels()[0]
 TRIPLE = llvm.get_process_triple()
-if _features.get("avx512f"):
+if _level != LEVELS[0]:
+    config.CPU_NAME, config.CPU_FEATURES = {"x86_64_v3": "x86-64-v3", "baseline": "x86-64"}[_level], ""
+if _features.get("avx512f") and _level == "x86_64_v4":
     VECTOR_BYTES, TILE_ROWS = 64, 8
-elif _features.get("avx"):
+elif _features.get("avx") and _level != "baseline":
     VECTOR_BYTES, TILE_ROWS = 32, 4
 else:  # SSE2 has half the registers of NEON
     VECTOR_BYTES, TILE_ROWS = 16, 8 if "aarch64" in TRIPLE or "arm64" in TRIPLE else 4

@@ -1,0 +1,105 @@
+"""The unit that multiplies matrices of bfloat16: AMX, the instructions of AVX512_BF16, or float32.
+
+The permission for AMX belongs to the process and is asked for once; threads set its registers up and release them
+within a call of the engine (``open_tiles``). Set FASTMLP_AMX=0 to do without it.
+"""
+
+import ctypes
+import os
+import platform
+import sys
+import time
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from fastmlp.kernels.engine.bfloat16_tiles import AMX_UNIT, BFLOAT16_UNIT, FLOAT_UNIT, INNER, SIDE, TILE_SCRATCH, WORDS
+from fastmlp.kernels.spec import aligned_zeros
+
+from .contract_primitives import prepared_product
+
+ARCH_PRCTL, GET_PERMISSION, REQUEST_PERMISSION, TILE_DATA = 158, 0x1022, 0x1023, 18  # of Linux on x86-64
+SECONDS, SIZE = 1e-3, 128  # of a measurement, at least; rows, columns and inner dimension of its product
+
+
+@cache
+def processor_flags():
+    """The features of the processor, as Linux names them."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return frozenset()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+@cache
+def is_permitted():
+    """Ask the system for AMX: whether this process may use it."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return False
+    call, granted = ctypes.CDLL(None).syscall, ctypes.c_uint64()
+    refused = call(ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA) or call(ARCH_PRCTL, GET_PERMISSION, ctypes.byref(granted))
+    return not refused and bool(granted.value >> TILE_DATA & 1)
+
+
+def why_no_amx():
+    """None if this process may use AMX, or why not."""
+    if not {"amx_tile", "amx_bf16"} <= processor_flags():
+        return "this processor has no AMX"
+    if os.environ.get("FASTMLP_AMX") == "0":
+        return "FASTMLP_AMX=0 turns AMX off"
+    return None if is_permitted() else "the system does not permit AMX"
+
+
+def choose(engine):
+    """The unit for a compiled Engine."""
+    if why_no_amx() is None:
+        return AMX_UNIT
+    # On some processors the instructions of AVX512_BF16 are slower than those of float32.
+    return BFLOAT16_UNIT if "avx512_bf16" in processor_flags() and _is_faster(engine) else FLOAT_UNIT
+
+
+unit_of = cache(choose)
+
+
+def _is_faster(engine):
+    """Whether AVX512_BF16 takes less time for a product than float32."""
+    return _seconds(_product_of_tiles(engine)) < _seconds(_product(engine))
+
+
+def _product(engine):
+    ones = np.ones((SIZE, SIZE), np.float32)
+    return prepared_product(engine, ones, ones, ones[0])[0]
+
+
+def _product_of_tiles(engine):
+    packed = aligned_zeros(SIZE // SIDE * (SIZE // INNER) * WORDS, np.float32)
+    bias, out = aligned_zeros(SIZE, np.float32), aligned_zeros((SIZE, SIZE), np.float32)
+    scratch = aligned_zeros(TILE_SCRATCH, np.float32)
+    return lambda: engine.entries.run_tiles(BFLOAT16_UNIT, 1, packed, packed, bias, out, scratch)
+
+
+def _seconds(product):
+    """Median time of a call, after one to warm up."""
+    times = []
+    while len(times) < 4 or sum(times) < SECONDS:
+        start = time.perf_counter()
+        product()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[1:]))
+
+
+def describe(engine, precision):
+    """Which unit multiplies matrices in a precision, and why; "" for 'highest'."""
+    if precision == "highest":
+        return ""
+    unit = engine.matrix_unit(engine)
+    if unit == AMX_UNIT:
+        return f"{precision} precision on AMX"
+    if unit == BFLOAT16_UNIT:
+        return f"{precision} precision on AVX512_BF16 ({why_no_amx()})"
+    slower = ", and AVX512_BF16 is slower" if "avx512_bf16" in processor_flags() else ""
+    return f"{precision} precision in float32 ({why_no_amx()}{slower})"

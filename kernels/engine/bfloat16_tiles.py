@@ -1,0 +1,138 @@
+"""Matrix products of operands that are rounded to bfloat16, or to sums of two of them (matmul_precision).
+
+An operand is packed into tiles of 16 x 16 words, each a pair of bfloat16. Along the inner dimension of the product a
+tile holds 32 numbers, and word j of them holds numbers j and j + 16: then packing takes no shuffles, and the order of
+a sum does not matter. A left operand has the inner dimension along the rows of its tiles, a right one down their
+columns; tiles that follow each other along it are contiguous. With two terms to a number, each tile of first terms is
+followed by that of the second ones. What is missing at the edges is 0.
+
+Two units take these tiles: AMX, and the instructions of AVX512_BF16. Without either the engine's own products take
+operands that are rounded in float32 (engine/reduced_precision.py).
+
+Compiled twice, like engine/products.py.
+"""
+
+from __future__ import annotations
+
+from .primitives import (
+    Integers,
+    Vector,
+    amx_tiles,
+    at,
+    bfloat16_tile,
+    bint,
+    lanes,
+    pack_row,
+    transpose_square,
+)
+
+SIDE = 16  # rows and columns of a tile
+INNER = 32  # numbers along the inner dimension of a tile
+WORDS = 256  # of a tile
+TILE_SCRATCH = 544  # numbers that these functions need: two parts of rows, and a tile of two terms
+FLOAT_UNIT, BFLOAT16_UNIT, AMX_UNIT = range(3)
+
+
+def padded_part(source: Vector, n: int, part: Vector) -> Vector:
+    """At least 16 numbers: those at ``source``, or a copy of the n there that zeros follow."""
+    T = type(source[0])
+    if n >= SIDE:
+        return source
+    for j in range(SIDE):
+        part[j] = T(0)
+    for j in range(n):
+        part[j] = source[j]
+    return part
+
+
+def transpose_tile(source: Vector, to: Vector) -> None:
+    """to = source^T, by squares that fill the SIMD vectors."""
+    step = min(lanes(source), SIDE)
+    for i in range(0, SIDE, step):
+        for j in range(0, SIDE, step):
+            transpose_square(at(source, i * SIDE + j), SIDE, at(to, j * SIDE + i), SIDE)
+
+
+def pack_along(
+    M: Vector, rows: Integers, n_rows: int, n_columns: int, n_terms: int, transposed: bint, n_tiles: int, out: Vector,
+    scratch: Vector,
+) -> None:  # fmt: skip
+    """Pack M, row i of which is at M + rows[i], with the inner dimension along its columns.
+
+    It becomes a left operand, or with ``transposed`` the right operand M^T. ``n_tiles`` is the number of tiles from one
+    16 rows to the next in ``out``.
+    """
+    x: Vector = scratch
+    y: Vector = at(scratch, SIDE)
+    straight: Vector = at(scratch, 2 * SIDE)
+    for first in range(0, n_rows, SIDE):
+        for k in range(0, n_columns, INNER):
+            to: Vector = at(out, (first // SIDE * n_tiles + k // INNER) * n_terms * WORDS)
+            packed: Vector = straight if transposed else to
+            for r in range(SIDE):
+                row: Vector = at(M, rows[min(first + r, n_rows - 1)] + k)
+                left = n_columns - k if first + r < n_rows else 0
+                pack_row(
+                    padded_part(row, left, x), padded_part(at(row, SIDE), max(left - SIDE, 0), y), n_terms,
+                    at(packed, r * SIDE),
+                )  # fmt: skip
+            if transposed:
+                for term in range(n_terms):
+                    transpose_tile(at(straight, term * WORDS), at(to, term * WORDS))
+
+
+def pack_down(
+    M: Vector, rows: Integers, n_rows: int, n_columns: int, n_terms: int, transposed: bint, n_tiles: int, out: Vector,
+    scratch: Vector,
+) -> None:  # fmt: skip
+    """The same with the inner dimension down the rows of M: the right operand M, or with ``transposed`` the left one
+    M^T. ``n_tiles`` is that from one 16 columns to the next."""
+    x: Vector = scratch
+    y: Vector = at(scratch, SIDE)
+    straight: Vector = at(scratch, 2 * SIDE)
+    for k in range(0, n_rows, INNER):
+        for first in range(0, n_columns, SIDE):
+            to: Vector = at(out, (first // SIDE * n_tiles + k // INNER) * n_terms * WORDS)
+            packed: Vector = straight if transposed else to
+            left = n_columns - first
+            for j in range(SIDE):
+                upper: Vector = at(M, rows[min(k + j, n_rows - 1)] + first)
+                lower: Vector = at(M, rows[min(k + SIDE + j, n_rows - 1)] + first)
+                pack_row(
+                    padded_part(upper, left if k + j < n_rows else 0, x),
+                    padded_part(lower, left if k + SIDE + j < n_rows else 0, y), n_terms, at(packed, j * SIDE),
+                )  # fmt: skip
+            if transposed:
+                for term in range(n_terms):
+                    transpose_tile(at(straight, term * WORDS), at(to, term * WORDS))
+
+
+def multiply_tiles(
+    unit: int, n_terms: int, left: Vector, left_step: int, n_rows: int, right: Vector, right_step: int, n_columns: int,
+    n_tiles: int, bias: Vector, biased: bint, out: Vector, stride: int, scratch: Vector,
+) -> None:  # fmt: skip
+    """out = bias + left right, ``n_tiles`` tiles deep.
+
+    From one 16 rows or columns to the next it is ``left_step`` or ``right_step`` words. ``stride`` is a multiple of
+    16, and ``out`` has room for a multiple of 16 rows.
+    """
+    T = type(out[0])
+    start: Vector = scratch
+    for j in range(0, n_columns, 2 * SIDE):
+        n_right = min(2, (n_columns - j + SIDE - 1) // SIDE)
+        b: Vector = at(right, j // SIDE * right_step)
+        for c in range(2 * SIDE):
+            start[c] = bias[j + c] if biased and j + c < n_columns else T(0)
+        for i in range(0, n_rows, 2 * SIDE):
+            n_left = min(2, (n_rows - i + SIDE - 1) // SIDE)
+            a: Vector = at(left, i // SIDE * left_step)
+            to: Vector = at(out, i * stride + j)
+            if unit == AMX_UNIT:
+                amx_tiles(n_terms, n_left, n_right, a, left_step, b, right_step, n_tiles, start, 0, to, stride)
+            else:
+                for r in range(n_left):
+                    for c in range(n_right):
+                        bfloat16_tile(
+                            n_terms, at(a, r * left_step), at(b, c * right_step), n_tiles, at(start, c * SIDE), 0,
+                            at(to, r * SIDE * stride + c * SIDE), stride,
+                        )  # fmt: skip

@@ -1,0 +1,124 @@
+"""Units for bfloat16: which is chosen, what it computes, and the engine with a model of AMX."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastmlp.backends import registry
+from fastmlp.kernels.cpu import matrix_unit
+from fastmlp.kernels.engine.bfloat16_tiles import AMX_UNIT, BFLOAT16_UNIT, FLOAT_UNIT, INNER, SIDE, TILE_SCRATCH
+from fastmlp.kernels.spec import aligned_zeros
+from problems import COMPILED
+
+UNITS = {"AMX": AMX_UNIT, "AVX512_BF16": BFLOAT16_UNIT}
+
+
+def why_not(unit):
+    """None if this processor has a unit."""
+    if unit == "AMX":
+        return matrix_unit.why_no_amx()
+    return None if "avx512_bf16" in matrix_unit.processor_flags() else "this processor has no AVX512_BF16"
+
+
+def upper_bits(x):
+    """float32 rounded to bfloat16, ties to even, in the upper half of the bits."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    return (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000
+
+
+def terms_of(x, n_terms):
+    terms = []
+    for _ in range(n_terms):
+        terms.append(upper_bits(x))
+        x = x - terms[-1].view(np.float32)
+    return terms
+
+
+def packed(matrix, n_terms, right):
+    """A left operand, or a right one given as its transpose, in tiles of words."""
+    shape = [-(-n // side) * side for n, side in zip(matrix.shape, (SIDE, INNER))]
+    padded = np.zeros(shape, np.float32)
+    padded[: matrix.shape[0], : matrix.shape[1]] = matrix
+    tiles = []
+    for term in terms_of(padded, n_terms):
+        pairs = term.reshape(shape[0] // SIDE, SIDE, shape[1] // INNER, 2, SIDE)
+        words = pairs[..., 0, :] >> 16 | pairs[..., 1, :]  # (block, row, tile, word)
+        tiles.append(words.transpose(0, 2, 3, 1) if right else words.transpose(0, 2, 1, 3))
+    words = aligned_zeros(n_terms * tiles[0].size, np.float32)
+    words.view(np.uint32)[:] = np.stack(tiles, axis=2).ravel()
+    return words
+
+
+@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("unit", UNITS)
+def test_products_of_tiles(name, unit):
+    if why_not(unit) is not None:
+        pytest.skip(why_not(unit))
+    engine, rng = registry.choose(name).kernels._contract.engine, np.random.default_rng(0)
+    for rows, inner, columns in ((16, 32, 16), (32, 64, 48), (48, 100, 32), (80, 1000, 64)):
+        A, B = rng.standard_normal((rows, inner)), rng.standard_normal((columns, inner))
+        for n_terms in (1, 2):
+            out, bias = aligned_zeros((rows, columns), np.float32), rng.standard_normal(columns).astype(np.float32)
+            engine.entries.run_tiles(
+                UNITS[unit], n_terms, packed(A, n_terms, False), packed(B, n_terms, True), bias, out,
+                aligned_zeros(TILE_SCRATCH, np.float32),
+            )  # fmt: skip
+            left, right = (
+                [term.view(np.float32).astype(float) for term in terms_of(matrix.astype(np.float32), n_terms)]
+                for matrix in (A, B)
+            )
+            expected = bias + sum(a @ b.T for i, a in enumerate(left) for j, b in enumerate(right) if i + j < n_terms)
+            np.testing.assert_allclose(out, expected, atol=2e-5 * np.sqrt(inner))
+
+
+@pytest.mark.exhaustive
+def test_the_engine_with_a_model_of_amx(tmp_path):
+    """The parity tests of Numba's engine, whose source is Cython's too, in tiles."""
+    if "numba" not in COMPILED:
+        pytest.skip("Numba is not installed")
+    tests = Path(__file__).with_name("test_matmul_precision.py")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tile_model", "-p", "no:cacheprovider", str(tests)]
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(tests.parents[1] / "support")}
+    done = subprocess.run(
+        [*command, "-k", "numba", "-m", "not exhaustive"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert " passed" in done.stdout
+
+
+AMX_FLAGS = frozenset({"amx_tile", "amx_bf16", "avx512_bf16"})
+# Flags of the processor, FASTMLP_AMX, whether the system permits AMX, whether AVX512_BF16 is the faster unit:
+# the unit, and what the description says.
+CHOICES = {
+    "nothing": (frozenset(), None, True, True, FLOAT_UNIT, "in float32 (this processor has no AMX)"),
+    "amx": (AMX_FLAGS, None, True, True, AMX_UNIT, "on AMX"),
+    "turned off": (AMX_FLAGS, "0", True, True, BFLOAT16_UNIT, "on AVX512_BF16 (FASTMLP_AMX=0 turns AMX off)"),
+    "refused": (AMX_FLAGS, None, False, True, BFLOAT16_UNIT, "on AVX512_BF16 (the system does not permit AMX)"),
+    "avx512_bf16": (frozenset({"avx512_bf16"}), None, True, True, BFLOAT16_UNIT, "on AVX512_BF16 (this processor has"),
+    "slow": (frozenset({"avx512_bf16"}), None, True, False, FLOAT_UNIT, "has no AMX, and AVX512_BF16 is slower)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CHOICES)
+def test_the_unit_is_chosen(case, monkeypatch):
+    flags, switch, permitted, faster, unit, text = CHOICES[case]
+    monkeypatch.setattr(matrix_unit, "processor_flags", lambda: flags)
+    monkeypatch.setattr(matrix_unit, "is_permitted", lambda: permitted)
+    monkeypatch.setattr(matrix_unit, "_is_faster", lambda engine: faster)
+    monkeypatch.delenv("FASTMLP_AMX", raising=False)
+    if switch is not None:
+        monkeypatch.setenv("FASTMLP_AMX", switch)
+    engine = registry.choose(COMPILED[0]).kernels._contract.engine
+    assert matrix_unit.choose(engine) == unit
+    described = matrix_unit.describe(engine._replace(matrix_unit=matrix_unit.choose), "medium")
+    assert described.startswith("medium precision") and text in described
+    assert matrix_unit.describe(engine, "highest") == ""
+
+
+def test_the_system_is_asked_for_amx():
+    """No flag of the processor, no permission: asking must do no harm."""
+    assert matrix_unit.is_permitted() == ("amx_tile" in matrix_unit.processor_flags())
