@@ -58,7 +58,7 @@ def products_of(kernels):
     """{precision: how a backend computes matrix products in it}; "" where there is only one way."""
     network = Network((1, 1), ("identity",), "squared_error")
     return {
-        name: kernels.describe(network._replace(matmul_precision=name), optimizer("sgd"), np.dtype("float32"), 1)
+        name: kernels.describe(network._replace(matmul_precision=name), optimizer("sgd"), np.dtype("float32"), 10**6)
         for name in PRECISIONS
     }
 

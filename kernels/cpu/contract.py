@@ -26,7 +26,7 @@ class Contract:
         return {name: getattr(self, name) for name in (*CONTRACT, *PRIMITIVES)}
 
     def describe(self, network, optimizer, dtype, batch_size, penalty=NO_PENALTY, noise=None, weighted=False):
-        return describe(self.engine, network.matmul_precision)
+        return describe(self.engine, network, batch_size)
 
     def hold(self, X, y, sample_weight=None):
         return X, y, sample_weight

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from fastmlp.kernels.engine import plan
 from fastmlp.kernels.engine.bfloat16_tiles import AMX_UNIT, BFLOAT16_UNIT, FLOAT_UNIT, INNER, SIDE, TILE_SCRATCH, WORDS
 from fastmlp.kernels.spec import aligned_zeros
 
 from .contract_primitives import prepared_product
 
 ARCH_PRCTL, GET_PERMISSION, REQUEST_PERMISSION, TILE_DATA = 158, 0x1022, 0x1023, 18  # of Linux on x86-64
+HOW = {AMX_UNIT: "on AMX", BFLOAT16_UNIT: "with AVX512_BF16", FLOAT_UNIT: "in float32"}
 SECONDS, SIZE = 1e-3, 128  # of a measurement, at least; rows, columns and inner dimension of its product
 
 
@@ -92,14 +94,16 @@ def _seconds(product):
     return float(np.median(times[1:]))
 
 
-def describe(engine, precision):
-    """Which unit multiplies matrices in a precision, and why; "" for 'highest'."""
-    if precision == "highest":
+def describe(engine, network, batch_size):
+    """Which unit multiplies matrices in training a network, and why; "" in highest precision."""
+    if network.matmul_precision == "highest":
         return ""
-    unit = engine.matrix_unit(engine)
-    if unit == AMX_UNIT:
-        return f"{precision} precision on AMX"
-    if unit == BFLOAT16_UNIT:
-        return f"{precision} precision on AVX512_BF16 ({why_no_amx()})"
-    slower = ", and AVX512_BF16 is slower" if "avx512_bf16" in processor_flags() else ""
-    return f"{precision} precision in float32 ({why_no_amx()}{slower})"
+    found, used = engine.matrix_unit(engine), plan.unit_of(engine, network, batch_size)
+    reasons = [] if found == AMX_UNIT else [why_no_amx()]
+    if found == FLOAT_UNIT and "avx512_bf16" in processor_flags():
+        reasons.append("AVX512_BF16 is slower")
+    if used != found:
+        reasons = ["its products are too small to gain from bfloat16"]
+    return f"{network.matmul_precision} precision {HOW[used]}" + (
+        f" ({', and '.join(reasons)})" if reasons else ""
+    )

@@ -26,6 +26,7 @@ PACK_BYTES = 2**19  # larger weights are copied by panels before a product
 GROUP_FACTOR = 2  # row groups are used if data shared between cores exceeds the parameters by this factor
 COLUMN_FACTOR = 3  # columns are used if inputs exceed the rows of a batch by this factor
 THREAD_FLOPS = 2e6  # per thread and step: less does not pay for a barrier
+TILE_FLOPS = 5e5  # of a batch: with fewer, packing tiles of bfloat16 costs more than their products save
 CALL_FLOPS = 2e7  # a smaller call does not pay for waking a thread
 
 
@@ -69,6 +70,18 @@ def needs_features(network, layer, requirements):
         or (layer < len(requirements.dropped) and requirements.dropped[layer])
         or (requirements.activity and layer + 1 < len(skips))
     )
+
+
+def flops_of_row(network, learning):
+    """Floating-point operations of one row in all products of matrices."""
+    return (6 if learning else 2) * (network.n_parameters - network.blocks[0].start)
+
+
+def unit_of(engine, network, batch_size, learning=True):
+    """The unit for the products of a network in its precision (engine/bfloat16_tiles.py)."""
+    if network.matmul_precision == "highest" or flops_of_row(network, learning) * batch_size < TILE_FLOPS:
+        return FLOAT_UNIT
+    return engine.matrix_unit(engine)
 
 
 def loss_by_output(network):
@@ -206,7 +219,7 @@ class Plan:
         self.has_features = any(has_features) or requirements.inputs
         lanes = engine.vector_bytes // dtype.itemsize
         n_terms = PRECISIONS[network.matmul_precision]
-        unit = engine.matrix_unit(engine) if n_terms else FLOAT_UNIT
+        unit = unit_of(engine, network, batch_size, learning)
         row_unit, width_unit = (rows, lanes) if unit == FLOAT_UNIT else (INNER, SIDE)
         self.dtype, self.lanes = dtype, lanes
         self.batch = -(-batch_size // row_unit) * row_unit
@@ -215,7 +228,7 @@ class Plan:
             (n_terms > 0 or sizes[0] % rows == 0)
             and not requirements.inputs and work != PASSES and network.inputs is None
         )  # fmt: skip
-        self.flops = (6 if learning else 2) * (network.n_parameters - blocks[0].start)  # for one row
+        self.flops = flops_of_row(network, learning)
         # Columns cost a copy of the weights before and after the call, but then cores do not exchange weights in every
         # step, only the first layer's outputs and deltas.
         self.by_columns = bool(

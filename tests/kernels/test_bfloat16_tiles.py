@@ -10,8 +10,9 @@ import pytest
 
 from fastmlp.backends import registry
 from fastmlp.kernels.cpu import matrix_unit
+from fastmlp.kernels.engine import plan
 from fastmlp.kernels.engine.bfloat16_tiles import AMX_UNIT, BFLOAT16_UNIT, FLOAT_UNIT, INNER, SIDE, TILE_SCRATCH
-from fastmlp.kernels.spec import aligned_zeros
+from fastmlp.kernels.spec import Network, aligned_zeros
 from problems import COMPILED
 
 UNITS = {"AMX": AMX_UNIT, "AVX512_BF16": BFLOAT16_UNIT}
@@ -94,11 +95,11 @@ AMX_FLAGS = frozenset({"amx_tile", "amx_bf16", "avx512_bf16"})
 # Flags of the processor, FASTMLP_AMX, whether the system permits AMX, whether AVX512_BF16 is the faster unit:
 # the unit, and what the description says.
 CHOICES = {
-    "nothing": (frozenset(), None, True, True, FLOAT_UNIT, "in float32 (this processor has no AMX)"),
-    "amx": (AMX_FLAGS, None, True, True, AMX_UNIT, "on AMX"),
-    "turned off": (AMX_FLAGS, "0", True, True, BFLOAT16_UNIT, "on AVX512_BF16 (FASTMLP_AMX=0 turns AMX off)"),
-    "refused": (AMX_FLAGS, None, False, True, BFLOAT16_UNIT, "on AVX512_BF16 (the system does not permit AMX)"),
-    "avx512_bf16": (frozenset({"avx512_bf16"}), None, True, True, BFLOAT16_UNIT, "on AVX512_BF16 (this processor has"),
+    "nothing": (frozenset(), None, True, True, FLOAT_UNIT, "medium precision in float32 (this processor has no AMX)"),
+    "amx": (AMX_FLAGS, None, True, True, AMX_UNIT, "medium precision on AMX"),
+    "turned off": (AMX_FLAGS, "0", True, True, BFLOAT16_UNIT, "with AVX512_BF16 (FASTMLP_AMX=0 turns AMX off)"),
+    "refused": (AMX_FLAGS, None, False, True, BFLOAT16_UNIT, "with AVX512_BF16 (the system does not permit AMX)"),
+    "avx512_bf16": (frozenset({"avx512_bf16"}), None, True, True, BFLOAT16_UNIT, "with AVX512_BF16 (this processor has"),
     "slow": (frozenset({"avx512_bf16"}), None, True, False, FLOAT_UNIT, "has no AMX, and AVX512_BF16 is slower)"),
 }  # fmt: skip
 
@@ -114,9 +115,12 @@ def test_the_unit_is_chosen(case, monkeypatch):
         monkeypatch.setenv("FASTMLP_AMX", switch)
     engine = registry.choose(COMPILED[0]).kernels._contract.engine
     assert matrix_unit.choose(engine) == unit
-    described = matrix_unit.describe(engine._replace(matrix_unit=matrix_unit.choose), "medium")
-    assert described.startswith("medium precision") and text in described
-    assert matrix_unit.describe(engine, "highest") == ""
+    network = Network((100, 100, 10), ("relu", "identity"), "squared_error", matmul_precision="medium")
+    engine = engine._replace(matrix_unit=matrix_unit.choose)
+    assert text in matrix_unit.describe(engine, network, 100) and plan.unit_of(engine, network, 100) == unit
+    assert plan.unit_of(engine, network, 1) == FLOAT_UNIT
+    assert ("too small" in matrix_unit.describe(engine, network, 1)) == (unit != FLOAT_UNIT)
+    assert matrix_unit.describe(engine, network._replace(matmul_precision="highest"), 100) == ""
 
 
 def test_the_system_is_asked_for_amx():
