@@ -162,7 +162,8 @@ def assert_same(found, expected, exact, precision):
         return
     assert error_of_norm(found, expected[0]) < 3 * EFFECT[precision]
     effect, error = mean_error(exact, expected[0]), min(mean_error(found, each) for each in expected)
-    assert error < max(SHARE[precision] * effect, 5e-7), effect
+    # The floor is for few outputs, which may be close to exact by chance.
+    assert error < max(SHARE[precision] * effect, EFFECT["high"] / 2), effect
 
 
 # The reference.
