@@ -32,8 +32,8 @@ cdef extern from "primitives.h" nogil:
     double power_of_two_double(double)
     float reciprocal_estimate_float(float)
     double reciprocal_estimate_double(double)
-    void tile_float(Py_ssize_t, bint, float*, int64_t*, float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t)
-    void tile_double(Py_ssize_t, bint, double*, int64_t*, double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t, double*, Py_ssize_t)
+    void tile_float(Py_ssize_t, Py_ssize_t, float*, int64_t*, int64_t*, float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t)
+    void tile_double(Py_ssize_t, Py_ssize_t, double*, int64_t*, int64_t*, double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t, double*, Py_ssize_t)
     void transpose_square_float(float*, Py_ssize_t, float*, Py_ssize_t)
     void transpose_square_double(double*, Py_ssize_t, double*, Py_ssize_t)
     float largest_float(float*, Py_ssize_t)
@@ -148,13 +148,14 @@ cdef inline void transpose_square(floating* source, Py_ssize_t stride, floating*
     else:
         transpose_square_double(source, stride, out, out_stride)
 
-cdef inline void tile(Py_ssize_t n_vectors, bint by_column, floating* a, int64_t* rows, floating* b, Py_ssize_t b_stride,
+cdef inline void tile(Py_ssize_t n_vectors, Py_ssize_t kind, floating* a, int64_t* rows, int64_t* ahead,
+                      floating* b, Py_ssize_t b_stride,
                       Py_ssize_t inner, floating* start, Py_ssize_t start_stride, floating* out,
                       Py_ssize_t out_stride) noexcept nogil:
     if floating is float:
-        tile_float(n_vectors, by_column, a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+        tile_float(n_vectors, kind, a, rows, ahead, b, b_stride, inner, start, start_stride, out, out_stride)
     else:
-        tile_double(n_vectors, by_column, a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+        tile_double(n_vectors, kind, a, rows, ahead, b, b_stride, inner, start, start_stride, out, out_stride)
 
 # Words of bfloat16 are never made of float64.
 cdef inline void pack_row(floating* x, floating* y, Py_ssize_t n_terms, floating* to) noexcept nogil:
@@ -380,7 +381,7 @@ def run_product(
 ):
     with nogil:
         product(
-            <floating*>&A[0, 0], <int64_t*>&rows[0], by_column, 0, n_rows, inner, <floating*>&B[0, 0], B.shape[1],
+            <floating*>&A[0, 0], <int64_t*>&rows[0], <int64_t*>&rows[0], by_column, 0, n_rows, inner, <floating*>&B[0, 0], B.shape[1],
             transposed, packed, <int64_t*>&strips[0], 0, n_columns, <floating*>&bias[0], True, &out[0, 0],
             out.shape[1], &scratch[0],
         )

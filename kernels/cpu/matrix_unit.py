@@ -104,6 +104,4 @@ def describe(engine, network, batch_size):
         reasons.append("AVX512_BF16 is slower")
     if used != found:
         reasons = ["its products are too small to gain from bfloat16"]
-    return f"{network.matmul_precision} precision {HOW[used]}" + (
-        f" ({', and '.join(reasons)})" if reasons else ""
-    )
+    return f"{network.matmul_precision} precision {HOW[used]}" + (f" ({', and '.join(reasons)})" if reasons else "")

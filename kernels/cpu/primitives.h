@@ -137,17 +137,20 @@ INLINE REAL NAMED(reciprocal_estimate)(REAL z) {
 /* C (TILE_ROWS x n_vectors vectors) = start + A B, accumulated in registers over the whole inner dimension.
    Row k of B is at b + k b_stride. Element (i, k) of A is at a + rows[i] + k, or by column at a + rows[k] + i. */
 #define TILE_ARGUMENTS                                                                                                \
-    const REAL *a, const int64_t *rows, const REAL *b, ptrdiff_t b_stride, ptrdiff_t inner, const REAL *start,        \
-        ptrdiff_t start_stride, REAL *out, ptrdiff_t out_stride
+    const REAL *a, const int64_t *rows, const int64_t *ahead, const REAL *b, ptrdiff_t b_stride, ptrdiff_t inner,      \
+        const REAL *start, ptrdiff_t start_stride, REAL *out, ptrdiff_t out_stride
 
-INLINE void NAMED(tile_body)(const int n_vectors, const int by_column, TILE_ARGUMENTS) {
+INLINE void NAMED(tile_body)(const int n_vectors, const int by_column, const int prefetching, TILE_ARGUMENTS) {
     NAMED(vector) sums[TILE_ROWS][TILE_VECTORS];
     const REAL *a_rows[TILE_ROWS];
+    const ptrdiff_t line = 64 / sizeof(REAL);
     UNROLL for (int i = 0; i < TILE_ROWS; i++) {
         UNROLL for (int v = 0; v < n_vectors; v++) sums[i][v] = (NAMED(vector)){0};
         if (!by_column) a_rows[i] = a + rows[i];
     }
     for (ptrdiff_t k = 0; k < inner; k++, b += b_stride) {
+        if (prefetching && (k & (line - 1)) == 0)
+            UNROLL for (int i = 0; i < TILE_ROWS; i++) __builtin_prefetch(a + ahead[i] + k, 0, 2);
         const REAL *column = by_column ? a + rows[k] : a;
         NAMED(vector) row[TILE_VECTORS];
         UNROLL for (int v = 0; v < n_vectors; v++) row[v] = NAMED(load)(b + v * LANES);
@@ -164,24 +167,29 @@ INLINE void NAMED(tile_body)(const int n_vectors, const int by_column, TILE_ARGU
 }
 
 _Static_assert(TILE_VECTORS == 3, "tiles are made for 1, 2 and 3 vectors");
-#define TILE(name, n_vectors, by_column)                                                                             \
+#define TILE(name, n_vectors, by_column, prefetching)                                                                \
     static __attribute__((noinline)) void NAMED(name)(TILE_ARGUMENTS) {                                              \
-        NAMED(tile_body)(n_vectors, by_column, a, rows, b, b_stride, inner, start, start_stride, out, out_stride);     \
+        NAMED(tile_body)(n_vectors, by_column, prefetching, a, rows, ahead, b, b_stride, inner, start, start_stride,   \
+                         out, out_stride);                                                                           \
     }
-TILE(row_tile_1, 1, 0)
-TILE(row_tile_2, 2, 0)
-TILE(row_tile_3, 3, 0)
-TILE(column_tile_1, 1, 1)
-TILE(column_tile_2, 2, 1)
-TILE(column_tile_3, 3, 1)
+TILE(row_tile_1, 1, 0, 0)
+TILE(row_tile_2, 2, 0, 0)
+TILE(row_tile_3, 3, 0, 0)
+TILE(column_tile_1, 1, 1, 0)
+TILE(column_tile_2, 2, 1, 0)
+TILE(column_tile_3, 3, 1, 0)
+TILE(prefetching_tile_1, 1, 0, 1)
+TILE(prefetching_tile_2, 2, 0, 1)
+TILE(prefetching_tile_3, 3, 0, 1)
 #undef TILE
 
-INLINE void NAMED(tile)(ptrdiff_t n_vectors, int by_column, TILE_ARGUMENTS) {
-    static void (*const tiles[2][TILE_VECTORS])(TILE_ARGUMENTS) = {
+INLINE void NAMED(tile)(ptrdiff_t n_vectors, ptrdiff_t kind, TILE_ARGUMENTS) {
+    static void (*const tiles[3][TILE_VECTORS])(TILE_ARGUMENTS) = { /* by kind: see engine/primitives.py */
         {NAMED(row_tile_1), NAMED(row_tile_2), NAMED(row_tile_3)},
         {NAMED(column_tile_1), NAMED(column_tile_2), NAMED(column_tile_3)},
+        {NAMED(prefetching_tile_1), NAMED(prefetching_tile_2), NAMED(prefetching_tile_3)},
     };
-    tiles[by_column][n_vectors - 1](a, rows, b, b_stride, inner, start, start_stride, out, out_stride);
+    tiles[kind][n_vectors - 1](a, rows, ahead, b, b_stride, inner, start, start_stride, out, out_stride);
 }
 #undef TILE_ARGUMENTS
 

@@ -23,6 +23,7 @@ from .partition import (
     wait_for_all,
 )
 from .primitives import (
+    BY_ROW,
     NO_RULE,
     Doubles,
     Integers,
@@ -101,7 +102,7 @@ def first_columns(worker: Worker, rows: int) -> None:
     left = share(n_outputs, lanes(W), worker.thread, run.n_threads)
     columns = share(n_outputs, lanes(W), worker.thread + 1, run.n_threads) - left
     dense_rows(
-        worker.inputs, worker.offsets, 0, rows, n_inputs, columns, at(W, n_inputs * left),
+        worker.inputs, worker.offsets, worker.offsets, BY_ROW, 0, rows, n_inputs, columns, at(W, n_inputs * left),
         at(W, n_inputs * n_outputs + left), layers.packed, layers.activation,
         at(worker.workspace, layers.outputs + left), layers.stride, worker.scratch,
     )  # fmt: skip
@@ -126,7 +127,7 @@ def forward_rows(worker: Worker, first_layer: int) -> None:
             reduced_dense_rows(worker, level, a, here, low, high, activation)
         else:
             dense_rows(
-                a, here, low, high, fan_in, fan_out, W, at(W, fan_in * fan_out), layer.packed, activation,
+                a, here, here, BY_ROW, low, high, fan_in, fan_out, W, at(W, fan_in * fan_out), layer.packed, activation,
                 at(workspace, layer.outputs), layer.stride, worker.scratch,
             )  # fmt: skip
         if layer.has_features:

@@ -99,7 +99,7 @@ class Buffers:
         # The gradient of an input stage comes first, where those of the groups have none.
         self.sums = aligned_zeros(max(plan.n_groups * plan.n_parameters, plan.n_staged), plan.dtype)
         self.scratch = [aligned_zeros(plan.scratch, plan.dtype) for _ in range(n_threads)]
-        self.offsets = [np.zeros(plan.batch, np.int64) for _ in range(n_threads)]
+        self.offsets = [np.zeros(2 * plan.batch, np.int64) for _ in range(n_threads)]
         self.by_row = np.zeros((3, plan.batch))  # losses, penalties, weights
         self.packed = aligned_zeros(plan.packed, plan.dtype)
         self.tile_states = aligned_zeros((n_threads, ALIGNMENT // 8), np.int64)

@@ -12,7 +12,9 @@ from .layer_features import disturb_inputs, finish_rows
 from .losses import row_loss, row_weight
 from .partition import share, wait_for_all
 from .primitives import (
+    BY_ROW,
     NO_RULE,
+    PREFETCHING,
     Doubles,
     Integers,
     Number,
@@ -63,6 +65,7 @@ def predict(worker: Worker) -> None:
     workspace: Vector = worker.workspace
     scratch: Vector = worker.scratch
     offsets: Integers = worker.row_offsets
+    ahead: Integers = at(offsets, layout.batch)
     layer_rows: Integers = layout.layer_rows
     denormals = flush_denormals()
     total: float = 0.0
@@ -87,6 +90,7 @@ def predict(worker: Worker) -> None:
         elif layout.in_place:
             for r in range(batch):
                 offsets[r] = min(r, rows - 1) * n_inputs
+                ahead[r] = offsets[r] + (batch * n_inputs if begin + batch < stop else 0)
         elif layout.staged:
             for r in range(rows):
                 copy_columns(worker, inputs, r, r)
@@ -122,9 +126,11 @@ def predict(worker: Worker) -> None:
             elif layout.n_terms > 0:
                 reduced_dense_rows(worker, level, inputs, here, 0, rows, activation)
             else:
+                prefetching = level == 0 and layout.in_place
                 dense_rows(
-                    inputs, here, 0, rows, fan_in, fan_out, W, b, layer.packed, activation, outputs, stride, scratch
-                )
+                    inputs, here, ahead if prefetching else here, PREFETCHING if prefetching else BY_ROW, 0, rows,
+                    fan_in, fan_out, W, b, layer.packed, activation, outputs, stride, scratch,
+                )  # fmt: skip
             if layer.has_features:
                 finish_rows(worker, level, 0, rows, begin)
             inputs, here = outputs, at(layer_rows, (level + 1) * batch)

@@ -23,10 +23,15 @@ def tile_rows():
     """Rows of a tile."""
 
 
-def tile(n_vectors, by_column, a, rows, b, b_stride, inner, start, start_stride, out, out_stride):
+# Operands A of a tile: by rows, by columns, and by rows while others are loaded into the cache.
+BY_ROW, BY_COLUMN, PREFETCHING = range(3)
+
+
+def tile(n_vectors, kind, a, rows, ahead, b, b_stride, inner, start, start_stride, out, out_stride):
     """out = start + A B for tile_rows() rows and up to TILE_VECTORS vectors of columns, in registers over ``inner``.
 
-    Row k of B is at b + k b_stride. Element (i, k) of A is at a + rows[i] + k, or by column at a + rows[k] + i.
+    Row k of B is at b + k b_stride. Element (i, k) of A is at a + rows[i] + k, or by column at a + rows[k] + i. The
+    kind PREFETCHING loads as many numbers from each a + ahead[i] on into the cache meanwhile.
     """
 
 

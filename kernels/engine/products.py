@@ -12,6 +12,8 @@ records (engine/records.py), which would have to be filled here for each layer o
 from __future__ import annotations
 
 from .primitives import (
+    BY_COLUMN,
+    BY_ROW,
     NO_RULE,
     Integers,
     Vector,
@@ -71,19 +73,20 @@ def pack_columns(a: Vector, rows: Integers, depth: int, n: int, block: Vector) -
 
 
 def product(
-    a: Vector, rows: Integers, by_column: bint, first_row: int, stop_row: int, inner: int, b: Vector, b_stride: int,
-    transposed: bint, packed: bint, strips: Integers, first: int, stop: int, bias: Vector, biased: bint, out: Vector,
-    out_stride: int, scratch: Vector,
+    a: Vector, rows: Integers, ahead: Integers, kind: int, first_row: int, stop_row: int, inner: int, b: Vector,
+    b_stride: int, transposed: bint, packed: bint, strips: Integers, first: int, stop: int, bias: Vector, biased: bint,
+    out: Vector, out_stride: int, scratch: Vector,
 ) -> None:  # fmt: skip
     """out[i, j] = bias[j] + sum over k < inner of A[i, k] B[k, j], for rows and columns from first to stop.
 
-    Element (i, k) of A is at a + rows[i] + k, or by column at a + rows[k] + i. B is at b in rows of ``b_stride``, or
-    its transpose is. ``packed`` asks for copies of B by panels and of a by-column A by strips, where operands are
-    large; ``strips`` holds where each row of a strip begins. Sums are made in passes, in the same order whatever part
-    of ``out`` is asked for.
+    Element (i, k) of A is at a + rows[i] + k, or by column at a + rows[k] + i; see ``tile`` for ``kind`` and ``ahead``.
+    B is at b in rows of ``b_stride``, or its transpose is. ``packed`` asks for copies of B by panels and of a by-column
+    A by strips, where operands are large; ``strips`` holds where each row of a strip begins. Sums are made in passes,
+    in the same order whatever part of ``out`` is asked for.
     """
     T = type(out[0])
     step = lanes(out)
+    by_column = kind == BY_COLUMN
     start: Vector = scratch
     panel: Vector = at(scratch, TILE_VECTORS * step)
     strip: Vector = at(scratch, TILE_VECTORS * step * (DEPTH + 1))
@@ -118,20 +121,22 @@ def product(
                     column = at(strip, i * depth)
                     offsets = strips
                 tile(
-                    n_vectors, by_column, column, offsets, block, block_stride, depth, start if k == 0 else to,
-                    0 if k == 0 else out_stride, to, out_stride,
+                    n_vectors, kind if j == first else by_column, column, offsets, at(ahead, i), block, block_stride,
+                    depth, start if k == 0 else to, 0 if k == 0 else out_stride, to, out_stride,
                 )  # fmt: skip
             j += columns
 
 
 def dense_rows(
-    a: Vector, rows: Integers, first_row: int, stop_row: int, fan_in: int, fan_out: int, W: Vector, b: Vector,
-    packed: bint, activation: int, out: Vector, stride: int, scratch: Vector,
+    a: Vector, rows: Integers, ahead: Integers, kind: int, first_row: int, stop_row: int, fan_in: int, fan_out: int,
+    W: Vector, b: Vector, packed: bint, activation: int, out: Vector, stride: int, scratch: Vector,
 ) -> None:  # fmt: skip
     """A layer's outputs f(A W + b) for some rows, or A W + b where f is NO_RULE."""
     for i in range(first_row, stop_row, ROWS):
         end = min(i + ROWS, stop_row)
-        product(a, rows, 0, i, end, fan_in, W, fan_out, 0, packed, rows, 0, fan_out, b, 1, out, stride, scratch)
+        product(
+            a, rows, ahead, kind, i, end, fan_in, W, fan_out, 0, packed, rows, 0, fan_out, b, 1, out, stride, scratch
+        )
         if activation != NO_RULE:
             activate(activation, at(out, i * stride), end - i, fan_out, stride)
 
@@ -143,6 +148,8 @@ def delta_rows(
     """dLoss/dz of the layer below, f'(a) * (delta W^T), for some rows, or dLoss/da where f is NO_RULE."""
     for i in range(first_row, stop_row, ROWS):
         end = min(i + ROWS, stop_row)
-        product(delta, rows, 0, i, end, fan_out, W, fan_out, 1, 1, rows, 0, fan_in, W, 0, out, stride, scratch)
+        product(
+            delta, rows, rows, BY_ROW, i, end, fan_out, W, fan_out, 1, 1, rows, 0, fan_in, W, 0, out, stride, scratch
+        )
         if activation != NO_RULE:
             derive(activation, at(a, i * stride), at(out, i * stride), end - i, fan_in, stride)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from .bfloat16_tiles import FLOAT_UNIT, INNER, SIDE, TILE_SCRATCH, WORDS, multiply_tiles, pack_along, pack_down
 from .partition import share
-from .primitives import NO_RULE, Integers, Number, Vector, activate, at, bint, derive, lower_term
+from .primitives import BY_ROW, NO_RULE, Integers, Number, Vector, activate, at, bint, derive, lower_term
 from .products import delta_rows, dense_rows
 from .records import Layer, Layout, Run, Worker
 
@@ -125,8 +125,9 @@ def reduced_dense_rows(
             for r in range(low, high):
                 round_row(at(a, rows[r]), fan_in, layout.n_terms, at(inputs, own_rows[r]))
         dense_rows(
-            inputs, own_rows, low, high, fan_in, fan_out, W, b, layer.packed, activation, out, stride, worker.scratch
-        )
+            inputs, own_rows, own_rows, BY_ROW, low, high, fan_in, fan_out, W, b, layer.packed, activation, out, stride,
+            worker.scratch,
+        )  # fmt: skip
         return
     multiply_rows(worker, a, at(rows, low), high - low, fan_in, W, fan_out, b, 1, at(out, low * stride), stride)
     if activation != NO_RULE:

@@ -12,6 +12,7 @@ from fastmlp.kernels.rules.activations import sign
 from .bfloat16_tiles import FLOAT_UNIT, INNER, SIDE, TILE_SCRATCH
 from .partition import FACTOR, LASSO, LAYER_EXTRAS, LAYERS, MAX_NORM, share
 from .primitives import (
+    BY_COLUMN,
     NO_RULE,
     Doubles,
     Integers,
@@ -91,8 +92,8 @@ def learn_weights(
             multiply_gradient(worker, layer, i, count, g, stride)
         else:
             product(
-                at(a, i), rows, 1, 0, count, n_rows, delta, layer.stride, 0, packed, strips, 0, stride, delta, 0, g,
-                stride, scratch,
+                at(a, i), rows, rows, BY_COLUMN, 0, count, n_rows, delta, layer.stride, 0, packed, strips, 0, stride,
+                delta, 0, g, stride, scratch,
             )  # fmt: skip
         if fan_out < step:  # close the gaps: many small updates would be slower
             for r in range(1, count):

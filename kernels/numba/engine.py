@@ -278,8 +278,9 @@ def run_product(
     A, rows, by_column, n_rows, inner, B, transposed, packed, strips, n_columns, bias, out, scratch
 ):  # fmt: skip
     product(
-        data_of(A), data_of(rows), by_column, 0, n_rows, inner, data_of(B), B.shape[1], transposed, packed,
-        data_of(strips), 0, n_columns, data_of(bias), True, data_of(out), out.shape[1], data_of(scratch),
+        data_of(A), data_of(rows), data_of(rows), np.int64(by_column), 0, n_rows, inner, data_of(B), B.shape[1],
+        transposed, packed, data_of(strips), 0, n_columns, data_of(bias), True, data_of(out), out.shape[1],
+        data_of(scratch),
     )  # fmt: skip
 
 

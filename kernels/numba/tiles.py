@@ -8,6 +8,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
+from fastmlp.kernels.engine.primitives import BY_COLUMN, PREFETCHING
+
 from .vectors import INT32, INT64, TILE_ROWS, constant, lanes_of, splat, vector_access
 
 
@@ -17,17 +19,28 @@ def tile_rows():
     return TILE_ROWS
 
 
-def _tile(n_vectors, by_column):
+LINE_BYTES = 64  # of a cache line
+
+
+def _prefetch(builder, pointer):
+    """Load the cache line of a pointer into the second-level cache."""
+    byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [builder.bitcast(pointer, byte), *(ir.Constant(number, value) for value in (0, 2, 1))])
+
+
+def _tile(n_vectors, by_column, prefetching=False):
     """C (TILE_ROWS x n_vectors vectors) = start + A B, accumulated in registers over the whole inner dimension.
 
     Row k of B is at b + k b_stride. Element (i, k) of A is at a + rows[i] + k, or by column at a + rows[k] + i.
     """
 
-    def tile(typingctx, a, rows, b, b_stride, inner, start, start_stride, out, out_stride):
-        signature = types.void(a, rows, b, types.int64, types.int64, start, types.int64, out, types.int64)
+    def tile(typingctx, a, rows, ahead, b, b_stride, inner, start, start_stride, out, out_stride):
+        signature = types.void(a, rows, ahead, b, types.int64, types.int64, start, types.int64, out, types.int64)
 
         def codegen(context, builder, signature, args):
-            a, rows, b, b_stride, inner, start, start_stride, out, out_stride = args
+            a, rows, ahead, b, b_stride, inner, start, start_stride, out, out_stride = args
             dtype = signature.args[0].dtype
             count = lanes_of(dtype)
             scalar = context.get_value_type(dtype)
@@ -36,8 +49,11 @@ def _tile(n_vectors, by_column):
             name = f"llvm.fma.v{count}f{dtype.bitwidth}"
             fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
             cells = [(i, v) for i in range(TILE_ROWS) for v in range(n_vectors)]
-            if not by_column:
-                a_rows = [builder.gep(a, [builder.load(builder.gep(rows, [constant(i)]))]) for i in range(TILE_ROWS)]
+            a_rows, ahead_rows = (
+                [builder.gep(a, [builder.load(builder.gep(table, [constant(i)]))]) for i in range(TILE_ROWS)]
+                if wanted else None
+                for table, wanted in ((rows, not by_column), (ahead, prefetching))
+            )  # fmt: skip
             zero = ir.Constant(vector, [0.0] * count)
             before, loop, end = builder.block, builder.append_basic_block("k"), builder.append_basic_block("end")
             builder.cbranch(builder.icmp_signed(">", inner, constant(0)), loop, end)
@@ -49,6 +65,11 @@ def _tile(n_vectors, by_column):
             for cell in cells:
                 sums[cell] = builder.phi(vector)
                 sums[cell].add_incoming(zero, before)
+            if prefetching:
+                place = builder.and_(k, constant(LINE_BYTES * 8 // dtype.bitwidth - 1))
+                with builder.if_then(builder.icmp_signed("==", place, constant(0))):
+                    for row in ahead_rows:
+                        _prefetch(builder, builder.gep(row, [k]))
             row_b = builder.mul(k, b_stride)
             b_vectors = [load(b, builder.add(row_b, constant(v * count))) for v in range(n_vectors)]
             if by_column:
@@ -59,10 +80,10 @@ def _tile(n_vectors, by_column):
                 value = splat(builder, builder.load(place), vector)
                 for v in range(n_vectors):
                     news[i, v] = builder.call(fma, [value, b_vectors[v], sums[i, v]])
-            following = builder.add(k, constant(1))
-            k.add_incoming(following, loop)
+            following, tail = builder.add(k, constant(1)), builder.block
+            k.add_incoming(following, tail)
             for cell in cells:
-                sums[cell].add_incoming(news[cell], loop)
+                sums[cell].add_incoming(news[cell], tail)
             builder.cbranch(builder.icmp_signed("<", following, inner), loop, end)
 
             builder.position_at_end(end)
@@ -70,7 +91,7 @@ def _tile(n_vectors, by_column):
             for cell in cells:
                 finals[cell] = builder.phi(vector)
                 finals[cell].add_incoming(zero, before)
-                finals[cell].add_incoming(news[cell], loop)
+                finals[cell].add_incoming(news[cell], tail)
             for i, v in cells:
                 from_start = builder.add(builder.mul(constant(i), start_stride), constant(v * count))
                 to = builder.add(builder.mul(constant(i), out_stride), constant(v * count))
@@ -84,24 +105,32 @@ def _tile(n_vectors, by_column):
 
 _row_tile_1, _row_tile_2, _row_tile_3 = (_tile(n, False) for n in (1, 2, 3))
 _column_tile_1, _column_tile_2, _column_tile_3 = (_tile(n, True) for n in (1, 2, 3))
+_prefetching_tile_1, _prefetching_tile_2, _prefetching_tile_3 = (_tile(n, False, True) for n in (1, 2, 3))
 
 
 @register_jitable
-def tile(n_vectors, by_column, a, rows, b, b_stride, inner, start, start_stride, out, out_stride):
+def tile(n_vectors, kind, a, rows, ahead, b, b_stride, inner, start, start_stride, out, out_stride):
     """See engine/primitives.py."""
-    if by_column:
+    if kind == BY_COLUMN:
         if n_vectors == 1:
-            _column_tile_1(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+            _column_tile_1(a, rows, ahead, b, b_stride, inner, start, start_stride, out, out_stride)
         elif n_vectors == 2:
-            _column_tile_2(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+            _column_tile_2(a, rows, ahead, b, b_stride, inner, start, start_stride, out, out_stride)
         else:
-            _column_tile_3(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+            _column_tile_3(a, rows, ahead, b, b_stride, inner, start, start_stride, out, out_stride)
+    elif kind == PREFETCHING:
+        if n_vectors == 1:
+            _prefetching_tile_1(a, rows, ahead, b, b_stride, inner, start, start_stride, out, out_stride)
+        elif n_vectors == 2:
+            _prefetching_tile_2(a, rows, ahead, b, b_stride, inner, start, start_stride, out, out_stride)
+        else:
+            _prefetching_tile_3(a, rows, ahead, b, b_stride, inner, start, start_stride, out, out_stride)
     elif n_vectors == 1:
-        _row_tile_1(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+        _row_tile_1(a, rows, ahead, b, b_stride, inner, start, start_stride, out, out_stride)
     elif n_vectors == 2:
-        _row_tile_2(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+        _row_tile_2(a, rows, ahead, b, b_stride, inner, start, start_stride, out, out_stride)
     else:
-        _row_tile_3(a, rows, b, b_stride, inner, start, start_stride, out, out_stride)
+        _row_tile_3(a, rows, ahead, b, b_stride, inner, start, start_stride, out, out_stride)
 
 
 @intrinsic
