@@ -4,9 +4,7 @@ Needs the folder that FASTMLP_DATA names (fashion_mnist/ in it holds the four fi
 """
 
 import gzip
-import os
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,12 +55,10 @@ LEARNERS = {
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
-def bench_fashion_mnist(benchmark, learner):
-    if "FASTMLP_DATA" not in os.environ:
-        pytest.skip("needs the folder of data sets that the environment variable FASTMLP_DATA names")
+def bench_fashion_mnist(benchmark, data_folder, learner):
     if learner == "torch":
         pytest.importorskip("torch", reason="needs the package torch")
-    folder = Path(os.environ["FASTMLP_DATA"]) / "fashion_mnist"
+    folder = data_folder / "fashion_mnist"
     train, test = load(folder, "train"), load(folder, "t10k")
     scores = benchmark.pedantic(lambda: [LEARNERS[learner](train, test, seed) for seed in SEEDS], rounds=1)
     benchmark.extra_info["scores"] = scores

@@ -17,7 +17,9 @@ def _epochs(work):
     return min(50, max(2, int(CALL_FLOPS / (work.flops * work.rows))))
 
 
-def _fastmlp(backend, n_jobs=None, dtype="float32"):
+def _fastmlp(dtype="float32", **options):
+    """``options``: of MLP."""
+
     def build(work):
         from fastmlp import MLP, make_optimizer
 
@@ -27,8 +29,8 @@ def _fastmlp(backend, n_jobs=None, dtype="float32"):
         output = "softmax" if work.task == "classes" else "identity"
         loss = "categorical_cross_entropy" if work.task == "classes" else "squared_error"
         model = MLP(
-            [*hidden, (work.sizes[-1], output)], loss, make_optimizer(work.solver, 1e-3), dtype=dtype, backend=backend,
-            n_jobs=n_jobs, random_state=0,
+            [*hidden, (work.sizes[-1], output)], loss, make_optimizer(work.solver, 1e-3), dtype=dtype, random_state=0,
+            **options,
         )  # fmt: skip
         if work.task == "classes":
             y = np.eye(work.sizes[-1], dtype=dtype)[y]
@@ -53,12 +55,15 @@ def scikit_learn(work):
     return lambda: model.fit(X, y.ravel() if work.task == "values" else y), epochs * rows
 
 
-def _torch(compiled):
+def _torch(compiled=False, autocast=False, products="highest"):
+    """``autocast``: to bfloat16; ``products``: for torch.set_float32_matmul_precision."""
+
     def build(work):
         import torch
 
         if compiled and work.flops < 1e6:
             raise ValueError("compiling takes tens of seconds and gains nothing on work of this size")
+        torch.set_float32_matmul_precision(products)
         X, y = map(torch.from_numpy, data(work))
         layers = []
         for fan_in, fan_out in zip(work.sizes, work.sizes[1:]):
@@ -78,6 +83,7 @@ def _torch(compiled):
             return loss(network(inputs), targets)
 
         objective = torch.compile(objective) if compiled else objective
+        objective = torch.autocast("cpu", torch.bfloat16)(objective) if autocast else objective
         rows = min(work.rows, work.batch * ONLINE_STEPS)
 
         def epoch():
@@ -151,151 +157,27 @@ def blas(work):
 
 LIMIT = "BLAS limit"
 PEERS = {
-    "fastmlp": _fastmlp("auto"),
-    "cython": _fastmlp("cython"),
-    "numba": _fastmlp("numba"),
-    "1 thread": _fastmlp("auto", n_jobs=1),
-    "float64": _fastmlp("auto", dtype="float64"),
-    "torch": _torch(False),
-    "torch.compile": _torch(True),
+    "fastmlp": _fastmlp(),
+    "cython": _fastmlp(backend="cython"),
+    "numba": _fastmlp(backend="numba"),
+    "1 thread": _fastmlp(n_jobs=1),
+    "float64": _fastmlp(dtype="float64"),
+    "torch": _torch(),
+    "torch.compile": _torch(compiled=True),
     "JAX": jax_scan,
     "scikit-learn": scikit_learn,
     LIMIT: blas,
 }
 OTHERS = "torch", "torch.compile", "JAX", "scikit-learn"
 
-
-# Predictions of work.rows rows: each function returns (function that predicts, rows).
-def _weights(work):
-    rng = np.random.RandomState(0)
-    return [
-        ((rng.standard_normal((n, m)) / n**0.5).astype("f4"), rng.standard_normal(m).astype("f4"))
-        for n, m in zip(work.sizes, work.sizes[1:])
-    ]
-
-
-def _fitted(work, package):
-    """A regressor of either package with the weights of _weights."""
-    X, y = data(work._replace(rows=64))
-    warnings.simplefilter("ignore")
-    model = package.MLPRegressor(
-        hidden_layer_sizes=work.sizes[1:-1], activation=work.activation, solver="adam", max_iter=1
-    )
-    model.fit(X, y.ravel() if y.shape[1] == 1 else y)
-    model.coefs_, model.intercepts_ = map(list, zip(*_weights(work)))
-    return model
-
-
-def fastmlp_predict(work):
-    import fastmlp
-
-    model, X = _fitted(work, fastmlp), data(work)[0]
-    return _often(lambda: model.predict(X), work)
-
-
-def fastmlp_compiled(work):
-    import fastmlp
-
-    predict, X = _fitted(work, fastmlp).compile_predict(), data(work)[0]
-    if len(X) > 1:
-        raise ValueError("compile_predict is for one row at a time")
-    return _often(lambda: predict(X), work)
-
-
-def scikit_learn_predict(work):
-    from sklearn import neural_network
-
-    model, X = _fitted(work, neural_network), data(work)[0]
-    return _often(lambda: model.predict(X), work)
-
-
-def numpy_predict(work):
-    weights, X = _weights(work), data(work)[0]
-    activation = np.tanh if work.activation == "tanh" else lambda z: np.maximum(z, 0)
-
-    def predict():
-        a = X
-        for W, b in weights[:-1]:
-            a = activation(a @ W + b)
-        W, b = weights[-1]
-        return a @ W + b
-
-    return _often(predict, work)
-
-
-def torch_predict(work):
-    import torch
-
-    layers = []
-    for W, b in _weights(work):
-        linear = torch.nn.Linear(*W.shape)
-        linear.weight.data, linear.bias.data = torch.from_numpy(W.T.copy()), torch.from_numpy(b)
-        layers += [linear, {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}[work.activation]()]
-    network, X = torch.nn.Sequential(*layers[:-1]).eval(), torch.from_numpy(data(work)[0])
-
-    def predict():
-        with torch.inference_mode():
-            return network(X)
-
-    return _often(predict, work)
-
-
-def jax_predict(work):
-    import jax
-    import jax.numpy as jnp
-
-    weights, X = _weights(work), jnp.asarray(data(work)[0])
-    activation = {"relu": jax.nn.relu, "tanh": jnp.tanh}[work.activation]
-
-    @jax.jit
-    def forward(a):
-        for W, b in weights[:-1]:
-            a = activation(a @ W + b)
-        return a @ weights[-1][0] + weights[-1][1]
-
-    return _often(lambda: forward(X).block_until_ready(), work)
-
-
-def onnxruntime_predict(work):
-    import onnxruntime
-    from onnx import TensorProto, helper, numpy_helper
-
-    nodes, tensors, name = [], [], "x"
-    for i, (W, b) in enumerate(_weights(work)):
-        tensors += [numpy_helper.from_array(W, f"W{i}"), numpy_helper.from_array(b, f"b{i}")]
-        nodes.append(helper.make_node("Gemm", [name, f"W{i}", f"b{i}"], [f"z{i}"]))
-        name = f"z{i}"
-        if i < len(work.sizes) - 2:
-            nodes.append(helper.make_node(work.activation.title(), [name], [f"a{i}"]))
-            name = f"a{i}"
-    ends = [
-        [helper.make_tensor_value_info(end, TensorProto.FLOAT, ["rows", n])]
-        for end, n in (("x", work.sizes[0]), (name, work.sizes[-1]))
-    ]
-    graph = helper.make_graph(nodes, "mlp", *ends, tensors)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    X = data(work)[0]
-    return _often(lambda: session.run(None, {"x": X}), work)
-
-
-def _often(predict, work):
-    """A call that takes microseconds is timed a thousand times in a row."""
-    times = 1000 if work.rows == 1 else 1
-
-    def several():
-        for _ in range(times):
-            predict()
-
-    return several, work.rows * times
-
-
-PREDICTORS = {
-    "fastmlp": fastmlp_predict,
-    "compile_predict": fastmlp_compiled,
-    "NumPy": numpy_predict,
-    "ONNX Runtime": onnxruntime_predict,
-    "torch": torch_predict,
-    "JAX": jax_predict,
-    "scikit-learn": scikit_learn_predict,
+# The precisions of matrix products, fastmlp's and those that the peers have.
+PRECISIONS = {
+    "highest": PEERS["fastmlp"],
+    "high": _fastmlp(matmul_precision="high"),
+    "medium": _fastmlp(matmul_precision="medium"),
+    **{name: PEERS[name] for name in OTHERS},
+    "torch, medium": _torch(products="medium"),
+    "torch, autocast": _torch(autocast=True),
+    "torch.compile, autocast": _torch(compiled=True, autocast=True),
 }
+ROUNDED_OTHERS = "torch, medium", "torch, autocast", "torch.compile, autocast"

@@ -7,23 +7,30 @@ is there.
 
 import json
 import sys
-from math import inf, nan
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER))
 
 from many_fits import EPOCHS  # noqa: E402
 from markdown_table import markdown  # noqa: E402
-from peers import LIMIT, OTHERS  # noqa: E402
+from peers import OTHERS  # noqa: E402
+from report_plots import plot_curves, plot_speedup  # noqa: E402
+from report_precision import precision_text  # noqa: E402
+from report_tables import (  # noqa: E402
+    fits_table,
+    kernel_table,
+    rates_table,
+    second_order_table,
+    seconds_table,
+    steps_table,
+    torch_table,
+    training_table,
+    workloads_table,
+)
 from steps import STEPS  # noqa: E402
-from workloads import GOALS  # noqa: E402
-from works import WORKS  # noqa: E402
-
-COLOURS = ["#1b6ca8", "#e07b39", "#4c9a6a", "#b04a5a", "#8c6bb1", "#9a9a9a"]
 
 
 def rounded(value):
@@ -58,161 +65,6 @@ def lines_of(medians):
     return f'{{"machine": {json.dumps(medians["machine"])}, "runs": {{\n{runs}\n}}}}\n'
 
 
-def training_table(runs):
-    """Samples per second of each contestant; fastmlp against the fastest peer and against the limit of BLAS."""
-    table = pd.DataFrame({parameters["name"]: info["rates"] for parameters, info, _ in runs}).T
-    works = [WORKS[name] for name in table.index]
-    limit = table.pop(LIMIT)
-    others = table[[name for name in OTHERS if name in table]].max(axis=1)
-    table["fastmlp / best other"] = table["fastmlp"] / others
-    table["goal"] = [work.over_peers for work in works]
-    table["% of limit"] = [100 * rate * work.flops / top for rate, work, top in zip(table["fastmlp"], works, limit)]
-    table["goal, %"] = [100 * work.of_limit for work in works]
-    table.index.name = "work"
-    return table, float(limit.median())
-
-
-def rates_table(runs, keys):
-    """Samples per second of each contestant, and the faster of ours over the fastest other."""
-    table = pd.DataFrame({", ".join(parameters[key] for key in keys): info["rates"] for parameters, info, _ in runs}).T
-    own = [name for name in ("fastmlp", "compile_predict") if name in table]
-    table["fastmlp / best other"] = table[own].max(axis=1) / table.drop(columns=own).max(axis=1)
-    table.index.name = "network, samples"
-    return table
-
-
-def kernel_table(runs):
-    """Microseconds on each backend, and the rate of the faster compiled one against the limit of the machine."""
-    rows = [{**parameters, **info, "us": seconds * 1e6} for parameters, info, seconds in runs]
-    frame, keys = pd.DataFrame(rows), ["kernel", "size", "dtype"]
-    table = frame.pivot(index=keys, columns="backend", values="us").loc[
-        list(dict.fromkeys(frame[keys].itertuples(index=False, name=None)))
-    ]
-    best = table[["cython", "numba"]].min(axis=1)
-    first = frame.drop_duplicates(keys).set_index(keys)
-    table["numpy / best"] = table["numpy"] / best
-    for unit in ("GFLOP/s", "GB/s"):
-        table[unit] = (first["amount"] / best / 1e3).where(first["unit"] == unit)
-    table["% of limit"] = first["amount"] / best * 1e8 / first["limit"]
-    return table
-
-
-def plot_speedup(training, machine, path):
-    """How many times faster fastmlp trains than each peer, a group of bars for each row of the training table."""
-    columns = {
-        "scikit-learn": ["scikit-learn"],
-        "torch (eager or compiled, the faster)": ["torch", "torch.compile"],
-        "JAX (one compiled scan for the epoch)": ["JAX"],
-    }
-    peers = {}
-    for name, wanted in columns.items():
-        measured = [column for column in wanted if column in training]
-        if measured:
-            peers[name] = training["fastmlp"] / training[measured].max(axis=1)
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    axes = figure.subplots()
-    height = 0.8 / len(peers)
-    for number, ((name, ratios), colour) in enumerate(zip(peers.items(), COLOURS)):
-        at = [row + (number - (len(peers) - 1) / 2) * height for row in range(len(ratios))]
-        axes.barh(at, ratios - 1, height, left=1, label=name, color=colour)
-        for y, ratio in zip(at, ratios):
-            text = f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}"
-            axes.annotate(text, (max(ratio, 1), y), (3, 0), textcoords="offset points", va="center", fontsize=8)
-    axes.set_yticks(range(len(training)), training.index)
-    axes.invert_yaxis()
-    axes.set(xscale="log", xlabel="times as fast as the peer (logarithmic); left of the line the peer is faster")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.axvline(1, color="black", linewidth=0.8)
-    axes.margins(x=0.08)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower right", frameon=False)
-    axes.set_title("Training speed of fastmlp relative to its peers", loc="left")
-    conditions = f"float32, Adam unless noted; medians on {machine}"
-    figure.text(0.995, -0.03, conditions, ha="right", fontsize=8, color="#555555")
-    figure.savefig(path, dpi=110, bbox_inches="tight")
-
-
-def plot_curves(runs, training, path):
-    """Samples per second against batch size and against width, and speed-up by more threads for each row."""
-    figure = Figure(figsize=(13, 4.2), layout="constrained")
-    panels = figure.subplots(1, 3)
-    for axes, (_, info, _) in zip(panels, runs):
-        points = info["points"]
-        for name, colour in zip(points[0][2], COLOURS):
-            line = [(x, rates[name]) for _, x, rates in points if name in rates]
-            axes.loglog(*zip(*line), "o-", label=name, color=colour)
-        axes.set(xlabel=points[0][0], ylabel="samples per second")
-        axes.legend()
-        axes.grid(alpha=0.3)
-    names = [name.split(",")[0] + name.partition("batch")[2] for name in training.index]
-    panels[2].barh(names[::-1], (training["fastmlp"] / training["1 thread"])[::-1], color=COLOURS[0])
-    panels[2].axvline(1, color="black", linewidth=0.8)
-    panels[2].set(xlabel="speed with all threads relative to one")
-    figure.savefig(path, dpi=110)
-
-
-def seconds_table(runs):
-    rows = {}
-    for name, title in (("bench_import", "import after sklearn.base"), ("bench_first_fit", "first fit, batch {batch}"),
-                        ("bench_numba_cache", "first fit, batch 32")):  # fmt: skip
-        for parameters, info, _ in runs.get(name, []):
-            rows.setdefault(title.format(**parameters), {}).update(info["seconds"])
-    table = pd.DataFrame(rows).T
-    table["scikit-learn / fastmlp"] = table["scikit-learn"] / table["fastmlp"]
-    table.index.name = "seconds"
-    return table
-
-
-def steps_table(runs):
-    """Microseconds of a step from Python, and how many times as fast as torch and JAX it is."""
-    ((_, info, _),) = runs
-    table = pd.DataFrame({"us": 1e6 / pd.Series(info["rates"])})
-    for title, peer in (("times as fast as torch", "torch"), ("times as fast as JAX", "JAX, jitted")):
-        if peer in table.index:
-            table[title] = table.loc[peer, "us"] / table["us"]
-    table.index.name = "step by"
-    return table
-
-
-def second_order_table(runs):
-    """Medians over the seeds of each problem; a dash if Levenberg-Marquardt rarely has the loss of L-BFGS."""
-    table = pd.DataFrame({
-        parameters["name"]: pd.DataFrame(info["runs"]).fillna(inf).median() for parameters, info, _ in runs
-    }).T.replace(inf, nan)  # fmt: skip
-    table.insert(3, "times as fast", table["L-BFGS, s"] / table["lm until then, s"])
-    table.index.name = "problem"
-    return table
-
-
-def workloads_table(runs):
-    """Seconds of each workload."""
-    table = 1 / pd.DataFrame({parameters["name"]: info["rates"] for parameters, info, _ in runs}).T
-    table["scikit-learn / fastmlp"] = table["scikit-learn"] / table["fastmlp"]
-    table["goal"] = pd.Series(GOALS, dtype=float)
-    table.index.name = "workload"
-    return table
-
-
-def torch_table(runs):
-    """Microseconds of a call with FastMLP and with torch.nn.Sequential, and their ratio."""
-    table = pd.DataFrame({parameters["name"]: 1e6 / pd.Series(info["rates"]) for parameters, info, _ in runs}).T
-    table["nn.Sequential / FastMLP"] = table["nn.Sequential"] / table["FastMLP"]
-    table.index.name = "microseconds"
-    return table
-
-
-def fits_table(runs):
-    """Milliseconds of a fit, and how many times as fast as scikit-learn, for each batch size."""
-    columns = {}
-    for parameters, info, _ in runs:
-        rates, size = pd.Series(info["rates"]), f"batches of {parameters['batch_size']}"
-        columns[size] = 1e3 / rates
-        columns[f"{size}, scikit-learn = 1"] = rates / rates["scikit-learn, joblib"]
-    table = pd.DataFrame(columns)
-    table.index.name = "ms of a fit"
-    return table
-
-
 def sections(runs, machine, folder):
     """Write the plots into ``folder`` and return the text of the report."""
     text = [f"# Benchmarks\n\nMeasured by `make bench` on {machine}; medians."]
@@ -238,6 +90,7 @@ two columns of the table above:
         if "bench_curve" in runs:
             plot_curves(runs["bench_curve"], training, folder / "curves.png")
             text.append("![Speed against batch size, width and threads](curves.png)")
+    text += precision_text(runs)
     if "bench_predict" in runs:
         table = rates_table(runs["bench_predict"], ("name", "rows"))
         formats = dict.fromkeys(table.columns[:-1], ",.0f")

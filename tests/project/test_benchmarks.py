@@ -1,6 +1,7 @@
 """The benchmarks run, and their report renders."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -40,6 +41,47 @@ def test_benchmarks_run_and_the_report_renders(tmp_path):
     (tmp_path / "results.json").unlink()
     report().main(folder=tmp_path)
     assert (tmp_path / "REPORT.md").read_text() == text
+
+
+UNIT = "medium precision on a unit of this test"
+TRAINING = {
+    "highest": 100.0, "high": 300.0, "medium": 600.0, "torch": 100.0, "torch.compile": 150.0, "JAX": 80.0,
+    "scikit-learn": 50.0, "torch, medium": 90.0, "torch, autocast": 200.0, "torch.compile, autocast": 190.0,
+}  # fmt: skip
+PREDICTION = {"highest": 120.0, "medium": 400.0, "ONNX Runtime": 100.0, "torch": 90.0, "torch, autocast": 130.0}
+SCORES = {"highest": [0.5, 0.6, 0.7], "high": [0.5, 0.6, 0.7], "medium": [0.6, 0.7, 0.8]}
+PRECISION_RUNS = {
+    "bench_precision_training": [
+        [{"name": "deep 784-512-512-10, batch 256"}, {"rates": TRAINING, "unit": UNIT}, 1.0],
+        [{"name": "tiny 8-64-64-1, batch 32"}, {"rates": {
+            name: rate for name, rate in TRAINING.items() if "compile" not in name
+        }, "unit": UNIT}, 1.0],
+    ],
+    "bench_precision_prediction": [[{"name": "784-512-512-10"}, {"rates": PREDICTION, "unit": UNIT}, 1.0]],
+    "bench_precision_scores": [[{"name": "spam"}, {"scores": SCORES, "unit": UNIT}, 1.0]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("measured", [[name] for name in PRECISION_RUNS] + [list(PRECISION_RUNS)], ids=len)
+def test_the_section_about_precision(measured, tmp_path):
+    """Each part of it if it was measured, with the unit that multiplied; ratios to the best peers, and goals."""
+    pytest.importorskip("matplotlib", reason="needs the extra plot")
+    medians = {"machine": "a machine, 2026-01-01", "runs": {name: PRECISION_RUNS[name] for name in measured}}
+    (tmp_path / "medians.json").write_text(json.dumps(medians))
+    report().main(folder=tmp_path)
+    text = (tmp_path / "REPORT.md").read_text()
+    assert text.count("## Precision\n") == 1 and UNIT in text
+    rows = {
+        "bench_precision_training": [
+            "256 | 100 | 300 | 600 | 150 | 200 | torch, autocast | 2.00 | 2.40 | 3.00 | 4.50 |",
+            "32 | 100 | 300 | 600 | 100 | 200 | torch, autocast | 3.00 | 4.00 | 3.00 | 5.00 |",
+        ],
+        "bench_precision_prediction": ["| 784-512-512-10 | 120 | 400 | 100 | 90 | 130 | 1.20 | - | 4.00 | 3.00 |"],
+        "bench_precision_scores": ["| spam | 0.6000 ± 0.1000 | 0.6000 ± 0.1000 | 0.7000 ± 0.1000 | +0.00 | +1.00 |"],
+    }
+    for name, lines in rows.items():
+        for line in lines:
+            assert (line in text) == (name in measured)
 
 
 def test_the_committed_report_belongs_to_the_committed_medians(tmp_path):
