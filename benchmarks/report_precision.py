@@ -14,9 +14,9 @@ scikit-learn in float32, torch with autocast to bfloat16 (eager and compiled) an
 `set_float32_matmul_precision("medium")`."""
 PREDICTION = "Samples per second of predictions for 20,000 samples, in turn."
 SCORES = """Test scores over five seeds: mean ± standard deviation, and the differences of the means in units of the
-standard deviation of highest. (By chance alone, means of five seeds differ by 0.63 of these units, as a standard
-deviation.) R^2 for california, accuracy for the others. Fashion-MNIST: 784-128-10, 5 epochs. The others: the estimators
-for tables with their defaults, on 4,000 rows of one split."""
+standard deviation of highest. Between independent means of five seeds such a difference has a standard deviation of
+0.63. R^2 for california, accuracy for the others. Fashion-MNIST: 784-128-10, 5 epochs. The others: the estimators for
+tables, without their trials of variants, on 4,000 rows of one split."""
 
 
 def precision_table(runs):
