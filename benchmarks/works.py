@@ -6,10 +6,11 @@ import numpy as np
 
 
 class Work(NamedTuple):
-    """Layer sizes, rows of a batch, rows of the data, hidden activation, kind of task, solver, and targets.
+    """Layer sizes, rows of a batch, rows of the data, hidden activation, kind of task, solver, and goals.
 
-    Goals: ``over_peers`` times the speed of the best float32 peer, ``of_limit`` of the machine's matrix rate; in high
-    precision ``high_over_peers`` times the best float32 peer, in medium ``medium_over_peers`` times the best of all.
+    Goals for highest precision: ``over_peers`` times the speed of the best float32 peer, and ``of_limit`` of the
+    machine's matrix rate. For high: ``high_over_peers`` times the best float32 peer; for medium: ``medium_over_peers``
+    times the best peer in any precision.
     """
 
     sizes: tuple
