@@ -99,7 +99,7 @@ CHOICES = {
     "amx": (AMX_FLAGS, None, True, True, AMX_UNIT, "medium precision on AMX"),
     "turned off": (AMX_FLAGS, "0", True, True, BFLOAT16_UNIT, "with AVX512_BF16 (FASTMLP_AMX=0 turns AMX off)"),
     "refused": (AMX_FLAGS, None, False, True, BFLOAT16_UNIT, "with AVX512_BF16 (the system does not permit AMX)"),
-    "avx512_bf16": (frozenset({"avx512_bf16"}), None, True, True, BFLOAT16_UNIT, "with AVX512_BF16 (this processor has"),
+    "avx512_bf16": (frozenset({"avx512_bf16"}), None, True, True, BFLOAT16_UNIT, "with AVX512_BF16 (this processor"),
     "slow": (frozenset({"avx512_bf16"}), None, True, False, FLOAT_UNIT, "has no AMX, and AVX512_BF16 is slower)"),
 }  # fmt: skip
 
