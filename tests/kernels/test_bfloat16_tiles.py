@@ -84,9 +84,7 @@ def test_the_engine_with_a_model_of_amx(tmp_path):
     tests = Path(__file__).with_name("test_matmul_precision.py")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tile_model", "-p", "no:cacheprovider", str(tests)]
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(tests.parents[1] / "support")}
-    done = subprocess.run(
-        [*command, "-k", "numba", "-m", "not exhaustive"], env=environment, capture_output=True, text=True
-    )
+    done = subprocess.run([*command, "-k", "numba"], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:]
     assert " passed" in done.stdout
 
@@ -124,5 +122,5 @@ def test_the_unit_is_chosen(case, monkeypatch):
 
 
 def test_the_system_is_asked_for_amx():
-    """No flag of the processor, no permission: asking must do no harm."""
-    assert matrix_unit.is_permitted() == ("amx_tile" in matrix_unit.processor_flags())
+    """Asking does no harm where there is no AMX; where there is, a system, such as a sandbox, may refuse."""
+    assert matrix_unit.is_permitted() in ({True, False} if "amx_tile" in matrix_unit.processor_flags() else {False})

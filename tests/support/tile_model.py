@@ -9,7 +9,6 @@ from numba import types
 from numba.extending import intrinsic, register_jitable
 
 from fastmlp.kernels.cpu import matrix_unit
-from fastmlp.kernels.engine import plan
 from fastmlp.kernels.engine.bfloat16_tiles import AMX_UNIT, SIDE, WORDS
 from fastmlp.kernels.numba import bfloat16_tiles
 from fastmlp.kernels.numba.primitives import at
@@ -60,4 +59,3 @@ def nothing(unit, saved):
 bfloat16_tiles.amx_tiles = amx_tiles
 bfloat16_tiles.open_tiles = bfloat16_tiles.close_tiles = nothing
 matrix_unit.unit_of = lambda engine: AMX_UNIT
-plan.TILE_FLOPS = 0
