@@ -55,7 +55,7 @@ def info(as_json):
 
 
 def products_of(kernels):
-    """{precision: how a backend computes matrix products in it}; "" where there is only one way."""
+    """{precision: how a backend computes large matrix products in it}; "" where there is only one way."""
     network = Network((1, 1), ("identity",), "squared_error")
     return {
         name: kernels.describe(network._replace(matmul_precision=name), optimizer("sgd"), np.dtype("float32"), 10**6)
