@@ -37,6 +37,7 @@ def prepared(estimator, X, y, sample_weight, call):
     hidden = hidden_widths(estimator)
     estimator.backend_, kernels, estimator.backend_reason_ = registry.choose(estimator.backend)
     check_precision_of_backend(estimator.matmul_precision, kernels)
+    check_precision_of_optimizer(estimator.matmul_precision, estimator.solver, "solver")
     samples = samples_of.validated(estimator, X, y, sample_weight, call.in_parts, call.first_pass, call.classes)
     samples = samples_of.weighted(estimator, samples, call.in_parts)
     estimator._random_state = check_random_state(estimator.random_state)
@@ -70,7 +71,6 @@ def prepared(estimator, X, y, sample_weight, call):
 def _dtype_of(estimator, X, first_pass):
     """The dtype of the network. Raises ValueError if it does not suit ``matmul_precision``."""
     precision = estimator.matmul_precision
-    check_precision_of_optimizer(precision, estimator.solver, "solver")
     if not first_pass:
         fitted = estimator._net.parameters.dtype
         if precision != HIGHEST and fitted != np.float32:

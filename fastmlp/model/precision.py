@@ -11,14 +11,14 @@ HIGHEST: MatmulPrecision = "highest"
 
 
 def check_precision(given):
-    """Return the name of a precision; ValueError if there is none of that name."""
+    """Return the name of a precision, or raise ValueError if there is no such precision."""
     if not isinstance(given, str) or given not in PRECISIONS:
         raise ValueError(f"matmul_precision must be 'highest', 'high' or 'medium', got {given!r}.")
     return given
 
 
 def check_precision_of_dtype(precision, dtype):
-    """Raise ValueError unless networks in this dtype can have products of this precision."""
+    """Raise ValueError unless networks in this dtype support this precision."""
     if precision != HIGHEST and dtype != np.float32:
         raise ValueError(
             f"matmul_precision {precision!r} requires float32, got dtype '{dtype}': use dtype='float32' or "
@@ -27,7 +27,7 @@ def check_precision_of_dtype(precision, dtype):
 
 
 def check_precision_of_optimizer(precision, optimizer, called):
-    """Raise ValueError for optimizers that compute in float64. ``called``: how users name it, such as 'solver'."""
+    """Raise ValueError for optimizers that compute in float64. ``called``: the name of the parameter in messages."""
     if precision != HIGHEST and is_full_batch(optimizer):
         raise ValueError(
             f"{called} {optimizer!r} computes in float64 and does not support matmul_precision {precision!r}: use "
@@ -36,6 +36,6 @@ def check_precision_of_optimizer(precision, optimizer, called):
 
 
 def check_precision_of_backend(precision, kernels):
-    """Raise ValueError unless a backend has products of this precision: only the GPU's has not all of them."""
+    """Raise ValueError unless a backend supports this precision: 'high' is not available with 'cuda'."""
     if precision not in kernels.PRECISIONS:
         raise ValueError(NO_HIGH)
