@@ -35,8 +35,7 @@ class Engine(NamedTuple):
 
     ``network_codes(network, dtype)`` gives NetworkCodes, and ``optimizer_codes(name, dtype)`` (code of the update, code
     of the rate). ``read_only`` makes of an array what the entry points take where they only read.
-    ``matrix_unit(engine)`` is
-    the unit for products in bfloat16 (engine/bfloat16_tiles.py).
+    ``matrix_unit(engine)`` is the unit for large products in bfloat16 (engine/bfloat16_tiles.py).
     """
 
     vector_bytes: int

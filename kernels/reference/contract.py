@@ -21,9 +21,8 @@ from .input_stage import parts_of, update_stage
 from .jacobian import output_errors
 from .rules import COUPLED, DERIVATIVES, FROM_OUTPUT, OPTIMIZERS
 
-# Every backend has these fields: the name of the GPU on which it runs, None for the CPU; which
-# PRECISIONS its matrix products can have; and whether they are made by the BLAS that NumPy uses, which has threads of
-# its own.
+# Every backend has these fields: the name of the GPU on which it runs, None for the CPU; the precisions that its matrix
+# products support; and whether they are computed by the BLAS that NumPy uses, which has threads of its own.
 DEVICE, PRECISIONS, USES_BLAS = None, tuple(spec.PRECISIONS), True
 
 QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")  # compiled code does not warn either
