@@ -10,11 +10,11 @@ import numpy as np
 from fastmlp.kernels.inputs import PERIODIC, PIECEWISE_LINEAR
 from fastmlp.kernels.spec import ALIGNMENT, PRECISIONS, activation_row, aligned_zeros, is_by_target, loss_row
 
-from .bfloat16_tiles import FLOAT_UNIT, INNER, SIDE, TILE_SCRATCH, WORDS
+from .bfloat16_tiles import FLOAT_UNIT, INNER, SIDE
 from .input_stage import STAGE_ROWS
 from .products import DEPTH, TILE_VECTORS
 from .records import Column, Layer, Layout, Run, Stage, Worker
-from .reduced_precision import n_tiles, rows_at_once
+from .reduced_plan import place_operands
 from .requirements import NO_REQUIREMENTS
 from .update import BLOCK, SCRATCH_ROWS, SCRATCH_TILES
 
@@ -294,7 +294,11 @@ class Plan:
             self.scratch = max(self.scratch, self._stage.scratch, BLOCK)
         self.learning, self.packed = learning, 0
         if n_terms:
-            self._reduce(n_terms, unit, strides, of_inputs=work == PASSES or self.n_staged > 0)
+            of_inputs = work == PASSES or self.n_staged > 0
+            self._weight_rows, self.packed, scratch = place_operands(
+                self.layers, self.batch, strides, n_terms, unit, learning, of_inputs
+            )
+            self.scratch = max(self.scratch, scratch)
         plain = not (self.has_features or requirements.by_matrix)
         self.like = np.empty((0,) * (4 if n_terms else 3 if staged else 1 if plain else 2), dtype)
         self.layout = Layout(
@@ -307,35 +311,6 @@ class Plan:
             weight_rows=self._weight_rows.ctypes.data if n_terms else 0, **loss_by_output(network),
         )  # fmt: skip
         self._free = []
-
-    def _reduce(self, n_terms, unit, strides, of_inputs):
-        """Reserve memory for operands in reduced precision; ``of_inputs``: also for dLoss/d(inputs)."""
-        self._weight_rows = np.concatenate(
-            [np.arange(layer.fan_in, dtype=np.int64) * layer.fan_out for layer in self.layers]
-        )
-        first = left = 0
-        for number, layer in enumerate(self.layers):
-            fan_in, fan_out = layer.fan_in, layer.fan_out
-            layer.weight_rows, first = first, first + fan_in
-            # The inner dimension of each operand, and the other one.
-            shapes = {"packed_weights": (fan_in, fan_out)}
-            if self.learning:
-                shapes |= {"packed_inputs": (self.batch, fan_in), "packed_deltas": (self.batch, fan_out)}
-                if unit != FLOAT_UNIT and (number or of_inputs):
-                    shapes["packed_transpose"] = fan_out, fan_in
-            copied = {"packed_inputs": strides[number], "packed_deltas": strides[number + 1]}
-            for name in ("packed_weights", "packed_transpose", "packed_inputs", "packed_deltas"):
-                setattr(layer, name, self.packed if name in shapes else -1)
-                if name in shapes:
-                    inner, other = shapes[name]
-                    if unit == FLOAT_UNIT:
-                        self.packed += -(-inner * copied.get(name, other) // SIDE) * SIDE
-                    else:
-                        self.packed += n_tiles(inner) * -(-other // SIDE) * n_terms * WORDS
-            for inner in (fan_in, fan_out):
-                left = max(left, rows_at_once(inner) * n_tiles(inner) * n_terms * SIDE, INNER * layer.stride)
-        if unit != FLOAT_UNIT:
-            self.scratch = max(self.scratch, TILE_SCRATCH + left)
 
     def wanted_threads(self, n_rows):
         """Number of threads worth using; 0 if the call is too short to count against the limit."""
