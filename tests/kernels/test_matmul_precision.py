@@ -1,4 +1,4 @@
-"""Matrix products in reduced precision: the reference against plain NumPy, compiled backends against the reference.
+"""Matrix products of compiled backends in reduced precision, against the reference.
 
 In full precision compiled backends are tested against the reference in test_parity.py and its neighbours.
 
@@ -8,7 +8,6 @@ the effect of the precision itself; in high precision, whose last bit is close t
 """
 
 import gzip
-from functools import cache
 
 import numpy as np
 import pytest
@@ -16,132 +15,14 @@ import pytest
 from fastmlp import MLP, Layer
 from fastmlp.backends import registry
 from fastmlp.kernels.engine import plan
-from fastmlp.kernels.inputs import EMBEDDING, PERIODIC, InputColumn, Inputs
 from fastmlp.kernels.reference import backward_pass, forward_pass
 from fastmlp.kernels.reference import contract as reference
-from fastmlp.kernels.reference.forward_pass import ForwardPass, product, to_bfloat16
-from fastmlp.kernels.spec import (
-    NO_PENALTY,
-    PRECISIONS,
-    Batches,
-    Network,
-    Noise,
-    Penalty,
-    Skip,
-    aligned_zeros,
-    layer_views,
-    new_slots,
-    optimizer,
-)
+from fastmlp.kernels.reference.forward_pass import product, to_bfloat16
+from fastmlp.kernels.spec import PRECISIONS, layer_views
+from precisions import CASES, EFFECT, REDUCED, Case, case_of, error_of_norm, mean_error
 from problems import COMPILED, grid, relative_error
 
-REDUCED = ("high", "medium")
-EFFECT = {"high": 1e-5, "medium": 1e-2}  # at most, of a precision on the norm of outputs and gradients
 SHARE = {"high": 1.5, "medium": 0.3}  # of the effect by which a backend may differ from the reference
-MARGIN = 1e-3  # of a pre-activation of a ReLU, whose derivative may differ below it
-
-SOFTMAX = {"output": "softmax", "loss": "categorical_cross_entropy"}
-# name: arguments of Case
-CASES = {
-    "one layer": {"sizes": (37, 10), "hidden": (), **SOFTMAX},
-    "one hidden layer": {"sizes": (37, 100, 10), "hidden": ("tanh",), **SOFTMAX},
-    "wide": {"sizes": (20, 513, 3), "hidden": ("tanh",)},
-    "wide inputs": {"sizes": (513, 33, 1), "hidden": ("tanh",)},
-    "whole blocks": {"sizes": (64, 64, 32, 32), "hidden": ("silu", "tanh")},
-    "deep": {"sizes": (8, 32, 100, 37, 64, 5), "hidden": ("tanh", "gelu", "logistic", "tanh"), **SOFTMAX},
-    "relu": {"sizes": (37, 100, 10), "hidden": ("relu",), **SOFTMAX},
-    "two relus": {"sizes": (30, 40, 24, 2), "hidden": ("relu", "relu")},
-    "narrow": {"sizes": (3, 5, 1), "hidden": ("tanh",)},
-    "dropout": {"sizes": (37, 100, 10), "hidden": ("tanh",), "noise": Noise(3, 0.2, 0.1, (0.4,)), **SOFTMAX},
-    "weighted skips": {"sizes": (9, 40, 40, 3), "hidden": ("tanh", "tanh"),
-                       "skips": (None, Skip(0, True), Skip(1, True))},
-    "added skips": {"sizes": (9, 40, 40, 40, 3), "hidden": ("tanh",) * 3,
-                    "skips": (None, None, Skip(1, False), None)},
-    "trainable slopes": {"sizes": (21, 40, 33, 3), "hidden": ("prelu", "shared_prelu")},
-    "inputs": {"sizes": (12, 40, 3), "hidden": ("tanh",),
-               "inputs": Inputs((InputColumn(), InputColumn(EMBEDDING, 5, 7), InputColumn(PERIODIC, 16, 3)), 2.0)},
-    "penalties": {"sizes": (20, 37, 3), "hidden": ("tanh",), "penalty": Penalty(0.01, 0.02, 0.03, 0.1)},
-}  # fmt: skip
-
-
-class Case:
-    """A network in float32 with data whose pre-activations are not near the kinks of its activations."""
-
-    def __init__(self, sizes, hidden, output="identity", loss="squared_error", skips=(), inputs=None, noise=None,
-                 penalty=NO_PENALTY, rows=64):  # fmt: skip
-        rng = np.random.RandomState(len(sizes) + sizes[0])
-        options = (0.0,) if loss == "categorical_cross_entropy" else ()
-        self.network = Network(sizes, (*hidden, output), loss, options, skips, inputs=inputs)
-        self.noise, self.penalty = noise, penalty
-        self.parameters = aligned_zeros(self.network.n_parameters, "f4")
-        self.parameters[:] = rng.uniform(-0.5, 0.5, self.parameters.size)
-        for W in layer_views(self.network, self.parameters)[0]:
-            W *= 2 * len(W) ** -0.5  # so that no activation saturates
-        X = rng.standard_normal((2 * rows, self.network.n_columns)).astype("f4")
-        if inputs is not None:
-            X[:, 1] = rng.randint(0, 5, 2 * rows)
-        self.X = np.ascontiguousarray(X[self._far_from_kinks(X)][:rows])
-        assert len(self.X) == rows
-        self.y = rng.standard_normal((rows, sizes[-1])).astype("f4")
-        if output == "softmax":
-            self.y = np.eye(sizes[-1], dtype="f4")[rng.randint(sizes[-1], size=rows)]
-        self.weight = rng.uniform(0.2, 2, rows).astype("f4")
-
-    def _far_from_kinks(self, X):
-        far = np.ones(len(X), bool)
-        run = ForwardPass(self.network, self.parameters, X, None, 0)
-        for activation, z in zip(self.network.activations, run.z):
-            if "relu" in activation:
-                far &= (np.abs(z) > MARGIN).all(axis=1)
-        return far
-
-    def at(self, precision):
-        return self.network._replace(matmul_precision=precision)
-
-    def gradient(self, kernels, precision, rows=64, dtype="f4"):
-        """(loss, penalty, gradient) for the first rows, with weights unless there are 7."""
-        arrays = [array[:rows].astype(dtype) for array in (self.X, self.y, self.weight)][: 2 if rows == 7 else 3]
-        return kernels.loss_and_gradient(
-            self.at(precision), self.parameters.astype(dtype), *arrays, penalty=self.penalty, noise=self.noise
-        )
-
-    def passes(self, kernels, precision, rows=64, dtype="f4"):
-        """(outputs, gradient, derivatives of the inputs) of prepared passes."""
-        X, parameters = self.X[:rows].astype(dtype), self.parameters.astype(dtype)
-        prepared = kernels.prepare_gradient(self.at(precision), np.dtype(dtype), rows, self.noise)
-        gradient, of_X = np.empty_like(parameters), np.empty_like(X)
-        outputs = prepared.forward(parameters, X, 2)
-        prepared.backward(self.y[:rows].astype(dtype), gradient, of_X)
-        return outputs, gradient, of_X
-
-    def train(self, kernels, precision, batch_size, weighted=True, **options):
-        """(change of the parameters, sums) of two epochs."""
-        # A large epsilon: otherwise steps turn round where a gradient is smaller than the effect of the precision.
-        rule, parameters = optimizer("adam", 0.01, epsilon=0.1, **options), self.parameters.copy()
-        slots, step, sums = new_slots("adam", parameters.size, "f4"), 0, (0.0, 0.0)
-        order = np.random.RandomState(0).permutation(len(self.X))[: 16 * batch_size]
-        batches = Batches(self.X, self.y, order, batch_size, self.weight if weighted else None)
-        for _ in range(2):
-            *sums, made = kernels.train_epoch(
-                self.at(precision), rule, parameters, slots, step, batches, self.penalty, self.noise, None, tuple(sums)
-            )
-            step += made
-        return parameters - self.parameters, np.array(sums)
-
-
-@cache
-def case_of(name):
-    return Case(**CASES[name])
-
-
-def mean_error(found, expected):
-    """Mean difference over the mean of the expected magnitudes."""
-    return np.abs(np.asarray(found, float) - expected).mean() / max(np.abs(np.asarray(expected, float)).mean(), 1e-300)
-
-
-def error_of_norm(found, expected):
-    """Norm of the difference over the norm of what is expected."""
-    return np.linalg.norm(np.asarray(found, float) - expected) / np.linalg.norm(np.asarray(expected, float))
 
 
 def of_all_terms(network, A, B):
@@ -170,81 +51,6 @@ def assert_same(found, expected, exact, precision):
     effect, error = mean_error(exact, expected[0]), min(mean_error(found, each) for each in expected)
     # The floor is for few outputs, which may be close to exact by chance.
     assert error < max(SHARE[precision] * effect, EFFECT["high"] / 2), effect
-
-
-# The reference.
-
-
-def nearest(x):
-    """The nearest bfloat16, ties to even: a mantissa of 8 bits."""
-    mantissa, exponent = np.frexp(np.float32(x))
-    return np.ldexp(np.rint(mantissa * 256) / 256, exponent).astype(np.float64)
-
-
-def multiply(precision, A, B):
-    """A B from the definition of a precision, in float64."""
-    if precision == "highest":
-        return A @ B
-    high_A, high_B = nearest(A), nearest(B)
-    out = high_A @ high_B
-    return out if precision == "medium" else out + high_A @ nearest(B - high_B) + nearest(A - high_A) @ high_B
-
-
-def test_operands_are_rounded_to_the_nearest_and_ties_to_even():
-    given = np.array([1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20, -3.0, 0.0, np.inf, -np.inf, 1e-40])
-    expected = np.array([1, 1 + 4 * 2**-8, 1 + 2 * 2**-8, -3.0, 0.0, np.inf, -np.inf])
-    np.testing.assert_array_equal(to_bfloat16(given)[:-1], expected)
-    np.testing.assert_array_equal(to_bfloat16(given[:4]), nearest(given[:4]))
-    assert np.isnan(to_bfloat16(np.array([np.nan]))).all()
-
-
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_products_of_the_reference_are_those_of_the_definition(precision):
-    rng, network = np.random.RandomState(0), Network((2, 1), ("identity",), "squared_error", matmul_precision=precision)
-    A, B = (rng.standard_normal(shape).astype("f4").astype(float) for shape in ((30, 50), (50, 20)))
-    found = product(network, A, B)
-    np.testing.assert_allclose(found, multiply(precision, A, B), rtol=1e-12, atol=1e-12)
-    bound = {"highest": 0, "high": 2**-16, "medium": 2**-8}[precision]
-    assert (np.abs(found - A @ B) <= bound * (np.abs(A) @ np.abs(B))).all()
-
-
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_gradients_of_the_reference_are_those_of_the_definition(precision):
-    """Products are A W, A^T delta and delta W^T. Biases, derivatives and added skips see what has not been rounded."""
-    case = Case((6, 9, 9, 4), ("tanh", "tanh"), skips=(None, None, None), rows=30)
-    network = case.network._replace(skips=(None, Skip(1, False), None), matmul_precision=precision)
-    parameters, X, y = (array.astype(float) for array in (case.parameters, case.X, case.y))
-    weights, biases = layer_views(network, parameters)
-    a = [X]
-    a.append(np.tanh(multiply(precision, a[0], weights[0]) + biases[0]))
-    a.append(np.tanh(multiply(precision, a[1], weights[1]) + biases[1] + a[1]))
-    out = multiply(precision, a[2], weights[2]) + biases[2]
-    expected = np.empty_like(parameters)
-    of_weights, of_biases = layer_views(network, expected)
-    delta, from_skip = (out - y) / len(X), 0
-    for layer in (2, 1, 0):
-        of_weights[layer][:], of_biases[layer][:] = multiply(precision, a[layer].T, delta), delta.sum(axis=0)
-        below = multiply(precision, delta, weights[layer].T) + (from_skip if layer == 1 else 0)
-        if layer == 1:
-            below = below + delta
-        delta = below * (1 - a[layer] ** 2)
-    found = reference.loss_and_gradient(network, parameters, X, y)[2]
-    np.testing.assert_allclose(reference.forward(network, parameters, X), out, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.parametrize("precision", REDUCED)
-@pytest.mark.parametrize("case", CASES)
-def test_the_reference_is_close_to_float64(case, precision):
-    case = case_of(case)
-    bound = EFFECT[precision] * max(1, len(case.network.blocks) / 3)  # errors add up from layer to layer
-    exact = case.gradient(reference, "highest", dtype="f8")[2]
-    assert error_of_norm(case.gradient(reference, precision)[2], exact) < bound
-    for found, expected in zip(case.passes(reference, precision), case.passes(reference, "highest", dtype="f8")):
-        assert error_of_norm(found, expected) < bound
-
-
-# Compiled backends.
 
 
 @pytest.fixture(params=COMPILED)
