@@ -1,6 +1,6 @@
 """Compute kernels. A backend is a module with these functions and fields, documented in reference/contract.py."""
 
-FIELDS = ("DEVICE", "PRECISIONS", "USES_BLAS")
+FIELDS = ("DEVICE", "PRECISIONS", "USES_BLAS", "TAKES_SPARSE")
 CONTRACT = (
     "describe", "hold", "forward", "row_predictor", "loss_of_outputs", "loss_and_gradient", "output_jacobian", "update",
     "train_epoch", "prepare_training", "prepare_gradient", "prepare_update",

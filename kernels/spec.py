@@ -136,14 +136,40 @@ def optimizer(name, learning_rate=None, *, weight_decay=None, clip_norm=0.0, cli
     )  # fmt: skip
 
 
+class SparseRows:
+    """X as compressed sparse rows (CSR), in place of an array where a backend ``TAKES_SPARSE``.
+
+    Row i has ``values`` in the columns ``indices``, from ``row_starts[i]`` to ``row_starts[i + 1]`` of both, in any
+    order; a column may appear several times. Arrays are C-contiguous, of the parameters' dtype, int32 and int64.
+    """
+
+    __slots__ = ("indices", "n_columns", "row_starts", "values")
+
+    def __init__(self, values, indices, row_starts, n_columns):
+        self.values, self.indices, self.row_starts, self.n_columns = values, indices, row_starts, n_columns
+
+    def __len__(self):
+        return len(self.row_starts) - 1
+
+    def __getitem__(self, rows):
+        """The rows of a slice, without a copy of their values."""
+        start, stop, _ = rows.indices(len(self))
+        return SparseRows(self.values, self.indices, self.row_starts[start : max(start, stop) + 1], self.n_columns)
+
+    @property
+    def n_nonzeros(self):
+        return int(self.row_starts[-1] - self.row_starts[0])
+
+
 class Batches(NamedTuple):
     """Samples to train on: the rows of X and y that ``order`` names, in batches of ``size``, perhaps weighted.
 
-    Arrays are C-contiguous and of the parameters' dtype, ``order`` is int64. X and y are 2-D. ``sample_weight`` is 1-D,
+    Arrays are C-contiguous and of the parameters' dtype, ``order`` is int64. X and y are 2-D, or X is SparseRows where
+    a backend ``TAKES_SPARSE``. ``sample_weight`` is 1-D,
     or has the shape of y with a weight for each target: the weight of a row is then their mean.
     """
 
-    X: np.ndarray
+    X: np.ndarray | SparseRows
     y: np.ndarray
     order: np.ndarray
     size: int
@@ -168,6 +194,13 @@ def is_by_target(loss_options, sample_weight):
     """Whether losses are computed output by output: targets have weights, or outputs options of their own."""
     of_targets = sample_weight is not None and sample_weight.ndim == 2
     return of_targets or any(isinstance(option, tuple) for option in loss_options)
+
+
+def needs_dense_inputs(network, noise=None):
+    """Whether more than the first layer's product reads the inputs, or its operands are rounded."""
+    noisy = noise is not None and (noise.input_dropout > 0 or noise.input_std > 0)
+    skipped = any(skip is not None and skip.source == 0 for skip in network.skips)
+    return noisy or skipped or network.inputs is not None or network.matmul_precision != "highest"
 
 
 def for_outputs(network):

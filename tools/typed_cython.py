@@ -18,7 +18,7 @@ from copy import deepcopy
 
 TYPES = {
     "Number": "floating", "int": "Py_ssize_t", "float": "double", "bint": "bint", "None": "void",
-    "Vector": "floating*", "Integers": "int64_t*", "Doubles": "double*",
+    "Vector": "floating*", "Integers": "int64_t*", "Indices": "int32_t*", "Doubles": "double*",
 }  # fmt: skip
 FIELDS = {**TYPES, "int": "int64_t", "bint": "int64_t"}  # every member takes 8 bytes, as in kernels/engine/records.py
 DTYPES = "float", "double"

@@ -5,12 +5,21 @@ import numpy as np
 from fastmlp.kernels import CONTRACT, PRIMITIVES
 from fastmlp.kernels.engine.plan import GRADIENT, PREDICTION, loss_by_output, online_plan, plan_of
 from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, constants, extras_of
-from fastmlp.kernels.spec import NO_PENALTY, Batches, activation_row, flat_weights, for_outputs, predictor_by
+from fastmlp.kernels.spec import (
+    NO_PENALTY,
+    Batches,
+    SparseRows,
+    activation_row,
+    flat_weights,
+    for_outputs,
+    predictor_by,
+)
 
 from . import contract_primitives, thread_pool
 from .matrix_unit import describe
 from .passes import Passes, Update
-from .training import OnlineTraining, Training
+from .sparse import bind_sparse, sparse_flops
+from .training import OnlineTraining, SparseTraining, Training
 
 PREDICT_ROWS = 128  # per block: the working memory of a prediction does not grow with X
 
@@ -33,8 +42,10 @@ class Contract:
 
     def forward(self, network, parameters, X, only_if_finite=False, noise=None):
         out, total = self._outputs_and_sum(network, parameters, X, noise)
-        if only_if_finite and not np.isfinite(total) and not np.isfinite(X).all():  # the sum may overflow
-            return None
+        if only_if_finite and not np.isfinite(total):  # the sum may overflow
+            numbers = X.values if type(X) is SparseRows else X
+            if not np.isfinite(numbers).all():
+                return None
         return out
 
     def _outputs_and_sum(self, network, parameters, X, noise):
@@ -42,11 +53,17 @@ class Contract:
         out = np.empty((len(X), network.sizes[-1]), parameters.dtype)
         extras = extras_of(network, NO_OPTIMIZER, NO_PENALTY, noise)
         batch_size = min(PREDICT_ROWS, max(len(X), 1))
-        plan = plan_of(self.engine, network, parameters.dtype, batch_size, PREDICTION, extras.requirements)
-        with thread_pool.taken(plan.wanted_threads(len(X))) as n_threads:
+        requirements, sparse, flops = extras.requirements, type(X) is SparseRows, 0
+        if sparse:
+            requirements, flops = requirements._replace(sparse=True), sparse_flops(network, X.n_nonzeros)
+        plan = plan_of(self.engine, network, parameters.dtype, batch_size, PREDICTION, requirements)
+        with thread_pool.taken(plan.wanted_threads(len(X), flops)) as n_threads:
             buffers, sums = plan.take_buffers(n_threads), np.zeros(n_threads)
             buffers.describe(extras, noise)
             buffers.begin(n_threads)
+            if sparse:
+                bind_sparse(self.engine, buffers.address, X)
+                X = np.empty((0, 0), parameters.dtype)
             X, parameters = self.engine.read_only(X), self.engine.read_only(parameters)
             self.engine.entries.bind_prediction(buffers.address, X, parameters, out, sums)
             thread_pool.run(n_threads, self.engine.entries.run_predict, buffers.arguments_of, buffers.counter)
@@ -78,7 +95,8 @@ class Contract:
         parameters = parameters if parameters.flags.writeable else parameters.copy()
         n_rows, gradient, slots = len(X), np.empty_like(parameters), np.empty((0, parameters.size), parameters.dtype)
         batch = Batches(X, y, np.arange(n_rows), n_rows, sample_weight)
-        differentiate = Training(
+        kind = SparseTraining if type(X) is SparseRows else Training
+        differentiate = kind(
             self.engine, network, NO_OPTIMIZER, parameters, slots, n_rows, penalty, noise, gradient
         )  # fmt: skip
         loss, on_weights, _ = differentiate(batch, 0)

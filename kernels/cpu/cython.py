@@ -14,7 +14,7 @@ from fastmlp.kernels.spec import activation_row
 from .contract import Contract
 from .matrix_unit import unit_of
 
-DEVICE, PRECISIONS, USES_BLAS = None, tuple(spec.PRECISIONS), False
+DEVICE, PRECISIONS, USES_BLAS, TAKES_SPARSE = None, tuple(spec.PRECISIONS), False, True
 
 NOT_BUILT = (
     "its extension module was not built, because no C compiler or no Python headers were found when fastmlp was "

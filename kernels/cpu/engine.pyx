@@ -4,7 +4,7 @@
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer
 from cython cimport floating
 from libc.math cimport INFINITY, log as c_log, logf, pow as c_pow, powf, rint, rintf, sqrt as c_sqrt, sqrtf
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.string cimport memcpy
 
 from ctypes import addressof
@@ -236,7 +236,7 @@ def bind_samples(
     """The same for the arguments of a call, with ``totals`` to which its losses and penalties are added."""
     cdef Run_float* to = <Run_float*>run
     to.X, to.y, to.sample_weight = <float*>&X[0, 0], <float*>&y[0, 0], <float*>&sample_weight[0]
-    to.order, to.n_rows, to.n_weights = <int64_t*>&order[0], order.shape[0], sample_weight.shape[0] // X.shape[0]
+    to.order, to.n_rows, to.n_weights = <int64_t*>&order[0], order.shape[0], sample_weight.shape[0] // y.shape[0]
     to.rates, to.scheduled, to.step = <double*>&rates[0], scheduled, step
     to.results[0], to.results[1] = totals
     to.results[2] = 0
@@ -247,8 +247,14 @@ def bind_prediction(
 ):
     """The same for a prediction."""
     cdef Run_float* to = <Run_float*>run
-    to.X, to.n_rows, to.parameters = <float*>&X[0, 0], X.shape[0], <float*>&parameters[0]
+    to.X, to.n_rows, to.parameters = <float*>&X[0, 0], out.shape[0], <float*>&parameters[0]
     to.out, to.input_sums = <float*>&out[0, 0], &input_sums[0]
+
+
+def bind_sparse(size_t run, const floating[::1] values, const int32_t[::1] indices, const int64_t[::1] row_starts):
+    """The same for sparse rows, in place of X."""
+    cdef Run_float* to = <Run_float*>run
+    to.values, to.indices, to.row_starts = <float*>&values[0], <int32_t*>&indices[0], <int64_t*>&row_starts[0]
 
 
 def bind_forward(

@@ -4,14 +4,16 @@ from ctypes import addressof
 
 import numpy as np
 
+from fastmlp.kernels.engine.partition import INPUT_DROPOUT
 from fastmlp.kernels.engine.plan import GRADIENT, TRAINING, online_plan, plan_of
 from fastmlp.kernels.engine.primitives import NO_RULE
 from fastmlp.kernels.engine.records import Epochs, Run
 from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, constants, extras_of
-from fastmlp.kernels.spec import aligned_zeros, flat_weights
+from fastmlp.kernels.spec import SparseRows, aligned_zeros, flat_weights
 
 from . import thread_pool
 from .columns import columns_by_thread
+from .sparse import UPDATE_FLOPS, bind_sparse, sparse_flops
 
 
 class Training:
@@ -19,6 +21,8 @@ class Training:
 
     It changes ``parameters``, ``slots`` and, if given, ``gradient``. Only one thread may call it at a time.
     """
+
+    _is_sparse = False
 
     def __init__(self, engine, network, optimizer, parameters, slots, batch_size, penalty, noise, gradient=None):
         self._engine, self._network, self._dtype = engine, network, parameters.dtype
@@ -32,14 +36,15 @@ class Training:
         self._no_weights, self._results = np.empty(0, self._dtype), np.zeros(3)
         self._parameters, self._slots = parameters, slots
         self._gradient = np.empty(0, self._dtype) if gradient is None else gradient
+        self._given = engine, network, optimizer, parameters, slots, batch_size, penalty, noise, gradient
+        self._on_sparse_rows = None
         self._prepare(optimizer)
 
     def _prepare(self, optimizer):
         """Make the plan, and the arrays that are kept between calls."""
         # A gradient must not change the parameters, not even rearrange them.
         work = GRADIENT if optimizer is NO_OPTIMIZER else TRAINING
-        requirements = self._extras.requirements
-        plan = plan_of(self._engine, self._network, self._dtype, self._batch_size, work, requirements)
+        plan = plan_of(self._engine, self._network, self._dtype, self._batch_size, work, self._requirements())
         if optimizer.clip_norm > 0:
             self._gradient = aligned_zeros(plan.n_parameters, self._dtype)
         self._matrices = []  # copied by columns while several threads train
@@ -48,8 +53,14 @@ class Training:
             self._matrices = [v[: shape[0] * shape[1]].reshape(shape) for v in (self._parameters, *self._slots)]
         self._plan, self._user = plan, object()  # a token for Buffers.user, which must not keep these arrays alive
 
+    def _requirements(self):
+        return self._extras.requirements
+
     def __call__(self, batches, step, rates=None, totals=(0.0, 0.0)):
         """Arguments and result are those of ``train_epoch``; the batch size is the prepared one."""
+        if type(batches.X) is SparseRows and not self._is_sparse:
+            self._on_sparse_rows = self._on_sparse_rows or SparseTraining(*self._given)
+            return self._on_sparse_rows(batches, step, rates, totals)
         self._run(batches, step, rates, totals)
         loss, penalty, n_steps = self._results.tolist()
         return loss, penalty, int(n_steps)
@@ -146,3 +157,42 @@ class OnlineTraining(Training):
             self._run(*call)
         finally:
             self._record.repeated = False
+
+
+class SparseTraining(Training):
+    """Steps on SparseRows (engine/sparse_rows.py), for batches of any size."""
+
+    _is_sparse = True
+
+    def _prepare(self, optimizer):
+        super()._prepare(optimizer)
+        self._no_rows = self._engine.read_only(np.empty((0, 0), self._dtype))
+        # With plain SGD, weights without a gradient stay as they are.
+        options = self._alpha, *self._extras.array[:INPUT_DROPOUT]
+        idle = not len(self._slots) and optimizer is not NO_OPTIMIZER and not any(options)
+        first = self._network.blocks[0]
+        self._n_updated = 0 if idle else first.fan_in * first.fan_out
+
+    def _requirements(self):
+        return self._extras.requirements._replace(sparse=True)
+
+    def _run(self, batches, *call):
+        with thread_pool.taken(self._wanted_threads(batches)) as n_threads:
+            self._run_in_threads(n_threads, batches, *call)
+
+    def _wanted_threads(self, batches):
+        """The number of threads worth using; also finds how many nonzeros a batch has at most."""
+        starts, order = batches.X.row_starts, batches.order
+        first_of_batches = np.arange(0, len(order), self._batch_size)
+        n_nonzeros = np.add.reduceat(starts[order + 1] - starts[order], first_of_batches)
+        self._most_nonzeros, n_steps = int(n_nonzeros.max()), len(first_of_batches)
+        flops = sparse_flops(self._network, n_nonzeros.sum() / n_steps, True) + UPDATE_FLOPS * self._n_updated
+        return self._plan.wanted_threads(len(order), flops, n_steps)
+
+    def _describe(self, buffers):
+        super()._describe(buffers)
+        buffers.reserve(self._most_nonzeros)
+
+    def _bind(self, address, batches, *call):
+        super()._bind(address, batches._replace(X=self._no_rows), *call)
+        bind_sparse(self._engine, address, batches.X)

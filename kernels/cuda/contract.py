@@ -18,6 +18,7 @@ from .simt.layout import Features
 
 # devices.current() raises ImportError if there is no usable GPU.
 DEVICE, PRECISIONS, USES_BLAS = devices.current().name, ("highest", "medium"), False
+TAKES_SPARSE = False
 
 NO_PASSES = (
     "backend 'cuda' does not support forward, backward, apply and the optimizer 'lm': set the backend of the model to "

@@ -44,6 +44,7 @@ from .primitives import (
 from .products import delta_rows, dense_rows
 from .records import Layer, Layout, Run, Stage, Worker
 from .reduced_precision import prepare_deltas, prepare_weights, reduced_delta_rows, reduced_dense_rows
+from .sparse_rows import learn_sparse, multiply_sparse_rows
 from .update import BLOCK, learn_part, learn_sums, limit_norms, penalties_of, squares_of_gradient
 
 
@@ -73,6 +74,8 @@ def gather_inputs(worker: Worker, rows: int, low: int, high: int) -> None:
     layout: Layout = run.layout
     n_inputs = layout.n_inputs
     numbers: Integers = worker.numbers
+    if layout.sparse:
+        return
     if layout.in_place:
         offsets: Integers = worker.row_offsets
         worker.inputs = run.X
@@ -123,7 +126,9 @@ def forward_rows(worker: Worker, first_layer: int) -> None:
         a: Vector = worker.inputs if level == 0 else at(workspace, layer.inputs)
         here: Integers = worker.offsets if level == 0 else at(layout.layer_rows, level * layout.batch)
         activation = NO_RULE if layer.has_features else layer.activation
-        if layout.n_terms > 0:
+        if level == 0 and layout.sparse:
+            multiply_sparse_rows(worker, low, high)
+        elif layout.n_terms > 0:
             reduced_dense_rows(worker, level, a, here, low, high, activation)
         else:
             dense_rows(
@@ -382,6 +387,8 @@ def train_epoch(worker: Worker) -> None:
             worker.low = 0
             worker.high = rows
             learn_part(worker, thread, n_threads)
+        if layout.sparse:
+            learn_sparse(worker, thread, n_threads)
         if layout.staged:
             learn_stage(worker, rows)
         generation = finish_update(worker, generation)

@@ -71,9 +71,11 @@ def needs_features(network, layer, requirements):
     )
 
 
-def flops_of_row(network, learning):
-    """Floating-point operations of one row in all products of matrices."""
-    return (6 if learning else 2) * (network.n_parameters - network.blocks[0].start)
+def flops_of_row(network, learning, sparse=False):
+    """Floating-point operations of one row in all products of matrices; ``sparse``: without the first one."""
+    first = network.blocks[0]
+    n_weights = network.n_parameters - first.start - (first.fan_in * first.fan_out if sparse else 0)
+    return (6 if learning else 2) * n_weights
 
 
 def unit_of(engine, network, batch_size, learning=True):
@@ -99,6 +101,8 @@ class Buffers:
         self.sums = aligned_zeros(max(plan.n_groups * plan.n_parameters, plan.n_staged), plan.dtype)
         self.scratch = [aligned_zeros(plan.scratch, plan.dtype) for _ in range(n_threads)]
         self.offsets = [np.zeros(2 * plan.batch, np.int64) for _ in range(n_threads)]
+        self._heads = [np.zeros(plan.n_heads, np.int64) for _ in range(n_threads)]
+        self._entries, self._n_entries = [], 0
         self.by_row = np.zeros((3, plan.batch))  # losses, penalties, weights
         self.packed = aligned_zeros(plan.packed, plan.dtype)
         self.tile_states = aligned_zeros((n_threads, ALIGNMENT // 8), np.int64)
@@ -114,16 +118,31 @@ class Buffers:
             worker.run, worker.thread = addressof(self.run), thread
             worker.workspace = self.workspaces[thread % len(self.workspaces)].ctypes.data
             worker.row_offsets, worker.scratch = self.offsets[thread].ctypes.data, self.scratch[thread].ctypes.data
-            worker.tile_state = self.tile_states[thread].ctypes.data
+            worker.tile_state, worker.heads = self.tile_states[thread].ctypes.data, self._heads[thread].ctypes.data
         self._calls = [(addressof(worker), plan.like) for worker in self.workers]
         self.address = addressof(self.run)
         self.user = None  # whose constants run holds
-        self.n_bytes = sum(array.nbytes for array in (*self.workspaces, *self.scratch, self.sums, self.packed))
+        arrays = *self.workspaces, *self.scratch, *self._heads, self.sums, self.packed
+        self.n_bytes, self._dtype = sum(array.nbytes for array in arrays), plan.dtype
 
     def describe(self, extras, noise):
         """Store the extras and the noise of a call."""
         run = self.run
         run.extras, run.noisy, run.seed = extras.address, noise is not None, 0 if noise is None else noise.seed
+
+    def reserve(self, n_nonzeros):
+        """Make room for the lists of a batch of sparse rows with that many nonzeros."""
+        if n_nonzeros < self._n_entries:
+            return
+        self._n_entries = n_nonzeros + 1  # they count from 1
+        numbers = np.empty((len(self.workers), 2, self._n_entries), np.int64)
+        values = np.empty((len(self.workers), self._n_entries), self._dtype)
+        for worker, (following, rows), own in zip(self.workers, numbers, values):
+            worker.following, worker.entry_rows, worker.entry_values = (
+                array.ctypes.data for array in (following, rows, own)
+            )
+        self.n_bytes += numbers.nbytes + values.nbytes
+        self._entries = numbers, values
 
     def begin(self, n_threads):
         """Prepare for a call in that many threads."""
@@ -190,8 +209,8 @@ class Plan:
     layers : a Layer (engine/records.py) for each layer of weights
     layout : the Layout of all of it
     like : an empty array of the dtype; 1-D if the plan is plain, that is without layer features and bounds on norms,
-        3-D with an input stage, 4-D in reduced precision (Numba compiles the functions for these only where they are
-        needed)
+        otherwise 2-D; 3-D with an input stage, 4-D in reduced precision; 5-D or 6-D for sparse rows, plain or not
+        (Numba compiles the functions for these only where they are needed)
     layer_rows : int64 array of shape (layers + 2, batch): offset of each row of a layer's inputs in its buffer; the
         last two are for the outputs and for strips (engine/products.py)
     batch : rows of a batch, rounded up to a multiple of the tile height
@@ -199,8 +218,10 @@ class Plan:
     by_columns, n_groups : how threads share the work, see engine/epoch.py
     has_features : whether any layer uses engine/layer_features.py
     n_staged : number of parameters of an input stage
+    sparse : whether X is SparseRows
+    n_heads : number of columns for which a thread makes lists of a batch's nonzeros
     workspace, scratch, packed : buffer sizes in elements, per call, per thread and for operands in bfloat16
-    flops : of one row
+    flops : of one row; of sparse rows without the first layer
     """
 
     def __init__(self, engine, network, dtype, batch_size, work, requirements=NO_REQUIREMENTS):
@@ -222,27 +243,30 @@ class Plan:
         row_unit, width_unit = (rows, lanes) if unit == FLOAT_UNIT else (INNER, SIDE)
         self.dtype, self.lanes = dtype, lanes
         self.batch = -(-batch_size // row_unit) * row_unit
+        self.sparse = requirements.sparse
+        self.n_heads = sizes[0] if self.sparse and learning else 0
         # A caller may change X between the two calls of PASSES.
-        self.in_place = (
+        self.in_place = self.sparse or (
             (n_terms > 0 or sizes[0] % rows == 0)
             and not requirements.inputs and work != PASSES and network.inputs is None
         )  # fmt: skip
-        self.flops = flops_of_row(network, learning)
+        self.flops = flops_of_row(network, learning, self.sparse)
         # Columns cost a copy of the weights before and after the call, but then cores do not exchange weights in every
         # step, only the first layer's outputs and deltas.
         self.by_columns = bool(
             work == TRAINING and self.in_place and len(sizes) > 2 and sizes[0] > COLUMN_FACTOR * self.batch
-            and not (self.has_features or requirements.by_matrix or n_terms)
+            and not (self.has_features or requirements.by_matrix or n_terms or self.sparse)
         )  # fmt: skip
         # Groups cost a gradient each, but then cores do not exchange the activations and deltas of the batch.
         self.n_parameters = network.n_parameters
         crossing = self.batch * (sizes[0] + 2 * sum(sizes[1:]))
         self.n_groups = 0
-        if learning and work != PASSES and not self.by_columns and GROUP_FACTOR * self.n_parameters < crossing:
+        can_group = learning and work != PASSES and not (self.by_columns or self.sparse)
+        if can_group and GROUP_FACTOR * self.n_parameters < crossing:
             self.n_groups = min(8, max(2, batch_size // 128))
         widths = list(sizes)  # of a layer's rows, with what a weighted skip brings to the layer above
         for layer, block in enumerate(blocks):
-            widths[layer] = block.fan_in
+            widths[layer] = 0 if layer == 0 and self.sparse else block.fan_in
         strides = [row_stride(n, width_unit, dtype.itemsize) for n in widths]
         self.layers = (Layer * (len(sizes) - 1))()
         self.workspace = input_deltas = 0 if self.in_place else self.batch * strides[0]
@@ -268,7 +292,7 @@ class Plan:
                 if work == PASSES:  # several backward passes may follow a forward pass
                     slope_deltas, self.workspace = self.workspace, self.workspace + size
             n_squares = fan_out if self.by_columns and layer == 0 else -(-fan_in // rows)
-            packed = fan_in * fan_out * dtype.itemsize > PACK_BYTES
+            packed = fan_in * fan_out * dtype.itemsize > PACK_BYTES and not (layer == 0 and self.sparse)
             self.layers[layer] = Layer(
                 fan_in=fan_in, fan_out=fan_out, weights=start, inputs=inputs, outputs=outputs, deltas=outputs + size,
                 stride=strides[layer + 1], squares=self.n_squares, activation=codes.activations[layer],
@@ -292,6 +316,8 @@ class Plan:
             self.scratch = max(self.scratch, 2 * max(strides))
         if staged:
             self.scratch = max(self.scratch, self._stage.scratch, BLOCK)
+        if self.sparse:
+            self.scratch = max(self.scratch, BLOCK, sizes[1])
         self.learning, self.packed = learning, 0
         if n_terms:
             of_inputs = work == PASSES or self.n_staged > 0
@@ -300,23 +326,28 @@ class Plan:
             )
             self.scratch = max(self.scratch, scratch)
         plain = not (self.has_features or requirements.by_matrix)
-        self.like = np.empty((0,) * (4 if n_terms else 3 if staged else 1 if plain else 2), dtype)
+        n_dims = 1 if plain else 2
+        n_dims = n_dims + 4 if self.sparse else 4 if n_terms else 3 if staged else n_dims
+        self.like = np.empty((0,) * n_dims, dtype)
         self.layout = Layout(
             layers=addressof(self.layers), n_layers=len(self.layers), n_inputs=sizes[0],
             n_parameters=self.n_parameters, loss=self.loss, linked=linked, layer_rows=self.layer_rows.ctypes.data,
             batch=self.batch, in_place=self.in_place, by_columns=self.by_columns, n_groups=self.n_groups,
             n_squares=self.n_squares, input_deltas=input_deltas, has_features=self.has_features,
             n_columns=network.n_columns, staged=staged, stage=addressof(self._stage.stage) if staged else 0,
-            row_unit=row_unit, n_terms=n_terms, unit=unit, rounded=rounded,
+            sparse=self.sparse, row_unit=row_unit, n_terms=n_terms, unit=unit, rounded=rounded,
             weight_rows=self._weight_rows.ctypes.data if n_terms else 0, **loss_by_output(network),
         )  # fmt: skip
         self._free = []
 
-    def wanted_threads(self, n_rows):
-        """Number of threads worth using; 0 if the call is too short to count against the limit."""
-        if self.flops * n_rows < CALL_FLOPS:
+    def wanted_threads(self, n_rows, sparse_flops=0, n_steps=1):
+        """Number of threads worth using; 0 if the call is too short to count against the limit.
+
+        ``sparse_flops`` are those of the first layer on sparse rows, in each of ``n_steps`` steps.
+        """
+        if self.flops * n_rows + sparse_flops * n_steps < CALL_FLOPS:
             return 0
-        work = self.flops * (self.batch if self.learning else n_rows)
+        work = self.flops * (self.batch if self.learning else n_rows) + sparse_flops
         return max(1, int(work / THREAD_FLOPS))
 
     def n_workspaces(self, n_threads):

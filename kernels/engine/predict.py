@@ -31,6 +31,7 @@ from .primitives import (
 from .products import dense_rows
 from .records import Layer, Layout, Run, Worker
 from .reduced_precision import prepare_weights, reduced_dense_rows
+from .sparse_rows import multiply_sparse_rows
 
 
 def dense_row(
@@ -83,9 +84,18 @@ def predict(worker: Worker) -> None:
     for begin in range(start, stop, batch):
         rows = min(batch, stop - begin)
         inputs: Vector = at(run.X, begin * n_columns)
-        total += float(sum_of(inputs, rows * n_columns))
         here: Integers = offsets
-        if few:
+        if layout.sparse:
+            first_value, stop_value = run.row_starts[begin], run.row_starts[begin + rows]
+            total += float(sum_of(at(run.values, first_value), stop_value - first_value))
+            for r in range(rows):
+                offsets[r] = begin + r
+            worker.numbers = offsets
+        else:
+            total += float(sum_of(inputs, rows * n_columns))
+        if layout.sparse:
+            inputs = workspace
+        elif few:
             here = layer_rows
         elif layout.in_place:
             for r in range(batch):
@@ -117,7 +127,9 @@ def predict(worker: Worker) -> None:
             b: Vector = at(W, fan_in * fan_out)
             outputs: Vector = at(workspace, layer.outputs)
             activation = NO_RULE if layer.has_features else layer.activation
-            if few:
+            if level == 0 and layout.sparse:
+                multiply_sparse_rows(worker, 0, rows)
+            elif few:
                 width = n_inputs if level == 0 else here[1]  # from row to row of the inputs
                 for r in range(rows):
                     dense_row(

@@ -5,10 +5,10 @@ cpu/primitives.h and cpu/engine.pyx, and tools/generate_engine.py writes the loo
 ever called: Python only needs the names, readers what they promise.
 
 ``Vector`` points to numbers of the network's dtype, ``Number`` is one of them, ``Integers`` points to int64,
-``Doubles`` to float64. Local names without annotation are integers.
+``Indices`` to int32, ``Doubles`` to float64. Local names without annotation are integers.
 """
 
-Vector = Number = Integers = Doubles = bint = None
+Vector = Number = Integers = Indices = Doubles = bint = None
 
 
 def at(pointer, offset):

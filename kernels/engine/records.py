@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from ctypes import Structure, c_double, c_int64, c_size_t
 
-from .primitives import Doubles, Integers, Vector, bint
+from .primitives import Doubles, Indices, Integers, Vector, bint
 
 _KINDS = {"int": c_int64, "bint": c_int64, "float": c_double}  # others are addresses
 
@@ -125,10 +125,10 @@ class Layout(Structure):
     ``n_averaged`` is the number of outputs over which the loss is a mean, 1 for a sum; ``option_step`` the number of
     options of each output, 0 if all outputs have the same. ``input_deltas`` is the offset of dLoss/d(inputs) in the
     workspace, for engine/passes.py and a trained input stage. X has ``n_columns``; with an input stage, ``staged``,
-    the ``n_inputs`` of the first layer are made of them. Threads own multiples of ``row_unit`` rows of a batch, and of
-    the weights. The operands of products are sums of ``n_terms`` bfloat16, which ``unit`` multiplies
-    (engine/reduced_precision.py), or float32 as they are if it is 0; ``rounded`` is an offset in the workspace of a
-    prediction.
+    the ``n_inputs`` of the first layer are made of them. ``sparse``: X is sparse rows (engine/sparse_rows.py). Threads
+    own multiples of ``row_unit`` rows of a batch, and of the weights. The operands of products are sums of ``n_terms``
+    bfloat16, which ``unit`` multiplies (engine/reduced_precision.py), or float32 as they are if it is 0; ``rounded`` is
+    an offset in the workspace of a prediction.
     """
 
     layers: Layer
@@ -151,6 +151,7 @@ class Layout(Structure):
     n_columns: int
     staged: bint
     stage: Stage
+    sparse: bint
     row_unit: int
     n_terms: int
     unit: int
@@ -186,12 +187,16 @@ class Run(Structure):
     ``rates`` holds one learning rate, or if ``scheduled`` one for each batch. ``n_weights`` is the number of weights of
     a sample: 0, 1, or one for each output. ``out`` and ``input_sums`` are used for predictions. ``given`` is a gradient
     that the caller gives, of the outputs or of the parameters; ``of_inputs`` asks for dLoss/dX in ``out``.
+    Sparse rows have ``values`` and their column ``indices``, from ``row_starts`` of a row to that of the next one.
     """
 
     layout: Layout
     n_threads: int
     counter: Integers
     X: Vector
+    values: Vector
+    indices: Indices
+    row_starts: Integers
     y: Vector
     order: Integers
     n_rows: int
@@ -233,7 +238,8 @@ class Worker(Structure):
     """State of one thread of a call: its buffers and its current part of a batch.
 
     The part is rows ``low`` to ``high``; ``inputs`` and ``offsets`` locate its rows of X, ``numbers`` are their numbers
-    in X. The fields from ``rate`` on define the update from the gradient of this step.
+    in X. The four fields from ``heads`` on hold a batch's nonzeros by column (engine/sparse_rows.py). The fields from
+    ``rate`` on define the update from the gradient of this step.
     """
 
     run: Run
@@ -242,6 +248,10 @@ class Worker(Structure):
     row_offsets: Integers
     scratch: Vector
     tile_state: Integers
+    heads: Integers
+    following: Integers
+    entry_rows: Integers
+    entry_values: Vector
     low: int
     high: int
     inputs: Vector

@@ -18,7 +18,7 @@ class Requirements(NamedTuple):
 
     ``noisy``: training noise of activations; ``inputs``: noise or dropout on the inputs; ``dropped``: whether each
     layer has dropout; ``activity``: activity penalties; ``by_matrix``: options that need whole gradients or matrices,
-    such as bounds on norms.
+    such as bounds on norms; ``sparse``: X is SparseRows.
     """
 
     noisy: bool = False
@@ -26,6 +26,7 @@ class Requirements(NamedTuple):
     dropped: tuple[bool, ...] = ()
     activity: bool = False
     by_matrix: bool = False
+    sparse: bool = False
 
 
 NO_REQUIREMENTS = Requirements()

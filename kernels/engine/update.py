@@ -31,7 +31,7 @@ from .reduced_precision import multiply_gradient
 
 SCRATCH_ROWS = 256  # of a gradient per update, if operands exceed the caches
 SCRATCH_TILES = 4  # the same in tiles otherwise: with fewer, the calls cost more than the updates
-BLOCK = 1024  # parameters whose gradients are added up before their update
+BLOCK = 1024  # parameters whose gradients are added up before their update, of groups of rows or of sparse rows
 
 
 def learn(worker: Worker, offset: int, g: Vector, n: int, decays: bint, factor: float) -> None:
@@ -178,7 +178,7 @@ def learn_part(worker: Worker, thread: int, n_threads: int) -> None:
             top, bottom, fan_out = 0, fan_in, right - left
             delta = at(delta, left)
             offset += fan_in * left
-        if fan_out > 0:
+        if fan_out > 0 and not (layout.sparse and level == 0):
             learn_weights(worker, layer, a, here, delta, top, bottom, fan_out, offset, factor)
 
 

@@ -14,7 +14,7 @@ from fastmlp.kernels.spec import loss_row
 from . import engine, rule_loops
 from .vectors import TILE_ROWS, VECTOR_BYTES
 
-DEVICE, PRECISIONS, USES_BLAS = None, tuple(spec.PRECISIONS), False
+DEVICE, PRECISIONS, USES_BLAS, TAKES_SPARSE = None, tuple(spec.PRECISIONS), False, True
 
 
 @cache

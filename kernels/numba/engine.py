@@ -31,6 +31,7 @@ from fastmlp.kernels.engine import (
     primitives,
     products,
     reduced_precision,
+    sparse_rows,
     update,
 )
 from fastmlp.kernels.engine import predict as inference
@@ -51,7 +52,7 @@ from .together import compiled_with_caller
 
 # Each after those it calls.
 SOURCES = (
-    partition, products, bfloat16_tiles, reduced_precision, layer_features, losses, update, input_stage,
+    partition, products, bfloat16_tiles, reduced_precision, layer_features, losses, update, sparse_rows, input_stage,
     input_gradients, column_errors, epoch, passes, jacobian, online, epochs, inference,
 )  # fmt: skip
 
@@ -67,8 +68,13 @@ STAGED = (
 )  # fmt: skip
 # Called only in reduced precision.
 REDUCED = "prepare_weights", "prepare_deltas", "reduced_dense_rows", "reduced_delta_rows", "multiply_gradient"
-# The number of dimensions of ``like`` (engine/plan.py) from which on a function is compiled.
-LEVELS = dict.fromkeys(FEATURES, 2) | dict.fromkeys(STAGED, 3) | dict.fromkeys(REDUCED, 4)
+# Called only with sparse rows.
+SPARSE = "multiply_sparse_rows", "learn_sparse"
+# The numbers of dimensions of ``like`` (engine/plan.py) for which a function is compiled; others for all.
+LEVELS = (
+    dict.fromkeys(FEATURES, (2, 3, 4, 6)) | dict.fromkeys(STAGED, (3, 4)) | dict.fromkeys(REDUCED, (4,))
+    | dict.fromkeys(SPARSE, (5, 6))
+)  # fmt: skip
 
 
 def _njit(function):
@@ -125,7 +131,7 @@ def _compiled_sources():
                 copy = FunctionType(value.__code__, namespace, name)
                 copy.__module__, copy.__qualname__ = source.__name__, name
                 copy.__annotations__ = value.__annotations__
-                namespace[name] = compiled[name] = compiled_with_caller(copy, LEVELS.get(name, 1))
+                namespace[name] = compiled[name] = compiled_with_caller(copy, LEVELS.get(name))
     return compiled
 
 
@@ -182,7 +188,7 @@ def bind_parameters(run, parameters, gradient, slots, results):
 def bind_samples(run, X, y, order, sample_weight, rates, scheduled, step, totals):
     to = record_at(run, "Run", X)
     to.X, to.y, to.sample_weight = data_of(X), data_of(y), data_of(sample_weight)
-    to.order, to.n_rows, to.n_weights = data_of(order), order.size, sample_weight.size // len(X)
+    to.order, to.n_rows, to.n_weights = data_of(order), order.size, sample_weight.size // len(y)
     to.rates, to.scheduled, to.step = data_of(rates), scheduled, step
     results = to.results
     results[0], results[1] = totals
@@ -192,8 +198,14 @@ def bind_samples(run, X, y, order, sample_weight, rates, scheduled, step, totals
 @_njit
 def bind_prediction(run, X, parameters, out, input_sums):
     to = record_at(run, "Run", parameters)
-    to.X, to.n_rows, to.parameters = data_of(X), X.shape[0], data_of(parameters)
+    to.X, to.n_rows, to.parameters = data_of(X), out.shape[0], data_of(parameters)
     to.out, to.input_sums = data_of(out), data_of(input_sums)
+
+
+@_njit
+def bind_sparse(run, values, indices, row_starts):
+    to = record_at(run, "Run", values)
+    to.values, to.indices, to.row_starts = data_of(values), data_of(indices), data_of(row_starts)
 
 
 @_njit

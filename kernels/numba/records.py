@@ -22,6 +22,7 @@ KINDS = {
     "bint": types.boolean,
     "float": types.float64,
     "Integers": types.CPointer(types.int64),
+    "Indices": types.CPointer(types.int32),
     "Doubles": types.CPointer(types.float64),
     "None": types.none,
 }

@@ -16,10 +16,11 @@ from .records import type_of
 _compiled = WeakKeyDictionary()  # {module: {(function, argument types): description}}
 
 
-def compiled_with_caller(function, level):
+def compiled_with_caller(function, levels):
     """What compiled code calls as ``function``, whose annotations are its types.
 
-    Plans whose ``like`` has fewer dimensions than ``level`` (engine/plan.py) never need it: a call compiles to nothing.
+    Only plans whose ``like`` has a number of dimensions in ``levels`` (engine/plan.py) need it, or all plans if that is
+    None: for others a call compiles to nothing.
     """
     parameters = list(signature(function).parameters.values())
     kinds = [function.__annotations__["return"], *(parameter.annotation for parameter in parameters)]
@@ -28,7 +29,7 @@ def compiled_with_caller(function, level):
         dtype = next((argument.dtype for argument in given if hasattr(argument, "dtype")), None)
         found = max((getattr(argument, "level", 0) for argument in given), default=0)
         result, *arguments = (type_of(kind, dtype, found) for kind in kinds)
-        return result(*arguments), _nothing if 0 < found < level else call
+        return result(*arguments), _nothing if levels and found and found not in levels else call
 
     def call(context, builder, signature, arguments):
         known = _compiled.setdefault(context.active_code_library, {})

@@ -1,0 +1,15 @@
+"""SparseRows as the first layer of a compiled engine takes them."""
+
+NONZERO_FLOPS = 16  # that a product makes in the time of one output's value times weight, measured
+UPDATE_FLOPS = 28  # the same for the update of a weight
+
+
+def bind_sparse(engine, address, X):
+    """Store the addresses of SparseRows in the Run at an address."""
+    read_only = engine.read_only
+    engine.entries.bind_sparse(address, read_only(X.values), read_only(X.indices), read_only(X.row_starts))
+
+
+def sparse_flops(network, n_nonzeros, learning=False):
+    """Work of the first layer on sparse rows, in operations of a matrix product."""
+    return NONZERO_FLOPS * n_nonzeros * network.sizes[1] * (2 if learning else 1)
