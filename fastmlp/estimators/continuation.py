@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from fastmlp.backends import registry
 from fastmlp.model.precision import HIGHEST
 from fastmlp.training.problem import Problem, Samples
-from fastmlp.validation.arrays import plain_rows
+from fastmlp.validation.arrays import CSR, plain_rows
 
 from . import samples as samples_of
 from .architecture import Plan
@@ -45,13 +45,14 @@ def continued(estimator, X, y, sample_weight, classes):
     dtype = net.parameters.dtype
     if not all(map(is_, values_of(estimator), kept.values)):
         return None
-    if type(X) is not np.ndarray or "feature_names_in_" in vars(estimator):
+    is_plain = type(X) is np.ndarray or (type(X) in CSR and net.scaling is None)
+    if not is_plain or "feature_names_in_" in vars(estimator):
         return None
     if X.dtype != dtype and estimator.dtype is None and net.network.matmul_precision == HIGHEST:
         return None
     X = plain_rows(X, dtype if net.scaling is None else X.dtype)
     sizes = net.network.sizes
-    if X is None or not X.shape[1] == sizes[0] == estimator.n_features_in_ or np.shape(y)[:1] != (len(X),):
+    if X is None or not X.shape[1] == sizes[0] == estimator.n_features_in_ or np.shape(y)[:1] != X.shape[:1]:
         return None
     targets = estimator._plain_targets(y, classes, dtype)
     if targets is None or targets.shape[1] != sizes[-1]:

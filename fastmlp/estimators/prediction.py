@@ -5,7 +5,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastmlp.backends import registry
 from fastmlp.prediction.predictor import Predictor
-from fastmlp.validation.arrays import as_numbers, floats_of
+from fastmlp.validation.arrays import CSR, as_numbers, floats_of, is_clean_csr
 
 from .samples import cast
 
@@ -22,6 +22,8 @@ def outputs(estimator, X):
     if _needs_no_validation(estimator, X):
         predictor = predictor_of(estimator)
         plain, dtype = X, predictor.parameters.dtype
+        if type(X) in CSR:
+            return predictor.outputs(X)
         if X.dtype != dtype:
             with np.errstate(over="ignore"):  # the validation below refuses infinite values
                 plain = X.astype(dtype)
@@ -42,14 +44,18 @@ def checked_inputs(estimator, X):
 
 
 def _needs_no_validation(estimator, X):
-    """Whether X can only be invalid by being NaN or infinite, so that scikit-learn's slow validation can be skipped."""
+    """Whether scikit-learn's slow validation can be skipped.
+
+    X is then a valid CSR matrix, or an array that can only be invalid by being NaN or infinite.
+    """
     return (
-        type(X) is np.ndarray
+        (type(X) is np.ndarray or type(X) in CSR)
         and X.dtype in (np.float64, np.float32)
         and X.shape[1:] == (getattr(estimator, "n_features_in_", None),)
-        and X.size > 0
+        and X.shape[0] > 0
         and not hasattr(estimator, "feature_names_in_")
         and estimator._net.scaling is None
+        and (type(X) is np.ndarray or is_clean_csr(X, estimator._net.parameters.dtype))
     )
 
 

@@ -7,7 +7,9 @@ from fastmlp.backends.device_arrays import is_on_gpu
 from fastmlp.kernels.spec import first_layers, loss_row
 from fastmlp.validation.checks import check_integer
 
-DENSE_BLOCK_BYTES = 2**25  # sparse inputs are converted to dense blocks of this size
+from .sparse import MOST_FILLED_TO_PREDICT, sparse_rows
+
+DENSE_BLOCK_BYTES = 2**25  # of sparse inputs, where they are converted to dense blocks
 
 
 def take_rows(X, rows, dtype=None):
@@ -21,18 +23,20 @@ def predict_rows(kernels, network, parameters, X, noise=None):
     dtype = parameters.dtype
     if X.shape[1] != network.n_columns:  # the kernels would read out of bounds
         raise ValueError(f"X has {X.shape[1]} columns, but the network has {network.n_columns} inputs.")
-    if not issparse(X):
-        X = take_rows(X, slice(None), dtype)
-        if noise is None:
-            return kernels.forward(network, parameters, X)
+    if issparse(X):
+        X = X.tocsr()
+        rows = sparse_rows(kernels, network, X, dtype, noise, MOST_FILLED_TO_PREDICT)
     else:
-        X = X.tocsr().astype(dtype, copy=False)
+        X = rows = take_rows(X, slice(None), dtype)
+    if noise is None and rows is not None:
+        return kernels.forward(network, parameters, rows)
     # Random numbers depend on the position in a block: dense and sparse X use the same blocks for identical results.
-    block = max(1, DENSE_BLOCK_BYTES // (X.shape[1] * dtype.itemsize))
-    blocks = (take_rows(X, slice(start, start + block)) for start in range(0, X.shape[0], block))
+    n_rows, block = X.shape[0], max(1, DENSE_BLOCK_BYTES // (X.shape[1] * dtype.itemsize))
+    parts = (slice(start, start + block) for start in range(0, n_rows, block))
+    blocks = (take_rows(X, part, dtype) if rows is None else rows[part] for part in parts)
     return np.concatenate([
-        kernels.forward(network, parameters, rows, noise=noise and noise._replace(seed=noise.seed ^ number))
-        for number, rows in enumerate(blocks)
+        kernels.forward(network, parameters, given, noise=noise and noise._replace(seed=noise.seed ^ number))
+        for number, given in enumerate(blocks)
     ])  # fmt: skip
 
 

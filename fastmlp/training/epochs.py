@@ -12,8 +12,9 @@ from scipy.sparse import issparse
 
 from fastmlp.backends.device_arrays import is_on_gpu
 from fastmlp.kernels.rules import ACTIVATIONS
-from fastmlp.kernels.spec import Batches
-from fastmlp.prediction.predict import DENSE_BLOCK_BYTES, reported_loss, take_rows
+from fastmlp.kernels.spec import Batches, SparseRows
+from fastmlp.prediction.predict import DENSE_BLOCK_BYTES, predict_rows, reported_loss, take_rows
+from fastmlp.prediction.sparse import sparse_rows
 
 from .chunking import CHUNK_SECONDS, ChunkSize
 from .outcomes import Diverged, Interrupted
@@ -56,11 +57,22 @@ class BaseEpochs(ABC):
 
     def _set_samples(self, samples: Samples):
         """Set the samples that ``state.order`` indexes."""
-        self.samples, X = samples, samples.X
-        self._held = None if issparse(X) else self.problem.kernels.hold(*samples)
-        self._max_batches = math.inf
+        self.samples, (kernels, network, _, noise) = samples, self.problem
+        X, *others = samples
         if issparse(X):
-            self._max_batches = DENSE_BLOCK_BYTES // (X.shape[1] * X.dtype.itemsize * self.batch_size)
+            X = sparse_rows(kernels, network, X, self.state.parameters.dtype, noise)
+        self._held = None if X is None else kernels.hold(X, *others)
+        self._flops_per_sample, self._max_batches = 6 * self.state.parameters.size, math.inf
+        if isinstance(X, SparseRows):
+            unused = network.n_columns - X.n_nonzeros / len(X)  # inputs of a sample
+            self._flops_per_sample -= 6 * unused * network.sizes[1]
+        elif X is None:
+            n_bytes = samples.X.shape[1] * samples.X.dtype.itemsize
+            self._max_batches = DENSE_BLOCK_BYTES // (n_bytes * self.batch_size)
+
+    def _is_sparse(self):
+        """Whether the kernels take the samples as SparseRows."""
+        return self._held is not None and type(self._held[0]) is SparseRows
 
     def _drop_samples(self):
         """Release the samples and their device copies."""
@@ -112,9 +124,9 @@ class BaseEpochs(ABC):
         largest = max(np.maximum.reduce(parameters), -np.minimum.reduce(parameters))  # NaN if one is
         if self.samples is None or not math.isfinite(largest) or (largest <= LARGE_WEIGHT and not self._may_overflow):
             return math.isfinite(largest)
-        X = take_rows(self.samples.X, slice(0, CHECKED_SAMPLES), parameters.dtype)
+        X = self.samples.X[:CHECKED_SAMPLES]
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return bool(np.isfinite(self.problem.kernels.forward(self.network, parameters, X)).all())
+            return bool(np.isfinite(predict_rows(self.problem.kernels, self.network, parameters, X)).all())
 
     @abstractmethod
     def run(self, most=1):
@@ -150,6 +162,7 @@ class BaseEpochs(ABC):
         """Make one long step: sum gradients over blocks of samples, so that Ctrl-C can interrupt it, then update."""
         state, samples, begun = self.state, self.samples, time.perf_counter()
         kernels, network, of_block, _ = self.problem
+        dtype = state.parameters.dtype
         rows = state.order[state.position : state.position + self.batch_size]
         weight = np.ones(len(rows), samples.y.dtype) if samples.weight is None else samples.weight[rows]
         total = float(weight.sum(dtype=np.float64))
@@ -163,9 +176,10 @@ class BaseEpochs(ABC):
                 if share == 0:
                     continue
                 with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                    X = sparse_rows(kernels, network, samples.X[part], dtype) if self._is_sparse() else None
+                    X = take_rows(samples.X, part) if X is None else X
                     loss, more, slope = kernels.loss_and_gradient(
-                        network, state.parameters, take_rows(samples.X, part), samples.y[part],
-                        weight[start : start + block], of_block,
+                        network, state.parameters, X, samples.y[part], weight[start : start + block], of_block
                     )  # fmt: skip
                     gradient += slope * gradient.dtype.type(share)
                 data_loss, penalty = data_loss + share * loss, penalty + share * more
@@ -192,7 +206,7 @@ class BaseEpochs(ABC):
         state, samples = self.state, self.samples
         n_rows = self.batch_size * int(max(1, min(self._chunk_size.batches, self._max_batches, len(state.order))))
         rows = state.order[state.position : state.position + n_rows]
-        if issparse(samples.X):
+        if self._held is None:
             weight = None if samples.weight is None else samples.weight[rows]
             X, y, order = take_rows(samples.X, rows), samples.y[rows], np.arange(len(rows))
         else:

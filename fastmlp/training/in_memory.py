@@ -3,6 +3,7 @@
 import time
 
 import numpy as np
+from scipy.sparse import issparse
 
 from fastmlp.kernels.spec import Batches, Repeat
 from fastmlp.prediction.predict import reported_loss
@@ -55,7 +56,7 @@ class Epochs(BaseEpochs):
         schedule, n_batches = state.optimizer.schedule, -(-n_samples // self.batch_size)
         n_epochs = min(most, self._chunk_size.batches // n_batches)
         follows_loss = schedule is not None and schedule.name == "reduce_on_plateau"
-        if n_epochs < 2 or self._held is None or self._may_overflow or follows_loss or self._splits_steps():
+        if n_epochs < 2 or issparse(self.samples.X) or self._may_overflow or follows_loss or self._splits_steps():
             return None
         prepared = state.take_prepared(self.problem, self.batch_size)
         train, results = prepared.train, None

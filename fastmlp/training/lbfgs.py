@@ -6,8 +6,10 @@ Nocedal 1989; SciPy's L-BFGS-B: Byrd, Lu, Nocedal & Zhu 1995).
 
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
+from scipy.sparse import issparse
 
 from fastmlp.prediction.predict import reported_loss, take_rows
+from fastmlp.prediction.sparse import sparse_rows
 
 from .outcomes import COMPLETED, DIVERGED, INTERRUPTED, STOPPED, Interrupted
 
@@ -23,16 +25,18 @@ def loss_and_gradient_in_blocks(problem, parameters, samples, interruption=None)
     kernels, network, penalty, _ = problem
     X, y, sample_weight = samples
     n_rows, dtype = X.shape[0], parameters.dtype
-    block = max(256, BLOCK_BYTES // (dtype.itemsize * sum(network.sizes)))
+    sparse = sparse_rows(kernels, network, X, dtype) if issparse(X) else None
+    n_inputs = network.sizes[0] if sparse is None else sparse.n_nonzeros // n_rows
+    block = max(256, BLOCK_BYTES // (dtype.itemsize * (n_inputs + sum(network.sizes[1:]))))
     total = float(n_rows) if sample_weight is None else float(sample_weight.sum())
     loss, gradient = 0.0, np.zeros_like(parameters)
     for start in range(0, n_rows, block):
         if interruption is not None and interruption.requested:
             raise Interrupted
         rows = slice(start, start + block)
-        X_block = take_rows(X, rows, dtype)
+        X_block = take_rows(X, rows, dtype) if sparse is None else sparse[rows]
         weight = None if sample_weight is None else sample_weight[rows].astype(dtype, copy=False)
-        share = float(X_block.shape[0]) if weight is None else float(weight.sum())
+        share = float(len(y[rows])) if weight is None else float(weight.sum())
         if share == 0:
             continue
         data_loss, more, slope = kernels.loss_and_gradient(

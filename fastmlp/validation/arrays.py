@@ -9,12 +9,13 @@ from numbers import Integral
 
 import narwhals.stable.v2 as nw
 import numpy as np
-from scipy.sparse import issparse
+from scipy.sparse import csr_array, csr_matrix, issparse
 
 from fastmlp.backends.device_arrays import to_host
 
 NUMBERS = "biuf"  # kinds of NumPy's dtypes
 FLOATS = np.float64, np.float32
+CSR, INDEX_TYPES = (csr_matrix, csr_array), {np.dtype(np.int32), np.dtype(np.int64)}
 DATES = date, time, timedelta, np.datetime64, np.timedelta64  # those of pandas are subclasses
 DATE_TYPE = re.compile("date|time|duration|period|interval", re.IGNORECASE)  # of pandas, polars and Arrow
 FLOAT32_TYPES = {"float32", "Float32", "float", "float[pyarrow]"}  # Arrow calls it float, and float64 double
@@ -41,11 +42,37 @@ def is_clean(given):
         return bool(np.isfinite(given.sum()))
 
 
+def is_clean_csr(X, dtype):
+    """Whether it is a CSR matrix of floats, finite in ``dtype`` too, with valid indices: it needs no more validation.
+
+    The format is checked as ``checked_sparse`` does, in a fifth of the time for a single row.
+    """
+    if type(X) not in CSR or X.ndim != 2 or 0 in X.shape:
+        return False
+    values, indices, starts = arrays = X.data, X.indices, X.indptr
+    are_plain = all(type(array) is np.ndarray and array.ndim == 1 and array.dtype.isnative for array in arrays)
+    if not are_plain or values.dtype.char not in "fd" or not {indices.dtype, starts.dtype} <= INDEX_TYPES:
+        return False
+    n_nonzeros = int(starts[-1]) if len(starts) == X.shape[0] + 1 else -1
+    if not 0 <= n_nonzeros <= min(len(values), len(indices)) or starts[0] != 0 or (starts[1:] < starts[:-1]).any():
+        return False
+    indices = indices[:n_nonzeros]
+    if n_nonzeros and (indices.min() < 0 or indices.max() >= X.shape[1]):
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(values[:n_nonzeros].astype(dtype, copy=False).sum()))
+
+
+def csr_in_dtype(X, dtype):
+    """A valid CSR matrix in a dtype; X itself if it has it. (SciPy's astype would sort the indices of X itself.)"""
+    return X if X.dtype == dtype else type(X)((X.data.astype(dtype), X.indices, X.indptr), shape=X.shape)
+
+
 def plain_rows(X, dtype):
-    """X as a C-contiguous array of ``dtype`` if it is a small matrix of finite floats; otherwise None."""
-    if type(X) is not np.ndarray or X.ndim != 2 or X.dtype.char not in "fd":
-        return None
-    if X.size > SMALL:
+    """X as a C-contiguous array of ``dtype`` if it is a small matrix of finite floats; a clean CSR matrix; or None."""
+    if type(X) is not np.ndarray:
+        return csr_in_dtype(X, dtype) if is_clean_csr(X, dtype) else None
+    if X.ndim != 2 or X.dtype.char not in "fd" or X.size > SMALL:
         return None
     if X.dtype != dtype:
         with np.errstate(over="ignore"):  # infinity is not plain

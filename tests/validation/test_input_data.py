@@ -444,13 +444,38 @@ def test_damaged_sparse_matrices_are_refused_before_they_are_read(make, how):
             call()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value, message", [(np.nan, "NaN"), (np.inf, "infinity"), (1e300, "too large")])
+def test_values_of_sparse_matrices_are_checked_in_the_dtype_of_the_model(value, message, dtype):
+    """Also in later calls, which skip the general validation."""
+    matrix = sparse.csr_matrix(X.astype(dtype))
+    fitted, model = regressor(dtype="float32").partial_fit(matrix, y), network().fit(matrix, y, 1)
+    fitted.partial_fit(matrix, y)
+    with np.errstate(over="ignore"):
+        matrix.data[3] = value
+    for call in (
+        lambda: fitted.predict(matrix),
+        lambda: fitted.partial_fit(matrix, y),
+        lambda: model.predict(matrix),
+        lambda: model.fit(matrix, y),
+    ):
+        with pytest.raises(ValueError, match=message if np.isfinite(matrix.data[3]) else "infinity|NaN"):
+            call()
+
+
 def test_a_valid_sparse_matrix_is_not_modified():
     """SciPy's own check would truncate unused space at the end of the arrays."""
     matrix = sparse.csr_matrix(X)
     matrix.indices, matrix.data = np.append(matrix.indices, 99), np.append(matrix.data, 1.0)
     with pytest.warns(ConvergenceWarning):
-        regressor().fit(matrix, y)
+        fitted = regressor().fit(matrix, y)
     assert len(matrix.indices) == len(matrix.data) == X.size + 1
+    matrix.indices[:3] = 2, 0, 1
+    matrix = sparse.csr_matrix((matrix.data, matrix.indices, matrix.indptr), X.shape)
+    before = matrix.indices.copy()
+    fitted.predict(matrix)
+    network().build(X.shape[1]).predict(matrix)
+    np.testing.assert_array_equal(matrix.indices, before)
 
 
 # Blocks
