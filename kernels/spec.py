@@ -165,8 +165,8 @@ class Batches(NamedTuple):
     """Samples to train on: the rows of X and y that ``order`` names, in batches of ``size``, perhaps weighted.
 
     Arrays are C-contiguous and of the parameters' dtype, ``order`` is int64. X and y are 2-D, or X is SparseRows where
-    a backend ``TAKES_SPARSE``. ``sample_weight`` is 1-D,
-    or has the shape of y with a weight for each target: the weight of a row is then their mean.
+    a backend ``TAKES_SPARSE``. ``sample_weight`` is 1-D, or has the shape of y with a weight for each target: the
+    weight of a row is then their mean.
     """
 
     X: np.ndarray | SparseRows
