@@ -41,6 +41,7 @@ INLINE void pack_row_float(const float *x, const float *y, ptrdiff_t n_terms, fl
 }
 
 #if defined(__x86_64__) && defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#define MULTIPLIES_TILES 1
 #define AMX __attribute__((target("amx-tile,amx-bf16"), noinline))
 #define DEEP __attribute__((target("avx512f,avx512bf16"), noinline))
 
@@ -172,6 +173,7 @@ static DEEP void bfloat16_tile_float(ptrdiff_t n_terms, const float *a, const fl
     UNROLL for (int i = 0; i < 16; i++) _mm512_storeu_ps(out + i * out_stride, sums[i]);
 }
 #else
+#define MULTIPLIES_TILES 0 /* the functions below do nothing, and must not be called */
 static inline void amx_tiles_float(ptrdiff_t n_terms, ptrdiff_t n_left, ptrdiff_t n_right, const float *a,
     ptrdiff_t a_step, const float *b, ptrdiff_t b_step, ptrdiff_t n_tiles, const float *start, ptrdiff_t start_stride,
     float *out, ptrdiff_t out_stride) {}

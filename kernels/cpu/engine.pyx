@@ -50,6 +50,7 @@ cdef extern from "primitives.h" nogil:
     double sum_of_squares_double(double*, Py_ssize_t)
 
 cdef extern from "bfloat16_tiles.h" nogil:
+    int MULTIPLIES_TILES
     void pack_row_float(float*, float*, Py_ssize_t, float*)
     float lower_term_float(float)
     void open_tiles(Py_ssize_t, int64_t*)
@@ -212,7 +213,7 @@ cdef inline double step_rate(Py_ssize_t code, double learning_rate, double step,
 include "_engine.pxi"
 
 
-vector_bytes, tile_height = VECTOR_BYTES, TILE_ROWS
+vector_bytes, tile_height, multiplies_tiles = VECTOR_BYTES, TILE_ROWS, bool(MULTIPLIES_TILES)
 
 
 def processor_has(level):

@@ -22,6 +22,7 @@ from .contract_primitives import prepared_product
 
 ARCH_PRCTL, GET_PERMISSION, REQUEST_PERMISSION, TILE_DATA = 158, 0x1022, 0x1023, 18  # of Linux on x86-64
 HOW = {AMX_UNIT: "on AMX", BFLOAT16_UNIT: "with AVX512_BF16", FLOAT_UNIT: "in float32"}
+OLD_COMPILER = "the C compiler that built the engine knows neither AMX nor AVX512_BF16; GCC 11 and Clang 12 do"
 SECONDS, SIZE = 1e-3, 128  # of a measurement, at least; rows, columns and inner dimension of its product
 
 
@@ -58,6 +59,8 @@ def why_no_amx():
 
 def choose(engine):
     """The unit for a compiled Engine."""
+    if not engine.entries.multiplies_tiles:
+        return FLOAT_UNIT
     if why_no_amx() is None:
         return AMX_UNIT
     # On some processors the instructions of AVX512_BF16 are slower than those of float32.
@@ -102,6 +105,8 @@ def describe(engine, network, batch_size):
     reasons = [] if found == AMX_UNIT else [why_no_amx()]
     if found == FLOAT_UNIT and "avx512_bf16" in processor_flags():
         reasons.append("AVX512_BF16 is slower")
+    if not engine.entries.multiplies_tiles and {"amx_bf16", "avx512_bf16"} & processor_flags():
+        reasons = [OLD_COMPILER]
     if used != found:
         reasons = ["its products are too small to gain from bfloat16"]
     return f"{network.matmul_precision} precision {HOW[used]}" + (f" ({', and '.join(reasons)})" if reasons else "")

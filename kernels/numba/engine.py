@@ -45,10 +45,12 @@ from . import random as numba_random
 from . import tiles as numba_tiles
 from . import vectors as numba_vectors
 from .bfloat16_tiles import close_tiles, open_tiles
-from .primitives import data_of
+from .primitives import IS_X86, data_of
 from .records import record_at
 from .rule_loops import COMPILE, SOURCE_HASH, call
 from .together import compiled_with_caller
+
+multiplies_tiles = IS_X86  # LLVM knows the instructions, whatever the processor
 
 # Each after those it calls.
 SOURCES = (

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -60,6 +61,8 @@ def test_products_of_tiles(name, unit):
     if why_not(unit) is not None:
         pytest.skip(why_not(unit))
     engine, rng = registry.choose(name).kernels._contract.engine, np.random.default_rng(0)
+    if not engine.entries.multiplies_tiles:
+        pytest.skip(matrix_unit.OLD_COMPILER)
     for rows, inner, columns in ((16, 32, 16), (32, 64, 48), (48, 100, 32), (80, 1000, 64)):
         A, B = rng.standard_normal((rows, inner)), rng.standard_normal((columns, inner))
         for n_terms in (1, 2):
@@ -119,6 +122,21 @@ def test_the_unit_is_chosen(case, monkeypatch):
     assert plan.unit_of(engine, network, 1) == FLOAT_UNIT
     assert ("too small" in matrix_unit.describe(engine, network, 1)) == (unit != FLOAT_UNIT)
     assert matrix_unit.describe(engine, network._replace(matmul_precision="highest"), 100) == ""
+
+
+@pytest.mark.parametrize("flags", [AMX_FLAGS, frozenset({"avx512_bf16"}), frozenset()])
+def test_an_engine_of_an_old_compiler_multiplies_in_float32(flags, monkeypatch):
+    """Its functions for tiles do nothing (cpu/bfloat16_tiles.h): they are neither chosen nor probed."""
+    for name, result in {"processor_flags": flags, "is_permitted": True}.items():
+        monkeypatch.setattr(matrix_unit, name, lambda result=result: result)
+    engine = registry.choose(COMPILED[0]).kernels._contract.engine
+    assert engine.entries.multiplies_tiles
+    engine = engine._replace(entries=SimpleNamespace(multiplies_tiles=False), matrix_unit=matrix_unit.choose)
+    network = Network((100, 100, 10), ("relu", "identity"), "squared_error", matmul_precision="medium")
+    assert plan.unit_of(engine, network, 100) == FLOAT_UNIT
+    text = matrix_unit.describe(engine, network, 100)
+    assert text.startswith("medium precision in float32 (")
+    assert ("the C compiler that built the engine" in text) == bool(flags)
 
 
 def test_the_system_is_asked_for_amx():
