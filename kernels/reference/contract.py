@@ -23,8 +23,8 @@ from .rules import COUPLED, DERIVATIVES, FROM_OUTPUT, OPTIMIZERS
 
 # Every backend has these fields: the name of the GPU on which it runs, None for the CPU; the precisions that its matrix
 # products support; whether they are computed by the BLAS that NumPy uses, which has threads of its own; and whether X
-# of ``forward``, ``loss_and_gradient`` and Batches may be SparseRows, for networks and noise that do not need the inputs
-# themselves (``needs_dense_inputs`` of kernels.spec).
+# of ``forward``, ``loss_and_gradient`` and Batches may be SparseRows, for networks and noise that do not need the
+# inputs themselves (``needs_dense_inputs`` of kernels.spec).
 DEVICE, PRECISIONS, USES_BLAS, TAKES_SPARSE = None, tuple(spec.PRECISIONS), True, False
 
 QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")  # compiled code does not warn either
