@@ -79,6 +79,10 @@ class Network(NamedTuple):
         start, fan_in, fan_out, n_slopes = self.blocks[-1]
         return start + (fan_in + 1) * fan_out + n_slopes
 
+    def without_rounding(self):
+        """The same network with matrix products in highest precision."""
+        return self._replace(matmul_precision="highest")
+
     def step_flops(self, batch_size):
         """Floating-point operations of the matrix products of a training step."""
         return 6 * (self.n_parameters - self.blocks[0].start) * batch_size

@@ -55,6 +55,4 @@ def checked(found):
     labels = found.classes
     if labels is not None and labels.dtype.kind not in "biufU" and not all(isinstance(label, str) for label in labels):
         raise ValueError(f"labels must be numbers, booleans or strings to be exported, not {labels.dtype}.")
-    return found._replace(
-        network=found.network._replace(matmul_precision="highest"), parameters=found.parameters.copy()
-    )
+    return found._replace(network=found.network.without_rounding(), parameters=found.parameters.copy())

@@ -103,7 +103,7 @@ def check_gradients(
     _check_kind(model)
     of_kind = _of_estimator if isinstance(model, BaseMLP) else _of_mlp
     kernels, network, parameters, (X, y, sample_weight), penalties = of_kind(model, X, y, sample_weight)
-    network, parameters = network._replace(matmul_precision="highest"), parameters.astype(np.float64)
+    network, parameters = network.without_rounding(), parameters.astype(np.float64)
     X, y = (X.toarray() if issparse(X) else X).astype(np.float64), y.astype(np.float64)
     sample_weight = None if sample_weight is None else sample_weight.astype(np.float64)
 

@@ -48,7 +48,7 @@ def _derivatives(model, X, output):
     X = check_array(as_numbers(X, "X"), dtype=parameters.dtype, input_name="X")
     if X.shape[1] != network.n_columns:
         raise ValueError(f"X has {X.shape[1]} columns, but the network has {network.n_columns} inputs.")
-    network = network._replace(matmul_precision="highest")
+    network = network.without_rounding()
     first = np.eye(network.sizes[-1], dtype=parameters.dtype)
     first = first if output is None else first[output : output + 1]
     found = np.empty((len(X), len(first), X.shape[1]), parameters.dtype)

@@ -35,6 +35,8 @@ class Contract:
         return {name: getattr(self, name) for name in (*CONTRACT, *PRIMITIVES)}
 
     def describe(self, network, optimizer, dtype, batch_size, penalty=NO_PENALTY, noise=None, weighted=False):
+        if _is_online(network, optimizer, batch_size, penalty, noise):
+            return "" if network.matmul_precision == "highest" else "steps of one sample are computed in float32"
         return describe(self.engine, network, batch_size)
 
     def hold(self, X, y, sample_weight=None):
@@ -103,7 +105,7 @@ class Contract:
         return loss / n_rows, on_weights / n_rows, gradient
 
     def output_jacobian(self, network, parameters, X, out):
-        network, n_rows = for_outputs(network)._replace(matmul_precision="highest"), len(X)
+        network, n_rows = for_outputs(network).without_rounding(), len(X)
         outputs = np.empty((n_rows, network.sizes[-1]), parameters.dtype)
         extras = extras_of(network, NO_OPTIMIZER, NO_PENALTY, None)
         plan = plan_of(self.engine, network, parameters.dtype, n_rows, GRADIENT, extras.requirements)
@@ -132,9 +134,7 @@ class Contract:
     def prepare_training(
         self, network, optimizer, parameters, slots, batch_size, penalty=NO_PENALTY, noise=None
     ):  # fmt: skip
-        # One sample needs no product of matrices, so a lower precision would only cost time: it stays float32.
-        online = batch_size == 1 and extras_of(network, optimizer, penalty, noise).plain
-        kind = OnlineTraining if online else Training
+        kind = OnlineTraining if _is_online(network, optimizer, batch_size, penalty, noise) else Training
         return kind(self.engine, network, optimizer, parameters, slots, batch_size, penalty, noise)
 
     def prepare_gradient(self, network, dtype, batch_size, noise=None):
@@ -162,3 +162,11 @@ class Contract:
     def weight_gradient(self, X, delta):
         out = contract_primitives.product(self.engine, X, delta, np.zeros(delta.shape[1], X.dtype), by_column=True)
         return np.ascontiguousarray(out[: X.shape[1], : delta.shape[1]]), delta.sum(axis=0)
+
+
+def _is_online(network, optimizer, batch_size, penalty, noise):
+    """Whether steps take one sample each by engine/online.py.
+
+    They need no product of matrices, so a lower precision would only cost time: they stay in float32.
+    """
+    return batch_size == 1 and extras_of(network, optimizer, penalty, noise).plain

@@ -78,7 +78,7 @@ def flops_of_row(network, learning, sparse=False):
     return (6 if learning else 2) * n_weights
 
 
-def unit_of(engine, network, batch_size, learning=True):
+def unit_for(engine, network, batch_size, learning=True):
     """The unit for the products of a network in its precision (engine/bfloat16_tiles.py)."""
     if network.matmul_precision == "highest" or flops_of_row(network, learning) * batch_size < TILE_FLOPS:
         return FLOAT_UNIT
@@ -239,7 +239,7 @@ class Plan:
         self.has_features = any(has_features) or requirements.inputs
         lanes = engine.vector_bytes // dtype.itemsize
         n_terms = PRECISIONS[network.matmul_precision]
-        unit = unit_of(engine, network, batch_size, learning)
+        unit = unit_for(engine, network, batch_size, learning)
         row_unit, width_unit = (rows, lanes) if unit == FLOAT_UNIT else (INNER, SIDE)
         self.dtype, self.lanes = dtype, lanes
         self.batch = -(-batch_size // row_unit) * row_unit

@@ -130,7 +130,7 @@ def output_jacobian(network, parameters, X, out):
     ``out`` has the shape (rows, outputs, parameters). The loss of the network does not matter, and its products are
     not rounded.
     """
-    network = network._replace(matmul_precision="highest")
+    network = network.without_rounding()
     run = ForwardPass(network, parameters, X, None, 0)
     errors, deltas = output_errors(network, parameters, run, np.eye(network.sizes[-1], dtype=parameters.dtype))
     for layer, (start, fan_in, fan_out, n_slopes) in enumerate(network.blocks):

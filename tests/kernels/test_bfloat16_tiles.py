@@ -118,8 +118,8 @@ def test_the_unit_is_chosen(case, monkeypatch):
     assert matrix_unit.choose(engine) == unit
     network = Network((100, 100, 10), ("relu", "identity"), "squared_error", matmul_precision="medium")
     engine = engine._replace(matrix_unit=matrix_unit.choose)
-    assert text in matrix_unit.describe(engine, network, 100) and plan.unit_of(engine, network, 100) == unit
-    assert plan.unit_of(engine, network, 1) == FLOAT_UNIT
+    assert text in matrix_unit.describe(engine, network, 100) and plan.unit_for(engine, network, 100) == unit
+    assert plan.unit_for(engine, network, 1) == FLOAT_UNIT
     assert ("too small" in matrix_unit.describe(engine, network, 1)) == (unit != FLOAT_UNIT)
     assert matrix_unit.describe(engine, network._replace(matmul_precision="highest"), 100) == ""
 
@@ -133,7 +133,7 @@ def test_an_engine_of_an_old_compiler_multiplies_in_float32(flags, monkeypatch):
     assert engine.entries.multiplies_tiles
     engine = engine._replace(entries=SimpleNamespace(multiplies_tiles=False), matrix_unit=matrix_unit.choose)
     network = Network((100, 100, 10), ("relu", "identity"), "squared_error", matmul_precision="medium")
-    assert plan.unit_of(engine, network, 100) == FLOAT_UNIT
+    assert plan.unit_for(engine, network, 100) == FLOAT_UNIT
     text = matrix_unit.describe(engine, network, 100)
     assert text.startswith("medium precision in float32 (")
     assert ("the C compiler that built the engine" in text) == bool(flags)
