@@ -8,7 +8,7 @@ from .members import Plan, train_for_trial
 from .recipe import new_member, variants_for
 
 ROWS = 4000  # of a trial, at most
-EPOCHS, POWER = 35, 1.5  # EPOCHS (ROWS / n)^POWER if there are only n rows
+EPOCHS = 50  # more if there are fewer rows
 UNITS = 64  # of a hidden layer, at most
 FEWEST_EPOCHS = 10  # fewer do not tell variants apart
 SHARE = 0.25  # of a time limit
@@ -36,7 +36,7 @@ def variants_of_members(n_members, task, rows, limit, n_epochs, options, random_
     random_state : RandomState
     """
     variants, n_rows = variants_for(task.encoded), min(ROWS, task.n_rows)
-    n_epochs = min(n_epochs, int(EPOCHS * (ROWS / n_rows) ** POWER))
+    n_epochs = min(n_epochs, EPOCHS * ROWS // n_rows)
     n_epochs = limit.epochs(n_epochs, variants, (1 - HELD_OUT) * n_rows, SHARE)
     if n_rows < FEWEST_ROWS or n_epochs < FEWEST_EPOCHS:
         return [variants[0]] * n_members
