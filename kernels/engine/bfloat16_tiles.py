@@ -45,12 +45,15 @@ def padded_part(source: Vector, n: int, part: Vector) -> Vector:
     return part
 
 
-def transpose_tile(source: Vector, to: Vector) -> None:
-    """to = source^T, by squares that fill the SIMD vectors."""
+def transpose_tiles(source: Vector, n_terms: int, to: Vector) -> None:
+    """Transpose the tile of each term, by squares that fill the SIMD vectors."""
     step = min(lanes(source), SIDE)
-    for i in range(0, SIDE, step):
-        for j in range(0, SIDE, step):
-            transpose_square(at(source, i * SIDE + j), SIDE, at(to, j * SIDE + i), SIDE)
+    for term in range(n_terms):
+        straight: Vector = at(source, term * WORDS)
+        transposed: Vector = at(to, term * WORDS)
+        for i in range(0, SIDE, step):
+            for j in range(0, SIDE, step):
+                transpose_square(at(straight, i * SIDE + j), SIDE, at(transposed, j * SIDE + i), SIDE)
 
 
 def pack_along(
@@ -77,8 +80,7 @@ def pack_along(
                     at(packed, r * SIDE),
                 )  # fmt: skip
             if transposed:
-                for term in range(n_terms):
-                    transpose_tile(at(straight, term * WORDS), at(to, term * WORDS))
+                transpose_tiles(straight, n_terms, to)
 
 
 def pack_down(
@@ -103,8 +105,7 @@ def pack_down(
                     padded_part(lower, left if k + SIDE + j < n_rows else 0, y), n_terms, at(packed, j * SIDE),
                 )  # fmt: skip
             if transposed:
-                for term in range(n_terms):
-                    transpose_tile(at(straight, term * WORDS), at(to, term * WORDS))
+                transpose_tiles(straight, n_terms, to)
 
 
 def multiply_tiles(
