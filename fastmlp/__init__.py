@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors: at run time names are imported on first use
+    from .distributed.data_parallel import DataParallel as DataParallel
     from .estimators.classifier import MLPClassifier as MLPClassifier
     from .estimators.ensemble import MLPEnsembleClassifier as MLPEnsembleClassifier
     from .estimators.ensemble import MLPEnsembleRegressor as MLPEnsembleRegressor
@@ -86,6 +87,7 @@ _HOME = {
     "linear_regression": "estimators.linear",
     "logistic_regression": "estimators.linear",
     "softmax_regression": "estimators.linear",
+    "DataParallel": "distributed.data_parallel",
     "load": "io.model_files",
     "Callback": "training.callbacks",
     "Checkpoint": "training.callbacks",

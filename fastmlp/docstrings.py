@@ -19,6 +19,10 @@ matmul_precision : {'highest', 'high', 'medium'}, default='highest'
     is rounded to bfloat16, which has 8 significant bits; in 'high' it is the sum of two bfloat16, about 16 bits. Sums,
     weights, optimizer state and everything else are float32. 'high' and 'medium' require float32 and are not available
     with 'lbfgs' and 'lm', 'high' not with the backend 'cuda'."""
+COMMUNICATOR = """\
+communicator : mpi4py.MPI.Intracomm, fastmlp.DataParallel or None, default=None
+    Train together with the other processes of an MPI job, each of which computes its part of every batch: see
+    ``fastmlp.DataParallel``."""
 MISSING_TARGETS = """\
 missing_targets : {'raise', 'ignore'}, default='raise'
     What to do about NaN in y: raise an error, or leave these targets out of loss, gradient, scaling and scores.

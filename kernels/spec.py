@@ -180,6 +180,16 @@ class Batches(NamedTuple):
     sample_weight: np.ndarray | None = None
 
 
+class Part(NamedTuple):
+    """Where some rows stand in a larger batch: the place of the first one, and the sum of all weights of the batch.
+
+    The place determines the random numbers of the rows. Without sample weights each row has the weight 1.
+    """
+
+    first: int
+    weight: float
+
+
 class Repeat(NamedTuple):
     """Epochs to make in one call.
 

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 from sklearn.utils import check_random_state
 
 from fastmlp.backends import registry
+from fastmlp.distributed.data_parallel import DataParallel, check_communicator
 from fastmlp.docstrings import MC_SAMPLES, with_texts
 from fastmlp.io.model_files import Savable
 from fastmlp.kernels.inputs import column_views
@@ -92,6 +93,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         missing_targets: Literal["raise", "ignore"] = "raise",
         inputs: Sequence[InputSpec] | None = None,
         input_scale: float | None = None,
+        communicator: Any = None,
     ) -> None:
         self.layers = layers
         self.loss, self._loss_options = check_loss(loss)
@@ -113,7 +115,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         self.init = check_init(init)
         self.backend = backend
         self.matmul_precision = matmul_precision
-        self.n_jobs = check_n_jobs(n_jobs)
+        self.n_jobs, self.communicator = check_n_jobs(n_jobs), communicator
         # None: a separate generator, seeded from NumPy's global one, so that a resumed fit draws the same numbers.
         seed = np.random.randint(2**31) if random_state is None else random_state
         self._random_state = check_random_state(seed)
@@ -155,6 +157,15 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
     @property
     def backend_reason_(self) -> str:
         return "; ".join(filter(None, (self._backend.reason, self._used_kernels)))
+
+    @property
+    def communicator(self) -> DataParallel | None:
+        """The processes that train the model together. It can be changed between fits."""
+        return self._communicator
+
+    @communicator.setter
+    def communicator(self, given: Any) -> None:
+        self._communicator = check_communicator(given)
 
     @property
     def matmul_precision(self) -> MatmulPrecision:

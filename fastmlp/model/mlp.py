@@ -9,23 +9,24 @@ from typing import Self
 from fastmlp.backends import registry
 from fastmlp.backends.cost_model import Work
 from fastmlp.backends.device_arrays import to_host
-from fastmlp.docstrings import MATMUL_PRECISION, MISSING_TARGETS, with_names, with_texts
+from fastmlp.distributed.fits import fit_of
+from fastmlp.docstrings import COMMUNICATOR, MATMUL_PRECISION, MISSING_TARGETS, with_names, with_texts
 from fastmlp.kernels.rules import LOSSES, OPTIMIZERS
 from fastmlp.kernels.spec import is_by_target
 from fastmlp.training.callbacks import CombinedCallbacks, progress_bar
-from fastmlp.training.class_weight import BALANCED_IN_PARTS
+from fastmlp.training.class_weight import BALANCED_IN_PARTS, is_balanced
 from fastmlp.training.full_batch import FULL_BATCH, Limits, is_full_batch, solver_of
 from fastmlp.training.history import Monitor
-from fastmlp.training.in_memory import Epochs
 from fastmlp.training.scaling import warn_of_far_targets
 from fastmlp.training.shuffling import Shuffle
 from fastmlp.training.squared_errors import check_lm_network
 from fastmlp.training.stopping import NoStopping, Patience
-from fastmlp.training.streams import BLOCKS, SHUFFLE_BLOCKS, Stream, StreamedEpochs, check_n_samples
+from fastmlp.training.streams import BLOCKS, SHUFFLE_BLOCKS, Stream, check_n_samples
 from fastmlp.training.trainer import Trainer
 from fastmlp.typing import ArrayLike, Blocks, Callbacks, ClassWeight, MatrixLike, Metric
 from fastmlp.validation.checks import check_flags, check_integer
 
+from .activations import name_of
 from .backend_choice import check_device, choose_backend
 from .compiled_step import CompiledStep
 from .differentiable_network import DifferentiableNetwork
@@ -36,7 +37,7 @@ from .samples import checked_samples, names_from
 from .validation import Validation
 
 
-@with_texts(MISSING_TARGETS=MISSING_TARGETS, MATMUL_PRECISION=MATMUL_PRECISION)
+@with_texts(MISSING_TARGETS=MISSING_TARGETS, MATMUL_PRECISION=MATMUL_PRECISION, COMMUNICATOR=COMMUNICATOR)
 @with_names(LOSSES=LOSSES, OPTIMIZERS=(*OPTIMIZERS, *FULL_BATCH), INITIALIZERS=INITIALIZERS, BACKENDS=registry.NAMES)
 class MLP(DifferentiableNetwork):
     """Multilayer perceptron with a choice of layers, loss and optimizer.
@@ -85,6 +86,7 @@ class MLP(DifferentiableNetwork):
     input_scale : float > 0 or None, default=None
         Train a factor for every input of the first layer, initially 1, with this multiple of the learning rate (6 in
         Holzmueller et al. 2024). None: no factors.
+    {COMMUNICATOR}
 
     Attributes
     ----------
@@ -205,31 +207,41 @@ class MLP(DifferentiableNetwork):
         """
         check_integer("epochs", epochs, 1)
         shuffle, monitor, progress = check_flags(shuffle=shuffle, monitor=monitor, progress=progress)
-        combined, new_bar = CombinedCallbacks(callbacks, self), progress_bar(progress)
-        with names_from(self, X):
-            samples = checked_samples(self, X, y, sample_weight, class_weight, for_fit=True)
-            n_samples = samples.X.shape[0]
-            batch_size = n_samples if batch_size is None else min(check_integer("batch_size", batch_size, 1), n_samples)
-            by_target = self._check_targets(samples)
-            validation = self._prepare(samples, validation_data, metric, patience)
+        fit = fit_of(self.communicator)
+        combined, new_bar = CombinedCallbacks(callbacks, self), progress_bar(progress and fit.leads)
         full_batch = is_full_batch(self.optimizer)
-        if full_batch:
-            self._state.drop_epoch_in_progress()
-            bar = new_bar(total=epochs, unit=" iterations", unit_scale=True)
-        else:
-            self._choose_backend(batch_size, epochs * n_samples, validation, by_target)
-            total = epochs * n_samples - self._state.position
-            bar = new_bar(total=total, unit=" samples", unit_scale=True)
-        if not self._backend.kernels.DEVICE:
-            samples = samples._replace(X=to_host(samples.X))
-        watcher = Monitor(self._problem(), self._state, samples) if monitor else None
-        trainer = self._trainer(validation, patience, combined, bar, watcher)
-        if full_batch:
-            trainer.minimise(solver_of(self.optimizer, self.alpha), samples, Limits(epochs, 20 * epochs, 1e-6))
-            return self
-        self._note_kernels(trainer.problem, batch_size, samples.weight is not None)
-        shuffled = Shuffle(self._random_state, from_scratch=True) if shuffle else None
-        trainer.descend(partial(Epochs, trainer.problem, self._state, batch_size, samples, shuffled), epochs)
+        with fit.training():
+            X, y, sample_weight, validation_data = fit.given(X, y, sample_weight, validation_data)
+            with fit.agreement(), names_from(self, X):
+                if batch_size is not None:
+                    check_integer("batch_size", batch_size, 1)
+                samples = checked_samples(self, X, y, sample_weight, class_weight, for_fit=True)
+                by_target = self._check_targets(samples)
+                validation = self._prepare(samples, validation_data, metric, patience)
+                options = {"monitor": monitor, "class_weight='balanced'": is_balanced(class_weight)}
+                self._check_fit(fit, batch_size, options)
+            self._begin(fit, samples, epochs=epochs, batch_size=batch_size, shuffle=shuffle)
+            n_samples = fit.count(samples)
+            batch_size = n_samples if batch_size is None else min(batch_size, n_samples)
+            if full_batch:
+                self._state.drop_epoch_in_progress()
+                bar = new_bar(total=epochs, unit=" iterations", unit_scale=True)
+            else:
+                self._choose_backend(fit, batch_size, epochs * n_samples, validation, by_target)
+                total = epochs * n_samples - self._state.position
+                bar = new_bar(total=total, unit=" samples", unit_scale=True)
+            if not self._backend.kernels.DEVICE:
+                samples = samples._replace(X=to_host(samples.X))
+            watcher = Monitor(self._problem(), self._state, samples) if monitor else None
+            trainer = self._trainer(fit, validation, patience, combined, bar, watcher)
+            if full_batch:
+                solve = fit.solver(solver_of(self.optimizer, self.alpha))
+                trainer.minimise(solve, samples, Limits(epochs, 20 * epochs, 1e-6))
+                return self
+            self._note_kernels(trainer.problem, batch_size, samples.weight is not None)
+            shuffled = Shuffle(self._random_state, from_scratch=True) if shuffle else None
+            trainer.descend(fit.epochs(trainer.problem, self._state, batch_size, samples, shuffled), epochs)
+            fit.end(self._state)
         return self
 
     @one_at_a_time
@@ -287,25 +299,34 @@ class MLP(DifferentiableNetwork):
                 "samples at once."
             )
         check_n_samples(n_samples, self.optimizer)
-        if isinstance(class_weight, str) and class_weight == "balanced":
+        if is_balanced(class_weight):
             raise ValueError(BALANCED_IN_PARTS)
-        combined, stream = CombinedCallbacks(callbacks, self), Stream(blocks, shuffle_blocks, n_samples, epochs)
-        new_bar = progress_bar(progress)
+        fit = fit_of(self.communicator)
+        new_bar = progress_bar(progress and fit.leads)
         check = partial(checked_samples, self, class_weight=class_weight, in_parts=True)
-        first = stream.first()
-        with names_from(self, first[0]):
-            samples = check(*first)
-            by_target = self._check_targets(samples)
-            validation = self._prepare(samples, validation_data, metric, patience)
-        n_first, weighted = samples.X.shape[0], samples.weight is not None
-        del first, samples
-        self._choose_backend(batch_size, epochs * (n_samples or n_first), validation, by_target)
-        bar = new_bar(total=None if n_samples is None else epochs * n_samples, unit=" samples", unit_scale=True)
-        trainer = self._trainer(validation, patience, combined, bar)
-        self._note_kernels(trainer.problem, batch_size, weighted)
-        permutation = self._random_state.permutation if shuffle else None
-        parts = partial(stream.parts, batch_size, permutation, check)
-        trainer.descend(partial(StreamedEpochs, trainer.problem, self._state, batch_size, parts, n_samples), epochs)
+        with fit.training():
+            with fit.agreement():
+                combined = CombinedCallbacks(callbacks, self)
+                stream = Stream(blocks, shuffle_blocks, n_samples, epochs, fit.place)
+                first = stream.first()
+                with names_from(self, first[0]):
+                    samples = check(*first)
+                    by_target = self._check_targets(samples)
+                    validation = self._prepare(samples, validation_data, metric, patience)
+                self._check_fit(fit, batch_size, {})
+            self._begin(fit, samples, epochs=epochs, batch_size=batch_size, shuffle=shuffle)
+            n_first, weighted = samples.X.shape[0], samples.weight is not None
+            del first, samples
+            self._choose_backend(fit, batch_size, epochs * (n_samples or n_first), validation, by_target)
+            bar = new_bar(total=None if n_samples is None else epochs * n_samples, unit=" samples", unit_scale=True)
+            trainer = self._trainer(fit, validation, patience, combined, bar)
+            self._note_kernels(trainer.problem, batch_size, weighted)
+            random_state = self._random_state if shuffle else None
+            epochs_of = fit.streamed(
+                trainer.problem, self._state, batch_size, stream, random_state, check, n_samples, weighted
+            )  # fmt: skip
+            trainer.descend(epochs_of, epochs)
+            fit.end(self._state)
         return self
 
     def compile_step(self, batch_size: int) -> CompiledStep:
@@ -365,6 +386,21 @@ class MLP(DifferentiableNetwork):
             self._draw_weights(samples.X.shape[1])
         return validation
 
+    def _check_fit(self, fit, batch_size, options):
+        """Raise ValueError if several ranks cannot run this fit."""
+        solver = self.optimizer if is_full_batch(self.optimizer) else ""
+        fit.check(self._backend.kernels, solver, batch_size, **options)
+
+    def _begin(self, fit, samples, **settings):
+        """Start from the weights of rank 0; ValueError if ranks differ in what must be the same."""
+        network = {name: getattr(self._network, name) for name in ("sizes", "skips", "matmul_precision", "inputs")}
+        settings = settings | network | {
+            "activations": [name_of(layer.activation) for layer in self.layers], "loss": name_of(self.loss),
+            "dtype": str(self.dtype), "optimizer": self.optimizer, "alpha": self.alpha, "penalties": self._penalty,
+            "noise": self._noise(0), "sample weights": samples.weight is not None,
+        }  # fmt: skip
+        fit.begin(settings, self._state, self._random_state)
+
     def _check_targets(self, samples):
         """Whether training needs a CPU, for weights of targets or a list of quantiles. ValueError if a GPU is set."""
         by_target = is_by_target(self._loss_options, samples.weight)
@@ -372,11 +408,11 @@ class MLP(DifferentiableNetwork):
             check_device(self._backend.kernels, by_target)
         return by_target
 
-    def _choose_backend(self, batch_size, n_samples, validation, by_target):
+    def _choose_backend(self, fit, batch_size, n_samples, validation, by_target):
         """Choose the backend for 'auto', and copy the validation data from a GPU if it runs on the CPU."""
         if self._requested_backend == "auto":
-            work = Work(self._network, batch_size, -(-n_samples // batch_size))
-            self._backend = choose_backend(work, self._state.parameters, by_target)
+            work = Work(self._network, -(-batch_size // fit.n_ranks), -(-n_samples // batch_size))
+            self._backend = choose_backend(work, self._state.parameters, by_target or fit.n_ranks > 1)
         if validation is not None and not self._backend.kernels.DEVICE:
             validation.copy_to_host()
 
@@ -385,7 +421,7 @@ class MLP(DifferentiableNetwork):
         kernels, network, penalty, noise = problem
         self._used_kernels = kernels.describe(network, self.optimizer, self.dtype, batch_size, penalty, noise, weighted)
 
-    def _trainer(self, validation, patience, callbacks, bar, monitor=None):
+    def _trainer(self, fit, validation, patience, callbacks, bar, monitor=None):
         self._state.make_writable()
         self.interrupted, self.diverged, self.best_epoch = False, False, None
         stopping = NoStopping()
@@ -395,6 +431,6 @@ class MLP(DifferentiableNetwork):
             stopping = Patience(self._state, patience, validation.names[-1], validation.n_samples)
         recorder = HistoryRecorder(self, stopping, bar, monitor)
         return Trainer(
-            self._problem(), self._state, recorder, stopping=stopping, scorer=validation, callbacks=callbacks,
-            n_jobs=self.n_jobs, bar=bar,
+            self._problem(), self._state, recorder, stopping=stopping, scorer=fit.scorer(validation),
+            callbacks=fit.callbacks(callbacks, self._state), n_jobs=self.n_jobs, bar=bar,
         )  # fmt: skip

@@ -10,6 +10,11 @@ BALANCED_IN_PARTS = (
 )
 
 
+def is_balanced(class_weight):
+    """Whether class weights are computed from the frequencies of the classes."""
+    return isinstance(class_weight, str) and class_weight == "balanced"
+
+
 def weigh_classes(class_weight, classes, hits, one_label, sample_weight, in_parts=False):
     """Multiply sample weights with class weights.
 

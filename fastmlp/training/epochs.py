@@ -138,12 +138,15 @@ class BaseEpochs(ABC):
 
     def _rates(self, n_rows, n_epochs=1):
         """Learning rates of the batches of a chunk or of several epochs, or None without a schedule."""
+        starts = np.arange(0, n_rows, self.batch_size)
+        return self._rates_between(starts, np.minimum(starts + self.batch_size, n_rows), n_epochs)
+
+    def _rates_between(self, starts, stops, n_epochs=1):
+        """Learning rates of batches that start and stop at these places of the samples to come, as ``_rates``."""
         state = self.state
         schedule = state.optimizer.schedule
         if schedule is None:
             return None
-        starts = np.arange(0, n_rows, self.batch_size)
-        stops = np.minimum(starts + self.batch_size, n_rows)
         begun, (done, total) = state.epoch - state.schedule_start + np.arange(n_epochs), self._progress()
         progress = [np.add.outer(begun, (done + places) / total).ravel() for places in (starts, stops)]
         return state.optimizer.learning_rate * factors(schedule, state.plateau, *progress)

@@ -48,7 +48,10 @@ def loss_and_gradient_in_blocks(problem, parameters, samples, interruption=None)
     return loss, gradient
 
 
-def fit_lbfgs(problem, parameters, samples, limits, interruption=None, on_iteration=None):
+def fit_lbfgs(
+    problem, parameters, samples, limits, interruption=None, on_iteration=None,
+    value_and_gradient=loss_and_gradient_in_blocks,
+):  # fmt: skip
     """Minimise the loss by L-BFGS, changing ``parameters`` in place.
 
     Computations are in float64 for every dtype of the parameters, because line searches need the precision.
@@ -62,6 +65,8 @@ def fit_lbfgs(problem, parameters, samples, limits, interruption=None, on_iterat
     interruption : Interruption or None
     on_iteration : callable or None
         ``on_iteration(loss)`` is called after each iteration; it returns True to stop.
+    value_and_gradient : callable
+        Returns the loss and its gradient, as ``loss_and_gradient_in_blocks``.
 
     Returns
     -------
@@ -73,7 +78,7 @@ def fit_lbfgs(problem, parameters, samples, limits, interruption=None, on_iterat
     last = OptimizeResult(x=parameters.astype(np.float64), fun=np.inf, nit=0, status=0, message="")
 
     def objective(x):
-        return loss_and_gradient_in_blocks(problem, x, samples, interruption)
+        return value_and_gradient(problem, x, samples, interruption)
 
     def is_finite(loss, x):
         return np.isfinite(loss) and np.isfinite(x.astype(parameters.dtype)).all()

@@ -47,6 +47,8 @@ class Stream:
         Total number of samples in all blocks, if known.
     epochs : int
         Number of epochs.
+    place : (int, int), default=(0, 1)
+        (r, n): of each n blocks number r is taken, the first one being number 0.
 
     Raises
     ------
@@ -56,10 +58,10 @@ class Stream:
         If ``blocks`` is an iterator and there are several epochs.
     """
 
-    def __init__(self, blocks, shuffle_blocks, n_samples, epochs):
+    def __init__(self, blocks, shuffle_blocks, n_samples, epochs, place=(0, 1)):
         self._shuffle_blocks = min(check_integer("shuffle_blocks", shuffle_blocks, 1), sys.maxsize)
         self.n_samples = None if n_samples is None else check_integer("n_samples", n_samples, 1)
-        self._given, self._begun = blocks, None
+        self._given, self._begun, self._place = blocks, None, place
         self._in_any_order = hasattr(blocks, "__len__") and hasattr(blocks, "__getitem__")
         of_blocks = self._in_any_order or callable(blocks) or hasattr(blocks, "__iter__")
         of_numbers = isinstance(blocks, (str, bytes, Mapping, np.ndarray)) or issparse(blocks) or is_frame(blocks)
@@ -113,13 +115,18 @@ class Stream:
         if self._in_any_order:
             n_blocks = len(self._given)
             order = range(n_blocks) if permutation is None else map(int, permutation(n_blocks))
-            return ((number, self._given[number]) for number in order)
+            return ((number, self._given[number]) for number in self._own(order))
         if self._begun is None:
             given = self._given() if callable(self._given) else self._given
             if not hasattr(given, "__iter__"):
                 raise TypeError(f"the function passed as blocks must return an iterator, got {given!r}.")
-            self._begun = enumerate(given)
+            self._begun = self._own(enumerate(given))
         return self._begun
+
+    def _own(self, blocks):
+        """The blocks that are taken."""
+        first, step = self._place
+        return islice(blocks, first, None, step)
 
     def parts(self, batch_size, permutation, check):
         """Iterate over the samples of an epoch in parts of complete batches, except for the last part.

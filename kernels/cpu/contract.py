@@ -17,7 +17,7 @@ from fastmlp.kernels.spec import (
 
 from . import contract_primitives, thread_pool
 from .matrix_unit import describe
-from .passes import Passes, Update
+from .passes import PartGradient, Passes, Update
 from .sparse import bind_sparse, sparse_flops
 from .training import OnlineTraining, SparseTraining, Training
 
@@ -139,6 +139,9 @@ class Contract:
 
     def prepare_gradient(self, network, dtype, batch_size, noise=None):
         return Passes(self.engine, network, np.dtype(dtype), batch_size, noise)
+
+    def prepare_part(self, network, parameters, gradient, batch_size, penalty=NO_PENALTY, noise=None):
+        return PartGradient(self.engine, network, parameters, gradient, batch_size, penalty, noise)
 
     def prepare_update(self, network, optimizer, parameters, slots):
         return Update(self.engine, network, optimizer, parameters, slots, 1, NO_PENALTY, None)

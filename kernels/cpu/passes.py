@@ -1,4 +1,4 @@
-"""Forward and backward passes, and steps from given gradients, of a compiled engine."""
+"""Forward and backward passes, gradients of parts of batches, and steps from gradients, of a compiled engine."""
 
 import numpy as np
 
@@ -59,13 +59,36 @@ class Passes:
             thread_pool.run(n_threads, entry, buffers.arguments_of, buffers.counter)
 
 
+class PartGradient:
+    """What ``prepare_part`` returns."""
+
+    def __init__(self, engine, network, parameters, gradient, batch_size, penalty, noise):
+        no_slots = np.empty((0, parameters.size), parameters.dtype)
+        self._first, self._others = (
+            Training(engine, network, NO_OPTIMIZER, parameters, no_slots, batch_size, one, noise, gradient)
+            for one in (penalty, penalty.of_activity())
+        )
+        self._gradient = gradient
+
+    def __call__(self, batch, step, part):
+        n_rows = len(batch.order)
+        if not n_rows:
+            self._gradient[...] = 0
+            return 0.0, 0.0
+        differentiate = self._others if part.first else self._first
+        differentiate.part = part
+        loss, penalty, _ = differentiate(batch, step)
+        return loss / n_rows, penalty / n_rows
+
+
 class Update(Training):
     """What ``prepare_update`` returns."""
 
-    def __call__(self, gradient, step):
-        buffers = self._plan.take_buffers(1)
+    def __call__(self, gradient, step, rate=None):
+        buffers, read_only = self._plan.take_buffers(1), self._engine.read_only
         self._describe(buffers)
         buffers.begin(1)
-        self._engine.entries.bind_gradient(buffers.address, self._engine.read_only(gradient), self._rates, step)
+        rates = self._rates if rate is None else read_only(np.array([rate]))
+        self._engine.entries.bind_gradient(buffers.address, read_only(gradient), rates, step)
         self._engine.entries.run_apply(*buffers.arguments_of(0))
         self._plan.give_back(buffers)

@@ -19,10 +19,12 @@ from .sparse import UPDATE_FLOPS, bind_sparse, sparse_flops
 class Training:
     """Function that makes the steps of ``train_epoch`` in batches of a given size.
 
-    It changes ``parameters``, ``slots`` and, if given, ``gradient``. Only one thread may call it at a time.
+    It changes ``parameters``, ``slots`` and, if given, ``gradient``. Only one thread may call it at a time. ``part`` is
+    the Part of a larger batch that the samples of each call are, or None.
     """
 
     _is_sparse = False
+    part = None
 
     def __init__(self, engine, network, optimizer, parameters, slots, batch_size, penalty, noise, gradient=None):
         self._engine, self._network, self._dtype = engine, network, parameters.dtype
@@ -60,6 +62,7 @@ class Training:
         """Arguments and result are those of ``train_epoch``; the batch size is the prepared one."""
         if type(batches.X) is SparseRows and not self._is_sparse:
             self._on_sparse_rows = self._on_sparse_rows or SparseTraining(*self._given)
+            self._on_sparse_rows.part = self.part
             return self._on_sparse_rows(batches, step, rates, totals)
         self._run(batches, step, rates, totals)
         loss, penalty, n_steps = self._results.tolist()
@@ -97,6 +100,8 @@ class Training:
         plan = self._plan
         buffers = plan.take_buffers(n_threads)
         self._describe(buffers)
+        if self.part is not None:
+            buffers.run.first_row, buffers.run.batch_weight = self.part
         buffers.begin(n_threads)
         self._bind(buffers.address, *call)
         if epochs is not None:
@@ -115,6 +120,7 @@ class Training:
 
     def _set_constants(self, run):
         run.batch_size, run.alpha = self._batch_size, self._alpha
+        run.first_row, run.batch_weight = 0, 0.0
         run.loss_options, run.optimizer_options = self._loss_options.address, self._options.address
         run.optimizer, run.rate_rule = self._codes
         self._engine.entries.bind_parameters(

@@ -118,6 +118,10 @@ def prepare_gradient(network, dtype, batch_size, noise=None):
     raise ValueError(NO_PASSES)
 
 
+def prepare_part(network, parameters, gradient, batch_size, penalty=NO_PENALTY, noise=None):
+    raise ValueError(NO_PASSES)
+
+
 def prepare_update(network, optimizer, parameters, slots):
     raise ValueError(NO_PASSES)
 

@@ -57,15 +57,16 @@ def copy_inputs(worker: Worker, number: int, r: int) -> None:
     for j in range(n_inputs):
         to[j] = source[j]
     if run.noisy:
-        disturb_inputs(worker, to, r)
+        disturb_inputs(worker, to, run.first_row + r)
 
 
 def stage_inputs(worker: Worker, low: int, high: int) -> None:
     """Make rows ``low`` to ``high`` of the inputs from the columns in the workspace, and add noise."""
     encode_rows(worker, low, high)
-    if worker.run.noisy:
+    run: Run = worker.run
+    if run.noisy:
         for r in range(low, high):
-            disturb_inputs(worker, at(worker.workspace, worker.run.layout.layer_rows[r]), r)
+            disturb_inputs(worker, at(worker.workspace, run.layout.layer_rows[r]), run.first_row + r)
 
 
 def gather_inputs(worker: Worker, rows: int, low: int, high: int) -> None:
@@ -136,7 +137,7 @@ def forward_rows(worker: Worker, first_layer: int) -> None:
                 at(workspace, layer.outputs), layer.stride, worker.scratch,
             )  # fmt: skip
         if layer.has_features:
-            finish_rows(worker, level, low, high, 0)
+            finish_rows(worker, level, low, high, run.first_row)
 
 
 def losses_of_rows(worker: Worker) -> None:
@@ -224,7 +225,8 @@ def input_errors(worker: Worker) -> None:
         delta: Vector = at(deltas, r * stride)
         add_skip_errors(worker, 0, r, delta, n_inputs)
         if run.noisy and extras[INPUT_DROPOUT] > 0:
-            drop(delta, n_inputs, random_key(run.seed, worker.step, 1), r * n_inputs, extras[INPUT_DROPOUT])
+            place = (run.first_row + r) * n_inputs
+            drop(delta, n_inputs, random_key(run.seed, worker.step, 1), place, extras[INPUT_DROPOUT])
 
 
 def stage_errors(worker: Worker) -> None:
@@ -334,7 +336,9 @@ def train_epoch(worker: Worker) -> None:
         rows = min(run.batch_size, run.n_rows - begin)
         numbers: Integers = at(run.order, begin)
         total: float = float(rows)
-        if run.n_weights > 0:
+        if run.batch_weight > 0:
+            total = run.batch_weight
+        elif run.n_weights > 0:
             total = 0.0
             for r in range(rows):
                 total += row_weight(at(sample_weight, numbers[r] * run.n_weights), run.n_weights)

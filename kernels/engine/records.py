@@ -184,9 +184,11 @@ class Epochs(Structure):
 class Run(Structure):
     """State of a call, shared by its threads: samples, extras, optimizer and results.
 
-    ``rates`` holds one learning rate, or if ``scheduled`` one for each batch. ``n_weights`` is the number of weights of
-    a sample: 0, 1, or one for each output. ``out`` and ``input_sums`` are used for predictions. ``given`` is a gradient
-    that the caller gives, of the outputs or of the parameters; ``of_inputs`` asks for dLoss/dX in ``out``.
+    If the samples are a part of a larger batch, ``first_row`` is the place of the first one in it, and ``batch_weight``
+    the sum of all its weights. ``rates`` holds one learning rate, or if ``scheduled`` one for each batch. ``n_weights``
+    is the number of weights of a sample: 0, 1, or one for each output. ``out`` and ``input_sums`` are used for
+    predictions. ``given`` is a gradient that the caller gives, of the outputs or of the parameters; ``of_inputs`` asks
+    for dLoss/dX in ``out``.
     Sparse rows have ``values`` and their column ``indices``, from ``row_starts`` of a row to that of the next one.
     """
 
@@ -201,6 +203,8 @@ class Run(Structure):
     order: Integers
     n_rows: int
     batch_size: int
+    first_row: int
+    batch_weight: float
     sample_weight: Vector
     n_weights: int
     alpha: float

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastmlp.kernels.spec import NO_PENALTY, layer_views, row_weights, slope_views
+from fastmlp.kernels.spec import NO_PENALTY, layer_views, slope_views
 
 from .forward_pass import derivative, elementwise, product
 from .input_stage import errors_of_columns, stage_gradient
@@ -14,14 +14,14 @@ def _loss_options(network, dtype):
     return [np.array(option, dtype) if isinstance(option, tuple) else option for option in network.loss_options]
 
 
-def data_loss(network, p, t, weight):
-    """Weighted mean over rows of the losses, which are summed over outputs."""
+def data_loss(network, p, t, weight, total):
+    """Sum over rows of the weighted losses, which are summed over outputs, divided by ``total``."""
     if isinstance(network.loss, str):
         losses = LOSSES[network.loss](p, t, *_loss_options(network, p.dtype))
     else:
         losses = elementwise(network.loss.function, p, t)
     losses = weight * losses.sum(axis=1) if weight.ndim == 1 else weight * losses
-    return np.sum(losses) / row_weights(weight).sum()
+    return np.sum(losses) / total
 
 
 def output_error(network, p, t, share):

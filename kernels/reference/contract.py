@@ -86,7 +86,8 @@ def row_predictor(network, parameters):
 
 def loss_of_outputs(network, outputs, y, sample_weight=None):
     """The data loss that ``loss_and_gradient`` returns, from the network's outputs for the rows of y."""
-    return float(data_loss(network, outputs, y, np.ones(len(y), y.dtype) if sample_weight is None else sample_weight))
+    weight = np.ones(len(y), y.dtype) if sample_weight is None else sample_weight
+    return float(data_loss(network, outputs, y, weight, row_weights(weight).sum()))
 
 
 def loss_and_gradient(network, parameters, X, y, sample_weight=None, penalty=NO_PENALTY, noise=None):
@@ -98,18 +99,18 @@ def loss_and_gradient(network, parameters, X, y, sample_weight=None, penalty=NO_
     return _loss_and_gradient(network, parameters, X, y, sample_weight, penalty, noise, 0)
 
 
-def _loss_and_gradient(network, parameters, X, y, sample_weight, penalty, noise, step):
+def _loss_and_gradient(network, parameters, X, y, sample_weight, penalty, noise, step, part=None):
     weight = np.ones(len(X), X.dtype) if sample_weight is None else sample_weight
     row_weight = row_weights(weight)
-    total = row_weight.sum()
+    total = row_weight.sum() if part is None else X.dtype.type(part.weight)
     share = row_weight[:, None] / total
     target_share = share if weight.ndim == 1 else weight / total
     weights, _ = layer_views(network, parameters)
     slopes = slope_views(network, parameters)
-    run = ForwardPass(network, parameters, X, noise, step)
+    run = ForwardPass(network, parameters, X, noise, step, 0 if part is None else part.first)
     outputs, last = run.layers, len(weights) - 1
 
-    loss = data_loss(network, outputs[-1], y, weight)
+    loss = data_loss(network, outputs[-1], y, weight, total)
     on_weights = sum(penalty.alpha * np.sum(W**2) / 2 + penalty.l1 * np.sum(np.abs(W)) for W in weights) / total
     on_activity = sum(
         np.sum(share * (penalty.activity_l1 * np.abs(a) + penalty.activity_l2 * a**2 / 2)) for a in outputs[1:-1]
@@ -262,14 +263,39 @@ def prepare_gradient(network, dtype, batch_size, noise=None):
     return _Passes(network, noise)
 
 
-def prepare_update(network, optimizer, parameters, slots):
-    """Prepare steps from given gradients: a function (gradient, step), where ``step`` is the number of steps before.
+def prepare_part(network, parameters, gradient, batch_size, penalty=NO_PENALTY, noise=None):
+    """Prepare gradients of parts of batches: a function (batch, step, part) that returns (data loss, penalty).
 
-    Includes weight decay, bounds and rates by layer.
+    Added up over the parts of a batch, its results and what it stores in ``gradient`` are those of the whole batch; the
+    part of the first row has the penalties on weights. A part may have no rows, otherwise up to ``batch_size``.
+    ``batch`` is Batches, ``step`` the number of updates made before, and ``part`` a Part.
     """
 
     @QUIET
-    def update_all(gradient, step):
-        _full_update(network, optimizer, parameters, gradient.copy(), slots, step + 1)
+    def of_part(batch, step, part):
+        rows, weight = batch.order, batch.sample_weight
+        if not len(rows):
+            gradient[...] = 0
+            return 0.0, 0.0
+        loss, more, gradient[...] = _loss_and_gradient(
+            network, parameters, batch.X[rows], batch.y[rows], None if weight is None else weight[rows],
+            penalty.of_activity() if part.first else penalty, noise, step, part,
+        )  # fmt: skip
+        return loss, more
+
+    return of_part
+
+
+def prepare_update(network, optimizer, parameters, slots):
+    """Prepare steps from given gradients: a function (gradient, step, rate=None).
+
+    ``step`` is the number of steps before, ``rate`` the learning rate, if not the optimizer's. Includes weight decay,
+    bounds and rates by layer.
+    """
+
+    @QUIET
+    def update_all(gradient, step, rate=None):
+        chosen = optimizer if rate is None else optimizer._replace(learning_rate=rate)
+        _full_update(network, chosen, parameters, gradient.copy(), slots, step + 1)
 
     return update_all

@@ -61,6 +61,8 @@ def product(network, A, B):
 class ForwardPass:
     """The forward pass of a network for the rows of X; with ``noise`` None, as in prediction, nothing is random.
 
+    ``first`` is the place of the first row in its batch, which determines the random numbers.
+
     Attributes
     ----------
     X : ndarray of shape (rows, columns)
@@ -76,15 +78,15 @@ class ForwardPass:
         Factors of dropout of the inputs.
     """
 
-    def __init__(self, network, parameters, X, noise, step):
+    def __init__(self, network, parameters, X, noise, step, first=0):
         self.inputs, self.z, self.masks = [], [], []
         self.X, dtype, self.input_mask = X, X.dtype, 1.0
         if network.inputs is not None:
             X = encode(network.inputs, parameters, X)[1]
         if noise is not None and noise.input_std:
-            X = X + noise.input_std * normal(noise.seed, step, 0, X.shape)
+            X = X + noise.input_std * normal(noise.seed, step, 0, X.shape, first)
         if noise is not None and noise.input_dropout:
-            self.input_mask = dropout_mask(noise.seed, step, 1, X.shape, noise.input_dropout)
+            self.input_mask = dropout_mask(noise.seed, step, 1, X.shape, noise.input_dropout, first)
             X = X * self.input_mask
         self.layers = [X.astype(dtype, copy=False)]
         views = zip(network.activations, *layer_views(network, parameters), slope_views(network, parameters))
@@ -97,10 +99,10 @@ class ForwardPass:
             if skip is not None and not skip.weighted:
                 z = z + self.layers[skip.source]
             if noise is not None and activation in NOISE_STDS:
-                z = z + NOISE_STDS[activation](z) * normal(noise.seed, step, 2 * layer + 2, z.shape)
+                z = z + NOISE_STDS[activation](z) * normal(noise.seed, step, 2 * layer + 2, z.shape, first)
             mask = 1.0
             if noise is not None and noise.of_layer(layer):
-                mask = dropout_mask(noise.seed, step, 2 * layer + 3, z.shape, noise.of_layer(layer))
+                mask = dropout_mask(noise.seed, step, 2 * layer + 3, z.shape, noise.of_layer(layer), first)
             z = z.astype(dtype, copy=False)
             self.inputs.append(below)
             self.z.append(z)

@@ -15,22 +15,22 @@ def _mix(x):
     return x ^ (x >> np.uint64(31))
 
 
-def _bits(seed, step, stream, shape):
-    """64 random bits for each place of a batch."""
+def _bits(seed, step, stream, shape, first):
+    """64 random bits for each place of a batch, from row ``first`` on."""
     of_step = _mix(np.array([(seed + GOLDEN * (step + 1)) % 2**64], np.uint64))
     key = int(_mix(of_step + np.uint64(GOLDEN * (stream + 1) % 2**64))[0])
-    places = np.arange(1, shape[0] * shape[1] + 1, dtype=np.uint64)
+    places = np.arange(1, shape[0] * shape[1] + 1, dtype=np.uint64) + np.uint64(first * shape[1])
     return _mix(np.uint64(key) + np.uint64(GOLDEN) * places).reshape(shape)
 
 
-def dropout_mask(seed, step, stream, shape, rate):
+def dropout_mask(seed, step, stream, shape, rate, first=0):
     """Dropout mask: 0 for dropped outputs, 1 / (1 - rate) for the others."""
-    uniform = (_bits(seed, step, stream, shape) >> np.uint64(40)) / 2**24
+    uniform = (_bits(seed, step, stream, shape, first) >> np.uint64(40)) / 2**24
     return np.where(uniform < rate, 0, 1 / (1 - rate))
 
 
-def normal(seed, step, stream, shape):
+def normal(seed, step, stream, shape, first=0):
     """Standard normal numbers (Box and Muller 1958)."""
-    bits = _bits(seed, step, stream, shape)
+    bits = _bits(seed, step, stream, shape, first)
     u, v = ((bits >> np.uint64(40)) + np.uint64(1)) / 2**24, (bits % np.uint64(2**24)) / 2**24
     return np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)

@@ -48,6 +48,7 @@ def test_passes_jacobians_and_given_gradients_are_refused_with_a_remedy():
     for prepare in (
         lambda: contract.prepare_gradient(problem.network, "float32", 8),
         lambda: contract.output_jacobian(problem.network, problem.parameters, problem.X, None),
+        lambda: contract.prepare_part(problem.network, problem.parameters, problem.parameters.copy(), 8),
         lambda: contract.prepare_update(problem.network, optimizer("sgd"), problem.parameters, np.zeros((0, 1))),
     ):
         with pytest.raises(ValueError, match="set the backend of the model to 'cython' or 'numba'"):

@@ -121,7 +121,10 @@ OPTIONS = {
 @pytest.mark.parametrize("case", OPTIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_step_from_the_gradient_of_the_loss_is_a_training_step(kernels, case, dtype):
-    """In turn with training of a network of the same shape, with which compiled backends share buffers."""
+    """In turn with training of a network of the same shape, with which compiled backends share buffers.
+
+    The second step has another learning rate than the optimizer's.
+    """
     rule, size = optimizer(**OPTIONS[case]), 40
     trained, stepped, other = (Problem(dtype=dtype, hidden=("prelu",)) for _ in range(3))
     slots = [new_slots(rule.name, trained.parameters.size, dtype) for _ in range(3)]
@@ -129,11 +132,12 @@ def test_a_step_from_the_gradient_of_the_loss_is_a_training_step(kernels, case, 
     train_other = kernels.prepare_training(other.network, rule, other.parameters, slots[2], 1)
     step = kernels.prepare_update(stepped.network, rule, stepped.parameters, slots[1])
     for number in range(3):
-        train(trained.batches(size), number)
+        rate = rule.learning_rate / 2 if number == 1 else None
+        train(trained.batches(size), number, None if rate is None else np.array([rate]))
         train_other(other.batches(1), number)
         gradient = kernels.loss_and_gradient(stepped.network, stepped.parameters, stepped.X, stepped.y)[2]
         before = gradient.copy()
-        step(gradient, number)
+        step(gradient, number, rate)
         np.testing.assert_array_equal(gradient, before)
     for found, expected in ((stepped.parameters, trained.parameters), (slots[1], slots[0])):
         assert not expected.size or relative_error(found, expected) < {"float32": 2e-5, "float64": 1e-9}[dtype]

@@ -1,0 +1,191 @@
+"""Ranks: what the processes of a fit tell each other."""
+
+import os
+import sys
+import traceback
+import warnings
+from contextlib import contextmanager
+
+import numpy as np
+
+from fastmlp.backends.threads import allowed_threads, each_limited_to
+from fastmlp.training.outcomes import DivergenceError
+
+PLAIN_ERRORS = ValueError, TypeError, RuntimeError, MemoryError, OSError, KeyboardInterrupt
+
+
+class Ranks:
+    """The ranks of a DataParallel during a fit. All of them make the same calls in the same order.
+
+    Attributes
+    ----------
+    rank, n_ranks : int
+    leads : bool
+        Whether this is rank 0, which calls callbacks and metrics.
+    parallel : DataParallel
+    """
+
+    def __init__(self, parallel):
+        from mpi4py import MPI
+        from mpi4py.util import pkl5
+
+        self._mpi, self._comm, self.parallel = MPI, parallel.communicator, parallel
+        self._objects = pkl5.Intracomm(parallel.communicator)  # for objects of any size
+        self.rank, self.n_ranks = self._comm.Get_rank(), self._comm.Get_size()
+        self.leads = self.rank == 0
+        self._common = None  # the error that all ranks are raising
+
+    def sum(self, numbers):
+        """The sum over the ranks of an array of float64."""
+        total = np.ascontiguousarray(numbers, np.float64)
+        self._comm.Allreduce(self._mpi.IN_PLACE, total)
+        return total
+
+    def add_up(self, array):
+        """Replace an array by its sum over the ranks."""
+        self._comm.Allreduce(self._mpi.IN_PLACE, array)
+
+    def exchange(self, parts, received):
+        """Part r of an array goes to rank r; rank r's part for this rank becomes part r of ``received``."""
+        self._comm.Alltoall(parts, received)
+
+    def collect(self, part, parts):
+        """Part r of ``parts`` becomes the ``part`` of rank r."""
+        self._comm.Allgather(part, parts)
+
+    def any(self, flag):
+        """Whether a flag is set on any rank."""
+        return bool(self.sum([flag])[0])
+
+    def gather(self, given):
+        """The objects of all ranks, a list, on every rank."""
+        return self._comm.allgather(given)
+
+    def of_leader(self, given):
+        """The object of rank 0."""
+        return self._objects.bcast(given, 0)
+
+    def copy_of_leader(self, array):
+        """Replace an array by that of rank 0."""
+        self._comm.Bcast(array, 0)
+
+    def decide(self, function):
+        """What a function returns on rank 0, where alone it is called; an error there is raised on all ranks."""
+        found = error = None
+        if self.leads:
+            try:
+                found = function()
+            except BaseException as raised:
+                error = raised
+        message = self.of_leader(None if error is None else _sendable(error, ""))
+        if message is not None:
+            self._raise(message if error is None else error)
+        return self.of_leader(found)
+
+    @contextmanager
+    def agreement(self):
+        """Context manager: an error that any rank meets in the block is raised on all of them."""
+        error = None
+        try:
+            yield
+        except BaseException as raised:
+            error = raised
+        texts = self.gather(None if error is None else f"{type(error).__name__}: {error}")
+        failed = [rank for rank, text in enumerate(texts) if text is not None]
+        if not failed:
+            return
+        if len(set(texts)) == 1:  # the same on every rank
+            self._raise(error)
+        first = failed[0]
+        self._raise(self._objects.bcast(_sendable(error, f"rank {first}: ") if self.rank == first else None, first))
+
+    @contextmanager
+    def training(self):
+        """Context manager of a fit: an error of this rank alone ends the job, because the others would wait for ever.
+
+        Warnings are those of rank 0. Ranks on the same cores share them.
+        """
+        _abort_after_uncaught_errors()
+        try:
+            with warnings.catch_warnings(), each_limited_to(self._threads()):
+                if not self.leads:
+                    warnings.simplefilter("ignore")
+                yield
+        except BaseException as error:
+            if error is self._common or isinstance(error, DivergenceError) or self.n_ranks == 1:
+                raise
+            traceback.print_exc()
+            print(f"fastmlp: an error on rank {self.rank} alone ends the job", file=sys.stderr, flush=True)
+            self._comm.Abort(1)
+
+    def _threads(self):
+        """Number of threads for this rank: its share of the cores that it may use."""
+        machine = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
+        mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+        n_sharing = sum(not mine.isdisjoint(cores) for cores in machine.allgather(mine))
+        machine.Free()
+        return max(1, min(allowed_threads(), len(mine) // n_sharing))
+
+    def given_to_leader(self, *given):
+        """Arguments that all ranks have passed, or those of rank 0 if the others have passed None for all of them."""
+        missing = self.gather(all(one is None for one in given))
+        if missing[0] or not any(missing):
+            return given
+        if not all(missing[1:]):
+            first, other = missing.index(True), missing.index(False, 1)
+            self.fail(
+                f"rank {first} passed no samples, but rank {other} did: pass the same ones on all ranks, or None on "
+                "all but rank 0."
+            )
+        return self.of_leader(given)
+
+    def check_samples(self, digest):
+        """Raise ValueError unless all ranks have samples with the same digest."""
+        leader, *others = self.gather(digest)
+        for rank, one in enumerate(others, 1):
+            if one != leader:
+                self.fail(
+                    f"rank {rank} passed other samples than rank 0: pass the same ones on all ranks, or None on all "
+                    "but rank 0, or use DataParallel(communicator, rows='own') if each rank has samples of its own."
+                )
+
+    def check_same(self, settings):
+        """Raise ValueError unless a dict of settings is the same on all ranks."""
+        leader, *others = self.gather(settings)
+        for rank, one in enumerate(others, 1):
+            for name, value in one.items():
+                if value != leader[name]:
+                    self.fail(
+                        f"rank {rank} has {name} {value!r}, but rank 0 has {leader[name]!r}: all ranks must train the "
+                        "same network in the same way."
+                    )
+
+    def fail(self, message):
+        """Raise a ValueError that all ranks raise."""
+        self._raise(ValueError(message))
+
+    def _raise(self, error):
+        self._common = error
+        raise error
+
+
+def _sendable(error, prefix):
+    """An error that can be sent to other ranks, with a prefix of its message."""
+    kind = next((kind for kind in PLAIN_ERRORS if type(error) is kind), None)
+    return RuntimeError(f"{prefix}{type(error).__name__}: {error}") if kind is None else kind(f"{prefix}{error}")
+
+
+def _abort_after_uncaught_errors():
+    """Let an uncaught error on one rank end the job: Python would wait for the other ranks before it exits."""
+    from mpi4py.run import set_abort_status
+
+    if getattr(sys.excepthook, "ends_job", False):
+        return
+    previous = sys.excepthook
+
+    def hook(kind, error, where):
+        previous(kind, error, where)
+        set_abort_status(error)
+
+    hook.ends_job = True
+    sys.excepthook = hook

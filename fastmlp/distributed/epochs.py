@@ -1,0 +1,196 @@
+"""Epochs of gradient descent that the ranks of a job make together."""
+
+import time
+
+import numpy as np
+
+from fastmlp.kernels.spec import Batches, row_weights
+from fastmlp.prediction.predict import take_rows
+from fastmlp.training.epochs import BaseEpochs
+from fastmlp.training.outcomes import Interrupted
+from fastmlp.training.problem import Samples
+
+from .shares import shares_of_order, shares_of_own
+from .steps import GradientSteps, LocalSteps
+
+
+class RankEpochs(BaseEpochs):
+    """Base class of epochs in which this process is one of several ranks; ``ranks`` are Ranks.
+
+    ``state.position`` and the length of ``state.order`` count the rows of all ranks. ``weighted``: whether samples have
+    weights, on any rank.
+    """
+
+    def __init__(self, ranks, problem, state, batch_size, weighted, **options):
+        super().__init__(problem, state, batch_size, **options)
+        self._ranks, self._weighted, self._requested = ranks, weighted, False
+
+    def _progress(self):
+        return self.state.position, len(self.state.order)
+
+    def _run_shares(self, shares):
+        """Make the steps over the rows of ``shares``."""
+        kind = LocalSteps if self._ranks.parallel.local_steps > 1 else GradientSteps
+        self._batch_rows = max(1, int(np.diff(shares.bounds).max()))
+        self._steps = kind(self._ranks, self.problem, self.state, self._batch_rows)
+        self._shares, self._next, self._weights = shares, 0, shares.sizes
+        if self._weighted:
+            weight = None if self.samples is None else row_weights(self.samples.weight)
+            self._weights = self._ranks.sum(shares.weights(weight))
+        self._run_steps()
+
+    def _run_chunk(self):
+        """Make some of the steps of ``_shares``, and add up with the other ranks how they went."""
+        state, shares, steps = self.state, self._shares, self._steps
+        start, begun, sums = self._next, time.perf_counter(), np.zeros(4)
+        n_batches = max(1, self._chunk_size.batches // steps.length) * steps.length
+        self._next = stop = min(start + n_batches, len(shares.sizes))
+        ends = np.cumsum(shares.sizes[start:stop])
+        rates = self._rates_between(ends - shares.sizes[start:stop], ends)
+        for low in range(start, stop, steps.length):
+            of_steps = slice(low, min(low + steps.length, stop))
+            sums[:2] += steps.run(
+                self._batch(shares.rows[shares.bounds[of_steps.start] : shares.bounds[of_steps.stop]]),
+                shares.first[of_steps], shares.sizes[of_steps], self._weights[of_steps],
+                None if rates is None else rates[low - start : of_steps.stop - start],
+            )  # fmt: skip
+        sums[2:] = time.perf_counter() - begun, self._is_requested()
+        loss, penalty, seconds, requested = self._ranks.sum(sums).tolist()
+        state.loss_sum, state.penalty_sum = state.loss_sum + loss, state.penalty_sum + penalty
+        self._requested, seconds = requested > 0, seconds / self._ranks.n_ranks
+        if self.n_done:  # the first chunk may include compilation
+            self._chunk_size.update(stop - start, seconds)
+        self._count(int(ends[-1]), seconds)
+
+    def _batch(self, rows):
+        """Batches of some rows of this rank."""
+        if self._held is not None:
+            X, y, weight = self._held
+            return Batches(X, y, rows, self._batch_rows, weight)
+        if not len(rows):
+            return Batches(None, None, rows, self._batch_rows)
+        X, y, weight = self.samples
+        weight = None if weight is None else weight[rows]
+        return Batches(take_rows(X, rows), y[rows], np.arange(len(rows)), self._batch_rows, weight)
+
+    def _is_requested(self):
+        return self.interruption is not None and self.interruption.requested
+
+    def _check_interruption(self):
+        """Raise Interrupted on all ranks if Ctrl-C has come on any of them."""
+        self._requested = self._ranks.any(self._is_requested())
+        self._stop_if_interrupted()
+
+    def _stop_if_interrupted(self):
+        if self._requested:
+            if self.interruption is not None:
+                self.interruption.request()  # the trainer of this rank looks there
+            self._stop_if_diverged()
+            raise Interrupted
+
+    def _outputs_are_finite(self):
+        return not self._ranks.any(not super()._outputs_are_finite())
+
+
+class MemoryEpochs(RankEpochs):
+    """Epochs over samples in memory.
+
+    Parameters
+    ----------
+    ranks : Ranks
+    problem, state, batch_size, samples, shuffle, **options
+        As for ``Epochs``; the batch size is that of all ranks together.
+    """
+
+    def __init__(self, ranks, problem, state, batch_size, samples, shuffle=None, **options):
+        super().__init__(ranks, problem, state, batch_size, samples.weight is not None, **options)
+        self._shuffle, self._order = shuffle, np.arange(samples.X.shape[0])
+        self._set_samples(samples)
+        self._counts = np.array(ranks.gather(len(self._order)))
+        self._n_samples = len(self._order) if ranks.parallel.rows == "all" else int(self._counts.sum())
+        if state.order is not None and len(state.order) != self._n_samples:
+            state.drop_epoch_in_progress()
+
+    def run(self, most=1):
+        """Run an epoch, or the rest of one that was interrupted. Yields a list of its loss.
+
+        With samples of its own on each rank, an interrupted epoch cannot be continued: its weights are kept, but it
+        does not count.
+
+        Raises
+        ------
+        Interrupted, Diverged
+        """
+        ranks, state = self._ranks, self.state
+        self._check_interruption()
+        if state.order is None:
+            self._order = self._order if self._shuffle is None else self._shuffle(self._order)
+            state.order, state.epoch_start = self._order, state.parameters.copy()
+        if ranks.parallel.rows == "all":
+            left = state.order[state.position :]
+            self._run_shares(shares_of_order(left, self.batch_size, ranks.rank, ranks.n_ranks))
+        else:
+            order, state.order = state.order, range(self._n_samples)
+            try:
+                self._run_shares(shares_of_own(order, self._counts, self.batch_size, ranks.rank))
+            except BaseException:
+                state.drop_epoch_in_progress()
+                raise
+        yield [self._end_epoch(self._n_samples)]
+
+
+class RankStreamEpochs(RankEpochs):
+    """Epochs over a stream of blocks, of which each rank reads its own.
+
+    Parameters
+    ----------
+    ranks : Ranks
+    problem, state, batch_size, **options
+        As for ``BaseEpochs``; the batch size is that of all ranks together.
+    parts : callable
+        ``parts()`` returns an iterator over this rank's parts of an epoch, see ``Stream.parts``.
+    n_samples : int or None
+        Number of samples of an epoch on all ranks, for schedules that change within epochs.
+    weighted : bool
+        Whether samples have weights.
+    """
+
+    def __init__(self, ranks, problem, state, batch_size, parts, n_samples=None, weighted=False, **options):
+        super().__init__(ranks, problem, state, batch_size, weighted, **options)
+        self._parts, self._n_expected, self._earlier = parts, n_samples, 0
+
+    def _progress(self):
+        return self._earlier + self.state.position, self._n_expected or len(self.state.order)
+
+    def run(self, most=1):
+        """Run one epoch. Yields a list of its loss.
+
+        Raises
+        ------
+        Interrupted, Diverged
+        """
+        state, self._earlier = self.state, 0
+        state.drop_epoch_in_progress()
+        try:
+            self._check_interruption()
+            state.epoch_start, parts = state.parameters.copy(), self._parts()
+            while True:
+                with self._ranks.agreement():
+                    *rows, order = next(parts, (np.empty(0, np.int64),))
+                counts = np.array(self._ranks.gather(len(order)))
+                if not counts.any():
+                    break
+                if rows:
+                    self._set_samples(Samples(*rows))
+                del rows
+                state.order, state.position = range(int(counts.sum())), 0
+                self._run_shares(shares_of_own(order, counts, self.batch_size, self._ranks.rank))
+                self._drop_samples()
+                self._earlier += len(state.order)
+            if not self._earlier:
+                self._ranks.fail("blocks provided no samples.")
+            loss = self._end_epoch(self._earlier)
+        except BaseException:
+            state.drop_epoch_in_progress()
+            raise
+        yield [loss]

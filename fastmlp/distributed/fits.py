@@ -1,0 +1,158 @@
+"""How a fit is run: by this process alone, or together with other ranks."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from functools import partial
+
+import joblib
+from numpy.random import RandomState
+from scipy.sparse import issparse
+
+from fastmlp.training.in_memory import Epochs
+from fastmlp.training.streams import StreamedEpochs
+
+from .communication import Ranks
+from .epochs import MemoryEpochs, RankStreamEpochs
+from .lbfgs import LbfgsOfRanks
+from .leader import LeadersCallbacks, LeadersScorer, synchronise
+
+
+class Alone:
+    """A fit by this process alone.
+
+    Attributes
+    ----------
+    leads : bool
+        Whether this is rank 0, which shows progress.
+    n_ranks : int
+    place : (int, int)
+        (r, n): of each n blocks of a stream this rank takes number r.
+    """
+
+    leads, n_ranks, place = True, 1, (0, 1)
+
+    def training(self):
+        """Context manager of the whole fit."""
+        return nullcontext()
+
+    def agreement(self):
+        """Context manager of checks that may fail on some ranks. Ranks must not communicate in it."""
+        return nullcontext()
+
+    def check(self, kernels, solver="", batch_size=None, **unavailable):
+        """Raise ValueError for what several ranks cannot do.
+
+        ``solver`` is the name of a full-batch solver, and ``unavailable`` says of options that need all samples on one
+        rank whether they are given.
+        """
+
+    def given(self, *arguments):
+        """Arguments of ``fit``, which rank 0 may have to give to the others."""
+        return arguments
+
+    def begin(self, settings, state, random_state):
+        """Make sure that all ranks do the same, and start from the same state.
+
+        ``settings`` is a dict of what must be the same, by its name in error messages.
+        """
+
+    def count(self, samples):
+        """The number of Samples in all."""
+        return samples.X.shape[0]
+
+    def callbacks(self, callbacks, state):
+        return callbacks
+
+    def scorer(self, scorer):
+        return scorer
+
+    def epochs(self, problem, state, batch_size, samples, shuffle):
+        """Function that makes the epochs over samples in memory."""
+        return partial(Epochs, problem, state, batch_size, samples, shuffle)
+
+    def streamed(self, problem, state, batch_size, stream, random_state, check, n_samples, weighted):
+        """Function that makes the epochs over a stream; without ``random_state`` nothing is shuffled."""
+        permutation = None if random_state is None else random_state.permutation
+        parts = partial(stream.parts, batch_size, permutation, check)
+        return partial(StreamedEpochs, problem, state, batch_size, parts, n_samples)
+
+    def solver(self, solve):
+        """The full-batch solver."""
+        return solve
+
+    def end(self, state):
+        """Make sure that all ranks end with the same state."""
+
+
+class Together(Alone):
+    """A fit by all ranks of a DataParallel."""
+
+    def __init__(self, parallel):
+        self._ranks = ranks = Ranks(parallel)
+        self.leads, self.n_ranks, self._own_rows = ranks.leads, ranks.n_ranks, parallel.rows == "own"
+        self.place = (0, 1) if self._own_rows else (ranks.rank, ranks.n_ranks)
+        self.training, self.agreement = ranks.training, ranks.agreement
+
+    def check(self, kernels, solver="", batch_size=None, **unavailable):
+        if kernels.DEVICE is not None:
+            raise ValueError("communicator requires a backend for the CPU: set backend to 'auto', 'cython' or 'numba'.")
+        if solver == "lm":
+            raise ValueError("'lm' cannot be used with a communicator: use 'lbfgs' or 'adam'.")
+        if self._own_rows and batch_size is not None and batch_size < self.n_ranks:
+            raise ValueError(
+                f"batch_size {batch_size} is less than the {self.n_ranks} ranks, each of which gives rows to a batch."
+            )
+        for name, is_given in unavailable.items():
+            if self._own_rows and is_given:
+                raise ValueError(f"{name} is not available with rows='own': it needs all samples on every rank.")
+
+    def given(self, *arguments):
+        return arguments if self._own_rows else self._ranks.given_to_leader(*arguments)
+
+    def begin(self, settings, state, random_state):
+        parallel = self._ranks.parallel
+        options = {name: getattr(parallel, name) for name in ("rows", "local_steps", "compression")}
+        self._ranks.check_same(settings | options)
+        if state is not None:
+            synchronise(self._ranks, state)
+        random_state.set_state(self._ranks.of_leader(random_state.get_state()))
+
+    def count(self, samples):
+        X, *others = samples
+        if not self._own_rows:
+            self._ranks.check_samples(joblib.hash(((X.data, X.indices, X.indptr) if issparse(X) else X, *others)))
+        return sum(self._ranks.gather(X.shape[0])) if self._own_rows else X.shape[0]
+
+    def callbacks(self, callbacks, state):
+        return LeadersCallbacks(self._ranks, callbacks, state)
+
+    def scorer(self, scorer):
+        return None if scorer is None else LeadersScorer(self._ranks, scorer)
+
+    def epochs(self, problem, state, batch_size, samples, shuffle):
+        return partial(MemoryEpochs, self._ranks, problem, state, batch_size, samples, shuffle)
+
+    def streamed(self, problem, state, batch_size, stream, random_state, check, n_samples, weighted):
+        own_batch = max(1, batch_size // self.n_ranks)
+
+        def parts():
+            # Ranks draw different numbers in an epoch, but the same order of the blocks, first of all.
+            permutation = None if random_state is None else RandomState(random_state.randint(2**31)).permutation
+            return stream.parts(own_batch, permutation, check)
+
+        return partial(RankStreamEpochs, self._ranks, problem, state, batch_size, parts, n_samples, weighted)
+
+    def solver(self, solve):
+        return LbfgsOfRanks(self._ranks)
+
+    def end(self, state):
+        synchronise(self._ranks, state)
+
+
+ALONE = Alone()
+
+
+def fit_of(parallel):
+    """How to run a fit with this DataParallel, or with None."""
+    return ALONE if parallel is None else Together(parallel)

@@ -1,0 +1,78 @@
+"""L-BFGS by several ranks: rank 0 runs SciPy's optimizer, and all of them compute losses and gradients."""
+
+import numpy as np
+
+from fastmlp.prediction.predict import take_rows
+from fastmlp.training.lbfgs import fit_lbfgs, loss_and_gradient_in_blocks
+from fastmlp.training.outcomes import Interrupted
+from fastmlp.training.problem import Samples
+
+EVALUATE, ITERATION, END = range(3)  # what rank 0 asks the others to do
+
+
+class LbfgsOfRanks:
+    """Function like ``fit_lbfgs`` on ``ranks``, called with the samples of this rank or, with rows='all', with all."""
+
+    def __init__(self, ranks):
+        self._ranks = ranks
+
+    def __call__(self, problem, parameters, samples, limits, interruption=None, on_iteration=None):
+        ranks = self._ranks
+        samples = own_part(samples, ranks) if ranks.parallel.rows == "all" else samples
+        weight = float(len(samples.y) if samples.weight is None else samples.weight.sum())
+        weights = ranks.gather(weight)
+        if ranks.rank != next(rank for rank, one in enumerate(weights) if one):  # penalties on weights count once
+            problem = problem._replace(penalty=problem.penalty.of_activity())
+        self._share = weight / sum(weights)
+        if not ranks.leads:
+            return self._follow(problem, parameters, samples, on_iteration)
+
+        def value_and_gradient(problem, x, samples, interruption):
+            if interruption is not None and interruption.requested:
+                raise Interrupted
+            ranks.of_leader((EVALUATE, None))
+            return self._joint(problem, x, samples)
+
+        def next_iteration(loss):
+            ranks.of_leader((ITERATION, loss))
+            ranks.copy_of_leader(parameters)
+            return on_iteration(loss)
+
+        status, solution = fit_lbfgs(
+            problem, parameters, samples, limits, interruption, next_iteration, value_and_gradient
+        )  # fmt: skip
+        solution.pop("hess_inv", None)  # ten vectors that nobody uses
+        ranks.of_leader((END, (status, solution)))
+        ranks.copy_of_leader(parameters)
+        return status, solution
+
+    def _follow(self, problem, parameters, samples, on_iteration):
+        """Do what rank 0 asks for."""
+        ranks, x = self._ranks, np.empty(parameters.shape)
+        while True:
+            what, given = ranks.of_leader(None)
+            if what == EVALUATE:
+                self._joint(problem, x, samples)
+                continue
+            ranks.copy_of_leader(parameters)
+            if what == END:
+                return given
+            on_iteration(given)
+
+    def _joint(self, problem, x, samples):
+        """(loss, gradient) over all samples at the parameters ``x`` of rank 0."""
+        self._ranks.copy_of_leader(x)
+        loss, gradient = 0.0, np.zeros_like(x)
+        if self._share:
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                loss, gradient = loss_and_gradient_in_blocks(problem, x, samples)
+        total = self._ranks.sum(np.append(gradient, loss) * self._share)
+        return float(total[-1]), total[:-1]
+
+
+def own_part(samples, ranks):
+    """This rank's part of Samples that all ranks have."""
+    n_rows = len(samples.y)
+    rows = slice(n_rows * ranks.rank // ranks.n_ranks, n_rows * (ranks.rank + 1) // ranks.n_ranks)
+    weight = None if samples.weight is None else samples.weight[rows]
+    return Samples(take_rows(samples.X, rows), samples.y[rows], weight)

@@ -1,0 +1,59 @@
+"""Scores and callbacks of rank 0, whose results all ranks get, and the state that callbacks may change."""
+
+import joblib
+
+from fastmlp.kernels.spec import aligned_copy
+from fastmlp.training.callbacks import CombinedCallbacks
+
+
+class LeadersScorer:
+    """A Scorer (training/trainer.py) that computes scores on rank 0 only."""
+
+    def __init__(self, ranks, scorer):
+        self._ranks, self._scorer = ranks, scorer
+
+    def score(self):
+        return self._ranks.decide(self._scorer.score)
+
+
+class LeadersCallbacks(CombinedCallbacks):
+    """CombinedCallbacks of which only those of rank 0 are called; other ranks stop when these ask for it.
+
+    What they change in the TrainingState reaches the other ranks before the next epoch.
+    """
+
+    def __init__(self, ranks, callbacks, state):
+        self._ranks, self._callbacks, self._state = ranks, callbacks, state
+        self._given, self.stop = ranks.of_leader(bool(callbacks)), False
+
+    def __bool__(self):
+        return self._given
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if self._ranks.leads:
+            self._callbacks.__exit__(kind, error, traceback)
+
+    def before_epoch(self):
+        if self._given:
+            self._ranks.decide(self._callbacks.before_epoch)
+            synchronise(self._ranks, self._state)
+
+    def after_epoch(self, results):
+        self.stop = self._ranks.decide(lambda: self._callbacks.after_epoch(results))
+        return self.stop
+
+
+def synchronise(ranks, state):
+    """Give all ranks the TrainingState of rank 0, in place."""
+    own = state.__getstate__()
+    digest = joblib.hash(own)
+    if not ranks.any(digest != ranks.of_leader(digest)):
+        return
+    given = ranks.of_leader(own)
+    if not ranks.leads:
+        state.parameters[...] = given.pop("parameters")
+        given["slots"] = aligned_copy(given["slots"])
+        vars(state).update(given)

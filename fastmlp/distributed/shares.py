@@ -1,0 +1,74 @@
+"""Which rows of each batch a rank computes."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Shares(NamedTuple):
+    """A rank's rows of the batches of an epoch, or of the rest of one.
+
+    Attributes
+    ----------
+    rows : ndarray of int64
+        Numbers of the rank's rows, batch after batch.
+    bounds : ndarray of shape (n_batches + 1,)
+        Where the rows of each batch begin in ``rows``, and where the last ones end.
+    first : ndarray of shape (n_batches,)
+        Place of the rank's first row in each batch, after the rows of lower ranks.
+    sizes : ndarray of shape (n_batches,)
+        Rows of each batch on all ranks.
+    """
+
+    rows: np.ndarray
+    bounds: np.ndarray
+    first: np.ndarray
+    sizes: np.ndarray
+
+    def weights(self, sample_weight):
+        """Sum of the weights of the rank's rows in each batch; each row counts 1 if ``sample_weight`` is None."""
+        if sample_weight is None:
+            return np.diff(self.bounds).astype(np.float64)
+        until = np.concatenate([[0.0], np.cumsum(sample_weight[self.rows], dtype=np.float64)])
+        return np.diff(until[self.bounds])
+
+
+def shares_of_order(order, batch_size, rank, n_ranks):
+    """The Shares of a rank if every rank has all samples, whose ``order`` is given: equal parts of each batch."""
+    starts = np.arange(0, len(order), batch_size)
+    sizes = np.minimum(batch_size, len(order) - starts)
+    first = sizes * rank // n_ranks
+    counts = sizes * (rank + 1) // n_ranks - first
+    bounds = np.concatenate([[0], np.cumsum(counts)])
+    places = np.arange(bounds[-1]) + np.repeat(starts + first - bounds[:-1], counts)
+    return Shares(order[places], bounds, first, sizes)
+
+
+def shares_of_own(order, counts, batch_size, rank):
+    """The Shares of a rank if each has samples of its own, and takes them in its ``order``.
+
+    Each batch has rows of all ranks, in proportion to the rows that they have; the last ones may be smaller.
+
+    Parameters
+    ----------
+    order : ndarray of int64 of shape (counts[rank],)
+    counts : ndarray of int of shape (n_ranks,)
+        The number of rows of each rank.
+    batch_size : int
+        At least the number of ranks.
+    rank : int
+    """
+    parts = apportioned(batch_size, counts)
+    starts = np.arange(int(np.max(-(-counts // parts))))
+    of_ranks = [np.clip(count - starts * part, 0, part) for count, part in zip(counts, parts)]
+    bounds = np.concatenate([[0], np.cumsum(of_ranks[rank])])
+    return Shares(order, bounds, sum(of_ranks[:rank], 0 * starts), sum(of_ranks))
+
+
+def apportioned(batch_size, counts):
+    """Parts of a batch in proportion to ``counts``, at least 1 where there are rows (largest remainders)."""
+    quotas = batch_size * counts / counts.sum()
+    parts = np.maximum(np.floor(quotas), 1).astype(np.int64)
+    most = np.argsort(-(quotas - np.floor(quotas)), kind="stable")
+    parts[most[: max(0, batch_size - int(parts.sum()))]] += 1
+    return parts

@@ -1,0 +1,117 @@
+"""Steps of a rank: gradients that are added up over the ranks, or own steps whose results are averaged."""
+
+import numpy as np
+
+from fastmlp.kernels.spec import Part
+from fastmlp.training.problem import Problem
+
+
+class GradientSteps:
+    """Steps in which every rank computes the gradient of its part of a batch.
+
+    Parameters
+    ----------
+    ranks : Ranks
+    problem : Problem
+    state : TrainingState
+        Changed in place, in the same way on all ranks.
+    batch_size : int
+        The most rows of a batch on all ranks.
+    """
+
+    length = 1  # batches at a time
+
+    def __init__(self, ranks, problem, state, batch_size):
+        kernels, network, penalty, noise = problem
+        self._state, self._gradient = state, np.empty_like(state.parameters)
+        self._of_part = kernels.prepare_part(network, state.parameters, self._gradient, batch_size, penalty, noise)
+        self._update = kernels.prepare_update(network, state.optimizer, state.parameters, state.slots)
+        self._add_up = ranks.add_up
+        if ranks.parallel.compression is not None:
+            self._add_up = CompressedSum(ranks, self._gradient.size)
+
+    def run(self, batch, first, sizes, weights, rates):
+        """Make a step. Returns this rank's parts of (rows x data loss, rows x penalty) of the batch.
+
+        Parameters
+        ----------
+        batch : Batches
+            The rank's rows.
+        first, sizes, weights : arrays with one number
+            Place of the rank's first row in the batch, and rows and weight of the batch on all ranks.
+        rates : array with one number, or None
+            Learning rate of the step, if not the optimizer's.
+        """
+        if not weights[0]:
+            return 0.0, 0.0
+        state, n_rows = self._state, int(sizes[0])
+        loss, penalty = self._of_part(batch, state.step, Part(int(first[0]), float(weights[0])))
+        self._add_up(self._gradient)
+        self._update(self._gradient, state.step, None if rates is None else float(rates[0]))
+        state.step += 1
+        return n_rows * loss, n_rows * penalty
+
+
+class LocalSteps:
+    """Steps that every rank makes on its own parts of some batches, after which weights and state are averaged.
+
+    The arguments are those of GradientSteps; ``length`` is the number of batches between two averages.
+    """
+
+    def __init__(self, ranks, problem, state, batch_size):
+        kernels, network, penalty, noise = problem
+        self._ranks, self._state, self.length = ranks, state, ranks.parallel.local_steps
+        # Penalties on weights are divided by the rows of a step, here of one rank.
+        penalty = penalty._replace(alpha=penalty.alpha / ranks.n_ranks, l1=penalty.l1 / ranks.n_ranks)
+        if noise is not None:
+            noise = noise._replace(seed=(noise.seed + ranks.rank) % 2**63)
+        self._problem, self._batch_size = Problem(kernels, network, penalty, noise), batch_size
+        self._train = kernels.prepare_training(
+            network, state.optimizer, state.parameters, state.slots, batch_size, penalty, noise
+        )
+
+    def run(self, batch, first, sizes, weights, rates):
+        """Make steps. Returns this rank's parts of the sums of losses and penalties, as GradientSteps."""
+        state, n_rows = self._state, len(batch.order)
+        loss = penalty = 0.0
+        if n_rows:
+            loss, penalty, _ = self._train(batch, state.step, rates)
+        state.step += len(sizes)
+        share = n_rows / int(np.sum(sizes))
+        for array in (state.parameters, state.slots):
+            array *= array.dtype.type(share)
+            self._ranks.add_up(array)
+        return loss, penalty
+
+
+class CompressedSum:
+    """Sum of arrays of n numbers over the ranks, in place, rounded to bfloat16 before and after it is taken.
+
+    Every rank adds up one part of the arrays, so that all ranks get the same sum.
+    """
+
+    def __init__(self, ranks, n):
+        part = -(-n // ranks.n_ranks)
+        self._ranks, self._n = ranks, n
+        self._bits, self._received = np.zeros((2, ranks.n_ranks, part), np.uint16)
+
+    def __call__(self, array):
+        bits, received = self._bits, self._received
+        bits.reshape(-1)[: self._n] = to_bfloat16(array)
+        self._ranks.exchange(bits, received)
+        own = to_bfloat16(from_bfloat16(received).sum(axis=0))
+        self._ranks.collect(own, bits)
+        array[...] = from_bfloat16(bits.reshape(-1)[: self._n])
+
+
+def to_bfloat16(array):
+    """The bits of numbers rounded to bfloat16, ties to even."""
+    array = array.astype(np.float32, copy=False)
+    bits = array.view(np.uint32)
+    nearest = (bits + (0x7FFF + ((bits >> 16) & 1)).astype(np.uint32)) >> 16
+    return np.where(np.isnan(array), np.uint32(0x7FC0), nearest).astype(np.uint16)
+
+
+def from_bfloat16(bits):
+    """The numbers with these bits, in float32."""
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
