@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from functools import partial
 
 import joblib
+import numpy as np
 from numpy.random import RandomState
 from scipy.sparse import issparse
 
@@ -40,16 +41,19 @@ class Alone:
         """Context manager of checks that may fail on some ranks. Ranks must not communicate in it."""
         return nullcontext()
 
-    def check(self, kernels, solver="", batch_size=None, **unavailable):
+    def check(self, kernels, solver="", batch_size=None, needs_all=()):
         """Raise ValueError for what several ranks cannot do.
 
-        ``solver`` is the name of a full-batch solver, and ``unavailable`` says of options that need all samples on one
-        rank whether they are given.
+        ``solver`` is the name of a full-batch solver, and ``needs_all`` names what needs all samples on one rank.
         """
 
     def given(self, *arguments):
         """Arguments of ``fit``, which rank 0 may have to give to the others."""
         return arguments
+
+    def generator(self, random_state):
+        """A ``random_state`` that draws the same numbers on all ranks: the one that is given, or that of rank 0."""
+        return random_state
 
     def begin(self, settings, state, random_state):
         """Make sure that all ranks do the same, and start from the same state.
@@ -94,7 +98,7 @@ class Together(Alone):
         self.place = (0, 1) if self._own_rows else (ranks.rank, ranks.n_ranks)
         self.training, self.agreement = ranks.training, ranks.agreement
 
-    def check(self, kernels, solver="", batch_size=None, **unavailable):
+    def check(self, kernels, solver="", batch_size=None, needs_all=()):
         if kernels.DEVICE is not None:
             raise ValueError("communicator requires a backend for the CPU: set backend to 'auto', 'cython' or 'numba'.")
         if solver == "lm":
@@ -103,12 +107,15 @@ class Together(Alone):
             raise ValueError(
                 f"batch_size {batch_size} is less than the {self.n_ranks} ranks, each of which gives rows to a batch."
             )
-        for name, is_given in unavailable.items():
-            if self._own_rows and is_given:
-                raise ValueError(f"{name} is not available with rows='own': it needs all samples on every rank.")
+        for name in needs_all if self._own_rows else ():
+            raise ValueError(f"{name} needs all samples on every rank: use DataParallel with rows='all'.")
 
     def given(self, *arguments):
         return arguments if self._own_rows else self._ranks.given_to_leader(*arguments)
+
+    def generator(self, random_state):
+        found = self._ranks.of_leader(np.random.mtrand._rand if random_state is None else random_state)
+        return random_state if self.leads else found
 
     def begin(self, settings, state, random_state):
         parallel = self._ranks.parallel

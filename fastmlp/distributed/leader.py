@@ -4,16 +4,20 @@ import joblib
 
 from fastmlp.kernels.spec import aligned_copy
 from fastmlp.training.callbacks import CombinedCallbacks
+from fastmlp.training.trainer import Scorer
 
 
-class LeadersScorer:
-    """A Scorer (training/trainer.py) that computes scores on rank 0 only."""
+class LeadersScorer(Scorer):
+    """A Scorer that computes the scores of another one on rank 0 only."""
 
     def __init__(self, ranks, scorer):
         self._ranks, self._scorer = ranks, scorer
 
     def score(self):
-        return self._ranks.decide(self._scorer.score)
+        results, monitored = self._ranks.decide(self._scorer.score)
+        if not self._ranks.leads:
+            self._scorer.record(results)
+        return results, monitored
 
 
 class LeadersCallbacks(CombinedCallbacks):

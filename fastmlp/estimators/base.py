@@ -13,6 +13,8 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.backends import registry
+from fastmlp.distributed.data_parallel import check_communicator
+from fastmlp.distributed.fits import fit_of
 from fastmlp.model.activations import built_in_name
 from fastmlp.model.exclusive import one_at_a_time
 from fastmlp.prediction.network import HasPredictionNetwork, PredictionNetwork
@@ -152,9 +154,14 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
         RuntimeError
             If another fit of this estimator is running.
         """
-        combined = CombinedCallbacks(callbacks, self, *scikit_callbacks(self, X, y, sample_weight))
-        evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)
-        return self._fit(X, y, sample_weight, FitCall.of(self, evaluation=evaluation, callbacks=combined))
+        fit = fit_of(check_communicator(self.communicator))
+        with fit.training():
+            X, y, sample_weight, eval_set, eval_X, eval_y = fit.given(X, y, sample_weight, eval_set, eval_X, eval_y)
+            with fit.agreement():
+                combined = CombinedCallbacks(callbacks, self, *scikit_callbacks(self, X, y, sample_weight))
+                evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)
+            call = FitCall.of(self, evaluation=evaluation, callbacks=combined, fit=fit)
+            return self._fit(X, y, sample_weight, call)
 
     def _fit_stream(self, blocks, shuffle_blocks, n_samples, classes, evaluation, callbacks):
         """Implementation of ``fit_stream``; ``classes`` is None for a regressor."""
@@ -167,11 +174,18 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
             raise ValueError(
                 "early_stopping in fit_stream requires an eval_set, because no samples are held out of the blocks."
             )
-        stream = Stream(blocks, shuffle_blocks, n_samples, self.max_iter)
-        callbacks = CombinedCallbacks(callbacks, self, *scikit_callbacks(self, None, None, None))
-        first = stream.first()
-        call = FitCall.of(self, classes=classes, stream=stream, evaluation=evaluation, callbacks=callbacks)
-        return self._fit(*first, call)
+        fit = fit_of(check_communicator(self.communicator))
+        with fit.training():
+            with fit.agreement():
+                if self.scale is not None and fit.n_ranks > 1:
+                    raise ValueError("scale is not available in fit_stream with a communicator: scale the blocks.")
+                stream = Stream(blocks, shuffle_blocks, n_samples, self.max_iter, fit.place)
+                combined = CombinedCallbacks(callbacks, self, *scikit_callbacks(self, None, None, None))
+                first = stream.first()
+            call = FitCall.of(
+                self, classes=classes, stream=stream, evaluation=evaluation, callbacks=combined, fit=fit
+            )  # fmt: skip
+            return self._fit(*first, call)
 
     def _check_solver(self):
         if is_full_batch(self.solver):
@@ -182,20 +196,25 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
 
     def _partial_fit(self, X, y, sample_weight, epochs, classes=None):
         """Implementation of ``partial_fit``; ``classes`` is None for a regressor."""
-        call = FitCall.of(self, n_epochs=check_integer("epochs", epochs, 1), classes=classes)
-        with restored_on_error(self, call.before):
-            known = continued(self, X, y, sample_weight, classes)
-        if known is not None:
-            return self._train(call, *known)
-        with config_context(skip_parameter_validation=True):  # of scikit-learn's functions, as in fit
-            return self._fit(X, y, sample_weight, call)
+        n_epochs, fit = check_integer("epochs", epochs, 1), fit_of(check_communicator(self.communicator))
+        call = FitCall.of(self, n_epochs=n_epochs, classes=classes, fit=fit)
+        with fit.training():
+            X, y, sample_weight = fit.given(X, y, sample_weight)
+            with restored_on_error(self, call.before):
+                known = continued(self, X, y, sample_weight, classes)
+            if known is not None:
+                return self._train(call, *known)
+            with config_context(skip_parameter_validation=True):  # of scikit-learn's functions, as in fit
+                return self._fit(X, y, sample_weight, call)
 
     def _fit(self, X, y, sample_weight, call):
         """Fit to X and y, or to a stream whose first block they are, as the FitCall says."""
         with restored_on_error(self, call.before):
-            if self.early_stopping and call.n_epochs is not None:
-                raise ValueError("partial_fit does not support early_stopping=True")
-            known = prepared(self, X, y, sample_weight, call)
+            call = call._replace(random_state=call.fit.generator(self.random_state))
+            with call.fit.agreement():
+                if self.early_stopping and call.n_epochs is not None:
+                    raise ValueError("partial_fit does not support early_stopping=True")
+                known = prepared(self, X, y, sample_weight, call)
             if call.n_epochs is not None:
                 keep(self, *known[:2])
         return self._train(call, *known)
@@ -208,6 +227,8 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
             else:
                 train = stochastic_fit(self, call, plan, problem, samples, held_out)
         train()
+        if self._net.training is not None:
+            call.fit.end(self._net.training)
         return self
 
     def _scales_targets(self):

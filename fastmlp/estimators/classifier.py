@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Self, overload
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -166,6 +166,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         dtype: Literal["float32", "float64"] | None = None,
         matmul_precision: MatmulPrecision = "highest",
         missing_targets: Literal["raise", "ignore"] = "raise",
+        communicator: Any = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -210,6 +211,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.dtype = dtype
         self.matmul_precision = matmul_precision
         self.missing_targets = missing_targets
+        self.communicator = communicator
 
     def _validate_input(self, X, y, in_parts, reset, classes):
         missing = None

@@ -40,7 +40,7 @@ def continued(estimator, X, y, sample_weight, classes):
     """What ``prepared`` returns, for a call of ``partial_fit`` like the last one; None if it must be validated."""
     net = estimator._net
     kept = None if net is None else net.continuation
-    if kept is None or sample_weight is not None or net.training is None:
+    if kept is None or sample_weight is not None or net.training is None or estimator.communicator is not None:
         return None
     dtype = net.parameters.dtype
     if not all(map(is_, values_of(estimator), kept.values)):

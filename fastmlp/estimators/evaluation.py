@@ -9,6 +9,7 @@ from sklearn.metrics import get_scorer
 from sklearn.utils.validation import check_consistent_length
 
 from fastmlp.backends.device_arrays import to_host
+from fastmlp.training.trainer import Scorer
 from fastmlp.validation.arrays import as_numbers, is_listing, refuse_duplicate_columns, unmasked
 from fastmlp.validation.sklearn_compat import is_scorer, knowing_classes, name_of_metric, num_samples
 
@@ -19,7 +20,7 @@ from .scoring import has_own_score
 NEG_LOSS = "neg_loss"
 
 
-class Evaluation:
+class Evaluation(Scorer):
     """Scores of an estimator on evaluation sets after each epoch; higher is better, as for scikit-learn's scorers.
 
     Parameters
@@ -113,17 +114,18 @@ class Evaluation:
 
     def score(self):
         """Score all sets. Returns ({'<name>-<metric>': score}, score to monitor). If one fails, none is stored."""
-        found = [
-            (self.results[name][metric], self._score(scorer, one))
+        last = {
+            f"{name}-{metric}": self._score(scorer, one)
             for name, one in self._sets.items()
             for metric, scorer in self._scorers.items()
-        ]
-        for scores, score in found:
-            scores.append(score)
-        last = {
-            f"{name}-{metric}": kept[-1] for name, of_set in self.results.items() for metric, kept in of_set.items()
         }
-        return last, found[0][1]
+        self.record(last)
+        return last, next(iter(last.values()))
+
+    def record(self, results):
+        for name, of_set in self.results.items():
+            for metric, scores in of_set.items():
+                scores.append(results[f"{name}-{metric}"])
 
     def _score(self, scorer, one):
         X, y, *weight = one
@@ -137,7 +139,7 @@ class Evaluation:
             ) from error
 
 
-class HeldOut:
+class HeldOut(Scorer):
     """Score on the samples held out by early stopping."""
 
     def __init__(self, estimator, samples):

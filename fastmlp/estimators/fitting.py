@@ -2,20 +2,21 @@
 
 import warnings
 from functools import partial
-from typing import NamedTuple
+from numbers import Number
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastmlp.backends.cost_model import Work
+from fastmlp.distributed.fits import ALONE, Alone
 from fastmlp.kernels.spec import is_by_target
 from fastmlp.model.backend_choice import choose_backend
 from fastmlp.training.callbacks import NO_CALLBACKS, CombinedCallbacks
 from fastmlp.training.full_batch import Limits, solver_of
-from fastmlp.training.in_memory import Epochs
 from fastmlp.training.shuffling import Shuffle
 from fastmlp.training.state import TrainingState
 from fastmlp.training.stopping import NoStopping, Tolerance, ToleranceState
-from fastmlp.training.streams import Stream, StreamedEpochs
+from fastmlp.training.streams import Stream
 from fastmlp.training.trainer import Trainer
 
 from .architecture import follows
@@ -42,6 +43,10 @@ class FitCall(NamedTuple):
     evaluation : Evaluation or None
         Evaluation sets.
     callbacks : CombinedCallbacks
+    fit : Alone or Together
+        Whether other processes take part.
+    random_state : int, RandomState or None
+        That of the estimator, or with ``random_state=None`` in several processes that of rank 0.
     """
 
     first_pass: bool
@@ -51,12 +56,14 @@ class FitCall(NamedTuple):
     stream: Stream | None = None
     evaluation: Evaluation | None = None
     callbacks: CombinedCallbacks = NO_CALLBACKS
+    fit: Alone = ALONE
+    random_state: Any = None
 
     @classmethod
     def of(cls, estimator, **given):
         """A call of an estimator's method with these arguments, from the state that the estimator has now."""
         continues = estimator._net is not None and (estimator.warm_start or given.get("n_epochs") is not None)
-        return cls(not continues, dict(vars(estimator)), **given)
+        return cls(not continues, dict(vars(estimator)), random_state=estimator.random_state, **given)
 
     @property
     def in_parts(self):
@@ -84,12 +91,25 @@ def full_batch_fit(estimator, call, problem, samples, held_out):
             state, estimator._net.progress, estimator, by_score=estimator.early_stopping,
             stops=estimator.early_stopping,
         )  # fmt: skip
+    _begin(estimator, call, problem, samples, state)
     trainer = Trainer(
-        problem, state, FullBatchRecorder(estimator, call, stopping), stopping=stopping, scorer=scorer,
-        callbacks=call.callbacks, n_jobs=estimator.n_jobs,
+        problem, state, FullBatchRecorder(estimator, call, stopping), stopping=stopping,
+        scorer=call.fit.scorer(scorer), callbacks=call.fit.callbacks(call.callbacks, state), n_jobs=estimator.n_jobs,
     )  # fmt: skip
     limits = Limits(estimator.max_iter, estimator.max_fun, estimator.tol)
-    return partial(trainer.minimise, solver_of(estimator.solver, estimator.alpha), samples, limits)
+    return partial(trainer.minimise, call.fit.solver(solver_of(estimator.solver, estimator.alpha)), samples, limits)
+
+
+def _begin(estimator, call, problem, samples, state):
+    """Start from the weights of rank 0; ValueError if ranks differ in what must be the same."""
+    network, simple = problem.network, (Number, str, type(None))
+    settings = {name: value for name, value in estimator.get_params().items() if isinstance(value, simple)}
+    for name in ("n_jobs", "verbose", "random_state"):
+        settings.pop(name)
+    settings |= {"sizes": network.sizes, "skips": network.skips, "sample weights": samples.weight is not None}
+    call.fit.begin(settings | {"dtype": str(state.parameters.dtype)}, state, estimator._random_state)
+    if call.stream is None:
+        call.fit.count(samples)
 
 
 def stochastic_fit(estimator, call, plan, problem, samples, held_out):
@@ -108,6 +128,7 @@ def stochastic_fit(estimator, call, plan, problem, samples, held_out):
         problem = problem._replace(noise=problem.noise._replace(seed=state.seed))
     if not hasattr(estimator, "loss_curve_") or estimator.early_stopping != (estimator.best_loss_ is None):
         start_curves(estimator)  # an earlier fit had another solver or stopping rule
+    _begin(estimator, call, problem, samples, state)
     problem, new_epochs = _epochs(estimator, call, problem, samples)
     if not is_partial_fit:
         start_monitoring(estimator, call.evaluation)
@@ -115,12 +136,13 @@ def stochastic_fit(estimator, call, plan, problem, samples, held_out):
     read_best(estimator, estimator.early_stopping)
     stopping = Tolerance(
         state, estimator._net.progress, estimator, by_score=estimator.early_stopping,
-        lower_rate=follows(estimator, "adaptive"), stops=not is_partial_fit, log=print if estimator.verbose else None,
+        lower_rate=follows(estimator, "adaptive"), stops=not is_partial_fit,
+        log=print if estimator.verbose and call.fit.leads else None,
     )  # fmt: skip
     scorer = call.evaluation if held_out is None else HeldOut(estimator, held_out)
     trainer = Trainer(
-        problem, state, EpochRecorder(estimator, call, stopping), stopping=stopping, scorer=scorer,
-        callbacks=call.callbacks, n_jobs=estimator.n_jobs,
+        problem, state, EpochRecorder(estimator, call, stopping), stopping=stopping, scorer=call.fit.scorer(scorer),
+        callbacks=call.fit.callbacks(call.callbacks, state), n_jobs=estimator.n_jobs,
     )  # fmt: skip
     return partial(trainer.descend, new_epochs, call.n_epochs or estimator.max_iter)
 
@@ -137,8 +159,9 @@ def _epochs(estimator, call, problem, samples):
         batch_size = min(batch_size, n_samples)
     if estimator.backend == "auto":
         n_steps = -(-n_samples // batch_size) * (call.n_epochs or estimator.max_iter)
-        by_target = is_by_target(problem.network.loss_options, samples.weight)
-        found = choose_backend(Work(problem.network, batch_size, n_steps), estimator._net.parameters, by_target)
+        needs_cpu = is_by_target(problem.network.loss_options, samples.weight) or call.fit.n_ranks > 1
+        work = Work(problem.network, -(-batch_size // call.fit.n_ranks), n_steps)
+        found = choose_backend(work, estimator._net.parameters, needs_cpu)
         estimator.backend_, kernels, estimator.backend_reason_ = found
         problem = problem._replace(kernels=kernels)
     dtype = estimator._net.parameters.dtype
@@ -149,7 +172,8 @@ def _epochs(estimator, call, problem, samples):
     estimator.backend_reason_ = "; ".join(filter(None, (estimator.backend_reason_, steps, precision)))
     if stream is None:
         shuffled = Shuffle(estimator._random_state, from_scratch=False) if estimator.shuffle else None
-        return problem, partial(Epochs, problem, state, batch_size, samples, shuffled)
-    permutation = estimator._random_state.permutation if estimator.shuffle else None
-    parts = partial(stream.parts, batch_size, permutation, partial(block, estimator))
-    return problem, partial(StreamedEpochs, problem, state, batch_size, parts, stream.n_samples)
+        return problem, call.fit.epochs(problem, state, batch_size, samples, shuffled)
+    random_state, weighted = estimator._random_state if estimator.shuffle else None, samples.weight is not None
+    return problem, call.fit.streamed(
+        problem, state, batch_size, stream, random_state, partial(block, estimator), stream.n_samples, weighted
+    )

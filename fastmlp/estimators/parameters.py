@@ -201,6 +201,7 @@ CONSTRAINTS: dict = {
     "init": [StrOptions(set(INITIALIZERS)), tuple, list],
     "skip": [Options(Integral, {0}), Interval(Integral, 2, None, closed="left")],
     "skip_weights": ["boolean"],
+    "communicator": "no_validation",  # check_communicator does it
     "n_layers": [Interval(Integral, 0, None, closed="left"), None],
     "width": [Interval(Integral, 1, None, closed="left"), None],
 }

@@ -40,13 +40,15 @@ def prepared(estimator, X, y, sample_weight, call):
     check_precision_of_optimizer(estimator.matmul_precision, estimator.solver, "solver")
     samples = samples_of.validated(estimator, X, y, sample_weight, call.in_parts, call.first_pass, call.classes)
     samples = samples_of.weighted(estimator, samples, call.in_parts)
-    estimator._random_state = check_random_state(estimator.random_state)
+    estimator._random_state = check_random_state(call.random_state)
     plan = plan_of(estimator, samples.X.shape[1], list(map(int, hidden)), samples.y.shape[1])
     check_device(kernels, is_by_target(plan.network.loss_options, samples.weight))
     if plan.optimizer is None and estimator.solver == "lm":
         check_lm_loss("solver='lm'", plan.network.loss, plan.penalty)
         check_lm_network("solver='lm'", kernels, plan.network)
     problem = Problem(kernels, plan.network, plan.penalty, plan.noise)
+    solver = estimator.solver if plan.optimizer is None else ""
+    call.fit.check(kernels, solver, needs_all=() if call.stream is not None else (type(estimator).__name__,))
     _set_network(estimator, problem, _dtype_of(estimator, samples.X, call.first_pass), call.first_pass)
     estimator._net.make_writable()
     samples, held_out = samples_of.in_dtype(estimator, samples, call.in_parts), None

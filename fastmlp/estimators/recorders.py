@@ -52,6 +52,7 @@ class EstimatorRecorder(Recorder, ABC):
 
     def __init__(self, estimator, call, stopping):
         self._estimator, self._call, self._stopping = estimator, call, stopping
+        self._prints = estimator.verbose and call.fit.leads
 
     def _note_score(self):
         estimator, best = self._estimator, self._estimator._net.progress.best_score
@@ -60,7 +61,7 @@ class EstimatorRecorder(Recorder, ABC):
             return
         estimator.validation_scores_.append(self._stopping.score)
         estimator.best_validation_score_ = best
-        if estimator.verbose:
+        if self._prints:
             print(f"Validation score: {self._stopping.score:f}")
 
     def after_error(self):
@@ -123,7 +124,7 @@ class EpochRecorder(EstimatorRecorder):
     def after_epochs(self, losses, n_samples):
         estimator = self._estimator
         estimator.loss_ = losses[-1]
-        if estimator.verbose:  # before n_iter_ changes: if print fails in the first epoch, the old weights are restored
+        if self._prints:  # before n_iter_ changes: if print fails in the first epoch, the old weights are restored
             for number, loss in enumerate(losses, estimator.n_iter_ + 1):
                 print(f"Iteration {number}, loss = {loss:.8f}")
         estimator.n_iter_ += len(losses)
@@ -178,7 +179,7 @@ class FullBatchRecorder(EstimatorRecorder):
 
     def after_epochs(self, losses, n_samples):
         estimator, (loss,) = self._estimator, losses  # of one iteration
-        if estimator.verbose:
+        if self._prints:
             print(f"Loss = {loss:.8f}")
         estimator.loss_ = loss
         estimator.n_iter_ += 1

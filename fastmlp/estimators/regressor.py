@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Self, overload
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from scipy.sparse import issparse
@@ -154,6 +154,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         matmul_precision: MatmulPrecision = "highest",
         missing_targets: Literal["raise", "ignore"] = "raise",
         non_crossing: bool = False,
+        communicator: Any = None,
     ) -> None:
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -197,6 +198,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.matmul_precision = matmul_precision
         self.missing_targets = missing_targets
         self.non_crossing = non_crossing
+        self.communicator = communicator
 
     def _validate_input(self, X, y, in_parts, reset, classes):
         missing = None

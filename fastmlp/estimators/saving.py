@@ -34,7 +34,7 @@ class SavableEstimator(Savable, BaseEstimator):
 
     def saved_state(self) -> dict[str, Any]:
         """The state of this estimator as stored in a model file, a dict."""
-        saved = {"params": self.get_params(deep=False)}
+        saved = {"params": self.get_params(deep=False) | {"communicator": None}}
         if self._net is not None:
             saved["fitted"] = {name: getattr(self, name) for name in FITTED if hasattr(self, name)}
             saved["net"] = self._net.to_dict()

@@ -218,8 +218,8 @@ class MLP(DifferentiableNetwork):
                 samples = checked_samples(self, X, y, sample_weight, class_weight, for_fit=True)
                 by_target = self._check_targets(samples)
                 validation = self._prepare(samples, validation_data, metric, patience)
-                options = {"monitor": monitor, "class_weight='balanced'": is_balanced(class_weight)}
-                self._check_fit(fit, batch_size, options)
+                needs_all = ["monitor"] * monitor + ["class_weight='balanced'"] * is_balanced(class_weight)
+                self._check_fit(fit, batch_size, needs_all)
             self._begin(fit, samples, epochs=epochs, batch_size=batch_size, shuffle=shuffle)
             n_samples = fit.count(samples)
             batch_size = n_samples if batch_size is None else min(batch_size, n_samples)
@@ -313,7 +313,7 @@ class MLP(DifferentiableNetwork):
                     samples = check(*first)
                     by_target = self._check_targets(samples)
                     validation = self._prepare(samples, validation_data, metric, patience)
-                self._check_fit(fit, batch_size, {})
+                self._check_fit(fit, batch_size)
             self._begin(fit, samples, epochs=epochs, batch_size=batch_size, shuffle=shuffle)
             n_first, weighted = samples.X.shape[0], samples.weight is not None
             del first, samples
@@ -386,10 +386,10 @@ class MLP(DifferentiableNetwork):
             self._draw_weights(samples.X.shape[1])
         return validation
 
-    def _check_fit(self, fit, batch_size, options):
+    def _check_fit(self, fit, batch_size, needs_all=()):
         """Raise ValueError if several ranks cannot run this fit."""
         solver = self.optimizer if is_full_batch(self.optimizer) else ""
-        fit.check(self._backend.kernels, solver, batch_size, **options)
+        fit.check(self._backend.kernels, solver, batch_size, needs_all)
 
     def _begin(self, fit, samples, **settings):
         """Start from the weights of rank 0; ValueError if ranks differ in what must be the same."""

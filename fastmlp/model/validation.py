@@ -7,11 +7,12 @@ import numpy as np
 from fastmlp.backends.device_arrays import to_host
 from fastmlp.kernels.spec import loss_row
 from fastmlp.prediction.scores import accuracy, r2
+from fastmlp.training.trainer import Scorer
 
 from .samples import checked_samples
 
 
-class Validation:
+class Validation(Scorer):
     """Loss and metric of an MLP on a validation set.
 
     Parameters

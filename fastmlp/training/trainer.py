@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from scipy.optimize import OptimizeResult
 
@@ -40,11 +40,15 @@ class Result(NamedTuple):
     interrupt: KeyboardInterrupt | None = None
 
 
-class Scorer(Protocol):
-    """Computes scores after each epoch: validation data of an MLP, evaluation sets of an estimator."""
+class Scorer:
+    """Base class of what computes scores after each epoch, on validation data or evaluation sets."""
 
     def score(self) -> tuple[dict[str, float], float]:
         """({name: score}, score to monitor)"""
+        raise NotImplementedError
+
+    def record(self, results: dict[str, float]) -> None:
+        """Keep scores that another process has computed, as ``score`` keeps its own."""
 
 
 class Recorder:
