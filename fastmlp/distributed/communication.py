@@ -105,7 +105,6 @@ class Ranks:
 
         Warnings are those of rank 0. Ranks on the same cores share them.
         """
-        _abort_after_uncaught_errors()
         try:
             with warnings.catch_warnings(), each_limited_to(self._threads()):
                 if not self.leads:
@@ -173,19 +172,3 @@ def _sendable(error, prefix):
     """An error that can be sent to other ranks, with a prefix of its message."""
     kind = next((kind for kind in PLAIN_ERRORS if type(error) is kind), None)
     return RuntimeError(f"{prefix}{type(error).__name__}: {error}") if kind is None else kind(f"{prefix}{error}")
-
-
-def _abort_after_uncaught_errors():
-    """Let an uncaught error on one rank end the job: Python would wait for the other ranks before it exits."""
-    from mpi4py.run import set_abort_status
-
-    if getattr(sys.excepthook, "ends_job", False):
-        return
-    previous = sys.excepthook
-
-    def hook(kind, error, where):
-        previous(kind, error, where)
-        set_abort_status(error)
-
-    hook.ends_job = True
-    sys.excepthook = hook
