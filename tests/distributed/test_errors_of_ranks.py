@@ -25,7 +25,7 @@ EXPECTED = {
     "own rows of an estimator": "MLPRegressor needs all samples on every rank",
     "lm": "ValueError: 'lm' cannot be used with a communicator: use 'lbfgs' or 'adam'.",
     "invalid parameter": "The 'alpha' parameter of MLPRegressor must be a float in the range",
-    "no communicator": "TypeError: communicator must be one of mpi4py, such as MPI.COMM_WORLD, or a DataParallel, got 3",
+    "no communicator": "communicator must be one of mpi4py, such as MPI.COMM_WORLD, or a DataParallel, got 3",
     "no communicator of an estimator": "TypeError: communicator must be one of mpi4py",
     "unknown rows": "rows must be 'all' or 'own', got 'mine'",
     "compression of steps": "compression is of gradients, which local_steps > 1 does not send",
