@@ -86,8 +86,8 @@ REFUSALS = {  # code that is run without the packages in OPTIONAL: the error mes
     "fastmlp.register_skl2onnx_converters()": "this needs skl2onnx: pip install 'fastmlp[skl2onnx]'",
     "fastmlp.to_torch(fitted)": "this needs the package torch: pip install torch.",
     "__import__('fastmlp.torch')": "fastmlp.torch needs torch: pip install 'fastmlp[torch]'",
-    "fastmlp.DataParallel(type('Communicator', (), {'Allreduce': max, 'Get_rank': max}))": "a communicator needs mpi4py: "
-    "pip install 'fastmlp[mpi]'",
+    "fastmlp.DataParallel(type('Communicator', (), {'Allreduce': max, 'Get_rank': max}))": "a communicator needs "
+    "mpi4py: pip install 'fastmlp[mpi]'",
     "fastmlp.MLP(layers, backend='numba')": "backend 'numba' does not work here: it needs the package numba: "
     "pip install numba. backend='auto' chooses one that works.",
     **dict.fromkeys((
