@@ -16,8 +16,11 @@ def of_all_ranks(mpi):
     if not mpi:
         yield ALONE
         return
-    with from_extra("mpi", "--mpi needs mpi4py and an MPI library, such as mpich"):
-        from mpi4py import MPI
+    with from_extra("mpi", "--mpi needs mpi4py"):
+        try:
+            from mpi4py import MPI
+        except RuntimeError as error:  # no library of MPI
+            raise ImportError(f"--mpi needs a library of MPI, such as that of 'pip install mpich': {error}") from error
     fit = fit_of(DataParallel(MPI.COMM_WORLD))
     if fit.leads:
         with fit.training():

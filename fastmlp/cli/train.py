@@ -115,7 +115,7 @@ def train(context, **options):
     The model is saved with its columns, for 'fastmlp predict'. Ctrl-C stops training and saves the model.
     """
     options["plain"] = kind_of_model(context)
-    with of_all_ranks(options.pop("mpi")) as fit, plain_messages():
+    with plain_messages(), of_all_ranks(options.pop("mpi")) as fit:
         from .training_run import run
 
         interrupted = run(SimpleNamespace(**options), fit)

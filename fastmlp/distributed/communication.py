@@ -36,7 +36,7 @@ class Ranks:
 
     def sum(self, numbers):
         """The sum over the ranks of an array of float64."""
-        total = np.ascontiguousarray(numbers, np.float64)
+        total = np.array(numbers, np.float64)
         self._comm.Allreduce(self._mpi.IN_PLACE, total)
         return total
 
@@ -56,7 +56,7 @@ class Ranks:
         """Whether a flag is set on any rank."""
         return bool(self.sum([flag])[0])
 
-    def gather(self, given):
+    def allgather(self, given):
         """The objects of all ranks, a list, on every rank."""
         return self._objects.allgather(given)
 
@@ -89,7 +89,7 @@ class Ranks:
             yield
         except BaseException as raised:
             error = raised
-        texts = self.gather(None if error is None else f"{type(error).__name__}: {error}")
+        texts = self.allgather(None if error is None else f"{type(error).__name__}: {error}")
         failed = [rank for rank, text in enumerate(texts) if text is not None]
         if not failed:
             return
@@ -112,6 +112,12 @@ class Ranks:
         except BaseException as error:
             if self.n_ranks == 1 or is_on_all_ranks(error):
                 raise
+            self.end_job()
+            raise
+
+    def end_job(self):
+        """End all ranks because of an error that this one alone has met."""
+        if self.n_ranks > 1:
             traceback.print_exc(file=sys.__stderr__)
             print(f"fastmlp: an error on rank {self.rank} alone ends the job", file=sys.__stderr__, flush=True)
             self._comm.Abort(1)
@@ -126,7 +132,7 @@ class Ranks:
 
     def given_to_leader(self, *given):
         """Arguments that all ranks have passed, or those of rank 0 if the others have passed None for all of them."""
-        missing = self.gather(all(one is None for one in given))
+        missing = self.allgather(all(one is None for one in given))
         if missing[0] or not any(missing):
             return given
         if not all(missing[1:]):
@@ -139,7 +145,7 @@ class Ranks:
 
     def check_samples(self, digest):
         """Raise ValueError unless all ranks have samples with the same digest."""
-        leader, *others = self.gather(digest)
+        leader, *others = self.allgather(digest)
         for rank, one in enumerate(others, 1):
             if one != leader:
                 self.fail(
@@ -149,13 +155,14 @@ class Ranks:
 
     def check_same(self, settings):
         """Raise ValueError unless a dict of settings is the same on all ranks."""
-        leader, *others = self.gather(settings)
+        leader, *others = self.allgather(settings)
         for rank, one in enumerate(others, 1):
-            for name, value in one.items():
-                if value != leader[name]:
+            for name in (*leader, *one):
+                mine, of_leader = one.get(name), leader.get(name)
+                if mine != of_leader:
                     self.fail(
-                        f"rank {rank} has {name} {value!r}, but rank 0 has {leader[name]!r}: all ranks must train the "
-                        "same network in the same way."
+                        f"rank {rank} has {name} {mine!r}, but rank 0 has {of_leader!r}: all ranks must train the same "
+                        "network in the same way."
                     )
 
     def fail(self, message):
@@ -168,9 +175,12 @@ class Ranks:
 
 
 def is_on_all_ranks(error):
-    """Whether all ranks raise an error, or the one that caused it."""
+    """Whether all ranks raise an error, or the one that caused it.
+
+    The epochs end the job after Ctrl-C on one rank alone, so a later KeyboardInterrupt is on all of them.
+    """
     marked = any(getattr(one, "is_on_all_ranks", False) for one in (error, error.__cause__))
-    return marked or isinstance(error, DivergenceError)
+    return marked or isinstance(error, (DivergenceError, KeyboardInterrupt))
 
 
 def _sendable(error, prefix):

@@ -65,6 +65,10 @@ class DataParallel:
             raise TypeError(
                 f"communicator must be one of mpi4py, such as MPI.COMM_WORLD, or a DataParallel, got {communicator!r}."
             )
+        with from_extra("mpi", "a communicator needs mpi4py"):
+            from mpi4py import MPI
+        if communicator == MPI.COMM_NULL or communicator.Is_inter():
+            raise ValueError("communicator must be an intracommunicator that has not been freed.")
         if rows not in ROWS:
             raise ValueError(f"rows must be 'all' or 'own', got {rows!r}.")
         if compression not in COMPRESSIONS:
@@ -100,8 +104,8 @@ def check_communicator(given):
 
 def _abort_after_uncaught_errors():
     """Let an uncaught error on one rank end the job: Python would wait for the other ranks before it exits."""
-    with from_extra("mpi", "a communicator needs mpi4py"):
-        from mpi4py.run import set_abort_status
+    from mpi4py.run import set_abort_status
+
     if getattr(sys.excepthook, "ends_job", False):
         return
     previous = sys.excepthook

@@ -31,13 +31,18 @@ class RankEpochs(BaseEpochs):
     def _run_shares(self, shares):
         """Make the steps over the rows of ``shares``."""
         kind = LocalSteps if self._ranks.parallel.local_steps > 1 else GradientSteps
-        self._batch_rows = max(1, int(np.diff(shares.bounds).max()))
-        self._steps = kind(self._ranks, self.problem, self.state, self._batch_rows)
+        most = np.diff(shares.bounds).max()
+        self._batch_rows = max(1, int(most))
+        self._steps = kind(self._ranks, self.problem, self.state, self._batch_rows, float(most / shares.sizes.max()))
         self._shares, self._next, self._weights = shares, 0, shares.sizes
         if self._weighted:
             weight = None if self.samples is None else row_weights(self.samples.weight)
             self._weights = self._ranks.sum(shares.weights(weight))
-        self._run_steps()
+        try:
+            self._run_steps()
+        except KeyboardInterrupt:  # Ctrl-C twice, or a handler of the program: the other ranks would wait
+            self._ranks.end_job()
+            raise
 
     def _run_chunk(self):
         """Make some of the steps of ``_shares``, and add up with the other ranks how they went."""
@@ -83,8 +88,6 @@ class RankEpochs(BaseEpochs):
 
     def _stop_if_interrupted(self):
         if self._requested:
-            if self.interruption is not None:
-                self.interruption.request()  # the trainer of this rank looks there
             self._stop_if_diverged()
             raise Interrupted
 
@@ -106,9 +109,10 @@ class MemoryEpochs(RankEpochs):
         super().__init__(ranks, problem, state, batch_size, samples.weight is not None, **options)
         self._shuffle, self._order = shuffle, np.arange(samples.X.shape[0])
         self._set_samples(samples)
-        self._counts = np.array(ranks.gather(len(self._order)))
-        self._n_samples = len(self._order) if ranks.parallel.rows == "all" else int(self._counts.sum())
-        if state.order is not None and len(state.order) != self._n_samples:
+        self._counts = np.array(ranks.allgather(len(self._order)))
+        has_own = ranks.parallel.rows == "own"
+        self._n_samples = int(self._counts.sum()) if has_own else len(self._order)
+        if state.order is not None and (has_own or len(state.order) != self._n_samples):
             state.drop_epoch_in_progress()
 
     def run(self, most=1):
@@ -177,7 +181,7 @@ class RankStreamEpochs(RankEpochs):
             while True:
                 with self._ranks.agreement():
                     *rows, order = next(parts, (np.empty(0, np.int64),))
-                counts = np.array(self._ranks.gather(len(order)))
+                counts = np.array(self._ranks.allgather(len(order)))
                 if not counts.any():
                     break
                 if rows:

@@ -12,11 +12,12 @@ from scipy.sparse import issparse
 
 from fastmlp.training.in_memory import Epochs
 from fastmlp.training.streams import StreamedEpochs
+from fastmlp.training.trainer import Trainer
 
 from .communication import Ranks
 from .epochs import MemoryEpochs, RankStreamEpochs
 from .lbfgs import LbfgsOfRanks
-from .leader import LeadersCallbacks, LeadersScorer, synchronise
+from .leader import LeadersCallbacks, LeadersScorer, LeadersStopping, synchronise
 
 NEEDS_ALL = "{} needs all samples on every rank: use DataParallel with rows='all'."
 
@@ -44,10 +45,11 @@ class Alone:
         """Context manager of checks that may fail on some ranks. Ranks must not communicate in it."""
         return nullcontext()
 
-    def check(self, kernels, solver="", batch_size=None, needs_all=()):
+    def check(self, kernels, solver="", batch_size=None, needs_all=(), is_streamed=False):
         """Raise ValueError for what several ranks cannot do.
 
-        ``solver`` is the name of a full-batch solver, and ``needs_all`` names what needs all samples on one rank.
+        ``kernels`` are None if the backend is yet to be chosen, ``solver`` is the name of a full-batch solver, and
+        ``needs_all`` names what needs all samples on one rank.
         """
 
     def decide(self, function):
@@ -58,7 +60,7 @@ class Alone:
         """This rank's part of a list of independent tasks."""
         return tasks
 
-    def collect(self, tasks, done):
+    def exchange(self, tasks, done):
         """Replace the other ranks' parts of ``tasks`` by what ``done`` is there."""
 
     def check_independent(self, name, time_limit):
@@ -76,21 +78,21 @@ class Alone:
         """A ``random_state`` that draws the same numbers on all ranks: the one that is given, or that of rank 0."""
         return random_state
 
-    def begin(self, settings, state, random_state):
-        """Make sure that all ranks do the same, and start from the same state.
+    def check_same(self, settings, samples=None):
+        """Raise ValueError unless all ranks have the same settings, {name in error messages: value}, and Samples."""
 
-        ``settings`` is a dict of what must be the same, by its name in error messages.
-        """
+    def begin(self, state, random_state):
+        """Start from the state of rank 0."""
 
     def count(self, samples):
         """The number of Samples in all."""
         return samples.X.shape[0]
 
-    def callbacks(self, callbacks, state):
-        return callbacks
-
-    def scorer(self, scorer):
-        return scorer
+    def trainer(self, problem, state, recorder, *, stopping, scorer, callbacks, **options):
+        """The Trainer of the fit."""
+        return Trainer(
+            problem, state, recorder, stopping=stopping, scorer=scorer, callbacks=callbacks, **options
+        )  # fmt: skip
 
     def epochs(self, problem, state, batch_size, samples, shuffle):
         """Function that makes the epochs over samples in memory."""
@@ -124,20 +126,20 @@ class Together(Alone):
     def shared_out(self, tasks):
         return tasks[self._ranks.rank :: self.n_ranks]
 
-    def collect(self, tasks, done):
-        for rank, found in enumerate(self._ranks.gather(done)):
+    def exchange(self, tasks, done):
+        for rank, found in enumerate(self._ranks.allgather(done)):
             if rank != self._ranks.rank:
                 tasks[rank :: self.n_ranks] = found
 
-    def check(self, kernels, solver="", batch_size=None, needs_all=()):
-        if kernels.DEVICE is not None:
+    def check(self, kernels, solver="", batch_size=None, needs_all=(), is_streamed=False):
+        if kernels is not None and kernels.DEVICE is not None:
             raise ValueError("communicator requires a backend for the CPU: set backend to 'auto', 'cython' or 'numba'.")
         if solver == "lm":
             raise ValueError("'lm' cannot be used with a communicator: use 'lbfgs' or 'adam'.")
-        if self._own_rows and batch_size is not None and batch_size < self.n_ranks:
-            raise ValueError(
-                f"batch_size {batch_size} is less than the {self.n_ranks} ranks, each of which gives rows to a batch."
-            )
+        if solver and (self.parallel.local_steps > 1 or self.parallel.compression):
+            raise ValueError(f"local_steps and compression are not for {solver!r}: use an optimizer such as 'adam'.")
+        if batch_size is not None and batch_size < self.n_ranks and (self._own_rows or is_streamed):
+            raise ValueError(f"batch_size {batch_size} is less than {self.n_ranks}, the number of ranks.")
         for name in needs_all if self._own_rows else ():
             raise ValueError(NEEDS_ALL.format(name))
 
@@ -154,24 +156,28 @@ class Together(Alone):
         found = self._ranks.of_leader(np.random.mtrand._rand if random_state is None else random_state)
         return random_state if self.leads else found
 
-    def begin(self, settings, state, random_state):
+    def check_same(self, settings, samples=None):
         options = {name: getattr(self.parallel, name) for name in ("rows", "local_steps", "compression")}
         self._ranks.check_same(settings | options)
-        if state is not None:
-            synchronise(self._ranks, state)
-        random_state.set_state(self._ranks.of_leader(random_state.get_state()))
+        if samples is not None and not self._own_rows:
+            X, *others = samples
+            self._ranks.check_samples(joblib.hash(((X.data, X.indices, X.indptr) if issparse(X) else X, *others)))
+
+    def begin(self, state, random_state):
+        synchronise(self._ranks, state)
+        random_state.set_state(self.of_leader(random_state.get_state()))
 
     def count(self, samples):
-        X, *others = samples
-        if not self._own_rows:
-            self._ranks.check_samples(joblib.hash(((X.data, X.indices, X.indptr) if issparse(X) else X, *others)))
-        return sum(self._ranks.gather(X.shape[0])) if self._own_rows else X.shape[0]
+        n_rows = samples.X.shape[0]
+        return sum(self._ranks.allgather(n_rows)) if self._own_rows else n_rows
 
-    def callbacks(self, callbacks, state):
-        return LeadersCallbacks(self._ranks, callbacks, state)
-
-    def scorer(self, scorer):
-        return None if scorer is None else LeadersScorer(self._ranks, scorer)
+    def trainer(self, problem, state, recorder, *, stopping, scorer, callbacks, **options):
+        ranks = self._ranks
+        return Trainer(
+            problem, state, recorder, stopping=LeadersStopping(ranks, stopping, state),
+            scorer=None if scorer is None else LeadersScorer(ranks, scorer),
+            callbacks=LeadersCallbacks(ranks, callbacks, state), on_any=ranks.any, **options,
+        )  # fmt: skip
 
     def epochs(self, problem, state, batch_size, samples, shuffle):
         return partial(MemoryEpochs, self._ranks, problem, state, batch_size, samples, shuffle)

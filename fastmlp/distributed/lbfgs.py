@@ -16,19 +16,27 @@ class LbfgsOfRanks:
     def __init__(self, ranks):
         self._ranks = ranks
 
-    def __call__(self, problem, parameters, samples, limits, interruption=None, on_iteration=None):
-        ranks = self._ranks
+    def __call__(self, *given):
+        try:
+            return self._run(*given)
+        except KeyboardInterrupt as error:
+            if not getattr(error, "is_on_all_ranks", False):
+                self._ranks.end_job()
+            raise
+
+    def _run(self, problem, parameters, samples, limits, interruption, on_iteration):
+        ranks, self._interruption = self._ranks, interruption
         samples = own_part(samples, ranks) if ranks.parallel.rows == "all" else samples
         weight = float(len(samples.y) if samples.weight is None else samples.weight.sum())
-        weights = ranks.gather(weight)
+        weights = ranks.allgather(weight)
         if ranks.rank != next(rank for rank, one in enumerate(weights) if one):  # penalties on weights count once
             problem = problem._replace(penalty=problem.penalty.of_activity())
-        self._share = weight / sum(weights)
+        self._share, self._requested = weight / sum(weights), False  # by Ctrl-C on any rank
         if not ranks.leads:
             return self._follow(problem, parameters, samples, on_iteration)
 
         def value_and_gradient(problem, x, samples, interruption):
-            if interruption is not None and interruption.requested:
+            if self._requested:
                 raise Interrupted
             ranks.of_leader((EVALUATE, None))
             return self._joint(problem, x, samples)
@@ -66,8 +74,10 @@ class LbfgsOfRanks:
         if self._share:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 loss, gradient = loss_and_gradient_in_blocks(problem, x, samples)
-        total = self._ranks.sum(np.append(gradient, loss) * self._share)
-        return float(total[-1]), total[:-1]
+        requested = self._interruption is not None and self._interruption.requested
+        total = self._ranks.sum(np.concatenate([gradient * self._share, [loss * self._share, requested]]))
+        self._requested = total[-1] > 0
+        return float(total[-2]), total[:-2]
 
 
 def own_part(samples, ranks):

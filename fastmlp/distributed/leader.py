@@ -6,6 +6,8 @@ from fastmlp.kernels.spec import aligned_copy
 from fastmlp.training.callbacks import CombinedCallbacks
 from fastmlp.training.trainer import Scorer
 
+from .communication import is_on_all_ranks
+
 
 class LeadersScorer(Scorer):
     """A Scorer that computes the scores of another one on rank 0 only."""
@@ -18,6 +20,26 @@ class LeadersScorer(Scorer):
         if not self._ranks.leads:
             self._scorer.record(results)
         return results, monitored
+
+
+class LeadersStopping:
+    """A stopping rule (training/stopping.py) of which rank 0 decides when to stop, and what the learning rate becomes.
+
+    Callbacks may have changed its limits there.
+    """
+
+    def __init__(self, ranks, stopping, state):
+        self._ranks, self._stopping, self._state = ranks, stopping, state
+
+    def __getattr__(self, name):
+        return getattr(self._stopping, name)
+
+    def was_over(self):
+        return self._ranks.decide(self._stopping.was_over)
+
+    def is_over(self):
+        over, self._state.optimizer = self._ranks.decide(lambda: (self._stopping.is_over(), self._state.optimizer))
+        return over
 
 
 class LeadersCallbacks(CombinedCallbacks):
@@ -37,7 +59,9 @@ class LeadersCallbacks(CombinedCallbacks):
         return self
 
     def __exit__(self, kind, error, traceback):
-        if self._ranks.leads:
+        if self._given and (error is None or is_on_all_ranks(error)):
+            self._ranks.decide(lambda: self._callbacks.__exit__(kind, error, traceback))
+        elif self._ranks.leads:
             self._callbacks.__exit__(kind, error, traceback)
 
     def before_epoch(self):

@@ -27,10 +27,9 @@ class Shares(NamedTuple):
 
     def weights(self, sample_weight):
         """Sum of the weights of the rank's rows in each batch; each row counts 1 if ``sample_weight`` is None."""
-        if sample_weight is None:
-            return np.diff(self.bounds).astype(np.float64)
-        until = np.concatenate([[0.0], np.cumsum(sample_weight[self.rows], dtype=np.float64)])
-        return np.diff(until[self.bounds])
+        counts = np.diff(self.bounds)
+        weight = None if sample_weight is None else sample_weight[self.rows]
+        return np.bincount(np.repeat(np.arange(len(counts)), counts), weight, len(counts)).astype(np.float64)
 
 
 def shares_of_order(order, batch_size, rank, n_ranks):
@@ -59,7 +58,7 @@ def shares_of_own(order, counts, batch_size, rank):
     rank : int
     """
     parts = apportioned(batch_size, counts)
-    starts = np.arange(int(np.max(-(-counts // parts))))
+    starts = np.arange(int(np.max(-(-counts // np.maximum(parts, 1)))))
     of_ranks = [np.clip(count - starts * part, 0, part) for count, part in zip(counts, parts)]
     bounds = np.concatenate([[0], np.cumsum(of_ranks[rank])])
     return Shares(order, bounds, sum(of_ranks[:rank], 0 * starts), sum(of_ranks))
@@ -68,7 +67,9 @@ def shares_of_own(order, counts, batch_size, rank):
 def apportioned(batch_size, counts):
     """Parts of a batch in proportion to ``counts``, at least 1 where there are rows (largest remainders)."""
     quotas = batch_size * counts / counts.sum()
-    parts = np.maximum(np.floor(quotas), 1).astype(np.int64)
-    most = np.argsort(-(quotas - np.floor(quotas)), kind="stable")
-    parts[most[: max(0, batch_size - int(parts.sum()))]] += 1
+    parts = np.maximum(np.floor(quotas), counts > 0).astype(np.int64)
+    while parts.sum() < batch_size:
+        parts[np.argmax(quotas - parts)] += 1
+    while parts.sum() > batch_size:  # because of ranks with few rows
+        parts[np.argmax(parts)] -= 1
     return parts

@@ -16,12 +16,14 @@ class GradientSteps:
     state : TrainingState
         Changed in place, in the same way on all ranks.
     batch_size : int
-        The most rows of a batch on all ranks.
+        The most rows of a batch on this rank.
+    share : float
+        These rows as a part of those of all ranks.
     """
 
     length = 1  # batches at a time
 
-    def __init__(self, ranks, problem, state, batch_size):
+    def __init__(self, ranks, problem, state, batch_size, share):
         kernels, network, penalty, noise = problem
         self._state, self._gradient = state, np.empty_like(state.parameters)
         self._of_part = kernels.prepare_part(network, state.parameters, self._gradient, batch_size, penalty, noise)
@@ -58,11 +60,11 @@ class LocalSteps:
     The arguments are those of GradientSteps; ``length`` is the number of batches between two averages.
     """
 
-    def __init__(self, ranks, problem, state, batch_size):
+    def __init__(self, ranks, problem, state, batch_size, share):
         kernels, network, penalty, noise = problem
         self._ranks, self._state, self.length = ranks, state, ranks.parallel.local_steps
         # Penalties on weights are divided by the rows of a step, here of one rank.
-        penalty = penalty._replace(alpha=penalty.alpha / ranks.n_ranks, l1=penalty.l1 / ranks.n_ranks)
+        penalty = penalty._replace(alpha=penalty.alpha * share, l1=penalty.l1 * share)
         if noise is not None:
             noise = noise._replace(seed=(noise.seed + ranks.rank) % 2**63)
         self._problem, self._batch_size = Problem(kernels, network, penalty, noise), batch_size
@@ -77,9 +79,9 @@ class LocalSteps:
         if n_rows:
             loss, penalty, _ = self._train(batch, state.step, rates)
         state.step += len(sizes)
-        share = n_rows / int(np.sum(sizes))
+        weight = n_rows / int(np.sum(sizes))
         for array in (state.parameters, state.slots):
-            array *= array.dtype.type(share)
+            array *= array.dtype.type(weight)
             self._ranks.add_up(array)
         return loss, penalty
 

@@ -159,34 +159,42 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
             X, y, sample_weight = fit.given(X, y, sample_weight)
             eval_set, eval_X, eval_y = fit.of_leader((eval_set, eval_X, eval_y))
             with fit.agreement():
-                combined = CombinedCallbacks(callbacks, self, *scikit_callbacks(self, X, y, sample_weight))
+                combined = self._callbacks(fit, callbacks, X, y, sample_weight)
                 evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)
             call = FitCall.of(self, evaluation=evaluation, callbacks=combined, fit=fit)
             return self._fit(X, y, sample_weight, call)
 
-    def _fit_stream(self, blocks, shuffle_blocks, n_samples, classes, evaluation, callbacks):
-        """Implementation of ``fit_stream``; ``classes`` is None for a regressor."""
+    def _fit_stream(self, blocks, shuffle_blocks, n_samples, classes, sets, callbacks):
+        """Implementation of ``fit_stream``; ``classes`` is None for a regressor, ``sets`` go to ``evaluation_of``."""
         if is_full_batch(self.solver):
             raise ValueError(
                 f"fit_stream requires a stochastic solver such as 'adam' or 'sgd', got {self.solver!r}, which needs "
                 "all samples at once."
             )
-        if self.early_stopping and evaluation is None:
-            raise ValueError(
-                "early_stopping in fit_stream requires an eval_set, because no samples are held out of the blocks."
-            )
         fit = fit_of(check_communicator(self.communicator))
         with fit.training():
+            sets = fit.of_leader(sets)
             with fit.agreement():
-                if self.scale is not None and fit.n_ranks > 1:
+                evaluation = evaluation_of(self, *sets)
+                if self.early_stopping and evaluation is None:
+                    raise ValueError(
+                        "early_stopping in fit_stream requires an eval_set, because no samples are held out of the "
+                        "blocks."
+                    )
+                if self.scale is not None and fit.parallel is not None:
                     raise ValueError("scale is not available in fit_stream with a communicator: scale the blocks.")
                 stream = Stream(blocks, shuffle_blocks, n_samples, self.max_iter, fit.place)
-                combined = CombinedCallbacks(callbacks, self, *scikit_callbacks(self, None, None, None))
+                combined = self._callbacks(fit, callbacks, None, None, None)
                 first = stream.first()
             call = FitCall.of(
                 self, classes=classes, stream=stream, evaluation=evaluation, callbacks=combined, fit=fit
             )  # fmt: skip
             return self._fit(*first, call)
+
+    def _callbacks(self, fit, given, X, y, sample_weight):
+        """All callbacks of a fit; those of scikit-learn are told of it here."""
+        own = scikit_callbacks(self, X, y, sample_weight) if fit.leads else ()
+        return CombinedCallbacks(given, self, *own)
 
     def _check_solver(self):
         if is_full_batch(self.solver):

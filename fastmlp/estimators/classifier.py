@@ -45,7 +45,6 @@ from fastmlp.validation.missing import NO_CLASS_WEIGHT, split_missing, with_miss
 from fastmlp.validation.sklearn_compat import StrOptions, available_if, check_partial_fit_first_call, fit_context
 
 from .base import BaseMLP
-from .evaluation import evaluation_of
 from .labels import Labels, check_listed_classes, clean_labels, one_column_each, target_range
 from .parameters import ATTRIBUTES, CONSTRAINTS, DTYPE, FIT_STREAM, LAYERS_AND_WIDTH, PARAMETERS, PARTIAL_FIT
 from .prediction import mc_outputs, outputs, predictor_of
@@ -387,8 +386,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         if classes is None:
             raise ValueError("classes must be given: pass a list of every possible label.")
-        evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)
-        return self._fit_stream(blocks, shuffle_blocks, n_samples, classes, evaluation, callbacks)
+        sets = eval_set, eval_X, eval_y, eval_names, eval_metric
+        return self._fit_stream(blocks, shuffle_blocks, n_samples, classes, sets, callbacks)
 
     def predict(self, X: MatrixLike) -> NDArray:
         """Predict class labels.

@@ -2,7 +2,6 @@
 
 import warnings
 from functools import partial
-from numbers import Number
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from fastmlp.backends.cost_model import Work
 from fastmlp.distributed.fits import ALONE, Alone
 from fastmlp.kernels.spec import is_by_target
+from fastmlp.model.activations import name_of
 from fastmlp.model.backend_choice import choose_backend
 from fastmlp.training.callbacks import NO_CALLBACKS, CombinedCallbacks
 from fastmlp.training.full_batch import Limits, solver_of
@@ -17,7 +17,6 @@ from fastmlp.training.shuffling import Shuffle
 from fastmlp.training.state import TrainingState
 from fastmlp.training.stopping import NoStopping, Tolerance, ToleranceState
 from fastmlp.training.streams import Stream
-from fastmlp.training.trainer import Trainer
 
 from .architecture import follows
 from .evaluation import Evaluation, HeldOut
@@ -91,26 +90,27 @@ def full_batch_fit(estimator, call, problem, samples, held_out):
             state, estimator._net.progress, estimator, by_score=estimator.early_stopping,
             stops=estimator.early_stopping,
         )  # fmt: skip
-    _begin(estimator, call, problem, samples, state)
-    trainer = Trainer(
-        problem, state, FullBatchRecorder(estimator, call, stopping), stopping=stopping,
-        scorer=call.fit.scorer(scorer), callbacks=call.fit.callbacks(call.callbacks, state), n_jobs=estimator.n_jobs,
+    call.fit.check_same(_settings(estimator, call, problem, samples, estimator.solver), samples)
+    call.fit.begin(state, estimator._random_state)
+    trainer = call.fit.trainer(
+        problem, state, FullBatchRecorder(estimator, call, stopping), stopping=stopping, scorer=scorer,
+        callbacks=call.callbacks, n_jobs=estimator.n_jobs,
     )  # fmt: skip
     limits = Limits(estimator.max_iter, estimator.max_fun, estimator.tol)
     return partial(trainer.minimise, call.fit.solver(solver_of(estimator.solver, estimator.alpha)), samples, limits)
 
 
-def _begin(estimator, call, problem, samples, state):
-    """Start from the weights of rank 0; ValueError if ranks differ in what must be the same."""
-    network, simple = problem.network, (Number, str, type(None))
-    settings = {name: value for name, value in estimator.get_params().items() if isinstance(value, simple)}
-    for name in ("n_jobs", "verbose", "random_state"):
-        settings.pop(name)
-    settings["evaluation sets"] = None if call.evaluation is None else list(call.evaluation.results)
-    settings |= {"sizes": network.sizes, "skips": network.skips, "sample weights": samples.weight is not None}
-    call.fit.begin(settings | {"dtype": str(state.parameters.dtype)}, state, estimator._random_state)
-    if call.stream is None:
-        call.fit.count(samples)
+def _settings(estimator, call, problem, samples, optimizer):
+    """What must be the same on all ranks, by its name in error messages."""
+    network, names = problem.network, ("max_iter", "batch_size", "shuffle", "early_stopping", "backend")
+    return {name: getattr(estimator, name) for name in names} | {
+        "sizes": network.sizes, "skips": network.skips, "matmul_precision": network.matmul_precision,
+        "activations": list(map(name_of, network.activations)), "loss": name_of(network.loss),
+        "loss options": network.loss_options, "dtype": str(estimator._net.parameters.dtype), "optimizer": optimizer,
+        "penalties": problem.penalty, "noise": problem.noise and problem.noise._replace(seed=0),
+        "sample weights": samples.weight is not None, "epochs": call.n_epochs,
+        "evaluation sets": None if call.evaluation is None else list(call.evaluation.results),
+    }  # fmt: skip
 
 
 def stochastic_fit(estimator, call, plan, problem, samples, held_out):
@@ -123,13 +123,15 @@ def stochastic_fit(estimator, call, plan, problem, samples, held_out):
         estimator._net.training = TrainingState.start(estimator._net.parameters, plan.optimizer)
         estimator._initial_rate = plan.optimizer.learning_rate
     state = estimator._net.training
+    if problem.noise is not None and not state.seed:
+        state.seed = int(estimator._random_state.randint(2**63 - 1, dtype=np.int64))
+    settings = _settings(estimator, call, problem, samples, plan.optimizer)
+    call.fit.check_same(settings, samples if call.stream is None else None)
+    call.fit.begin(state, estimator._random_state)
     if problem.noise is not None:
-        if not state.seed:
-            state.seed = int(estimator._random_state.randint(2**63 - 1, dtype=np.int64))
         problem = problem._replace(noise=problem.noise._replace(seed=state.seed))
     if not hasattr(estimator, "loss_curve_") or estimator.early_stopping != (estimator.best_loss_ is None):
         start_curves(estimator)  # an earlier fit had another solver or stopping rule
-    _begin(estimator, call, problem, samples, state)
     problem, new_epochs = _epochs(estimator, call, problem, samples)
     if not is_partial_fit:
         start_monitoring(estimator, call.evaluation)
@@ -141,9 +143,9 @@ def stochastic_fit(estimator, call, plan, problem, samples, held_out):
         log=print if estimator.verbose and call.fit.leads else None,
     )  # fmt: skip
     scorer = call.evaluation if held_out is None else HeldOut(estimator, held_out)
-    trainer = Trainer(
-        problem, state, EpochRecorder(estimator, call, stopping), stopping=stopping, scorer=call.fit.scorer(scorer),
-        callbacks=call.fit.callbacks(call.callbacks, state), n_jobs=estimator.n_jobs,
+    trainer = call.fit.trainer(
+        problem, state, EpochRecorder(estimator, call, stopping), stopping=stopping, scorer=scorer,
+        callbacks=call.callbacks, n_jobs=estimator.n_jobs,
     )  # fmt: skip
     return partial(trainer.descend, new_epochs, call.n_epochs or estimator.max_iter)
 
@@ -160,7 +162,8 @@ def _epochs(estimator, call, problem, samples):
         batch_size = min(batch_size, n_samples)
     if estimator.backend == "auto":
         n_steps = -(-n_samples // batch_size) * (call.n_epochs or estimator.max_iter)
-        needs_cpu = is_by_target(problem.network.loss_options, samples.weight) or call.fit.n_ranks > 1
+        needs_cpu = is_by_target(problem.network.loss_options, samples.weight)
+        needs_cpu = needs_cpu or call.fit.parallel is not None
         work = Work(problem.network, -(-batch_size // call.fit.n_ranks), n_steps)
         found = choose_backend(work, estimator._net.parameters, needs_cpu)
         estimator.backend_, kernels, estimator.backend_reason_ = found

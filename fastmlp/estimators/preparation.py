@@ -48,7 +48,10 @@ def prepared(estimator, X, y, sample_weight, call):
         check_lm_network("solver='lm'", kernels, plan.network)
     problem = Problem(kernels, plan.network, plan.penalty, plan.noise)
     solver = estimator.solver if plan.optimizer is None else ""
-    call.fit.check(kernels, solver, needs_all=() if call.stream is not None else (type(estimator).__name__,))
+    batch_size = None if estimator.batch_size == "auto" else estimator.batch_size
+    is_streamed = call.stream is not None
+    needs_all = () if is_streamed else (type(estimator).__name__,)
+    call.fit.check(None if estimator.backend == "auto" else kernels, solver, batch_size, needs_all, is_streamed)
     _set_network(estimator, problem, _dtype_of(estimator, samples.X, call.first_pass), call.first_pass)
     estimator._net.make_writable()
     samples, held_out = samples_of.in_dtype(estimator, samples, call.in_parts), None

@@ -43,7 +43,6 @@ from fastmlp.validation.missing import split_missing, with_missing
 from fastmlp.validation.sklearn_compat import StrOptions, available_if, fit_context
 
 from .base import BaseMLP
-from .evaluation import evaluation_of
 from .parameters import ATTRIBUTES, CONSTRAINTS, DTYPE, FIT_STREAM, LAYERS_AND_WIDTH, PARAMETERS, PARTIAL_FIT
 from .prediction import mc_outputs, outputs, predictor_of
 from .scoring import has_own_score, score_of
@@ -355,8 +354,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         {BLOCKS}
         {FIT_STREAM}
         """
-        evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)
-        return self._fit_stream(blocks, shuffle_blocks, n_samples, None, evaluation, callbacks)
+        sets = eval_set, eval_X, eval_y, eval_names, eval_metric
+        return self._fit_stream(blocks, shuffle_blocks, n_samples, None, sets, callbacks)
 
     @overload
     def predict(self, X: MatrixLike, mc_samples: None = None) -> FloatArray: ...

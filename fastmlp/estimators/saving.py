@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from sklearn.base import BaseEstimator
 
+from fastmlp.distributed.data_parallel import DataParallel
 from fastmlp.io.model_files import IncompatibleState, Savable
 
 from .network import FittedNetwork
@@ -24,6 +25,13 @@ class SavableEstimator(Savable, BaseEstimator):
     """Base class of estimators that hold a FittedNetwork, with ``save``, ``load`` and pickling."""
 
     _net: Any = None  # a FittedNetwork
+
+    def __getstate__(self):
+        """State for pickle, without a communicator: see DataParallel."""
+        state = dict(super().__getstate__())
+        if not isinstance(state.get("communicator"), DataParallel):
+            state["communicator"] = None
+        return state
 
     def __setstate__(self, state):
         super().__setstate__(state)

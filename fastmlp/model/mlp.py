@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from functools import partial
 from typing import Self
 
@@ -22,7 +23,6 @@ from fastmlp.training.shuffling import Shuffle
 from fastmlp.training.squared_errors import check_lm_network
 from fastmlp.training.stopping import NoStopping, Patience
 from fastmlp.training.streams import BLOCKS, SHUFFLE_BLOCKS, Stream, check_n_samples
-from fastmlp.training.trainer import Trainer
 from fastmlp.typing import ArrayLike, Blocks, Callbacks, ClassWeight, MatrixLike, Metric
 from fastmlp.validation.checks import check_flags, check_integer
 
@@ -35,6 +35,19 @@ from .initializers import INITIALIZERS
 from .recorder import HistoryRecorder
 from .samples import checked_samples, names_from
 from .validation import Validation
+
+
+@contextmanager
+def unchanged_on_error(model):
+    """Context manager: after an error the model is as before."""
+    before, generator = dict(vars(model)), model._random_state.get_state()
+    try:
+        yield
+    except BaseException:
+        vars(model).clear()
+        vars(model).update(before)
+        model._random_state.set_state(generator)
+        raise
 
 
 @with_texts(MISSING_TARGETS=MISSING_TARGETS, MATMUL_PRECISION=MATMUL_PRECISION, COMMUNICATOR=COMMUNICATOR)
@@ -205,24 +218,26 @@ class MLP(DifferentiableNetwork):
         RuntimeError
             If another fit of this model is running.
         """
-        check_integer("epochs", epochs, 1)
-        shuffle, monitor, progress = check_flags(shuffle=shuffle, monitor=monitor, progress=progress)
-        fit = fit_of(self.communicator)
-        combined, new_bar = CombinedCallbacks(callbacks, self), progress_bar(progress and fit.leads)
-        full_batch = is_full_batch(self.optimizer)
+        fit, full_batch = fit_of(self.communicator), is_full_batch(self.optimizer)
         with fit.training():
-            X, y, sample_weight = fit.given(X, y, sample_weight)
-            validation_data = fit.of_leader(validation_data)
-            with fit.agreement(), names_from(self, X):
+            with fit.agreement():
+                check_integer("epochs", epochs, 1)
                 if batch_size is not None:
                     check_integer("batch_size", batch_size, 1)
-                samples = checked_samples(self, X, y, sample_weight, class_weight, for_fit=True)
-                by_target = self._check_targets(samples)
-                validation = self._prepare(samples, validation_data, metric, patience)
-                needs_all = ["monitor"] * monitor + ["class_weight='balanced'"] * is_balanced(class_weight)
-                self._check_fit(fit, batch_size, needs_all)
-            weighted = samples.weight is not None
-            self._begin(fit, weighted, epochs, batch_size, shuffle, metric, patience)
+                shuffle, monitor, progress = check_flags(shuffle=shuffle, monitor=monitor, progress=progress)
+                combined, new_bar = CombinedCallbacks(callbacks, self), progress_bar(progress and fit.leads)
+            X, y, sample_weight = fit.given(X, y, sample_weight)
+            validation_data = fit.of_leader(validation_data)
+            with unchanged_on_error(self):
+                with fit.agreement(), names_from(self, X):
+                    samples = checked_samples(self, X, y, sample_weight, class_weight, for_fit=True)
+                    by_target = self._check_targets(samples)
+                    validation = self._prepare(samples, validation_data, metric, patience)
+                    needs_all = ["monitor"] * monitor + ["class_weight='balanced'"] * is_balanced(class_weight)
+                    self._check_fit(fit, batch_size, needs_all)
+                weighted = samples.weight is not None
+                fit.check_same(self._settings(weighted, epochs, batch_size, shuffle, metric, patience), samples)
+            self._begin(fit)
             n_samples = fit.count(samples)
             batch_size = n_samples if batch_size is None else min(batch_size, n_samples)
             if full_batch:
@@ -239,11 +254,11 @@ class MLP(DifferentiableNetwork):
             if full_batch:
                 solve = fit.solver(solver_of(self.optimizer, self.alpha))
                 trainer.minimise(solve, samples, Limits(epochs, 20 * epochs, 1e-6))
-                return self
-            self._note_kernels(trainer.problem, batch_size, weighted)
-            shuffled = Shuffle(self._random_state, from_scratch=True) if shuffle else None
-            trainer.descend(fit.epochs(trainer.problem, self._state, batch_size, samples, shuffled), epochs)
-            fit.end(self._state)
+            else:
+                self._note_kernels(trainer.problem, batch_size, weighted)
+                shuffled = Shuffle(self._random_state, from_scratch=True) if shuffle else None
+                trainer.descend(fit.epochs(trainer.problem, self._state, batch_size, samples, shuffled), epochs)
+            self._end(fit)
         return self
 
     @one_at_a_time
@@ -308,17 +323,19 @@ class MLP(DifferentiableNetwork):
         check = partial(checked_samples, self, class_weight=class_weight, in_parts=True)
         with fit.training():
             validation_data = fit.of_leader(validation_data)
-            with fit.agreement():
-                combined = CombinedCallbacks(callbacks, self)
-                stream = Stream(blocks, shuffle_blocks, n_samples, epochs, fit.place)
-                first = stream.first()
-                with names_from(self, first[0]):
-                    samples = check(*first)
-                    by_target = self._check_targets(samples)
-                    validation = self._prepare(samples, validation_data, metric, patience)
-                self._check_fit(fit, batch_size)
-            n_first, weighted = samples.X.shape[0], samples.weight is not None
-            self._begin(fit, weighted, epochs, batch_size, shuffle, metric, patience)
+            with unchanged_on_error(self):
+                with fit.agreement():
+                    combined = CombinedCallbacks(callbacks, self)
+                    stream = Stream(blocks, shuffle_blocks, n_samples, epochs, fit.place)
+                    first = stream.first()
+                    with names_from(self, first[0]):
+                        samples = check(*first)
+                        by_target = self._check_targets(samples)
+                        validation = self._prepare(samples, validation_data, metric, patience)
+                    self._check_fit(fit, batch_size, is_streamed=True)
+                n_first, weighted = samples.X.shape[0], samples.weight is not None
+                fit.check_same(self._settings(weighted, epochs, batch_size, shuffle, metric, patience))
+            self._begin(fit)
             del first, samples
             self._choose_backend(fit, batch_size, epochs * (n_samples or n_first), validation, by_target)
             bar = new_bar(total=None if n_samples is None else epochs * n_samples, unit=" samples", unit_scale=True)
@@ -329,7 +346,7 @@ class MLP(DifferentiableNetwork):
                 trainer.problem, self._state, batch_size, stream, random_state, check, n_samples, weighted
             )  # fmt: skip
             trainer.descend(epochs_of, epochs)
-            fit.end(self._state)
+            self._end(fit)
         return self
 
     def compile_step(self, batch_size: int) -> CompiledStep:
@@ -389,21 +406,32 @@ class MLP(DifferentiableNetwork):
             self._draw_weights(samples.X.shape[1])
         return validation
 
-    def _check_fit(self, fit, batch_size, needs_all=()):
+    def _check_fit(self, fit, batch_size, needs_all=(), is_streamed=False):
         """Raise ValueError if several ranks cannot run this fit."""
         solver = self.optimizer if is_full_batch(self.optimizer) else ""
-        fit.check(self._backend.kernels, solver, batch_size, needs_all)
+        kernels = None if self._requested_backend == "auto" else self._backend.kernels
+        fit.check(kernels, solver, batch_size, needs_all, is_streamed)
 
-    def _begin(self, fit, weighted, epochs, batch_size, shuffle, metric, patience):
-        """Start from the weights of rank 0; ValueError if ranks differ in what must be the same."""
+    def _settings(self, weighted, epochs, batch_size, shuffle, metric, patience):
+        """What must be the same on all ranks, by its name in error messages."""
         network = {name: getattr(self._network, name) for name in ("sizes", "skips", "matmul_precision", "inputs")}
-        settings = network | {
+        return network | {
             "activations": [name_of(layer.activation) for layer in self.layers], "loss": name_of(self.loss),
+            "loss options": self._loss_options, "backend": self._requested_backend,
             "dtype": str(self.dtype), "optimizer": self.optimizer, "alpha": self.alpha, "penalties": self._penalty,
             "noise": self._noise(0), "sample weights": weighted, "epochs": epochs, "batch_size": batch_size,
             "shuffle": shuffle, "metric": metric and name_of(metric), "patience": patience,
         }  # fmt: skip
-        fit.begin(settings, self._state, self._random_state)
+
+    def _begin(self, fit):
+        """Start from the weights and the history of rank 0."""
+        fit.begin(self._state, self._random_state)
+        self.history = fit.of_leader(self.history)
+
+    def _end(self, fit):
+        """End with the weights of rank 0, and with what its callbacks have set."""
+        fit.end(self._state)
+        self._optimizer, self._alpha = fit.of_leader((self._optimizer, self._alpha))
 
     def _check_targets(self, samples):
         """Whether training needs a CPU, for weights of targets or a list of quantiles. ValueError if a GPU is set."""
@@ -416,7 +444,7 @@ class MLP(DifferentiableNetwork):
         """Choose the backend for 'auto', and copy the validation data from a GPU if it runs on the CPU."""
         if self._requested_backend == "auto":
             work = Work(self._network, -(-batch_size // fit.n_ranks), -(-n_samples // batch_size))
-            self._backend = choose_backend(work, self._state.parameters, by_target or fit.n_ranks > 1)
+            self._backend = choose_backend(work, self._state.parameters, by_target or fit.parallel is not None)
         if validation is not None and not self._backend.kernels.DEVICE:
             validation.copy_to_host()
 
@@ -434,7 +462,7 @@ class MLP(DifferentiableNetwork):
         else:
             stopping = Patience(self._state, patience, validation.names[-1], validation.n_samples)
         recorder = HistoryRecorder(self, stopping, bar, monitor)
-        return Trainer(
-            self._problem(), self._state, recorder, stopping=stopping, scorer=fit.scorer(validation),
-            callbacks=fit.callbacks(callbacks, self._state), n_jobs=self.n_jobs, bar=bar,
+        return fit.trainer(
+            self._problem(), self._state, recorder, stopping=stopping, scorer=validation, callbacks=callbacks,
+            n_jobs=self.n_jobs, bar=bar,
         )  # fmt: skip

@@ -48,6 +48,7 @@ class BaseEpochs(ABC):
         self.problem, self.network, self.state, self.batch_size = problem, problem.network, state, batch_size
         self.interruption, self.on_samples = interruption, on_samples
         self.samples: Samples | None = None
+        self._held: tuple | None = None
         network = problem.network
         self._may_overflow = not BOUNDED_GROWTH.issuperset(network.activations)
         self.seconds = 0.0  # spent in native calls

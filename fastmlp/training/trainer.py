@@ -91,6 +91,8 @@ class Trainer:
     n_jobs : int or None
     bar : NoBar or tqdm
         Counts samples, or iterations of a full-batch solver.
+    on_any : callable
+        Whether something that is true in this process, or not, is true in any process that takes part in the fit.
     """
 
     def __init__(
@@ -104,10 +106,11 @@ class Trainer:
         callbacks: CombinedCallbacks = NO_CALLBACKS,
         n_jobs: int | None = None,
         bar: Any = None,
+        on_any: Callable[[bool], bool] = bool,
     ) -> None:
         self.problem, self.state, self.recorder = problem, state, recorder
         self.stopping = NoStopping() if stopping is None else stopping
-        self.scorer, self.callbacks, self.n_jobs = scorer, callbacks, n_jobs
+        self.scorer, self.callbacks, self.n_jobs, self.on_any = scorer, callbacks, n_jobs, on_any
         self.bar = NoBar() if bar is None else bar
         self.losses: list[float] = []
 
@@ -181,7 +184,7 @@ class Trainer:
             return Result(STOPPED, self.losses)
         try:
             result = run(interruption)
-            if interruption.requested:  # after the last chunk
+            if self.on_any(interruption.requested):  # after the last chunk
                 result = result._replace(status=INTERRUPTED)
         except Diverged:
             result = Result(DIVERGED, self.losses)

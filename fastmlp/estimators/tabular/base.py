@@ -18,6 +18,7 @@ from fastmlp.model.exclusive import one_at_a_time
 from fastmlp.model.precision import check_precision
 from fastmlp.tables import TableEncoder
 from fastmlp.tables.frames import as_table
+from fastmlp.training.problem import Samples
 from fastmlp.typing import ArrayLike, Callbacks, MatmulPrecision, RandomState
 from fastmlp.validation.checks import check_flags, check_integer, check_n_jobs, check_real, check_weights
 
@@ -129,6 +130,9 @@ class BaseTabular(SavableTabular, ABC):
                 fit.check_independent(type(self).__name__, time_limit=self.time_limit is not None)
                 random_state = check_random_state(random_state)
                 given = fitted._encoded(X, y, sample_weight, eval_X, eval_y, random_state)
+            names, rows = ("epochs", "n_members", "n_folds", "matmul_precision"), given[0]
+            settings = {name: getattr(self, name) for name in names} | {"hidden_layer_sizes": self._hidden_sizes()}
+            fit.check_same(settings, Samples(rows.matrix, rows.targets, rows.weight))
             fitted._train(y, given, callbacks, fit, random_state)
         for name in ("feature_names_in_", *OF_FOLDS):
             self.__dict__.pop(name, None)

@@ -76,7 +76,7 @@ def _fit(members, rows, plan, options):
         "epochs": plan.n_epochs,
         "batch_size": batch_size_for(len(rows.matrix)),
         "sample_weight": rows.weight,
-        "callbacks": options.callbacks,
+        "callbacks": options.callbacks if options.fit.leads else None,
     }
     if options.validation is not None:
         metric = "accuracy" if rows.labels is not None else None
@@ -94,7 +94,7 @@ def _fit(members, rows, plan, options):
         )  # fmt: skip
         for error in errors.values():
             raise error
-    options.fit.collect(members, own)
+    options.fit.exchange(members, own)
 
 
 def trained(members):

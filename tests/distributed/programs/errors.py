@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 from mpi4py import MPI
 
-from fastmlp import MLP, Checkpoint, DataParallel, Layer, MLPRegressor, TabularMLPRegressor, make_optimizer
+from fastmlp import MLP, Checkpoint, DataParallel, Layer, MLPRegressor, TabularMLPRegressor, make_loss, make_optimizer
 
 COMM = MPI.COMM_WORLD
 OWN = DataParallel(COMM, "own")
@@ -25,6 +25,17 @@ def mlp(communicator=COMM, units=5, **options):
 
 def regressor(communicator=COMM, **options):
     return MLPRegressor(communicator=communicator, backend="cython", **options)
+
+
+def quantiles(low):
+    layers, loss = [Layer(3), Layer(2, "identity")], make_loss("quantile", quantile=[low, 0.9])
+    return MLP(layers, loss, communicator=COMM, backend="cython", random_state=0)
+
+
+def freed():
+    communicator = COMM.Dup()
+    communicator.Free()
+    mlp(communicator)
 
 
 def breaks(*given):
@@ -56,6 +67,12 @@ CALLS = {
     "small batches": lambda: mlp(OWN).fit(X, Y, batch_size=COMM.size - 1),
     "monitor": lambda: mlp(OWN).fit(X, Y, monitor=True),
     "own rows of an estimator": lambda: regressor(OWN).fit(X, Y.ravel()),
+    "wrong callbacks on rank 0": lambda: mlp().fit(X, Y, callbacks=None if COMM.rank else 3),
+    "other quantiles": lambda: quantiles(0.1 if LAST else 0.2).fit(X, Y),
+    "other rows of tables": lambda: TabularMLPRegressor(communicator=COMM).fit(X[:: 1 - 2 * LAST], Y.ravel()),
+    "local steps of lbfgs": lambda: mlp(DataParallel(COMM, local_steps=2), optimizer="lbfgs").fit(X, Y),
+    "small batches of a stream": lambda: mlp().fit_stream(BLOCKS, batch_size=COMM.size - 1),
+    "freed communicator": freed,
     "lm": lambda: mlp(optimizer="lm").fit(X, Y),
     "invalid parameter": lambda: regressor(alpha=-1).fit(X, Y.ravel()),
     "no communicator": lambda: mlp(3),

@@ -1,12 +1,16 @@
 """Fits on several ranks, each compared with the fit of one process. Rank 0 prints {case: Found} as JSON."""
 
 import json
+import pickle
 import sys
 import warnings
+from copy import copy, deepcopy
+from itertools import pairwise
 
 import numpy as np
 from mpi4py import MPI
 from scipy import sparse
+from sklearn.base import clone
 
 from fastmlp import (
     MLP,
@@ -256,7 +260,79 @@ def table(**options):
     return [float(np.abs(alone - together).max()), abs(float(scores)), same]
 
 
+def fits_in_turn():
+    """The second fit goes on from what a callback of rank 0 has set in the first, in a part of the ranks."""
+    part = COMM.Split(COMM.rank % 2)
+    alone, together = mlp(None), mlp(part)
+    for model in (alone, together):
+        model.fit(X, Y, epochs=2, batch_size=20, callbacks=Halve() if model is alone or part.rank == 0 else None)
+        model.fit(X, Y, epochs=2, batch_size=20)
+    found = float(np.abs(alone.parameters - together.parameters).max())
+    part.Free()
+    return [found, float(together.optimizer != alone.optimizer), True]
+
+
+def loosen(model, epoch, results):
+    model.tol = 10.0  # no epoch improves the loss by as much, so training stops after n_iter_no_change
+
+
+def limits_that_callbacks_change():
+    alone, together = (
+        MLPRegressor(random_state=0, backend="cython", n_iter_no_change=3, max_iter=20, communicator=one)
+        for one in (None, COMM)
+    )
+    alone.fit(X, Y, callbacks=loosen)
+    together.fit(X, Y, callbacks=None if COMM.rank else loosen)
+    return compared(alone, together)
+
+
+def copies():
+    """Copies train alone or share the communicator; what is pickled has none."""
+    given = MLPRegressor(max_iter=2, backend="cython", communicator=COMM).fit(X, Y)
+    shared = MLPRegressor(max_iter=2, communicator=DataParallel(COMM))
+    wrong = [
+        clone(given).communicator is None,
+        clone(shared).communicator is not shared.communicator,
+        copy(shared).communicator is not shared.communicator,
+        *(pickle.loads(pickle.dumps(one)).communicator is not None for one in (given, shared, mlp(COMM))),
+        deepcopy(mlp(COMM)).communicator is None,
+    ]
+    return [float(sum(wrong)), 0.0, True]
+
+
+def own_rows_after_a_stop():
+    """The order of an interrupted epoch over all samples is not one of a rank's own rows."""
+    together = mlp(COMM).build(7)
+    together._state.order, together._state.position = np.arange(ROWS)[::-1].copy(), 20
+    together._state.epoch_start = together.parameters.copy()
+    own = slice(COMM.rank, None, COMM.size)
+    together.communicator = DataParallel(COMM, "own")
+    together.fit(X[own], Y[own], epochs=1, batch_size=20)
+    return [0.0, float(not np.isfinite(together.history["loss"]).all() or together._state.step != -(-ROWS // 20)), True]
+
+
+def uneven_local_steps():
+    """Ranks have 12, 24 ... rows; each weighs as much in an average as it has rows."""
+    counts, optimizer = 12 * np.arange(1, COMM.size + 1), make_optimizer("sgd", 0.05)
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    own = [slice(start, stop) for start, stop in pairwise(starts)]
+    together = mlp(DataParallel(COMM, "own", local_steps=3), optimizer=optimizer, alpha=0.1)
+    batch_size = int(counts.sum()) // 3
+    together.fit(X[own[COMM.rank]], Y[own[COMM.rank]], batch_size=batch_size, epochs=1, shuffle=False)
+    mean = 0.0
+    for count, rows in zip(counts, own):
+        share = count / counts.sum()
+        model = mlp(None, optimizer=optimizer, alpha=0.1 * share).build(7)
+        mean += share * model.fit(X[rows], Y[rows], batch_size=count // 3, epochs=1, shuffle=False).parameters
+    return [float(np.abs(mean - together.parameters).max()), 0.0, True]
+
+
 OTHERS = {
+    "fits in turn": fits_in_turn,
+    "limits that callbacks change": limits_that_callbacks_change,
+    "copies": copies,
+    "own rows after a stop": own_rows_after_a_stop,
+    "local steps, uneven": uneven_local_steps,
     "partial_fit": partial_fits,
     "own rows": lambda: own_rows(False),
     "own rows, weights": lambda: own_rows(True),
