@@ -23,10 +23,11 @@ def _controller():
 def allowed_threads():
     """The number of threads that fastmlp may use by default.
 
-    The smallest of the cores available to this process, OMP_NUM_THREADS, and the current limits of BLAS and OpenMP.
-    The last make the limits of threadpoolctl, and those that joblib sets in its workers, hold for fastmlp too.
+    The smallest of the cores available to this process, OMP_NUM_THREADS, the limit of ``each_limited_to``, and the
+    current limits of BLAS and OpenMP. The last make the limits of threadpoolctl, and those that joblib sets in its
+    workers, hold for fastmlp too.
     """
-    limits = [library.num_threads for library in _controller().lib_controllers]
+    limits = [library.num_threads for library in _controller().lib_controllers] + [_limit_of_each_fit.get()]
     limits = [limit for limit in limits if limit] + [thread_pool.cores()]
     variable = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     if variable.isdecimal():

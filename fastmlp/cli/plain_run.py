@@ -17,17 +17,20 @@ HIDDEN, EPOCHS = (100,), 50  # by default
 WATCHED_SHARE = 0.1  # of the training rows, split off for --early-stopping without --eval
 
 
-def train(source, options, say):
-    """Train a TableModel on a Table and save it. Returns Trained."""
+def prepared(source, options, say):
+    """(untrained TableModel, {part: frame}) for a Table."""
     if options.metric != "loss" and options.early_stopping is None:
         raise click.UsageError("--metric needs --early-stopping, which uses it.")
     table = new_model(source, options)
     parts = split(source.frame, table, options)
-    arrays = {name: table.arrays(part) for name, part in parts.items()}
     say(rows_of(parts) + f"; {table.encoder.n_outputs} inputs")
     say(f"backend {table.model.backend}: {table.model.backend_reason_}")
-    seconds = fit(table, arrays, options)
-    model = table.model
+    return table, parts
+
+
+def trained(table, parts, seconds, options, say):
+    """The results of a fit, Trained."""
+    model, arrays = table.model, {name: table.arrays(part) for name, part in parts.items()}
     found = {
         "model": options.out, "rows": {name: len(X) for name, (X, _) in arrays.items()},
         "inputs": table.encoder.n_outputs, "target": table.target,
@@ -75,9 +78,10 @@ def split(frame, table, options):
     return {"train": frame} | parts
 
 
-def fit(table, arrays, options):
+def fit(table, parts, options, fit):
     """Train the model and save it, also if a GPU fails. Returns the seconds of training."""
-    model, (X, y) = table.model, arrays["train"]
+    model, arrays = table.model, {name: table.arrays(part) for name, part in parts.items()}
+    model.communicator, (X, y) = fit.parallel, arrays["train"]
     watched = next((arrays[name] for name in ("eval", "watched", "test") if name in arrays), None)
     start = time.perf_counter()
     try:
@@ -92,5 +96,5 @@ def fit(table, arrays, options):
         click.echo(f"model of epoch {model.epoch} saved in {options.out}", err=True)
         raise
     seconds = time.perf_counter() - start
-    table.save(options.out)  # before results are printed: a pipe may be closed
+    fit.decide(lambda: table.save(options.out))  # before results are printed: a pipe may be closed
     return seconds

@@ -22,13 +22,17 @@ COMPARED = 1024  # rows to measure the speed with: the NumPy reference is slow
 LONGEST = 30  # name of a column in it
 
 
-def train(source, options, say):
-    """Train an estimator for tables on a Table and save it. Returns Trained."""
+def prepared(source, options, say):
+    """(untrained TableEstimator, {part: frame}) for a Table."""
     source = with_targets(source, options)
     table = new_model(source, options)
     parts = split(source.frame, table, options)
     say(rows_of(parts))
-    seconds = fit(table, parts, options)
+    return table, parts
+
+
+def trained(table, parts, seconds, options, say):
+    """The results of a fit, Trained."""
     say(columns_text(table.estimator.encoder_.describe()))
     members, target = table.estimator.members_, table.target
     say(f"backend {members[0].backend}: {members[0].backend_reason_}")
@@ -71,7 +75,7 @@ def new_model(source, options):
     given = {
         "hidden_layer_sizes": options.hidden, "epochs": options.epochs, "n_members": options.members,
         "n_folds": options.folds, "time_limit": options.time_limit, "random_state": options.seed,
-        "progress": not options.quiet, "matmul_precision": options.matmul_precision,
+        "matmul_precision": options.matmul_precision,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
     if classes is None:
@@ -98,15 +102,16 @@ def split(frame, table, options):
     return {"train": frame} | parts
 
 
-def fit(table, parts, options):
+def fit(table, parts, options, fit):
     """Train the estimator and save it. Returns the seconds of training."""
+    table.estimator.set_params(communicator=fit.parallel, progress=not options.quiet)
     watched = {}
     if "eval" in parts:
         watched = {"eval_X": table.features(parts["eval"]), "eval_y": parts["eval"][table.target]}
     start = time.perf_counter()
     table.estimator.fit(table.features(parts["train"]), parts["train"][table.target], **watched)
     seconds = time.perf_counter() - start
-    table.save(options.out)  # before results are printed: a pipe may be closed
+    fit.decide(lambda: table.save(options.out))  # before results are printed: a pipe may be closed
     return seconds
 
 

@@ -12,6 +12,7 @@ from fastmlp.kernels.spec import PRECISIONS
 from fastmlp.training.full_batch import FULL_BATCH
 
 from .common import EXIT_INTERRUPTED, TEST_SHARE, Widths, as_json, encoding, plain_messages
+from .ranks import of_all_ranks
 
 HIDDEN_ACTIVATIONS = [name for name, row in ACTIVATIONS.items() if not row.rowwise]
 # Options of one of the two kinds of models. One of the first selects a plain network.
@@ -99,6 +100,8 @@ def kind_of_model(context):
 @click.option("--report", type=click.Path(dir_okay=False), help="Write a training report as this HTML file.")
 @click.option("--compare", is_flag=True, help="Compare the training speed with the NumPy reference.")
 @click.option("--quiet", is_flag=True, help="Do not show a progress bar.")
+@click.option("--mpi", is_flag=True,
+              help="Train by all processes that mpiexec started: 'mpiexec -n 4 fastmlp train ... --mpi'.")  # fmt: skip
 @as_json
 @click.pass_context
 def train(context, **options):
@@ -112,9 +115,9 @@ def train(context, **options):
     The model is saved with its columns, for 'fastmlp predict'. Ctrl-C stops training and saves the model.
     """
     options["plain"] = kind_of_model(context)
-    with plain_messages():
+    with of_all_ranks(options.pop("mpi")) as fit, plain_messages():
         from .training_run import run
 
-        interrupted = run(SimpleNamespace(**options))
+        interrupted = run(SimpleNamespace(**options), fit)
     if interrupted:
         sys.exit(EXIT_INTERRUPTED)

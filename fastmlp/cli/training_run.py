@@ -10,11 +10,27 @@ from .tables import check_present, read_table, warn_of_names, warn_of_unnamed
 from .training_parts import PURPOSES, without_missing
 
 
-def run(options):
-    """Train by the options of the command. Returns whether Ctrl-C ended the training."""
+def run(options, fit):
+    """Train by the options of the command. Returns whether Ctrl-C ended the training.
+
+    ``fit`` says whether other processes take part; rank 0 alone reads, saves and prints.
+    """
     say = (lambda *given: None) if options.as_json else click.echo
+    kind = plain_run if options.plain else tabular_run
+    table, parts = fit.decide(lambda: prepared(kind, options, say))
+    options.quiet = options.quiet or not fit.leads
+    seconds = kind.fit(table, parts, options, fit)
+    return fit.decide(lambda: finish(kind.trained(table, parts, seconds, options, say), options, say))
+
+
+def prepared(kind, options, say):
+    """(model, {part: frame}), untrained."""
     check_outputs(options.out, options.plot, options.report, [options.source, options.eval_source])
-    trained = (plain_run if options.plain else tabular_run).train(table_of(options), options, say)
+    return kind.prepared(table_of(options), options, say)
+
+
+def finish(trained, options, say):
+    """Print the results, plot and report. Returns whether Ctrl-C ended the training."""
     if options.as_json:
         echo_json(trained.found)
     else:

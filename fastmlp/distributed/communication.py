@@ -33,7 +33,6 @@ class Ranks:
         self._objects = pkl5.Intracomm(parallel.communicator)  # for objects of any size
         self.rank, self.n_ranks = self._comm.Get_rank(), self._comm.Get_size()
         self.leads = self.rank == 0
-        self._common = None  # the error that all ranks are raising
 
     def sum(self, numbers):
         """The sum over the ranks of an array of float64."""
@@ -59,7 +58,7 @@ class Ranks:
 
     def gather(self, given):
         """The objects of all ranks, a list, on every rank."""
-        return self._comm.allgather(given)
+        return self._objects.allgather(given)
 
     def of_leader(self, given):
         """The object of rank 0."""
@@ -105,17 +104,16 @@ class Ranks:
 
         Warnings are those of rank 0. Ranks on the same cores share them.
         """
-        _abort_after_uncaught_errors()
         try:
             with warnings.catch_warnings(), each_limited_to(self._threads()):
                 if not self.leads:
                     warnings.simplefilter("ignore")
                 yield
         except BaseException as error:
-            if error is self._common or isinstance(error, DivergenceError) or self.n_ranks == 1:
+            if self.n_ranks == 1 or is_on_all_ranks(error):
                 raise
-            traceback.print_exc()
-            print(f"fastmlp: an error on rank {self.rank} alone ends the job", file=sys.stderr, flush=True)
+            traceback.print_exc(file=sys.__stderr__)
+            print(f"fastmlp: an error on rank {self.rank} alone ends the job", file=sys.__stderr__, flush=True)
             self._comm.Abort(1)
 
     def _threads(self):
@@ -165,27 +163,17 @@ class Ranks:
         self._raise(ValueError(message))
 
     def _raise(self, error):
-        self._common = error
+        error.is_on_all_ranks = True
         raise error
+
+
+def is_on_all_ranks(error):
+    """Whether all ranks raise an error, or the one that caused it."""
+    marked = any(getattr(one, "is_on_all_ranks", False) for one in (error, error.__cause__))
+    return marked or isinstance(error, DivergenceError)
 
 
 def _sendable(error, prefix):
     """An error that can be sent to other ranks, with a prefix of its message."""
     kind = next((kind for kind in PLAIN_ERRORS if type(error) is kind), None)
     return RuntimeError(f"{prefix}{type(error).__name__}: {error}") if kind is None else kind(f"{prefix}{error}")
-
-
-def _abort_after_uncaught_errors():
-    """Let an uncaught error on one rank end the job: Python would wait for the other ranks before it exits."""
-    from mpi4py.run import set_abort_status
-
-    if getattr(sys.excepthook, "ends_job", False):
-        return
-    previous = sys.excepthook
-
-    def hook(kind, error, where):
-        previous(kind, error, where)
-        set_abort_status(error)
-
-    hook.ends_job = True
-    sys.excepthook = hook

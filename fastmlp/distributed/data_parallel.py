@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Literal
 
 from fastmlp.validation.checks import check_integer
@@ -71,6 +72,7 @@ class DataParallel:
         self.local_steps, self.compression = check_integer("local_steps", local_steps, 1), compression
         if compression is not None and self.local_steps > 1:
             raise ValueError("compression is of gradients, which local_steps > 1 does not send: choose one of them.")
+        _abort_after_uncaught_errors()
 
     def __copy__(self):
         return self
@@ -93,3 +95,19 @@ def _nothing():
 def check_communicator(given):
     """None or a DataParallel, from None, a DataParallel or a communicator of mpi4py."""
     return given if given is None or isinstance(given, DataParallel) else DataParallel(given)
+
+
+def _abort_after_uncaught_errors():
+    """Let an uncaught error on one rank end the job: Python would wait for the other ranks before it exits."""
+    from mpi4py.run import set_abort_status
+
+    if getattr(sys.excepthook, "ends_job", False):
+        return
+    previous = sys.excepthook
+
+    def hook(kind, error, where):
+        previous(kind, error, where)
+        set_abort_status(error)
+
+    hook.ends_job = True
+    sys.excepthook = hook

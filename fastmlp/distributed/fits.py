@@ -18,6 +18,8 @@ from .epochs import MemoryEpochs, RankStreamEpochs
 from .lbfgs import LbfgsOfRanks
 from .leader import LeadersCallbacks, LeadersScorer, synchronise
 
+NEEDS_ALL = "{} needs all samples on every rank: use DataParallel with rows='all'."
+
 
 class Alone:
     """A fit by this process alone.
@@ -29,9 +31,10 @@ class Alone:
     n_ranks : int
     place : (int, int)
         (r, n): of each n blocks of a stream this rank takes number r.
+    parallel : DataParallel or None
     """
 
-    leads, n_ranks, place = True, 1, (0, 1)
+    leads, n_ranks, place, parallel = True, 1, (0, 1), None
 
     def training(self):
         """Context manager of the whole fit."""
@@ -46,6 +49,20 @@ class Alone:
 
         ``solver`` is the name of a full-batch solver, and ``needs_all`` names what needs all samples on one rank.
         """
+
+    def decide(self, function):
+        """What a function returns on rank 0, which alone calls it."""
+        return function()
+
+    def shared_out(self, tasks):
+        """This rank's part of a list of independent tasks."""
+        return tasks
+
+    def collect(self, tasks, done):
+        """Replace the other ranks' parts of ``tasks`` by what ``done`` is there."""
+
+    def check_independent(self, name, time_limit):
+        """Raise ValueError for what an estimator of several networks cannot do with several ranks."""
 
     def given(self, *arguments):
         """Arguments of ``fit``, which rank 0 may have to give to the others."""
@@ -94,9 +111,18 @@ class Together(Alone):
 
     def __init__(self, parallel):
         self._ranks = ranks = Ranks(parallel)
-        self.leads, self.n_ranks, self._own_rows = ranks.leads, ranks.n_ranks, parallel.rows == "own"
+        self.leads, self.n_ranks, self.parallel = ranks.leads, ranks.n_ranks, parallel
+        self._own_rows = parallel.rows == "own"
         self.place = (0, 1) if self._own_rows else (ranks.rank, ranks.n_ranks)
-        self.training, self.agreement = ranks.training, ranks.agreement
+        self.training, self.agreement, self.decide = ranks.training, ranks.agreement, ranks.decide
+
+    def shared_out(self, tasks):
+        return tasks[self._ranks.rank :: self.n_ranks]
+
+    def collect(self, tasks, done):
+        for rank, found in enumerate(self._ranks.gather(done)):
+            if rank != self._ranks.rank:
+                tasks[rank :: self.n_ranks] = found
 
     def check(self, kernels, solver="", batch_size=None, needs_all=()):
         if kernels.DEVICE is not None:
@@ -108,7 +134,13 @@ class Together(Alone):
                 f"batch_size {batch_size} is less than the {self.n_ranks} ranks, each of which gives rows to a batch."
             )
         for name in needs_all if self._own_rows else ():
-            raise ValueError(f"{name} needs all samples on every rank: use DataParallel with rows='all'.")
+            raise ValueError(NEEDS_ALL.format(name))
+
+    def check_independent(self, name, time_limit):
+        if self._own_rows:
+            raise ValueError(NEEDS_ALL.format(name))
+        if time_limit:
+            raise ValueError("time_limit is not available with a communicator: set epochs and n_members.")
 
     def given(self, *arguments):
         return arguments if self._own_rows else self._ranks.given_to_leader(*arguments)
@@ -118,8 +150,7 @@ class Together(Alone):
         return random_state if self.leads else found
 
     def begin(self, settings, state, random_state):
-        parallel = self._ranks.parallel
-        options = {name: getattr(parallel, name) for name in ("rows", "local_steps", "compression")}
+        options = {name: getattr(self.parallel, name) for name in ("rows", "local_steps", "compression")}
         self._ranks.check_same(settings | options)
         if state is not None:
             synchronise(self._ranks, state)

@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d, validate_data
 
-from fastmlp.docstrings import MATMUL_PRECISION, MC_SAMPLES, MISSING_TARGETS, with_texts
+from fastmlp.docstrings import COMMUNICATOR, MATMUL_PRECISION, MC_SAMPLES, MISSING_TARGETS, with_texts
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.spec import loss_row
 from fastmlp.model.exclusive import one_at_a_time
@@ -54,7 +54,7 @@ from .scoring import has_own_score, score_of
 
 @with_texts(
     PARAMETERS=PARAMETERS, LAYERS_AND_WIDTH=LAYERS_AND_WIDTH, DTYPE=DTYPE, MATMUL_PRECISION=MATMUL_PRECISION,
-    MISSING_TARGETS=MISSING_TARGETS, ATTRIBUTES=ATTRIBUTES,
+    MISSING_TARGETS=MISSING_TARGETS, ATTRIBUTES=ATTRIBUTES, COMMUNICATOR=COMMUNICATOR,
 )  # fmt: skip
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multilayer perceptron classifier, a drop-in replacement for ``sklearn.neural_network.MLPClassifier``.
@@ -86,6 +86,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     {DTYPE}
     {MATMUL_PRECISION}
     {MISSING_TARGETS} Only for multilabel y.
+    {COMMUNICATOR}
 
     Attributes
     ----------

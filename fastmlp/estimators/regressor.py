@@ -10,7 +10,7 @@ from scipy.sparse import issparse
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import column_or_1d, validate_data
 
-from fastmlp.docstrings import MATMUL_PRECISION, MC_SAMPLES, MISSING_TARGETS, with_texts
+from fastmlp.docstrings import COMMUNICATOR, MATMUL_PRECISION, MC_SAMPLES, MISSING_TARGETS, with_texts
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.spec import loss_row
 from fastmlp.model.exclusive import one_at_a_time
@@ -51,7 +51,7 @@ from .scoring import has_own_score, score_of
 
 @with_texts(
     PARAMETERS=PARAMETERS, LAYERS_AND_WIDTH=LAYERS_AND_WIDTH, DTYPE=DTYPE, MATMUL_PRECISION=MATMUL_PRECISION,
-    MISSING_TARGETS=MISSING_TARGETS, ATTRIBUTES=ATTRIBUTES,
+    MISSING_TARGETS=MISSING_TARGETS, ATTRIBUTES=ATTRIBUTES, COMMUNICATOR=COMMUNICATOR,
 )  # fmt: skip
 class MLPRegressor(RegressorMixin, BaseMLP):
     """Multilayer perceptron regressor, a drop-in replacement for ``sklearn.neural_network.MLPRegressor``.
@@ -82,6 +82,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         one. This never increases their mean loss (Chernozhukov, Fernandez-Val & Galichon 2010, "Quantile and
         probability curves without crossing"). Exports, ``compile_predict`` and input gradients, which are of the
         network's outputs before sorting, then raise an error.
+    {COMMUNICATOR}
 
     Attributes
     ----------

@@ -12,6 +12,8 @@ from sklearn.inspection import permutation_importance
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from fastmlp.distributed.data_parallel import check_communicator
+from fastmlp.distributed.fits import fit_of
 from fastmlp.model.exclusive import one_at_a_time
 from fastmlp.model.precision import check_precision
 from fastmlp.tables import TableEncoder
@@ -40,6 +42,7 @@ class BaseTabular(SavableTabular, ABC):
     random_state: RandomState
     progress: bool
     matmul_precision: MatmulPrecision
+    communicator: Any
 
     # Subclasses define the targets.
 
@@ -111,13 +114,21 @@ class BaseTabular(SavableTabular, ABC):
         ValueError
             If a parameter or the input is invalid, or training diverges. The estimator is then unchanged.
         """
-        self._check_parameters()
-        if y is None:
-            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
-        if (eval_X is None) != (eval_y is None):
-            raise ValueError("eval_X and eval_y must be given together.")
         fitted = copy(self)  # while it is fitted, and if that fails, this estimator predicts as before
-        fitted._fit(X, y, sample_weight, eval_X, eval_y, callbacks)
+        fit = fit_of(check_communicator(self.communicator))
+        with fit.training():
+            X, y, sample_weight, eval_X, eval_y = fit.given(X, y, sample_weight, eval_X, eval_y)
+            random_state = fit.generator(self.random_state)
+            with fit.agreement():
+                self._check_parameters()
+                if y is None:
+                    raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+                if (eval_X is None) != (eval_y is None):
+                    raise ValueError("eval_X and eval_y must be given together.")
+                fit.check_independent(type(self).__name__, time_limit=self.time_limit is not None)
+                random_state = check_random_state(random_state)
+                given = fitted._encoded(X, y, sample_weight, eval_X, eval_y, random_state)
+            fitted._train(y, given, callbacks, fit, random_state)
         for name in ("feature_names_in_", *OF_FOLDS):
             self.__dict__.pop(name, None)
         parameters = self.get_params(deep=False)
@@ -142,16 +153,20 @@ class BaseTabular(SavableTabular, ABC):
         check_flags(progress=self.progress)
         check_precision(self.matmul_precision)
 
-    def _fit(self, X, y, sample_weight, eval_X, eval_y, callbacks):
-        random_state = check_random_state(self.random_state)
+    def _encoded(self, X, y, sample_weight, eval_X, eval_y, random_state):
+        """(Rows, encoded validation rows or None, the rows of each fold, Task)"""
         rows = self._fit_rows(X, y, sample_weight)
         validation = None if eval_X is None else (self.encoder_.transform(eval_X), self._encode_targets(eval_y))
         folds = []
         if self.n_folds is not None:
             folds = folds_of(self.n_folds, rows.targets, rows.labels, random_state.randint(2**31))
             check_weights_of_folds(folds, rows.weight)
-        task = self._task(len(rows.matrix))
-        options = Options(validation, callbacks, self.n_jobs, self.progress)
+        return rows, validation, folds, self._task(len(rows.matrix))
+
+    def _train(self, y, given, callbacks, fit, random_state):
+        """Choose the variants of the recipe, and train the members on what ``_encoded`` has given."""
+        rows, validation, folds, task = given
+        options = Options(validation, callbacks, self.n_jobs, self.progress and fit.leads, fit)
         n_epochs = epochs_for(task.n_rows) if self.epochs is None else self.epochs
         plan = plan_for(task, rows, folds, n_epochs, self.n_members, self.time_limit, options, random_state)
         members = [new_member(task, variant, plan.n_epochs, random_state.randint(2**31)) for variant in plan.variants]

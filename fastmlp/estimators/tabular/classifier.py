@@ -15,11 +15,11 @@ from fastmlp.typing import ArrayLike, ClassWeight, FloatArray, MatmulPrecision, 
 from fastmlp.validation.arrays import as_labels, unmasked
 
 from .base import BaseTabular
-from .parameters import ATTRIBUTES, PARAMETERS
+from .parameters import ATTRIBUTES, COMMUNICATOR, PARAMETERS
 from .recipe import CLASSES, class_loss
 
 
-@with_texts(PARAMETERS=PARAMETERS, ATTRIBUTES=ATTRIBUTES)
+@with_texts(PARAMETERS=PARAMETERS, ATTRIBUTES=ATTRIBUTES, COMMUNICATOR=COMMUNICATOR)
 class TabularMLPClassifier(ClassifierMixin, BaseTabular):
     """Classifier for tables as they are: numbers, strings, categories and dates, with missing values.
 
@@ -31,6 +31,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
     {PARAMETERS}
     class_weight : dict {label: weight}, 'balanced' or None, default=None
         Weights of the classes in the loss, as in scikit-learn.
+    {COMMUNICATOR}
 
     Attributes
     ----------
@@ -64,6 +65,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
         progress: bool = False,
         matmul_precision: MatmulPrecision = "highest",
         class_weight: ClassWeight | None = None,
+        communicator: Any = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.epochs = epochs
@@ -75,6 +77,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
         self.progress = progress
         self.matmul_precision = matmul_precision
         self.class_weight = class_weight
+        self.communicator = communicator
 
     def _check_parameters(self):
         given = self.class_weight

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastmlp.distributed.fits import ALONE, Alone
 from fastmlp.estimators.many import fit_many
 from fastmlp.training.outcomes import DivergenceError
 
@@ -42,12 +43,16 @@ class Plan(NamedTuple):
 
 
 class Options(NamedTuple):
-    """How members are trained; ``validation`` is None or (matrix, targets) of rows that choose the best epoch."""
+    """How members are trained; ``validation`` is None or (matrix, targets) of rows that choose the best epoch.
+
+    ``fit`` says whether other processes take part: they share out the members, or the batches of a single one.
+    """
 
     validation: tuple[np.ndarray, np.ndarray] | None
     callbacks: Any
     n_jobs: int | None
     progress: bool
+    fit: Alone = ALONE
 
 
 def train(members, rows, plan, options):
@@ -77,14 +82,19 @@ def _fit(members, rows, plan, options):
         metric = "accuracy" if rows.labels is not None else None
         params |= {"validation_data": options.validation, "metric": metric, "patience": plan.n_epochs}
     if len(members) == 1 and plan.rows[0] is None:
+        members[0].communicator = options.fit.parallel
         members[0].fit(rows.matrix, rows.targets, progress=options.progress, **params)
-    else:
+        members[0].communicator = None  # the member itself may be trained further by one process
+        return
+    own = options.fit.shared_out(members)
+    with options.fit.agreement():
         errors = fit_many(
-            members, rows.matrix, rows.targets, rows=plan.rows, fit_params=params, n_jobs=options.n_jobs,
-            progress=options.progress,
+            own, rows.matrix, rows.targets, rows=options.fit.shared_out(plan.rows), fit_params=params,
+            n_jobs=options.n_jobs, progress=options.progress,
         )  # fmt: skip
         for error in errors.values():
             raise error
+    options.fit.collect(members, own)
 
 
 def trained(members):

@@ -26,6 +26,10 @@ matmul_precision : {'highest', 'high', 'medium'}, default='highest'
     rounded to bfloat16, which has 8 significant bits; in 'high' it is the sum of two bfloat16, about 16 bits. Sums,
     weights, optimizer state and everything else are float32.
 """.rstrip()
+COMMUNICATOR = """\
+communicator : mpi4py.MPI.Intracomm, fastmlp.DataParallel or None, default=None
+    Train together with the other processes of an MPI job (``fastmlp.DataParallel``): they share out trials and members,
+    or the batches of a single member. Callbacks are those of rank 0, for its members. Not with ``time_limit``."""
 ATTRIBUTES = """\
 members_ : list of MLP
     The trained networks.

@@ -17,13 +17,13 @@ from fastmlp.validation.arrays import as_numbers
 from fastmlp.validation.checks import check_real, check_weights, for_levels, levels_of
 
 from .base import BaseTabular
-from .parameters import ATTRIBUTES, PARAMETERS
+from .parameters import ATTRIBUTES, COMMUNICATOR, PARAMETERS
 from .recipe import NUMBERS
 
 LOSSES = "squared_error", "mean_squared_error", "absolute_error", "huber", "quantile"  # of outputs in any unit
 
 
-@with_texts(PARAMETERS=PARAMETERS, ATTRIBUTES=ATTRIBUTES)
+@with_texts(PARAMETERS=PARAMETERS, ATTRIBUTES=ATTRIBUTES, COMMUNICATOR=COMMUNICATOR)
 class TabularMLPRegressor(RegressorMixin, BaseTabular):
     """Regressor for tables as they are: numbers, strings, categories and dates, with missing values.
 
@@ -36,6 +36,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabular):
     {PARAMETERS}
     loss : {'squared_error', 'absolute_error', 'huber'} or the result of ``fastmlp.make_loss``, default='squared_error'
         ``make_loss("quantile", quantile=[0.1, 0.5, 0.9])`` predicts a column for each level.
+    {COMMUNICATOR}
 
     Attributes
     ----------
@@ -70,6 +71,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabular):
         progress: bool = False,
         matmul_precision: MatmulPrecision = "highest",
         loss: LossSpec = "squared_error",
+        communicator: Any = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.epochs = epochs
@@ -81,6 +83,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabular):
         self.progress = progress
         self.matmul_precision = matmul_precision
         self.loss = loss
+        self.communicator = communicator
 
     def _check_parameters(self):
         name, _ = check_loss(self.loss)

@@ -43,7 +43,7 @@ class SavableTabular(Savable, BaseEstimator):
     def saved_state(self) -> dict[str, Any]:
         """The state of this estimator as stored in a model file, a dict; ValueError for invalid parameters."""
         self._check_parameters()  # a file with wrong ones is refused
-        saved: dict[str, Any] = {"params": self.get_params(deep=False)}
+        saved: dict[str, Any] = {"params": self.get_params(deep=False) | {"communicator": None}}
         if hasattr(self, "members_"):
             saved["fitted"] = {
                 "encoder": self.encoder_.saved_state(),

@@ -1,0 +1,32 @@
+"""The option --mpi: a command that several processes run together."""
+
+import os
+import sys
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+
+from fastmlp.distributed.communication import is_on_all_ranks
+from fastmlp.distributed.data_parallel import DataParallel
+from fastmlp.distributed.fits import ALONE, fit_of
+from fastmlp.extras import from_extra
+
+
+@contextmanager
+def of_all_ranks(mpi):
+    """Context manager: how the fits of a command are run (distributed/fits.py). Only rank 0 prints, errors too."""
+    if not mpi:
+        yield ALONE
+        return
+    with from_extra("mpi", "--mpi needs mpi4py and an MPI library, such as mpich"):
+        from mpi4py import MPI
+    fit = fit_of(DataParallel(MPI.COMM_WORLD))
+    if fit.leads:
+        with fit.training():
+            yield fit
+        return
+    try:
+        with open(os.devnull, "w") as nowhere, fit.training(), redirect_stdout(nowhere), redirect_stderr(nowhere):
+            yield fit
+    except Exception as error:
+        if not is_on_all_ranks(error):
+            raise
+        sys.exit(1)

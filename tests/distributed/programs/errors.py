@@ -1,0 +1,91 @@
+"""Calls that must fail on all ranks with the same error. Rank 0 prints {case: [message of each rank]} as JSON."""
+
+import json
+import sys
+import warnings
+
+import numpy as np
+from mpi4py import MPI
+
+from fastmlp import MLP, Checkpoint, DataParallel, Layer, MLPRegressor, make_optimizer
+
+COMM = MPI.COMM_WORLD
+OWN = DataParallel(COMM, "own")
+LAST = COMM.rank == COMM.size - 1
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((60, 4))
+Y = np.sin(X[:, :1])
+BLOCKS = [(X, Y)] * (2 * COMM.size)
+
+
+def mlp(communicator=COMM, units=5, **options):
+    layers = [Layer(units, "tanh"), Layer(1, "identity")]
+    return MLP(layers, communicator=communicator, random_state=0, backend="cython", **options)
+
+
+def regressor(communicator=COMM, **options):
+    return MLPRegressor(communicator=communicator, backend="cython", **options)
+
+
+def breaks(*given):
+    raise ZeroDivisionError("it broke")
+
+
+def interrupts(*given):
+    raise KeyboardInterrupt
+
+
+def large(rate):
+    return make_optimizer("sgd", rate)
+
+
+CALLS = {
+    "other width": lambda: mlp(units=5 + LAST).fit(X, Y),
+    "other dtype": lambda: mlp(dtype="float64" if LAST else "float32").fit(X, Y),
+    "other optimizer": lambda: mlp(optimizer=large(0.1 + LAST)).fit(X, Y),
+    "other epochs": lambda: mlp().fit(X, Y, epochs=3 + LAST),
+    "other parameters": lambda: regressor(alpha=0.1 + LAST).fit(X, Y),
+    "other columns": lambda: mlp(OWN).fit(X[:, : 4 - LAST], Y),
+    "other samples": lambda: mlp().fit(X + LAST, Y),
+    "other samples of an estimator": lambda: regressor().fit(X, Y.ravel() + LAST),
+    "no samples on one": lambda: mlp(OWN).fit(X[: 60 * (1 - LAST)], Y[: 60 * (1 - LAST)]),
+    "None on rank 0": lambda: mlp().fit(*((None, None) if COMM.rank == 0 else (X, Y))),
+    "NaN on one": lambda: mlp(OWN).fit(np.where(LAST, np.nan, X), Y),
+    "weights on one": lambda: mlp(OWN).fit(X, Y, sample_weight=np.ones(60) if LAST else None),
+    "small batches": lambda: mlp(OWN).fit(X, Y, batch_size=COMM.size - 1),
+    "monitor": lambda: mlp(OWN).fit(X, Y, monitor=True),
+    "own rows of an estimator": lambda: regressor(OWN).fit(X, Y.ravel()),
+    "lm": lambda: mlp(optimizer="lm").fit(X, Y),
+    "invalid parameter": lambda: regressor(alpha=-1).fit(X, Y.ravel()),
+    "no communicator": lambda: mlp(3),
+    "no communicator of an estimator": lambda: regressor("world").fit(X, Y.ravel()),
+    "unknown rows": lambda: DataParallel(COMM, "mine"),
+    "compression of steps": lambda: DataParallel(COMM, local_steps=2, compression="bfloat16"),
+    "callback": lambda: mlp().fit(X, Y, callbacks=breaks),
+    "callback on rank 0 only": lambda: mlp().fit(X, Y, callbacks=None if COMM.rank else breaks),
+    "callback that interrupts": lambda: mlp().fit(X, Y, callbacks=interrupts),
+    "metric": lambda: mlp().fit(X, Y, validation_data=(X, Y), metric=breaks),
+    "callback of lbfgs": lambda: mlp(optimizer="lbfgs").fit(X, Y, callbacks=breaks),
+    "checkpoint": lambda: mlp().fit(X, Y, callbacks=Checkpoint("/nowhere/model")),
+    "divergence": lambda: regressor(solver="sgd", learning_rate_init=1e9).fit(1e3 * X, Y.ravel()),
+    "few blocks": lambda: mlp().fit_stream(BLOCKS[: COMM.size - 1], shuffle=False),
+    "other columns in a block": lambda: mlp().fit_stream([*BLOCKS[:-1], (X[:, :2], Y)], shuffle=False),
+    "scale of a stream": lambda: regressor(scale="standard").fit_stream(BLOCKS),
+}
+
+
+def message_of(call):
+    try:
+        call()
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}"
+    return "no error"
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    found = {case: COMM.allgather(message_of(call)) for case, call in CALLS.items()}
+    model = mlp().fit(X, Y)  # no rank is left behind
+    found["afterwards"] = COMM.allgather(f"{model.epoch} epochs")
+    if COMM.rank == 0:
+        json.dump(found, sys.stdout)

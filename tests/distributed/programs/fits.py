@@ -1,0 +1,235 @@
+"""Fits on several ranks, each compared with the fit of one process. Rank 0 prints {case: Found} as JSON."""
+
+import json
+import sys
+import warnings
+
+import numpy as np
+from mpi4py import MPI
+from scipy import sparse
+
+from fastmlp import MLP, DataParallel, Layer, MLPClassifier, MLPRegressor, make_optimizer, make_schedule
+
+COMM = MPI.COMM_WORLD
+RNG = np.random.default_rng(0)
+ROWS = 203
+X, WEIGHT = RNG.standard_normal((ROWS, 7)), RNG.uniform(0, 2, ROWS)
+Y, LABELS = np.sin(X[:, :2]), np.array(list("abc"))[np.clip(np.round(X[:, 0]), -1, 1).astype(int) + 1]
+VALID, SPARSE = (X[:40] + 0.1, Y[:40]), sparse.csr_matrix(np.where(X > 0.5, X, 0))
+WEIGHT[:60] = 0  # whole batches, and all rows of a rank in others
+SCHEDULED = make_optimizer("sgd", 0.1, schedule=make_schedule("cosine", epochs=2))
+CLIPPED = make_optimizer("adam", 0.01, clip_norm=0.05, weight_decay=0.1, max_norm=0.9)
+PENALTIES = {"alpha": 0.1, "l1": 0.01, "activity_l1": 0.01}
+NOISE = {"input_noise": 0.1, "input_dropout": 0.1}
+
+
+def layers(dropout=0.0):
+    return [Layer(11, "tanh", dropout=dropout), Layer(2, "identity")]
+
+
+def mlp(communicator, dropout=0.0, **options):
+    options = {"dtype": "float64", "backend": "cython", "random_state": 3, **options}
+    return MLP(layers(dropout), communicator=communicator, **options)
+
+
+def stop_in_third(model, epoch, results):
+    return epoch == 3
+
+
+class Halve:
+    """A callback that changes weights, and the kind of the optimizer."""
+
+    def __call__(self, model, epoch, results):
+        model.parameters[:] *= 0.5
+        model.optimizer = make_optimizer("momentum", 0.05)
+
+
+# case: (model, its options, samples, arguments of fit)
+FITS = {
+    "plain": (mlp, {}, (X, Y), {}),
+    "numpy": (mlp, {"backend": "numpy"}, (X, Y), {"epochs": 2}),
+    "float32": (mlp, {"dtype": "float32"}, (X, Y), {}),
+    "weights": (mlp, PENALTIES, (X, Y), {"sample_weight": WEIGHT}),
+    "weights of targets": (mlp, PENALTIES, (X, Y), {"sample_weight": WEIGHT[:, None] * [1, 2], "shuffle": False}),
+    "dropout": (mlp, {"dropout": 0.2, **NOISE, **PENALTIES}, (X, Y), {}),
+    "full batch": (mlp, PENALTIES, (X, Y), {"batch_size": None}),
+    "batches of one": (mlp, PENALTIES, (X[:40], Y[:40]), {"batch_size": 1, "epochs": 2}),
+    "one row left": (mlp, {"optimizer": SCHEDULED, **PENALTIES}, (X, Y), {"batch_size": 101}),
+    "clipped": (mlp, {"optimizer": CLIPPED}, (X, Y), {}),
+    "sparse": (mlp, {}, (SPARSE, Y), {}),
+    "sparse, numpy": (mlp, {"backend": "numpy"}, (SPARSE, Y), {"epochs": 2}),
+    "sparse, dropout of inputs": (mlp, NOISE, (SPARSE, Y), {}),
+    "early stopping": (mlp, {}, (X, Y), {"epochs": 30, "validation_data": VALID, "metric": "r2", "patience": 2}),
+    "monitor": (mlp, {}, (X, Y), {"monitor": True}),
+    "callback that stops": (mlp, {}, (X, Y), {"epochs": 9, "callbacks": stop_in_third}),
+    "callback that changes": (mlp, {}, (X, Y), {"callbacks": Halve()}),
+    "lbfgs": (mlp, {"optimizer": "lbfgs", "alpha": 0.1}, (X, Y), {"epochs": 20, "sample_weight": WEIGHT}),
+    "classifier": (MLPClassifier, {}, (X, LABELS), {}),
+    "classifier, early stopping": (MLPClassifier, {"early_stopping": True, "max_iter": 30}, (X, LABELS), {}),
+    "classifier, sets": (MLPClassifier, {}, (X, LABELS), {"eval_set": [(X[:40] + 0.1, LABELS[:40])]}),
+    "regressor": (MLPRegressor, {"dropout": 0.3, "scale": "standard"}, (X, Y), {"sample_weight": WEIGHT}),
+    "regressor, sgd": (MLPRegressor, {"solver": "sgd", "learning_rate": "invscaling"}, (X, Y), {}),
+    "regressor, lbfgs": (MLPRegressor, {"solver": "lbfgs", "max_iter": 20}, (X, Y), {"callbacks": stop_in_third}),
+}
+RECORDED = (
+    "history", "epoch", "best_epoch", "loss_curve_", "validation_scores_", "evals_result_", "n_iter_", "t_", "classes_",
+)  # fmt: skip
+
+
+def new(kind, options, communicator):
+    if kind is not mlp:
+        options = {"max_iter": 4, "random_state": 1, "backend": "cython", **options}
+    return kind(communicator=communicator, **options)
+
+
+def compared(alone, together):
+    """[largest difference of the parameters, of what was recorded, whether all ranks have the same parameters]"""
+    one, other = (getattr(model, "_state", None) or model._net for model in (alone, together))
+    everywhere = COMM.allgather((other.parameters.tobytes(), repr(recorded(together))))
+    difference = max_difference(recorded(alone), recorded(together))
+    return [float(np.abs(one.parameters - other.parameters).max()), difference, len(set(everywhere)) == 1]
+
+
+def recorded(model):
+    return {name: getattr(model, name) for name in RECORDED if hasattr(model, name)}
+
+
+def max_difference(one, other):
+    if isinstance(one, dict) and one.keys() == other.keys():
+        return max((max_difference(value, other[name]) for name, value in one.items()), default=0.0)
+    if np.shape(one) != np.shape(other):
+        return float("inf")
+    if np.asarray(one).dtype.kind not in "fiu":
+        return 0.0 if np.array_equal(one, other) else float("inf")
+    return float(np.max(np.abs(np.subtract(one, other)), initial=0))
+
+
+def fit(case):
+    kind, options, samples, arguments = FITS[case]
+    if kind is mlp:
+        arguments = {"epochs": 3, "batch_size": 20, **arguments}
+    alone, together = (new(kind, options, communicator) for communicator in (None, COMM))
+    alone.fit(*samples, **arguments)
+    of_leader = {"sample_weight", "validation_data", "eval_set", "callbacks"}
+    if COMM.rank:
+        samples = None, None
+        arguments = {name: value for name, value in arguments.items() if name not in of_leader}
+    together.fit(*samples, **arguments)
+    return compared(alone, together)
+
+
+def partial_fits():
+    alone, together = (MLPRegressor(random_state=0, backend="cython", communicator=one) for one in (None, COMM))
+    for _ in range(3):
+        alone.partial_fit(X, Y)
+        together.partial_fit(X, Y)
+    return compared(alone, together)
+
+
+def own_rows(weighted):
+    """Ranks have 9, 18, 27 ... rows; each batch has one, two, three ... of them, and the last batch is full too."""
+    counts = 9 * np.arange(1, COMM.size + 1)
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    order = np.concatenate([
+        np.arange(start, start + rank + 1) + batch * (rank + 1)
+        for batch in range(9) for rank, start in enumerate(starts[:-1])
+    ])  # fmt: skip
+    n, own, batch_size = starts[-1], slice(*starts[COMM.rank : COMM.rank + 2]), int(counts.sum()) // 9
+    weights = {"sample_weight": WEIGHT + 0.1} if weighted else {}
+    given = {"batch_size": batch_size, "shuffle": False, "epochs": 2}
+    alone, together = mlp(None, 0.2, **PENALTIES), mlp(DataParallel(COMM, "own"), 0.2, **PENALTIES)
+    alone.fit(X[:n][order], Y[:n][order], **given, **{name: all_[:n][order] for name, all_ in weights.items()})
+    together.fit(X[:n][own], Y[:n][own], **given, **{name: all_[:n][own] for name, all_ in weights.items()})
+    return compared(alone, together)
+
+
+def shuffled_own_rows():
+    """Every row is seen once in an epoch: with a rate of nearly 0 the mean loss is that of all rows."""
+    n = COMM.size * 20
+    own = slice(COMM.rank, n, COMM.size)
+    together = mlp(DataParallel(COMM, "own"), optimizer=make_optimizer("sgd", 1e-14))
+    together.fit(X[:n][own], Y[:n][own], epochs=2, batch_size=2 * COMM.size + 1)
+    loss = together.evaluate(X[:n], Y[:n])["loss"]
+    return [0.0, float(np.abs(np.subtract(together.history["loss"], loss)).max()), True]
+
+
+def stream():
+    """Blocks are shared out, and each batch has rows of the blocks that the ranks have read."""
+    size, n_ranks = 12, COMM.size
+    n = 2 * n_ranks * size
+    blocks = [(X[start : start + size], Y[start : start + size]) for start in range(0, n, size)]
+    per_rank = size // 2
+    order = np.concatenate([
+        np.arange(per_rank) + (pair * n_ranks + rank) * size + half * per_rank
+        for pair in range(2) for half in range(2) for rank in range(n_ranks)
+    ])  # fmt: skip
+    given = {"batch_size": per_rank * n_ranks, "shuffle": False, "epochs": 2}
+    alone, together = mlp(None, **PENALTIES), mlp(COMM, **PENALTIES)
+    alone.fit(X[:n][order], Y[:n][order], **given)
+    together.fit_stream(blocks, **given)
+    return compared(alone, together)
+
+
+def shuffled_stream():
+    """As ``shuffled_own_rows``, for blocks of different lengths."""
+    blocks = [(X[start : start + 5 + start % 3], Y[start : start + 5 + start % 3]) for start in range(0, 100, 5)]
+    together = mlp(COMM, optimizer=make_optimizer("sgd", 1e-14))
+    together.fit_stream(blocks, batch_size=8, epochs=2)
+    loss = together.evaluate(np.vstack([one for one, _ in blocks]), np.vstack([one for _, one in blocks]))["loss"]
+    return [0.0, float(np.abs(np.subtract(together.history["loss"], loss)).max()), True]
+
+
+def local_steps():
+    """Two epochs of one average each, by hand."""
+    n, size = 24 * COMM.size, 4
+    optimizer = make_optimizer("momentum", 0.05)
+    together = mlp(DataParallel(COMM, local_steps=6), 0.0, optimizer=optimizer, alpha=0.1)
+    together.fit(X[:n], Y[:n], batch_size=size * COMM.size, epochs=2, shuffle=False)
+    ranks = [mlp(None, 0.0, optimizer=optimizer, alpha=0.1 / COMM.size).build(7) for _ in range(COMM.size)]
+    for _ in range(2):
+        for rank, model in enumerate(ranks):
+            own = np.arange(n).reshape(6, COMM.size, size)[:, rank].ravel()
+            model.fit(X[own], Y[own], batch_size=size, epochs=1, shuffle=False)
+        for name in ("parameters", "slots"):
+            mean = np.mean([getattr(model._state, name) for model in ranks], axis=0)
+            for model in ranks:
+                getattr(model._state, name)[...] = mean
+    difference = max(np.abs(ranks[0]._state.slots - together._state.slots).max(), 0)
+    return [float(np.abs(ranks[0].parameters - together.parameters).max()), float(difference), True]
+
+
+def compressed_sums():
+    """The sum of arrays that are rounded to bfloat16, rounded again; shorter and longer than the number of ranks."""
+    from fastmlp.distributed.communication import Ranks
+    from fastmlp.distributed.steps import CompressedSum
+    from fastmlp.kernels.reference.forward_pass import to_bfloat16
+
+    worst = 0.0
+    for n in (1, 2, 7, 1000):
+        arrays = np.random.default_rng(n).standard_normal((COMM.size, n)).astype(np.float32)
+        expected, found = to_bfloat16(to_bfloat16(arrays).sum(axis=0)), arrays[COMM.rank].copy()
+        CompressedSum(Ranks(DataParallel(COMM)), n)(found)
+        worst = max(worst, float(np.abs(found / expected - 1).max()))
+    return [worst, 0.0, True]
+
+
+def compression():
+    """A fit stays near the one without it: gradients have 8 significant bits."""
+    alone, together = mlp(None, dtype="float32"), mlp(DataParallel(COMM, compression="bfloat16"), dtype="float32")
+    for model in (alone, together):
+        model.fit(X, Y, batch_size=20, epochs=3)
+    difference, _, same = compared(alone, together)
+    return [float(not 0 < difference < 0.05), 0.0, same]
+
+
+OTHERS = {
+    "partial_fit": partial_fits, "own rows": lambda: own_rows(False), "own rows, weights": lambda: own_rows(True),
+    "own rows, shuffled": shuffled_own_rows, "stream": stream, "stream, shuffled": shuffled_stream,
+    "local steps": local_steps, "sums in bfloat16": compressed_sums, "gradients in bfloat16": compression,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    found = {case: fit(case) for case in FITS} | {case: run() for case, run in OTHERS.items()}
+    if COMM.rank == 0:
+        json.dump(found, sys.stdout)

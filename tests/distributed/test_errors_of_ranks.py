@@ -1,0 +1,55 @@
+"""What one rank meets is raised on all of them, with the same message and before any of them waits for ever."""
+
+import json
+
+import pytest
+from mpi import run_ranks
+
+from problems import quick_first
+
+EXPECTED = {
+    "other width": "ValueError: rank {last} has sizes (4, 6, 1), but rank 0 has (4, 5, 1): all ranks must train the",
+    "other dtype": "ValueError: rank {last} has dtype 'float64', but rank 0 has 'float32'",
+    "other optimizer": "learning_rate=1.1), but rank 0 has make_optimizer('sgd', learning_rate=0.1)",
+    "other epochs": "rank {last} has epochs 4, but rank 0 has 3",
+    "other parameters": "rank {last} has alpha 1.1, but rank 0 has 0.1",
+    "other columns": "rank {last} has sizes (3, 5, 1), but rank 0 has (4, 5, 1)",
+    "other samples": "rank {last} passed other samples than rank 0: pass the same ones on all ranks, or None",
+    "other samples of an estimator": "rank {last} passed other samples than rank 0",
+    "no samples on one": "ValueError: rank {last}: Found array with 0 sample(s)",
+    "None on rank 0": "ValueError: rank 0: X must be an array",
+    "NaN on one": "ValueError: rank {last}: Input X contains NaN",
+    "weights on one": "rank {last} has sample weights True, but rank 0 has False",
+    "small batches": "is less than the {n} ranks, each of which gives rows to a batch",
+    "monitor": "monitor needs all samples on every rank: use DataParallel with rows='all'",
+    "own rows of an estimator": "MLPRegressor needs all samples on every rank",
+    "lm": "ValueError: 'lm' cannot be used with a communicator: use 'lbfgs' or 'adam'.",
+    "invalid parameter": "The 'alpha' parameter of MLPRegressor must be a float in the range",
+    "no communicator": "communicator must be one of mpi4py, such as MPI.COMM_WORLD, or a DataParallel, got 3",
+    "no communicator of an estimator": "TypeError: communicator must be one of mpi4py",
+    "unknown rows": "rows must be 'all' or 'own', got 'mine'",
+    "compression of steps": "compression is of gradients, which local_steps > 1 does not send",
+    "callback": "it broke",
+    "callback on rank 0 only": "it broke",
+    "callback that interrupts": "KeyboardInterrupt",
+    "metric": "it broke",
+    "callback of lbfgs": "it broke",
+    "checkpoint": "FileNotFoundError: [Errno 2] the folder does not exist: '/nowhere'",
+    "divergence": "DivergenceError: Solver produced non-finite parameter weights",
+    "few blocks": "ValueError: rank {last}: blocks provided no samples",
+    "other columns in a block": "ValueError: rank {last}: block {block}: X has 2 columns, but the network has 4 inputs",
+    "scale of a stream": "scale is not available in fit_stream with a communicator",
+    "afterwards": "10 epochs",
+}
+
+
+@pytest.mark.parametrize("n_ranks", quick_first([2, 3]))
+def test_all_ranks_raise_the_same_error(n_ranks):
+    """For the errors of callbacks and metrics the kind of the error may differ: not every one can be sent."""
+    done = run_ranks(n_ranks, "errors.py")
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    assert found.keys() == EXPECTED.keys()
+    for case, messages in found.items():
+        expected = EXPECTED[case].format(last=n_ranks - 1, n=n_ranks, block=2 * n_ranks - 1)
+        assert all(expected in message for message in messages), (case, messages)
