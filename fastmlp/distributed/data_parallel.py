@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, Literal
 
+from fastmlp.extras import from_extra
 from fastmlp.validation.checks import check_integer
 
 ROWS, COMPRESSIONS = ("all", "own"), (None, "bfloat16")
@@ -99,8 +100,8 @@ def check_communicator(given):
 
 def _abort_after_uncaught_errors():
     """Let an uncaught error on one rank end the job: Python would wait for the other ranks before it exits."""
-    from mpi4py.run import set_abort_status
-
+    with from_extra("mpi", "a communicator needs mpi4py"):
+        from mpi4py.run import set_abort_status
     if getattr(sys.excepthook, "ends_job", False):
         return
     previous = sys.excepthook

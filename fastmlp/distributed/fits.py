@@ -68,6 +68,10 @@ class Alone:
         """Arguments of ``fit``, which rank 0 may have to give to the others."""
         return arguments
 
+    def of_leader(self, argument):
+        """The argument that rank 0 has passed."""
+        return argument
+
     def generator(self, random_state):
         """A ``random_state`` that draws the same numbers on all ranks: the one that is given, or that of rank 0."""
         return random_state
@@ -114,7 +118,8 @@ class Together(Alone):
         self.leads, self.n_ranks, self.parallel = ranks.leads, ranks.n_ranks, parallel
         self._own_rows = parallel.rows == "own"
         self.place = (0, 1) if self._own_rows else (ranks.rank, ranks.n_ranks)
-        self.training, self.agreement, self.decide = ranks.training, ranks.agreement, ranks.decide
+        self.training, self.agreement = ranks.training, ranks.agreement
+        self.decide, self.of_leader = ranks.decide, ranks.of_leader
 
     def shared_out(self, tasks):
         return tasks[self._ranks.rank :: self.n_ranks]

@@ -156,7 +156,8 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
         """
         fit = fit_of(check_communicator(self.communicator))
         with fit.training():
-            X, y, sample_weight, eval_set, eval_X, eval_y = fit.given(X, y, sample_weight, eval_set, eval_X, eval_y)
+            X, y, sample_weight = fit.given(X, y, sample_weight)
+            eval_set, eval_X, eval_y = fit.of_leader((eval_set, eval_X, eval_y))
             with fit.agreement():
                 combined = CombinedCallbacks(callbacks, self, *scikit_callbacks(self, X, y, sample_weight))
                 evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)

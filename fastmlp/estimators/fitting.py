@@ -106,6 +106,7 @@ def _begin(estimator, call, problem, samples, state):
     settings = {name: value for name, value in estimator.get_params().items() if isinstance(value, simple)}
     for name in ("n_jobs", "verbose", "random_state"):
         settings.pop(name)
+    settings["evaluation sets"] = None if call.evaluation is None else list(call.evaluation.results)
     settings |= {"sizes": network.sizes, "skips": network.skips, "sample weights": samples.weight is not None}
     call.fit.begin(settings | {"dtype": str(state.parameters.dtype)}, state, estimator._random_state)
     if call.stream is None:

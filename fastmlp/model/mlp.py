@@ -211,7 +211,8 @@ class MLP(DifferentiableNetwork):
         combined, new_bar = CombinedCallbacks(callbacks, self), progress_bar(progress and fit.leads)
         full_batch = is_full_batch(self.optimizer)
         with fit.training():
-            X, y, sample_weight, validation_data = fit.given(X, y, sample_weight, validation_data)
+            X, y, sample_weight = fit.given(X, y, sample_weight)
+            validation_data = fit.of_leader(validation_data)
             with fit.agreement(), names_from(self, X):
                 if batch_size is not None:
                     check_integer("batch_size", batch_size, 1)
@@ -220,7 +221,8 @@ class MLP(DifferentiableNetwork):
                 validation = self._prepare(samples, validation_data, metric, patience)
                 needs_all = ["monitor"] * monitor + ["class_weight='balanced'"] * is_balanced(class_weight)
                 self._check_fit(fit, batch_size, needs_all)
-            self._begin(fit, samples, epochs=epochs, batch_size=batch_size, shuffle=shuffle)
+            weighted = samples.weight is not None
+            self._begin(fit, weighted, epochs, batch_size, shuffle, metric, patience)
             n_samples = fit.count(samples)
             batch_size = n_samples if batch_size is None else min(batch_size, n_samples)
             if full_batch:
@@ -238,7 +240,7 @@ class MLP(DifferentiableNetwork):
                 solve = fit.solver(solver_of(self.optimizer, self.alpha))
                 trainer.minimise(solve, samples, Limits(epochs, 20 * epochs, 1e-6))
                 return self
-            self._note_kernels(trainer.problem, batch_size, samples.weight is not None)
+            self._note_kernels(trainer.problem, batch_size, weighted)
             shuffled = Shuffle(self._random_state, from_scratch=True) if shuffle else None
             trainer.descend(fit.epochs(trainer.problem, self._state, batch_size, samples, shuffled), epochs)
             fit.end(self._state)
@@ -305,6 +307,7 @@ class MLP(DifferentiableNetwork):
         new_bar = progress_bar(progress and fit.leads)
         check = partial(checked_samples, self, class_weight=class_weight, in_parts=True)
         with fit.training():
+            validation_data = fit.of_leader(validation_data)
             with fit.agreement():
                 combined = CombinedCallbacks(callbacks, self)
                 stream = Stream(blocks, shuffle_blocks, n_samples, epochs, fit.place)
@@ -314,8 +317,8 @@ class MLP(DifferentiableNetwork):
                     by_target = self._check_targets(samples)
                     validation = self._prepare(samples, validation_data, metric, patience)
                 self._check_fit(fit, batch_size)
-            self._begin(fit, samples, epochs=epochs, batch_size=batch_size, shuffle=shuffle)
             n_first, weighted = samples.X.shape[0], samples.weight is not None
+            self._begin(fit, weighted, epochs, batch_size, shuffle, metric, patience)
             del first, samples
             self._choose_backend(fit, batch_size, epochs * (n_samples or n_first), validation, by_target)
             bar = new_bar(total=None if n_samples is None else epochs * n_samples, unit=" samples", unit_scale=True)
@@ -391,13 +394,14 @@ class MLP(DifferentiableNetwork):
         solver = self.optimizer if is_full_batch(self.optimizer) else ""
         fit.check(self._backend.kernels, solver, batch_size, needs_all)
 
-    def _begin(self, fit, samples, **settings):
+    def _begin(self, fit, weighted, epochs, batch_size, shuffle, metric, patience):
         """Start from the weights of rank 0; ValueError if ranks differ in what must be the same."""
         network = {name: getattr(self._network, name) for name in ("sizes", "skips", "matmul_precision", "inputs")}
-        settings = settings | network | {
+        settings = network | {
             "activations": [name_of(layer.activation) for layer in self.layers], "loss": name_of(self.loss),
             "dtype": str(self.dtype), "optimizer": self.optimizer, "alpha": self.alpha, "penalties": self._penalty,
-            "noise": self._noise(0), "sample weights": samples.weight is not None,
+            "noise": self._noise(0), "sample weights": weighted, "epochs": epochs, "batch_size": batch_size,
+            "shuffle": shuffle, "metric": metric and name_of(metric), "patience": patience,
         }  # fmt: skip
         fit.begin(settings, self._state, self._random_state)
 

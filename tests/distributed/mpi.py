@@ -23,6 +23,11 @@ def mpiexec():
 
 def run_ranks(n_ranks, program, *arguments, timeout=300):
     """The CompletedProcess of a program on that many ranks."""
-    command = [mpiexec(), "-n", str(n_ranks), sys.executable, "-m", "mpi4py", str(PROGRAMS / program), *arguments]
+    return run_command(n_ranks, "mpi4py", str(PROGRAMS / program), *arguments, timeout=timeout)
+
+
+def run_command(n_ranks, module, *arguments, timeout=300):
+    """The CompletedProcess of a Python module on that many ranks."""
+    command = [mpiexec(), "-n", str(n_ranks), sys.executable, "-m", module, *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)

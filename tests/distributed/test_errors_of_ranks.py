@@ -20,6 +20,7 @@ EXPECTED = {
     "None on rank 0": "ValueError: rank 0: X must be an array",
     "NaN on one": "ValueError: rank {last}: Input X contains NaN",
     "weights on one": "rank {last} has sample weights True, but rank 0 has False",
+    "patience on one": "rank {last} has patience 3, but rank 0 has None",
     "small batches": "is less than the {n} ranks, each of which gives rows to a batch",
     "monitor": "monitor needs all samples on every rank: use DataParallel with rows='all'",
     "own rows of an estimator": "MLPRegressor needs all samples on every rank",
@@ -38,6 +39,9 @@ EXPECTED = {
     "divergence": "DivergenceError: Solver produced non-finite parameter weights",
     "few blocks": "ValueError: rank {last}: blocks provided no samples",
     "other columns in a block": "ValueError: rank {last}: block {block}: X has 2 columns, but the network has 4 inputs",
+    "own rows of tables": "TabularMLPRegressor needs all samples on every rank",
+    "time limit of tables": "time_limit is not available with a communicator: set epochs and n_members",
+    "invalid table": "Found input variables with inconsistent numbers of samples: [60, 59]",
     "scale of a stream": "scale is not available in fit_stream with a communicator",
     "afterwards": "10 epochs",
 }

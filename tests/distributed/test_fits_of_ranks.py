@@ -8,7 +8,7 @@ from mpi import run_ranks
 from problems import quick_first
 
 TOLERANCE = 1e-10
-LOOSE = {"float32": 1e-6, "sums in bfloat16": 1e-6, "own rows, shuffled": 1e-9, "stream, shuffled": 1e-9}
+LOOSE = {"table": 1e-5, "float32": 1e-6, "sums in bfloat16": 1e-6, "own rows, shuffled": 1e-9, "stream, shuffled": 1e-9}
 
 
 @pytest.mark.parametrize("n_ranks", quick_first([2, 1, 3, 4]))

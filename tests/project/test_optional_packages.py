@@ -14,7 +14,10 @@ from fastmlp.cli.tables import read_table
 from fastmlp.extras import from_extra
 
 ROOT = Path(__file__).parents[2]
-OPTIONAL = "click", "jinja2", "matplotlib", "numba", "onnx", "pandas", "polars", "pyarrow", "skl2onnx", "torch", "tqdm"
+OPTIONAL = (
+    "click", "jinja2", "matplotlib", "mpi4py", "numba", "onnx", "pandas", "polars", "pyarrow", "skl2onnx", "torch",
+    "tqdm",
+)  # fmt: skip
 WITHOUT = """
 import sys
 class Without:
@@ -83,6 +86,8 @@ REFUSALS = {  # code that is run without the packages in OPTIONAL: the error mes
     "fastmlp.register_skl2onnx_converters()": "this needs skl2onnx: pip install 'fastmlp[skl2onnx]'",
     "fastmlp.to_torch(fitted)": "this needs the package torch: pip install torch.",
     "__import__('fastmlp.torch')": "fastmlp.torch needs torch: pip install 'fastmlp[torch]'",
+    "fastmlp.DataParallel(type('Communicator', (), {'Allreduce': max, 'Get_rank': max}))": "a communicator needs "
+    "mpi4py: pip install 'fastmlp[mpi]'",
     "fastmlp.MLP(layers, backend='numba')": "backend 'numba' does not work here: it needs the package numba: "
     "pip install numba. backend='auto' chooses one that works.",
     **dict.fromkeys((

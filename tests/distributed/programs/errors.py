@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 from mpi4py import MPI
 
-from fastmlp import MLP, Checkpoint, DataParallel, Layer, MLPRegressor, make_optimizer
+from fastmlp import MLP, Checkpoint, DataParallel, Layer, MLPRegressor, TabularMLPRegressor, make_optimizer
 
 COMM = MPI.COMM_WORLD
 OWN = DataParallel(COMM, "own")
@@ -52,6 +52,7 @@ CALLS = {
     "None on rank 0": lambda: mlp().fit(*((None, None) if COMM.rank == 0 else (X, Y))),
     "NaN on one": lambda: mlp(OWN).fit(np.where(LAST, np.nan, X), Y),
     "weights on one": lambda: mlp(OWN).fit(X, Y, sample_weight=np.ones(60) if LAST else None),
+    "patience on one": lambda: mlp().fit(X, Y, validation_data=(X, Y), patience=3 if LAST else None),
     "small batches": lambda: mlp(OWN).fit(X, Y, batch_size=COMM.size - 1),
     "monitor": lambda: mlp(OWN).fit(X, Y, monitor=True),
     "own rows of an estimator": lambda: regressor(OWN).fit(X, Y.ravel()),
@@ -70,6 +71,9 @@ CALLS = {
     "divergence": lambda: regressor(solver="sgd", learning_rate_init=1e9).fit(1e3 * X, Y.ravel()),
     "few blocks": lambda: mlp().fit_stream(BLOCKS[: COMM.size - 1], shuffle=False),
     "other columns in a block": lambda: mlp().fit_stream([*BLOCKS[:-1], (X[:, :2], Y)], shuffle=False),
+    "own rows of tables": lambda: TabularMLPRegressor(communicator=OWN).fit(X, Y.ravel()),
+    "time limit of tables": lambda: TabularMLPRegressor(communicator=COMM, time_limit=1).fit(X, Y.ravel()),
+    "invalid table": lambda: TabularMLPRegressor(communicator=COMM).fit(X, Y.ravel()[1:]),
     "scale of a stream": lambda: regressor(scale="standard").fit_stream(BLOCKS),
 }
 

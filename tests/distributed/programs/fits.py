@@ -8,7 +8,16 @@ import numpy as np
 from mpi4py import MPI
 from scipy import sparse
 
-from fastmlp import MLP, DataParallel, Layer, MLPClassifier, MLPRegressor, make_optimizer, make_schedule
+from fastmlp import (
+    MLP,
+    DataParallel,
+    Layer,
+    MLPClassifier,
+    MLPRegressor,
+    TabularMLPRegressor,
+    make_optimizer,
+    make_schedule,
+)
 
 COMM = MPI.COMM_WORLD
 RNG = np.random.default_rng(0)
@@ -143,6 +152,16 @@ def own_rows(weighted):
     return compared(alone, together)
 
 
+def own_rows_with_validation():
+    """Rank 0 alone has validation data, by which all ranks stop."""
+    own, given = slice(COMM.rank, None, COMM.size), {"epochs": 30, "batch_size": 20, "metric": "r2", "patience": 2}
+    together = mlp(DataParallel(COMM, "own"), optimizer=make_optimizer("adam", 0.05))
+    together.fit(X[own], Y[own], validation_data=None if COMM.rank else VALID, **given)
+    found = COMM.allgather((together.best_epoch, together.history["validation_r2"], together.parameters.tobytes()))
+    score = together.evaluate(*VALID)["r2"]
+    return [abs(max(found[0][1]) - score), float(together.epoch == 30), all(one == found[0] for one in found)]
+
+
 def shuffled_own_rows():
     """Every row is seen once in an epoch: with a rate of nearly 0 the mean loss is that of all rows."""
     n = COMM.size * 20
@@ -222,11 +241,36 @@ def compression():
     return [float(not 0 < difference < 0.05), 0.0, same]
 
 
+def table(**options):
+    """Members and trials are independent; a single member is trained together. Differences of predictions."""
+    frame = {"number": X[:, 0].round(2), "text": LABELS.tolist(), "other": X[:, 1]}
+    models = [
+        TabularMLPRegressor(epochs=12, random_state=0, communicator=one, hidden_layer_sizes=(16,), **options)
+        for one in (None, COMM)
+    ]
+    models[0].fit(frame, Y[:, 0])
+    models[1].fit(*((frame, Y[:, 0]) if COMM.rank == 0 else (None, None)))
+    alone, together = (model.predict(frame) for model in models)
+    same = len(set(COMM.allgather(together.tobytes()))) == 1
+    scores = np.subtract(*[getattr(model, "score_", 0.0) for model in models])
+    return [float(np.abs(alone - together).max()), abs(float(scores)), same]
+
+
 OTHERS = {
-    "partial_fit": partial_fits, "own rows": lambda: own_rows(False), "own rows, weights": lambda: own_rows(True),
-    "own rows, shuffled": shuffled_own_rows, "stream": stream, "stream, shuffled": shuffled_stream,
-    "local steps": local_steps, "sums in bfloat16": compressed_sums, "gradients in bfloat16": compression,
-}  # fmt: skip
+    "partial_fit": partial_fits,
+    "own rows": lambda: own_rows(False),
+    "own rows, weights": lambda: own_rows(True),
+    "own rows, shuffled": shuffled_own_rows,
+    "own rows, early stopping": own_rows_with_validation,
+    "stream": stream,
+    "stream, shuffled": shuffled_stream,
+    "local steps": local_steps,
+    "sums in bfloat16": compressed_sums,
+    "gradients in bfloat16": compression,
+    "table": table,
+    "table, members": lambda: table(n_members=3),
+    "table, folds": lambda: table(n_folds=2),
+}
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
