@@ -21,7 +21,7 @@ def plot_efficiency(steps, measured, adding, machine, path):
             link = link.with_adding(adding)
             for (name, step), colour in zip(steps.items(), COLOURS):
                 line = [100 * efficiency(step, n, link, local_steps) for n in MACHINES]
-                axes.plot(MACHINES, line, color=colour, label=name.split(",")[0] + name.partition("batch")[2])
+                axes.plot(MACHINES, line, color=colour, label=name.replace(", SGD", ""))
                 n = crossover(step, link, local_steps)
                 if n is not None:
                     axes.plot(n, 100 * efficiency(step, n, link, local_steps), "o", color=colour)
