@@ -6,7 +6,7 @@ PYTEST := $(BIN)/pytest -n auto --benchmark-disable
 export PIP_NO_COMPILE := 0
 SOURCES := $(shell find fastmlp kernels tools -name '*.py' -o -name '*.html' -o -name '*.pyx' -o -name '*.h') setup.py pyproject.toml MANIFEST.in README.md LICENSE
 
-.PHONY: demo test test-all bench gpu-check examples docs lint clean bench-tables
+.PHONY: demo test test-all bench gpu-check examples docs lint clean bench-tables bench-scaling
 
 demo: .venv/fastmlp
 	mkdir -p demo
@@ -52,6 +52,13 @@ bench: .venv/installed
 bench-tables: .venv/installed
 	wheel=$$(ls dist/*.whl) && $(BIN)/pip install --quiet "$$wheel[bench]"
 	$(BIN)/python benchmarks/tables.py $(ARGS)
+
+# How fits scale over MPI ranks, beside torch's; FASTMLP_DATA names the data for test scores. ARGS="--only steps"
+# measures a part.
+bench-scaling: .venv/installed
+	wheel=$$(ls dist/*.whl) && $(BIN)/pip install --quiet "$$wheel[bench]"
+	$(BIN)/python benchmarks/scaling/measure.py $(ARGS)
+	$(BIN)/python benchmarks/scaling/scale_page.py
 
 # On a machine with a GPU, perhaps for minutes and without a network, with the packages that PYTHON has: it says which
 # are missing. ARGS="--minutes 5" is all the time that it may take.

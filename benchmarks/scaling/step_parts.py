@@ -1,0 +1,85 @@
+"""The parts of a step of each rank: gradient, waiting for the others, allreduce, update; and the whole step of a fit,
+together and alone.
+
+The functions of the contract are called as a fit calls them, with a barrier before the allreduce, so that waiting is
+not counted as communication. What a whole step takes beyond that is Python between the parts.
+"""
+
+import statistics
+import time
+
+import numpy as np
+from step_times import MOST_EPOCHS, model_of, work_of
+
+SECONDS = 0.5  # of a round, for each of: the parts of steps, fits together, fits alone
+PARTS = "gradient", "wait", "allreduce", "update"
+
+
+def parts_of_step(name):
+    """A function that returns a rank's median seconds of each part, and of a step of a fit, together and alone.
+
+    All ranks fit alone at the same time.
+    """
+    from mpi4py import MPI
+
+    from fastmlp import DataParallel
+    from fastmlp.backends import registry
+    from fastmlp.kernels.spec import Batches, Network, Part, aligned_zeros, new_slots, optimizer
+
+    ranks, work = MPI.COMM_WORLD, work_of(name)
+    model, X, y = model_of(work, communicator=DataParallel(ranks, rows="own"))
+    alone, *_ = model_of(work)
+    output, loss = {
+        "classes": ("softmax", "categorical_cross_entropy"), "values": ("identity", "squared_error")
+    }[work.task]  # fmt: skip
+    network = Network(work.sizes, (*[work.activation] * (len(work.sizes) - 2), output), loss)
+    parameters, gradient = (aligned_zeros(network.n_parameters, np.dtype("f4")) for _ in range(2))
+    parameters[:] = np.random.RandomState(0).uniform(-0.05, 0.05, parameters.size)
+    rule, slots = optimizer(work.solver), new_slots(work.solver, parameters.size, parameters.dtype)
+    kernels, rows = registry.choose().kernels, work.batch * ranks.size
+    of_part = kernels.prepare_part(network, parameters, gradient, work.batch)
+    update, step = kernels.prepare_update(network, rule, parameters, slots), 0
+    batch_part, clock = Part(ranks.rank * work.batch, float(rows)), time.perf_counter
+
+    def epoch(times):
+        nonlocal step
+        for order in np.random.RandomState(step).permutation(work.rows).reshape(-1, work.batch):
+            started = clock()
+            of_part(Batches(X, y, order, work.batch), step, batch_part)
+            computed = clock()
+            ranks.Barrier()
+            together = clock()
+            ranks.Allreduce(MPI.IN_PLACE, gradient)
+            added = clock()
+            update(gradient, step)
+            times.append((computed - started, together - computed, added - together, clock() - added))
+            step += 1
+
+    def step_of(model, n_epochs, batch_size):
+        ranks.Barrier()
+        start = clock()
+        model.fit(X, y, epochs=n_epochs, batch_size=batch_size)
+        return (clock() - start) / (n_epochs * (work.rows // work.batch))
+
+    def answer(n_rounds):
+        of_fits = {"step": (model, rows), "alone": (alone, work.batch)}
+        n_epochs, found = {}, {name: [] for name in of_fits}
+        for name, (one, batch_size) in of_fits.items():
+            step_of(one, 1, batch_size)
+            seconds = step_of(one, 1, batch_size) * (work.rows // work.batch)
+            n_epochs[name] = ranks.bcast(min(MOST_EPOCHS, max(1, round(SECONDS / seconds))))
+        times = []
+        for _ in range(n_rounds):
+            for _ in range(n_epochs["step"]):
+                epoch(times)
+            for name, (one, batch_size) in of_fits.items():
+                found[name].append(step_of(one, n_epochs[name], batch_size))
+        return dict(zip(PARTS, np.median(times, axis=0))) | {name: statistics.median(of) for name, of in found.items()}
+
+    return answer
+
+
+def measure(name, start, n_rounds):
+    """Means over two ranks of the seconds of each part of a step ("step", "alone": of a whole one)."""
+    found = start(("step_parts", "parts_of_step"), {"name": name}, 2).ask(n_rounds)
+    return {part: statistics.mean(times[part] for times in found) for part in found[0]}
