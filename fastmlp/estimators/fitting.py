@@ -15,8 +15,10 @@ from fastmlp.training.in_memory import Epochs
 from fastmlp.training.shuffling import Shuffle
 from fastmlp.training.state import TrainingState
 from fastmlp.training.stopping import NoStopping, Tolerance, ToleranceState
-from fastmlp.training.streams import Stream, StreamedEpochs
+from fastmlp.training.streamed_epochs import StreamedEpochs
+from fastmlp.training.streams import Stream
 from fastmlp.training.trainer import Trainer
+from fastmlp.training.windows import Windows
 
 from .architecture import follows
 from .evaluation import Evaluation, HeldOut
@@ -150,6 +152,7 @@ def _epochs(estimator, call, problem, samples):
     if stream is None:
         shuffled = Shuffle(estimator._random_state, from_scratch=False) if estimator.shuffle else None
         return problem, partial(Epochs, problem, state, batch_size, samples, shuffled)
-    permutation = estimator._random_state.permutation if estimator.shuffle else None
-    parts = partial(stream.parts, batch_size, permutation, partial(block, estimator))
-    return problem, partial(StreamedEpochs, problem, state, batch_size, parts, stream.n_samples)
+    windows = Windows(
+        stream, batch_size, estimator._random_state if estimator.shuffle else None, partial(block, estimator)
+    )
+    return problem, partial(StreamedEpochs, problem, state, windows, stream.n_samples)

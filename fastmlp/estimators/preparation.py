@@ -120,6 +120,7 @@ def _set_scaling(estimator, samples, stream):
         return
     parts = [samples]
     if stream is not None and stream.is_repeatable:
-        parts = stream.blocks(None, partial(samples_of.unscaled_block, estimator))
+        blocks = stream.blocks(None, partial(samples_of.unscaled_block, estimator))
+        parts = (samples for *_, samples in blocks)
     scalings = scalings_of(parts, estimator.scale != "targets", estimator._scales_targets())
     estimator._net.scaling, estimator._net.target_scaling = scalings

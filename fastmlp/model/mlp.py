@@ -21,8 +21,10 @@ from fastmlp.training.scaling import warn_of_far_targets
 from fastmlp.training.shuffling import Shuffle
 from fastmlp.training.squared_errors import check_lm_network
 from fastmlp.training.stopping import NoStopping, Patience
-from fastmlp.training.streams import BLOCKS, SHUFFLE_BLOCKS, Stream, StreamedEpochs, check_n_samples
+from fastmlp.training.streamed_epochs import StreamedEpochs
+from fastmlp.training.streams import BLOCKS, SHUFFLE_BLOCKS, Stream, check_n_samples
 from fastmlp.training.trainer import Trainer
+from fastmlp.training.windows import Windows
 from fastmlp.typing import ArrayLike, Blocks, Callbacks, ClassWeight, MatrixLike, Metric
 from fastmlp.validation.checks import check_flags, check_integer
 
@@ -259,7 +261,8 @@ class MLP(DifferentiableNetwork):
         ----------
         {BLOCKS}
         epochs : int, default=1
-            Number of passes over the blocks.
+            Number of passes over the blocks. An epoch over a sequence of blocks that was interrupted by Ctrl-C or an
+            error is completed first and counts as one of them, if the other arguments are the same.
         batch_size : int, default=32
             Samples per step.
         shuffle : bool, default=True
@@ -275,8 +278,8 @@ class MLP(DifferentiableNetwork):
         Returns
         -------
         self
-            After Ctrl-C with the current weights. An epoch that ends early does not count. An error raised by
-            ``blocks`` is propagated, and the current weights are kept.
+            After Ctrl-C with the current weights. An epoch that ends early does not count unless a later call
+            completes it. An error raised by ``blocks`` is propagated, and the current weights are kept.
         """
         check_integer("epochs", epochs, 1)
         batch_size = min(check_integer("batch_size", batch_size, 1), sys.maxsize)
@@ -300,12 +303,13 @@ class MLP(DifferentiableNetwork):
         n_first, weighted = samples.X.shape[0], samples.weight is not None
         del first, samples
         self._choose_backend(batch_size, epochs * (n_samples or n_first), validation, by_target)
-        bar = new_bar(total=None if n_samples is None else epochs * n_samples, unit=" samples", unit_scale=True)
+        windows = Windows(stream, batch_size, self._random_state if shuffle else None, check)
+        windows.drop_other_epoch(self._state)
+        total = None if n_samples is None else epochs * n_samples - self._state.samples_done()
+        bar = new_bar(total=total, unit=" samples", unit_scale=True)
         trainer = self._trainer(validation, patience, combined, bar)
         self._note_kernels(trainer.problem, batch_size, weighted)
-        permutation = self._random_state.permutation if shuffle else None
-        parts = partial(stream.parts, batch_size, permutation, check)
-        trainer.descend(partial(StreamedEpochs, trainer.problem, self._state, batch_size, parts, n_samples), epochs)
+        trainer.descend(partial(StreamedEpochs, trainer.problem, self._state, windows, n_samples), epochs)
         return self
 
     def compile_step(self, batch_size: int) -> CompiledStep:
