@@ -269,7 +269,8 @@ class MLP(DifferentiableNetwork):
             Whether to shuffle the blocks (if they are a sequence) and the samples of the blocks in memory.
         {SHUFFLE_BLOCKS}
         n_samples : int or None, default=None
-            Total number of samples in all blocks, for the progress bar; required with a learning rate schedule.
+            Total number of samples in all blocks, for the progress bar; required with a learning rate schedule unless
+            the blocks of ``read_blocks`` know it.
         class_weight : dict or list of dicts, default=None
             Class weights as in ``fit``; 'balanced' is not available.
         validation_data, metric, patience, progress, callbacks
@@ -289,11 +290,11 @@ class MLP(DifferentiableNetwork):
                 f"fit_stream requires an optimizer such as 'adam' or 'sgd', got {self.optimizer!r}, which needs all "
                 "samples at once."
             )
-        check_n_samples(n_samples, self.optimizer)
         if isinstance(class_weight, str) and class_weight == "balanced":
             raise ValueError(BALANCED_IN_PARTS)
         combined, stream = CombinedCallbacks(callbacks, self), Stream(blocks, shuffle_blocks, n_samples, epochs)
-        new_bar = progress_bar(progress)
+        new_bar, n_samples = progress_bar(progress), stream.n_samples
+        check_n_samples(n_samples, self.optimizer)
         check = partial(checked_samples, self, class_weight=class_weight, in_parts=True)
         first = stream.first()
         with names_from(self, first[0]):

@@ -3,6 +3,8 @@
 import warnings
 from contextlib import closing
 
+import numpy as np
+
 from .epochs import BaseEpochs
 from .windows import ChangedBlocks
 
@@ -44,6 +46,7 @@ class StreamedEpochs(BaseEpochs):
             if position is None:
                 state.drop_epoch_in_progress()
                 position, state.epoch_start = self._windows.begin(), state.parameters.copy()
+                self._note(position, np.empty(0, np.int64))  # what was drawn is not drawn again after an error
             self._n_before = position.n_before
             with closing(self._windows.parts(position)) as parts:
                 for part in parts:
@@ -60,6 +63,12 @@ class StreamedEpochs(BaseEpochs):
             raise
         yield [loss]
 
+    def _note(self, stream, order, position=0):
+        """Set the place in the epoch."""
+        state = self.state
+        state.order, state.position = order, position
+        state.stream = stream if stream.order is not None else None
+
     def _run_part(self, part):
         """Make the steps of a Part, or the rest of them if it is the one in progress."""
         state, position = self.state, part.position
@@ -69,8 +78,7 @@ class StreamedEpochs(BaseEpochs):
         if not position.n_before:  # a smaller first part has all samples
             self.batch_size = min(self._windows.batch_size, len(part.order))
         self._set_samples(part.samples)
-        state.order, state.position = part.order, state.position if continued else 0
-        state.stream = position if position.order is not None else None
+        self._note(position, part.order, state.position if continued else 0)
         self._stop_if_interrupted()
         self._run_steps()
         self._drop_samples()

@@ -10,6 +10,8 @@ import numpy as np
 from scipy.sparse import issparse
 
 from fastmlp.backends.device_arrays import to_host
+from fastmlp.sources.base import BlockSource
+from fastmlp.sources.read_blocks import kind_of_source
 from fastmlp.validation.arrays import is_frame
 from fastmlp.validation.checks import check_integer
 from fastmlp.validation.sklearn_compat import num_samples
@@ -19,11 +21,13 @@ BLOCKS = """\
 blocks : sequence, function or iterable
     Provides blocks (X, y) or (X, y, sample_weight), each as for ``fit``. A sequence (with ``len`` and integer
     indexing) is read in a new random order in each epoch; a function without arguments is called in each epoch
-    and returns an iterator; an iterator works for one epoch only. Batches may span several blocks."""
+    and returns an iterator; an iterator works for one epoch only. Batches may span several blocks.
+    ``fastmlp.read_blocks`` makes blocks of files and lazy data frames."""
 SHUFFLE_BLOCKS = """\
 shuffle_blocks : int, default=1
     Number of blocks whose samples are shuffled together. Use more if neighbouring samples are similar, as in a
-    sorted file (Xu et al. 2022). Memory for about three times as many blocks is needed."""
+    sorted file (Xu et al. 2022). Memory for about three times as many blocks is needed, and four times for
+    those of ``read_blocks``, which are read ahead."""
 
 
 class Stream:
@@ -51,11 +55,19 @@ class Stream:
 
     def __init__(self, blocks, shuffle_blocks, n_samples, epochs):
         self.shuffle_blocks = min(check_integer("shuffle_blocks", shuffle_blocks, 1), sys.maxsize)
+        self._source = blocks if isinstance(blocks, BlockSource) else None  # is read in a thread
         self.n_samples = None if n_samples is None else check_integer("n_samples", n_samples, 1)
+        if self.n_samples is None and self._source is not None:
+            self.n_samples = self._source.n_samples
         self._given, self._begun, self._n_dimensions = blocks, None, None
         self.in_any_order = hasattr(blocks, "__len__") and hasattr(blocks, "__getitem__")
         of_blocks = self.in_any_order or callable(blocks) or hasattr(blocks, "__iter__")
-        of_numbers = isinstance(blocks, (str, bytes, Mapping, np.ndarray)) or issparse(blocks) or is_frame(blocks)
+        of_numbers = isinstance(blocks, (bytes, Mapping, np.ndarray)) or issparse(blocks) or is_frame(blocks)
+        if kind_of_source(blocks) is not None:
+            raise TypeError(
+                f"blocks must be blocks (X, y), got {type(blocks).__name__}: pass read_blocks(..., target=...), "
+                "which reads them from files and lazy data frames."
+            )
         if not of_blocks or of_numbers:
             raise TypeError(
                 "blocks must be a sequence of blocks (X, y), a function that returns an iterator over them, or an "
@@ -69,7 +81,8 @@ class Stream:
 
     def first(self):
         """(X, y, sample_weight) of the first block with samples, which is used in the first epoch too."""
-        blocks = self._numbered_blocks()
+        given = self._given
+        blocks = ((n, given[n]) for n in range(len(given))) if self.in_any_order else self._numbered_blocks()
         for number, block in blocks:
             rows = _rows_of(block, number)
             if num_samples(rows[0]):
@@ -131,14 +144,19 @@ class Stream:
                 if samples.weight.ndim != self._n_dimensions:
                     raise ValueError("all blocks must have weights of samples, or all must have weights of targets.")
         except ValueError as error:
-            raise ValueError(f"block {number}: {error}") from error
+            where = "" if self._source is None else f" ({self._source.name(number)})"
+            raise ValueError(f"block {number}{where}: {error}") from error
         return samples
 
     def _numbered_blocks(self, order=None, start=0):
         """Generator of pairs (number of the block, block)."""
         if self.in_any_order:
             order = range(self.n_blocks) if order is None else map(int, order)
-            yield from ((number, self._given[number]) for number in islice(order, start, None))
+            order = islice(order, start, None)
+            if self._source is not None:
+                yield from self._source.read_ahead(order, self.shuffle_blocks)
+            else:
+                yield from ((number, self._given[number]) for number in order)
             return
         begun, self._begun = self._begun, None
         if begun is None:

@@ -62,7 +62,7 @@ def test_an_interrupted_epoch_resumes_bit_for_bit(monkeypatch, tmp_path, shuffle
 class Failing(list):
     """Blocks that cannot be read for a while."""
 
-    left = 3
+    left = -1
 
     def __getitem__(self, number):
         if self.left == 0:
@@ -71,15 +71,17 @@ class Failing(list):
         return super().__getitem__(number)
 
 
-def test_an_epoch_resumes_after_an_error_of_the_blocks():
-    blocks = Failing(BLOCKS)
-    model = network()
+@pytest.mark.parametrize("reads", range(1, 13))  # the first one of a call is to check the arguments
+def test_an_epoch_resumes_after_an_error_of_the_blocks(reads):
+    """Also after one before the first sample, when the order of the blocks has been drawn."""
+    blocks, model = Failing(BLOCKS), network()
+    blocks.left = reads
     with pytest.raises(OSError, match="gone"):
-        model.fit_stream(blocks, n_samples=300)
+        model.fit_stream(blocks, 2, n_samples=300)
     blocks.left = -1
-    model.fit_stream(blocks, n_samples=300)
-    assert_array_equal(model.parameters, network().fit_stream(BLOCKS, n_samples=300).parameters)
-    assert model.epoch == 1
+    model.fit_stream(blocks, 2 - model.epoch, n_samples=300)
+    assert_array_equal(model.parameters, network().fit_stream(BLOCKS, 2, n_samples=300).parameters)
+    assert model.epoch == 2
 
 
 OTHERS = BLOCKS[::-1] + BLOCKS[:1]
