@@ -4,7 +4,7 @@ import os
 
 import click
 
-from . import plain_run, tabular_run
+from . import plain_run, stream_run, tabular_run
 from .common import check_output, echo_json
 from .tables import check_present, read_table, warn_of_names, warn_of_unnamed
 from .training_parts import PURPOSES, without_missing
@@ -14,7 +14,12 @@ def run(options):
     """Train by the options of the command. Returns whether Ctrl-C ended the training."""
     say = (lambda *given: None) if options.as_json else click.echo
     check_outputs(options.out, options.plot, options.report, [options.source, options.eval_source])
-    trained = (plain_run if options.plain else tabular_run).train(table_of(options), options, say)
+    if options.shuffle_blocks > 1 and not options.stream:
+        raise click.UsageError("--shuffle-blocks needs --stream.")
+    if options.stream:
+        trained = stream_run.train(options, say)
+    else:
+        trained = (plain_run if options.plain else tabular_run).train(table_of(options), options, say)
     if options.as_json:
         echo_json(trained.found)
     else:

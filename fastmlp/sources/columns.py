@@ -49,7 +49,7 @@ class Columns(NamedTuple):
             _names("weight", [weight])
         others = [*targets, *([] if weight is None else [weight])]
         if features is None:
-            features = [name for name in schema.names if name not in others]
+            features = [name for name in data_columns(schema) if name not in others]
         elif isinstance(features, str):
             raise TypeError(f"columns must be a list of names, got the string {features!r}: pass [{features!r}].")
         features = _names("columns", features)
@@ -103,6 +103,12 @@ class Columns(NamedTuple):
         if self.weight is None:
             return X, y
         return X, y, _numbers(table, [self.weight], np.float64)[:, 0]
+
+
+def data_columns(schema):
+    """Names of the columns of an Arrow schema, without those of an index that pandas has written."""
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
+    return [name for name in schema.names if name not in index]
 
 
 def dtype_of(schemas, features):

@@ -45,7 +45,8 @@ class RowGroup(NamedTuple):
 
     def read(self, names):
         """Some columns as an Arrow table."""
-        return self.fragment.to_table(schema=pa.schema([self.schema.field(name) for name in names]), columns=names)
+        schema = pa.schema([self.schema.field(name) for name in names], self.schema.metadata)
+        return self.fragment.to_table(schema=schema, columns=names)
 
 
 def row_groups(source):
@@ -60,7 +61,7 @@ def row_groups(source):
     ValueError
         If the data set is filtered.
     """
-    dataset = source if isinstance(source, ds.Dataset) else _dataset_of(parquet_files(source))
+    dataset = source if isinstance(source, ds.Dataset) else dataset_of(parquet_files(source))
     try:
         fragments = list(dataset.get_fragments())
     except ValueError as error:
@@ -78,15 +79,16 @@ def row_groups(source):
     return found
 
 
-def _dataset_of(files):
+def dataset_of(files, schema=None):
+    """The Arrow data set of Files; without a schema it has that of the first one. Raises OSError as ``row_groups``."""
     first = files.paths[0]
     try:
-        schema = pq.read_schema(first)
-        if len(set(schema.names)) < len(schema.names):
+        names = pq.read_schema(first).names if schema is None else []
+        if len(set(names)) < len(names):
             raise ValueError("several columns have the same name")
         partitioning = None if files.folder is None else ds.partitioning(flavor="hive")
         return ds.dataset(
-            files.paths, format="parquet", partitioning=partitioning, partition_base_dir=files.folder,
+            files.paths, schema, format="parquet", partitioning=partitioning, partition_base_dir=files.folder,
         )  # fmt: skip
     except (OSError, ValueError) as error:
         raise OSError(f"{first} cannot be read as Parquet: {error}") from error
@@ -96,7 +98,7 @@ def _of_fragment(fragment, file, schema):
     """The RowGroups of a file, with its own types of columns: those of other files may be narrower."""
     own = fragment.physical_schema
     folders = [schema.field(name) for name in ds.get_partition_keys(fragment.partition_expression)]
-    own = pa.schema([*own, *(field for field in folders if field.name not in own.names)])
+    own = pa.schema([*own, *(field for field in folders if field.name not in own.names)], own.metadata)
     if not hasattr(fragment, "row_groups"):
         return [RowGroup(fragment, own, file)]
     found = []
