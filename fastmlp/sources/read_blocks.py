@@ -61,16 +61,6 @@ def read_blocks(
         If ``source`` is something else.
     ValueError
         If a file lacks a column, or if a column has an unsuitable type; the message names both.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from fastmlp import MLPRegressor, read_blocks
-    >>> pd.DataFrame({"a": [0.0, 1.0], "b": [2.0, 3.0], "price": [1.0, 2.0]}).to_parquet("prices.parquet")
-    >>> blocks = read_blocks("prices.parquet", target="price")
-    >>> len(blocks), blocks.n_samples
-    (1, 2)
-    >>> model = MLPRegressor(max_iter=5, random_state=0).fit_stream(blocks)
     """
     check_integer("block_rows", block_rows, 1)
     kind = kind_of_source(source)
