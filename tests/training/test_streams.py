@@ -347,6 +347,16 @@ def test_unsupported_options():
             call()
 
 
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_a_data_loader_of_torch(n_workers):
+    torch = pytest.importorskip("torch", reason="needs the package torch")
+    tensors = torch.utils.data.TensorDataset(*map(torch.tensor, (X.astype("f4"), y, np.arange(500.0))))
+    loader = torch.utils.data.DataLoader(tensors, batch_size=70, num_workers=n_workers)
+    options = {"max_iter": 2, "shuffle": False, "random_state": 0}
+    model = MLPClassifier(**options).fit_stream(loader, range(10))
+    assert_array_equal(model.coefs_[0], MLPClassifier(**options).fit(X.astype("f4"), y, np.arange(500.0)).coefs_[0])
+
+
 def test_a_parquet_file_in_batches(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs the package pyarrow")
     import pandas as pd
