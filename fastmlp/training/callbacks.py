@@ -102,7 +102,8 @@ class Checkpoint(Callback):
     ----------
     path : str or Path
         Path of the model file, which ``fastmlp.load`` reads. Training of an MLP can be resumed from it with
-        bit-identical results, also within an epoch of ``fit``, or of ``fit_stream`` on a sequence of blocks.
+        bit-identical results, also within an epoch of ``fit``, or of ``fit_stream`` on a sequence of blocks; an epoch
+        over other blocks is begun again.
     every : int, default=1
         Number of epochs between two checkpoints.
     seconds : float > 0 or None, default=None

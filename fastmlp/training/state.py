@@ -15,6 +15,11 @@ from .schedules import Plateau, check_schedule
 from .stopping import PatienceState
 from .windows import StreamPosition, checked_position
 
+# Of the epoch in progress, if there is none.
+BETWEEN_EPOCHS = {
+    "order": None, "epoch_start": None, "stream": None, "position": 0, "loss_sum": 0.0, "penalty_sum": 0.0,
+}  # fmt: skip
+
 
 class Prepared(NamedTuple):
     """A result of ``prepare_training``, and the arguments that it was made for: values, and arrays that it changes."""
@@ -49,7 +54,7 @@ class TrainingState:
     loss_sum, penalty_sum : float
         Sums over the samples used in the epoch so far.
     stream : StreamPosition or None
-        The window that ``order`` belongs to, in an epoch over a sequence of blocks.
+        The window that ``order`` belongs to, in an epoch over blocks.
     seed : int
         Seed of dropout and noise.
     schedule_start : int
@@ -166,7 +171,10 @@ class TrainingState:
         return state
 
     def __getstate__(self):
-        return {one.name: getattr(self, one.name) for one in fields(self)}  # without what calls keep for later ones
+        state = {one.name: getattr(self, one.name) for one in fields(self)}  # without what calls keep for later ones
+        if self.stream is not None and self.stream.order is None:  # an epoch that cannot be continued
+            state |= BETWEEN_EPOCHS
+        return state
 
     def __setstate__(self, state):
         """Restore from pickle, aligning the slots unless they lie in a read-only memory map, which stays shared."""
@@ -193,8 +201,7 @@ class TrainingState:
         return self.position if self.stream is None else self.stream.n_before + self.position
 
     def drop_epoch_in_progress(self):
-        self.order = self.epoch_start = self.stream = None
-        self.position, self.loss_sum, self.penalty_sum = 0, 0.0, 0.0
+        vars(self).update(BETWEEN_EPOCHS)
 
 
 def check_finite(parameters):

@@ -58,7 +58,7 @@ class StreamedEpochs(BaseEpochs):
                 warnings.warn(f"blocks provided {self._n_before} samples, but n_samples is {self._n_expected}.")
             loss = self._end_epoch(self._n_before)
         except BaseException as error:
-            if state.stream is None or isinstance(error, ChangedBlocks):
+            if isinstance(error, ChangedBlocks) or (state.stream is not None and state.stream.order is None):
                 state.drop_epoch_in_progress()
             raise
         yield [loss]
@@ -66,8 +66,7 @@ class StreamedEpochs(BaseEpochs):
     def _note(self, stream, order, position=0):
         """Set the place in the epoch."""
         state = self.state
-        state.order, state.position = order, position
-        state.stream = stream if stream.order is not None else None
+        state.order, state.position, state.stream = order, position, stream
 
     def _run_part(self, part):
         """Make the steps of a Part, or the rest of them if it is the one in progress."""

@@ -85,7 +85,7 @@ class Windows:
         """Drop the epoch in progress of a TrainingState unless it is one over these windows, which is continued."""
         found, stream = state.stream, self.stream
         own = stream.n_blocks, self._random_state is None, self.batch_size, stream.shuffle_blocks
-        if found is None or own != (
+        if found is None or found.order is None or own != (
             len(found.order), found.seed == UNSHUFFLED, found.batch_size, found.shuffle_blocks,
         ):  # fmt: skip
             state.drop_epoch_in_progress()

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from fastmlp import MLP, Layer
+from fastmlp import MLP, Layer, MLPRegressor
 from fastmlp.sources.base import BlockSource
 from fastmlp.sources.read_ahead import read_ahead
 from patience import PATIENCE
@@ -111,6 +111,17 @@ def test_the_thread_ends_after_an_error_within_an_epoch(monkeypatch):
     monkeypatch.setattr("fastmlp.training.streamed_epochs.StreamedEpochs._run_part", failing)
     with pytest.raises(Stop):
         MLP([Layer(1, "identity")]).fit_stream(Numbers(), 2, batch_size=8)
+    assert not readers()
+
+
+def test_the_thread_ends_after_an_error_while_the_scale_is_computed():
+    class Bad(Numbers):
+        def _block(self, found):
+            return found if found[0][0] != [3.0] else ([[float("nan")]], [0.0])
+
+    with pytest.raises(ValueError, match=r"block 3 \(part 3\): Input X contains NaN") as caught:
+        MLPRegressor(scale="standard", max_iter=1).fit_stream(Bad())
+    assert caught.value  # whose frames hold the iterators
     assert not readers()
 
 

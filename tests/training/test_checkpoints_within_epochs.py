@@ -60,6 +60,18 @@ def test_a_fit_continues_from_every_place_within_an_epoch(tmp_path, chunks_of_on
         assert model.history == whole.history
 
 
+def test_an_epoch_over_other_blocks_is_begun_again(tmp_path, chunks_of_one_batch):
+    saving = Saving(tmp_path)
+    network().fit_stream(lambda: iter(BLOCKS), 2, 20, callbacks=saving)
+    assert len(saving.saved) == 30
+    for epoch, path in saving.saved:
+        model = fastmlp.load(path)
+        step = model._state.step
+        assert (model.epoch, model._state.order, model._state.samples_done()) == (epoch - 1, None, 0)
+        model.fit_stream(lambda: iter(BLOCKS), 1, 20)
+        assert (model.epoch, model._state.step) == (epoch, step + 15)
+
+
 SCRIPT = """
 import os, signal, sys
 import numpy as np
