@@ -18,7 +18,7 @@ class Files(NamedTuple):
 def is_many(source):
     """Whether a path is a folder, or a pattern such as ``data/*.parquet``."""
     path = Path(source)
-    return path.is_dir() or (has_magic(str(source)) and not path.exists())
+    return (source != "" and path.is_dir()) or (has_magic(str(source)) and not path.exists())
 
 
 def parquet_files(source):
@@ -38,6 +38,8 @@ def parquet_files(source):
             raise FileNotFoundError(f"there is no file {absent[0]}." if absent else "the list of files is empty.")
         return Files([str(path) for path in source], None)
     path = Path(source)
+    if source == "":  # Path takes it for the current folder
+        _none("the name of the file or folder is empty.")
     if path.is_dir():
         return Files(_in_folder(path) or _none(f"the folder {source} has no file *{SUFFIX}."), str(path))
     if path.is_file():

@@ -42,8 +42,9 @@ def read_blocks(
     weight : str, default=None
         Column of sample weights.
     block_rows : int, default=65536
-        Rows of a block of a LazyFrame, which is evaluated once for each block: write the result of a costly query to
-        Parquet first (``sink_parquet``). Other sources have their own blocks.
+        Rows of a block of a LazyFrame, which is evaluated once for each block and must return its rows in the same
+        order each time: write the result of other queries, and of slow ones, to Parquet first (``sink_parquet``). Other
+        sources have their own blocks.
 
     Returns
     -------

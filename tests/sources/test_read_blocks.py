@@ -239,6 +239,7 @@ CALLS = {
     "there is no file or folder nothing": (FileNotFoundError, "nothing", "y", {}),
     "no file matches nothing/": (FileNotFoundError, "nothing/*.parquet", "y", {}),
     "the folder .* has no file ": (FileNotFoundError, "empty", "y", {}),
+    "the name of the file or folder is empty": (FileNotFoundError, "", "y", {}),
     "there is no file absent": (FileNotFoundError, ["absent"], "y", {}),
     "cannot be read as Parquet": (OSError, "data/notes.txt", "y", {}),
     "has no column 'z'. Columns: 'a', 'b', 'c', 'y', 'label', 'w'": (ValueError, "data", "z", {}),
