@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # for type checkers and editors: at run time names are import
     from .model.losses import make_loss as make_loss
     from .model.mlp import MLP as MLP
     from .model.optimizers import make_optimizer as make_optimizer
+    from .sources.read_blocks import read_blocks as read_blocks
     from .training.callbacks import Callback as Callback
     from .training.callbacks import Checkpoint as Checkpoint
     from .training.callbacks import Progress as Progress
@@ -89,6 +90,7 @@ _HOME = {
     "softmax_regression": "estimators.linear",
     "DataParallel": "distributed.data_parallel",
     "load": "io.model_files",
+    "read_blocks": "sources.read_blocks",
     "Callback": "training.callbacks",
     "Checkpoint": "training.callbacks",
     "Progress": "training.callbacks",

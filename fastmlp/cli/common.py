@@ -10,6 +10,7 @@ import click
 
 from fastmlp.io.atomic import check_destination
 from fastmlp.kernels.device_errors import DeviceError
+from fastmlp.sources.files import is_many, parquet_files
 
 EXIT_INTERRUPTED = 130  # exit status after Ctrl-C
 TEST_SHARE = 0.2  # of the rows, without --test-size
@@ -49,11 +50,18 @@ def _finite(value):
 def check_output(path, *inputs):
     """Raise early if the output path is not writable or is also an input."""
     check_destination(path)
-    for source in inputs:
+    for source in (file for each in inputs for file in _files_of(each)):
         if os.path.exists(source) and os.path.exists(path) and os.path.samefile(source, path):
             raise click.UsageError(
                 f"{path} is an input of this command and would be overwritten: choose another output."
             )
+
+
+def _files_of(source):
+    try:
+        return parquet_files(source).paths if is_many(source) else [source]
+    except FileNotFoundError:  # or a bundled data set
+        return []
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Training of a plain network by the command train: a TableModel."""
 
 import time
+from typing import NamedTuple
 
 import click
 from sklearn.model_selection import train_test_split
@@ -10,6 +11,7 @@ from fastmlp.model.optimizers import make_optimizer
 from fastmlp.training.full_batch import is_full_batch
 
 from .common import TEST_SHARE
+from .frames import pd
 from .table_model import TableModel
 from .training_parts import PURPOSES, Trained, check_balanced, eval_rows, rows_of, speeds
 
@@ -17,20 +19,28 @@ HIDDEN, EPOCHS = (100,), 50  # by default
 WATCHED_SHARE = 0.1  # of the training rows, split off for --early-stopping without --eval
 
 
+class Parts(NamedTuple):
+    """{part: frame} and {part: (X, y)}."""
+
+    frames: dict[str, pd.DataFrame]
+    arrays: dict[str, tuple]
+
+
 def prepared(source, options, say):
-    """(untrained TableModel, {part: frame}) for a Table."""
+    """(untrained TableModel, Parts) for a Table."""
     if options.metric != "loss" and options.early_stopping is None:
         raise click.UsageError("--metric needs --early-stopping, which uses it.")
     table = new_model(source, options)
-    parts = split(source.frame, table, options)
-    say(rows_of(parts) + f"; {table.encoder.n_outputs} inputs")
+    frames = split(source.frame, table, options)
+    arrays = {name: table.arrays(part) for name, part in frames.items()}
+    say(rows_of(frames) + f"; {table.encoder.n_outputs} inputs")
     say(f"backend {table.model.backend}: {table.model.backend_reason_}")
-    return table, parts
+    return table, Parts(frames, arrays)
 
 
 def trained(table, parts, seconds, options, say):
     """The results of a fit, Trained."""
-    model, arrays = table.model, {name: table.arrays(part) for name, part in parts.items()}
+    model, (frames, arrays) = table.model, parts
     found = {
         "model": options.out, "rows": {name: len(X) for name, (X, _) in arrays.items()},
         "inputs": table.encoder.n_outputs, "target": table.target,
@@ -39,8 +49,8 @@ def trained(table, parts, seconds, options, say):
         "scores": {name: model.evaluate(*rows) for name, rows in arrays.items() if name != "train"},
         "samples_per_second": speeds(model, *arrays["train"], options.batch_size) if options.compare else None,
     }  # fmt: skip
-    part = next(name for name in PURPOSES if name in parts)
-    return Trained(model, [model], found, part, parts[part], lambda: table.predict(parts[part]))
+    part = next(name for name in PURPOSES if name in frames)
+    return Trained(model, [model], found, part, frames[part], lambda: table.predict(frames[part]))
 
 
 def new_model(source, options):
@@ -78,10 +88,13 @@ def split(frame, table, options):
     return {"train": frame} | parts
 
 
-def fit(table, parts, options, fit):
-    """Train the model and save it, also if a GPU fails. Returns the seconds of training."""
-    model, arrays = table.model, {name: table.arrays(part) for name, part in parts.items()}
-    model.communicator, (X, y) = fit.parallel, arrays["train"]
+def fit(table, parts, options, together):
+    """Train the model and save it, also if a GPU fails. Returns the seconds of training.
+
+    ``together`` says whether other processes take part (distributed/fits.py).
+    """
+    model, arrays = table.model, parts.arrays
+    model.communicator, (X, y) = together.parallel, arrays["train"]
     watched = next((arrays[name] for name in ("eval", "watched", "test") if name in arrays), None)
     start = time.perf_counter()
     try:
@@ -96,5 +109,5 @@ def fit(table, parts, options, fit):
         click.echo(f"model of epoch {model.epoch} saved in {options.out}", err=True)
         raise
     seconds = time.perf_counter() - start
-    fit.decide(lambda: table.save(options.out))  # before results are printed: a pipe may be closed
+    together.decide(lambda: table.save(options.out))  # before results are printed: a pipe may be closed
     return seconds

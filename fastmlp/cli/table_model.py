@@ -46,12 +46,20 @@ class TableModel(HasPredictionNetwork, Savable):
         values = frame[target]
         encoder = ColumnEncoder.fit(frame.drop(columns=target))
         classes = classes_of(values, task)
+        scaling = (0.0, 1.0) if classes is not None else mean_and_std(values)
+        return cls.new(
+            encoder, target, classes, scaling, hidden=hidden, activation=activation, dtype=dtype, **options
+        )  # fmt: skip
+
+    @classmethod
+    def new(cls, encoder, target, classes, scaling, *, hidden, activation, dtype, **options):
+        """Make an untrained model; ``scaling`` is (mean, standard deviation) of the target of a regression."""
         hidden = [Layer(units, activation) for units in hidden]
         if classes is not None:
             model = MLP([*hidden, Layer(len(classes), "softmax")], "categorical_cross_entropy", dtype=dtype, **options)
             return cls(encoder, model, target, classes)
         model = MLP([*hidden, Layer(1, "identity")], "squared_error", dtype=dtype, **options)
-        return cls(encoder, model, target, None, *mean_and_std(values))
+        return cls(encoder, model, target, None, *scaling)
 
     def read(self, source, encoding=None, *, with_target):
         """Read a table with the types of the columns that the model was trained on, and of its target."""

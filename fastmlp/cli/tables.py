@@ -12,12 +12,14 @@ import numpy as np
 from sklearn import datasets
 
 from fastmlp.extras import from_extra
+from fastmlp.sources.files import SUFFIX, is_many
 from fastmlp.tables.cells import text_of
 
 from .csv_files import read_csv
 from .date_texts import convert_dates
 from .frames import TableError, counted, listed, pd
 from .number_texts import convert_numbers, parse
+from .parquet_files import NEEDS_PYARROW, read_parquet, read_parts
 
 BUNDLED = {
     "digits": datasets.load_digits,
@@ -27,7 +29,6 @@ BUNDLED = {
     "diabetes": datasets.load_diabetes,
 }
 
-PARQUET, PARQUET_NEEDS = ".parquet", "Parquet files need pyarrow"
 OTHER_FORMATS = ".xlsx", ".xls", ".ods", ".json", ".jsonl", ".ndjson", ".feather", ".arrow", ".orc"
 FEW_ROWS, NEARLY_ALL = 20, 0.9  # of rows, for warn_of_names
 
@@ -44,7 +45,7 @@ def read_table(
     source, target=None, *, encoding=None, missing=(), texts=(), csv_texts=(), ignore=(), numbers=None, decimal=None,
     dates=False,
 ):  # fmt: skip
-    """Read a bundled data set, a CSV or Parquet file, or an NPZ file with X and y.
+    """Read a bundled data set, a CSV or Parquet file, the Parquet files of a folder or pattern, or an NPZ file.
 
     Parameters
     ----------
@@ -78,14 +79,16 @@ def read_table(
         frame, target = BUNDLED[source](as_frame=True).frame, target or "target"
     else:
         path = Path(source)
-        if not path.exists():
+        if not path.exists() and not is_many(source):
             raise TableError(f"{source} is neither a file nor a bundled data set. Bundled: {', '.join(BUNDLED)}.")
         if path.suffix.lower() in OTHER_FORMATS:
             raise TableError(f"{path.suffix} files are not supported: convert {source} to CSV or Parquet, with pandas.")
-        if path.suffix.lower() == ".npz":
+        if is_many(source):
+            frame = read_parts(source)
+        elif path.suffix.lower() == ".npz":
             frame, target = _read_npz(path), target or "y"
-        elif path.suffix.lower() == PARQUET:
-            frame = _read_parquet(path)
+        elif path.suffix.lower() == SUFFIX:
+            frame = read_parquet(path)
         else:
             frame, mark, convention = read_csv(path, encoding, missing, [*texts, *csv_texts])
             has_types = False
@@ -94,9 +97,7 @@ def read_table(
     check_present(frame, ignore)
     frame = frame.drop(columns=list(ignore))
     if has_types:
-        frame = _as_missing(frame, missing)
-        others = [name for name in frame.columns.intersection(texts) if not holds_texts(frame[name])]
-        frame = frame.assign(**{name: frame[name].map(text_of, na_action="ignore").astype("str") for name in others})
+        frame = as_asked(frame, missing, texts)
     if numbers is not None:
         columns = frame.columns.intersection(numbers)
         frame, decimal = convert_numbers(frame, columns, mark, decimal or convention, known=True)
@@ -107,12 +108,11 @@ def read_table(
     return Table(frame, target, decimal)
 
 
-def _read_parquet(path):
-    try:
-        with from_extra("parquet", PARQUET_NEEDS):
-            return pd.read_parquet(path).reset_index(drop=True).rename(columns=str)
-    except (ValueError, OSError) as error:
-        raise TableError(f"{path} cannot be read as Parquet: {error}") from error
+def as_asked(frame, missing, texts):
+    """A frame with types, with these strings as missing values and these columns as strings."""
+    frame = _as_missing(frame, missing)
+    others = [name for name in frame.columns.intersection(texts) if not holds_texts(frame[name])]
+    return frame.assign(**{name: frame[name].map(text_of, na_action="ignore").astype("str") for name in others})
 
 
 def _as_missing(frame, texts):
@@ -123,10 +123,10 @@ def _as_missing(frame, texts):
 
 def write_table(frame, out):
     """Write a frame to a Parquet file (.parquet), to a CSV file, or as CSV to a stream."""
-    if not str(out).lower().endswith(PARQUET):
+    if not str(out).lower().endswith(SUFFIX):
         frame.to_csv(out, index=False)
         return
-    with from_extra("parquet", PARQUET_NEEDS):
+    with from_extra("parquet", NEEDS_PYARROW):
         frame.rename(columns=str).to_parquet(out, index=False)
 
 

@@ -102,16 +102,19 @@ def split(frame, table, options):
     return {"train": frame} | parts
 
 
-def fit(table, parts, options, fit):
-    """Train the estimator and save it. Returns the seconds of training."""
-    table.estimator.set_params(communicator=fit.parallel, progress=not options.quiet)
+def fit(table, parts, options, together):
+    """Train the estimator and save it. Returns the seconds of training.
+
+    ``together`` says whether other processes take part (distributed/fits.py).
+    """
+    table.estimator.set_params(communicator=together.parallel, progress=not options.quiet)
     watched = {}
     if "eval" in parts:
         watched = {"eval_X": table.features(parts["eval"]), "eval_y": parts["eval"][table.target]}
     start = time.perf_counter()
     table.estimator.fit(table.features(parts["train"]), parts["train"][table.target], **watched)
     seconds = time.perf_counter() - start
-    fit.decide(lambda: table.save(options.out))  # before results are printed: a pipe may be closed
+    together.decide(lambda: table.save(options.out))  # before results are printed: a pipe may be closed
     return seconds
 
 

@@ -15,10 +15,11 @@ def looks_like_classes(values):
     return values.nunique() <= MAX_CLASSES and bool((values == values.round()).all())
 
 
-def classes_of(values, task):
+def classes_of(values, task, n_rows=None):
     """The sorted classes of a complete target column, or None for regression.
 
-    ``task`` is 'classification', 'regression' or 'auto', which decides by the values.
+    ``task`` is 'classification', 'regression' or 'auto', which decides by the values; ``n_rows`` is the number of rows
+    if ``values`` are only the different ones.
 
     Raises
     ------
@@ -27,7 +28,9 @@ def classes_of(values, task):
     """
     name = values.name
     if values.nunique() < 2:
-        raise TableError(f"the target {name!r} has the same value in all {len(values)} rows: nothing can be learned.")
+        raise TableError(
+            f"the target {name!r} has the same value in all {n_rows or len(values)} rows: nothing can be learned."
+        )
     if task == "classification" or (task == "auto" and looks_like_classes(values)):
         classes = np.unique(values.to_numpy())
         if task == "auto" and len(classes) > MAX_CATEGORIES:

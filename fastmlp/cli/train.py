@@ -18,6 +18,7 @@ HIDDEN_ACTIVATIONS = [name for name, row in ACTIVATIONS.items() if not row.rowwi
 # Options of one of the two kinds of models. One of the first selects a plain network.
 PLAIN = (
     "activation", "optimizer", "learning_rate", "alpha", "batch_size", "early_stopping", "metric", "dtype", "backend",
+    "stream", "shuffle_blocks",
 )  # fmt: skip
 TABULAR = "members", "folds", "time_limit"
 
@@ -84,6 +85,13 @@ def kind_of_model(context):
               help="plain: precision of the computation; for bfloat16 see --matmul-precision.")  # fmt: skip
 @click.option("--backend", type=click.Choice(registry.NAMES), default="auto", show_default=True,
               help="plain: compute backend.")  # fmt: skip
+@click.option(
+    "--stream",
+    is_flag=True,
+    help="plain: keep only a few row groups of the Parquet files in memory; test rows are drawn from each.",
+)
+@click.option("--shuffle-blocks", type=click.IntRange(1), default=1, show_default=True,
+              help="plain: row groups whose rows --stream shuffles together; more for sorted files.")  # fmt: skip
 @click.option("--ignore", multiple=True, metavar="COLUMN", help="Drop a column; may be repeated.")
 @click.option("--text", multiple=True, metavar="COLUMN",
               help="Read a column as strings, for example codes such as 01; may be repeated.")  # fmt: skip
@@ -105,8 +113,8 @@ def kind_of_model(context):
 @as_json
 @click.pass_context
 def train(context, **options):
-    """Train on SOURCE: a CSV file, perhaps compressed (.gz, .bz2, .xz, .zip), a Parquet or NPZ file (with X and y), or
-    the name of a bundled data set: digits, iris, wine, breast_cancer, diabetes.
+    """Train on SOURCE: a CSV file, perhaps compressed (.gz, .bz2, .xz, .zip), a Parquet or NPZ file (with X and y), a
+    folder or pattern of Parquet files, or the name of a bundled data set: digits, iris, wine, breast_cancer, diabetes.
 
     Trains fastmlp.TabularMLPClassifier or TabularMLPRegressor: numbers, strings, dates and missing values need no
     preparation. --plain, and every option marked with 'plain:', trains a plain network instead: numeric columns are

@@ -4,7 +4,7 @@ import os
 
 import click
 
-from . import plain_run, tabular_run
+from . import plain_run, stream_run, tabular_run
 from .common import check_output, echo_json
 from .tables import check_present, read_table, warn_of_names, warn_of_unnamed
 from .training_parts import PURPOSES, without_missing
@@ -16,7 +16,7 @@ def run(options, fit):
     ``fit`` says whether other processes take part; rank 0 alone reads, saves and prints.
     """
     say = (lambda *given: None) if options.as_json else click.echo
-    kind = plain_run if options.plain else tabular_run
+    kind = stream_run if options.stream else plain_run if options.plain else tabular_run
     table, parts = fit.decide(lambda: prepared(kind, options, say))
     options.quiet = options.quiet or not fit.leads
     seconds = kind.fit(table, parts, options, fit)
@@ -24,9 +24,11 @@ def run(options, fit):
 
 
 def prepared(kind, options, say):
-    """(model, {part: frame}), untrained."""
+    """(model, what to train it on), untrained."""
     check_outputs(options.out, options.plot, options.report, [options.source, options.eval_source])
-    return kind.prepared(table_of(options), options, say)
+    if options.shuffle_blocks > 1 and not options.stream:
+        raise click.UsageError("--shuffle-blocks needs --stream.")
+    return kind.prepared(None if options.stream else table_of(options), options, say)
 
 
 def finish(trained, options, say):

@@ -1,6 +1,8 @@
 """Epochs of gradient descent that the ranks of a job make together."""
 
 import time
+import warnings
+from contextlib import closing
 
 import numpy as np
 
@@ -8,7 +10,6 @@ from fastmlp.kernels.spec import Batches, row_weights
 from fastmlp.prediction.predict import take_rows
 from fastmlp.training.epochs import BaseEpochs
 from fastmlp.training.outcomes import Interrupted
-from fastmlp.training.problem import Samples
 
 from .shares import shares_of_order, shares_of_own
 from .steps import GradientSteps, LocalSteps
@@ -144,27 +145,28 @@ class MemoryEpochs(RankEpochs):
 
 
 class RankStreamEpochs(RankEpochs):
-    """Epochs over a stream of blocks, of which each rank reads its own.
+    """Epochs over a stream of blocks, of which each rank reads its own. One that ends early is not continued.
 
     Parameters
     ----------
     ranks : Ranks
-    problem, state, batch_size, **options
-        As for ``BaseEpochs``; the batch size is that of all ranks together.
-    parts : callable
-        ``parts()`` returns an iterator over this rank's parts of an epoch, see ``Stream.parts``.
+    problem, state, **options
+        As for ``BaseEpochs``.
+    windows : Windows
+        Those of this rank; the batch size is that of all ranks together.
     n_samples : int or None
         Number of samples of an epoch on all ranks, for schedules that change within epochs.
     weighted : bool
         Whether samples have weights.
     """
 
-    def __init__(self, ranks, problem, state, batch_size, parts, n_samples=None, weighted=False, **options):
-        super().__init__(ranks, problem, state, batch_size, weighted, **options)
-        self._parts, self._n_expected, self._earlier = parts, n_samples, 0
+    def __init__(self, ranks, problem, state, windows, n_samples=None, weighted=False, **options):
+        super().__init__(ranks, problem, state, windows.batch_size, weighted, **options)
+        self._windows, self._n_expected, self._n_before = windows, n_samples, 0
+        self._own_windows = windows.with_batch_size(max(1, windows.batch_size // ranks.n_ranks))
 
     def _progress(self):
-        return self._earlier + self.state.position, self._n_expected or len(self.state.order)
+        return self._n_before + self.state.position, self._n_expected or len(self.state.order)
 
     def run(self, most=1):
         """Run one epoch. Yields a list of its loss.
@@ -173,28 +175,36 @@ class RankStreamEpochs(RankEpochs):
         ------
         Interrupted, Diverged
         """
-        state, self._earlier = self.state, 0
+        state, self._n_before = self.state, 0
         state.drop_epoch_in_progress()
         try:
             self._check_interruption()
-            state.epoch_start, parts = state.parameters.copy(), self._parts()
-            while True:
-                with self._ranks.agreement():
-                    *rows, order = next(parts, (np.empty(0, np.int64),))
-                counts = np.array(self._ranks.allgather(len(order)))
-                if not counts.any():
-                    break
-                if rows:
-                    self._set_samples(Samples(*rows))
-                del rows
-                state.order, state.position = range(int(counts.sum())), 0
-                self._run_shares(shares_of_own(order, counts, self.batch_size, self._ranks.rank))
-                self._drop_samples()
-                self._earlier += len(state.order)
-            if not self._earlier:
+            state.epoch_start = state.parameters.copy()
+            with closing(self._own_windows.parts(self._own_windows.begin())) as parts:
+                while self._run_part(parts):
+                    pass
+            if not self._n_before:
                 self._ranks.fail("blocks provided no samples.")
-            loss = self._end_epoch(self._earlier)
+            if self._n_expected not in (None, self._n_before):
+                warnings.warn(f"blocks provided {self._n_before} samples, but n_samples is {self._n_expected}.")
+            loss = self._end_epoch(self._n_before)
         except BaseException:
             state.drop_epoch_in_progress()
             raise
         yield [loss]
+
+    def _run_part(self, parts):
+        """Make the steps over the next Part of each rank, of which some may have none. Returns whether any had."""
+        state, order = self.state, np.empty(0, np.int64)
+        with self._ranks.agreement():
+            part = next(parts, None)
+        if part is not None:
+            order = part.order
+            self._set_samples(part.samples)
+        counts = np.array(self._ranks.allgather(len(order)))
+        if counts.any():
+            state.order, state.position = range(int(counts.sum())), 0
+            self._run_shares(shares_of_own(order, counts, self.batch_size, self._ranks.rank))
+            self._n_before += len(state.order)
+        self._drop_samples()
+        return counts.any()

@@ -7,11 +7,10 @@ from functools import partial
 
 import joblib
 import numpy as np
-from numpy.random import RandomState
 from scipy.sparse import issparse
 
 from fastmlp.training.in_memory import Epochs
-from fastmlp.training.streams import StreamedEpochs
+from fastmlp.training.streamed_epochs import StreamedEpochs
 from fastmlp.training.trainer import Trainer
 
 from .communication import Ranks
@@ -98,11 +97,9 @@ class Alone:
         """Function that makes the epochs over samples in memory."""
         return partial(Epochs, problem, state, batch_size, samples, shuffle)
 
-    def streamed(self, problem, state, batch_size, stream, random_state, check, n_samples, weighted):
-        """Function that makes the epochs over a stream; without ``random_state`` nothing is shuffled."""
-        permutation = None if random_state is None else random_state.permutation
-        parts = partial(stream.parts, batch_size, permutation, check)
-        return partial(StreamedEpochs, problem, state, batch_size, parts, n_samples)
+    def streamed(self, problem, state, windows, n_samples, weighted):
+        """Function that makes the epochs over the Windows of a stream, in which samples have weights or not."""
+        return partial(StreamedEpochs, problem, state, windows, n_samples)
 
     def solver(self, solve):
         """The full-batch solver."""
@@ -182,15 +179,10 @@ class Together(Alone):
     def epochs(self, problem, state, batch_size, samples, shuffle):
         return partial(MemoryEpochs, self._ranks, problem, state, batch_size, samples, shuffle)
 
-    def streamed(self, problem, state, batch_size, stream, random_state, check, n_samples, weighted):
-        own_batch = max(1, batch_size // self.n_ranks)
-
-        def parts():
-            # Ranks draw different numbers in an epoch, but the same order of the blocks, first of all.
-            permutation = None if random_state is None else RandomState(random_state.randint(2**31)).permutation
-            return stream.parts(own_batch, permutation, check)
-
-        return partial(RankStreamEpochs, self._ranks, problem, state, batch_size, parts, n_samples, weighted)
+    def streamed(self, problem, state, windows, n_samples, weighted):
+        if self._own_rows and n_samples is not None:
+            n_samples = sum(self._ranks.allgather(n_samples))
+        return partial(RankStreamEpochs, self._ranks, problem, state, windows, n_samples, weighted)
 
     def solver(self, solve):
         return LbfgsOfRanks(self._ranks)

@@ -50,7 +50,8 @@ class LeadersCallbacks(CombinedCallbacks):
 
     def __init__(self, ranks, callbacks, state):
         self._ranks, self._callbacks, self._state = ranks, callbacks, state
-        self._given, self.stop = ranks.of_leader(bool(callbacks)), False
+        self._given, self._within = ranks.of_leader((bool(callbacks), callbacks.listens_within()))
+        self.stop = False
 
     def __bool__(self):
         return self._given
@@ -68,6 +69,10 @@ class LeadersCallbacks(CombinedCallbacks):
         if self._given:
             self._ranks.decide(self._callbacks.before_epoch)
             synchronise(self._ranks, self._state)
+
+    def within_epoch(self, state):
+        if self._within and not isinstance(state.order, range):  # an epoch that cannot be continued from a file
+            self._ranks.decide(lambda: self._callbacks.within_epoch(state))
 
     def after_epoch(self, results):
         self.stop = self._ranks.decide(lambda: self._callbacks.after_epoch(results))

@@ -17,6 +17,7 @@ from fastmlp.training.shuffling import Shuffle
 from fastmlp.training.state import TrainingState
 from fastmlp.training.stopping import NoStopping, Tolerance, ToleranceState
 from fastmlp.training.streams import Stream
+from fastmlp.training.windows import Windows
 
 from .architecture import follows
 from .evaluation import Evaluation, HeldOut
@@ -177,7 +178,6 @@ def _epochs(estimator, call, problem, samples):
     if stream is None:
         shuffled = Shuffle(estimator._random_state, from_scratch=False) if estimator.shuffle else None
         return problem, call.fit.epochs(problem, state, batch_size, samples, shuffled)
-    random_state, weighted = estimator._random_state if estimator.shuffle else None, samples.weight is not None
-    return problem, call.fit.streamed(
-        problem, state, batch_size, stream, random_state, partial(block, estimator), stream.n_samples, weighted
-    )
+    random_state = estimator._random_state if estimator.shuffle else None
+    windows = Windows(stream, batch_size, random_state, partial(block, estimator))
+    return problem, call.fit.streamed(problem, state, windows, stream.n_samples, samples.weight is not None)

@@ -139,6 +139,8 @@ class FittedNetwork:
         made = cls(network, parameters, saved["noise"] and check_saved_noise(Noise(*saved["noise"]), sizes))
         training = saved["training"]
         made.training = training and TrainingState.from_dict(training, network, parameters.dtype)
+        if made.training is not None:
+            made.training.drop_epoch_in_progress()  # of a checkpoint within an epoch, which estimators do not continue
         made.progress = check_progress(ToleranceState(*saved["progress"]), parameters)
         made.scaling = saved["scaling"] and check_saved_scaling(saved["scaling"], sizes[0])
         made.target_scaling = saved["target_scaling"] and check_saved_scaling(saved["target_scaling"], sizes[-1])

@@ -151,7 +151,8 @@ self : object
 FIT_STREAM = f"""\
 {SHUFFLE_BLOCKS}
 n_samples : int or None, default=None
-    Total number of samples in all blocks; required with a schedule of ``make_schedule``.
+    Total number of samples in all blocks; required with a schedule of ``make_schedule`` unless the blocks of
+    ``read_blocks`` know it.
 eval_set, eval_X, eval_y, eval_names, eval_metric, callbacks
     As in ``fit``. ``early_stopping`` requires an ``eval_set``; callbacks of ``sklearn.callback`` receive no X
     and y.

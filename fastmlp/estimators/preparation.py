@@ -1,5 +1,6 @@
 """Before a fit of an estimator: validate the arguments, scale the data and draw the initial weights."""
 
+from contextlib import closing
 from functools import partial
 
 import numpy as np
@@ -123,8 +124,10 @@ def _set_scaling(estimator, samples, stream):
     """Compute the mean and standard deviation for ``scale``."""
     if estimator.scale is None:
         return
-    parts = [samples]
+    scales = estimator.scale != "targets", estimator._scales_targets()
     if stream is not None and stream.is_repeatable:
-        parts = stream.blocks(None, partial(samples_of.unscaled_block, estimator))
-    scalings = scalings_of(parts, estimator.scale != "targets", estimator._scales_targets())
+        with closing(stream.blocks(None, partial(samples_of.unscaled_block, estimator))) as blocks:
+            scalings = scalings_of((block for *_, block in blocks), *scales)
+    else:
+        scalings = scalings_of([samples], *scales)
     estimator._net.scaling, estimator._net.target_scaling = scalings

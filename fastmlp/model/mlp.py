@@ -23,6 +23,7 @@ from fastmlp.training.shuffling import Shuffle
 from fastmlp.training.squared_errors import check_lm_network
 from fastmlp.training.stopping import NoStopping, Patience
 from fastmlp.training.streams import BLOCKS, SHUFFLE_BLOCKS, Stream, check_n_samples
+from fastmlp.training.windows import Windows
 from fastmlp.typing import ArrayLike, Blocks, Callbacks, ClassWeight, MatrixLike, Metric
 from fastmlp.validation.checks import check_flags, check_integer
 
@@ -288,14 +289,16 @@ class MLP(DifferentiableNetwork):
         ----------
         {BLOCKS}
         epochs : int, default=1
-            Number of passes over the blocks.
+            Number of passes over the blocks. An epoch over a sequence of blocks that was interrupted by Ctrl-C or an
+            error is completed first and counts as one of them, if the other arguments are the same.
         batch_size : int, default=32
             Samples per step.
         shuffle : bool, default=True
             Whether to shuffle the blocks (if they are a sequence) and the samples of the blocks in memory.
         {SHUFFLE_BLOCKS}
         n_samples : int or None, default=None
-            Total number of samples in all blocks, for the progress bar; required with a learning rate schedule.
+            Total number of samples in all blocks, for the progress bar; required with a learning rate schedule unless
+            the blocks of ``read_blocks`` know it.
         class_weight : dict or list of dicts, default=None
             Class weights as in ``fit``; 'balanced' is not available.
         validation_data, metric, patience, progress, callbacks
@@ -304,8 +307,8 @@ class MLP(DifferentiableNetwork):
         Returns
         -------
         self
-            After Ctrl-C with the current weights. An epoch that ends early does not count. An error raised by
-            ``blocks`` is propagated, and the current weights are kept.
+            After Ctrl-C with the current weights. An epoch that ends early does not count unless a later call
+            completes it. An error raised by ``blocks`` is propagated, and the current weights are kept.
         """
         check_integer("epochs", epochs, 1)
         batch_size = min(check_integer("batch_size", batch_size, 1), sys.maxsize)
@@ -315,7 +318,6 @@ class MLP(DifferentiableNetwork):
                 f"fit_stream requires an optimizer such as 'adam' or 'sgd', got {self.optimizer!r}, which needs all "
                 "samples at once."
             )
-        check_n_samples(n_samples, self.optimizer)
         if is_balanced(class_weight):
             raise ValueError(BALANCED_IN_PARTS)
         fit = fit_of(self.communicator)
@@ -327,25 +329,25 @@ class MLP(DifferentiableNetwork):
                 with fit.agreement():
                     combined = CombinedCallbacks(callbacks, self)
                     stream = Stream(blocks, shuffle_blocks, n_samples, epochs, fit.place)
+                    check_n_samples(stream.n_samples, self.optimizer)
                     first = stream.first()
                     with names_from(self, first[0]):
                         samples = check(*first)
                         by_target = self._check_targets(samples)
                         validation = self._prepare(samples, validation_data, metric, patience)
                     self._check_fit(fit, batch_size, is_streamed=True)
-                n_first, weighted = samples.X.shape[0], samples.weight is not None
+                n_first, n_samples, weighted = samples.X.shape[0], stream.n_samples, samples.weight is not None
                 fit.check_same(self._settings(weighted, epochs, batch_size, shuffle, metric, patience))
             self._begin(fit)
             del first, samples
             self._choose_backend(fit, batch_size, epochs * (n_samples or n_first), validation, by_target)
-            bar = new_bar(total=None if n_samples is None else epochs * n_samples, unit=" samples", unit_scale=True)
+            windows = Windows(stream, batch_size, self._random_state if shuffle else None, check)
+            windows.drop_other_epoch(self._state)
+            total = None if n_samples is None else epochs * n_samples - self._state.samples_done()
+            bar = new_bar(total=total, unit=" samples", unit_scale=True)
             trainer = self._trainer(fit, validation, patience, combined, bar)
             self._note_kernels(trainer.problem, batch_size, weighted)
-            random_state = self._random_state if shuffle else None
-            epochs_of = fit.streamed(
-                trainer.problem, self._state, batch_size, stream, random_state, check, n_samples, weighted
-            )  # fmt: skip
-            trainer.descend(epochs_of, epochs)
+            trainer.descend(fit.streamed(trainer.problem, self._state, windows, n_samples, weighted), epochs)
             self._end(fit)
         return self
 

@@ -1,14 +1,18 @@
-"""Callbacks, which a fit calls between epochs: base class, checkpoints, progress bar, custom functions."""
+"""Callbacks, which a fit calls between epochs, and in long ones: base class, checkpoints, progress bar, functions."""
 
 from __future__ import annotations
 
+import math
+import time
 from contextlib import nullcontext
 from typing import Any
+
+import numpy as np
 
 from fastmlp.extras import from_extra
 from fastmlp.io.atomic import check_destination
 from fastmlp.typing import StrPath
-from fastmlp.validation.checks import check_integer
+from fastmlp.validation.checks import check_integer, check_real
 
 
 class NoBar(nullcontext):
@@ -35,6 +39,19 @@ class Callback:
 
     def before_epoch(self, model: Any, epoch: int) -> None:
         """Called before each epoch; not called for 'lbfgs' and 'lm'.
+
+        Parameters
+        ----------
+        model : MLP, MLPClassifier or MLPRegressor
+            The model that is being fitted.
+        epoch : int
+            Number of the epoch, from 1 in each fit.
+        """
+
+    def within_epoch(self, model: Any, epoch: int) -> None:
+        """Called several times a second within an epoch, between two steps; not called for 'lbfgs' and 'lm'.
+
+        The model can be saved or used for predictions, but must not be changed.
 
         Parameters
         ----------
@@ -76,7 +93,7 @@ class Callback:
 
 
 class Checkpoint(Callback):
-    """Save the model to a file every few epochs and at the end of the fit.
+    """Save the model to a file every few epochs, within long ones, and at the end of the fit.
 
     The last file holds the best weights if early stopping restores them. Files are replaced atomically. If an error
     ends the fit, the last checkpoint stays.
@@ -85,9 +102,12 @@ class Checkpoint(Callback):
     ----------
     path : str or Path
         Path of the model file, which ``fastmlp.load`` reads. Training of an MLP can be resumed from it with
-        bit-identical results.
+        bit-identical results, also within an epoch of ``fit``, or of ``fit_stream`` on a sequence of blocks; an epoch
+        over other blocks is begun again.
     every : int, default=1
         Number of epochs between two checkpoints.
+    seconds : float > 0 or None, default=None
+        Also save within an epoch when the last checkpoint was that long ago.
 
     Raises
     ------
@@ -95,17 +115,32 @@ class Checkpoint(Callback):
         If the path cannot be written to.
     """
 
-    def __init__(self, path: StrPath, every: int = 1) -> None:
+    def __init__(self, path: StrPath, every: int = 1, seconds: float | None = None) -> None:
         check_destination(path)
         self.path, self.every = path, check_integer("every", every, 1)
+        self.seconds = None if seconds is None else check_real("seconds", seconds, 0, open_low=True)
+        self._due = math.inf
+
+    def before_epoch(self, model: Any, epoch: int) -> None:
+        if epoch == 1 and self.seconds is not None:
+            self._due = time.monotonic() + self.seconds
+
+    def within_epoch(self, model: Any, epoch: int) -> None:
+        if time.monotonic() >= self._due:
+            self._save(model)
 
     def after_epoch(self, model: Any, epoch: int, results: dict[str, float]) -> None:
         if epoch % self.every == 0:
-            model.save(self.path)
+            self._save(model)
 
     def after_fit(self, model: Any, error: BaseException | None) -> None:
         if error is None:
             model.save(self.path)
+
+    def _save(self, model):
+        model.save(self.path)
+        if self.seconds is not None:
+            self._due = time.monotonic() + self.seconds
 
 
 class Progress(Callback):
@@ -168,6 +203,7 @@ class CombinedCallbacks:
                 raise TypeError(f"callbacks must be fastmlp.Callback objects or functions, got {one!r}.")
         self._all = [*(one if isinstance(one, Callback) else _Function(one) for one in given), *more]
         self._model, self._epoch, self.stop = model, 0, False
+        self._within = [one for one in self._all if type(one).within_epoch is not Callback.within_epoch]
 
     def __bool__(self):
         return bool(self._all)
@@ -191,6 +227,16 @@ class CombinedCallbacks:
     def before_epoch(self):
         for one in self._all:
             one.before_epoch(self._model, self._epoch + 1)
+
+    def listens_within(self):
+        """Whether a callback is called within epochs."""
+        return bool(self._within)
+
+    def within_epoch(self, state):
+        """Call the callbacks that listen within epochs, unless the weights of the TrainingState diverge."""
+        if self._within and math.isfinite(state.loss_sum + state.penalty_sum) and np.isfinite(state.parameters).all():
+            for one in self._within:
+                one.within_epoch(self._model, self._epoch + 1)
 
     def after_epoch(self, results):
         """Call all callbacks after an epoch. Returns whether to stop training."""

@@ -82,7 +82,8 @@ class BaseEpochs(ABC):
     def _run_steps(self):
         """Make steps over the remaining samples of ``state.order``."""
         state = self.state
-        self._run_chunk()
+        if state.position < len(state.order):  # not of an epoch that was saved after its last step
+            self._run_chunk()
         while state.position < len(state.order) and math.isfinite(state.loss_sum + state.penalty_sum):
             self._stop_if_interrupted()
             self._run_chunk()

@@ -38,8 +38,7 @@ class Monitor:
 
     def __init__(self, problem, state, samples):
         self._problem, self._state, self._samples = problem, state, samples
-        resumes = state.order is not None and len(state.order) == samples.X.shape[0]
-        self._before = (state.epoch_start if resumes else state.parameters).copy()
+        self._before = (state.epoch_start if state.is_in_epoch_of(samples.X.shape[0]) else state.parameters).copy()
 
     def record(self, history):
         """Append the values after an epoch to the curves of ``history``."""

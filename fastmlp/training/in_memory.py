@@ -19,7 +19,7 @@ class Epochs(BaseEpochs):
         super().__init__(problem, state, batch_size, **options)
         self.shuffle, self._order = shuffle, np.arange(samples.X.shape[0])
         self._set_samples(samples)
-        if state.order is not None and len(state.order) != len(self._order):
+        if not state.is_in_epoch_of(len(self._order)):
             state.drop_epoch_in_progress()
 
     def _progress(self):

@@ -13,6 +13,12 @@ from fastmlp.validation.checks import check_integer, check_real
 
 from .schedules import Plateau, check_schedule
 from .stopping import PatienceState
+from .windows import StreamPosition, checked_position
+
+# Of the epoch in progress, if there is none.
+BETWEEN_EPOCHS = {
+    "order": None, "epoch_start": None, "stream": None, "position": 0, "loss_sum": 0.0, "penalty_sum": 0.0,
+}  # fmt: skip
 
 
 class Prepared(NamedTuple):
@@ -40,13 +46,15 @@ class TrainingState:
     step, epoch : int
         Numbers of completed steps and epochs.
     order : ndarray of int or None
-        Sample order of the epoch in progress; None between epochs.
+        Sample order of the epoch in progress, or of its window of a stream; None between epochs.
     epoch_start : ndarray or None
         Parameters at the start of the epoch in progress; None between epochs.
     position : int
         Number of samples of ``order`` used so far.
     loss_sum, penalty_sum : float
-        Sums over these samples.
+        Sums over the samples used in the epoch so far.
+    stream : StreamPosition or None
+        The window that ``order`` belongs to, in an epoch over blocks.
     seed : int
         Seed of dropout and noise.
     schedule_start : int
@@ -71,6 +79,7 @@ class TrainingState:
     schedule_start: int = 0
     plateau: Plateau = field(default_factory=Plateau)
     stopping: PatienceState | None = None
+    stream: StreamPosition | None = None
     # No fields, so that copies and files leave them out: what forward and apply of an MLP keep for the next call.
     last_pass = None
     prepared_update = None
@@ -116,6 +125,7 @@ class TrainingState:
             "optimizer": optimizer,
             "plateau": Plateau(*saved["plateau"]),
             "stopping": stopping and PatienceState(*stopping),
+            "stream": checked_position(saved.get("stream")),  # missing in files of earlier versions
         }
         state = cls(**{**saved, **read})
         n = network.n_parameters
@@ -152,14 +162,19 @@ class TrainingState:
         ):
             if check_integer(name, getattr(state, name), 0) > most:
                 raise ValueError(f"{name} is {getattr(state, name)}, more than {most}")
-        # The kernels use these indices without bounds checks.
-        if n_rows and (state.order.dtype != np.int64 or not np.array_equal(np.sort(state.order), np.arange(n_rows))):
-            raise ValueError("order is not a permutation of the samples")
+        # The kernels use these indices without bounds checks; the order of a window of a stream is made anew.
+        if n_rows and state.stream is None:
+            is_permutation = np.array_equal(np.sort(state.order), np.arange(n_rows))
+            if state.order.dtype != np.int64 or not is_permutation:
+                raise ValueError("order is not a permutation of the samples")
         state.parameters, state.slots = aligned_copy(state.parameters), aligned_copy(state.slots)
         return state
 
     def __getstate__(self):
-        return {one.name: getattr(self, one.name) for one in fields(self)}  # without what calls keep for later ones
+        state = {one.name: getattr(self, one.name) for one in fields(self)}  # without what calls keep for later ones
+        if self.stream is not None and self.stream.order is None:  # an epoch that cannot be continued
+            state |= BETWEEN_EPOCHS
+        return state
 
     def __setstate__(self, state):
         """Restore from pickle, aligning the slots unless they lie in a read-only memory map, which stays shared."""
@@ -177,9 +192,16 @@ class TrainingState:
         self.slots[...] = 0
         self.step = 0
 
+    def is_in_epoch_of(self, n_samples):
+        """Whether an epoch over that many samples in memory is in progress."""
+        return self.order is not None and self.stream is None and len(self.order) == n_samples
+
+    def samples_done(self):
+        """Number of samples of the epoch in progress that have been used."""
+        return self.position if self.stream is None else self.stream.n_before + self.position
+
     def drop_epoch_in_progress(self):
-        self.order = self.epoch_start = None
-        self.position, self.loss_sum, self.penalty_sum = 0, 0.0, 0.0
+        vars(self).update(BETWEEN_EPOCHS)
 
 
 def check_finite(parameters):

@@ -120,8 +120,12 @@ class Trainer:
         ``new_epochs(interruption=..., on_samples=...)`` returns Epochs or StreamedEpochs.
         """
 
+        def on_samples(n_samples):
+            self.bar.update(n_samples)
+            self.callbacks.within_epoch(self.state)
+
         def run(interruption):
-            epochs, left = new_epochs(interruption=interruption, on_samples=self.bar.update), max_epochs
+            epochs, left = new_epochs(interruption=interruption, on_samples=on_samples), max_epochs
             while left:
                 self.callbacks.before_epoch()
                 for losses in epochs.run(int(min(left, self._unwatched_epochs()))):

@@ -43,7 +43,6 @@ EXPECTED = {
     "callback of lbfgs": "it broke",
     "checkpoint": "FileNotFoundError: [Errno 2] the folder does not exist: '/nowhere'",
     "divergence": "DivergenceError: Solver produced non-finite parameter weights",
-    "few blocks": "ValueError: rank {last}: blocks provided no samples",
     "other columns in a block": "ValueError: rank {last}: block {block}: X has 2 columns, but the network has 4 inputs",
     "own rows of tables": "TabularMLPRegressor needs all samples on every rank",
     "time limit of tables": "time_limit is not available with a communicator: set epochs and n_members",

@@ -15,6 +15,7 @@ from fastmlp import MLP, MLPClassifier, MLPEnsembleRegressor, MLPRegressor
 from fastmlp.cli.table_model import TableModel
 from fastmlp.io import model_files as saving
 from fastmlp.io.model_files import ModelFileError, encode
+from fastmlp.training.windows import StreamPosition
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -207,6 +208,49 @@ def test_an_invalid_training_state_is_refused(saved, change):
     rewrite(saved, change)
     with pytest.raises(ModelFileError):
         fastmlp.load(saved)
+
+
+ORDER, LEFT = np.array([2, 0, 1]), np.array([[2, 5], [0, 7]])
+
+
+@pytest.fixture
+def saved_in_a_stream(tmp_path):
+    """The file of a model that was interrupted in an epoch of fit_stream."""
+    path = tmp_path / "model.fastmlp"
+    original = MLP([(6, "tanh"), (3, "softmax")], "categorical_cross_entropy", random_state=1).fit(X, y, epochs=2)
+    original._state.order, original._state.position = np.random.RandomState(0).permutation(150)[:128], 64
+    original._state.epoch_start = original.parameters.copy()
+    original._state.stream = StreamPosition(ORDER, 3, 1, LEFT, 32, 32, 1)
+    original.save(path)
+    return path
+
+
+def test_a_position_in_a_stream_is_kept(saved_in_a_stream):
+    loaded = fastmlp.load(saved_in_a_stream)
+    assert loaded._state.samples_done() == 96
+    assert list(map(str, loaded._state.stream)) == list(map(str, (ORDER, 3, 1, LEFT, 32, 32, 1)))
+    rewrite(saved_in_a_stream, lambda header, tensors: training(header).pop("stream"))  # as in earlier versions
+    rewrite(saved_in_a_stream, in_training("order", None))
+    rewrite(saved_in_a_stream, in_training("position", 0))
+    assert fastmlp.load(saved_in_a_stream)._state.stream is None
+
+
+@pytest.mark.parametrize("place, value", [
+    (0, np.array([0, 0, 1])), (0, np.array([0.0, 1.0, 2.0])), (0, np.array([-1, 0, 1])), (0, None), (1, -2),
+    (1, 2**32), (1, "x"), (2, 4), (2, -1), (3, LEFT[0]), (3, LEFT - 3), (3, LEFT + 1), (3, LEFT.astype(float)),
+    (4, -1), (5, 0), (6, 0), (6, None),
+])  # fmt: skip
+def test_an_invalid_position_in_a_stream_is_refused(saved_in_a_stream, place, value):
+    def change(header, tensors):
+        content = training(header)["stream"]["tuple"]
+        if isinstance(value, np.ndarray):
+            tensors[content[place]["tensor"]] = value
+        else:
+            content[place] = value
+
+    rewrite(saved_in_a_stream, change)
+    with pytest.raises(ModelFileError):
+        fastmlp.load(saved_in_a_stream)
 
 
 def more_activations(header, tensors):

@@ -44,6 +44,28 @@ def test_benchmarks_run_and_the_report_renders(tmp_path):
     assert (tmp_path / "REPORT.md").read_text() == text
 
 
+STREAMS = """
+import sys
+from pathlib import Path
+import streams
+streams.ROUNDS, streams.LEAST_ROWS, streams.LARGE = 1, 4096, 2**23
+if __name__ == "__main__":
+    streams.main(Path(sys.argv[1]), "tabular")
+"""
+
+
+@pytest.mark.exhaustive
+def test_the_benchmark_of_streams_runs(tmp_path):
+    pytest.importorskip("pyarrow", reason="needs the package pyarrow")
+    (tmp_path / "small.py").write_text(STREAMS)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(BENCHMARKS), *filter(None, sys.path)])}
+    command = [sys.executable, tmp_path / "small.py", tmp_path]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    for part in ("4,096 rows in 16 row groups", "  blocks in memory", "  read ahead", "window of 4 row groups: + "):
+        assert part in result.stdout
+
+
 UNIT = "medium precision on a unit of this test"
 TRAINING = {
     "highest": 100.0, "high": 300.0, "medium": 600.0, "torch": 100.0, "torch.compile": 150.0, "JAX": 80.0,

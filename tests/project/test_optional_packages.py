@@ -78,6 +78,7 @@ print(*without.asked)
 REFUSALS = {  # code that is run without the packages in OPTIONAL: the error message
     "fastmlp.MLP(layers).fit(X, y, progress=True)": "progress bars need tqdm: pip install 'fastmlp[cli]'",
     "fastmlp.MLP(layers).fit_stream([(X, y)], progress=True)": "progress bars need tqdm: pip install 'fastmlp[cli]'",
+    "fastmlp.read_blocks('table', 'y')": "read_blocks needs pandas and pyarrow: pip install 'fastmlp[parquet]'",
     "fastmlp.Progress()": "progress bars need tqdm: pip install 'fastmlp[cli]'",
     "fastmlp.load('table')": "reading tables requires pandas: pip install 'fastmlp[cli]'",
     "fastmlp.inspection.plots.plot_activation('tanh')": "plots need matplotlib: pip install 'fastmlp[plot]'",

@@ -9,7 +9,7 @@ import fastmlp
 # Layers from the top. Modules that are in none of these folders (fastmlp/extras.py) are below all.
 FLOORS = (
     ("cli",), ("export", "inspection", "torch"), ("estimators",), ("model",), ("distributed",), ("tables",),
-    ("training",), ("prediction",), ("validation",), ("io", "backends"), ("kernels",),
+    ("training",), ("prediction", "sources"), ("validation",), ("io", "backends"), ("kernels",),
 )  # fmt: skip
 LEVEL = {name: -height for height, names in enumerate(FLOORS) for name in names}
 # The same for the folders and modules of kernels.

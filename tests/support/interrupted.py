@@ -1,4 +1,4 @@
-"""Predictions that Ctrl-C interrupts repeatedly, in a separate process."""
+"""Ctrl-C at a chosen place of a fit, and repeatedly in predictions of a separate process."""
 
 import subprocess
 import sys
@@ -26,6 +26,24 @@ signal.signal(signal.SIGINT, signal.SIG_IGN)
 """
 
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+
+
+class AfterReads:
+    """Replacement for Interruption: Ctrl-C arrives when the fit has checked for it ``reads`` times."""
+
+    def __init__(self, reads):
+        self.reads = reads
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    @property
+    def requested(self):
+        self.reads -= 1
+        return self.reads < 0
 
 
 def interrupted_predictions(before, after):

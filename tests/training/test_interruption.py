@@ -13,29 +13,12 @@ import fastmlp
 from fastmlp import MLP, MLPClassifier, MLPRegressor, make_optimizer
 from fastmlp.training.interruption import Interruption
 from fastmlp.training.shuffling import Shuffle
+from interrupted import AfterReads
 from patience import PATIENCE
 
 rng = np.random.RandomState(0)
 X = rng.standard_normal((500, 4))
 y = (X[:, 0] * X[:, 1] > 0).astype(int)
-
-
-class AfterReads:
-    """Replacement for Interruption: Ctrl-C arrives when the fit has checked for it ``reads`` times."""
-
-    def __init__(self, reads):
-        self.reads = reads
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        pass
-
-    @property
-    def requested(self):
-        self.reads -= 1
-        return self.reads < 0
 
 
 def network(backend, optimizer="adam"):

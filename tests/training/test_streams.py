@@ -15,7 +15,9 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import log_loss
 
 from fastmlp import MLP, Layer, MLPClassifier, MLPRegressor, make_optimizer, make_schedule
+from fastmlp.training.problem import Samples
 from fastmlp.training.streams import Stream
+from fastmlp.training.windows import Windows
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 digits, labels = load_digits(return_X_y=True)
@@ -96,12 +98,11 @@ def test_each_sample_is_used_once_in_full_batches(lengths, batch_size, shuffle_b
     numbers = np.split(np.arange(sum(lengths)), np.cumsum(lengths)[:-1])
     blocks = [(part[:, None], part) for part in numbers]
     stream = Stream(blocks if in_any_order else lambda: iter(blocks), shuffle_blocks, None, 1)
-    permutation = np.random.RandomState(0).permutation if shuffle else None
+    windows = Windows(stream, batch_size, np.random.RandomState(0) if shuffle else None, Samples)
     if sum(lengths):
         stream.first()
     *most, last = [
-        (rows[order, 0], targets[order], len(rows))
-        for rows, targets, _, order in stream.parts(batch_size, permutation, lambda *block: block)
+        (samples.X[order, 0], samples.y[order], len(samples.X)) for samples, order, _ in windows.parts(windows.begin())
     ] or [([], [], 0)]
     assert all(len(rows) % batch_size == 0 for rows, *_ in most)
     assert all(held < shuffle_blocks * 40 + batch_size for *_, held in most)
@@ -344,6 +345,16 @@ def test_unsupported_options():
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_a_data_loader_of_torch(n_workers):
+    torch = pytest.importorskip("torch", reason="needs the package torch")
+    tensors = torch.utils.data.TensorDataset(*map(torch.tensor, (X.astype("f4"), y, np.arange(500.0))))
+    loader = torch.utils.data.DataLoader(tensors, batch_size=70, num_workers=n_workers)
+    options = {"max_iter": 2, "shuffle": False, "random_state": 0}
+    model = MLPClassifier(**options).fit_stream(loader, range(10))
+    assert_array_equal(model.coefs_[0], MLPClassifier(**options).fit(X.astype("f4"), y, np.arange(500.0)).coefs_[0])
 
 
 def test_a_parquet_file_in_batches(tmp_path):

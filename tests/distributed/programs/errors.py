@@ -86,7 +86,6 @@ CALLS = {
     "callback of lbfgs": lambda: mlp(optimizer="lbfgs").fit(X, Y, callbacks=breaks),
     "checkpoint": lambda: mlp().fit(X, Y, callbacks=Checkpoint("/nowhere/model")),
     "divergence": lambda: regressor(solver="sgd", learning_rate_init=1e9).fit(1e3 * X, Y.ravel()),
-    "few blocks": lambda: mlp().fit_stream(BLOCKS[: COMM.size - 1], shuffle=False),
     "other columns in a block": lambda: mlp().fit_stream([*BLOCKS[:-1], (X[:, :2], Y)], shuffle=False),
     "own rows of tables": lambda: TabularMLPRegressor(communicator=OWN).fit(X, Y.ravel()),
     "time limit of tables": lambda: TabularMLPRegressor(communicator=COMM, time_limit=1).fit(X, Y.ravel()),

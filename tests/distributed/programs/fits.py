@@ -193,6 +193,29 @@ def stream():
     return compared(alone, together)
 
 
+def few_blocks():
+    """A rank without a block takes part in the steps of the others."""
+    alone, together = mlp(None, **PENALTIES), mlp(COMM, **PENALTIES)
+    alone.fit(X, Y, batch_size=20, shuffle=False, epochs=2)
+    together.fit_stream([(X, Y)], batch_size=20, shuffle=False, epochs=2)
+    return compared(alone, together)
+
+
+def stream_of_an_iterator():
+    """Ranks take blocks of an iterator in turn, and rank 0 alone has evaluation sets."""
+    blocks = [(X[start : start + 10], Y[start : start + 10]) for start in range(0, 60, 10)]
+    found = [
+        MLPRegressor(max_iter=1, random_state=0, backend="cython", communicator=COMM).fit_stream(
+            given, eval_set=None if COMM.rank else VALID
+        )
+        for given in (blocks, iter(blocks), lambda: iter(blocks))
+    ]
+    weights = [model._net.parameters for model in found]
+    wrong = found[0].t_ != 60 or any(model.evals_result_ != found[0].evals_result_ for model in found)
+    same = len(set(COMM.allgather(weights[0].tobytes()))) == 1
+    return [float(np.abs(np.diff(weights[1:], axis=0)).max()), float(wrong), same]
+
+
 def shuffled_stream():
     """As ``shuffled_own_rows``, for blocks of different lengths."""
     blocks = [(X[start : start + 5 + start % 3], Y[start : start + 5 + start % 3]) for start in range(0, 100, 5)]
@@ -339,6 +362,8 @@ OTHERS = {
     "own rows, shuffled": shuffled_own_rows,
     "own rows, early stopping": own_rows_with_validation,
     "stream": stream,
+    "stream, few blocks": few_blocks,
+    "stream of an iterator": stream_of_an_iterator,
     "stream, shuffled": shuffled_stream,
     "local steps": local_steps,
     "sums in bfloat16": compressed_sums,
