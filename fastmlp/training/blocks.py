@@ -18,7 +18,7 @@ def is_data(given):
         return given.nbytes >= FEWEST_BYTES
     if isinstance(given, (list, tuple)):
         return len(given) >= FEWEST_ITEMS
-    return hasattr(type(given), "shape") and not isinstance(given, (np.generic, type))
+    return hasattr(type(given), "shape") and not isinstance(given, (np.generic, np.dtype, type))
 
 
 def to_block(given):

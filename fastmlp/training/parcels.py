@@ -155,7 +155,7 @@ class _Packer(cloudpickle.Pickler):
         self._number_of, self.named = number_of, {}
 
     def persistent_id(self, given):
-        if isinstance(given, Callback) or (isinstance(given, FunctionType) and "<" in given.__qualname__):
+        if isinstance(given, (Callback, FunctionType)):
             self.named[id(given)] = given
         return self._number_of(given) if is_data(given) else None
 

@@ -7,13 +7,15 @@ no worker can run (dask), end all work if one worker dies, and report results on
 import sys
 from abc import ABC, abstractmethod
 from collections import Counter, deque
+from concurrent.futures import CancelledError
+from contextlib import suppress
 
 import joblib
 from joblib.parallel import get_active_backend
 
 from fastmlp.backends.threads import dask_worker
 
-TRIES = 4  # of a fit whose data or worker is lost
+TRIES = 3  # of a fit whose data or worker is lost
 
 
 def active_pool(n_jobs):
@@ -173,10 +175,13 @@ class DaskPool(TaskPool):
 
     def _send(self, blocks, users):
         n_workers = len(self._client.nthreads())
-        return [
-            self._client.scatter([block], broadcast=n_fits >= n_workers, hash=False)[0]
-            for block, n_fits in zip(blocks, users)
-        ]
+        return [self._scatter(block, n_fits >= n_workers) for block, n_fits in zip(blocks, users)]
+
+    def _scatter(self, block, to_all):
+        for _ in range(TRIES):
+            with suppress(OSError):  # a TimeoutError too: workers have died, and others may be started
+                return self._client.scatter([block], broadcast=to_all, hash=False)[0]
+        raise RuntimeError(f"dask has had no worker that stayed alive to receive data, in {TRIES} attempts.")
 
     def _submit(self, arguments):
         task = self._client.submit(self._fit, *arguments, pure=False, **self._options)
@@ -188,7 +193,10 @@ class DaskPool(TaskPool):
 
     def _outcome(self, task):
         if task.status == "finished":
-            return task.result()
+            try:
+                return task.result()
+            except CancelledError:  # its worker has died meanwhile
+                return None
         return task.exception() if task.status == "error" else None
 
     def _cancel(self, tasks):
