@@ -36,7 +36,7 @@ def fit_many(
     n_jobs: int | None = None,
     progress: bool = False,
 ) -> dict[int, Exception]:
-    """Fit many models at once, each in a thread of its own.
+    """Fit many models at once, each in a thread of its own, or on the workers of a joblib backend such as dask.
 
     The results are exactly those of a ``fit`` of each model; with the solver 'lm' and the backend 'numpy', whose
     products are made by BLAS, they agree up to rounding. Short epochs without callbacks and scores run in compiled code
@@ -72,6 +72,8 @@ def fit_many(
     ------
     ValueError
         If an argument is invalid, or a model runs on a GPU.
+    TypeError
+        If something cannot be pickled that has to be sent to another process.
     Exception
         The first error if every fit fails.
 
@@ -79,6 +81,10 @@ def fit_many(
     -----
     Ctrl-C ends all fits with a warning: models whose fit has begun keep their current weights, the others are
     unchanged.
+
+    Inside ``joblib.parallel_config(backend=...)`` with "dask", "ray", "loky" or another backend of processes the fits
+    run there. Callbacks are then called on the workers: what a Callback collects in its attributes comes back if no
+    other fit has it. After Ctrl-C only models whose fit has ended are changed.
 
     Examples
     --------

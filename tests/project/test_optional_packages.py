@@ -14,7 +14,10 @@ from fastmlp.cli.tables import read_table
 from fastmlp.extras import from_extra
 
 ROOT = Path(__file__).parents[2]
-OPTIONAL = "click", "jinja2", "matplotlib", "numba", "onnx", "pandas", "polars", "pyarrow", "skl2onnx", "torch", "tqdm"
+OPTIONAL = (
+    "click", "dask", "distributed", "jinja2", "matplotlib", "numba", "onnx", "pandas", "polars", "pyarrow", "ray",
+    "skl2onnx", "torch", "tqdm",
+)  # fmt: skip
 WITHOUT = """
 import sys
 class Without:
