@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -25,14 +26,25 @@ def allowed_threads():
 
     The smallest of the cores available to this process, OMP_NUM_THREADS, the limit of ``each_limited_to``, and the
     current limits of BLAS and OpenMP. The last make the limits of threadpoolctl, and those that joblib sets in its
-    workers, hold for fastmlp too.
+    workers, hold for fastmlp too. It is 1 in a task of dask, as a worker runs as many tasks at once as it has threads.
     """
+    if dask_worker() is not None:
+        return 1
     limits = [library.num_threads for library in _controller().lib_controllers] + [_limit_of_each_fit.get()]
     limits = [limit for limit in limits if limit] + [thread_pool.cores()]
     variable = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     if variable.isdecimal():
         limits.append(int(variable))
     return max(1, min(limits))
+
+
+def dask_worker():
+    """The dask.distributed.Worker whose task runs in this thread, or None."""
+    distributed = sys.modules.get("distributed")
+    try:
+        return distributed and distributed.get_worker()
+    except (AttributeError, ValueError):  # while distributed is being imported, or outside of a task
+        return None
 
 
 def threads_of(n_jobs):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
-from functools import partial
 from numbers import Integral
 from typing import Any, Literal, Self, overload
 
@@ -20,7 +19,7 @@ from fastmlp.backends import registry
 from fastmlp.docstrings import with_texts
 from fastmlp.io.model_files import Savable, kind_of
 from fastmlp.model.exclusive import one_at_a_time
-from fastmlp.training.many import run_fits
+from fastmlp.training.many import Fit, run_fits
 from fastmlp.training.outcomes import DivergenceError
 from fastmlp.typing import ArrayLike, DataSet, FloatArray, MatrixLike, Metric, NDArray, RandomState
 from fastmlp.validation.arrays import as_labels, unmasked
@@ -36,6 +35,11 @@ FROM_MEMBERS = "n_features_in_", "feature_names_in_", "classes_", "n_outputs_"
 RETURN_STD = """\
 return_std : bool, default=False
     Whether to return the standard deviation over the members too."""
+
+
+def fit_member(member, **given):
+    """Fit a member, in a thread or in another process."""
+    member.fit(**given)
 
 
 class MLPEnsemble(Savable, BaseEstimator):
@@ -91,31 +95,29 @@ class MLPEnsemble(Savable, BaseEstimator):
             member.random_state = random_state.randint(np.iinfo(np.int32).max)
             member.n_jobs = self.n_jobs
         failed: list[Any] = []
-        evaluation = {
-            "eval_set": eval_set, "eval_X": eval_X, "eval_y": eval_y, "eval_names": eval_names,
-            "eval_metric": eval_metric,
+        given = {
+            "X": X, "y": y, "sample_weight": sample_weight, "eval_set": eval_set, "eval_X": eval_X, "eval_y": eval_y,
+            "eval_names": eval_names, "eval_metric": eval_metric,
         }  # fmt: skip
 
-        def fit_member(member):
-            try:
-                member.fit(X, y, sample_weight, **evaluation)
-            except DivergenceError:  # the member is fitted, with its last finite weights
-                raise
-            except BaseException:
-                failed.append(member)
-                raise
+        def ends_all(member, error):
+            if isinstance(error, DivergenceError):  # the member is fitted, with its last finite weights
+                return False
+            failed.append(member)
+            return True
 
         with self._kept_on_error(members, failed):
-            errors, ended, interrupted = run_fits(
-                [partial(fit_member, member) for member in members],
+            ended = run_fits(
+                [Fit(fit_member, member, given) for member in members],
                 1 if registry.runs_on_gpu(estimator.backend) else self.n_jobs,
-                ends_all=lambda error: not isinstance(error, DivergenceError),
+                ends_all=ends_all,
             )
-        if interrupted:
-            if not ended:
+        if ended.interrupted:
+            if not ended.indices:
                 raise KeyboardInterrupt
-            warnings.warn(f"Training interrupted by user: {len(ended)} of {len(members)} members are kept.")
-        self._take([members[index] for index in ended])
+            warnings.warn(f"Training interrupted by user: {len(ended.indices)} of {len(members)} members are kept.")
+        self._take([members[index] for index in ended.indices])
+        errors = ended.errors
         if errors:
             raise DivergenceError(f"{len(errors)} of {len(members)} members diverged. {next(iter(errors.values()))}")
         return self

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +16,7 @@ from sklearn.utils import indexable
 from fastmlp.backends import registry
 from fastmlp.model.mlp import MLP
 from fastmlp.training.callbacks import progress_bar
-from fastmlp.training.many import run_fits
+from fastmlp.training.many import Fit, run_fits
 from fastmlp.typing import ArrayLike, MatrixLike, NDArray
 from fastmlp.validation.arrays import checked_sparse, is_listing
 from fastmlp.validation.checks import check_flags, check_n_jobs
@@ -37,7 +36,7 @@ def fit_many(
     n_jobs: int | None = None,
     progress: bool = False,
 ) -> dict[int, Exception]:
-    """Fit many models at once, each in a thread of its own.
+    """Fit many models at once, each in a thread of its own, or on the workers of a joblib backend such as dask.
 
     The results are exactly those of a ``fit`` of each model; with the solver 'lm' and the backend 'numpy', whose
     products are made by BLAS, they agree up to rounding. Short epochs without callbacks and scores run in compiled code
@@ -73,6 +72,8 @@ def fit_many(
     ------
     ValueError
         If an argument is invalid, or a model runs on a GPU.
+    TypeError
+        If something cannot be pickled that has to be sent to another process.
     Exception
         The first error if every fit fails.
 
@@ -80,6 +81,10 @@ def fit_many(
     -----
     Ctrl-C ends all fits with a warning: models whose fit has begun keep their current weights, the others are
     unchanged.
+
+    Inside ``joblib.parallel_config(backend=...)`` with "dask", "ray", "loky" or another backend of processes the fits
+    run there. Callbacks are then called on the workers: what a Callback collects in its attributes comes back if no
+    other fit has it. After Ctrl-C only models whose fit has ended are changed.
 
     Examples
     --------
@@ -101,8 +106,11 @@ def fit_many(
     more = _fit_params_of_each(models, fit_params)
     for (own_X, _, own_rows), params in zip(given, more):
         _check_weights_of_rows(own_X, own_rows, params)
-    fits = [partial(_fit, *everything) for everything in zip(models, given, more)]
-    return run_and_report(fits, n_jobs, progress)
+    fits = [
+        Fit(_fit, model, {"X": X, "y": y, "rows": rows, "fit_params": params})
+        for model, (X, y, rows), params in zip(models, given, more)
+    ]
+    return run_and_report(fits, n_jobs, progress).errors
 
 
 def check_models(models):
@@ -127,17 +135,20 @@ def check_models(models):
 
 
 def run_and_report(fits, n_jobs, progress):
-    """Run fits with a progress bar, and warn of errors and Ctrl-C. Returns the errors; raises the first if all fail."""
-    bar = progress_bar(progress)(total=len(fits), unit=" fits")
-    errors, ended, interrupted = run_fits(fits, n_jobs, bar=bar)
-    if interrupted:
-        warnings.warn(f"Training interrupted by user: {len(ended)} of {len(fits)} models have been fitted.")
+    """Run fits with a progress bar, and warn of errors and Ctrl-C. Raises the first error if all fail.
+
+    Returns an Ended.
+    """
+    ended = run_fits(fits, n_jobs, bar=progress_bar(progress)(total=len(fits), unit=" fits"))
+    errors = ended.errors
+    if ended.interrupted:
+        warnings.warn(f"Training interrupted by user: {len(ended.indices)} of {len(fits)} models have been fitted.")
     if errors and len(errors) == len(fits):
         raise errors[0]
     if errors:
         index, error = next(iter(errors.items()))
         warnings.warn(f"{len(errors)} of {len(fits)} fits failed. The first error is that of model {index}: {error}")
-    return errors
+    return ended
 
 
 def _data_of_each(models, X, y, rows, data):
@@ -204,13 +215,17 @@ def _one_for_each(name, given, models):
     return given
 
 
-def _fit(model, given, fit_params):
-    X, y, rows = given
+def _fit(model, X, y, rows, fit_params):
     if rows is not None:
         X, y = rows_of(X, rows), rows_of(y, rows)
         if is_listing(fit_params.get("sample_weight")):
             fit_params = {**fit_params, "sample_weight": rows_of(fit_params["sample_weight"], rows)}
     model.fit(X, y, **fit_params)
+
+
+def _fit_and_score(model, X, y, rows, fit_params, held_out, score):
+    _fit(model, X, y, rows, fit_params)
+    return score(model, rows_of(X, held_out), rows_of(y, held_out))
 
 
 class CrossValFit(NamedTuple):
@@ -306,12 +321,12 @@ def cross_val_fit(
     models = [[clone(estimator).set_params(random_state=seed) for _ in folds] for seed in seeds]
     check_models([model for row in models for model in row])
     scores = np.full((len(seeds), len(folds)), np.nan)
-
-    def fit(place):
-        model, (train, test) = models[place[0]][place[1]], folds[place[1]]
-        _fit(model, (X, y, train), fit_params)
-        scores[place] = score(model, rows_of(X, test), rows_of(y, test))
-
-    places = list(np.ndindex(scores.shape))
-    errors = run_and_report([partial(fit, place) for place in places], n_jobs, progress)
-    return CrossValFit(models, scores, [test for _, test in folds], {places[i]: errors[i] for i in errors})
+    places, given = list(np.ndindex(scores.shape)), {"X": X, "y": y, "fit_params": fit_params, "score": score}
+    fits = [
+        Fit(_fit_and_score, models[i][j], given | {"rows": folds[j][0], "held_out": folds[j][1]}) for i, j in places
+    ]
+    ended = run_and_report(fits, n_jobs, progress)
+    for index, value in ended.values.items():
+        scores[places[index]] = value
+    errors = {places[index]: error for index, error in ended.errors.items()}
+    return CrossValFit(models, scores, [test for _, test in folds], errors)

@@ -15,8 +15,8 @@ from fastmlp.extras import from_extra
 
 ROOT = Path(__file__).parents[2]
 OPTIONAL = (
-    "click", "jinja2", "matplotlib", "mpi4py", "numba", "onnx", "pandas", "polars", "pyarrow", "skl2onnx", "torch",
-    "tqdm",
+    "click", "dask", "distributed", "jinja2", "matplotlib", "mpi4py", "numba", "onnx", "pandas", "polars", "pyarrow",
+    "ray", "skl2onnx", "torch", "tqdm",
 )  # fmt: skip
 WITHOUT = """
 import sys

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from fastmlp.backends.threads import allowed_threads, threads_of
+from fastmlp.training.many import threads_of_fits
 
 from .members import Plan, train_for_trial
 from .recipe import new_member
@@ -35,7 +35,7 @@ class TimeLimit:
 
     def __init__(self, seconds, measure, n_jobs):
         self._end, self._measure = time.perf_counter() + seconds, measure
-        self._n_threads, self._measured = threads_of(n_jobs) or allowed_threads(), {}
+        self._n_threads, self._measured = threads_of_fits(n_jobs), {}
 
     def epochs(self, n_epochs, variants, n_rows, share=SHARE):
         """At most ``n_epochs`` for a fit of each variant to so many rows, within a share of the time that is left."""
