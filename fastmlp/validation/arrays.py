@@ -188,18 +188,26 @@ def is_listing(given):
 
 
 def checked_sparse(X, name):
-    """Check the indices of X if it is sparse, and convert formats that cannot be checked; ValueError if out of bounds.
+    """X with valid indices and without unused space if it is sparse, in a format that can be checked.
 
     Call this before any other use: SciPy's conversions access memory by these indices without checks.
+
+    Raises
+    ------
+    ValueError
+        If indices are out of bounds, or X has more than two dimensions.
     """
     if not issparse(X):
         return X
+    if X.ndim > 2:
+        raise ValueError(f"{name} must have at most 2 dimensions, got a sparse array of shape {X.shape}.")
     if X.format not in ("csr", "csc", "bsr", "coo"):
         X = X.tocsr() if X.format == "lil" else X.tocoo()
     try:
         if X.format == "coo":
             return type(X)((X.data, X.coords), shape=X.shape)
-        copy(X).check_format(full_check=True)  # check_format may shorten the arrays of its matrix
+        X = copy(X)  # check_format cuts off unused space, here not that of the user's matrix
+        X.check_format(full_check=True)
     except (ValueError, IndexError) as error:
         raise ValueError(f"{name} is an invalid sparse matrix: {error}") from error
     return X

@@ -50,7 +50,7 @@ def unsorted():
 
 def with_unused_space():
     matrix = csr()
-    matrix.indices, matrix.data = np.append(matrix.indices, 10**6), np.append(matrix.data, 99)
+    matrix.indices, matrix.data = np.append(matrix.indices, 10**6), np.append(matrix.data, np.nan)
     return matrix
 
 

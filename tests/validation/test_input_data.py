@@ -22,6 +22,7 @@ from fastmlp import (
     TabularMLPRegressor,
     check_gradients,
     dead_units,
+    fit_many,
     input_gradient,
     jacobian,
     load,
@@ -441,6 +442,18 @@ def test_damaged_sparse_matrices_are_refused_before_they_are_read(make, how):
         lambda: classifier().fit(X, damaged(make, how)),  # multilabel targets
     ):
         with pytest.raises(ValueError, match="is an invalid sparse matrix"):
+            call()
+
+
+def test_sparse_arrays_of_three_dimensions_are_refused():
+    cube, fitted = sparse.coo_array(np.ones((*X.shape, 2))), network().fit(X, y, 1)
+    for call in (
+        lambda: regressor().fit(cube, y),
+        lambda: network().fit(cube, y),
+        lambda: fitted.predict(cube),
+        lambda: fit_many([network()], cube, y),
+    ):
+        with pytest.raises(ValueError, match=r"X must have at most 2 dimensions, got a sparse array of shape \("):
             call()
 
 
