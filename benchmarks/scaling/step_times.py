@@ -10,16 +10,17 @@ import time
 import numpy as np
 from works import WORKS, data
 
-MOST_FLOPS, MOST_BATCHES = 4e10, 1024  # of an epoch; the least are two batches
+MOST_FLOPS, BATCHES = 4e10, (4, 1024)  # the most work of an epoch, but the least and the most batches come first
 ONLINE_STEPS = 512  # of an epoch of torch
 TURN, MOST_EPOCHS = 0.5, 200  # seconds of a turn, and the most epochs in it
+LONG, FEWEST_ROUNDS = 60, 3  # after so many seconds fewer rounds will do
 
 
 def work_of(name):
     """A work with fewer rows, if an epoch would take long."""
     work = WORKS[name]
-    n_batches = min(work.rows // work.batch, int(MOST_FLOPS / (work.flops * work.batch)), MOST_BATCHES)
-    return work._replace(rows=work.batch * max(2, n_batches))
+    n_batches = np.clip(int(MOST_FLOPS / (work.flops * work.batch)), *BATCHES)
+    return work._replace(rows=min(work.rows, work.batch * int(n_batches)))
 
 
 def model_of(work, **options):
@@ -115,11 +116,14 @@ def measure(name, start, n_rounds):
     for contestant, (function, together, n) in CONTESTANTS.items():
         arguments = {"name": name, "together": together}
         team = start(("step_times", function), arguments, n, together and function == "fastmlp")
-        team.ask(1)
         seconds = statistics.mean(team.ask(1))
+        if seconds < 2 * TURN:  # most of it may have been compiling, or first uses of memory
+            seconds = statistics.mean(team.ask(1))
         teams[contestant] = team, min(max(1, round(TURN / seconds)), MOST_EPOCHS)
-    rates = {contestant: [] for contestant in teams}
-    for _ in range(n_rounds):
+    rates, begun = {contestant: [] for contestant in teams}, time.perf_counter()
+    for number in range(n_rounds):
+        if number >= FEWEST_ROUNDS and time.perf_counter() - begun > LONG:
+            break
         for contestant, (team, n_epochs) in teams.items():
             seconds = team.ask(n_epochs)
             rates[contestant].append(len(seconds) * n_epochs * work.rows / statistics.mean(seconds))
