@@ -1,6 +1,5 @@
 """Ranks: what the processes of a fit tell each other."""
 
-import os
 import sys
 import traceback
 import warnings
@@ -8,8 +7,11 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from fastmlp.backends.threads import allowed_threads, each_limited_to
+from fastmlp.backends.threads import each_limited_to
 from fastmlp.training.outcomes import DivergenceError
+
+from .machine import Machine
+from .sums import MOST_SHARED_BYTES, CompressedSum, PlainSum, SharedSum
 
 PLAIN_ERRORS = ValueError, TypeError, RuntimeError, MemoryError, OSError, KeyboardInterrupt
 
@@ -33,6 +35,7 @@ class Ranks:
         self._objects = pkl5.Intracomm(parallel.communicator)  # for objects of any size
         self.rank, self.n_ranks = self._comm.Get_rank(), self._comm.Get_size()
         self.leads = self.rank == 0
+        self._machine, self._sums = None, {}
 
     def sum(self, numbers):
         """The sum over the ranks of an array of float64."""
@@ -105,14 +108,17 @@ class Ranks:
         Warnings are those of rank 0. Ranks on the same cores share them.
         """
         try:
-            with warnings.catch_warnings(), each_limited_to(self._threads()):
+            self._machine = Machine(self._comm)
+            with warnings.catch_warnings(), each_limited_to(self._machine.n_threads):
                 if not self.leads:
                     warnings.simplefilter("ignore")
                 yield
+            self._free()
         except BaseException as error:
-            if self.n_ranks == 1 or is_on_all_ranks(error):
-                raise
-            self.end_job()
+            if self.n_ranks > 1 and not is_on_all_ranks(error):
+                self.end_job()
+            elif not isinstance(error, KeyboardInterrupt):
+                self._free()
             raise
 
     def end_job(self):
@@ -122,13 +128,24 @@ class Ranks:
             print(f"fastmlp: an error on rank {self.rank} alone ends the job", file=sys.__stderr__, flush=True)
             self._comm.Abort(1)
 
-    def _threads(self):
-        """Number of threads for this rank: its share of the cores that it may use."""
-        machine = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
-        mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-        n_sharing = sum(not mine.isdisjoint(cores) for cores in machine.allgather(mine))
-        machine.Free()
-        return max(1, min(allowed_threads(), len(mine) // n_sharing))
+    def sum_of(self, n, dtype):
+        """What adds up gradients of n numbers (distributed/sums.py), the same object in each call of a fit."""
+        key = n, np.dtype(dtype)
+        if key not in self._sums:
+            machine, n_bytes = self._machine, n * key[1].itemsize
+            if self.parallel.compression is not None:
+                self._sums[key] = CompressedSum(self, *key)
+            elif machine.most_ranks > 1 and n_bytes * (machine.most_ranks + 1) <= MOST_SHARED_BYTES:
+                self._sums[key] = SharedSum(self, *key, machine)
+            else:
+                self._sums[key] = PlainSum(self, *key)
+        return self._sums[key]
+
+    def _free(self):
+        """Release what the ranks share."""
+        self._sums.clear()
+        machine, self._machine = self._machine, None
+        machine.free()
 
     def given_to_leader(self, *given):
         """Arguments that all ranks have passed, or those of rank 0 if the others have passed None for all of them."""

@@ -25,12 +25,9 @@ class GradientSteps:
 
     def __init__(self, ranks, problem, state, batch_size, share):
         kernels, network, penalty, noise = problem
-        self._state, self._gradient = state, np.empty_like(state.parameters)
-        self._of_part = kernels.prepare_part(network, state.parameters, self._gradient, batch_size, penalty, noise)
+        self._state, self._sum = state, ranks.sum_of(state.parameters.size, state.parameters.dtype)
+        self._of_part = kernels.prepare_part(network, state.parameters, self._sum.part, batch_size, penalty, noise)
         self._update = kernels.prepare_update(network, state.optimizer, state.parameters, state.slots)
-        self._add_up = ranks.add_up
-        if ranks.parallel.compression is not None:
-            self._add_up = CompressedSum(ranks, self._gradient.size)
 
     def run(self, batch, first, sizes, weights, rates):
         """Make a step. Returns this rank's parts of (rows x data loss, rows x penalty) of the batch.
@@ -48,8 +45,7 @@ class GradientSteps:
             return 0.0, 0.0
         state, n_rows = self._state, int(sizes[0])
         loss, penalty = self._of_part(batch, state.step, Part(int(first[0]), float(weights[0])))
-        self._add_up(self._gradient)
-        self._update(self._gradient, state.step, None if rates is None else float(rates[0]))
+        self._update(self._sum.total(), state.step, None if rates is None else float(rates[0]))
         state.step += 1
         return n_rows * loss, n_rows * penalty
 
@@ -84,36 +80,3 @@ class LocalSteps:
             array *= array.dtype.type(weight)
             self._ranks.add_up(array)
         return loss, penalty
-
-
-class CompressedSum:
-    """Sum of arrays of n numbers over the ranks, in place, rounded to bfloat16 before and after it is taken.
-
-    Every rank adds up one part of the arrays, so that all ranks get the same sum.
-    """
-
-    def __init__(self, ranks, n):
-        part = -(-n // ranks.n_ranks)
-        self._ranks, self._n = ranks, n
-        self._bits, self._received = np.zeros((2, ranks.n_ranks, part), np.uint16)
-
-    def __call__(self, array):
-        bits, received = self._bits, self._received
-        bits.reshape(-1)[: self._n] = to_bfloat16(array)
-        self._ranks.exchange(bits, received)
-        own = to_bfloat16(from_bfloat16(received).sum(axis=0))
-        self._ranks.collect(own, bits)
-        array[...] = from_bfloat16(bits.reshape(-1)[: self._n])
-
-
-def to_bfloat16(array):
-    """The bits of numbers rounded to bfloat16, ties to even."""
-    array = array.astype(np.float32, copy=False)
-    bits = array.view(np.uint32)
-    nearest = (bits + (0x7FFF + ((bits >> 16) & 1)).astype(np.uint32)) >> 16
-    return np.where(np.isnan(array), np.uint32(0x7FC0), nearest).astype(np.uint16)
-
-
-def from_bfloat16(bits):
-    """The numbers with these bits, in float32."""
-    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
