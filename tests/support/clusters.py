@@ -15,6 +15,8 @@ def dask_client():
     distributed = pytest.importorskip("distributed", reason="needs the extra cluster: dask[distributed]")
     for name in ("scheduler", "nanny", "client"):
         logging.getLogger(f"distributed.{name}").setLevel(logging.CRITICAL)  # workers are killed on purpose
+    dask = pytest.importorskip("dask")
+    dask.config.set({"distributed.comm.timeouts.connect": "3s"})  # of attempts to reach a worker that has been killed
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
     with distributed.LocalCluster(host="127.0.0.1", **options) as cluster, distributed.Client(cluster) as client:
         yield client
