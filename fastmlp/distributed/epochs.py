@@ -35,10 +35,14 @@ class RankEpochs(BaseEpochs):
         most = np.diff(shares.bounds).max()
         self._batch_rows = max(1, int(most))
         self._steps = kind(self._ranks, self.problem, self.state, self._batch_rows, float(most / shares.sizes.max()))
-        self._shares, self._next, self._weights = shares, 0, shares.sizes
+        self._rows, self._next, weights = shares.rows, 0, shares.sizes
         if self._weighted:
             weight = None if self.samples is None else row_weights(self.samples.weight)
-            self._weights = self._ranks.sum(shares.weights(weight))
+            weights = self._ranks.sum(shares.weights(weight))
+        # Numbers of Python, because a step is short.
+        self._bounds, self._first, self._sizes, self._weights = (
+            array.tolist() for array in (shares.bounds, shares.first, shares.sizes, weights)
+        )
         try:
             self._run_steps()
         except KeyboardInterrupt:  # Ctrl-C twice, or a handler of the program: the other ranks would wait
@@ -46,22 +50,21 @@ class RankEpochs(BaseEpochs):
             raise
 
     def _run_chunk(self):
-        """Make some of the steps of ``_shares``, and add up with the other ranks how they went."""
-        state, shares, steps = self.state, self._shares, self._steps
-        start, begun, sums = self._next, time.perf_counter(), np.zeros(4)
+        """Make some of the steps, and add up with the other ranks how they went."""
+        state, steps, bounds, start = self.state, self._steps, self._bounds, self._next
         n_batches = max(1, self._chunk_size.batches // steps.length) * steps.length
-        self._next = stop = min(start + n_batches, len(shares.sizes))
-        ends = np.cumsum(shares.sizes[start:stop])
-        rates = self._rates_between(ends - shares.sizes[start:stop], ends)
+        self._next = stop = min(start + n_batches, len(self._sizes))
+        begun, loss, penalty, ends = time.perf_counter(), 0.0, 0.0, np.cumsum(self._sizes[start:stop])
+        rates = self._rates_between(ends - self._sizes[start:stop], ends)
         for low in range(start, stop, steps.length):
-            of_steps = slice(low, min(low + steps.length, stop))
-            sums[:2] += steps.run(
-                self._batch(shares.rows[shares.bounds[of_steps.start] : shares.bounds[of_steps.stop]]),
-                shares.first[of_steps], shares.sizes[of_steps], self._weights[of_steps],
-                None if rates is None else rates[low - start : of_steps.stop - start],
+            high = min(low + steps.length, stop)
+            more = steps.run(
+                self._batch(self._rows[bounds[low] : bounds[high]]), self._first[low], self._sizes[low:high],
+                self._weights[low], None if rates is None else rates[low - start : high - start],
             )  # fmt: skip
-        sums[2:] = time.perf_counter() - begun, self._is_requested()
-        loss, penalty, seconds, requested = self._ranks.sum(sums).tolist()
+            loss, penalty = loss + more[0], penalty + more[1]
+        seconds = time.perf_counter() - begun
+        loss, penalty, seconds, requested = self._ranks.sum((loss, penalty, seconds, self._is_requested())).tolist()
         state.loss_sum, state.penalty_sum = state.loss_sum + loss, state.penalty_sum + penalty
         self._requested, seconds = requested > 0, seconds / self._ranks.n_ranks
         if self.n_done:  # the first chunk may include compilation

@@ -1,9 +1,6 @@
 """Steps of a rank: gradients that are added up over the ranks, or own steps whose results are averaged."""
 
-import numpy as np
-
 from fastmlp.kernels.spec import Part
-from fastmlp.training.problem import Problem
 
 
 class GradientSteps:
@@ -29,22 +26,26 @@ class GradientSteps:
         self._of_part = kernels.prepare_part(network, state.parameters, self._sum.part, batch_size, penalty, noise)
         self._update = kernels.prepare_update(network, state.optimizer, state.parameters, state.slots)
 
-    def run(self, batch, first, sizes, weights, rates):
+    def run(self, batch, first, sizes, weight, rates):
         """Make a step. Returns this rank's parts of (rows x data loss, rows x penalty) of the batch.
 
         Parameters
         ----------
         batch : Batches
             The rank's rows.
-        first, sizes, weights : arrays with one number
-            Place of the rank's first row in the batch, and rows and weight of the batch on all ranks.
+        first : int
+            Place of the rank's first row in the batch.
+        sizes : list of one int
+            Rows of the batch on all ranks.
+        weight : float
+            Sum of the weights of these rows.
         rates : array with one number, or None
             Learning rate of the step, if not the optimizer's.
         """
-        if not weights[0]:
+        if not weight:
             return 0.0, 0.0
-        state, n_rows = self._state, int(sizes[0])
-        loss, penalty = self._of_part(batch, state.step, Part(int(first[0]), float(weights[0])))
+        state, (n_rows,) = self._state, sizes
+        loss, penalty = self._of_part(batch, state.step, Part(first, weight))
         self._update(self._sum.total(), state.step, None if rates is None else float(rates[0]))
         state.step += 1
         return n_rows * loss, n_rows * penalty
@@ -63,20 +64,19 @@ class LocalSteps:
         penalty = penalty._replace(alpha=penalty.alpha * share, l1=penalty.l1 * share)
         if noise is not None:
             noise = noise._replace(seed=(noise.seed + ranks.rank) % 2**63)
-        self._problem, self._batch_size = Problem(kernels, network, penalty, noise), batch_size
         self._train = kernels.prepare_training(
             network, state.optimizer, state.parameters, state.slots, batch_size, penalty, noise
         )
 
-    def run(self, batch, first, sizes, weights, rates):
-        """Make steps. Returns this rank's parts of the sums of losses and penalties, as GradientSteps."""
+    def run(self, batch, first, sizes, weight, rates):
+        """Make steps, one for each of ``sizes``. Arguments and results are those of GradientSteps."""
         state, n_rows = self._state, len(batch.order)
         loss = penalty = 0.0
         if n_rows:
             loss, penalty, _ = self._train(batch, state.step, rates)
         state.step += len(sizes)
-        weight = n_rows / int(np.sum(sizes))
+        share = n_rows / sum(sizes)
         for array in (state.parameters, state.slots):
-            array *= array.dtype.type(weight)
+            array *= array.dtype.type(share)
             self._ranks.add_up(array)
         return loss, penalty

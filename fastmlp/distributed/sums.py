@@ -1,7 +1,7 @@
 """Sums of gradients over the ranks: by MPI, through memory that ranks on one machine share, or rounded to bfloat16.
 
-Each has an array ``part``, which a rank fills with its gradient, and ``total()``, which returns the sum, the same on all
-ranks bit for bit. The sum is valid until the next call of ``total`` on any rank.
+Each has an array ``part``, which a rank fills with its gradient, and ``total()``, which returns the sum, the same bits
+on all ranks. It is valid until the next call of ``total`` on any rank.
 """
 
 import numpy as np
