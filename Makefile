@@ -17,10 +17,18 @@ test: .venv/installed
 	wheel=$$(ls dist/*.whl) && FASTMLP_WHEEL=$$wheel $(PYTEST) --ignore=tests/cuda -m "not exhaustive" $(ARGS)
 
 # What 'make test' leaves out: whole grids, and code for GPUs against a simulated driver; then the kernels of GPUs in a
-# simulator, which needs processes of its own.
+# simulator, which needs processes of its own; then the engine as older x86-64 processors run it.
 test-all: .venv/installed
 	$(PYTEST) --ignore=tests/cuda -m exhaustive $(ARGS)
 	$(PYTEST) tests/cuda $(ARGS)
+	@for level in $(OLDER_LEVELS); do \
+		echo "== FASTMLP_LEVEL=$$level"; FASTMLP_LEVEL=$$level $(PYTEST) $(LEVEL_TESTS) $(ARGS) || exit 1; \
+	done
+
+# All tests of Cython, which is compiled already; of Numba the products and one training loop, because it compiles each.
+OLDER_LEVELS := $(if $(filter x86_64,$(shell uname -m)),baseline x86_64_v3)
+LEVEL_TESTS := $(patsubst %,tests/kernels/test_%.py,parity features matmul_precision sparse_rows) -m "not exhaustive" \
+	-k "cython or products_equal_the_reference or numba-highest"
 
 # Figures and numbers. Each of the second list needs the data set after its colon, in the folder that FASTMLP_DATA names.
 EXAMPLES := logic_gates universal_approximation iris wheels vanishing_gradient symmetry overfitting activations pole_balancing

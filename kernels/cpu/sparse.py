@@ -1,7 +1,8 @@
 """SparseRows as the first layer of a compiled engine takes them."""
 
-NONZERO_FLOPS = 16  # that a product makes in the time of one output's value times weight, measured
-UPDATE_FLOPS = 28  # the same for the update of a weight
+# Operations that a matrix product makes in the same time, measured:
+NONZERO_FLOPS = 16  # as a nonzero times a weight
+UPDATE_FLOPS = 28  # as the update of a weight
 
 
 def bind_sparse(engine, address, X):

@@ -1,7 +1,8 @@
 """The first layer on sparse rows: X in compressed sparse rows (CSR), of which only the nonzeros are visited.
 
-Every thread reads all nonzeros of a batch and takes those of its rows of W, in the order of the samples, so that
-results do not depend on the number of threads. Indices may be in any order and appear several times.
+For the gradient every thread reads all nonzeros of a batch and takes those in the columns of its rows of W, in the
+order of the samples, so that results do not depend on the number of threads. Indices may be in any order and appear
+several times.
 
 Compiled twice, like engine/products.py.
 """
@@ -104,7 +105,7 @@ def add_column(worker: Worker, column: int, delta: Vector, stride: int, fan_out:
 
 
 def learn_named(worker: Worker, layer: Layer, first: int, stop: int, factor: float) -> None:
-    """Update the rows of W that the batch names, for rules that do not change others."""
+    """Update the rows of W whose columns have nonzeros in the batch, for rules that leave the others as they are."""
     run: Run = worker.run
     indices: Indices = run.indices
     heads: Integers = worker.heads
@@ -124,7 +125,7 @@ def learn_named(worker: Worker, layer: Layer, first: int, stop: int, factor: flo
 
 
 def learn_all(worker: Worker, layer: Layer, first: int, stop: int, factor: float) -> None:
-    """Update rows of W in blocks, with a gradient of 0 where the batch does not name them."""
+    """Update all rows of W in blocks; the gradient is 0 where a column has no nonzeros in the batch."""
     g: Vector = worker.scratch
     T = type(g[0])
     delta: Vector = at(worker.workspace, layer.deltas)

@@ -73,7 +73,7 @@ def test_float32_stays_float32_in_a_compiled_update(llvm_of, name):
 SCRIPT = """
 import numpy as np
 from fastmlp.kernels.numba import contract, notice
-notice.PATIENCE = 0
+notice.PATIENCE, notice.PAUSE = 0, 1000  # one notice, however busy the machine is
 print(float(contract.dense_forward("relu", np.ones((1, 1)), np.ones((1, 1)), np.zeros(1))[0, 0]))
 """
 
