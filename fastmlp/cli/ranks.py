@@ -23,11 +23,14 @@ def of_all_ranks(mpi):
             raise ImportError(f"--mpi needs a library of MPI, such as that of 'pip install mpich': {error}") from error
     fit = fit_of(DataParallel(MPI.COMM_WORLD))
     if fit.leads:
-        with fit.training():
+        with fit.training("the command"):
             yield fit
         return
     try:
-        with open(os.devnull, "w") as nowhere, fit.training(), redirect_stdout(nowhere), redirect_stderr(nowhere):
+        with (
+            open(os.devnull, "w") as nowhere, fit.training("the command"), redirect_stdout(nowhere),
+            redirect_stderr(nowhere),
+        ):  # fmt: skip
             yield fit
     except Exception as error:
         if not is_on_all_ranks(error):

@@ -10,6 +10,8 @@ import numpy as np
 from fastmlp.backends.threads import each_limited_to
 from fastmlp.training.outcomes import DivergenceError
 
+from .calls import Calls, calls_of
+from .data_parallel import NOT_USABLE
 from .machine import Machine
 from .sums import MOST_SHARED_BYTES, CompressedSum, PlainSum, SharedSum
 
@@ -31,11 +33,14 @@ class Ranks:
         from mpi4py import MPI
         from mpi4py.util import pkl5
 
+        if parallel.communicator == MPI.COMM_NULL:  # it has been freed
+            raise ValueError(NOT_USABLE)
         self._mpi, self._comm, self.parallel = MPI, parallel.communicator, parallel
         self._objects = pkl5.Intracomm(parallel.communicator)  # for objects of any size
         self.rank, self.n_ranks = self._comm.Get_rank(), self._comm.Get_size()
         self.leads = self.rank == 0
         self._machine, self._sums = None, {}
+        self._call = calls_of(self._comm) if self.n_ranks > 1 else Calls()
 
     def sum(self, numbers):
         """The sum over the ranks of an array of float64."""
@@ -76,7 +81,8 @@ class Ranks:
         found = error = None
         if self.leads:
             try:
-                found = function()
+                with self._call.of_leader_alone():
+                    found = function()
             except BaseException as raised:
                 error = raised
         message = self.of_leader(None if error is None else _sendable(error, ""))
@@ -102,29 +108,40 @@ class Ranks:
         self._raise(self._objects.bcast(_sendable(error, f"rank {first}: ") if self.rank == first else None, first))
 
     @contextmanager
-    def training(self):
+    def training(self, what):
         """Context manager of a fit: an error of this rank alone ends the job, because the others would wait for ever.
 
-        Warnings are those of rank 0. Ranks on the same cores share them.
+        ``what`` names the model or the command. Warnings are those of rank 0; a rank that makes errors of them raises
+        them. Ranks on the same cores share them.
         """
+        self._call.refuse_of_leader_alone()
         try:
-            self._machine = Machine(self._comm)
-            with warnings.catch_warnings(), each_limited_to(self._machine.n_threads):
-                if not self.leads:
-                    warnings.simplefilter("ignore")
-                yield
+            with self._call.of_one_thread(), warnings.catch_warnings(record=not self.leads):
+                self.check_same({"the call": f"fit of {what}"})
+                self._machine = Machine(self._comm)
+                with each_limited_to(self._machine.n_threads):
+                    yield
             self._free()
         except BaseException as error:
             if self.n_ranks > 1 and not is_on_all_ranks(error):
-                self.end_job()
-            elif not isinstance(error, KeyboardInterrupt):
-                self._free()
+                self.end_job(error)
+            self._free()
             raise
 
-    def end_job(self):
+    def finish(self, recorder, result):
+        """What ``after_fit`` of a recorder returns. A KeyboardInterrupt of this rank alone ends the job."""
+        if result.interrupt is not None and not is_on_all_ranks(result.interrupt):
+            self.end_job(result.interrupt)
+        with self.agreement():
+            error = recorder.after_fit(result)
+        if error is not None:
+            error.is_on_all_ranks = True
+        return error
+
+    def end_job(self, error):
         """End all ranks because of an error that this one alone has met."""
         if self.n_ranks > 1:
-            traceback.print_exc(file=sys.__stderr__)
+            traceback.print_exception(error, file=sys.__stderr__)
             print(f"fastmlp: an error on rank {self.rank} alone ends the job", file=sys.__stderr__, flush=True)
             self._comm.Abort(1)
 
@@ -145,7 +162,8 @@ class Ranks:
         """Release what the ranks share."""
         self._sums.clear()
         machine, self._machine = self._machine, None
-        machine.free()
+        if machine is not None:
+            machine.free()
 
     def given_to_leader(self, *given):
         """Arguments that all ranks have passed, or those of rank 0 if the others have passed None for all of them."""
@@ -192,15 +210,14 @@ class Ranks:
 
 
 def is_on_all_ranks(error):
-    """Whether all ranks raise an error, or the one that caused it.
-
-    The epochs end the job after Ctrl-C on one rank alone, so a later KeyboardInterrupt is on all of them.
-    """
+    """Whether all ranks raise an error, or the one that caused it."""
     marked = any(getattr(one, "is_on_all_ranks", False) for one in (error, error.__cause__))
-    return marked or isinstance(error, (DivergenceError, KeyboardInterrupt))
+    return marked or isinstance(error, DivergenceError)
 
 
 def _sendable(error, prefix):
     """An error that can be sent to other ranks, with a prefix of its message."""
+    if type(error) is SystemExit:
+        return SystemExit(error.code)
     kind = next((kind for kind in PLAIN_ERRORS if type(error) is kind), None)
     return RuntimeError(f"{prefix}{type(error).__name__}: {error}") if kind is None else kind(f"{prefix}{error}")

@@ -9,6 +9,7 @@ from fastmlp.extras import from_extra
 from fastmlp.validation.checks import check_integer
 
 ROWS, COMPRESSIONS = ("all", "own"), (None, "bfloat16")
+NOT_USABLE = "communicator must be an intracommunicator that has not been freed."
 
 
 class DataParallel:
@@ -68,7 +69,7 @@ class DataParallel:
         with from_extra("mpi", "a communicator needs mpi4py"):
             from mpi4py import MPI
         if communicator == MPI.COMM_NULL or communicator.Is_inter():
-            raise ValueError("communicator must be an intracommunicator that has not been freed.")
+            raise ValueError(NOT_USABLE)
         if rows not in ROWS:
             raise ValueError(f"rows must be 'all' or 'own', got {rows!r}.")
         if compression not in COMPRESSIONS:

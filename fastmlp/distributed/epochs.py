@@ -43,11 +43,7 @@ class RankEpochs(BaseEpochs):
         self._bounds, self._first, self._sizes, self._weights = (
             array.tolist() for array in (shares.bounds, shares.first, shares.sizes, weights)
         )
-        try:
-            self._run_steps()
-        except KeyboardInterrupt:  # Ctrl-C twice, or a handler of the program: the other ranks would wait
-            self._ranks.end_job()
-            raise
+        self._run_steps()
 
     def _run_chunk(self):
         """Make some of the steps, and add up with the other ranks how they went."""

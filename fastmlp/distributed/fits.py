@@ -32,12 +32,14 @@ class Alone:
     place : (int, int)
         (r, n): of each n blocks of a stream this rank takes number r.
     parallel : DataParallel or None
+    has_own_rows : bool
+        Whether each rank has samples of its own.
     """
 
-    leads, n_ranks, place, parallel = True, 1, (0, 1), None
+    leads, n_ranks, place, parallel, has_own_rows = True, 1, (0, 1), None, False
 
-    def training(self):
-        """Context manager of the whole fit."""
+    def training(self, what):
+        """Context manager of the whole fit of a model; ``what`` names it in errors."""
         return nullcontext()
 
     def agreement(self):
@@ -115,8 +117,8 @@ class Together(Alone):
     def __init__(self, parallel):
         self._ranks = ranks = Ranks(parallel)
         self.leads, self.n_ranks, self.parallel = ranks.leads, ranks.n_ranks, parallel
-        self._own_rows = parallel.rows == "own"
-        self.place = (0, 1) if self._own_rows else (ranks.rank, ranks.n_ranks)
+        self.has_own_rows = parallel.rows == "own"
+        self.place = (0, 1) if self.has_own_rows else (ranks.rank, ranks.n_ranks)
         self.training, self.agreement = ranks.training, ranks.agreement
         self.decide, self.of_leader = ranks.decide, ranks.of_leader
 
@@ -135,19 +137,19 @@ class Together(Alone):
             raise ValueError("'lm' cannot be used with a communicator: use 'lbfgs' or 'adam'.")
         if solver and (self.parallel.local_steps > 1 or self.parallel.compression):
             raise ValueError(f"local_steps and compression are not for {solver!r}: use an optimizer such as 'adam'.")
-        if batch_size is not None and batch_size < self.n_ranks and (self._own_rows or is_streamed):
+        if batch_size is not None and batch_size < self.n_ranks and (self.has_own_rows or is_streamed):
             raise ValueError(f"batch_size {batch_size} is less than {self.n_ranks}, the number of ranks.")
-        for name in needs_all if self._own_rows else ():
+        for name in needs_all if self.has_own_rows else ():
             raise ValueError(NEEDS_ALL.format(name))
 
     def check_independent(self, name, time_limit):
-        if self._own_rows:
+        if self.has_own_rows:
             raise ValueError(NEEDS_ALL.format(name))
         if time_limit:
             raise ValueError("time_limit is not available with a communicator: set epochs and n_members.")
 
     def given(self, *arguments):
-        return arguments if self._own_rows else self._ranks.given_to_leader(*arguments)
+        return arguments if self.has_own_rows else self._ranks.given_to_leader(*arguments)
 
     def generator(self, random_state):
         found = self._ranks.of_leader(np.random.mtrand._rand if random_state is None else random_state)
@@ -156,7 +158,7 @@ class Together(Alone):
     def check_same(self, settings, samples=None):
         options = {name: getattr(self.parallel, name) for name in ("rows", "local_steps", "compression")}
         self._ranks.check_same(settings | options)
-        if samples is not None and not self._own_rows:
+        if samples is not None and not self.has_own_rows:
             X, *others = samples
             self._ranks.check_samples(joblib.hash(((X.data, X.indices, X.indptr) if issparse(X) else X, *others)))
 
@@ -166,14 +168,19 @@ class Together(Alone):
 
     def count(self, samples):
         n_rows = samples.X.shape[0]
-        return sum(self._ranks.allgather(n_rows)) if self._own_rows else n_rows
+        if not self.has_own_rows:
+            return n_rows
+        if samples.weight is not None and not self._ranks.any(samples.weight.any()):
+            self._ranks.fail("sample weights (times class weights) are 0 on all ranks.")
+        return sum(self._ranks.allgather(n_rows))
 
     def trainer(self, problem, state, recorder, *, stopping, scorer, callbacks, **options):
         ranks = self._ranks
         return Trainer(
             problem, state, recorder, stopping=LeadersStopping(ranks, stopping, state),
             scorer=None if scorer is None else LeadersScorer(ranks, scorer),
-            callbacks=LeadersCallbacks(ranks, callbacks, state), on_any=ranks.any, **options,
+            callbacks=LeadersCallbacks(ranks, callbacks, state, recorder.changeable()), on_any=ranks.any,
+            finish=ranks.finish, **options,
         )  # fmt: skip
 
     def epochs(self, problem, state, batch_size, samples, shuffle):

@@ -16,15 +16,7 @@ class LbfgsOfRanks:
     def __init__(self, ranks):
         self._ranks = ranks
 
-    def __call__(self, *given):
-        try:
-            return self._run(*given)
-        except KeyboardInterrupt as error:
-            if not getattr(error, "is_on_all_ranks", False):
-                self._ranks.end_job()
-            raise
-
-    def _run(self, problem, parameters, samples, limits, interruption, on_iteration):
+    def __call__(self, problem, parameters, samples, limits, interruption, on_iteration):
         ranks, self._interruption = self._ranks, interruption
         samples = own_part(samples, ranks) if ranks.parallel.rows == "all" else samples
         weight = float(len(samples.y) if samples.weight is None else samples.weight.sum())

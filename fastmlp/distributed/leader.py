@@ -45,13 +45,14 @@ class LeadersStopping:
 class LeadersCallbacks(CombinedCallbacks):
     """CombinedCallbacks of which only those of rank 0 are called; other ranks stop when these ask for it.
 
-    What they change in the TrainingState reaches the other ranks before the next epoch.
+    What they change in the TrainingState reaches the other ranks before the next epoch, and what they change in
+    attributes of the model at once. ``changeable`` are those attributes: {name to read: name to set}.
     """
 
-    def __init__(self, ranks, callbacks, state):
+    def __init__(self, ranks, callbacks, state, changeable):
         self._ranks, self._callbacks, self._state = ranks, callbacks, state
         self._given, self._within = ranks.of_leader((bool(callbacks), callbacks.listens_within()))
-        self.stop = False
+        self._changeable, self.stop = changeable, False
 
     def __bool__(self):
         return self._given
@@ -61,13 +62,13 @@ class LeadersCallbacks(CombinedCallbacks):
 
     def __exit__(self, kind, error, traceback):
         if self._given and (error is None or is_on_all_ranks(error)):
-            self._ranks.decide(lambda: self._callbacks.__exit__(kind, error, traceback))
+            self._decide(lambda: self._callbacks.__exit__(kind, error, traceback))
         elif self._ranks.leads:
             self._callbacks.__exit__(kind, error, traceback)
 
     def before_epoch(self):
         if self._given:
-            self._ranks.decide(self._callbacks.before_epoch)
+            self._decide(self._callbacks.before_epoch)
             synchronise(self._ranks, self._state)
 
     def within_epoch(self, state):
@@ -75,8 +76,23 @@ class LeadersCallbacks(CombinedCallbacks):
             self._ranks.decide(lambda: self._callbacks.within_epoch(state))
 
     def after_epoch(self, results):
-        self.stop = self._ranks.decide(lambda: self._callbacks.after_epoch(results))
+        self.stop = self._decide(lambda: self._callbacks.after_epoch(results))
         return self.stop
+
+    def _decide(self, call):
+        """What a call of the callbacks returns on rank 0; the other ranks get what it has changed in the model."""
+        model = self._callbacks.model
+
+        def changing():
+            before = {name: getattr(model, name) for name in self._changeable}
+            returned, after = call(), {name: getattr(model, name) for name in self._changeable}
+            return returned, {name: after[name] for name in after if after[name] is not before[name]}
+
+        returned, changes = self._ranks.decide(changing)
+        if not self._ranks.leads:
+            for name, value in changes.items():
+                setattr(model, self._changeable[name], value)
+        return returned
 
 
 def synchronise(ranks, state):

@@ -62,6 +62,11 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
         return True
 
     def _validate_params(self):
+        if self.communicator is None:  # otherwise ``prepared`` does it, where all ranks raise what one of them finds
+            self.check_parameters()
+
+    def check_parameters(self) -> None:
+        """Raise scikit-learn's InvalidParameterError for invalid parameters."""
         if not are_valid(self):
             super()._validate_params()
 
@@ -155,7 +160,7 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
             If another fit of this estimator is running.
         """
         fit = fit_of(check_communicator(self.communicator))
-        with fit.training():
+        with fit.training(type(self).__name__):
             X, y, sample_weight = fit.given(X, y, sample_weight)
             eval_set, eval_X, eval_y = fit.of_leader((eval_set, eval_X, eval_y))
             with fit.agreement():
@@ -166,15 +171,15 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
 
     def _fit_stream(self, blocks, shuffle_blocks, n_samples, classes, sets, callbacks):
         """Implementation of ``fit_stream``; ``classes`` is None for a regressor, ``sets`` go to ``evaluation_of``."""
-        if is_full_batch(self.solver):
-            raise ValueError(
-                f"fit_stream requires a stochastic solver such as 'adam' or 'sgd', got {self.solver!r}, which needs "
-                "all samples at once."
-            )
         fit = fit_of(check_communicator(self.communicator))
-        with fit.training():
+        with fit.training(type(self).__name__):
             sets = fit.of_leader(sets)
             with fit.agreement():
+                if is_full_batch(self.solver):
+                    raise ValueError(
+                        f"fit_stream requires a stochastic solver such as 'adam' or 'sgd', got {self.solver!r}, which "
+                        "needs all samples at once."
+                    )
                 evaluation = evaluation_of(self, *sets)
                 if self.early_stopping and evaluation is None:
                     raise ValueError(
@@ -205,9 +210,11 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
 
     def _partial_fit(self, X, y, sample_weight, epochs, classes=None):
         """Implementation of ``partial_fit``; ``classes`` is None for a regressor."""
-        n_epochs, fit = check_integer("epochs", epochs, 1), fit_of(check_communicator(self.communicator))
-        call = FitCall.of(self, n_epochs=n_epochs, classes=classes, fit=fit)
-        with fit.training():
+        fit = fit_of(check_communicator(self.communicator))
+        with fit.training(type(self).__name__):
+            with fit.agreement():
+                n_epochs = check_integer("epochs", epochs, 1)
+            call = FitCall.of(self, n_epochs=n_epochs, classes=classes, fit=fit)
             X, y, sample_weight = fit.given(X, y, sample_weight)
             with restored_on_error(self, call.before):
                 known = continued(self, X, y, sample_weight, classes)

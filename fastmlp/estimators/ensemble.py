@@ -26,6 +26,7 @@ from fastmlp.validation.arrays import as_labels, unmasked
 from fastmlp.validation.sklearn_compat import Interval, fit_context
 
 from .classifier import MLPClassifier
+from .many import check_alone
 from .parameters import CONSTRAINTS
 from .regressor import MLPRegressor
 from .scoring import has_own_score, score_of
@@ -89,6 +90,7 @@ class MLPEnsemble(Savable, BaseEstimator):
             by a metric is propagated; the members with at least one completed epoch are kept.
         """
         estimator = self._estimator()
+        check_alone(estimator)
         random_state = check_random_state(self.random_state)
         members = [clone(estimator) for _ in range(self.n_members)]
         for member in members:  # not by set_params: the __init__ of a subclass may not have the parameter

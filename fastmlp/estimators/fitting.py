@@ -110,7 +110,8 @@ def _settings(estimator, call, problem, samples, optimizer):
         "loss options": network.loss_options, "dtype": str(estimator._net.parameters.dtype), "optimizer": optimizer,
         "penalties": problem.penalty, "noise": problem.noise and problem.noise._replace(seed=0),
         "sample weights": samples.weight is not None, "epochs": call.n_epochs,
-        "evaluation sets": None if call.evaluation is None else list(call.evaluation.results),
+        "evaluation sets": call.evaluation and {name: list(one) for name, one in call.evaluation.results.items()},
+        "a fitted network": not call.first_pass,
     }  # fmt: skip
 
 

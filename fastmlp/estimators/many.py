@@ -14,6 +14,8 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import indexable
 
 from fastmlp.backends import registry
+from fastmlp.distributed.data_parallel import check_communicator
+from fastmlp.distributed.fits import fit_of
 from fastmlp.model.mlp import MLP
 from fastmlp.training.callbacks import progress_bar
 from fastmlp.training.many import Fit, run_fits
@@ -118,6 +120,7 @@ def check_models(models):
     for model in models:
         if not isinstance(model, (MLP, BaseMLP)):
             raise TypeError(f"models must be MLP, MLPClassifier or MLPRegressor objects, got {type(model).__name__}.")
+        check_alone(model)
         if registry.runs_on_gpu(model.backend):
             raise ValueError(
                 f"many fits at once run on the CPU, but a model has backend={model.backend!r}: use backend='auto', "
@@ -131,6 +134,16 @@ def check_models(models):
         raise ValueError(
             "several models draw from the same RandomState, in an order that depends on the threads: give each its own "
             "random_state, such as an integer."
+        )
+
+
+def check_alone(model):
+    """Raise ValueError if a model that is to be fitted in a thread is trained by several processes."""
+    if fit_of(check_communicator(model.communicator)).n_ranks > 1:
+        raise ValueError(
+            "models fitted in threads cannot share a communicator, which needs the same order of fits in all "
+            "processes: fit them one after the other, set communicator to None, or use TabularMLPClassifier or "
+            "TabularMLPRegressor, which share members out to the processes."
         )
 
 

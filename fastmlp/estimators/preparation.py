@@ -30,7 +30,7 @@ from .recorders import start_curves
 
 def prepared(estimator, X, y, sample_weight, call):
     """Validate everything and draw initial weights. Returns (Plan, Problem, Samples, held-out Samples or None)."""
-    estimator._validate_params()  # scikit-learn's wrapper skips it in later calls of partial_fit
+    estimator.check_parameters()  # scikit-learn's wrapper skips it in later calls of partial_fit
     if call.first_pass:
         vars(estimator).pop("classes_", None)
     for name in Evidence._fields:  # of an earlier fit with alpha='bayes'

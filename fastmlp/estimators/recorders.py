@@ -64,6 +64,11 @@ class EstimatorRecorder(Recorder, ABC):
         if self._prints:
             print(f"Validation score: {self._stopping.score:f}")
 
+    def changeable(self):
+        own = set(self._estimator.get_params(deep=False)) - {"communicator", "random_state"}
+        names = (*own, "t_", "loss_", "best_loss_", "best_validation_score_", "_no_improvement_count", "_initial_rate")
+        return {name: name for name in names if hasattr(self._estimator, name)}
+
     def after_error(self):
         """Keep the current weights, or restore the old attributes if the first epoch of new weights has not ended."""
         estimator = self._estimator

@@ -5,12 +5,10 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any, Self
 
-from sklearn.base import BaseEstimator
-
-from fastmlp.distributed.data_parallel import DataParallel
 from fastmlp.io.model_files import IncompatibleState, Savable
 
 from .network import FittedNetwork
+from .sharing import SharesCommunicator
 
 # Attributes that fit sets, apart from the network.
 FITTED = (
@@ -21,17 +19,10 @@ FITTED = (
 NOT_SHARED = {"loss_curve_", "validation_scores_", "evals_result_"}
 
 
-class SavableEstimator(Savable, BaseEstimator):
+class SavableEstimator(Savable, SharesCommunicator):
     """Base class of estimators that hold a FittedNetwork, with ``save``, ``load`` and pickling."""
 
     _net: Any = None  # a FittedNetwork
-
-    def __getstate__(self):
-        """State for pickle, without a communicator: see DataParallel."""
-        state = dict(super().__getstate__())
-        if not isinstance(state.get("communicator"), DataParallel):
-            state["communicator"] = None
-        return state
 
     def __setstate__(self, state):
         super().__setstate__(state)

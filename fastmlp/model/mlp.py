@@ -220,7 +220,7 @@ class MLP(DifferentiableNetwork):
             If another fit of this model is running.
         """
         fit, full_batch = fit_of(self.communicator), is_full_batch(self.optimizer)
-        with fit.training():
+        with fit.training(type(self).__name__):
             with fit.agreement():
                 check_integer("epochs", epochs, 1)
                 if batch_size is not None:
@@ -231,7 +231,9 @@ class MLP(DifferentiableNetwork):
             validation_data = fit.of_leader(validation_data)
             with unchanged_on_error(self):
                 with fit.agreement(), names_from(self, X):
-                    samples = checked_samples(self, X, y, sample_weight, class_weight, for_fit=True)
+                    samples = checked_samples(
+                        self, X, y, sample_weight, class_weight, in_parts=fit.has_own_rows, for_fit=True
+                    )
                     by_target = self._check_targets(samples)
                     validation = self._prepare(samples, validation_data, metric, patience)
                     needs_all = ["monitor"] * monitor + ["class_weight='balanced'"] * is_balanced(class_weight)
@@ -259,7 +261,7 @@ class MLP(DifferentiableNetwork):
                 self._note_kernels(trainer.problem, batch_size, weighted)
                 shuffled = Shuffle(self._random_state, from_scratch=True) if shuffle else None
                 trainer.descend(fit.epochs(trainer.problem, self._state, batch_size, samples, shuffled), epochs)
-            self._end(fit)
+            fit.end(self._state)
         return self
 
     @one_at_a_time
@@ -310,20 +312,21 @@ class MLP(DifferentiableNetwork):
             After Ctrl-C with the current weights. An epoch that ends early does not count unless a later call
             completes it. An error raised by ``blocks`` is propagated, and the current weights are kept.
         """
-        check_integer("epochs", epochs, 1)
-        batch_size = min(check_integer("batch_size", batch_size, 1), sys.maxsize)
-        shuffle, progress = check_flags(shuffle=shuffle, progress=progress)
-        if is_full_batch(self.optimizer):
-            raise ValueError(
-                f"fit_stream requires an optimizer such as 'adam' or 'sgd', got {self.optimizer!r}, which needs all "
-                "samples at once."
-            )
-        if is_balanced(class_weight):
-            raise ValueError(BALANCED_IN_PARTS)
         fit = fit_of(self.communicator)
-        new_bar = progress_bar(progress and fit.leads)
         check = partial(checked_samples, self, class_weight=class_weight, in_parts=True)
-        with fit.training():
+        with fit.training(type(self).__name__):
+            with fit.agreement():
+                check_integer("epochs", epochs, 1)
+                batch_size = min(check_integer("batch_size", batch_size, 1), sys.maxsize)
+                shuffle, progress = check_flags(shuffle=shuffle, progress=progress)
+                if is_full_batch(self.optimizer):
+                    raise ValueError(
+                        f"fit_stream requires an optimizer such as 'adam' or 'sgd', got {self.optimizer!r}, which "
+                        "needs all samples at once."
+                    )
+                if is_balanced(class_weight):
+                    raise ValueError(BALANCED_IN_PARTS)
+                new_bar = progress_bar(progress and fit.leads)
             validation_data = fit.of_leader(validation_data)
             with unchanged_on_error(self):
                 with fit.agreement():
@@ -348,7 +351,7 @@ class MLP(DifferentiableNetwork):
             trainer = self._trainer(fit, validation, patience, combined, bar)
             self._note_kernels(trainer.problem, batch_size, weighted)
             trainer.descend(fit.streamed(trainer.problem, self._state, windows, n_samples, weighted), epochs)
-            self._end(fit)
+            fit.end(self._state)
         return self
 
     def compile_step(self, batch_size: int) -> CompiledStep:
@@ -429,11 +432,6 @@ class MLP(DifferentiableNetwork):
         """Start from the weights and the history of rank 0."""
         fit.begin(self._state, self._random_state)
         self.history = fit.of_leader(self.history)
-
-    def _end(self, fit):
-        """End with the weights of rank 0, and with what its callbacks have set."""
-        fit.end(self._state)
-        self._optimizer, self._alpha = fit.of_leader((self._optimizer, self._alpha))
 
     def _check_targets(self, samples):
         """Whether training needs a CPU, for weights of targets or a list of quantiles. ValueError if a GPU is set."""

@@ -33,6 +33,12 @@ class HistoryRecorder(Recorder):
             last = {name: f"{curve[-1]:.4g}" for name, curve in curves(self._model.history).items()}
             self._bar.set_postfix(last, refresh=False)
 
+    def changeable(self):
+        return {
+            "optimizer": "optimizer", "alpha": "alpha", "_requested_backend": "backend",
+            "matmul_precision": "matmul_precision",
+        }  # fmt: skip
+
     def after_fit(self, result):
         model = self._model
         if result.solution is not None and is_bayes(model.alpha):

@@ -202,7 +202,7 @@ class CombinedCallbacks:
             if isinstance(one, type) or not (isinstance(one, Callback) or callable(one)):
                 raise TypeError(f"callbacks must be fastmlp.Callback objects or functions, got {one!r}.")
         self._all = [*(one if isinstance(one, Callback) else _Function(one) for one in given), *more]
-        self._model, self._epoch, self.stop = model, 0, False
+        self.model, self._epoch, self.stop = model, 0, False
         self._within = [one for one in self._all if type(one).within_epoch is not Callback.within_epoch]
 
     def __bool__(self):
@@ -215,7 +215,7 @@ class CombinedCallbacks:
         first = error
         for one in self._all:  # call all of them even if one raises
             try:
-                one.after_fit(self._model, error)
+                one.after_fit(self.model, error)
             except BaseException as later:
                 if first is None:
                     first = later
@@ -226,7 +226,7 @@ class CombinedCallbacks:
 
     def before_epoch(self):
         for one in self._all:
-            one.before_epoch(self._model, self._epoch + 1)
+            one.before_epoch(self.model, self._epoch + 1)
 
     def listens_within(self):
         """Whether a callback is called within epochs."""
@@ -236,12 +236,12 @@ class CombinedCallbacks:
         """Call the callbacks that listen within epochs, unless the weights of the TrainingState diverge."""
         if self._within and math.isfinite(state.loss_sum + state.penalty_sum) and np.isfinite(state.parameters).all():
             for one in self._within:
-                one.within_epoch(self._model, self._epoch + 1)
+                one.within_epoch(self.model, self._epoch + 1)
 
     def after_epoch(self, results):
         """Call all callbacks after an epoch. Returns whether to stop training."""
         self._epoch += 1
-        returned = [one.after_epoch(self._model, self._epoch, results) for one in self._all]
+        returned = [one.after_epoch(self.model, self._epoch, results) for one in self._all]
         try:
             self.stop = any(returned)
         except ValueError as error:

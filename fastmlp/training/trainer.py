@@ -68,11 +68,20 @@ class Recorder:
     def after_callbacks(self) -> None:
         """Apply changes that callbacks have made to the model."""
 
+    def changeable(self) -> dict[str, str]:
+        """{attribute of the model that callbacks may change: attribute to set in another process}"""
+        return {}
+
     def after_error(self) -> None:
         """Leave the model usable after an error, such as one of a callback."""
 
     def after_fit(self, result: Result) -> BaseException | None:
         """Finish the model and issue warnings. Returns the exception to raise, or None."""
+
+
+def finish_alone(recorder: Recorder, result: Result) -> BaseException | None:
+    """What ``after_fit`` of a recorder returns."""
+    return recorder.after_fit(result)
 
 
 class Trainer:
@@ -93,6 +102,8 @@ class Trainer:
         Counts samples, or iterations of a full-batch solver.
     on_any : callable
         Whether something that is true in this process, or not, is true in any process that takes part in the fit.
+    finish : callable
+        ``finish(recorder, result)`` returns what the recorder's ``after_fit`` does.
     """
 
     def __init__(
@@ -107,10 +118,12 @@ class Trainer:
         n_jobs: int | None = None,
         bar: Any = None,
         on_any: Callable[[bool], bool] = bool,
+        finish: Callable[[Recorder, Result], BaseException | None] = finish_alone,
     ) -> None:
         self.problem, self.state, self.recorder = problem, state, recorder
         self.stopping = NoStopping() if stopping is None else stopping
         self.scorer, self.callbacks, self.n_jobs, self.on_any = scorer, callbacks, n_jobs, on_any
+        self.finish = finish
         self.bar = NoBar() if bar is None else bar
         self.losses: list[float] = []
 
@@ -175,7 +188,7 @@ class Trainer:
         with self.bar, Interruption() as interruption, limit, self.callbacks:
             try:
                 result = self._result_of(run, interruption)
-                error = self.recorder.after_fit(result)
+                error = self.finish(self.recorder, result)
             except BaseException:  # a callback may raise SystemExit
                 self.recorder.after_error()
                 raise

@@ -117,7 +117,7 @@ class BaseTabular(SavableTabular, ABC):
         """
         fitted = copy(self)  # while it is fitted, and if that fails, this estimator predicts as before
         fit = fit_of(check_communicator(self.communicator))
-        with fit.training():
+        with fit.training(type(self).__name__):
             X, y, sample_weight = fit.given(X, y, sample_weight)
             eval_X, eval_y = fit.of_leader((eval_X, eval_y))
             random_state = fit.generator(self.random_state)

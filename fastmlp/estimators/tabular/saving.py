@@ -6,8 +6,8 @@ from abc import abstractmethod
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator
 
+from fastmlp.estimators.sharing import SharesCommunicator
 from fastmlp.io.model_files import Savable
 from fastmlp.model.mlp import MLP
 from fastmlp.tables import TableEncoder
@@ -15,7 +15,7 @@ from fastmlp.tables import TableEncoder
 OF_FOLDS = "oof_prediction_", "score_", "_oof_errors"  # attributes after a fit with folds
 
 
-class SavableTabular(Savable, BaseEstimator):
+class SavableTabular(Savable, SharesCommunicator):
     """Base class of estimators with a TableEncoder, targets and members, with ``save`` and ``load``."""
 
     encoder_: TableEncoder
