@@ -1,18 +1,19 @@
-"""The parts of a step of each rank: gradient, waiting for the others, allreduce, update; and the whole step of a fit,
-together and alone.
+"""The parts of a step of each rank: gradient, waiting for the others, sum, update; and the whole step of a fit, together
+and alone.
 
-The functions of the contract are called as a fit calls them, with a barrier before the allreduce, so that waiting is
-not counted as communication. What a whole step takes beyond that is Python between the parts.
+The functions are called as a fit calls them, with a barrier before the sum, so that waiting is not counted as
+communication. What a whole step takes beyond that is Python between the parts.
 """
 
 import statistics
 import time
+from contextlib import ExitStack
 
 import numpy as np
 from step_times import MOST_EPOCHS, model_of, work_of
 
 SECONDS = 0.5  # of a round, for each of: the parts of steps, fits together, fits alone
-PARTS = "gradient", "wait", "allreduce", "update"
+PARTS = "gradient", "wait", "sum", "update"
 
 
 def parts_of_step(name):
@@ -24,6 +25,7 @@ def parts_of_step(name):
 
     from fastmlp import DataParallel
     from fastmlp.backends import registry
+    from fastmlp.distributed.communication import Ranks
     from fastmlp.kernels.spec import Batches, Network, Part, aligned_zeros, new_slots, optimizer
 
     ranks, work = MPI.COMM_WORLD, work_of(name)
@@ -33,11 +35,14 @@ def parts_of_step(name):
         "classes": ("softmax", "categorical_cross_entropy"), "values": ("identity", "squared_error")
     }[work.task]  # fmt: skip
     network = Network(work.sizes, (*[work.activation] * (len(work.sizes) - 2), output), loss)
-    parameters, gradient = (aligned_zeros(network.n_parameters, np.dtype("f4")) for _ in range(2))
+    parameters = aligned_zeros(network.n_parameters, np.dtype("f4"))
     parameters[:] = np.random.RandomState(0).uniform(-0.05, 0.05, parameters.size)
     rule, slots = optimizer(work.solver), new_slots(work.solver, parameters.size, parameters.dtype)
     kernels, rows = registry.choose().kernels, work.batch * ranks.size
-    of_part = kernels.prepare_part(network, parameters, gradient, work.batch)
+    team, open_for_ever = Ranks(DataParallel(ranks)), ExitStack()
+    open_for_ever.enter_context(team.training("this benchmark"))
+    adds = team.sum_of(parameters.size, parameters.dtype)
+    of_part = kernels.prepare_part(network, parameters, adds.part, work.batch)
     update, step = kernels.prepare_update(network, rule, parameters, slots), 0
     batch_part, clock = Part(ranks.rank * work.batch, float(rows)), time.perf_counter
 
@@ -49,9 +54,9 @@ def parts_of_step(name):
             computed = clock()
             ranks.Barrier()
             together = clock()
-            ranks.Allreduce(MPI.IN_PLACE, gradient)
+            total = adds.total()
             added = clock()
-            update(gradient, step)
+            update(total, step)
             times.append((computed - started, together - computed, added - together, clock() - added))
             step += 1
 

@@ -187,7 +187,7 @@ class Together(Alone):
         return partial(MemoryEpochs, self._ranks, problem, state, batch_size, samples, shuffle)
 
     def streamed(self, problem, state, windows, n_samples, weighted):
-        if self._own_rows and n_samples is not None:
+        if self.has_own_rows and n_samples is not None:
             n_samples = sum(self._ranks.allgather(n_samples))
         return partial(RankStreamEpochs, self._ranks, problem, state, windows, n_samples, weighted)
 

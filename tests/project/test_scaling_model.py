@@ -98,7 +98,7 @@ def test_overlap_hides_no_more_than_the_later_layers_send(model):
 
 
 def results():
-    times = {"gradient": 5e-3, "wait": 1e-4, "allreduce": 4e-4, "update": 3e-4, "step": 6e-3, "alone": 5.2e-3}
+    times = {"gradient": 5e-3, "wait": 1e-4, "sum": 4e-4, "update": 3e-4, "step": 6e-3, "alone": 5.2e-3}
     variants = ("blocking", "computing", "in sequence", "non-blocking", "non-blocking, tested", "adding")
     row = {"bytes": 2_097_152} | dict.fromkeys(variants, 1e-3)
     names = "1 process", "2 processes, each alone", "2 ranks", "4 ranks", "torch, 1 process", "torch, 2 ranks"

@@ -254,7 +254,7 @@ def sums(kind, dtype):
     """Sums of arrays, shorter and longer than the number of ranks; in bfloat16 they are rounded before and after."""
     options = {"compression": "bfloat16"} if kind is CompressedSum else {}
     ranks, worst, same = Ranks(DataParallel(COMM, **options)), 0.0, True
-    with ranks.training():
+    with ranks.training("the test"):
         for n in (1, 2, 7, 1000):
             for seed in range(3):
                 arrays = np.random.default_rng([n, seed]).standard_normal((COMM.size, n)).astype(dtype)
