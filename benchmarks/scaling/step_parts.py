@@ -1,5 +1,5 @@
-"""The parts of a step of each rank: gradient, waiting for the others, sum, update; and the whole step of a fit, together
-and alone.
+"""The parts of a step of each rank: gradient, waiting for the others, sum, update; and the whole step of a fit,
+together and alone.
 
 The functions are called as a fit calls them, with a barrier before the sum, so that waiting is not counted as
 communication. What a whole step takes beyond that is Python between the parts.

@@ -185,7 +185,8 @@ class RankStreamEpochs(RankEpochs):
             if not self._n_before:
                 self._ranks.fail("blocks provided no samples.")
             if self._n_expected not in (None, self._n_before):
-                warnings.warn(f"blocks provided {self._n_before} samples, but n_samples is {self._n_expected}.")
+                with self._ranks.agreement():  # a filter may make an error of it
+                    warnings.warn(f"blocks provided {self._n_before} samples, but n_samples is {self._n_expected}.")
             loss = self._end_epoch(self._n_before)
         except BaseException:
             state.drop_epoch_in_progress()

@@ -71,10 +71,12 @@ class CompressedSum:
 
     def total(self):
         bits, numbers = self._bits.reshape(-1)[: self._n], self._numbers
-        numbers[...] = self.part
+        with np.errstate(over="ignore", invalid="ignore"):  # divergence is reported once, as such
+            numbers[...] = self.part
         round_to_bfloat16(numbers, bits)
         self._ranks.exchange(self._bits, self._received)
-        own = from_bfloat16(self._received).sum(axis=0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            own = from_bfloat16(self._received).sum(axis=0)
         rounded = np.empty(len(own), np.uint16)
         round_to_bfloat16(own, rounded)
         self._ranks.collect(rounded, self._bits)

@@ -160,7 +160,8 @@ def _epochs(estimator, call, problem, samples):
         n_samples = stream.n_samples or n_samples
     else:
         if estimator.batch_size != "auto" and batch_size > n_samples:
-            warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
+            with call.fit.agreement():  # a filter may make an error of it
+                warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
         batch_size = min(batch_size, n_samples)
     if estimator.backend == "auto":
         n_steps = -(-n_samples // batch_size) * (call.n_epochs or estimator.max_iter)

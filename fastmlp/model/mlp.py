@@ -425,7 +425,8 @@ class MLP(DifferentiableNetwork):
             "loss options": self._loss_options, "backend": self._requested_backend,
             "dtype": str(self.dtype), "optimizer": self.optimizer, "alpha": self.alpha, "penalties": self._penalty,
             "noise": self._noise(0), "sample weights": weighted, "epochs": epochs, "batch_size": batch_size,
-            "shuffle": shuffle, "metric": metric and name_of(metric), "patience": patience,
+            "columns": list(getattr(self, "feature_names_in_", ())), "shuffle": shuffle,
+            "metric": metric and name_of(metric), "patience": patience,
         }  # fmt: skip
 
     def _begin(self, fit):
