@@ -1,6 +1,7 @@
 """Ranks: what the processes of a fit tell each other."""
 
 import sys
+import time
 import traceback
 import warnings
 from contextlib import contextmanager
@@ -8,13 +9,14 @@ from contextlib import contextmanager
 import numpy as np
 
 from fastmlp.backends.threads import each_limited_to
-from fastmlp.training.outcomes import DivergenceError
+from fastmlp.training.outcomes import INTERRUPTED, DivergenceError
 
 from .calls import Calls, calls_of
 from .data_parallel import NOT_USABLE
 from .machine import Machine
 from .sums import MOST_SHARED_BYTES, CompressedSum, PlainSum, SharedSum
 
+SECONDS_OF_CTRL_C = 0.1  # mpiexec passes it to the ranks one after the other
 PLAIN_ERRORS = ValueError, TypeError, RuntimeError, MemoryError, OSError, KeyboardInterrupt
 
 
@@ -132,6 +134,8 @@ class Ranks:
         """What ``after_fit`` of a recorder returns. A KeyboardInterrupt of this rank alone ends the job."""
         if result.interrupt is not None and not is_on_all_ranks(result.interrupt):
             self.end_job(result.interrupt)
+        if result.status == INTERRUPTED and self.n_ranks > 1:
+            time.sleep(SECONDS_OF_CTRL_C)  # while this rank does not raise what has stopped the others
         with self.agreement():
             error = recorder.after_fit(result)
         if error is not None:

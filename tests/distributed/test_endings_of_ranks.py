@@ -53,6 +53,18 @@ def test_ctrl_c_on_one_rank_stops_all_in_the_same_place(tmp_path, unbroken):
 
 
 @pytest.mark.exhaustive
+def test_ctrl_c_on_all_ranks_ends_partial_fit_in_the_same_place(tmp_path):
+    done = run(3, "interrupt all", tmp_path / "none")
+    assert done.returncode == 0, done.stderr
+
+
+def test_fits_in_threads_end_the_job(tmp_path):
+    done = run(2, "threads", tmp_path / "none")
+    assert done.returncode != 0
+    assert "another thread of this process runs a fit with the same communicator" in done.stderr
+
+
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("ending", ["kill", "raise", "raise before"])
 def test_a_lost_rank_ends_the_job_and_the_last_checkpoint_is_good(tmp_path, ending):
     start = time.monotonic()

@@ -1,8 +1,9 @@
 """Fits that end in several ways, by the first argument; the others are the path of a model file and a number of rows.
 
 "train N": N epochs with a checkpoint after each, continued from the file if it exists. "interrupt": Ctrl-C on the last
-rank, in the middle of an epoch. "kill", "raise", "raise before": the last rank dies or raises after two checkpoints, or
-before the fit.
+rank, in the middle of an epoch. "interrupt all": Ctrl-C on all ranks, one after the other, in a loop of partial_fit.
+"threads": two fits with the same communicator at the same time. "kill", "raise", "raise before": the last rank dies or
+raises after two checkpoints, or before the fit.
 """
 
 import os
@@ -17,7 +18,7 @@ import numpy as np
 from mpi4py import MPI
 
 import fastmlp
-from fastmlp import MLP, Checkpoint, Layer
+from fastmlp import MLP, Checkpoint, Layer, MLPRegressor
 from fastmlp.distributed.epochs import RankEpochs
 from fastmlp.training import chunking
 
@@ -46,6 +47,33 @@ def when(condition, act):
     threading.Thread(target=wait, daemon=True).start()
 
 
+def partial_fits(X, Y):
+    """Repeat partial_fit until Ctrl-C, which comes a little later on each rank."""
+    model, begun = MLPRegressor(random_state=0, backend="cython", communicator=COMM), []
+
+    def interrupt():
+        time.sleep(0.2 + 0.01 * COMM.rank)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    when(lambda: begun, interrupt)
+    try:
+        while True:
+            begun.append(model.partial_fit(X, Y, epochs=100))
+    except KeyboardInterrupt:
+        pass
+    time.sleep(0.2)
+    assert len(set(COMM.allgather((len(begun), model._net.parameters.tobytes())))) == 1
+
+
+def fits_in_threads(X, Y):
+    models = [model_of(Path("none"), COMM) for _ in range(2)]
+    threads = [threading.Thread(target=model.fit, args=(X, Y, 100_000)) for model in models]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def main(ending, path, n_rows):
     path, rng = Path(path), np.random.default_rng(0)
     X = rng.standard_normal((int(n_rows), 20))
@@ -54,6 +82,12 @@ def main(ending, path, n_rows):
     model = model_of(path, COMM)
     if ending.isdigit():
         model.fit(X, Y, epochs=int(ending), batch_size=8, callbacks=Checkpoint(path))
+        return
+    if ending == "interrupt all":
+        partial_fits(X, Y.ravel())
+        return
+    if ending == "threads":
+        fits_in_threads(X, Y)
         return
     if ending == "raise before" and LAST:
         raise MemoryError("not enough")
@@ -67,7 +101,10 @@ def main(ending, path, n_rows):
 
         when(has_checkpoint, lambda: setattr(RankEpochs, "_run_chunk", broken))
     if ending == "interrupt" and LAST:
-        when(lambda: model.epoch >= 5 and model._state.position > 0, lambda: os.kill(os.getpid(), signal.SIGINT))
+        when(
+            lambda: model.epoch >= 5 and 0 < model._state.position < len(X) // 2,
+            lambda: os.kill(os.getpid(), signal.SIGINT),
+        )
     model.fit(X, Y, epochs=100_000, batch_size=8, callbacks=None if ending == "interrupt" else Checkpoint(path))
     if COMM.allgather(model.interrupted) == [True] * COMM.size and COMM.rank == 0:
         model.save(path)

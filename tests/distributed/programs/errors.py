@@ -5,9 +5,23 @@ import sys
 import warnings
 
 import numpy as np
+import pandas as pd
 from mpi4py import MPI
 
-from fastmlp import MLP, Checkpoint, DataParallel, Layer, MLPRegressor, TabularMLPRegressor, make_loss, make_optimizer
+from fastmlp import (
+    MLP,
+    Callback,
+    Checkpoint,
+    DataParallel,
+    Layer,
+    MLPEnsembleRegressor,
+    MLPRegressor,
+    TabularMLPRegressor,
+    cross_val_fit,
+    fit_many,
+    make_loss,
+    make_optimizer,
+)
 
 COMM = MPI.COMM_WORLD
 OWN = DataParallel(COMM, "own")
@@ -36,6 +50,40 @@ def freed():
     communicator = COMM.Dup()
     communicator.Free()
     mlp(communicator)
+
+
+def freed_later():
+    communicator = COMM.Dup()
+    model = mlp(communicator)
+    communicator.Free()
+    model.fit(X, Y)
+
+
+def exits(*given):
+    raise SystemExit(3)
+
+
+def fits_another(*given):
+    mlp().fit(X, Y, epochs=1)
+
+
+class BreaksAtTheEnd(Callback):
+    def after_fit(self, model, error):
+        raise ZeroDivisionError("it broke")
+
+
+def strictly(fit):
+    """Call ``fit`` while warnings are errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit()
+
+
+def fitted_on_last():
+    model = regressor(warm_start=True)
+    if LAST:
+        model.set_params(communicator=None).fit(X, Y.ravel()).set_params(communicator=COMM)
+    model.fit(X, Y.ravel())
 
 
 def breaks(*given):
@@ -84,6 +132,27 @@ CALLS = {
     "callback that interrupts": lambda: mlp().fit(X, Y, callbacks=interrupts),
     "metric": lambda: mlp().fit(X, Y, validation_data=(X, Y), metric=breaks),
     "callback of lbfgs": lambda: mlp(optimizer="lbfgs").fit(X, Y, callbacks=breaks),
+    "callback that exits": lambda: mlp().fit(X, Y, callbacks=exits),
+    "callback after the fit": lambda: mlp().fit(X, Y, callbacks=BreaksAtTheEnd()),
+    "fit in a callback": lambda: mlp().fit(X, Y, callbacks=fits_another),
+    "fit in a metric": lambda: mlp().fit(X, Y, validation_data=(X, Y), metric=fits_another),
+    "fits in threads": lambda: fit_many([mlp(), mlp()], X, Y),
+    "folds in threads": lambda: cross_val_fit(regressor(), X, Y.ravel()),
+    "members in threads": lambda: MLPEnsembleRegressor(regressor()).fit(X, Y.ravel()),
+    "other models": lambda: (regressor() if LAST else mlp()).fit(X, Y.ravel()),
+    "epochs on one": lambda: mlp().fit(X, Y, epochs=1 - LAST),
+    "epochs of a stream on one": lambda: mlp().fit_stream(BLOCKS, epochs=1 - LAST),
+    "epochs of partial_fit on one": lambda: regressor().partial_fit(X, Y.ravel(), epochs=1 - LAST),
+    "parameter on one": lambda: regressor(alpha=-LAST).fit(X, Y.ravel()),
+    "lbfgs in a stream on one": lambda: regressor(solver="lbfgs" if LAST else "adam").fit_stream(BLOCKS),
+    "metric on one": lambda: regressor().fit(X, Y, eval_set=[(X, Y)], eval_metric="neg_loss" if LAST else None),
+    "fitted on one": fitted_on_last,
+    "freed after a fit": freed_later,
+    "strict about convergence": lambda: strictly(lambda: regressor(max_iter=2).fit(X, Y.ravel())),
+    "strict about batches": lambda: strictly(lambda: regressor(batch_size=500).fit(X, Y.ravel())),
+    "strict about blocks": lambda: strictly(lambda: mlp().fit_stream(BLOCKS, n_samples=7)),
+    "no weights at all": lambda: mlp(OWN).fit(X, Y, sample_weight=np.zeros(60)),
+    "other names": lambda: mlp(OWN).fit(pd.DataFrame(X, columns=list("dcba" if LAST else "abcd")), Y),
     "checkpoint": lambda: mlp().fit(X, Y, callbacks=Checkpoint("/nowhere/model")),
     "divergence": lambda: regressor(solver="sgd", learning_rate_init=1e9).fit(1e3 * X, Y.ravel()),
     "other columns in a block": lambda: mlp().fit_stream([*BLOCKS[:-1], (X[:, :2], Y)], shuffle=False),

@@ -90,7 +90,8 @@ FITS = {
     "regressor, lbfgs": (MLPRegressor, {"solver": "lbfgs", "max_iter": 20}, (X, Y), {"callbacks": stop_in_third}),
 }
 RECORDED = (
-    "history", "epoch", "best_epoch", "loss_curve_", "validation_scores_", "evals_result_", "n_iter_", "t_", "classes_",
+    "history", "epoch", "best_epoch", "loss_curve_", "best_loss_", "validation_scores_", "evals_result_", "n_iter_",
+    "t_", "classes_",
 )  # fmt: skip
 
 
@@ -158,6 +159,26 @@ def own_rows(weighted):
     alone, together = mlp(None, 0.2, **PENALTIES), mlp(DataParallel(COMM, "own"), 0.2, **PENALTIES)
     alone.fit(X[:n][order], Y[:n][order], **given, **{name: all_[:n][order] for name, all_ in weights.items()})
     together.fit(X[:n][own], Y[:n][own], **given, **{name: all_[:n][own] for name, all_ in weights.items()})
+    return compared(alone, together)
+
+
+def own_rows_without_weights():
+    """All rows of rank 0 have the weight 0."""
+    own, weight = slice(ROWS * COMM.rank // COMM.size, ROWS * (COMM.rank + 1) // COMM.size), np.ones(ROWS)
+    weight[: ROWS // COMM.size if COMM.size > 1 else 0] = 0
+    alone, together = mlp(None), mlp(DataParallel(COMM, "own"))
+    alone.fit(X, Y, batch_size=None, shuffle=False, sample_weight=weight)
+    together.fit(X[own], Y[own], batch_size=None, shuffle=False, sample_weight=weight[own])
+    return compared(alone, together)
+
+
+def own_rows_without_targets():
+    """Only the last rank has missing targets."""
+    own, some = slice(ROWS * COMM.rank // COMM.size, ROWS * (COMM.rank + 1) // COMM.size), Y.copy()
+    some[ROWS - ROWS // (2 * COMM.size) :, 0] = np.nan
+    alone, together = mlp(None, missing_targets="ignore"), mlp(DataParallel(COMM, "own"), missing_targets="ignore")
+    alone.fit(X, some, batch_size=None, shuffle=False)
+    together.fit(X[own], some[own], batch_size=None, shuffle=False)
     return compared(alone, together)
 
 
@@ -325,6 +346,52 @@ def limits_that_callbacks_change():
     return compared(alone, together)
 
 
+def forgets(model, epoch, results):
+    """Without it training would stop after n_iter_no_change."""
+    model.best_loss_, model.t_, model._no_improvement_count = np.inf, 0, 0
+    return epoch == 9
+
+
+def progress_that_callbacks_change():
+    alone, together = (
+        MLPRegressor(random_state=0, backend="cython", n_iter_no_change=3, tol=10.0, communicator=one)
+        for one in (None, COMM)
+    )
+    alone.fit(X, Y, callbacks=forgets)
+    together.fit(X, Y, callbacks=None if COMM.rank else forgets)
+    return compared(alone, together)
+
+
+def changes_settings(model, epoch, results):
+    model.backend, model.alpha = "numpy", 0.3
+
+
+def settings_that_callbacks_change():
+    """They hold for the next fit on all ranks."""
+    alone, together = mlp(None), mlp(COMM)
+    for model in (alone, together):
+        model.fit(X, Y, epochs=1, callbacks=None if model is together and COMM.rank else changes_settings)
+        model.fit(X, Y, epochs=1)
+    return compared(alone, together)
+
+
+def copies_in_a_part():
+    """Communicators other than COMM_WORLD cannot be copied, but estimators with them can."""
+    part = COMM.Split(COMM.rank % 2)
+    alone, together = (
+        MLPRegressor(random_state=0, backend="cython", max_iter=3, communicator=one) for one in (None, part)
+    )
+    alone.fit(X, Y)
+    copied = clone(together).fit(X, Y)
+    wrong = [pickle.loads(pickle.dumps(one)).communicator is not None for one in (together, copied)]
+    wrong += [deepcopy(one).communicator is None for one in (together, copied)]
+    wrong += [clone(TabularMLPRegressor(communicator=part)).communicator is None]
+    difference = float(np.abs(alone._net.parameters - copied._net.parameters).max())
+    part.Free()
+    wrong += [pickle.loads(pickle.dumps(together)).communicator is not None]
+    return [difference, float(sum(wrong)), True]
+
+
 def copies():
     """Copies train alone or share the communicator; what is pickled has none."""
     given = MLPRegressor(max_iter=2, backend="cython", communicator=COMM).fit(X, Y)
@@ -371,6 +438,11 @@ OTHERS = {
     "fits in turn": fits_in_turn,
     "limits that callbacks change": limits_that_callbacks_change,
     "copies": copies,
+    "copies in a part of the ranks": copies_in_a_part,
+    "progress that callbacks change": progress_that_callbacks_change,
+    "settings that callbacks change": settings_that_callbacks_change,
+    "own rows without weights": own_rows_without_weights,
+    "own rows without targets": own_rows_without_targets,
     "own rows after a stop": own_rows_after_a_stop,
     "local steps, uneven": uneven_local_steps,
     "partial_fit": partial_fits,
