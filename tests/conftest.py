@@ -4,6 +4,7 @@ import os
 import signal
 from importlib.util import find_spec
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -15,6 +16,24 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WITHOUT_CUDA = find_spec("numba_cuda") is None  # as on macOS
 collect_ignore_glob = ["cuda", "kernels/test_cubins*", "kernels/test_wide_host.py"] if WITHOUT_CUDA else []
+
+
+def pytest_addoption(parser):
+    parser.addoption("--part", metavar="K/N", help="run one Nth of the exhaustive tests, number K from 0 on")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out the exhaustive tests that are not in the --part."""
+    if not config.getoption("part"):
+        return
+    number, n_parts = map(int, config.getoption("part").split("/"))
+    out = [
+        item for item in items
+        if item.get_closest_marker("exhaustive") and crc32(item.nodeid.encode()) % n_parts != number
+    ]  # fmt: skip
+    config.hook.pytest_deselected(items=out)
+    left_out = set(out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_report_header():
