@@ -28,6 +28,6 @@ def run_ranks(n_ranks, program, *arguments, timeout=300):
 
 def run_command(n_ranks, module, *arguments, timeout=300):
     """The CompletedProcess of a Python module on that many ranks."""
-    command = [mpiexec(), "-n", str(n_ranks), sys.executable, "-m", module, *arguments]
+    command = [mpiexec(), "-n", str(n_ranks), sys.executable, "-P", "-m", module, *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)

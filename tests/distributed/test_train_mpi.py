@@ -23,7 +23,7 @@ def table(tmp_path):
 
 @pytest.mark.parametrize("kind", quick_first([["--plain"], ["--members", "3"], []]))
 def test_scores_are_those_of_one_process_and_printed_once(table, kind):
-    command = [sys.executable, "-m", "fastmlp", *table, *kind, "--json"]
+    command = [sys.executable, "-P", "-m", "fastmlp", *table, *kind, "--json"]
     alone = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     done = run_command(2, "fastmlp", *table, *kind, "--json", "--mpi")
     assert done.returncode == 0, done.stderr

@@ -42,7 +42,7 @@ def test_parameters_are_those_of_scikit_learn_then_ours(kind):
     own_last = [] if of_classes else ["non_crossing"]
     assert extra == [
         "backend", "n_jobs", *both, "skip_weights", *own, "n_layers", "width", "scale", *last, "dtype",
-        "matmul_precision", "missing_targets", *own_last,
+        "matmul_precision", "missing_targets", *own_last, "communicator",
     ]  # fmt: skip
     assert all(ours[name].kind is inspect.Parameter.KEYWORD_ONLY for name in extra)
 

@@ -1,6 +1,7 @@
 """A cluster of dask on this machine, with two workers of one thread, and which results of fits must be equal."""
 
 import logging
+import os
 
 import joblib
 import pytest
@@ -18,7 +19,10 @@ def dask_client():
     dask = pytest.importorskip("dask")
     dask.config.set({"distributed.comm.timeouts.connect": "3s"})  # of attempts to reach a worker that has been killed
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
+    before = dict(os.environ)
     with distributed.LocalCluster(host="127.0.0.1", **options) as cluster, distributed.Client(cluster) as client:
+        for name in os.environ.keys() - before.keys():  # dask leaves OMP_NUM_THREADS=1 in this process
+            del os.environ[name]
         yield client
 
 

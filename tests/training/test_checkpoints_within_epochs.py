@@ -100,7 +100,7 @@ def test_the_checkpoint_of_a_killed_process(tmp_path, how):
     path = tmp_path / "m.fastmlp"
     script = SCRIPT.format(folder=__file__.rpartition("/")[0], path=str(path), how=how)
     folders = {"PYTHONPATH": ":".join(filter(None, sys.path))}
-    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=folders)
+    killed = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, env=folders)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     model = fastmlp.load(path)
     assert (model.epoch, model._state.samples_done()) == (1, 7 * 20)

@@ -504,9 +504,11 @@ def test_a_dataset_of_single_samples_is_refused():
         for fit in (network().fit_stream, regressor().fit_stream):
             with pytest.raises(ValueError, match=r"block 0 is a single sample.*DataLoader\(dataset, batch_size=...\)"):
                 fit(dataset, shuffle=False) if fit.__self__.__class__ is MLP else fit(dataset)
-    for blocks in ({"a": (X, y)}, FRAME, X, sparse.csr_matrix(X), "text"):
+    for blocks in ({"a": (X, y)}, FRAME, X, sparse.csr_matrix(X)):
         with pytest.raises(TypeError, match=r"blocks must be a sequence of blocks \(X, y\), .* got"):
             network().fit_stream(blocks)
+    with pytest.raises(TypeError, match=r"blocks must be blocks \(X, y\), got str: pass read_blocks"):
+        network().fit_stream("text")
     assert network().fit_stream(iter([(Tensor(X), Tensor(y))])).epoch == 1  # as a DataLoader returns them
 
 
