@@ -21,8 +21,9 @@ def dask_client():
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
     before = dict(os.environ)
     with distributed.LocalCluster(host="127.0.0.1", **options) as cluster, distributed.Client(cluster) as client:
-        for name in os.environ.keys() - before.keys():  # dask leaves OMP_NUM_THREADS=1 in this process
-            del os.environ[name]
+        for name in os.environ.keys() - before.keys():
+            if name.endswith("_NUM_THREADS"):  # which dask sets to 1 in this process, for its workers
+                del os.environ[name]
         yield client
 
 
