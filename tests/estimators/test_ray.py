@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import chdir
 
 import joblib
 import pytest
@@ -22,14 +23,15 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def ray_on_loopback():
+def ray_on_loopback(tmp_path_factory):
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # the switch that keeps it on loopback
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray = pytest.importorskip("ray", reason="needs the extra cluster: ray")
     from ray.util.joblib import register_ray
 
     register_ray()
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    with chdir(tmp_path_factory.mktemp("ray")):  # where workers start: not in a checkout, which they would import
+        ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     yield ray
     ray.shutdown()
 
