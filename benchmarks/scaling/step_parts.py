@@ -7,7 +7,6 @@ communication. What a whole step takes beyond that is Python between the parts.
 
 import statistics
 import time
-from contextlib import ExitStack
 
 import numpy as np
 from step_times import MOST_EPOCHS, model_of, work_of
@@ -39,14 +38,11 @@ def parts_of_step(name):
     parameters[:] = np.random.RandomState(0).uniform(-0.05, 0.05, parameters.size)
     rule, slots = optimizer(work.solver), new_slots(work.solver, parameters.size, parameters.dtype)
     kernels, rows = registry.choose().kernels, work.batch * ranks.size
-    team, open_for_ever = Ranks(DataParallel(ranks)), ExitStack()
-    open_for_ever.enter_context(team.training("this benchmark"))
-    adds = team.sum_of(parameters.size, parameters.dtype)
-    of_part = kernels.prepare_part(network, parameters, adds.part, work.batch)
+    team = Ranks(DataParallel(ranks))
     update, step = kernels.prepare_update(network, rule, parameters, slots), 0
     batch_part, clock = Part(ranks.rank * work.batch, float(rows)), time.perf_counter
 
-    def epoch(times):
+    def epoch(times, adds, of_part):
         nonlocal step
         for order in np.random.RandomState(step).permutation(work.rows).reshape(-1, work.batch):
             started = clock()
@@ -75,8 +71,12 @@ def parts_of_step(name):
             n_epochs[name] = ranks.bcast(min(MOST_EPOCHS, max(1, round(SECONDS / seconds))))
         times = []
         for _ in range(n_rounds):
-            for _ in range(n_epochs["step"]):
-                epoch(times)
+            with team.training("this benchmark"):
+                adds = team.sum_of(parameters.size, parameters.dtype)
+                of_part = kernels.prepare_part(network, parameters, adds.part, work.batch)
+                for _ in range(n_epochs["step"]):
+                    epoch(times, adds, of_part)
+                del adds, of_part  # before the memory is released
             for name, (one, batch_size) in of_fits.items():
                 found[name].append(step_of(one, n_epochs[name], batch_size))
         return dict(zip(PARTS, np.median(times, axis=0))) | {name: statistics.median(of) for name, of in found.items()}
