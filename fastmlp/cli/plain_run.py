@@ -1,19 +1,18 @@
 """Training of a plain network by the command train: a TableModel."""
 
-import time
+from functools import partial
 from typing import NamedTuple
 
 import click
 from sklearn.model_selection import train_test_split
 
-from fastmlp.kernels.device_errors import DeviceError
 from fastmlp.model.optimizers import make_optimizer
 from fastmlp.training.full_batch import is_full_batch
 
 from .common import TEST_SHARE
 from .frames import pd
 from .table_model import TableModel
-from .training_parts import PURPOSES, Trained, check_balanced, eval_rows, rows_of, speeds
+from .training_parts import PURPOSES, Trained, check_balanced, eval_rows, fit_and_save, rows_of, speeds
 
 HIDDEN, EPOCHS = (100,), 50  # by default
 WATCHED_SHARE = 0.1  # of the training rows, split off for --early-stopping without --eval
@@ -96,18 +95,10 @@ def fit(table, parts, options, together):
     model, arrays = table.model, parts.arrays
     model.communicator, (X, y) = together.parallel, arrays["train"]
     watched = next((arrays[name] for name in ("eval", "watched", "test") if name in arrays), None)
-    start = time.perf_counter()
-    try:
-        model.fit(
-            X, y, options.epochs or EPOCHS, options.batch_size, validation_data=watched,
-            class_weight="balanced" if options.balanced else None, patience=options.early_stopping,
-            metric=None if options.metric == "loss" else options.metric, progress=not options.quiet,
-            monitor=options.report is not None,
-        )  # fmt: skip
-    except DeviceError:
-        table.save(options.out)
-        click.echo(f"model of epoch {model.epoch} saved in {options.out}", err=True)
-        raise
-    seconds = time.perf_counter() - start
-    together.decide(lambda: table.save(options.out))  # before results are printed: a pipe may be closed
-    return seconds
+    fit = partial(
+        model.fit, X, y, options.epochs or EPOCHS, options.batch_size, validation_data=watched,
+        class_weight="balanced" if options.balanced else None, patience=options.early_stopping,
+        metric=None if options.metric == "loss" else options.metric, progress=not options.quiet,
+        monitor=options.report is not None,
+    )  # fmt: skip
+    return fit_and_save(fit, table, options, together)

@@ -1,21 +1,20 @@
 """Training of a plain network on row groups of Parquet files by the command train: a TableModel."""
 
-import time
 import warnings
+from functools import partial
 from typing import NamedTuple
 
 import click
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 
-from fastmlp.kernels.device_errors import DeviceError
 from fastmlp.sources.files import SUFFIX, is_many
 
 from .common import TEST_SHARE
 from .plain_run import EPOCHS, HIDDEN, chosen_optimizer
 from .streamed_table import Statistics, StreamedTable, TrainingBlocks
 from .table_model import TableModel
-from .training_parts import Trained, eval_rows
+from .training_parts import Trained, eval_rows, fit_and_save
 
 
 class Parts(NamedTuple):
@@ -101,21 +100,13 @@ def fit(table, parts, options, together):
 
     Returns the seconds of training. ``together`` says whether other processes take part (distributed/fits.py).
     """
-    model, start = table.model, time.perf_counter()
-    model.communicator = together.parallel
-    try:
-        model.fit_stream(
-            parts.blocks, options.epochs or EPOCHS, options.batch_size, shuffle_blocks=options.shuffle_blocks,
-            validation_data=parts.given, patience=options.early_stopping,
-            metric=None if options.metric == "loss" else options.metric, progress=not options.quiet,
-        )  # fmt: skip
-    except DeviceError:
-        table.save(options.out)
-        click.echo(f"model of epoch {model.epoch} saved in {options.out}", err=True)
-        raise
-    seconds = time.perf_counter() - start
-    together.decide(lambda: table.save(options.out))  # before results are printed: a pipe may be closed
-    return seconds
+    table.model.communicator = together.parallel
+    fit = partial(
+        table.model.fit_stream, parts.blocks, options.epochs or EPOCHS, options.batch_size,
+        shuffle_blocks=options.shuffle_blocks, validation_data=parts.given, patience=options.early_stopping,
+        metric=None if options.metric == "loss" else options.metric, progress=not options.quiet,
+    )  # fmt: skip
+    return fit_and_save(fit, table, options, together)
 
 
 def test_scores(table, streamed):

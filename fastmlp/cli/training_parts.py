@@ -1,10 +1,12 @@
 """Shared parts of training plain networks and table estimators: rows to train on, and results."""
 
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import click
 
+from fastmlp.kernels.device_errors import DeviceError
 from fastmlp.model.mlp import MLP
 from fastmlp.training.full_batch import is_full_batch
 from fastmlp.training.outcomes import Diverged
@@ -78,6 +80,20 @@ def check_balanced(options, classes):
     """UsageError for --balanced without classes."""
     if options.balanced and classes is None:
         raise click.UsageError("--balanced is only for classification, but the target is numeric.")
+
+
+def fit_and_save(fit, table, options, together):
+    """Call ``fit`` for the model of a TableModel, and save it, also if a GPU fails. Returns the seconds of the fit."""
+    start = time.perf_counter()
+    try:
+        fit()
+    except DeviceError:
+        table.save(options.out)
+        click.echo(f"model of epoch {table.model.epoch} saved in {options.out}", err=True)
+        raise
+    seconds = time.perf_counter() - start
+    together.decide(lambda: table.save(options.out))  # before results are printed: a pipe may be closed
+    return seconds
 
 
 def speeds(model, X, y, batch_size):
