@@ -1,7 +1,6 @@
 """A cluster of dask on this machine, with two workers of one thread, and which results of fits must be equal."""
 
 import logging
-import os
 
 import joblib
 import pytest
@@ -18,12 +17,11 @@ def dask_client():
         logging.getLogger(f"distributed.{name}").setLevel(logging.CRITICAL)  # workers are killed on purpose
     dask = pytest.importorskip("dask")
     dask.config.set({"distributed.comm.timeouts.connect": "3s"})  # of attempts to reach a worker that has been killed
+    # Whenever a worker starts, also in place of a killed one, dask sets these in this process: by default
+    # OMP_NUM_THREADS=1, which limits the fits of all tests after it.
+    dask.config.set({"distributed.nanny.pre-spawn-environ": {}})
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
-    before = dict(os.environ)
     with distributed.LocalCluster(host="127.0.0.1", **options) as cluster, distributed.Client(cluster) as client:
-        for name in os.environ.keys() - before.keys():
-            if name.endswith("_NUM_THREADS"):  # which dask sets to 1 in this process, for its workers
-                del os.environ[name]
         yield client
 
 
