@@ -6,7 +6,7 @@ PYTEST := $(BIN)/pytest -n auto --benchmark-disable
 export PIP_NO_COMPILE := 0
 SOURCES := $(shell find fastmlp kernels tools -name '*.py' -o -name '*.html' -o -name '*.pyx' -o -name '*.h') setup.py pyproject.toml MANIFEST.in README.md LICENSE
 
-.PHONY: demo test test-all bench gpu-check examples docs lint clean bench-tables bench-scaling
+.PHONY: demo test test-all torture bench gpu-check examples docs lint clean bench-tables bench-scaling
 
 demo: .venv/fastmlp
 	mkdir -p demo
@@ -29,6 +29,10 @@ test-all: .venv/installed
 OLDER_LEVELS := $(if $(filter x86_64,$(shell uname -m)),baseline x86_64_v3)
 LEVEL_TESTS := $(patsubst %,tests/kernels/test_%.py,parity features matmul_precision sparse_rows) -m "not exhaustive" \
 	-k "cython or products_equal_the_reference or numba-highest"
+
+# Tries to break it, for about an hour: the figures of docs/reliability.md. ARGS="fuzz --seed 1" runs a part.
+torture: .venv/installed
+	wheel=$$(ls dist/*.whl) && FASTMLP_WHEEL=$$wheel $(BIN)/python -P tests/torture/torture.py $(ARGS)
 
 # Figures and numbers. Each of the second list needs the data set after its colon, in the folder that FASTMLP_DATA names.
 EXAMPLES := logic_gates universal_approximation iris wheels vanishing_gradient symmetry overfitting activations pole_balancing
