@@ -16,7 +16,7 @@ PARTS = "gradient", "wait", "sum", "update"
 
 
 def parts_of_step(name):
-    """A function that returns a rank's median seconds of each part, and of a step of a fit, together and alone.
+    """A function that returns a rank's mean seconds of each part, and of a step of a fit, together and alone.
 
     All ranks fit alone at the same time.
     """
@@ -69,17 +69,19 @@ def parts_of_step(name):
             step_of(one, 1, batch_size)
             seconds = step_of(one, 1, batch_size) * (work.rows // work.batch)
             n_epochs[name] = ranks.bcast(min(MOST_EPOCHS, max(1, round(SECONDS / seconds))))
-        times = []
+        parts = []
         for _ in range(n_rounds):
+            times = []
             with team.training("this benchmark"):
                 adds = team.sum_of(parameters.size, parameters.dtype)
                 of_part = kernels.prepare_part(network, parameters, adds.part, work.batch)
                 for _ in range(n_epochs["step"]):
                     epoch(times, adds, of_part)
                 del adds, of_part  # before the memory is released
+            parts.append(np.mean(times, axis=0))  # a step waits for the slower rank: the median would leave that out
             for name, (one, batch_size) in of_fits.items():
                 found[name].append(step_of(one, n_epochs[name], batch_size))
-        return dict(zip(PARTS, np.median(times, axis=0))) | {name: statistics.median(of) for name, of in found.items()}
+        return dict(zip(PARTS, np.median(parts, axis=0))) | {name: statistics.median(of) for name, of in found.items()}
 
     return answer
 
