@@ -10,7 +10,7 @@ from fastmlp.backends.device_arrays import check_device_rows, is_on_gpu
 from fastmlp.kernels.spec import loss_row
 from fastmlp.training.class_weight import weigh_classes
 from fastmlp.training.problem import Samples
-from fastmlp.validation.arrays import as_numbers, plain_rows
+from fastmlp.validation.arrays import as_numbers, frame_values, plain_rows
 from fastmlp.validation.checks import check_sum_of_weights, check_targets, check_weights
 from fastmlp.validation.missing import NO_CLASS_WEIGHT, check_present, split_missing, with_missing, without_missing
 from fastmlp.validation.sklearn_compat import check_feature_names
@@ -27,6 +27,7 @@ def checked_inputs(model, X):
         For values that are not finite numbers, and for the wrong columns.
     """
     model.check_feature_names(X)
+    X = frame_values(X)  # which is then checked as a whole, not column by column
     if model._is_staged() and issparse(X):
         raise ValueError("sparse X is not available with inputs and input_scale: pass X.toarray().")
     if is_on_gpu(X) and model._backend.kernels.DEVICE:

@@ -97,7 +97,8 @@ class Columns(NamedTuple):
 
         Missing targets become NaN. Raises ValueError for other missing values, and for unsuitable types.
         """
-        X = pd.DataFrame(_numbers(table, self.features, dtype), columns=self.features, copy=False)
+        names = pd.Index(self.features, dtype=object)  # iterating over pandas' own strings is slow
+        X = pd.DataFrame(_numbers(table, self.features, dtype), columns=names, copy=False)
         y = [_target(table.column(name), name) for name in self.targets]
         y = np.column_stack(y) if self.is_matrix else y[0]
         if self.weight is None:
@@ -141,16 +142,13 @@ def _cast(column, dtype):
 
 
 def _numbers(table, names, dtype):
-    """Columns as a matrix. Raises ValueError if values are missing."""
-    matrix, arrow_dtype = np.empty((table.num_rows, len(names)), dtype), pa.from_numpy_dtype(dtype)
-    for place, name in enumerate(names):
-        column = table.column(name)
+    """Columns as a C-contiguous matrix. Raises ValueError if values are missing."""
+    columns = table.select(names).columns
+    for name, column in zip(names, columns):
         refuse_missing(name, column.null_count)
-        start = 0
-        for chunk in _cast(column, arrow_dtype).chunks:
-            matrix[start : start + len(chunk), place] = chunk.to_numpy(zero_copy_only=False)
-            start += len(chunk)
-    return matrix
+    columns = [_cast(column, pa.from_numpy_dtype(dtype)) for column in columns]
+    batches = pa.Table.from_arrays(columns, names).combine_chunks().to_batches()
+    return batches[0].to_tensor(row_major=True).to_numpy() if batches else np.empty((0, len(names)), dtype)
 
 
 def _target(column, name):

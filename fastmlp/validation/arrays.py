@@ -80,6 +80,14 @@ def plain_rows(X, dtype):
     return np.ascontiguousarray(X) if is_plain(X) else None
 
 
+def frame_values(given):
+    """The values of a pandas frame of NumPy numbers as an array; anything else unchanged."""
+    if not nw.dependencies.is_pandas_dataframe(given):
+        return given
+    dtypes = set(given.dtypes)
+    return given.to_numpy() if all(isinstance(one, np.dtype) and one.kind in "iuf" for one in dtypes) else given
+
+
 def as_numbers(given, name):
     """Convert numbers on the host for scikit-learn's validation.
 
@@ -165,7 +173,7 @@ def floats_of(X):
 
 def refuse_duplicate_columns(given, name):
     """Raise ValueError if it is a frame with several columns of the same name."""
-    if not is_frame(given):
+    if not is_frame(given) or getattr(getattr(given, "columns", None), "is_unique", False):  # pandas knows it sooner
         return
     repeated = [column for column, n in Counter(column for column, _ in _columns(given)).items() if n > 1]
     if repeated:

@@ -29,6 +29,7 @@ from fastmlp import (
     to_c,
 )
 from fastmlp.cli.table_model import TableModel
+from fastmlp.validation.arrays import frame_values
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 rng = np.random.RandomState(0)
@@ -519,3 +520,17 @@ def test_record_batches_of_arrow_are_refused():
     for model in (MLPRegressor(), MLP([(1, "identity")])):
         with pytest.raises(ValueError, match=r"X is an Arrow RecordBatch, which is not supported: pass pyarrow\.Table"):
             model.fit(batch, [0, 1])
+
+
+@pytest.mark.parametrize("columns, is_array", [
+    ({"a": "f4", "b": "f4"}, True), ({"a": "i8", "b": "f4"}, True), ({"a": "f8", "b": "bool"}, False),
+    ({"a": "Float64", "b": "f8"}, False), ({"a": "f8", "b": "object"}, False), ({"a": "f8", "b": "category"}, False),
+])  # fmt: skip
+def test_frames_of_numpy_numbers_are_checked_as_arrays(columns, is_array):
+    frame = pd.DataFrame({name: pd.Series([1, 0, 1]).astype(kind) for name, kind in columns.items()})
+    found = frame_values(frame)
+    assert isinstance(found, np.ndarray) is is_array
+    model = MLP([Layer(2), Layer(1, "identity")], random_state=0, dtype="float32").fit(frame, [0.0, 1.0, 2.0], epochs=2)
+    twin = MLP([Layer(2), Layer(1, "identity")], random_state=0, dtype="float32")
+    twin.fit(frame.to_numpy(dtype="f8"), [0.0, 1.0, 2.0], epochs=2)
+    np.testing.assert_array_equal(model.predict(frame), twin.predict(frame.to_numpy(dtype="f8")))
