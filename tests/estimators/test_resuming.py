@@ -15,12 +15,15 @@ import fastmlp
 from fastmlp import (
     Checkpoint,
     MLPClassifier,
+    MLPEnsembleClassifier,
+    MLPEnsembleRegressor,
     MLPRegressor,
     make_loss,
     make_optimizer,
     make_schedule,
 )
 from fastmlp.kernels.rules import OPTIMIZERS
+from fastmlp.training.trainer import Trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -407,3 +410,96 @@ def test_files_of_estimators_and_their_copies_hold_no_fit(tmp_path):
     model.fit(X, LABELS, callbacks=[lambda model, *given: kept.append(pickle.loads(pickle.dumps(model)))])
     assert "ongoing" not in model.saved_state()
     assert not any("_ongoing" in vars(one) for one in (model, *kept))
+
+
+class Killed(BaseException):
+    """Ends a fit without a last checkpoint, like the end of the process."""
+
+
+def dies_after(n_saves, monkeypatch):
+    """Makes a later checkpoint end the fit."""
+    saves = []
+
+    def save(self, model, save=Checkpoint._save):
+        if len(saves) == n_saves:
+            raise Killed
+        saves.append(self.path)
+        save(self, model)
+
+    monkeypatch.setattr(Checkpoint, "_save", save)
+
+
+ENSEMBLES = {
+    "adam": (MLPEnsembleClassifier, SMALL | STOPPING | {"dropout": 0.1}),
+    "regressor": (MLPEnsembleRegressor, SMALL | {"scale": "standard"}),
+    "lbfgs": (MLPEnsembleClassifier, SMALL | {"solver": "lbfgs"}),
+}
+
+
+def ensemble(name, **more):
+    kind, parameters = ENSEMBLES[name]
+    return kind(kind._kind(**parameters), **{"n_members": 3, "n_jobs": 1, "random_state": 0} | more)
+
+
+def trained(monkeypatch):
+    """A list to which the number of epochs or iterations of every training loop is added."""
+    counts = []
+
+    def count(self, *given, train=Trainer._train, **options):
+        try:
+            return train(self, *given, **options)
+        finally:
+            counts.append(len(self.losses))
+
+    monkeypatch.setattr(Trainer, "_train", count)
+    return counts
+
+
+@pytest.mark.parametrize("n_saves", [0, 3, 30])
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_an_ensemble_goes_on_from_its_folder(tmp_path, small_chunks, monkeypatch, name, n_saves):
+    monkeypatch.setattr("fastmlp.estimators.checkpoint_folder.SECONDS", 1e-9)
+    folder, whole = tmp_path / "members", ensemble(name).fit(X, LABELS)
+    if name != "lbfgs":  # its checkpoints are those of members that are done
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            dies_after(n_saves, patch)
+            ensemble(name).fit(X, LABELS, checkpoints=folder)
+    else:
+        ensemble(name).fit(X, LABELS, checkpoints=folder)
+        (folder / "member-1.fastmlp").unlink()
+    assert (n_saves > 0 or name == "lbfgs") <= len(list(folder.iterdir())) < 3
+    resumed = ensemble(name).fit(X, LABELS, checkpoints=folder)
+    with monkeypatch.context() as patch:
+        counts = trained(patch)
+        again = ensemble(name, n_jobs=2).fit(X, LABELS, checkpoints=folder)
+    assert counts == []  # all are done
+    for found in (resumed, again):
+        for one, other in zip(found.members_, whole.members_, strict=True):
+            assert_array_equal(one._net.parameters, other._net.parameters)
+            assert (one.n_iter_, one.random_state) == (other.n_iter_, other.random_state)
+    assert sorted(path.name for path in folder.iterdir()) == [f"member-{n}.fastmlp" for n in range(3)]
+
+
+def test_members_that_are_done_are_not_trained_again(tmp_path, monkeypatch):
+    ensemble("regressor").fit(X, LABELS, checkpoints=tmp_path)
+    (tmp_path / "member-2.fastmlp").unlink()
+    counts = trained(monkeypatch)
+    ensemble("regressor", n_members=4).fit(X, LABELS, checkpoints=tmp_path)
+    assert counts == [9, 9]
+
+
+def test_checkpoints_of_another_ensemble_are_refused(tmp_path):
+    whole = ensemble("adam").fit(X, LABELS, checkpoints=tmp_path / "a")
+    before = dict(vars(whole))
+    for call, message in (
+        (lambda: whole.fit(X + 1, LABELS, checkpoints=tmp_path / "a"), "to other data"),
+        (lambda: ensemble("adam", random_state=1).fit(X, LABELS, checkpoints=tmp_path / "a"), "random_state="),
+        (lambda: ensemble("lbfgs").fit(X, LABELS, checkpoints=tmp_path / "a"), "dropout="),
+        (lambda: ensemble("adam", random_state=None).fit(X, LABELS, checkpoints=tmp_path / "b"), "needs an integer"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    assert vars(whole) == before
+    assert not (tmp_path / "b").exists()
+    with pytest.raises(FileNotFoundError):
+        whole.fit(X, LABELS, checkpoints=tmp_path / "none" / "a")
