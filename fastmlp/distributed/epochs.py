@@ -10,6 +10,7 @@ from fastmlp.kernels.spec import Batches, row_weights
 from fastmlp.prediction.predict import take_rows
 from fastmlp.training.epochs import BaseEpochs
 from fastmlp.training.outcomes import Interrupted
+from fastmlp.training.shuffling import first_order
 
 from .shares import shares_of_order, shares_of_own
 from .steps import GradientSteps, LocalSteps
@@ -107,7 +108,7 @@ class MemoryEpochs(RankEpochs):
 
     def __init__(self, ranks, problem, state, batch_size, samples, shuffle=None, **options):
         super().__init__(ranks, problem, state, batch_size, samples.weight is not None, **options)
-        self._shuffle, self._order = shuffle, np.arange(samples.X.shape[0])
+        self._shuffle, self._order = shuffle, first_order(shuffle, samples.X.shape[0])
         self._set_samples(samples)
         self._counts = np.array(ranks.allgather(len(self._order)))
         has_own = ranks.parallel.rows == "own"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -21,7 +22,7 @@ from fastmlp.prediction.network import HasPredictionNetwork, PredictionNetwork
 from fastmlp.training.callbacks import CombinedCallbacks
 from fastmlp.training.full_batch import is_full_batch
 from fastmlp.training.streams import Stream
-from fastmlp.typing import ArrayLike, Callbacks, DataSet, FloatArray, MatrixLike, Metric
+from fastmlp.typing import ArrayLike, Callbacks, DataSet, FloatArray, MatrixLike, Metric, StrPath
 from fastmlp.validation.arrays import is_clean
 from fastmlp.validation.checks import check_integer
 from fastmlp.validation.sklearn_compat import check_feature_names, fit_context
@@ -33,6 +34,7 @@ from .parameter_values import are_valid
 from .prediction import predictor_of
 from .preparation import prepared
 from .restoring import restored_on_error
+from .resuming import read_checkpoint
 from .saving import SavableEstimator
 from .sklearn_callbacks import scikit_callbacks
 from .sklearn_optimizer import ScikitOptimizer
@@ -116,6 +118,7 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
         eval_names: list[str] | None = None,
         eval_metric: Metric | list[Metric] | None = None,
         callbacks: Callbacks | None = None,
+        resume_from: StrPath | None = None,
     ) -> Self:
         """Fit the network to X and y.
 
@@ -143,6 +146,11 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
         callbacks : fastmlp.Callback, function (model, epoch, results), or a list, default=None
             Called between epochs; return True to stop training. Callbacks of ``sklearn.callback`` are passed to
             ``set_callbacks`` instead.
+        resume_from : str or Path, default=None
+            File of a ``fastmlp.Checkpoint`` of a fit with the same data, parameters and other arguments, which this one
+            continues to the same result, bit for bit. Only ``max_iter``, ``n_jobs`` and ``verbose`` may differ. Epochs
+            are counted from the beginning of the first fit. If that fit had ended, this one returns its result. A fit
+            by 'lbfgs' or 'lm' cannot be resumed before its end.
 
         Returns
         -------
@@ -154,22 +162,24 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
         Raises
         ------
         ValueError
-            If the input is invalid, or if training diverges. In the latter case the estimator is fitted with the last
-            finite weights. If early stopping has weights to restore, there is only a warning.
+            If the input is invalid, if the checkpoint does not belong to it, or if training diverges. In the last case
+            the estimator is fitted with the last finite weights. If early stopping has weights to restore, there is
+            only a warning.
         RuntimeError
             If another fit of this estimator is running.
         """
         fit = fit_of(check_communicator(self.communicator))
         with fit.training(type(self).__name__):
             X, y, sample_weight = fit.given(X, y, sample_weight)
-            eval_set, eval_X, eval_y = fit.of_leader((eval_set, eval_X, eval_y))
+            eval_set, eval_X, eval_y, resume_from = fit.of_leader((eval_set, eval_X, eval_y, resume_from))
+            checkpoint = self._checkpoint(fit, resume_from)
             with fit.agreement():
                 combined = self._callbacks(fit, callbacks, X, y, sample_weight)
                 evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)
-            call = FitCall.of(self, evaluation=evaluation, callbacks=combined, fit=fit)
+            call = FitCall.of(self, evaluation=evaluation, callbacks=combined, fit=fit, checkpoint=checkpoint)
             return self._fit(X, y, sample_weight, call)
 
-    def _fit_stream(self, blocks, shuffle_blocks, n_samples, classes, sets, callbacks):
+    def _fit_stream(self, blocks, shuffle_blocks, n_samples, classes, sets, callbacks, resume_from):
         """Implementation of ``fit_stream``; ``classes`` is None for a regressor, ``sets`` go to ``evaluation_of``."""
         fit = fit_of(check_communicator(self.communicator))
         with fit.training(type(self).__name__):
@@ -188,13 +198,21 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
                     )
                 if self.scale is not None and fit.parallel is not None:
                     raise ValueError("scale is not available in fit_stream with a communicator: scale the blocks.")
+                if resume_from is not None and fit.parallel is not None:
+                    raise ValueError("resume_from is not available in fit_stream with a communicator.")
                 stream = Stream(blocks, shuffle_blocks, n_samples, self.max_iter, fit.place)
+                checkpoint = self._checkpoint(fit, resume_from)
                 combined = self._callbacks(fit, callbacks, None, None, None)
                 first = stream.first()
             call = FitCall.of(
-                self, classes=classes, stream=stream, evaluation=evaluation, callbacks=combined, fit=fit
+                self, classes=classes, stream=stream, evaluation=evaluation, callbacks=combined, fit=fit,
+                checkpoint=checkpoint,
             )  # fmt: skip
             return self._fit(*first, call)
+
+    def _checkpoint(self, fit, path):
+        """The SavedFit in a file, read by rank 0; None if there is no file."""
+        return None if path is None else fit.decide(partial(read_checkpoint, type(self).__name__, path))
 
     def _callbacks(self, fit, given, X, y, sample_weight):
         """All callbacks of a fit; those of scikit-learn are told of it here."""
@@ -228,6 +246,8 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
         with restored_on_error(self, call.before):
             call = call._replace(random_state=call.fit.generator(self.random_state))
             with call.fit.agreement():
+                if call.checkpoint is not None:
+                    call = call.checkpoint.begin(self, call)
                 if self.early_stopping and call.n_epochs is not None:
                     raise ValueError("partial_fit does not support early_stopping=True")
                 known = prepared(self, X, y, sample_weight, call)
@@ -237,14 +257,31 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
 
     def _train(self, call, plan, problem, samples, held_out):
         """Train with what ``prepared`` or ``continued`` returned."""
-        with restored_on_error(self, call.before):
-            if is_full_batch(self.solver):
-                train = full_batch_fit(self, call, problem, samples, held_out)
-            else:
-                train = stochastic_fit(self, call, plan, problem, samples, held_out)
-        train()
+        try:
+            with restored_on_error(self, call.before):
+                if self._ongoing is not None:
+                    self._ongoing.data = samples, held_out
+                if call.checkpoint is not None:
+                    with call.fit.agreement():
+                        call.checkpoint.check(self._ongoing, problem.network)
+                    if call.checkpoint.place is None:
+                        return self._take_result(call)
+                if is_full_batch(self.solver):
+                    train = full_batch_fit(self, call, problem, samples, held_out)
+                else:
+                    train = stochastic_fit(self, call, plan, problem, samples, held_out)
+            train()
+        finally:
+            vars(self).pop("_ongoing", None)
         if self._net.training is not None:
             call.fit.end(self._net.training)
+        return self
+
+    def _take_result(self, call):
+        """End a fit whose checkpoint has its result."""
+        call.checkpoint.take_result(self)
+        self._ongoing.end()
+        call.fit.decide(lambda: call.callbacks.__exit__(None, None, None))
         return self
 
     def _scales_targets(self):

@@ -38,6 +38,7 @@ from fastmlp.typing import (
     OptimizerSpec,
     RandomState,
     ScheduleSpec,
+    StrPath,
 )
 from fastmlp.validation.arrays import as_labels, floats_of, unmasked
 from fastmlp.validation.checks import levels_of
@@ -371,6 +372,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         eval_names: list[str] | None = None,
         eval_metric: Metric | list[Metric] | None = None,
         callbacks: Callbacks | None = None,
+        resume_from: StrPath | None = None,
     ) -> Self:
         """Fit the network to an iterable of blocks of samples, for data larger than memory.
 
@@ -387,7 +389,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if classes is None:
             raise ValueError("classes must be given: pass a list of every possible label.")
         sets = eval_set, eval_X, eval_y, eval_names, eval_metric
-        return self._fit_stream(blocks, shuffle_blocks, n_samples, classes, sets, callbacks)
+        return self._fit_stream(blocks, shuffle_blocks, n_samples, classes, sets, callbacks, resume_from)
 
     def predict(self, X: MatrixLike) -> NDArray:
         """Predict class labels.

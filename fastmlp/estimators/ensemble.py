@@ -21,10 +21,11 @@ from fastmlp.io.model_files import Savable, kind_of
 from fastmlp.model.exclusive import one_at_a_time
 from fastmlp.training.many import Fit, run_fits
 from fastmlp.training.outcomes import DivergenceError
-from fastmlp.typing import ArrayLike, DataSet, FloatArray, MatrixLike, Metric, NDArray, RandomState
+from fastmlp.typing import ArrayLike, DataSet, FloatArray, MatrixLike, Metric, NDArray, RandomState, StrPath
 from fastmlp.validation.arrays import as_labels, unmasked
 from fastmlp.validation.sklearn_compat import Interval, fit_context
 
+from .checkpoint_folder import checked_folder, checkpoint_for, path_of
 from .classifier import MLPClassifier
 from .many import check_alone
 from .parameters import CONSTRAINTS
@@ -38,8 +39,19 @@ return_std : bool, default=False
     Whether to return the standard deviation over the members too."""
 
 
-def fit_member(member, **given):
-    """Fit a member, in a thread or in another process."""
+CHECKPOINTS = """\
+checkpoints : str or Path, default=None
+    Folder for a checkpoint of each member, written every 30 seconds and at the end of its training. If the folder
+    has checkpoints, members go on from them with the same bits, and those that are done are not trained again: to
+    resume a fit, run it again. Checkpoints of other data or parameters are refused. Needs an integer as
+    ``random_state``."""
+
+
+def fit_member(member, checkpoint=None, **given):
+    """Fit a member, in a thread or in another process; with a checkpoint, continue from it if it has been written."""
+    if checkpoint is not None:
+        begun = checkpoint if checkpoint.exists() else None
+        given |= {"callbacks": checkpoint_for(checkpoint), "resume_from": begun}
     member.fit(**given)
 
 
@@ -69,6 +81,7 @@ class MLPEnsemble(Savable, BaseEstimator):
 
     @one_at_a_time
     @fit_context(prefer_skip_nested_validation=False)
+    @with_texts(CHECKPOINTS=CHECKPOINTS)
     def fit(
         self,
         X: MatrixLike,
@@ -80,8 +93,15 @@ class MLPEnsemble(Savable, BaseEstimator):
         eval_y: ArrayLike | tuple[ArrayLike, ...] | None = None,
         eval_names: list[str] | None = None,
         eval_metric: Metric | list[Metric] | None = None,
+        checkpoints: StrPath | None = None,
     ) -> Self:
-        """Fit every member to all samples; the arguments are those of the estimator's ``fit``.
+        """Fit every member to all samples.
+
+        Parameters
+        ----------
+        X, y, sample_weight, eval_set, eval_X, eval_y, eval_names, eval_metric
+            As for ``fit`` of the estimator.
+        {CHECKPOINTS}
 
         Returns
         -------
@@ -91,6 +111,7 @@ class MLPEnsemble(Savable, BaseEstimator):
         """
         estimator = self._estimator()
         check_alone(estimator)
+        folder = None if checkpoints is None else checked_folder(checkpoints, self.random_state)
         random_state = check_random_state(self.random_state)
         members = [clone(estimator) for _ in range(self.n_members)]
         for member in members:  # not by set_params: the __init__ of a subclass may not have the parameter
@@ -110,7 +131,10 @@ class MLPEnsemble(Savable, BaseEstimator):
 
         with self._kept_on_error(members, failed):
             ended = run_fits(
-                [Fit(fit_member, member, given) for member in members],
+                [
+                    Fit(fit_member, member, given | {"checkpoint": folder and path_of(folder, number)})
+                    for number, member in enumerate(members)
+                ],
                 1 if registry.runs_on_gpu(estimator.backend) else self.n_jobs,
                 ends_all=ends_all,
             )

@@ -71,9 +71,13 @@ class Evaluation(Scorer):
         ]
         if not scorers or len(dict(scorers)) != len(scorers):
             raise ValueError(f"eval_metric must be one or more distinct metrics, got {[name for name, _ in scorers]}.")
-        self._sets, self._scorers = dict(zip(names, sets)), dict(scorers)
+        self.sets, self._scorers = dict(zip(names, sets)), dict(scorers)
         self._predicts = not all(map(callable, metrics))  # custom metrics may accept X that the estimator does not
-        self.results = {name: {metric: [] for metric in self._scorers} for name in self._sets}
+        self.results = {name: {metric: [] for metric in self._scorers} for name in self.sets}
+
+    def names(self):
+        """{name of a set: names of its metrics}"""
+        return {name: list(of_set) for name, of_set in self.results.items()}
 
     def begin(self):
         """Check that every set can be scored. The estimator must have its classes and initial weights.
@@ -84,7 +88,7 @@ class Evaluation(Scorer):
             If the estimator cannot predict for a set, or if a metric cannot be computed for it, for example because a
             class or a target is missing.
         """
-        for name, one in self._sets.items() if self._predicts else ():
+        for name, one in self.sets.items() if self._predicts else ():
             try:
                 checked_inputs(self._estimator, one[0])
                 if not is_classifier(self._estimator):
@@ -98,7 +102,7 @@ class Evaluation(Scorer):
         if is_classifier(self._estimator) and not self._estimator._labels.multilabel:
             classes = self._estimator.classes_
             self._scorers = {name: knowing_classes(scorer, classes) for name, scorer in self._scorers.items()}
-        for name, one in self._sets.items():
+        for name, one in self.sets.items():
             for metric, scorer in self._scorers.items():
                 if not is_scorer(scorer):
                     continue
@@ -116,7 +120,7 @@ class Evaluation(Scorer):
         """Score all sets. Returns ({'<name>-<metric>': score}, score to monitor). If one fails, none is stored."""
         last = {
             f"{name}-{metric}": self._score(scorer, one)
-            for name, one in self._sets.items()
+            for name, one in self.sets.items()
             for metric, scorer in self._scorers.items()
         }
         self.record(last)

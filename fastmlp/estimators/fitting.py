@@ -22,6 +22,7 @@ from fastmlp.training.windows import Windows
 from .architecture import follows
 from .evaluation import Evaluation, HeldOut
 from .recorders import CURVES, EpochRecorder, FullBatchRecorder, read_best, start_curves, start_monitoring
+from .resuming import SavedFit
 from .samples import block
 
 FLOAT64 = "float64, because X is not float32: training with dtype='float32' is up to twice as fast"
@@ -47,6 +48,8 @@ class FitCall(NamedTuple):
         Whether other processes take part.
     random_state : int, RandomState or None
         That of the estimator, or with ``random_state=None`` in several processes that of rank 0.
+    checkpoint : SavedFit or None
+        The fit that this one resumes.
     """
 
     first_pass: bool
@@ -58,6 +61,7 @@ class FitCall(NamedTuple):
     callbacks: CombinedCallbacks = NO_CALLBACKS
     fit: Alone = ALONE
     random_state: Any = None
+    checkpoint: SavedFit | None = None
 
     @classmethod
     def of(cls, estimator, **given):
@@ -110,7 +114,7 @@ def _settings(estimator, call, problem, samples, optimizer):
         "loss options": network.loss_options, "dtype": str(estimator._net.parameters.dtype), "optimizer": optimizer,
         "penalties": problem.penalty, "noise": problem.noise and problem.noise._replace(seed=0),
         "sample weights": samples.weight is not None, "epochs": call.n_epochs,
-        "evaluation sets": call.evaluation and {name: list(one) for name, one in call.evaluation.results.items()},
+        "evaluation sets": call.evaluation and call.evaluation.names(),
         "a fitted network": not call.first_pass,
     }  # fmt: skip
 
@@ -124,6 +128,8 @@ def stochastic_fit(estimator, call, plan, problem, samples, held_out):
     if estimator._net.training is None or not is_partial_fit:
         estimator._net.training = TrainingState.start(estimator._net.parameters, plan.optimizer)
         estimator._initial_rate = plan.optimizer.learning_rate
+    if call.checkpoint is not None:
+        call.checkpoint.take_state(estimator)
     state = estimator._net.training
     if problem.noise is not None and not state.seed:
         state.seed = int(estimator._random_state.randint(2**63 - 1, dtype=np.int64))
@@ -138,18 +144,22 @@ def stochastic_fit(estimator, call, plan, problem, samples, held_out):
     if not is_partial_fit:
         start_monitoring(estimator, call.evaluation)
     estimator.n_iter_ = 0
+    if call.checkpoint is not None:
+        call.checkpoint.take_results(estimator, call)
     read_best(estimator, estimator.early_stopping)
     stopping = Tolerance(
         state, estimator._net.progress, estimator, by_score=estimator.early_stopping,
         lower_rate=follows(estimator, "adaptive"), stops=not is_partial_fit,
         log=print if estimator.verbose and call.fit.leads else None,
     )  # fmt: skip
+    if call.checkpoint is not None and estimator.n_iter_:
+        stopping.resume(call.checkpoint.place.stopped)
     scorer = call.evaluation if held_out is None else HeldOut(estimator, held_out)
     trainer = call.fit.trainer(
         problem, state, EpochRecorder(estimator, call, stopping), stopping=stopping, scorer=scorer,
         callbacks=call.callbacks, n_jobs=estimator.n_jobs,
     )  # fmt: skip
-    return partial(trainer.descend, new_epochs, call.n_epochs or estimator.max_iter)
+    return partial(trainer.descend, new_epochs, call.n_epochs or estimator.max_iter - estimator.n_iter_)
 
 
 def _epochs(estimator, call, problem, samples):
@@ -168,7 +178,8 @@ def _epochs(estimator, call, problem, samples):
         needs_cpu = is_by_target(problem.network.loss_options, samples.weight)
         needs_cpu = needs_cpu or call.fit.parallel is not None
         work = Work(problem.network, -(-batch_size // call.fit.n_ranks), n_steps)
-        found = choose_backend(work, estimator._net.parameters, needs_cpu)
+        found = call.checkpoint and call.checkpoint.backend()
+        found = found or choose_backend(work, estimator._net.parameters, needs_cpu)
         estimator.backend_, kernels, estimator.backend_reason_ = found
         problem = problem._replace(kernels=kernels)
     dtype = estimator._net.parameters.dtype
@@ -179,6 +190,10 @@ def _epochs(estimator, call, problem, samples):
     estimator.backend_reason_ = "; ".join(filter(None, (estimator.backend_reason_, steps, precision)))
     if stream is None:
         shuffled = Shuffle(estimator._random_state, from_scratch=False) if estimator.shuffle else None
+        if estimator._ongoing is not None:
+            estimator._ongoing.shuffle = shuffled
+        if shuffled is not None and call.checkpoint is not None:
+            shuffled.last = call.checkpoint.place.order
         return problem, call.fit.epochs(problem, state, batch_size, samples, shuffled)
     random_state = estimator._random_state if estimator.shuffle else None
     windows = Windows(stream, batch_size, random_state, partial(block, estimator))

@@ -156,6 +156,9 @@ n_samples : int or None, default=None
 eval_set, eval_X, eval_y, eval_names, eval_metric, callbacks
     As in ``fit``. ``early_stopping`` requires an ``eval_set``; callbacks of ``sklearn.callback`` receive no X
     and y.
+resume_from : str or Path, default=None
+    As in ``fit``. Of the blocks only their number and the first one are compared with those of the checkpoint. An
+    epoch over blocks that are no sequence is begun again.
 
 Returns
 -------

@@ -26,6 +26,7 @@ from . import samples as samples_of
 from .architecture import hidden_widths, plan_of
 from .network import FittedNetwork
 from .recorders import start_curves
+from .resuming import OngoingFit
 
 
 def prepared(estimator, X, y, sample_weight, call):
@@ -42,6 +43,8 @@ def prepared(estimator, X, y, sample_weight, call):
     samples = samples_of.validated(estimator, X, y, sample_weight, call.in_parts, call.first_pass, call.classes)
     samples = samples_of.weighted(estimator, samples, call.in_parts)
     estimator._random_state = check_random_state(call.random_state)
+    if call.callbacks or call.checkpoint is not None:
+        estimator._ongoing = OngoingFit(estimator, call)
     plan = plan_of(estimator, samples.X.shape[1], list(map(int, hidden)), samples.y.shape[1])
     check_device(kernels, is_by_target(plan.network.loss_options, samples.weight))
     if plan.optimizer is None and estimator.solver == "lm":
@@ -59,7 +62,7 @@ def prepared(estimator, X, y, sample_weight, call):
     if estimator.early_stopping and estimator.solver != "lbfgs" and call.evaluation is None:
         samples, held_out = samples_of.split_off(estimator, samples)
     if call.first_pass:
-        _set_scaling(estimator, samples, call.stream)
+        _set_scaling(estimator, samples, call)
     samples = samples_of.as_network_sees(estimator, samples)
     if held_out is not None:
         held_out = samples_of.as_network_sees(estimator, held_out)
@@ -120,12 +123,15 @@ def _set_network(estimator, problem, dtype, first_pass):
         start_curves(estimator)
 
 
-def _set_scaling(estimator, samples, stream):
-    """Compute the mean and standard deviation for ``scale``."""
+def _set_scaling(estimator, samples, call):
+    """Compute the mean and standard deviation for ``scale``, or take those of a checkpoint."""
     if estimator.scale is None:
         return
-    scales = estimator.scale != "targets", estimator._scales_targets()
-    if stream is not None and stream.is_repeatable:
+    scales, stream = (estimator.scale != "targets", estimator._scales_targets()), call.stream
+    if call.checkpoint is not None:
+        saved = call.checkpoint.model._net
+        scalings = saved.scaling, saved.target_scaling
+    elif stream is not None and stream.is_repeatable:
         with closing(stream.blocks(None, partial(samples_of.unscaled_block, estimator))) as blocks:
             scalings = scalings_of((block for *_, block in blocks), *scales)
     else:

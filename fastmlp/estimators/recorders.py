@@ -86,7 +86,11 @@ class EstimatorRecorder(Recorder, ABC):
             estimator._net.parameters[...] = best
 
     def after_fit(self, result):
-        error = None
+        error, ongoing = None, self._estimator._ongoing
+        if ongoing is not None and result.status == INTERRUPTED:
+            ongoing.interrupt(second=result.interrupt is not None)
+        elif ongoing is not None:
+            ongoing.end()
         self._finish(result)
         if result.status == DIVERGED:
             error = self._divergence()

@@ -36,6 +36,7 @@ from fastmlp.typing import (
     OptimizerSpec,
     RandomState,
     ScheduleSpec,
+    StrPath,
 )
 from fastmlp.validation.arrays import as_numbers, floats_of, is_clean, is_plain, unmasked
 from fastmlp.validation.checks import check_numeric, for_levels, levels_of
@@ -343,6 +344,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         eval_names: list[str] | None = None,
         eval_metric: Metric | list[Metric] | None = None,
         callbacks: Callbacks | None = None,
+        resume_from: StrPath | None = None,
     ) -> Self:
         """Fit the network to an iterable of blocks of samples, for data larger than memory.
 
@@ -355,7 +357,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         {FIT_STREAM}
         """
         sets = eval_set, eval_X, eval_y, eval_names, eval_metric
-        return self._fit_stream(blocks, shuffle_blocks, n_samples, None, sets, callbacks)
+        return self._fit_stream(blocks, shuffle_blocks, n_samples, None, sets, callbacks, resume_from)
 
     @overload
     def predict(self, X: MatrixLike, mc_samples: None = None) -> FloatArray: ...

@@ -23,6 +23,12 @@ class SavableEstimator(Savable, SharesCommunicator):
     """Base class of estimators that hold a FittedNetwork, with ``save``, ``load`` and pickling."""
 
     _net: Any = None  # a FittedNetwork
+    _ongoing: Any = None  # an OngoingFit during a fit, for its checkpoints
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        state.pop("_ongoing", None)
+        return state
 
     def __setstate__(self, state):
         super().__setstate__(state)
@@ -37,6 +43,8 @@ class SavableEstimator(Savable, SharesCommunicator):
         if self._net is not None:
             saved["fitted"] = {name: getattr(self, name) for name in FITTED if hasattr(self, name)}
             saved["net"] = self._net.to_dict()
+            if self._ongoing is not None:
+                saved["ongoing"] = self._ongoing.to_dict()
         return saved
 
     @classmethod

@@ -86,6 +86,13 @@ def checksum(header, tensors):
     return f"{crc:08x}"
 
 
+def fingerprint(value):
+    """Text that is the same for values which a model file holds in the same way."""
+    tensors: dict[str, np.ndarray] = {}
+    text = json.dumps(encode(value, tensors))
+    return f"{text} {checksum(text, tensors)}"
+
+
 def kind_of(model):
     """The name of the model's class in KINDS; TypeError for any other class, including subclasses."""
     kind = type(model).__name__
@@ -117,6 +124,11 @@ def load(path: StrPath, kind: str | None = None) -> Any:
     OSError
         If the file cannot be opened.
     """
+    return load_with(lambda made_of, state: made_of.from_saved_state(state), path, kind)
+
+
+def load_with(make, path, kind):
+    """What ``make(class, saved state)`` returns for a file; otherwise as ``load``."""
     path = os.fsdecode(path)  # TypeError for a number, which open() takes as a file descriptor
     with open(path, "rb"):
         pass  # a missing or unreadable file is an OSError, not a damaged model
@@ -143,7 +155,7 @@ def load(path: StrPath, kind: str | None = None) -> Any:
     if not isinstance(found, str) or found not in KINDS or kind not in (None, found):
         raise ModelFileError(f"{path} holds a {found}, not {'a known model' if kind is None else f'a {kind}'}.")
     try:
-        return getattr(import_module(KINDS[found]), found).from_saved_state(decode(header["state"], tensors))
+        return make(getattr(import_module(KINDS[found]), found), decode(header["state"], tensors))
     except IncompatibleState as error:
         raise ModelFileError(
             f"{path} was written by an incompatible version of fastmlp ({error}): fit the model and save it again."

@@ -95,15 +95,17 @@ class Callback:
 class Checkpoint(Callback):
     """Save the model to a file every few epochs, within long ones, and at the end of the fit.
 
-    The last file holds the best weights if early stopping restores them. Files are replaced atomically. If an error
-    ends the fit, the last checkpoint stays.
+    Checkpoints are written after all other callbacks have been called, so that they hold what these have changed. The
+    last file holds the best weights if early stopping restores them. Files are replaced atomically. If an error ends
+    the fit, the last checkpoint stays.
 
     Parameters
     ----------
     path : str or Path
-        Path of the model file, which ``fastmlp.load`` reads. Training of an MLP can be resumed from it with
-        bit-identical results, also within an epoch of ``fit``, or of ``fit_stream`` on a sequence of blocks; an epoch
-        over other blocks is begun again.
+        Path of the model file, which ``fastmlp.load`` reads. Training can be resumed from it with bit-identical
+        results: an MLP is loaded and fitted again, an estimator continues by ``fit(..., resume_from=path)``. This also
+        works within an epoch of ``fit``, or of ``fit_stream`` on a sequence of blocks; an epoch over other blocks is
+        begun again.
     every : int, default=1
         Number of epochs between two checkpoints.
     seconds : float > 0 or None, default=None
@@ -122,7 +124,7 @@ class Checkpoint(Callback):
         self._due = math.inf
 
     def before_epoch(self, model: Any, epoch: int) -> None:
-        if epoch == 1 and self.seconds is not None:
+        if self._due == math.inf and self.seconds is not None:
             self._due = time.monotonic() + self.seconds
 
     def within_epoch(self, model: Any, epoch: int) -> None:
@@ -134,6 +136,7 @@ class Checkpoint(Callback):
             self._save(model)
 
     def after_fit(self, model: Any, error: BaseException | None) -> None:
+        self._due = math.inf
         if error is None:
             model.save(self.path)
 
@@ -201,7 +204,8 @@ class CombinedCallbacks:
         for one in given:
             if isinstance(one, type) or not (isinstance(one, Callback) or callable(one)):
                 raise TypeError(f"callbacks must be fastmlp.Callback objects or functions, got {one!r}.")
-        self._all = [*(one if isinstance(one, Callback) else _Function(one) for one in given), *more]
+        own = [*(one if isinstance(one, Callback) else _Function(one) for one in given), *more]
+        self._all = sorted(own, key=lambda one: isinstance(one, Checkpoint))  # these save what the others have changed
         self.model, self._epoch, self.stop = model, 0, False
         self._within = [one for one in self._all if type(one).within_epoch is not Callback.within_epoch]
 
@@ -224,6 +228,10 @@ class CombinedCallbacks:
         if first is not error:
             raise first
 
+    def continue_from(self, epoch):
+        """Number the epochs from the one after this epoch on."""
+        self._epoch = epoch
+
     def before_epoch(self):
         for one in self._all:
             one.before_epoch(self.model, self._epoch + 1)
@@ -241,11 +249,13 @@ class CombinedCallbacks:
     def after_epoch(self, results):
         """Call all callbacks after an epoch. Returns whether to stop training."""
         self._epoch += 1
-        returned = [one.after_epoch(self.model, self._epoch, results) for one in self._all]
-        try:
-            self.stop = any(returned)
-        except ValueError as error:
-            raise TypeError(f"a callback must return True, False or None, got {returned!r}.") from error
+        self.stop = False
+        for one in self._all:
+            returned = one.after_epoch(self.model, self._epoch, results)
+            try:
+                self.stop = bool(returned) or self.stop  # what a Checkpoint, which comes last, finds here
+            except ValueError as error:
+                raise TypeError(f"a callback must return True, False or None, got {returned!r}.") from error
         return self.stop
 
 

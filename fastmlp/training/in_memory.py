@@ -2,14 +2,13 @@
 
 import time
 
-import numpy as np
 from scipy.sparse import issparse
 
 from fastmlp.kernels.spec import Batches, Repeat
 from fastmlp.prediction.predict import reported_loss
 
 from .epochs import LARGE_WEIGHT, BaseEpochs
-from .shuffling import draws_of
+from .shuffling import draws_of, first_order
 
 
 class Epochs(BaseEpochs):
@@ -17,7 +16,7 @@ class Epochs(BaseEpochs):
 
     def __init__(self, problem, state, batch_size, samples, shuffle=None, **options):
         super().__init__(problem, state, batch_size, **options)
-        self.shuffle, self._order = shuffle, np.arange(samples.X.shape[0])
+        self.shuffle, self._order = shuffle, first_order(shuffle, samples.X.shape[0])
         self._set_samples(samples)
         if not state.is_in_epoch_of(len(self._order)):
             state.drop_epoch_in_progress()

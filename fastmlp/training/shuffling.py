@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from ctypes import c_void_p, cast
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 
-class Shuffle(NamedTuple):
+@dataclass
+class Shuffle:
     """Function that returns the sample order of the next epoch.
 
     Attributes
@@ -18,14 +19,27 @@ class Shuffle(NamedTuple):
     from_scratch : bool
         Whether the order is a permutation of the sorted samples, so that it depends on the random state only and model
         files need not store it. False: of the previous order, as in scikit-learn.
+    last : ndarray of int or None
+        The last order that a call has returned, from which a resumed fit continues if there is one.
     """
 
     random_state: np.random.RandomState
     from_scratch: bool
+    last: np.ndarray | None = None
 
     def __call__(self, order):
         permutation = self.random_state.permutation(len(order))
-        return permutation if self.from_scratch else order[permutation]
+        self.last = permutation if self.from_scratch else order[permutation]
+        return self.last
+
+
+def first_order(shuffle, n_samples):
+    """The order before the first epoch: that of the samples, or that in which a Shuffle continues."""
+    if shuffle is None or shuffle.last is None:
+        return np.arange(n_samples)
+    if len(shuffle.last) != n_samples:
+        raise ValueError(f"the order of the last epoch has {len(shuffle.last)} samples, not {n_samples}.")
+    return shuffle.last
 
 
 @contextmanager

@@ -135,6 +135,7 @@ class Tolerance:
         self._state, self.progress, self._limits = state, progress, limits
         self.by_score, self._lower_rate, self._stops, self._log = by_score, lower_rate, stops, log
         self.score, self._all_nan = None, None  # the last score; None before the first epoch
+        self._is_resumed = self._has_stopped = False
 
     def after_epoch(self, loss, score):
         progress = self.progress
@@ -149,7 +150,13 @@ class Tolerance:
     def fewest_epochs(self):
         return 1 if self.by_score else max(1, self._limits.n_iter_no_change + 1 - self.progress.stalled)
 
+    def resume(self, has_stopped):
+        """Continue a fit after an epoch, after which a callback has stopped it or not."""
+        self._is_resumed, self._has_stopped = True, has_stopped
+
     def was_over(self):
+        if self._is_resumed:
+            return self.is_over() or self._has_stopped
         return False  # as in scikit-learn, train for at least one epoch
 
     def is_over(self):

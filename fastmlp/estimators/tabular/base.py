@@ -14,17 +14,19 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.distributed.data_parallel import check_communicator
 from fastmlp.distributed.fits import fit_of
+from fastmlp.estimators.checkpoint_folder import checked_folder
 from fastmlp.model.exclusive import one_at_a_time
 from fastmlp.model.precision import check_precision
 from fastmlp.tables import TableEncoder
 from fastmlp.tables.frames import as_table
 from fastmlp.training.problem import Samples
-from fastmlp.typing import ArrayLike, Callbacks, MatmulPrecision, RandomState
+from fastmlp.typing import ArrayLike, Callbacks, MatmulPrecision, RandomState, StrPath
 from fastmlp.validation.checks import check_flags, check_integer, check_n_jobs, check_real, check_weights
 
 from .members import Options, Rows, mean_outputs, outputs_of_folds, train, trained
-from .plan import check_weights_of_folds, folds_of, plan_for
+from .plan import check_weights_of_folds, folds_of, parts_of, plan_for
 from .recipe import Task, epochs_for, new_member
+from .resuming import MemberFiles
 from .saving import OF_FOLDS, SavableTabular
 
 MIN_FREQUENCY = 5  # of a category, in tables with many rows
@@ -85,6 +87,7 @@ class BaseTabular(SavableTabular, ABC):
         eval_X: Any = None,
         eval_y: ArrayLike | None = None,
         callbacks: Callbacks | None = None,
+        checkpoints: StrPath | None = None,
     ) -> Self:
         """Learn the columns of a table, and train the members.
 
@@ -103,6 +106,12 @@ class BaseTabular(SavableTabular, ABC):
         callbacks : fastmlp.Callback, function (model, epoch, results), or a list, default=None
             Called after each epoch of each member, with the member (an MLP); return True to stop its training. Members
             are trained in threads at the same time.
+        checkpoints : str or Path, default=None
+            Folder for the plan of the fit and a file for each member, written every 30 seconds and at the end of its
+            training. To resume a fit, run it again: members go on with the same bits, those that are done are not
+            trained again, and neither are the trials of the recipe. A folder of other data or parameters is refused.
+            Needs an integer as ``random_state``. With a ``time_limit`` the plan of the first run is kept. Not with a
+            ``communicator``.
 
         Returns
         -------
@@ -123,6 +132,8 @@ class BaseTabular(SavableTabular, ABC):
             random_state = fit.generator(self.random_state)
             with fit.agreement():
                 self._check_parameters()
+                if checkpoints is not None and fit.parallel is not None:
+                    raise ValueError("checkpoints is not available with a communicator.")
                 if y is None:
                     raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
                 if (eval_X is None) != (eval_y is None):
@@ -133,7 +144,11 @@ class BaseTabular(SavableTabular, ABC):
             names, rows = ("epochs", "n_members", "n_folds", "matmul_precision"), given[0]
             settings = {name: getattr(self, name) for name in names} | {"hidden_layer_sizes": self._hidden_sizes()}
             fit.check_same(settings, Samples(rows.matrix, rows.targets, rows.weight))
-            fitted._train(y, given, callbacks, fit, random_state)
+            files = None
+            if checkpoints is not None:
+                settings |= {"time_limit": self.time_limit, "random_state": self.random_state}
+                files = MemberFiles(checked_folder(checkpoints, self.random_state), type(self), settings, given[:2])
+            fitted._train(y, given, callbacks, fit, random_state, files)
         for name in ("feature_names_in_", *OF_FOLDS):
             self.__dict__.pop(name, None)
         parameters = self.get_params(deep=False)
@@ -168,13 +183,18 @@ class BaseTabular(SavableTabular, ABC):
             check_weights_of_folds(folds, rows.weight)
         return rows, validation, folds, self._task(len(rows.matrix))
 
-    def _train(self, y, given, callbacks, fit, random_state):
+    def _train(self, y, given, callbacks, fit, random_state, files):
         """Choose the variants of the recipe, and train the members on what ``_encoded`` has given."""
         rows, validation, folds, task = given
-        options = Options(validation, callbacks, self.n_jobs, self.progress and fit.leads, fit)
+        options = Options(validation, callbacks, self.n_jobs, self.progress and fit.leads, fit, files)
         n_epochs = epochs_for(task.n_rows) if self.epochs is None else self.epochs
-        plan = plan_for(task, rows, folds, n_epochs, self.n_members, self.time_limit, options, random_state)
-        members = [new_member(task, variant, plan.n_epochs, random_state.randint(2**31)) for variant in plan.variants]
+
+        def make():
+            plan = plan_for(task, rows, folds, n_epochs, self.n_members, self.time_limit, options, random_state)
+            return plan, [random_state.randint(2**31) for _ in plan.variants]
+
+        plan, seeds = make() if files is None else files.planned(make, parts_of(task.n_rows, folds))
+        members = [new_member(task, variant, plan.n_epochs, seed) for variant, seed in zip(plan.variants, seeds)]
         train(members, rows, plan, options)
         self.members_ = trained(members)
         if not self.members_:

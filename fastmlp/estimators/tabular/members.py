@@ -46,6 +46,7 @@ class Options(NamedTuple):
     """How members are trained; ``validation`` is None or (matrix, targets) of rows that choose the best epoch.
 
     ``fit`` says whether other processes take part: they share out the members, or the batches of a single one.
+    ``files`` are the MemberFiles from which members go on, or None.
     """
 
     validation: tuple[np.ndarray, np.ndarray] | None
@@ -53,6 +54,7 @@ class Options(NamedTuple):
     n_jobs: int | None
     progress: bool
     fit: Alone = ALONE
+    files: Any = None
 
 
 def train(members, rows, plan, options):
@@ -66,7 +68,7 @@ def train(members, rows, plan, options):
 
 def train_for_trial(members, rows, plan, options):
     """Fit each member without callbacks. Some may diverge; KeyboardInterrupt if Ctrl-C ends a fit early."""
-    _fit(members, rows, plan, options._replace(callbacks=None))
+    _fit(members, rows, plan, options._replace(callbacks=None, files=None))
     if len(trained(members)) < len(members) or any(member.interrupted for member in members):
         raise KeyboardInterrupt
 
@@ -81,16 +83,21 @@ def _fit(members, rows, plan, options):
     if options.validation is not None:
         metric = "accuracy" if rows.labels is not None else None
         params |= {"validation_data": options.validation, "metric": metric, "patience": plan.n_epochs}
+    left = dict.fromkeys(range(len(members)), {})
+    if options.files is not None:
+        left = options.files.begin(members, plan.n_epochs, options.callbacks)
     if len(members) == 1 and plan.rows[0] is None:
-        members[0].communicator = options.fit.parallel
-        members[0].fit(rows.matrix, rows.targets, progress=options.progress, **params)
-        members[0].communicator = None  # the member itself may be trained further by one process
+        for number in left:
+            members[number].communicator = options.fit.parallel
+            members[number].fit(rows.matrix, rows.targets, progress=options.progress, **params | left[number])
+            members[number].communicator = None  # the member itself may be trained further by one process
         return
-    own = options.fit.shared_out(members)
+    numbers = options.fit.shared_out(list(left))
+    own = [members[number] for number in numbers]
     with options.fit.agreement():
         errors = fit_many(
-            own, rows.matrix, rows.targets, rows=options.fit.shared_out(plan.rows), fit_params=params,
-            n_jobs=options.n_jobs, progress=options.progress,
+            own, rows.matrix, rows.targets, rows=[plan.rows[number] for number in numbers],
+            fit_params=[params | left[number] for number in numbers], n_jobs=options.n_jobs, progress=options.progress,
         )  # fmt: skip
         for error in errors.values():
             raise error

@@ -32,9 +32,14 @@ def check_weights_of_folds(folds, weight):
         )
 
 
+def parts_of(n_rows, folds):
+    """The rows that the members of each fold are trained on; without folds None, for all rows, once."""
+    return [np.setdiff1d(np.arange(n_rows), fold) for fold in folds] or [None]
+
+
 def plan_for(task, rows, folds, n_epochs, n_members, time_limit, options, random_state):
     """The Plan for ``n_members``, of each fold if there are folds, or for as much as a time limit allows."""
-    parts = [np.setdiff1d(np.arange(task.n_rows), fold) for fold in folds] or [None]
+    parts = parts_of(task.n_rows, folds)
     limit = NoLimit()
     if time_limit is not None:
         limit = TimeLimit(time_limit, measurement_of(task, rows, options), task.n_jobs)
