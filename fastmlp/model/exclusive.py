@@ -38,12 +38,17 @@ class RunningFit:
         The attributes of the model before the call, or of a short call an empty one.
     state : TrainingState or None
         What an estimator trains, from the moment on when its other attributes are complete.
+    is_short : bool
+        Whether readers wait for its end.
+    has_begun : bool
+        Whether the readers that it waits for have left.
     """
 
-    __slots__ = "__weakref__", "before", "is_short", "state", "thread"
+    __slots__ = "__weakref__", "before", "has_begun", "is_short", "state", "thread"
 
     def __init__(self, model: Any, is_short: bool) -> None:
-        self.thread, self.state, self.is_short = threading.get_ident(), None, is_short
+        self.thread, self.state = threading.get_ident(), None
+        self.is_short, self.has_begun = is_short, False
         self.before = {} if is_short else vars(model).copy()  # a single operation
 
 
@@ -58,7 +63,7 @@ def claim(model: Any, is_short: bool = False) -> RunningFit:
         own = RunningFit(model, is_short)
         _running[id(model)] = weakref.ref(own)
     try:
-        while id(model) in _readers and _has_other_readers(model):
+        while not _begin(model, own):
             time.sleep(PAUSE)
     except BaseException:  # Ctrl-C
         release(model, own)
@@ -78,12 +83,17 @@ def running_fit(model: Any) -> RunningFit | None:
     return None if mark is None else mark()
 
 
-def _has_other_readers(model):
-    """Whether another thread is in a method that reads the model itself."""
-    me = threading.get_ident()
+def _readers_of(model):
+    """The Readings that read the model itself, or wait for a short call to do so."""
+    marks = [mark() for mark in _readers.get(id(model), {}).values()]
+    return [mark for mark in marks if mark is not None]
+
+
+def _begin(model, own):
+    """Let a fit begin unless other threads read the model. Returns whether it has begun."""
     with _lock:
-        marks = [mark() for mark in _readers.get(id(model), {}).values()]
-    return any(mark is not None and mark.thread != me for mark in marks)
+        own.has_begun = all(reader.thread == own.thread for reader in _readers_of(model))
+    return own.has_begun
 
 
 class Reading:
@@ -103,9 +113,12 @@ class Reading:
             while True:
                 with _lock:
                     fit = running_fit(model)
-                    if fit is None or fit.is_short:  # the next short call waits for this reader
+                    reads_it = fit is None or fit.thread == self.thread
+                    if fit is not None and not fit.has_begun:  # it waits for the readers that were there before it
+                        reads_it = reads_it or any(reader.thread == self.thread for reader in _readers_of(model))
+                    if reads_it or (fit.is_short and fit.has_begun):  # the next short call waits for this reader
                         _readers.setdefault(id(model), {})[id(self)] = weakref.ref(self)
-                if fit is None or fit.thread == self.thread:
+                if reads_it:
                     return model
                 if not fit.is_short:
                     return model.during_fit(fit)
