@@ -130,7 +130,8 @@ class MemoryEpochs(RankEpochs):
         self._check_interruption()
         if state.order is None:
             self._order = self._order if self._shuffle is None else self._shuffle(self._order)
-            state.order, state.epoch_start = self._order, state.parameters.copy()
+            state.order = self._order
+            state.keep_start()
         if ranks.parallel.rows == "all":
             left = state.order[state.position :]
             self._run_shares(shares_of_order(left, self.batch_size, ranks.rank, ranks.n_ranks))
@@ -179,7 +180,7 @@ class RankStreamEpochs(RankEpochs):
         state.drop_epoch_in_progress()
         try:
             self._check_interruption()
-            state.epoch_start = state.parameters.copy()
+            state.keep_start()
             with closing(self._own_windows.parts(self._own_windows.begin())) as parts:
                 while self._run_part(parts):
                     pass

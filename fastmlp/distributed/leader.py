@@ -103,6 +103,7 @@ def synchronise(ranks, state):
         return
     given = ranks.of_leader(own)
     if not ranks.leads:
-        state.parameters[...] = given.pop("parameters")
+        with state.rewriting():
+            state.parameters[...] = given.pop("parameters")
         given["slots"] = aligned_copy(given["slots"])
         vars(state).update(given)

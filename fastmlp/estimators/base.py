@@ -17,7 +17,7 @@ from fastmlp.backends import registry
 from fastmlp.distributed.data_parallel import check_communicator
 from fastmlp.distributed.fits import fit_of
 from fastmlp.model.activations import built_in_name
-from fastmlp.model.exclusive import one_at_a_time
+from fastmlp.model.exclusive import RunningFit, one_at_a_time, reads, with_attributes
 from fastmlp.prediction.network import HasPredictionNetwork, PredictionNetwork
 from fastmlp.training.callbacks import CombinedCallbacks
 from fastmlp.training.full_batch import is_full_batch
@@ -299,6 +299,25 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
         """Loss without penalties of scaled and encoded samples."""
         return predictor_of(self).loss(samples)
 
+    def during_fit(self, fit: RunningFit) -> Self:
+        """This estimator as before the fit.
+
+        If the fit goes on with its weights, or if there were none, the weights are those from the end of an epoch.
+        """
+        while True:
+            state, attributes = fit.state, fit.before
+            if attributes.get("_net") is None and state is not None:
+                attributes = vars(self).copy()
+            if (net := attributes.get("_net")) is None:
+                return with_attributes(type(self), attributes)
+            if state is not None and state.parameters is net.parameters:
+                parameters = state.seen_by_others()
+            else:
+                parameters = net.parameters.copy()
+            if fit.state is state:  # otherwise training may have begun while they were copied
+                return with_attributes(type(self), attributes | {"_net": net.with_parameters(parameters)})
+
+    @reads
     def prediction_network(self) -> PredictionNetwork:
         """The PredictionNetwork for unscaled inputs and outputs."""
         check_is_fitted(self)
@@ -330,6 +349,7 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
     def _set_learning_rate(self, rate):
         self._net.training.optimizer = self._net.training.optimizer._replace(learning_rate=rate)
 
+    @reads
     def compile_predict(self) -> Callable[[FloatArray], FloatArray]:
         """Compile a function that predicts a single sample in about a microsecond for a small network.
 

@@ -14,7 +14,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 from fastmlp.docstrings import COMMUNICATOR, MATMUL_PRECISION, MC_SAMPLES, MISSING_TARGETS, with_texts
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.spec import loss_row
-from fastmlp.model.exclusive import one_at_a_time
+from fastmlp.model.exclusive import one_at_a_time, reads
 from fastmlp.model.losses import Loss, check_loss
 from fastmlp.prediction.network import PredictionNetwork
 from fastmlp.prediction.scores import accuracy
@@ -300,6 +300,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self.classes_.ndim != 1 or self._labels.n_outputs != self.n_outputs_:
             raise ValueError(f"{self.n_outputs_} outputs for classes of shape {self.classes_.shape}")
 
+    @reads
     def prediction_network(self) -> PredictionNetwork:
         """The PredictionNetwork for unscaled inputs, with the class labels."""
         found = super().prediction_network()  # raises NotFittedError before a fit
@@ -315,6 +316,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return accuracy(y == prediction, sample_weight)
         return accuracy_score(y, prediction, sample_weight=sample_weight)
 
+    @reads
     def score(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Compute the accuracy: the fraction of samples whose labels are all predicted correctly.
 
@@ -391,6 +393,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         sets = eval_set, eval_X, eval_y, eval_names, eval_metric
         return self._fit_stream(blocks, shuffle_blocks, n_samples, classes, sets, callbacks, resume_from)
 
+    @reads
     def predict(self, X: MatrixLike) -> NDArray:
         """Predict class labels.
 
@@ -411,6 +414,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     @overload
     def predict_proba(self, X: MatrixLike, mc_samples: int) -> tuple[FloatArray, FloatArray]: ...
 
+    @reads
     @with_texts(MC_SAMPLES=MC_SAMPLES)
     def predict_proba(self, X: MatrixLike, mc_samples: int | None = None) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict class probabilities.
@@ -431,6 +435,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         output = outputs(self, X)  # NotFittedError before the labels are asked for
         return self._labels.probabilities(output)
 
+    @reads
     def predict_log_proba(self, X: MatrixLike) -> FloatArray:
         """Predict the logarithm of the class probabilities, an array of shape (n_samples, n_classes)."""
         probability = self.predict_proba(X)

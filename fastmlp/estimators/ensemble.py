@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastmlp.backends import registry
 from fastmlp.docstrings import with_texts
 from fastmlp.io.model_files import Savable, kind_of
-from fastmlp.model.exclusive import one_at_a_time
+from fastmlp.model.exclusive import UsedByThreads, one_at_a_time, reads
 from fastmlp.training.many import Fit, run_fits
 from fastmlp.training.outcomes import DivergenceError
 from fastmlp.typing import ArrayLike, DataSet, FloatArray, MatrixLike, Metric, NDArray, RandomState, StrPath
@@ -55,7 +55,7 @@ def fit_member(member, checkpoint=None, **given):
     member.fit(**given)
 
 
-class MLPEnsemble(Savable, BaseEstimator):
+class MLPEnsemble(UsedByThreads, Savable, BaseEstimator):
     """Base class of MLPEnsembleClassifier and MLPEnsembleRegressor, which document parameters and attributes."""
 
     _parameter_constraints: dict = {
@@ -251,6 +251,7 @@ class MLPEnsembleRegressor(RegressorMixin, MLPEnsemble):
     @overload
     def predict(self, X: MatrixLike, return_std: Literal[True]) -> tuple[FloatArray, FloatArray]: ...
 
+    @reads
     @with_texts(RETURN_STD=RETURN_STD)
     def predict(self, X: MatrixLike, return_std: bool = False) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict target values: the mean over the members.
@@ -267,6 +268,7 @@ class MLPEnsembleRegressor(RegressorMixin, MLPEnsemble):
         """
         return self._mean("predict", X, return_std)
 
+    @reads
     def score(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Compute the score of the mean prediction, as ``MLPRegressor.score`` does."""
         check_is_fitted(self)
@@ -301,6 +303,7 @@ class MLPEnsembleClassifier(ClassifierMixin, MLPEnsemble):
     @overload
     def predict_proba(self, X: MatrixLike, return_std: Literal[True]) -> tuple[FloatArray, FloatArray]: ...
 
+    @reads
     @with_texts(RETURN_STD=RETURN_STD)
     def predict_proba(self, X: MatrixLike, return_std: bool = False) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict class probabilities: the mean over the members.
@@ -317,12 +320,14 @@ class MLPEnsembleClassifier(ClassifierMixin, MLPEnsemble):
         """
         return self._mean("predict_proba", X, return_std)
 
+    @reads
     def predict(self, X: MatrixLike) -> NDArray:
         """Predict the most probable class of each sample; for multilabel problems, the labels above 1/2."""
         probability = self.predict_proba(X)
         first = self.members_[0]
         return first._labels.likely(probability[:, -1:] if first.n_outputs_ == 1 else probability)
 
+    @reads
     def score(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Compute the accuracy of the predictions, as ``MLPClassifier.score`` does."""
         check_is_fitted(self)
@@ -330,6 +335,7 @@ class MLPEnsembleClassifier(ClassifierMixin, MLPEnsemble):
             return score_of(self.members_[0], self.predict(X), X, y, sample_weight)
         return super().score(X, as_labels(y, "y"), unmasked(sample_weight))
 
+    @reads
     def predict_log_proba(self, X: MatrixLike) -> FloatArray:
         """Predict the logarithm of the class probabilities, an array of shape (n_samples, n_classes)."""
         return np.log(self.predict_proba(X))

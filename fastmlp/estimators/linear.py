@@ -13,6 +13,7 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from fastmlp.model.exclusive import UsedByThreads, one_at_a_time, reads
 from fastmlp.model.mlp import MLP
 from fastmlp.model.optimizers import make_optimizer
 from fastmlp.typing import ArrayLike, Backend, FloatArray, NDArray, OptimizerSpec, RandomState
@@ -22,7 +23,7 @@ from fastmlp.validation.checks import check_integer, check_real
 from .restoring import restored_on_error
 
 
-class OneLayerClassifier(ClassifierMixin, BaseEstimator, ABC):
+class OneLayerClassifier(ClassifierMixin, UsedByThreads, BaseEstimator, ABC):
     """Base class of Perceptron and Adaline: one unit for two classes, otherwise one unit per class."""
 
     _activation: str
@@ -38,6 +39,7 @@ class OneLayerClassifier(ClassifierMixin, BaseEstimator, ABC):
         self.random_state = random_state
         self.backend = backend
 
+    @one_at_a_time
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit the weights to X of shape (n_samples, n_features) and class labels y of shape (n_samples,)."""
         with restored_on_error(self, dict(vars(self)), Exception):
@@ -66,6 +68,7 @@ class OneLayerClassifier(ClassifierMixin, BaseEstimator, ABC):
         )  # fmt: skip
         return X, targets
 
+    @reads
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Compute the accuracy of the predictions for X."""
         return super().score(X, as_labels(y, "y"), unmasked(sample_weight))
@@ -82,6 +85,7 @@ class OneLayerClassifier(ClassifierMixin, BaseEstimator, ABC):
         check_is_fitted(self, "model_")
         return self.model_.biases[0]
 
+    @reads
     def decision_function(self, X: ArrayLike) -> FloatArray:
         """Compute the pre-activations of the output units.
 
@@ -98,6 +102,7 @@ class OneLayerClassifier(ClassifierMixin, BaseEstimator, ABC):
         z = X @ self.coef_.T + self.intercept_
         return z[:, 0] if z.shape[1] == 1 else z
 
+    @reads
     def predict(self, X: ArrayLike) -> NDArray:
         """Predict class labels.
 

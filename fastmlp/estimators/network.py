@@ -119,6 +119,14 @@ class FittedNetwork:
         other.bind(self.parameters if mapped else aligned_copy(self.parameters))
         return other
 
+    def with_parameters(self, parameters):
+        """A copy with other parameters, for predictions."""
+        other = self.shallow_copy()
+        if self.training is not None:
+            other.training = self.training.with_parameters(parameters)
+        other.bind(parameters)
+        return other
+
     def to_dict(self):
         """State for a model file. Raises ValueError if parameters are not finite."""
         return {

@@ -81,9 +81,8 @@ class EstimatorRecorder(Recorder, ABC):
             estimator._net.current_parameters()
         except Exception:  # a callback has assigned something invalid to coefs_
             estimator._net.bind(estimator._net.parameters)
-        best = estimator._net.progress.best_parameters
-        if estimator.early_stopping and best is not None:
-            estimator._net.parameters[...] = best
+        if estimator.early_stopping and estimator._net.progress.best_parameters is not None:
+            self._stopping.restore()
 
     def after_fit(self, result):
         error, ongoing = None, self._estimator._ongoing

@@ -13,7 +13,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 from fastmlp.docstrings import COMMUNICATOR, MATMUL_PRECISION, MC_SAMPLES, MISSING_TARGETS, with_texts
 from fastmlp.kernels.rules import LOSSES
 from fastmlp.kernels.spec import loss_row
-from fastmlp.model.exclusive import one_at_a_time
+from fastmlp.model.exclusive import one_at_a_time, reads
 from fastmlp.model.losses import Loss, check_loss
 from fastmlp.prediction.network import PredictionNetwork
 from fastmlp.prediction.scores import r2
@@ -276,6 +276,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """Whether predictions are sorted."""
         return self.non_crossing and bool(levels_of(self._net.network.loss_options))
 
+    @reads
     def prediction_network(self) -> PredictionNetwork:
         """The PredictionNetwork for unscaled inputs and outputs. Raises ValueError with ``non_crossing``."""
         found = super().prediction_network()  # raises NotFittedError before a fit
@@ -293,6 +294,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         with np.errstate(over="ignore"):  # in a fit that diverges
             return r2(y, prediction, sample_weight)
 
+    @reads
     def score(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Compute R^2, the coefficient of determination of the predictions, as the mean over outputs.
 
@@ -365,6 +367,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     @overload
     def predict(self, X: MatrixLike, mc_samples: int) -> tuple[FloatArray, FloatArray]: ...
 
+    @reads
     @with_texts(MC_SAMPLES=MC_SAMPLES)
     def predict(self, X: MatrixLike, mc_samples: int | None = None) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict target values.

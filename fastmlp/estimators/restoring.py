@@ -3,8 +3,7 @@
 
 def restore(estimator, before):
     """Restore the attributes that an estimator had before a call."""
-    vars(estimator).clear()
-    vars(estimator).update(before)
+    estimator.__dict__ = before.copy()  # at once, for other threads
 
 
 class restored_on_error:

@@ -6,6 +6,7 @@ from copy import deepcopy
 from typing import Any, Self
 
 from fastmlp.io.model_files import IncompatibleState, Savable
+from fastmlp.model.exclusive import UsedByThreads
 
 from .network import FittedNetwork
 from .sharing import SharesCommunicator
@@ -19,7 +20,7 @@ FITTED = (
 NOT_SHARED = {"loss_curve_", "validation_scores_", "evals_result_"}
 
 
-class SavableEstimator(Savable, SharesCommunicator):
+class SavableEstimator(UsedByThreads, Savable, SharesCommunicator):
     """Base class of estimators that hold a FittedNetwork, with ``save``, ``load`` and pickling."""
 
     _net: Any = None  # a FittedNetwork

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from importlib import import_module
 from typing import Any, Self
@@ -66,11 +67,15 @@ def save(model, path):
         If weights are NaN or infinite.
     OSError
         If the file cannot be written, or if ``path`` is a folder, a device or a pipe.
+    RuntimeError
+        If another thread is fitting the model.
     """
-    tensors = {}
-    header = {"version": VERSION, "kind": kind_of(model), "state": encode(model.saved_state(), tensors)}
-    text = json.dumps(header)
-    write_whole(path, to_bytes(tensors, metadata={"fastmlp": text, "crc32": checksum(text, tensors)}))
+    tensors, kind = {}, kind_of(model)
+    with model.unchanging():
+        header = {"version": VERSION, "kind": kind, "state": encode(model.saved_state(), tensors)}
+        text = json.dumps(header)
+        content = to_bytes(tensors, metadata={"fastmlp": text, "crc32": checksum(text, tensors)})
+    write_whole(path, content)
 
 
 def checksum(header, tensors):
@@ -231,6 +236,10 @@ def decode(value, tensors):
 
 class Savable:
     """Mixin of models whose methods ``saved_state`` and ``from_saved_state`` define the content of a file."""
+
+    def unchanging(self) -> AbstractContextManager[None]:
+        """Context manager: no other thread changes the model. RuntimeError if one is fitting it."""
+        return nullcontext()
 
     def save(self, path: StrPath) -> None:
         """Save the model with its optimizer and random state, for ``load`` and ``fastmlp.load``.

@@ -109,7 +109,7 @@ class CompiledStep:
     def _run(self, batches):
         """Make steps over valid Batches. Returns the mean loss of the samples."""
         model = self._model
-        own = claim(model)
+        own = claim(model, is_short=True)
         try:
             if model._network is not self._network and model._network != self._network:
                 raise ValueError(

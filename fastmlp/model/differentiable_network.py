@@ -13,7 +13,7 @@ from fastmlp.typing import FloatArray
 from fastmlp.validation.checks import check_flags, check_real
 
 from .compiled_step import check_single_steps, described
-from .exclusive import one_at_a_time, weights_to_read
+from .exclusive import Reading, one_step_at_a_time
 from .layered_network import LayeredNetwork
 
 SHARED_ROWS = 4096  # larger batches have buffers of their own size
@@ -68,7 +68,7 @@ def rows_to_reserve(n_rows):
 class DifferentiableNetwork(LayeredNetwork):
     """Base class of MLP with forward and backward passes; MLP documents the parameters and attributes."""
 
-    @one_at_a_time
+    @one_step_at_a_time
     def forward(self, X: FloatArray) -> FloatArray:
         """Compute the outputs of a training pass, with dropout and noise, and keep what ``backward`` needs.
 
@@ -112,7 +112,7 @@ class DifferentiableNetwork(LayeredNetwork):
         self, output_gradient: FloatArray, accumulate: bool = False, *, input_gradient: Literal[True]
     ) -> tuple[FloatArray, FloatArray]: ...
 
-    @one_at_a_time
+    @one_step_at_a_time
     def backward(
         self, output_gradient: FloatArray, accumulate: bool = False, input_gradient: bool = False
     ) -> FloatArray | tuple[FloatArray, FloatArray]:
@@ -159,7 +159,7 @@ class DifferentiableNetwork(LayeredNetwork):
         gradient, of_inputs = last.backward(output_gradient, accumulate, input_gradient)
         return (gradient, of_inputs) if input_gradient else gradient
 
-    @one_at_a_time
+    @one_step_at_a_time
     def apply(self, gradient: FloatArray) -> None:
         """Make one step of the model's optimizer from a gradient.
 
@@ -197,7 +197,7 @@ class DifferentiableNetwork(LayeredNetwork):
         state.step += 1
         state.prepared_update = prepared
 
-    @one_at_a_time
+    @one_step_at_a_time
     def copy_parameters(self, source: DifferentiableNetwork, tau: float = 1.0) -> Self:
         """Set the parameters to ``tau * source + (1 - tau) * own``, for target networks.
 
@@ -230,14 +230,16 @@ class DifferentiableNetwork(LayeredNetwork):
                 f"source must have the same inputs and layers of the same sizes, skip connections and trainable slopes "
                 f"as this model: its sizes are {source.network.sizes}, those of this model {self._network.sizes}."
             )
-        state, new = self._state, weights_to_read(source)
+        state = self._state
         state.make_writable()
         if state.order is not None:  # of an epoch that was interrupted
             state.drop_epoch_in_progress()
-        if tau == 1:
-            state.parameters[...] = new
-        else:
-            state.parameters += tau * (new - state.parameters)
+        with Reading(source) as read:
+            new = read._state.parameters
+            if tau == 1:
+                state.parameters[...] = new
+            else:
+                state.parameters += tau * (new - state.parameters)
         return self
 
 

@@ -1,42 +1,73 @@
-"""Concurrent use of a model: one fit at a time, and consistent weights for predictions during a fit."""
+"""Concurrent use of a model: one fit at a time, and consistent weights for predictions during a fit.
+
+A method that changes a model (``one_at_a_time``) is refused while another one runs. A method that reads it (``reads``)
+uses the model itself while none runs, and a method that changes it waits for such readers. During a fit of another
+thread it reads a copy instead, with weights that nothing writes to. Single steps and passes are short and come one
+after the other: readers wait for them.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
+PAUSE = 1e-4  # seconds between two looks at a call that must end first
 
-# By the id of the model, so that copies and pickles are not marked. Only the running call holds its RunningFit, so a
-# mark that an interrupt prevented from being removed disappears with the call.
+
+# By the id of the model, so that copies and pickles are not marked. Only the running call holds its mark, so one that
+# an interrupt prevented from being removed disappears with the call.
 _running: dict[int, weakref.ref[RunningFit]] = {}
-_lock = threading.Lock()
+_readers: dict[int, dict[int, weakref.ref[Reading]]] = {}
+_lock = threading.RLock()  # a signal handler may predict too
 
 
 class RunningFit:
-    """Marks a model as being fitted by the current thread."""
+    """Marks a model as being fitted by the current thread.
 
-    __slots__ = "__weakref__", "thread"
+    Attributes
+    ----------
+    before : dict
+        The attributes of the model before the call, or of a short call an empty one.
+    state : TrainingState or None
+        What an estimator trains, from the moment on when its other attributes are complete.
+    is_short : bool
+        Whether readers wait for its end.
+    has_begun : bool
+        Whether the readers that it waits for have left.
+    """
 
-    def __init__(self):
-        self.thread = threading.get_ident()
+    __slots__ = "__weakref__", "before", "has_begun", "is_short", "state", "thread"
+
+    def __init__(self, model: Any, is_short: bool) -> None:
+        self.thread, self.state = threading.get_ident(), None
+        self.is_short, self.has_begun = is_short, False
+        self.before = {} if is_short else vars(model).copy()  # a single operation
 
 
-def claim(model: Any) -> RunningFit:
+def claim(model: Any, is_short: bool = False) -> RunningFit:
     """Mark a model as being fitted by this thread. RuntimeError if it is being fitted already.
 
     Keep the result in a local variable and pass it to ``release``.
     """
-    own = RunningFit()
     with _lock:
         if running_fit(model) is not None:
             raise being_fitted(model)
+        own = RunningFit(model, is_short)
         _running[id(model)] = weakref.ref(own)
+    try:
+        while not _begin(model, own):
+            time.sleep(PAUSE)
+    except BaseException:  # Ctrl-C
+        release(model, own)
+        raise
     return own
 
 
@@ -52,11 +83,109 @@ def running_fit(model: Any) -> RunningFit | None:
     return None if mark is None else mark()
 
 
+def _readers_of(model):
+    """The Readings that read the model itself, or wait for a short call to do so."""
+    marks = [mark() for mark in _readers.get(id(model), {}).values()]
+    return [mark for mark in marks if mark is not None]
+
+
+def _begin(model, own):
+    """Let a fit begin unless other threads read the model. Returns whether it has begun."""
+    with _lock:
+        own.has_begun = all(reader.thread == own.thread for reader in _readers_of(model))
+    return own.has_begun
+
+
+class Reading:
+    """Context manager: the model, or during a fit of another thread a copy of it, with attributes that belong together.
+
+    In the block no other thread changes what it returns.
+    """
+
+    __slots__ = "__weakref__", "_model", "thread"
+
+    def __init__(self, model: Any) -> None:
+        self._model, self.thread = model, threading.get_ident()
+
+    def __enter__(self) -> Any:
+        model = self._model
+        try:
+            while True:
+                with _lock:
+                    fit = running_fit(model)
+                    reads_it = fit is None or fit.thread == self.thread
+                    if fit is not None and not fit.has_begun:  # it waits for the readers that were there before it
+                        reads_it = reads_it or any(reader.thread == self.thread for reader in _readers_of(model))
+                    if reads_it or (fit.is_short and fit.has_begun):  # the next short call waits for this reader
+                        _readers.setdefault(id(model), {})[id(self)] = weakref.ref(self)
+                if reads_it:
+                    return model
+                if not fit.is_short:
+                    return model.during_fit(fit)
+                while running_fit(model) is fit:
+                    time.sleep(PAUSE)
+        except BaseException:  # Ctrl-C
+            self.__exit__()
+            raise
+
+    def __exit__(self, *exception: object) -> None:
+        key = id(self._model)
+        with _lock:
+            marks = _readers.get(key)
+            if marks is not None:
+                marks.pop(id(self), None)
+                if not marks:
+                    del _readers[key]
+
+
+def reads(method: Method) -> Method:
+    """Decorator of methods that compute something with a model and do not change it, as ``Reading`` says."""
+
+    @wraps(method)
+    def reading(self, *args, **kwargs):
+        with Reading(self) as model:
+            return method(model, *args, **kwargs)
+
+    return cast(Method, reading)
+
+
+class UsedByThreads:
+    """Mixin of models that one thread may fit while others predict."""
+
+    def during_fit(self, fit: RunningFit) -> Self:
+        """What other threads read during a fit: by default this model as it was before."""
+        return with_attributes(type(self), fit.before)
+
+    @contextmanager
+    def unchanging(self) -> Iterator[None]:
+        """Context manager: no other thread changes the model. RuntimeError if one is fitting it."""
+        with Reading(self) as found:
+            if found is not self:
+                raise RuntimeError(
+                    f"this {type(self).__name__} is being fitted by another thread, so it cannot be saved, copied or "
+                    "pickled now: do it when that fit has ended, or in a callback of the fit (fastmlp.Checkpoint saves "
+                    "it there)."
+                )
+            yield
+
+    def __getstate__(self):
+        with self.unchanging():
+            return super().__getstate__()
+
+
+def with_attributes(kind: type, attributes: dict[str, Any]) -> Any:
+    """An object of a class with these attributes."""
+    made: Any = object.__new__(kind)
+    vars(made).update(attributes)
+    return made
+
+
 def _forget():
-    """Clear the marks in a forked child, where the fits of other threads do not continue."""
+    """Clear the marks in a forked child, where the calls of other threads do not continue."""
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _running.clear()
+    _readers.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -65,16 +194,24 @@ if hasattr(os, "register_at_fork"):
 
 def one_at_a_time(fit: Method) -> Method:
     """Decorator of methods that fit or build a model: raises RuntimeError while another of them is running."""
+    return _exclusive(fit, is_short=False)
 
-    @wraps(fit)
+
+def one_step_at_a_time(step: Method) -> Method:
+    """As ``one_at_a_time``, for single steps and passes: other threads wait for their end to read the model."""
+    return _exclusive(step, is_short=True)
+
+
+def _exclusive(method, is_short):
+    @wraps(method)
     def guarded(self, *args, **kwargs):
-        own = claim(self)
+        own = claim(self, is_short)
         try:
-            return fit(self, *args, **kwargs)
+            return method(self, *args, **kwargs)
         finally:
             release(self, own)
 
-    return cast(Method, guarded)
+    return guarded
 
 
 def is_being_fitted(model):
@@ -90,14 +227,8 @@ def being_fitted(model):
     )
 
 
-def weights_to_read(model):
-    """The parameters of a model, or their values at the start of the epoch while another thread fits the model."""
-    state, fit = model._state, running_fit(model)
-    if fit is None or fit.thread == threading.get_ident():
-        return state.parameters
-    while True:
-        if (start := state.epoch_start) is not None:
-            return start
-        epoch, between = state.epoch, state.parameters.copy()
-        if state.epoch_start is None and state.epoch == epoch:  # no epoch was begun (compiled steps are not noticed)
-            return between
+def trains(model, state):
+    """Note what the running fit of an estimator trains, its other attributes being complete."""
+    fit = running_fit(model)
+    if fit is not None:
+        fit.state = state

@@ -43,7 +43,7 @@ from fastmlp.validation.sklearn_compat import check_feature_names
 
 from .activations import name_of
 from .backend_choice import compile_custom_functions
-from .exclusive import being_fitted, is_being_fitted, one_at_a_time, weights_to_read
+from .exclusive import RunningFit, UsedByThreads, being_fitted, is_being_fitted, one_at_a_time, reads, with_attributes
 from .initializers import check_init, initial_parameters
 from .inputs import check_inputs, draw_input_parameters, inputs_of, summary
 from .layer import Layer, checked_layers, skips_of
@@ -63,7 +63,7 @@ from .validation import accuracy_or_r2
 STAGE = "inputs and input_scale"  # in error messages
 
 
-class LayeredNetwork(HasPredictionNetwork, Savable):
+class LayeredNetwork(HasPredictionNetwork, UsedByThreads, Savable):
     """Base class of MLP with everything but training; MLP documents the parameters and attributes."""
 
     feature_names_in_: NDArray
@@ -293,6 +293,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
     def n_parameters(self) -> int:
         return self.parameters.size
 
+    @reads
     def prediction_network(self) -> PredictionNetwork:
         """The PredictionNetwork, with a view of the parameters."""
         return PredictionNetwork(self.network, self.parameters, "outputs")
@@ -360,7 +361,8 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         optimizer = (check_optimizer("sgd") if is_full_batch(self.optimizer) else self.optimizer).for_kernels()
         compile_custom_functions(self._backend.kernels, network, parameters)
         seed = int(self._random_state.randint(2**63 - 1, dtype=np.int64)) if self._is_noisy() else 0
-        self._network, self._state = network, TrainingState.start(parameters, optimizer, seed)
+        state = TrainingState.start(parameters, optimizer, seed)
+        vars(self).update(_network=network, _state=state)  # at once, for other threads
 
     def check_feature_names(self, X: Any) -> None:
         """Compare the column names of X with ``feature_names_in_``, with scikit-learn's errors and warnings."""
@@ -375,8 +377,15 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         """Whether the loss is a classification loss."""
         return loss_row(self.loss).link in ("softmax", "logistic", "step")
 
+    def during_fit(self, fit: RunningFit) -> Self:
+        """This model with the weights from the end of an epoch, or from before the fit."""
+        attributes = vars(self).copy()
+        if (state := attributes["_state"]) is not None:
+            attributes["_state"] = state.with_parameters(state.seen_by_others())
+        return with_attributes(type(self), attributes)
+
     def _predictor(self):
-        return Predictor(self._backend.kernels, self._network, weights_to_read(self), self.n_jobs)
+        return Predictor(self._backend.kernels, self._network, self._state.parameters, self.n_jobs)
 
     @overload
     def predict(self, X: MatrixLike, mc_samples: None = None) -> FloatArray: ...
@@ -384,6 +393,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
     @overload
     def predict(self, X: MatrixLike, mc_samples: int) -> tuple[FloatArray, FloatArray]: ...
 
+    @reads
     @with_texts(MC_SAMPLES=MC_SAMPLES)
     def predict(self, X: MatrixLike, mc_samples: int | None = None) -> FloatArray | tuple[FloatArray, FloatArray]:
         """Predict network outputs: values, or probabilities for classification losses.
@@ -409,6 +419,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
             return self._predictor().outputs(X)
         return self._predictor().mc_outputs(X, self._noise(self._state.seed), mc_samples)
 
+    @reads
     def layer_outputs(self, X: MatrixLike) -> list[FloatArray]:
         """Compute the outputs of every layer, including hidden layers.
 
@@ -424,6 +435,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         X = checked_inputs(self, X)
         return self._predictor().layer_outputs(X)
 
+    @reads
     def compile_predict(self) -> Callable[[FloatArray], FloatArray]:
         """Compile a function that predicts a single sample in less than a microsecond for a small network.
 
@@ -438,6 +450,7 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
         self._need_weights()
         return self._predictor().row_predictor()
 
+    @reads
     def evaluate(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
         """Compute the loss and the accuracy or R^2 on a data set.
 
@@ -470,7 +483,8 @@ class LayeredNetwork(HasPredictionNetwork, Savable):
 
     def __getstate__(self):
         """State for pickle, without the backend, which is looked up again when loading."""
-        return {name: value for name, value in vars(self).items() if name not in ("_backend", "_last_problem")}
+        with self.unchanging():
+            return {name: value for name, value in vars(self).items() if name not in ("_backend", "_last_problem")}
 
     def __setstate__(self, state):
         vars(self).update(state)

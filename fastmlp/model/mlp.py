@@ -45,8 +45,7 @@ def unchanged_on_error(model):
     try:
         yield
     except BaseException:
-        vars(model).clear()
-        vars(model).update(before)
+        model.__dict__ = before  # at once, for other threads
         model._random_state.set_state(generator)
         raise
 

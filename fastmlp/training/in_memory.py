@@ -45,7 +45,8 @@ class Epochs(BaseEpochs):
                 return
         if state.order is None:
             self._order = self._order if self.shuffle is None else self.shuffle(self._order)
-            state.order, state.epoch_start = self._order, state.parameters.copy()
+            state.order = self._order
+            state.keep_start()
         self._run_steps()
         yield [self._end_epoch(len(state.order))]
 
@@ -70,7 +71,7 @@ class Epochs(BaseEpochs):
         state, (X, y, weight), begun = self.state, self._held, time.perf_counter()
         self._order = self._order.copy()  # the call changes it
         from_scratch = self.shuffle is not None and self.shuffle.from_scratch
-        state.epoch_start = state.parameters.copy()  # for predictions in other threads
+        state.keep_start()  # for predictions in other threads
         try:
             sums, n_steps, start = train.repeat(
                 Batches(X, y, self._order, self.batch_size, weight), state.step,

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,6 +84,9 @@ class TrainingState:
     # No fields, so that copies and files leave them out: what forward and apply of an MLP keep for the next call.
     last_pass = None
     prepared_update = None
+    # For other threads: parameters to read while these are rewritten, and the number of times that writing has begun.
+    readable = None
+    n_writes = 0
 
     @classmethod
     def start(cls, parameters, optimizer, seed=0):
@@ -187,6 +191,36 @@ class TrainingState:
             self.parameters = aligned_copy(self.parameters)
         if not self.slots.flags.writeable:
             self.slots = aligned_copy(self.slots)
+
+    def keep_start(self):
+        """Keep the parameters at the start of an epoch, in which they will change."""
+        self.epoch_start = self.parameters.copy()
+        self.n_writes += 1
+
+    @contextmanager
+    def rewriting(self):
+        """Context manager: the block changes the parameters outside of an epoch."""
+        self.readable = self.parameters.copy()
+        self.n_writes += 1
+        try:
+            yield
+        finally:
+            self.readable = None
+
+    def seen_by_others(self):
+        """Parameters for another thread: a copy, or those before the epoch or the change that is being made."""
+        while True:
+            n_writes = self.n_writes
+            for kept in (self.readable, self.epoch_start):
+                if kept is not None:
+                    return kept
+            between = self.parameters.copy()
+            if self.n_writes == n_writes:  # no writing has begun; what is kept is set before the number changes
+                return between
+
+    def with_parameters(self, parameters):
+        """A state between epochs with other parameters, for predictions."""
+        return replace(self, parameters=parameters, **BETWEEN_EPOCHS)
 
     def reset_optimizer(self):
         self.slots[...] = 0

@@ -91,7 +91,8 @@ class Patience:
     def restore(self):
         stopping, self._state.stopping = self._state.stopping, None
         if stopping.best_parameters is not None:
-            self._state.parameters[...] = stopping.best_parameters
+            with self._state.rewriting():
+                self._state.parameters[...] = stopping.best_parameters
             self.best_epoch = stopping.best_epoch
         elif stopping.stalled and math.isnan(self._last_score):
             warnings.warn(ALL_SCORES_NAN)
@@ -181,6 +182,7 @@ class Tolerance:
 
     def restore(self):
         if self.by_score and self.progress.best_parameters is not None:
-            self._state.parameters[...] = self.progress.best_parameters
+            with self._state.rewriting():
+                self._state.parameters[...] = self.progress.best_parameters
         elif self.by_score and self._all_nan:
             warnings.warn(ALL_SCORES_NAN)

@@ -45,7 +45,8 @@ class StreamedEpochs(BaseEpochs):
             position = state.stream
             if position is None:
                 state.drop_epoch_in_progress()
-                position, state.epoch_start = self._windows.begin(), state.parameters.copy()
+                position = self._windows.begin()
+                state.keep_start()
                 self._note(position, np.empty(0, np.int64))  # what was drawn is not drawn again after an error
             self._n_before = position.n_before
             with closing(self._windows.parts(position)) as parts:

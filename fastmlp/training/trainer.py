@@ -154,11 +154,15 @@ class Trainer:
 
         def on_iteration(loss):
             self.state.epoch += 1
+            self.state.readable = self.state.parameters.copy()
             self.bar.update(1)
             return self._after_epochs([loss], 0)
 
         def run(interruption):
-            status, solution = solve(self.problem, self.state.parameters, samples, limits, interruption, on_iteration)
+            with self.state.rewriting():
+                status, solution = solve(
+                    self.problem, self.state.parameters, samples, limits, interruption, on_iteration
+                )  # fmt: skip
             return Result(status, self.losses, solution)
 
         return self._train(run, uses_blas=True)

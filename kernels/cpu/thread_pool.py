@@ -14,7 +14,7 @@ import joblib
 fast_signal = getattr(signal, "_signal", signal)
 
 _limit = ContextVar("fastmlp_threads", default=None)
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal handler may predict too
 _idle = []
 _taken = {}  # threads used by the call of each Python thread
 
@@ -43,7 +43,7 @@ class _Member(threading.Thread):
 def _forget():
     """Empty the pool in the child of a fork: its threads do not exist there, and one may have held the lock."""
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _idle.clear()
     _taken.clear()
 

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 
 from fastmlp.docstrings import with_texts
+from fastmlp.model.exclusive import reads
 from fastmlp.prediction.scores import accuracy
 from fastmlp.tables import LabelTargets
 from fastmlp.training.class_weight import weigh_classes
@@ -121,6 +122,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
     def _score(self, y, prediction, weight):
         return accuracy(self._targets.encode(y) == self._targets.encode(prediction), weight)
 
+    @reads
     def predict(self, X: Any) -> NDArray:
         """Predict the most probable class of each row.
 
@@ -134,6 +136,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
         """
         return self._decode(self._outputs(X))
 
+    @reads
     def predict_proba(self, X: Any) -> FloatArray:
         """Predict the probability of each class: the mean over the members.
 
@@ -147,6 +150,7 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
         """
         return self._probabilities(self._outputs(X))
 
+    @reads
     def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Compute the accuracy of the predictions for X."""
         return super().score(X, as_labels(y, "y"), unmasked(sample_weight))

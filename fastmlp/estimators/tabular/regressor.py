@@ -9,6 +9,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from fastmlp.docstrings import with_texts
+from fastmlp.model.exclusive import reads
 from fastmlp.model.losses import check_loss
 from fastmlp.prediction.scores import d2_pinball, r2
 from fastmlp.tables import NumberTargets
@@ -140,6 +141,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabular):
             return d2_pinball(for_levels(y, self._trained_loss), prediction, levels, weight)
         return r2(y, prediction, weight)
 
+    @reads
     def predict(self, X: Any) -> FloatArray:
         """Predict targets: the mean over the members, in the units of y.
 
@@ -153,6 +155,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabular):
         """
         return self._decode(self._outputs(X))
 
+    @reads
     def predict_interval(self, X: Any, coverage: float = 0.9) -> tuple[FloatArray, FloatArray]:
         """Predict intervals that contain the targets of new rows with a given probability.
 
@@ -190,6 +193,7 @@ class TabularMLPRegressor(RegressorMixin, BaseTabular):
         tags.target_tags.multi_output = True
         return tags
 
+    @reads
     def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Compute the R^2 of the predictions for X, or for quantiles the explained fraction of the pinball loss."""
         y, prediction = as_numbers(y, "y"), self.predict(X)

@@ -9,13 +9,14 @@ import numpy as np
 
 from fastmlp.estimators.sharing import SharesCommunicator
 from fastmlp.io.model_files import Savable
+from fastmlp.model.exclusive import UsedByThreads
 from fastmlp.model.mlp import MLP
 from fastmlp.tables import TableEncoder
 
 OF_FOLDS = "oof_prediction_", "score_", "_oof_errors"  # attributes after a fit with folds
 
 
-class SavableTabular(Savable, SharesCommunicator):
+class SavableTabular(UsedByThreads, Savable, SharesCommunicator):
     """Base class of estimators with a TableEncoder, targets and members, with ``save`` and ``load``."""
 
     encoder_: TableEncoder
