@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import NamedTuple
 
-from memory_checks import faults_of, unseen
+from memory_checks import faults_of, give_up, unseen
 
 from fastmlp.backends import registry
 from fastmlp.kernels.engine.instruction_sets import LEVELS
@@ -37,7 +37,8 @@ def runs(size):
     """Of Numba, which compiles each kind of network and dtype for a minute, the short form takes one."""
     best = registry.choose("cython").kernels._contract.engine.entries.__name__.rpartition("engine_")[2]
     levels = LEVELS[LEVELS.index(best) :] if best in LEVELS else ("",)
-    by_numba = [("--dtypes", dtype) for dtype in ("float32", "float64")]
+    kinds = "plain", "features", "inputs", "precision", "sparse"
+    by_numba = [("--dtypes", dtype, "--kinds", *kinds) for dtype in ("float32", "float64")]
     if size == SIZES[0]:
         by_numba = [("--dtypes", "float32", "--kinds", "plain")]
     return [Run(("numba", *more)) for more in by_numba] + [Run(("cython",), level) for level in levels]
@@ -45,7 +46,7 @@ def runs(size):
 
 def run(size, seed, folder):
     if sys.platform != "linux":
-        raise RuntimeError("pages are mapped as on Linux")
+        give_up("pages are mapped as on Linux", size == SIZES[0])
     chosen = runs(size)
     with ThreadPoolExecutor(2) as pool:  # of processes
         found = list(pool.map(lambda one: one.faults(size, seed), chosen))

@@ -10,6 +10,7 @@ from threading import Thread
 
 import numpy as np
 from guarded_arrays import PLACES, guarded, without_alignment
+from odd_fits import OddFit
 
 from fastmlp.backends import registry
 from fastmlp.kernels.cpu import matrix_unit, thread_pool
@@ -33,7 +34,7 @@ from fastmlp.kernels.spec import (
 from problems import DTYPES, HIDDEN, OUTPUTS, Problem, targets
 
 WIDTHS = 1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 23, 31, 32, 33, 47, 63, 64, 65, 100, 129, 257  # around those of tiles
-KINDS = "plain", "features", "inputs", "precision", "sparse"  # each is compiled by Numba anew
+KINDS = "plain", "features", "inputs", "precision", "sparse", "fit"  # most are compiled by Numba anew
 # What Numba need not compile for every case.
 FEW = {
     "hidden": ("tanh", "prelu"), "outputs": (("squared_error", "identity"), ("categorical_cross_entropy", "softmax")),
@@ -132,7 +133,13 @@ class OddCase:
         return ", ".join(f"{name}={getattr(self, name)}" for name in names)
 
     def tolerance(self):
-        return TOLERANCE[str(self.dtype) if self.kind != "precision" else self.network.matmul_precision]
+        return TOLERANCE[self.network.matmul_precision if self.kind == "precision" else self.dtype]
+
+    def results(self, backend):
+        """Arrays by name. The reference computes in float64 of dense X, but in float32 for products of bfloat16."""
+        kernels, is_reference = registry.choose(backend).kernels, backend == "numpy"
+        dtype = "float64" if is_reference and self.kind != "precision" else self.dtype
+        return Calls(kernels, self, dtype, self.kind == "sparse" and not is_reference).results
 
 
 class Calls:
@@ -313,21 +320,23 @@ def main():
     matrix_unit._is_faster = lambda engine: True
     if options.small:
         plan.PACK_BYTES = 2**12
-    kernels, reference = (registry.choose(name).kernels for name in (options.backend, "numpy"))
     rules = FEW if options.backend == "numba" else ALL
+    registry.choose(options.backend)  # imports what is changed now
     without_alignment()
     if options.wrong:
         with guarded(options.places[-1]):
-            commit(options.wrong, kernels)
+            commit(options.wrong, registry.choose(options.backend).kernels)
     for number in range(*options.cases):
-        case = OddCase(options.seed, number, options.kinds, options.dtypes, rules)
+        if options.kinds[number % len(options.kinds)] == "fit":
+            case = OddFit(options.seed, number, options.dtypes)
+        else:
+            case = OddCase(options.seed, number, options.kinds, options.dtypes, rules)
         print(number, case, flush=True)
-        wide = "float32" if case.kind == "precision" else "float64"
-        expected = Calls(reference, case, wide, False).results
+        expected = case.results("numpy")
         for place in options.places:
             forget()
             with thread_pool.limited_to(case.threads), guarded(place):
-                found = Calls(kernels, case, case.dtype, case.kind == "sparse").results
+                found = case.results(options.backend)
             for text in differences(found, expected, case.tolerance()):
                 print("differs:", text, flush=True)
     print("end", flush=True)
