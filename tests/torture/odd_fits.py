@@ -11,7 +11,8 @@ CALLS = "fit", "fit_stream", "partial_fit", "sparse"
 TOLERANCE = {"float64": 1e-6, "float32": 1e-2}
 OPTIONS = {
     "activation": ("tanh", "logistic", "softplus", "gelu"), "solver": ("sgd", "adam", "lbfgs"),
-    "batch_size": (1, 7, 32), "dropout": (0.0, 0.3), "early_stopping": (False, True), "alpha": (0.0, 0.01), "scale": (None, "standard"),
+    "batch_size": (1, 7, 32), "dropout": (0.0, 0.3), "early_stopping": (False, True), "alpha": (0.0, 0.01),
+    "scale": (None, "standard"),
 }  # fmt: skip
 
 
