@@ -3,7 +3,8 @@
 tools/generate_engine.py writes the include file kernels/cpu/_engine.pxi (generated, ignored) from the rules and the
 engine in kernels/. The extension is compiled for several levels of the x86-64 instruction set, of which
 kernels/cpu/cython.py takes the best that the processor has. With FASTMLP_LEVELS=native in the environment it is
-compiled once, for the processor of this machine, in a third of the time.
+compiled once, for the processor of this machine, in a third of the time. The compiler and the linker take
+FASTMLP_CFLAGS after their own flags: "-O0 -g -fsanitize=address" builds it for a check of memory.
 """
 
 import os
@@ -27,7 +28,7 @@ def extensions():
     flags = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
     levels, tile_vectors = {"baseline": []}, load("engine.products").TILE_VECTORS
     x86 = platform.machine().lower() in ("x86_64", "amd64")
-    wide = ["-mprefer-vector-width=512"] if x86 else []
+    wide, given = ["-mprefer-vector-width=512"] if x86 else [], os.environ.get("FASTMLP_CFLAGS", "").split()
     if os.environ.get("FASTMLP_LEVELS") == "native":
         levels = {"native": ["-march=native", *wide]}
     elif x86:
@@ -37,7 +38,7 @@ def extensions():
             f"fastmlp.kernels.cpu.engine_{level}", [SOURCE], include_dirs=[str(CPU)],
             depends=["kernels/cpu/primitives.h", "kernels/cpu/bfloat16_tiles.h"],
             define_macros=[("TILE_VECTORS", str(tile_vectors)), ("PyInit_engine", f"PyInit_engine_{level}")],
-            extra_compile_args=flags + more,
+            extra_compile_args=flags + more + given, extra_link_args=given,
         )  # fmt: skip
 
 
