@@ -15,7 +15,9 @@ def check_entries(saved: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
     """Raise ValueError if an entry has another type than its annotation in ``kinds``. Entries may be missing."""
     for name, kind in kinds.items():
         if name in saved and not is_a(saved[name], kind):
-            raise ValueError(f"{name} is {shortened(saved[name])}, not {getattr(kind, '__name__', kind)}")
+            raise ValueError(
+                f"{name} is {shortened(saved[name])}, not {kind.__name__ if isinstance(kind, type) else kind}"
+            )
 
 
 def checked_record(record: Record) -> Record:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from saved_models import MODELS, numbers_of
 
 import fastmlp
+from saved_models import MODELS, numbers_of
 
 VERSIONS = Path(__file__).parent / "versions"
 FILES = sorted(VERSIONS.glob("*/*.fastmlp"))

@@ -155,6 +155,14 @@ def numbers_of(model, inputs):
     return np.asarray(model.predict_proba(inputs) if has_classes else model.predict(inputs), np.float64)
 
 
+def use(model, inputs):
+    """Predict with a model from a changed file, which may have lost its weights; returns the predictions."""
+    repr(model)
+    holder = getattr(model, "model", getattr(model, "estimator", model)) if hasattr(model, "target") else model
+    has_weights = any(getattr(holder, name, None) is not None for name in ("_state", "_net", "members_"))
+    return numbers_of(model, inputs) if has_weights else None
+
+
 def read_entries(path):
     """(header, tensors) of a model file."""
     with safe_open(path, framework="numpy") as file:
@@ -165,6 +173,14 @@ def write_entries(path, header, tensors):
     """Write a model file of these entries, with the checksum that belongs to them."""
     text = header if isinstance(header, str) else json.dumps(header)
     save_file(tensors, path, metadata={"fastmlp": text, "crc32": checksum(text, tensors)})
+
+
+# Entries of the wrong type for most places, and tensors that some of them name.
+TENSORS = {"vector": np.array([1.5, np.nan]), "table": np.array([[1, 2]], np.int8)}
+OTHERS = [
+    None, True, "x", -3, 0.5, float("nan"), 10**30, [], ["x"], {"tuple": []}, {"tuple": [1, "x"]}, {"dict": {}},
+    {"dict": {"x": [1]}}, {"tensor": "vector"}, {"tensor": "table"}, {"array": ["x", None], "dtype": "object"},
+]  # fmt: skip
 
 
 def places(node, place=()):

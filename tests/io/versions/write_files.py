@@ -11,9 +11,8 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parents[1] / "support"))
 
-from saved_models import MODELS, numbers_of  # noqa: E402
-
 import fastmlp  # noqa: E402
+from saved_models import MODELS, numbers_of  # noqa: E402
 
 
 def main():
