@@ -16,6 +16,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+STEPS = "build_sdist", "build_wheel"
 BUILD = "from setuptools.build_meta import {name}; {name}(r'{folder}')"
 
 
@@ -23,8 +24,8 @@ def git(*arguments):
     return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
-def build(folder, number, epoch):
-    """Build a copy of the tracked files. Returns {name: path} of the results."""
+def build(folder, number, epoch, steps=STEPS):
+    """Build the first or second copy of the tracked files. Returns {name: path} of the results."""
     tree, results = folder / (f"copy-{number}" * (number + 1)), folder / f"results-{number}"
     results.mkdir()
     for name in filter(None, git("ls-files", "-z").split("\0")):
@@ -33,7 +34,7 @@ def build(folder, number, epoch):
         os.utime(tree / name, (time.time() - 10**6 * number,) * 2)
         (tree / name).chmod((0o644, 0o600)[number])
     settings = {"SOURCE_DATE_EPOCH": epoch, "PYTHONHASHSEED": str(number), "PYTHONPATH": ""}
-    for step in ("build_sdist", "build_wheel"):
+    for step in steps:
         command = [sys.executable, "-c", BUILD.format(name=step, folder=results)]
         done = subprocess.run(
             command, cwd=tree, env=os.environ | settings, umask=(0o022, 0o077)[number], capture_output=True, text=True
