@@ -6,7 +6,8 @@ PYTEST := $(BIN)/pytest -n auto --benchmark-disable
 export PIP_NO_COMPILE := 0
 SOURCES := $(shell find fastmlp kernels tools -name '*.py' -o -name '*.html' -o -name '*.pyx' -o -name '*.h') setup.py pyproject.toml MANIFEST.in README.md LICENSE
 
-.PHONY: demo test test-all torture bench gpu-check examples docs lint clean bench-tables bench-scaling
+.PHONY: demo test test-all torture bench gpu-check examples docs lint clean bench-tables bench-scaling \
+	reproducible test-oldest test-newest
 
 demo: .venv/fastmlp
 	mkdir -p demo
@@ -77,6 +78,22 @@ bench-scaling: .venv/installed
 gpu-check:
 	$(PYTHON) benchmarks/gpu_check.py $(ARGS)
 
+# Source distribution and wheel have the same bytes when they are built again.
+reproducible: .venv/installed
+	$(BIN)/python -P tools/reproducible.py
+
+# A part of the tests with the oldest dependencies that pyproject.toml allows, or with their newest pre-releases.
+OTHER_TESTS := tests/io tests/tables tests/model/test_model.py tests/estimators/test_estimators.py \
+	tests/estimators/test_tabular.py tests/export/test_exports.py tests/cli/test_cli.py tests/cli/test_cli_reading.py
+OTHER_EXTRAS := cli onnx parquet
+
+test-oldest test-newest: test-%: .venv/fastmlp
+	test -x .venv-$*/bin/pip || $(PYTHON) -m venv .venv-$*
+	test $* = newest || $(PYTHON) tools/oldest_dependencies.py $(OTHER_EXTRAS) > .venv-$*/constraints.txt
+	wheel=$$(ls dist/*.whl) && .venv-$*/bin/pip install --quiet $(if $(filter oldest,$*),--constraint .venv-oldest/constraints.txt,--pre --upgrade) \
+		"$$wheel[cli,onnx,parquet]" "pytest>=8" "hypothesis>=6.100"
+	.venv-$*/bin/python -P -m pytest -q -m "not exhaustive" $(OTHER_TESTS) $(ARGS)
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -98,4 +115,4 @@ lint: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv benchmarks/gpu/site build dist demo docs/_build *.egg-info kernels/cpu/_engine.pxi kernels/cpu/*.so
+	rm -rf .venv .venv-oldest .venv-newest benchmarks/gpu/site build dist demo docs/_build *.egg-info kernels/cpu/_engine.pxi kernels/cpu/*.so

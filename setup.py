@@ -1,21 +1,28 @@
-"""Build of the compiled engine; the rest of the packaging is in pyproject.toml.
+"""Build of the compiled engine, the source distribution and the wheel; the rest of the packaging is in pyproject.toml.
 
 tools/generate_engine.py writes the include file kernels/cpu/_engine.pxi (generated, ignored) from the rules and the
 engine in kernels/. The extension is compiled for several levels of the x86-64 instruction set, of which
 kernels/cpu/cython.py takes the best that the processor has. With FASTMLP_LEVELS=native in the environment it is
 compiled once, for the processor of this machine, in a third of the time. The compiler and the linker take
 FASTMLP_CFLAGS after their own flags: "-O0 -g -fsanitize=address" builds it for a check of memory.
+
+With SOURCE_DATE_EPOCH in the environment, a second build has the same bytes (tools/reproducible.py).
 """
 
+import gzip
 import os
 import platform
 import shutil
 import sys
+import tarfile
+import time
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 
 sys.path.insert(0, str(Path(__file__).parent / "tools"))
 from generate_engine import engine_source, load
@@ -67,9 +74,40 @@ class BuildEngine(build_ext):
             print(NOT_BUILT, file=sys.stderr)
 
 
+class Sdist(sdist):
+    """A source distribution that does not depend on owners, permissions and times of files."""
+
+    def make_archive(self, base_name, format, root_dir=None, base_dir=None, owner=None, group=None):
+        date = int(os.environ.get("SOURCE_DATE_EPOCH", time.time()))
+
+        def plain(member):
+            member.mtime, member.mode = date, 0o755 if member.isdir() else 0o644
+            member.uid, member.gid, member.uname, member.gname = 0, 0, "", ""
+            return member
+
+        path = f"{base_name}.tar.gz"
+        with (
+            open(path, "wb") as raw,
+            gzip.GzipFile("", "wb", fileobj=raw, mtime=date) as file,
+            tarfile.open(fileobj=file, mode="w") as archive,
+        ):
+            archive.add(base_dir, filter=plain)
+        return path
+
+
+class Wheel(bdist_wheel):
+    """A wheel that does not depend on permissions of files; SOURCE_DATE_EPOCH sets their times."""
+
+    def write_wheelfile(self, *given):  # the last step before the archive
+        super().write_wheelfile(*given)
+        for path in Path(self.bdist_dir).rglob("*"):
+            if path.is_file():
+                path.chmod(0o755 if path.suffix in (".so", ".pyd") else 0o644)
+
+
 NOT_BUILT = """
 fastmlp is built without its extension modules, because they could not be compiled (see above): they need a C compiler
 and the headers of Python. The backend "numba" takes the place of "cython"; it compiles its loops at the first fit.
 """
 
-setup(ext_modules=list(extensions()), cmdclass={"build_ext": BuildEngine})
+setup(ext_modules=list(extensions()), cmdclass={"build_ext": BuildEngine, "sdist": Sdist, "bdist_wheel": Wheel})

@@ -5,6 +5,9 @@ import warnings
 
 import numpy as np
 
+from fastmlp.validation.checks import check_real
+from fastmlp.validation.entries import check_entries
+
 from .frames import TableError, listed, pd
 from .tables import check_complete
 from .targets import MAX_CATEGORIES
@@ -47,6 +50,14 @@ class ColumnEncoder:
     def numbers(self):
         """Names of the numeric columns."""
         return [column["name"] for column in self.columns if "values" not in column]
+
+    def check(self):
+        """Raise ValueError for columns, as read from a file, that are not valid."""
+        for column in self.columns:
+            check_entries(column, {"name": str, "values": list[str]})
+            if "values" not in column:
+                check_real("mean", column["mean"], -math.inf)
+                check_real("std", column["std"], 0, open_low=True)
 
     @classmethod
     def fit(cls, frame):

@@ -1,6 +1,8 @@
 """TableModel: an MLP together with the columns of a table, as saved by the command line."""
 
+import math
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +11,8 @@ from fastmlp.model.layer import Layer
 from fastmlp.model.mlp import MLP
 from fastmlp.prediction.network import HasPredictionNetwork
 from fastmlp.training.scaling import folded
+from fastmlp.validation.checks import check_real
+from fastmlp.validation.entries import check_entries
 from fastmlp.validation.sklearn_compat import check_feature_names, get_feature_names
 
 from .column_encoder import ColumnEncoder, mean_and_std
@@ -17,6 +21,13 @@ from .tables import check_complete, check_kinds, check_present, read_table
 from .targets import check_numbers, classes_of, codes_of
 
 OLD_KEYS = {"deviation": "std"}
+ENTRIES: dict[str, Any] = {
+    "columns": list[dict[str, Any]],
+    "target": str,
+    "classes": np.ndarray | None,
+    "missing": list[str] | tuple[str, ...],
+    "decimal": str | None,
+}
 
 
 class TableModel(HasPredictionNetwork, Savable):
@@ -131,10 +142,14 @@ class TableModel(HasPredictionNetwork, Savable):
     @classmethod
     def from_saved_state(cls, saved):
         """The model of ``saved_state``."""
+        check_entries(saved, ENTRIES)
         # Older files say "deviation".
         columns = [{OLD_KEYS.get(key, key): value for key, value in column.items()} for column in saved["columns"]]
-        return cls(
-            ColumnEncoder(columns), MLP.from_saved_state(saved["model"]), saved["target"], saved["classes"],
-            saved["mean"], saved["std"] if "std" in saved else saved["deviation"],
-            saved.get("missing", ()), saved.get("decimal"),
-        )  # fmt: skip
+        encoder, model, classes = ColumnEncoder(columns), MLP.from_saved_state(saved["model"]), saved["classes"]
+        encoder.check()
+        sizes = (encoder.n_outputs, (1,) if classes is None else classes.shape)
+        if sizes != (saved["model"]["n_inputs"] or sizes[0], (model.layers[-1].units,)):
+            raise ValueError(f"{sizes[0]} encoded columns and classes of shape {sizes[1]} do not fit the network")
+        mean = check_real("mean", saved["mean"], -math.inf)
+        std = check_real("std", saved["std"] if "std" in saved else saved["deviation"], 0, open_low=True)
+        return cls(encoder, model, saved["target"], classes, mean, std, saved.get("missing", ()), saved.get("decimal"))

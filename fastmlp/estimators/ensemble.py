@@ -23,6 +23,7 @@ from fastmlp.training.many import Fit, run_fits
 from fastmlp.training.outcomes import DivergenceError
 from fastmlp.typing import ArrayLike, DataSet, FloatArray, MatrixLike, Metric, NDArray, RandomState, StrPath
 from fastmlp.validation.arrays import as_labels, unmasked
+from fastmlp.validation.entries import check_entries
 from fastmlp.validation.sklearn_compat import Interval, fit_context
 
 from .checkpoint_folder import checked_folder, checkpoint_for, path_of
@@ -181,7 +182,8 @@ class MLPEnsemble(UsedByThreads, Savable, BaseEstimator):
         return (mean, predictions.std(axis=0)) if return_std else mean
 
     def saved_state(self) -> dict[str, Any]:
-        """The state of this ensemble as stored in a model file, a dict."""
+        """The state of this ensemble as stored in a model file, a dict; ValueError for invalid parameters."""
+        self._validate_params()  # a file with wrong ones is refused
         params = self.get_params(deep=False)
         estimator, members = params.pop("estimator"), getattr(self, "members_", [])
         for model in filter(None, (estimator, *members)):
@@ -195,8 +197,10 @@ class MLPEnsemble(UsedByThreads, Savable, BaseEstimator):
     @classmethod
     def from_saved_state(cls, saved: dict[str, Any]) -> Self:
         """Create an ensemble from the result of ``saved_state``."""
-        estimator = saved["estimator"] and cls._kind.from_saved_state(saved["estimator"])
+        check_entries(saved, {"estimator": dict | None, "members": list[dict]})
+        estimator = None if saved["estimator"] is None else cls._kind.from_saved_state(saved["estimator"])
         ensemble = cls(estimator, **saved["params"])
+        ensemble._validate_params()
         if saved["members"]:
             ensemble._take([cls._kind.from_saved_state(member) for member in saved["members"]])
         return ensemble

@@ -12,9 +12,12 @@ from fastmlp.training.scaling import check_saved_scaling, folded, scaled
 from fastmlp.training.state import TrainingState, check_finite
 from fastmlp.training.stopping import ToleranceState
 from fastmlp.validation.checks import check_integer, check_network, check_real
+from fastmlp.validation.entries import check_entries, checked_record
 
 from .architecture import check_skips
 
+SCALING = tuple[np.ndarray, np.ndarray] | None
+OPTIONAL = {"noise": tuple | None, "training": dict | None, "scaling": SCALING, "target_scaling": SCALING}
 NOT_PICKLED = "coefs", "intercepts", "_views", "continuation"
 
 
@@ -142,6 +145,7 @@ class FittedNetwork:
     @classmethod
     def from_dict(cls, saved):
         """Create a network from the result of ``to_dict``. Raises ValueError if it is inconsistent."""
+        check_entries(saved, OPTIONAL)
         network = check_saved_network(Network(*saved["network"]), saved["parameters"])
         sizes, parameters = network.sizes, aligned_copy(saved["parameters"])
         made = cls(network, parameters, saved["noise"] and check_saved_noise(Noise(*saved["noise"]), sizes))
@@ -183,6 +187,7 @@ def check_saved_noise(noise, sizes):
     for rate in (noise.input_dropout, *noise.dropout):
         check_real("dropout", rate, 0, 1, open_high=True)
     check_real("input_std", noise.input_std, 0)
+    check_integer("seed", noise.seed, 0)
     if len(noise.dropout) not in (0, len(sizes) - 1):
         raise ValueError(f"{len(noise.dropout)} dropout rates for {len(sizes)} layers")
     return noise
@@ -190,7 +195,7 @@ def check_saved_noise(noise, sizes):
 
 def check_progress(progress, parameters):
     """Return a ToleranceState read from a file. Raises ValueError if its weights do not match the parameters."""
-    best = progress.best_parameters
+    best = checked_record(progress).best_parameters
     if best is not None and (best.shape != parameters.shape or best.dtype != parameters.dtype):
         raise ValueError(f"the best parameters are {best.dtype} of shape {best.shape}")
     check_integer("epochs without improvement", progress.stalled, 0)

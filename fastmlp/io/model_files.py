@@ -155,7 +155,7 @@ def load_with(make, path, kind):
         version, found = header["version"], header["kind"]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ModelFileError(f"{path}: the header is damaged: {error!r}") from error
-    if version != VERSION:
+    if type(version) is not int or version != VERSION:
         raise ModelFileError(f"{path} has format version {version!r}; this fastmlp reads {VERSION}. Upgrade fastmlp.")
     if not isinstance(found, str) or found not in KINDS or kind not in (None, found):
         raise ModelFileError(f"{path} holds a {found}, not {'a known model' if kind is None else f'a {kind}'}.")
@@ -206,6 +206,8 @@ def decode(value, tensors):
     if not isinstance(value, dict):
         return value
     (tag, content), *rest = value.items()
+    if tag in ("tuple", "pairs") and not isinstance(content, list):
+        raise ValueError(f"a {tag} is not a list")
     if tag == "tuple":
         return tuple(decode(item, tensors) for item in content)
     if tag == "dict":
@@ -215,8 +217,11 @@ def decode(value, tensors):
     if tag == "tensor":
         return tensors[content]
     if tag == "array":
-        items = decode(content, tensors)
-        return np.array(items, dtype=object if dict(rest)["dtype"] == "object" else str)
+        array = np.array(decode(content, tensors), object)
+        dtype = {"object": object, "str": str}[dict(rest)["dtype"]]
+        if dtype is str and not all(type(item) is str for item in array.flat):
+            raise ValueError("an array of strings holds something else")
+        return array.astype(dtype)
     if tag == "settings":
         made_of = dict(rest)["class"]
         if made_of not in SETTINGS:

@@ -1,12 +1,25 @@
 """The state of an MLP in model files, and what a model needs after pickling."""
 
+from typing import Any
+
+import numpy as np
+
 from fastmlp.backends import registry
 from fastmlp.kernels.spec import Penalty, aligned_copy
 from fastmlp.training.squared_errors import Evidence
 from fastmlp.training.state import TrainingState
 from fastmlp.validation.checks import check_integer, check_real
+from fastmlp.validation.entries import check_entries
 
 from .precision import HIGHEST
+
+ENTRIES: dict[str, Any] = {  # those that the constructor does not check
+    "backend": str,
+    "penalty": tuple[float, float, float],
+    "history": dict[str, list[float | tuple[float, ...]]],
+    "feature_names_in_": np.ndarray | None,
+    "training": dict | None,
+}
 
 
 def state_of(model):
@@ -39,6 +52,9 @@ def state_of(model):
 
 def model_of(cls, saved):
     """A model of class ``cls`` from the result of ``state_of``."""
+    check_entries(saved, ENTRIES)
+    if (saved["n_inputs"] is None) != (saved["training"] is None):
+        raise ValueError("a network needs both a number of inputs and weights, or neither")
     same = ("alpha", "input_dropout", "input_noise", "init", "n_jobs", "random_state")
     backend = saved["backend"] if registry.works(saved["backend"]) else "auto"
     dtype, precision = saved["dtype"], saved.get("matmul_precision", HIGHEST)  # missing in files of earlier versions

@@ -11,6 +11,7 @@ import numpy as np
 from fastmlp.kernels.rules import OPTIMIZERS
 from fastmlp.kernels.spec import Optimizer, aligned_copy, new_slots
 from fastmlp.validation.checks import check_integer, check_real
+from fastmlp.validation.entries import annotations_of, check_entries, checked_record
 
 from .schedules import Plateau, check_schedule
 from .stopping import PatienceState
@@ -121,17 +122,18 @@ class TrainingState:
     def from_dict(cls, saved, network, dtype):
         """Create a state from the result of ``to_dict``. Raises ValueError if it does not fit the network."""
         optimizer = Optimizer(*saved["optimizer"])
+        check_entries(optimizer._asdict(), annotations_of(Optimizer) | {"schedule": Any})
         if optimizer.schedule is not None:
             optimizer = optimizer._replace(schedule=check_schedule(optimizer.schedule))
         rule = OPTIMIZERS[optimizer.name]
         stopping = saved.get("stopping")
         read = {
             "optimizer": optimizer,
-            "plateau": Plateau(*saved["plateau"]),
-            "stopping": stopping and PatienceState(*stopping),
+            "plateau": checked_record(Plateau(*saved["plateau"])),
+            "stopping": None if stopping is None else checked_record(PatienceState(*stopping)),
             "stream": checked_position(saved.get("stream")),  # missing in files of earlier versions
         }
-        state = cls(**{**saved, **read})
+        state = checked_record(cls(**{**saved, **read}))
         n = network.n_parameters
         for name, found, shape in (
             ("parameters", state.parameters, (n,)),
@@ -143,11 +145,12 @@ class TrainingState:
         n_rows = 0
         if state.order is not None:
             n_rows = len(state.order)
-            if state.epoch_start.shape != (n,) or state.epoch_start.dtype != dtype:
-                raise ValueError(f"epoch_start is {state.epoch_start.dtype} of shape {state.epoch_start.shape}")
+            if state.epoch_start is None:
+                raise ValueError("there is no epoch_start of the epoch in progress")
         best = None if state.stopping is None else state.stopping.best_parameters
-        if best is not None and (best.shape != (n,) or best.dtype != dtype):
-            raise ValueError(f"the best parameters are {best.dtype} of shape {best.shape}")
+        for name, found in (("epoch_start", state.epoch_start), ("the best parameters", best)):
+            if found is not None and (found.shape != (n,) or found.dtype != dtype):
+                raise ValueError(f"{name} are {found.dtype} of shape {found.shape}")
         check_real("learning_rate", optimizer.learning_rate, 0, open_low=True)
         for name, value in zip(rule.options, optimizer.options, strict=True):
             check_real(name, value, 0, math.inf if name == "epsilon" else 1)  # scikit-learn allows a momentum of 1

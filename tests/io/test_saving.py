@@ -195,7 +195,7 @@ def test_a_save_that_fails_leaves_the_old_file(saved, monkeypatch):
 
 def test_unsupported_values_are_refused_before_anything_is_written(tmp_path):
     with pytest.raises(TypeError, match="cannot hold a object"):
-        MLPClassifier(random_state=object()).save(tmp_path / "e.fastmlp")
+        MLPClassifier(class_weight={"a": object()}).save(tmp_path / "e.fastmlp")
     wide = np.ones(3, np.longdouble)
     if wide.itemsize > 8:
         with pytest.raises(TypeError, match="cannot hold a longdouble"):
