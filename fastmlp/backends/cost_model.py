@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import nnls
 
+from fastmlp.io.atomic import write_whole
 from fastmlp.kernels.spec import Network
 
 
@@ -74,7 +75,8 @@ def gpu_may_be_present():
 def save(gpu, cpu_backend, cpu_speed, gpu_speed):
     """Save measured Speeds for later processes."""
     FILE.parent.mkdir(parents=True, exist_ok=True)
-    FILE.write_text(json.dumps({"gpu": gpu, "cpu": cpu_backend, "cpu_speed": cpu_speed, "gpu_speed": gpu_speed}))
+    measured = {"gpu": gpu, "cpu": cpu_backend, "cpu_speed": cpu_speed, "gpu_speed": gpu_speed}
+    write_whole(FILE, json.dumps(measured).encode())
 
 
 def load():

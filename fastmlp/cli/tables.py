@@ -1,5 +1,7 @@
 """Tables from files and bundled data sets, and checks of their columns."""
 
+import io
+import os
 import warnings
 import zlib
 from decimal import Decimal
@@ -12,6 +14,7 @@ import numpy as np
 from sklearn import datasets
 
 from fastmlp.extras import from_extra
+from fastmlp.io.atomic import write_whole
 from fastmlp.sources.files import SUFFIX, is_many
 from fastmlp.tables.cells import text_of
 
@@ -122,12 +125,19 @@ def _as_missing(frame, texts):
 
 
 def write_table(frame, out):
-    """Write a frame to a Parquet file (.parquet), to a CSV file, or as CSV to a stream."""
-    if not str(out).lower().endswith(SUFFIX):
+    """Write a frame to a Parquet file (.parquet), to a CSV file, perhaps compressed, or as CSV to a stream."""
+    if hasattr(out, "write"):
         frame.to_csv(out, index=False)
         return
-    with from_extra("parquet", NEEDS_PYARROW):
-        frame.rename(columns=str).to_parquet(out, index=False)
+    content, name = io.BytesIO(), os.path.basename(out)
+    if name.lower().endswith(SUFFIX):
+        with from_extra("parquet", NEEDS_PYARROW):
+            frame.rename(columns=str).to_parquet(content, index=False)
+    else:
+        method = pd.io.common.infer_compression(name, "infer")
+        packing = {"archive_name": os.path.splitext(name)[0]} if method in ("zip", "tar") else {}
+        frame.to_csv(content, index=False, compression={"method": method, **packing})
+    write_whole(out, content.getvalue())
 
 
 def _read_npz(path):

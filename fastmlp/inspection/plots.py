@@ -3,6 +3,7 @@
 Each function returns the matplotlib Figure, a new one or that of the given ``axes``, and saves it if ``path`` is given.
 """
 
+import io
 import os
 from numbers import Integral
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.extras import from_extra
+from fastmlp.io.atomic import write_whole
 from fastmlp.kernels.rules import ACTIVATIONS
 from fastmlp.model.activations import check_activation
 from fastmlp.model.mlp import MLP
@@ -245,8 +247,14 @@ def _axes_or_new(axes):
 
 
 def _saved(figure, path):
-    if path is not None:
-        figure.savefig(path if hasattr(path, "write") else os.fsdecode(path), dpi=120)
+    """Save a figure, if there is a path or an open file. The name of a file without a suffix gets one."""
+    if hasattr(path, "write"):
+        figure.savefig(path, dpi=120)
+    elif path is not None:
+        path, content = os.fsdecode(path), io.BytesIO()
+        kind = os.path.splitext(path)[1][1:] or figure.canvas.get_default_filetype()
+        figure.savefig(content, format=kind, dpi=120)
+        write_whole(path if path.endswith(f".{kind}") else f"{path.rstrip('.')}.{kind}", content.getvalue())
     return figure
 
 

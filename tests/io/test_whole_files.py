@@ -1,17 +1,23 @@
 """Atomic writes: the next write removes the temporary files of dead processes, and no others."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 
 from fastmlp import MLP, to_c, to_numpy_source
+from fastmlp.backends import cost_model
+from fastmlp.cli.tables import write_table
+from fastmlp.inspection.plots import plot_activation
 from fastmlp.io import atomic as whole_files
 from fastmlp.io.atomic import write_whole
 
+FRAME = pd.DataFrame({"a": [1.5, 2.0], "b": ["x", "y"]})
 pytestmark = pytest.mark.skipif(whole_files.fcntl is None, reason="needs the module fcntl")
 
 WRITER = """
@@ -129,3 +135,45 @@ def test_a_temporary_file_removed_before_it_is_locked_is_created_again(tmp_path,
     write_whole(tmp_path / "target", b"whole")
     assert removed
     assert (tmp_path / "target").read_bytes() == b"whole"
+
+
+OUTPUTS = {
+    "m.png": lambda path: plot_activation("tanh", path),
+    "m.svg": lambda path: plot_activation("tanh", path),
+    "m.csv": lambda path: write_table(FRAME, path),
+    "m.csv.gz": lambda path: write_table(FRAME, path),
+    "m.parquet": lambda path: write_table(FRAME, path),
+    "speeds.json": lambda path: cost_model.save("gpu", "cython", (1.0, 2.0), (3.0, 4.0)),
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_every_output_is_replaced_only_by_a_whole_one(tmp_path, monkeypatch, name):
+    """On a full disk the old file stays, and no other is left."""
+    monkeypatch.setattr(cost_model, "FILE", tmp_path / name)
+    OUTPUTS[name](tmp_path / name)
+    before = (tmp_path / name).read_bytes()
+    assert len(before) > 10
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            OUTPUTS[name](tmp_path / name)
+    assert (tmp_path / name).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def full(file):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.csv.gz", "p.csv.bz2", "p.csv.xz", "p.csv.zip", "p.parquet"])
+def test_predictions_are_compressed_as_the_name_says(tmp_path, name):
+    write_table(FRAME, str(tmp_path / name))
+    read = pd.read_parquet if name.endswith("parquet") else pd.read_csv
+    pd.testing.assert_frame_equal(read(tmp_path / name), FRAME)
+
+
+def test_a_plot_without_a_suffix_gets_that_of_matplotlib(tmp_path):
+    plot_activation("tanh", tmp_path / "plot")
+    plot_activation("tanh", tmp_path / "other.")
+    assert {path.name for path in tmp_path.iterdir()} == {"plot.png", "other.png"}
