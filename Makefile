@@ -98,4 +98,4 @@ lint: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv benchmarks/gpu/site build dist demo docs/_build *.egg-info kernels/cpu/_engine.pxi kernels/cpu/*.so
+	rm -rf .venv .aarch64 benchmarks/gpu/site build dist demo docs/_build *.egg-info kernels/cpu/_engine.pxi kernels/cpu/*.so
