@@ -115,4 +115,5 @@ lint: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-oldest .venv-newest benchmarks/gpu/site build dist demo docs/_build *.egg-info kernels/cpu/_engine.pxi kernels/cpu/*.so
+	rm -rf .venv .venv-oldest .venv-newest .aarch64 benchmarks/gpu/site build dist demo docs/_build \
+		*.egg-info kernels/cpu/_engine.pxi kernels/cpu/*.so

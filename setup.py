@@ -34,7 +34,9 @@ def extensions():
     """One extension for each level from the same source, with the name of its init function."""
     flags = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
     levels, tile_vectors = {"baseline": []}, load("engine.products").TILE_VECTORS
-    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    # A cross-compilation names the machine that it compiles for in this variable, as CPython's own build does.
+    machine = os.environ.get("_PYTHON_HOST_PLATFORM", platform.machine()).rpartition("-")[2]
+    x86 = machine.lower() in ("x86_64", "amd64")
     wide, given = ["-mprefer-vector-width=512"] if x86 else [], os.environ.get("FASTMLP_CFLAGS", "").split()
     if os.environ.get("FASTMLP_LEVELS") == "native":
         levels = {"native": ["-march=native", *wide]}
@@ -110,4 +112,6 @@ fastmlp is built without its extension modules, because they could not be compil
 and the headers of Python. The backend "numba" takes the place of "cython"; it compiles its loops at the first fit.
 """
 
+if (reason := load("machine").why_not_this_machine()) is not None:
+    sys.exit(reason)
 setup(ext_modules=list(extensions()), cmdclass={"build_ext": BuildEngine, "sdist": Sdist, "bdist_wheel": Wheel})

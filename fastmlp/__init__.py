@@ -60,6 +60,11 @@ if find_spec("fastmlp.kernels") is None:
         "install it for development with 'pip install -e .'"
     )
 
+from .kernels.machine import why_not_this_machine
+
+if (_reason := why_not_this_machine()) is not None:
+    raise ImportError(_reason)
+
 _HOME = {
     "MLPClassifier": "estimators.classifier",
     "MLPRegressor": "estimators.regressor",

@@ -23,6 +23,7 @@ from .contract_primitives import prepared_product
 ARCH_PRCTL, GET_PERMISSION, REQUEST_PERMISSION, TILE_DATA = 158, 0x1022, 0x1023, 18  # of Linux on x86-64
 HOW = {AMX_UNIT: "on AMX", BFLOAT16_UNIT: "with AVX512_BF16", FLOAT_UNIT: "in float32"}
 OLD_COMPILER = "the C compiler that built the engine knows neither AMX nor AVX512_BF16; GCC 11 and Clang 12 do"
+OLD_LEVEL = "the engine is used as on a processor without AVX-512, as FASTMLP_LEVEL or settings of Numba ask for"
 GAIN = 1.3  # of a product, so that it pays for packing too
 SECONDS, SIZE = 1e-3, 128  # of a measurement, at least; rows, columns and inner dimension of its product
 
@@ -58,9 +59,16 @@ def why_no_amx():
     return None if is_permitted() else "the system does not permit AMX"
 
 
+def why_no_tiles(engine):
+    """None if a compiled Engine may multiply tiles of bfloat16, or why not."""
+    if engine.vector_bytes < 4 * SIDE:  # a row of a tile fills one of its registers
+        return OLD_LEVEL
+    return None if engine.entries.multiplies_tiles else OLD_COMPILER
+
+
 def choose(engine):
     """The unit for a compiled Engine."""
-    if not engine.entries.multiplies_tiles:
+    if why_no_tiles(engine) is not None:
         return FLOAT_UNIT
     if why_no_amx() is None:
         return AMX_UNIT
@@ -106,8 +114,8 @@ def describe(engine, network, batch_size):
     reasons = [] if found == AMX_UNIT else [why_no_amx()]
     if found == FLOAT_UNIT and "avx512_bf16" in processor_flags():
         reasons.append("AVX512_BF16 is slower")
-    if not engine.entries.multiplies_tiles and {"amx_bf16", "avx512_bf16"} & processor_flags():
-        reasons = [OLD_COMPILER]
+    if why_no_tiles(engine) is not None and {"amx_bf16", "avx512_bf16"} & processor_flags():
+        reasons = [why_no_tiles(engine)]
     if used != found:
         reasons = ["its products are too small to gain from bfloat16"]
     return f"{network.matmul_precision} precision {HOW[used]}" + (f" ({', and '.join(reasons)})" if reasons else "")

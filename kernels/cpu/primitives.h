@@ -5,6 +5,9 @@
 
 #ifndef FASTMLP_PRIMITIVES_H
 #define FASTMLP_PRIMITIVES_H
+#if __SIZEOF_POINTER__ != 8 || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__ /* as kernels/machine.py says at run time */
+#error "fastmlp needs a 64-bit little-endian machine"
+#endif
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -4,22 +4,35 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import config, float32, types
 from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 from fastmlp.kernels.engine.instruction_sets import LEVELS, allowed_levels
 
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 
-_features, _level = llvm.get_host_cpu_features(), allowed_levels()[0]
-TRIPLE = llvm.get_process_triple()
+TRIPLE, _level = llvm.get_process_triple(), allowed_levels()[0]
 if _level != LEVELS[0]:
     config.CPU_NAME, config.CPU_FEATURES = {"x86_64_v3": "x86-64-v3", "baseline": "x86-64"}[_level], ""
-if _features.get("avx512f") and _level == "x86_64_v4":
-    VECTOR_BYTES, TILE_ROWS = 64, 8
-elif _features.get("avx") and _level != "baseline":
-    VECTOR_BYTES, TILE_ROWS = 32, 4
-else:  # SSE2 has half the registers of NEON
-    VECTOR_BYTES, TILE_ROWS = 16, 8 if "aarch64" in TRIPLE or "arm64" in TRIPLE else 4
+
+
+def _widest_vector():
+    """Bytes of the widest registers that Numba compiles for: NUMBA_CPU_NAME may name a processor without AVX-512."""
+    cpu = config.CPU_NAME or llvm.get_host_cpu_name()
+    features = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+    module = llvm.parse_assembly(
+        "define <16 x float> @sum(<16 x float> %x, <16 x float> %y) {\n"
+        "%sum = fadd <16 x float> %x, %y\n ret <16 x float> %sum\n}"
+    )
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    code = llvm.Target.from_triple(TRIPLE).create_target_machine(cpu, features).emit_assembly(module)
+    return 64 if "%zmm" in code else 32 if "%ymm" in code else 16
+
+
+VECTOR_BYTES = _widest_vector()
+# With AVX-512 and NEON there are 32 registers, else 16.
+TILE_ROWS = 8 if VECTOR_BYTES == 64 or TRIPLE.startswith(("aarch64", "arm64")) else 4
 
 
 def lanes_of(dtype):

@@ -61,8 +61,8 @@ def test_products_of_tiles(name, unit):
     if why_not(unit) is not None:
         pytest.skip(why_not(unit))
     engine, rng = registry.choose(name).kernels._contract.engine, np.random.default_rng(0)
-    if not engine.entries.multiplies_tiles:
-        pytest.skip(matrix_unit.OLD_COMPILER)
+    if matrix_unit.why_no_tiles(engine) is not None:
+        pytest.skip(matrix_unit.why_no_tiles(engine))
     for rows, inner, columns in ((16, 32, 16), (32, 64, 48), (48, 100, 32), (80, 1000, 64)):
         A, B = rng.standard_normal((rows, inner)), rng.standard_normal((columns, inner))
         for n_terms in (1, 2):
@@ -107,6 +107,14 @@ CHOICES = {
 }  # fmt: skip
 
 
+def engine_with_tiles(multiplies_tiles=True, vector_bytes=64):
+    """An engine that chooses its unit anew, whatever this processor has."""
+    return registry.choose(COMPILED[0]).kernels._contract.engine._replace(
+        vector_bytes=vector_bytes, entries=SimpleNamespace(multiplies_tiles=multiplies_tiles),
+        matrix_unit=matrix_unit.choose,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("case", CHOICES)
 def test_the_unit_is_chosen(case, monkeypatch):
     flags, switch, permitted, faster, unit, text = CHOICES[case]
@@ -116,29 +124,34 @@ def test_the_unit_is_chosen(case, monkeypatch):
     monkeypatch.delenv("FASTMLP_AMX", raising=False)
     if switch is not None:
         monkeypatch.setenv("FASTMLP_AMX", switch)
-    engine = registry.choose(COMPILED[0]).kernels._contract.engine
+    engine = engine_with_tiles()
     assert matrix_unit.choose(engine) == unit
     network = Network((100, 100, 10), ("relu", "identity"), "squared_error", matmul_precision="medium")
-    engine = engine._replace(matrix_unit=matrix_unit.choose)
     assert text in matrix_unit.describe(engine, network, 100) and plan.unit_for(engine, network, 100) == unit
     assert plan.unit_for(engine, network, 1) == FLOAT_UNIT
     assert ("too small" in matrix_unit.describe(engine, network, 1)) == (unit != FLOAT_UNIT)
     assert matrix_unit.describe(engine, network._replace(matmul_precision="highest"), 100) == ""
 
 
+# What an engine lacks: the text of its description.
+LACKING = {
+    "the C compiler that built the engine": {"multiplies_tiles": False},
+    "as on a processor without AVX-512": {"vector_bytes": 32},
+}
+
+
 @pytest.mark.parametrize("flags", [AMX_FLAGS, frozenset({"avx512_bf16"}), frozenset()])
-def test_an_engine_of_an_old_compiler_multiplies_in_float32(flags, monkeypatch):
-    """Its functions for tiles do nothing (cpu/bfloat16_tiles.h): they are neither chosen nor probed."""
+@pytest.mark.parametrize("why", LACKING)
+def test_an_engine_that_lacks_tiles_multiplies_in_float32(why, flags, monkeypatch):
+    """Its functions for tiles may do nothing, in C and in Numba: they are neither chosen nor probed."""
     for name, result in {"processor_flags": flags, "is_permitted": True}.items():
         monkeypatch.setattr(matrix_unit, name, lambda result=result: result)
-    engine = registry.choose(COMPILED[0]).kernels._contract.engine
-    assert engine.entries.multiplies_tiles
-    engine = engine._replace(entries=SimpleNamespace(multiplies_tiles=False), matrix_unit=matrix_unit.choose)
+    engine = engine_with_tiles(**LACKING[why])
     network = Network((100, 100, 10), ("relu", "identity"), "squared_error", matmul_precision="medium")
     assert plan.unit_for(engine, network, 100) == FLOAT_UNIT
     text = matrix_unit.describe(engine, network, 100)
     assert text.startswith("medium precision in float32 (")
-    assert ("the C compiler that built the engine" in text) == bool(flags)
+    assert (why in text) == bool(flags)
 
 
 def test_the_system_is_asked_for_amx():

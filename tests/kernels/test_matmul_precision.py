@@ -70,11 +70,14 @@ def test_gradients_equal_the_reference(compiled, case, precision, rows):
 
 @pytest.mark.parametrize("case, precision, rows", grid(CASES, REDUCED, [1, 7, 64]))
 def test_passes_equal_the_reference(compiled, case, precision, rows):
-    case = case_of(case)
-    runs = references(precision, lambda at: case.passes(reference, at, rows))
-    for found, exact, *expected in zip(
-        case.passes(compiled, precision, rows), case.passes(reference, "highest", rows), *runs
-    ):
+    """One row after another: few numbers have no mean to speak of, as one operand rounded the other way changes it."""
+    case, n_batches = case_of(case), 16 if rows == 1 else 1
+
+    def passes(kernels, at):
+        return case.passes(kernels, at, rows, n_batches=n_batches)
+
+    runs = references(precision, lambda at: passes(reference, at))
+    for found, exact, *expected in zip(passes(compiled, precision), passes(reference, "highest"), *runs):
         assert_same(found, expected, exact, precision)
 
 

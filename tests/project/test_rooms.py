@@ -13,7 +13,15 @@ FLOORS = (
 )  # fmt: skip
 LEVEL = {name: -height for height, names in enumerate(FLOORS) for name in names}
 # The same for the folders and modules of kernels.
-KERNELS = (("cuda", "numba"), ("cpu",), ("engine",), ("reference",), ("spec",), ("rules",), ("device_errors", "inputs"))
+KERNELS = (
+    ("cuda", "numba"),
+    ("cpu",),
+    ("engine",),
+    ("reference",),
+    ("spec",),
+    ("rules",),
+    ("device_errors", "inputs", "machine"),
+)
 KERNEL_LEVEL = {name: -height for height, names in enumerate(KERNELS) for name in names}
 
 ROOT = Path(fastmlp.__file__).parent

@@ -88,14 +88,17 @@ class Case:
             self.at(precision), self.parameters.astype(dtype), *arrays, penalty=self.penalty, noise=self.noise
         )
 
-    def passes(self, kernels, precision, rows=64, dtype="f4"):
-        """(outputs, gradient, derivatives of the inputs) of prepared passes."""
-        X, parameters = self.X[:rows].astype(dtype), self.parameters.astype(dtype)
+    def passes(self, kernels, precision, rows=64, dtype="f4", n_batches=1):
+        """(outputs, gradients, derivatives of the inputs) of prepared passes, for one batch of rows after another."""
+        parameters, found = self.parameters.astype(dtype), []
         prepared = kernels.prepare_gradient(self.at(precision), np.dtype(dtype), rows, self.noise)
-        gradient, of_X = np.empty_like(parameters), np.empty_like(X)
-        outputs = prepared.forward(parameters, X, 2)
-        prepared.backward(self.y[:rows].astype(dtype), gradient, of_X)
-        return outputs, gradient, of_X
+        for start in range(0, n_batches * rows, rows):
+            X, y = (array[start : start + rows].astype(dtype) for array in (self.X, self.y))
+            gradient, of_X = np.empty_like(parameters), np.empty_like(X)
+            outputs = np.array(prepared.forward(parameters, X, 2))
+            prepared.backward(y, gradient, of_X)
+            found.append((outputs, gradient, of_X))
+        return tuple(map(np.concatenate, zip(*found)))
 
     def train(self, kernels, precision, batch_size, weighted=True, **options):
         """(change of the parameters, sums) of two epochs."""
