@@ -65,6 +65,7 @@ def hold(X, y, sample_weight=None):
     return X, y, sample_weight
 
 
+@QUIET
 def forward(network, parameters, X, only_if_finite=False, noise=None):
     """Outputs of the network, shape (rows, outputs), in the dtype of the parameters.
 
@@ -84,12 +85,14 @@ def row_predictor(network, parameters):
     return predictor_by(forward, network, parameters)
 
 
+@QUIET
 def loss_of_outputs(network, outputs, y, sample_weight=None):
     """The data loss that ``loss_and_gradient`` returns, from the network's outputs for the rows of y."""
     weight = np.ones(len(y), y.dtype) if sample_weight is None else sample_weight
     return float(data_loss(network, outputs, y, weight, row_weights(weight).sum()))
 
 
+@QUIET
 def loss_and_gradient(network, parameters, X, y, sample_weight=None, penalty=NO_PENALTY, noise=None):
     """(data loss, penalty, gradient) of the weighted mean over rows.
 
@@ -97,6 +100,12 @@ def loss_and_gradient(network, parameters, X, y, sample_weight=None, penalty=NO_
     With a weight for each target, the weight of a row is the mean of its weights.
     """
     return _loss_and_gradient(network, parameters, X, y, sample_weight, penalty, noise, 0)
+
+
+def _sizes(values, l1, l2):
+    """l1 |x| + l2 x^2 / 2 of each number; without l2 no square is taken, because that of a large number overflows."""
+    linear = l1 * np.abs(values)
+    return linear + l2 * values**2 / 2 if l2 else linear
 
 
 def _loss_and_gradient(network, parameters, X, y, sample_weight, penalty, noise, step, part=None):
@@ -111,10 +120,8 @@ def _loss_and_gradient(network, parameters, X, y, sample_weight, penalty, noise,
     outputs, last = run.layers, len(weights) - 1
 
     loss = data_loss(network, outputs[-1], y, weight, total)
-    on_weights = sum(penalty.alpha * np.sum(W**2) / 2 + penalty.l1 * np.sum(np.abs(W)) for W in weights) / total
-    on_activity = sum(
-        np.sum(share * (penalty.activity_l1 * np.abs(a) + penalty.activity_l2 * a**2 / 2)) for a in outputs[1:-1]
-    )
+    on_weights = sum(np.sum(_sizes(W, penalty.l1, penalty.alpha)) for W in weights) / total
+    on_activity = sum(np.sum(share * _sizes(a, penalty.activity_l1, penalty.activity_l2)) for a in outputs[1:-1])
 
     delta, error = output_delta(network, run.z[last], outputs[-1], y, slopes[last], target_share), None
     if slopes[last].size:  # of an output layer that learns slopes
@@ -125,6 +132,7 @@ def _loss_and_gradient(network, parameters, X, y, sample_weight, penalty, noise,
     return float(loss), float(on_weights + on_activity), gradient
 
 
+@QUIET
 def output_jacobian(network, parameters, X, out):
     """Outputs of the network; their derivatives with respect to all parameters go to ``out``.
 

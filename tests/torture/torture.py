@@ -23,7 +23,10 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 DOCS = FOLDER.parent.parent / "docs"
 RESULTS, TABLE = DOCS / "reliability.json", DOCS / "reliability_table.md"
-PARTS = ("files", "sanitizers", "guard_pages", "kills")  # names of the modules, in the order of the table
+# Names of the modules, in the order of the table.
+PARTS = (
+    "files", "sanitizers", "guard_pages", "kills", "configurations", "drift", "extremes",
+)
 SHORT, LONG = 0, 1  # places in SIZES
 
 
