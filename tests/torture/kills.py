@@ -57,7 +57,7 @@ def kills_of_forks(n_kills, seed, folder):
         own = folder / f"worker-{number}"
         (own / "temporary").mkdir(parents=True)
         share = n_kills // N_WORKERS + (number < n_kills % N_WORKERS)
-        command = [sys.executable, "-P", str(HERE / "kill_worker.py"), str(share), str(seed + number / 10), str(own)]
+        command = [sys.executable, "-P", str(HERE / "kill_worker.py"), str(share), f"{seed}-{number}", str(own)]
         options = {"stdout": subprocess.PIPE, "text": True, "env": environment(own / "temporary")}
         workers.append((own, subprocess.Popen(command, **options)))
     for own, worker in workers:
