@@ -10,6 +10,7 @@ import numpy as np
 
 from fastmlp.backends import cost_model, registry
 from fastmlp.kernels.spec import Penalty
+from fastmlp.training.durations import seconds_since
 from fastmlp.training.in_memory import Epochs
 from fastmlp.training.interruption import Interruption
 from fastmlp.training.problem import Problem, Samples
@@ -43,7 +44,7 @@ def samples_per_second(model, X, y, names, batch_size, rounds=5, others=()):
         for name, epoch in others:
             start = time.perf_counter()
             epoch()
-            rates[name].append(len(X) / (time.perf_counter() - start))
+            rates[name].append(len(X) / seconds_since(start))
     return {name: statistics.median(values) for name, values in rates.items()}
 
 

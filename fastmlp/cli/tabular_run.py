@@ -9,6 +9,7 @@ from sklearn.model_selection import train_test_split
 from fastmlp.estimators.tabular.classifier import TabularMLPClassifier
 from fastmlp.estimators.tabular.recipe import batch_size_for
 from fastmlp.estimators.tabular.regressor import TabularMLPRegressor
+from fastmlp.training.durations import seconds_since
 
 from .common import TEST_SHARE
 from .frames import TableError, pd
@@ -113,7 +114,7 @@ def fit(table, parts, options, together):
         watched = {"eval_X": table.features(parts["eval"]), "eval_y": parts["eval"][table.target]}
     start = time.perf_counter()
     table.estimator.fit(table.features(parts["train"]), parts["train"][table.target], **watched)
-    seconds = time.perf_counter() - start
+    seconds = seconds_since(start)
     together.decide(lambda: table.save(options.out))  # before results are printed: a pipe may be closed
     return seconds
 

@@ -8,6 +8,7 @@ import click
 
 from fastmlp.kernels.device_errors import DeviceError
 from fastmlp.model.mlp import MLP
+from fastmlp.training.durations import seconds_since
 from fastmlp.training.full_batch import is_full_batch
 from fastmlp.training.outcomes import Diverged
 
@@ -91,7 +92,7 @@ def fit_and_save(fit, table, options, together):
         table.save(options.out)
         click.echo(f"model of epoch {table.model.epoch} saved in {options.out}", err=True)
         raise
-    seconds = time.perf_counter() - start
+    seconds = seconds_since(start)
     together.decide(lambda: table.save(options.out))  # before results are printed: a pipe may be closed
     return seconds
 

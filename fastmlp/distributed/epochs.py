@@ -8,6 +8,7 @@ import numpy as np
 
 from fastmlp.kernels.spec import Batches, row_weights
 from fastmlp.prediction.predict import take_rows
+from fastmlp.training.durations import seconds_since
 from fastmlp.training.epochs import BaseEpochs
 from fastmlp.training.outcomes import Interrupted
 from fastmlp.training.shuffling import first_order
@@ -60,7 +61,7 @@ class RankEpochs(BaseEpochs):
                 self._weights[low], None if rates is None else rates[low - start : high - start],
             )  # fmt: skip
             loss, penalty = loss + more[0], penalty + more[1]
-        seconds = time.perf_counter() - begun
+        seconds = seconds_since(begun)
         loss, penalty, seconds, requested = self._ranks.sum((loss, penalty, seconds, self._is_requested())).tolist()
         state.loss_sum, state.penalty_sum = state.loss_sum + loss, state.penalty_sum + penalty
         self._requested, seconds = requested > 0, seconds / self._ranks.n_ranks

@@ -17,6 +17,7 @@ from fastmlp.prediction.predict import DENSE_BLOCK_BYTES, predict_rows, reported
 from fastmlp.prediction.sparse import sparse_rows
 
 from .chunking import CHUNK_SECONDS, ChunkSize
+from .durations import seconds_since
 from .outcomes import Diverged, Interrupted
 from .problem import Problem, Samples
 from .schedules import factors
@@ -195,7 +196,7 @@ class BaseEpochs(ABC):
             kernels.update(optimizer, state.parameters, gradient, state.slots, state.step)
             state.loss_sum += len(rows) * data_loss
             state.penalty_sum += len(rows) * penalty
-        self._count(len(rows), time.perf_counter() - begun)
+        self._count(len(rows), seconds_since(begun))
 
     def _count(self, n_samples, seconds):
         self.state.position += n_samples
@@ -223,7 +224,7 @@ class BaseEpochs(ABC):
             (state.loss_sum, state.penalty_sum),
         )  # fmt: skip
         state.keep_prepared(prepared)
-        seconds = time.perf_counter() - start
+        seconds = seconds_since(start)
         state.step += n_steps
         # The first chunk may include compilation; if an epoch is one short chunk, its size need not be adapted.
         if self.n_done and (len(rows) < len(state.order) or seconds > CHUNK_SECONDS):

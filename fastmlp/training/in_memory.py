@@ -7,6 +7,7 @@ from scipy.sparse import issparse
 from fastmlp.kernels.spec import Batches, Repeat
 from fastmlp.prediction.predict import reported_loss
 
+from .durations import seconds_since
 from .epochs import LARGE_WEIGHT, BaseEpochs
 from .shuffling import draws_of, first_order
 
@@ -81,7 +82,7 @@ class Epochs(BaseEpochs):
             state.drop_epoch_in_progress()
             raise
         state.step += n_steps
-        seconds, n_samples = time.perf_counter() - begun, len(sums) * len(self._order)
+        seconds, n_samples = seconds_since(begun), len(sums) * len(self._order)
         if self.n_done:  # the first call may include compilation
             self._chunk_size.update(n_samples / self.batch_size, seconds)
         self._count(n_samples, seconds)

@@ -16,7 +16,7 @@ from recorded_files import Expected, contents, is_temporary, recorded
 
 from fastmlp.io import atomic
 
-SIZES = {"forks": 24, "ranks": 2}, {"forks": 940, "ranks": 60}
+SIZES = {"forks": 16, "ranks": 1}, {"forks": 940, "ranks": 60}
 FIGURE = (
     "{kills} processes killed, of which {rank_kills} jobs of two ranks; {kinds} kinds of work; each went on, and left "
     "the files of an unbroken run; {segments} segments of shared memory left by MPI"
@@ -57,7 +57,7 @@ def kills_of_forks(n_kills, seed, folder):
         own = folder / f"worker-{number}"
         (own / "temporary").mkdir(parents=True)
         share = n_kills // N_WORKERS + (number < n_kills % N_WORKERS)
-        command = [sys.executable, "-P", str(HERE / "kill_worker.py"), str(share), str(seed + number / 10), str(own)]
+        command = [sys.executable, "-P", str(HERE / "kill_worker.py"), str(share), f"{seed}-{number}", str(own)]
         options = {"stdout": subprocess.PIPE, "text": True, "env": environment(own / "temporary")}
         workers.append((own, subprocess.Popen(command, **options)))
     for own, worker in workers:

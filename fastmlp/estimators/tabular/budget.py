@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 
+from fastmlp.training.durations import seconds_since
 from fastmlp.training.many import threads_of_fits
 
 from .members import Plan, train_for_trial
@@ -57,7 +58,7 @@ class TimeLimit:
                 return np.inf
             start = time.perf_counter()
             n_rows = self._measure(variant, together)
-            self._measured[found] = (time.perf_counter() - start) / n_rows
+            self._measured[found] = seconds_since(start) / n_rows
         return self._measured[found]
 
 
