@@ -11,12 +11,12 @@ def check_interpreter() -> None:
             "fastmlp needs the global interpreter lock, which is disabled in this free-threaded Python: start it with "
             "PYTHON_GIL=1 or -X gil=1, or use an ordinary build of Python."
         )
-    for name in ("_interpreters", "_xxsubinterpreters"):  # since Python 3.13, and before it
-        if name in sys.builtin_module_names:
-            module = import_module(name)
-            if module.get_current() != module.get_main():
-                raise ImportError(
-                    "fastmlp does not work in a subinterpreter, because NumPy does not: import it in the main "
-                    "interpreter of a process, and use threads or processes instead."
-                )
-            return
+    try:
+        interpreters = import_module("_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters")
+    except ImportError:  # a Python without them
+        return
+    if interpreters.get_current() != interpreters.get_main():
+        raise ImportError(
+            "fastmlp does not work in a subinterpreter, because NumPy does not: import it in the main interpreter of a "
+            "process, and use threads or processes instead."
+        )

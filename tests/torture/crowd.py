@@ -24,6 +24,7 @@ from fastmlp import (
 
 BACKENDS = "cython", "numba", "numpy"
 JOBS = 1, 2, None
+LIMIT = 300  # seconds after which something hangs
 
 
 @cache

@@ -26,7 +26,6 @@ from fastmlp import MLPClassifier
 SIZES = 12, 600  # children
 FIGURE = "{fork} children forked, {spawn} spawned, {forkserver} of a fork server, {loky} of loky, each during fits"
 OTHERS = 0.02  # share of the children that are not forked: they start slowly
-LIMIT = 120  # seconds in which a child must end
 WITHOUT_BLAS = [name for name in crowd.FITS if "lbfgs" not in name]
 
 
@@ -99,7 +98,7 @@ def forked(name, given, path, busy):
         os._exit(0)
     os.close(to_parent)
     try:
-        ended = select.select([from_child], [], [], LIMIT)[0]
+        ended = select.select([from_child], [], [], crowd.LIMIT)[0]
         return os.read(from_child, 65536).decode() if ended else "hangs"
     finally:
         os.close(from_child)
@@ -116,7 +115,7 @@ def started(kind):
         results = context.SimpleQueue()
         process = context.Process(target=answer, args=(results, name, given, path))
         process.start()
-        process.join(LIMIT)
+        process.join(crowd.LIMIT)
         hangs = process.is_alive()
         if hangs:
             process.kill()
@@ -133,7 +132,7 @@ def answer(results, name, given, path):
 
 def by_loky(name, given, path, busy):
     """What a worker of loky makes."""
-    return Parallel(n_jobs=2, backend="loky", timeout=LIMIT)(
+    return Parallel(n_jobs=2, backend="loky", timeout=crowd.LIMIT)(
         delayed(in_a_worker)(sys.path, name, given, f"{path}{place}") for place in range(2)
     )[0]
 

@@ -22,7 +22,6 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from fastmlp import MLP, Layer, MLPClassifier, MLPEnsembleRegressor, MLPRegressor, TabularMLPRegressor
-from patience import PATIENCE
 
 SIZES = 40, 1000  # signals
 FIGURE = (
@@ -140,7 +139,7 @@ def in_a_process(key, kind, delay, right):
             return "late", "the process ended before the fit"
         time.sleep(delay)
         os.kill(child, signal.SIGTERM if kind == "SIGTERM" else signal.SIGINT)
-        if not select.select([from_child], [], [], PATIENCE)[0]:
+        if not select.select([from_child], [], [], crowd.LIMIT)[0]:
             return "late", "hangs"
         answer = os.read(from_child, 65536)
         if answer:

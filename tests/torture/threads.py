@@ -18,7 +18,6 @@ from threadpoolctl import threadpool_limits
 
 import fastmlp
 from fastmlp import MLP, Callback, Layer, MLPClassifier, MLPEnsembleRegressor, MLPRegressor, TabularMLPRegressor
-from patience import PATIENCE
 
 SIZES = 4, 60  # rounds of each kind
 FIGURE = (
@@ -64,7 +63,7 @@ def together(functions):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(crowd.LIMIT)
     if any(thread.is_alive() for thread in threads):
         raise TimeoutError("threads hang")
     return found
