@@ -170,7 +170,9 @@ SHARED = {
         lambda given: MLPRegressor(hidden_layer_sizes=12, max_iter=4, early_stopping=True, warm_start=True, **given),
         fit_regressor,
     ),
-    "MLPRegressor in parts": (lambda given: MLPRegressor(hidden_layer_sizes=12, **given), fit_in_parts),
+    "MLPRegressor in parts": (
+        lambda given: MLPRegressor(hidden_layer_sizes=12, **given).partial_fit(*crowd.data()[:2]), fit_in_parts,
+    ),
     "MLPClassifier, other classes": (lambda given: MLPClassifier(12, max_iter=4, **given), fit_labels),
     "MLPEnsembleRegressor": (
         lambda given: MLPEnsembleRegressor(
