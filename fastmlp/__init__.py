@@ -8,6 +8,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from .interpreter import check_interpreter
+
 if TYPE_CHECKING:  # for type checkers and editors: at run time names are imported on first use
     from .distributed.data_parallel import DataParallel as DataParallel
     from .estimators.classifier import MLPClassifier as MLPClassifier
@@ -54,6 +56,7 @@ if TYPE_CHECKING:  # for type checkers and editors: at run time names are import
 
 __version__ = "0.1.0"
 
+check_interpreter()
 if find_spec("fastmlp.kernels") is None:
     raise ImportError(
         "fastmlp was imported from its source folder, but is not installed there: start Python in another folder, or "

@@ -25,8 +25,8 @@ PAUSE = 1e-4  # seconds between two looks at a call that must end first
 # By the id of the model, so that copies and pickles are not marked. Only the running call holds its mark, so one that
 # an interrupt prevented from being removed disappears with the call.
 _running: dict[int, weakref.ref[RunningFit]] = {}
-_readers: dict[int, dict[int, weakref.ref[Reading]]] = {}
-_lock = threading.RLock()  # a signal handler may predict too
+_readers: dict[int, weakref.ref[Reading]] = {}  # by their own ids, of all models
+_lock = threading.RLock()  # a signal handler may predict too, so that each change of the tables is one operation
 
 
 class RunningFit:
@@ -74,7 +74,7 @@ def claim(model: Any, is_short: bool = False) -> RunningFit:
 def release(model: Any, own: RunningFit) -> None:
     """End what ``claim`` began."""
     if running_fit(model) is own:
-        del _running[id(model)]
+        _running.pop(id(model), None)
 
 
 def running_fit(model: Any) -> RunningFit | None:
@@ -85,8 +85,8 @@ def running_fit(model: Any) -> RunningFit | None:
 
 def _readers_of(model):
     """The Readings that read the model itself, or wait for a short call to do so."""
-    marks = [mark() for mark in _readers.get(id(model), {}).values()]
-    return [mark for mark in marks if mark is not None]
+    readers = [mark() for mark in list(_readers.values())]
+    return [reader for reader in readers if reader is not None and reader.model is model]
 
 
 def _begin(model, own):
@@ -102,24 +102,22 @@ class Reading:
     In the block no other thread changes what it returns.
     """
 
-    __slots__ = "__weakref__", "_model", "thread"
+    __slots__ = "__weakref__", "model", "thread"
 
     def __init__(self, model: Any) -> None:
-        self._model, self.thread = model, threading.get_ident()
+        self.model, self.thread = model, threading.get_ident()
 
     def __enter__(self) -> Any:
-        model = self._model
+        model = self.model
         try:
             while True:
                 with _lock:
                     fit = running_fit(model)
-                    reads_it = fit is None or fit.thread == self.thread
-                    if fit is not None and not fit.has_begun:  # it waits for the readers that were there before it
-                        reads_it = reads_it or any(reader.thread == self.thread for reader in _readers_of(model))
-                    if reads_it or (fit.is_short and fit.has_begun):  # the next short call waits for this reader
-                        _readers.setdefault(id(model), {})[id(self)] = weakref.ref(self)
-                if reads_it:
-                    return model
+                    if fit is None or self._goes_before(fit):
+                        _readers[id(self)] = weakref.ref(self)
+                        return model
+                    if fit.is_short and fit.has_begun:  # the next short call waits for this reader
+                        _readers[id(self)] = weakref.ref(self)
                 if not fit.is_short:
                     return model.during_fit(fit)
                 while running_fit(model) is fit:
@@ -128,14 +126,14 @@ class Reading:
             self.__exit__()
             raise
 
+    def _goes_before(self, fit):
+        """Whether this thread is the one that fits, or already reads the model, so that the fit waits for it."""
+        if fit.thread == self.thread:
+            return True
+        return not fit.has_begun and any(reader.thread == self.thread for reader in _readers_of(self.model))
+
     def __exit__(self, *exception: object) -> None:
-        key = id(self._model)
-        with _lock:
-            marks = _readers.get(key)
-            if marks is not None:
-                marks.pop(id(self), None)
-                if not marks:
-                    del _readers[key]
+        _readers.pop(id(self), None)
 
 
 def reads(method: Method) -> Method:

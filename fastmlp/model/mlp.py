@@ -358,7 +358,7 @@ class MLP(DifferentiableNetwork):
 
         ``step(X, y)`` makes the step that ``fit(X, y, epochs=1, batch_size=batch_size, shuffle=False)`` makes, without
         its validation, and returns the loss; ``step.many(X, y, order)`` makes several. Steps do not change ``epoch``
-        and ``history``. Do not predict in other threads during a step: they may see weights that are partly written.
+        and ``history``. Predictions in other threads wait for the end of a step.
 
         Parameters
         ----------
