@@ -39,7 +39,7 @@ OPTIONS = {
     "TSAN_OPTIONS": "halt_on_error=1:ignore_noninstrumented_modules=1",  # whose accesses are not seen anyway
     "PYTHONMALLOC": "malloc",  # each object is a block of its own
 }
-SIZES = 60, 1200  # cases for each build
+SIZES = 20, 1000  # cases for each build
 FIGURE = "{cases} cases in {builds} builds"
 
 
