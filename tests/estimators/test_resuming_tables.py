@@ -119,5 +119,5 @@ def test_another_fit_is_refused(tmp_path):
     with pytest.raises(ValueError, match="needs an integer as random_state"):
         run("members", tmp_path, random_state=None)
     (tmp_path / "plan.json").write_text("{")
-    with pytest.raises(ValueError, match="plan.json is damaged"):
+    with pytest.raises(ValueError, match=r"plan\.json is damaged"):
         run("members", tmp_path)
