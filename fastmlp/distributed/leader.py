@@ -35,10 +35,13 @@ class LeadersStopping:
         return getattr(self._stopping, name)
 
     def was_over(self):
-        return self._ranks.decide(self._stopping.was_over)
+        return self._decide(self._stopping.was_over)
 
     def is_over(self):
-        over, self._state.optimizer = self._ranks.decide(lambda: (self._stopping.is_over(), self._state.optimizer))
+        return self._decide(self._stopping.is_over)
+
+    def _decide(self, rule):
+        over, self._state.optimizer = self._ranks.decide(lambda: (rule(), self._state.optimizer))
         return over
 
 

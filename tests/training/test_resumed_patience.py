@@ -65,8 +65,13 @@ def test_from_the_checkpoint_of_every_epoch(tmp_path, model, options):
     """The best epoch is before some checkpoints and after others; at the last one only the best weights are missing."""
     path, files, epochs = tmp_path / "m", [], 30
     whole = network(**model)
-    keep = [Checkpoint(path), lambda *given: files.append(path.read_bytes())]
-    fit(whole, epochs, callbacks=keep, **options)
+
+    class Keep(Checkpoint):
+        def after_epoch(self, *given):
+            super().after_epoch(*given)
+            files.append(path.read_bytes())
+
+    fit(whole, epochs, callbacks=Keep(path), **options)
     assert 1 < whole.best_epoch < whole.epoch == len(files)
     for epoch, content in enumerate(files, 1):
         if epoch == epochs:  # no epochs remain

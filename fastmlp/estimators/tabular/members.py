@@ -83,7 +83,7 @@ def _fit(members, rows, plan, options):
     if options.validation is not None:
         metric = "accuracy" if rows.labels is not None else None
         params |= {"validation_data": options.validation, "metric": metric, "patience": plan.n_epochs}
-    left = {number: {} for number in range(len(members))}
+    left: dict[int, dict[str, Any]] = {number: {} for number in range(len(members))}
     if options.files is not None:
         left = options.files.begin(members, plan.n_epochs, options.callbacks)
     if len(members) == 1 and plan.rows[0] is None:
