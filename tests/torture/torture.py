@@ -25,7 +25,7 @@ DOCS = FOLDER.parent.parent / "docs"
 RESULTS, TABLE = DOCS / "reliability.json", DOCS / "reliability_table.md"
 # Names of the modules, in the order of the table.
 PARTS = (
-    "files", "sanitizers", "guard_pages", "kills", "configurations", "drift", "extremes", "full_disks", "clocks", "threads", "processes", "signals",
+    "files", "sanitizers", "guard_pages", "kills", "configurations", "drift", "extremes", "full_disks", "clocks", "threads", "processes", "signals", "machines", "aarch64",
 )
 SHORT, LONG = 0, 1  # places in SIZES
 
