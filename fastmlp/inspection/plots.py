@@ -3,7 +3,6 @@
 Each function returns the matplotlib Figure, a new one or that of the given ``axes``, and saves it if ``path`` is given.
 """
 
-import os
 from numbers import Integral
 
 import narwhals.stable.v2 as nw
@@ -11,6 +10,7 @@ import numpy as np
 
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.extras import from_extra
+from fastmlp.io.atomic import text_of
 from fastmlp.kernels.rules import ACTIVATIONS
 from fastmlp.model.activations import check_activation
 from fastmlp.model.mlp import MLP
@@ -246,7 +246,7 @@ def _axes_or_new(axes):
 
 def _saved(figure, path):
     if path is not None:
-        figure.savefig(path if hasattr(path, "write") else os.fsdecode(path), dpi=120)
+        figure.savefig(path if hasattr(path, "write") else text_of(path), dpi=120)
     return figure
 
 
