@@ -15,7 +15,7 @@ from pathlib import Path
 SIZES = 200, 6000  # cases; each is an object or a function, and up to five calls
 FIGURE = "{calls} calls, {refused} refused; {unclear} unclear or wrong, {hung} hung, {crashed} crashed"
 CHILDREN = 2
-SECONDS = 60  # for one call
+SECONDS = 120  # for one call, the imports of the first one included
 CHILD = Path(__file__).with_name("fuzz_child.py")
 
 
