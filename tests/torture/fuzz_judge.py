@@ -50,6 +50,8 @@ ALIASES = {
     "target": "column",
     "columns": "column",
     "n_inputs": "layers",
+    "n_layers": "layers",
+    "width": "layers",
     "hidden_layer_sizes": "layers",
     "path": "file|folder|path|directory",
 }
