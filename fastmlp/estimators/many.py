@@ -254,7 +254,7 @@ def _fit_and_score(model, X, y, rows, fit_params, held_out, score):
 def _folds(cv, X, y, groups, by_class):
     """Pairs of indices of the samples to fit, and of those to score."""
     cv = list(cv) if is_listing(cv) else cv
-    if isinstance(cv, list) and not all(isinstance(fold, (tuple, list)) and len(fold) == 2 for fold in cv):
+    if isinstance(cv, (list, Mapping)) and not all(isinstance(fold, (tuple, list)) and len(fold) == 2 for fold in cv):
         raise ValueError("cv must be an int, a splitter, or a list of pairs (rows to fit, rows to score).")
     folds = check_cv(cv, y, classifier=by_class).split(X, y, groups)
     return [tuple(_checked_rows("cv", rows, num_samples(X)) for rows in fold) for fold in folds]

@@ -75,6 +75,7 @@ UNCLEAR = [
     (lambda: cross_val_fit(REGRESSOR, X, y, groups=len), "groups must be an array, a frame or a list"),
     (lambda: cross_val_fit(REGRESSOR, X, y, groups="abc"), "groups must be an array, a frame or a list, got str"),
     (lambda: cross_val_fit(REGRESSOR, X, y, groups=[1]), "groups must have a value for each of the 20 samples"),
+    (lambda: cross_val_fit(REGRESSOR, X, y, cv={"a": 1}), "cv must be an int, a splitter, or a list of pairs"),
     (lambda: cross_val_fit(REGRESSOR, X, y, cv=["ab", None]), "cv must be an int, a splitter, or a list of pairs"),
     (lambda: cross_val_fit(REGRESSOR, X, y, cv=[([0, 99], [1])]), "cv must hold indices of samples from 0 to 19"),
     (lambda: MLPEnsembleRegressor(3).save("model"), "estimator must be a fastmlp.MLPRegressor, got 3"),
@@ -119,3 +120,9 @@ def test_a_refused_fit_leaves_a_perceptron_unfitted():
 def test_classical_models_take_initial_weights():
     assert linear_regression(init="normal").init == "normal"
     assert linear_regression().init == "zeros"
+
+
+def test_small_integer_types_count_like_int():
+    sizes = (20, 3), (np.uint8(20), np.uint8(3))  # of which the products are beyond 255
+    fits = [MLP([(1, "identity")], random_state=0).fit(X, y, *size).parameters for size in sizes]
+    np.testing.assert_array_equal(*fits)
