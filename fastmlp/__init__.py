@@ -63,7 +63,7 @@ if find_spec("fastmlp.kernels") is None:
         "install it for development with 'pip install -e .'"
     )
 
-from .kernels.machine import why_not_this_machine
+from .kernels.machine import why_not_this_machine  # noqa: E402 (there may be no kernels before the check)
 
 if (_reason := why_not_this_machine()) is not None:
     raise ImportError(_reason)

@@ -70,9 +70,9 @@ class DataParallel:
             from mpi4py import MPI
         if communicator == MPI.COMM_NULL or communicator.Is_inter():
             raise ValueError(NOT_USABLE)
-        if rows not in ROWS:
+        if not isinstance(rows, str) or rows not in ROWS:
             raise ValueError(f"rows must be 'all' or 'own', got {rows!r}.")
-        if compression not in COMPRESSIONS:
+        if not isinstance(compression, (str, type(None))) or compression not in COMPRESSIONS:
             raise ValueError(f"compression must be None or 'bfloat16', got {compression!r}.")
         self.communicator, self.rows = communicator, rows
         self.local_steps, self.compression = check_integer("local_steps", local_steps, 1), compression

@@ -40,7 +40,7 @@ from fastmlp.typing import (
     ScheduleSpec,
     StrPath,
 )
-from fastmlp.validation.arrays import as_labels, floats_of, unmasked
+from fastmlp.validation.arrays import as_labels, floats_of
 from fastmlp.validation.checks import levels_of
 from fastmlp.validation.missing import NO_CLASS_WEIGHT, split_missing, with_missing
 from fastmlp.validation.sklearn_compat import StrOptions, available_if, check_partial_fit_first_call, fit_context
@@ -49,7 +49,7 @@ from .base import BaseMLP
 from .labels import Labels, check_listed_classes, clean_labels, one_column_each, target_range
 from .parameters import ATTRIBUTES, CONSTRAINTS, DTYPE, FIT_STREAM, LAYERS_AND_WIDTH, PARAMETERS, PARTIAL_FIT
 from .prediction import mc_outputs, outputs, predictor_of
-from .scoring import has_own_score, score_of
+from .scoring import has_own_score, score_of, weights_to_score
 
 
 @with_texts(
@@ -332,7 +332,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         if has_own_score(self, sample_weight):
             return score_of(self, self.predict(X), X, y, sample_weight)
-        return super().score(X, as_labels(y, "y"), unmasked(sample_weight))
+        return super().score(X, as_labels(y, "y"), weights_to_score(X, y, sample_weight))
 
     @available_if(lambda estimator: estimator._check_solver())
     @one_at_a_time

@@ -9,12 +9,12 @@ from operator import is_
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from fastmlp.backends import registry
 from fastmlp.model.precision import HIGHEST
 from fastmlp.training.problem import Problem, Samples
 from fastmlp.validation.arrays import CSR, plain_rows
+from fastmlp.validation.checks import check_seed
 
 from . import samples as samples_of
 from .architecture import Plan
@@ -61,7 +61,7 @@ def continued(estimator, X, y, sample_weight, classes):
     if isinstance(estimator.random_state, Integral):  # a new generator of this seed, but making one takes long
         estimator._random_state.seed(estimator.random_state)
     else:
-        estimator._random_state = check_random_state(estimator.random_state)
+        estimator._random_state = check_seed(estimator.random_state)
     if estimator.backend != "auto":  # reset the reason, to which the fit adds the kernels in use
         estimator.backend_, _, estimator.backend_reason_ = registry.choose(estimator.backend)
     samples = Samples(X, targets)

@@ -12,7 +12,6 @@ from typing import Any, Literal, Self, overload
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.backends import registry
@@ -22,7 +21,8 @@ from fastmlp.model.exclusive import UsedByThreads, one_at_a_time, reads
 from fastmlp.training.many import Fit, run_fits
 from fastmlp.training.outcomes import DivergenceError
 from fastmlp.typing import ArrayLike, DataSet, FloatArray, MatrixLike, Metric, NDArray, RandomState, StrPath
-from fastmlp.validation.arrays import as_labels, unmasked
+from fastmlp.validation.arrays import as_labels
+from fastmlp.validation.checks import check_seed
 from fastmlp.validation.entries import check_entries
 from fastmlp.validation.sklearn_compat import Interval, fit_context
 
@@ -31,7 +31,7 @@ from .classifier import MLPClassifier
 from .many import check_alone
 from .parameters import CONSTRAINTS
 from .regressor import MLPRegressor
-from .scoring import has_own_score, score_of
+from .scoring import has_own_score, numbers_to_score, score_of, weights_to_score
 
 FROM_MEMBERS = "n_features_in_", "feature_names_in_", "classes_", "n_outputs_"
 # Of the methods that predict a mean.
@@ -113,7 +113,7 @@ class MLPEnsemble(UsedByThreads, Savable, BaseEstimator):
         estimator = self._estimator()
         check_alone(estimator)
         folder = None if checkpoints is None else checked_folder(checkpoints, self.random_state)
-        random_state = check_random_state(self.random_state)
+        random_state = check_seed(self.random_state)
         members = [clone(estimator) for _ in range(self.n_members)]
         for member in members:  # not by set_params: the __init__ of a subclass may not have the parameter
             member.random_state = random_state.randint(np.iinfo(np.int32).max)
@@ -186,7 +186,7 @@ class MLPEnsemble(UsedByThreads, Savable, BaseEstimator):
         self._validate_params()  # a file with wrong ones is refused
         params = self.get_params(deep=False)
         estimator, members = params.pop("estimator"), getattr(self, "members_", [])
-        for model in filter(None, (estimator, *members)):
+        for model in (self._estimator(), *members):
             kind_of(model)
         return {
             "params": params,
@@ -278,7 +278,7 @@ class MLPEnsembleRegressor(RegressorMixin, MLPEnsemble):
         check_is_fitted(self)
         if has_own_score(self.members_[0], sample_weight):
             return score_of(self.members_[0], self.predict(X), X, y, sample_weight)
-        return super().score(X, unmasked(y), unmasked(sample_weight))
+        return super().score(X, numbers_to_score(y), weights_to_score(X, y, sample_weight))
 
 
 class MLPEnsembleClassifier(ClassifierMixin, MLPEnsemble):
@@ -337,7 +337,7 @@ class MLPEnsembleClassifier(ClassifierMixin, MLPEnsemble):
         check_is_fitted(self)
         if has_own_score(self.members_[0], sample_weight):
             return score_of(self.members_[0], self.predict(X), X, y, sample_weight)
-        return super().score(X, as_labels(y, "y"), unmasked(sample_weight))
+        return super().score(X, as_labels(y, "y"), weights_to_score(X, y, sample_weight))
 
     @reads
     def predict_log_proba(self, X: MatrixLike) -> FloatArray:

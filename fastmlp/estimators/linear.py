@@ -17,10 +17,11 @@ from fastmlp.model.exclusive import UsedByThreads, one_at_a_time, reads
 from fastmlp.model.mlp import MLP
 from fastmlp.model.optimizers import make_optimizer
 from fastmlp.typing import ArrayLike, Backend, FloatArray, NDArray, OptimizerSpec, RandomState
-from fastmlp.validation.arrays import as_labels, as_numbers, unmasked
+from fastmlp.validation.arrays import as_labels, as_numbers
 from fastmlp.validation.checks import check_integer, check_real
 
 from .restoring import restored_on_error
+from .scoring import weights_to_score
 
 
 class OneLayerClassifier(ClassifierMixin, UsedByThreads, BaseEstimator, ABC):
@@ -43,8 +44,7 @@ class OneLayerClassifier(ClassifierMixin, UsedByThreads, BaseEstimator, ABC):
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit the weights to X of shape (n_samples, n_features) and class labels y of shape (n_samples,)."""
         with restored_on_error(self, dict(vars(self)), Exception):
-            X, targets = self._start(X, y)
-        self._train(X, targets)
+            self._train(*self._start(X, y))
         return self
 
     @abstractmethod
@@ -71,7 +71,7 @@ class OneLayerClassifier(ClassifierMixin, UsedByThreads, BaseEstimator, ABC):
     @reads
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Compute the accuracy of the predictions for X."""
-        return super().score(X, as_labels(y, "y"), unmasked(sample_weight))
+        return super().score(X, as_labels(y, "y"), weights_to_score(X, y, sample_weight))
 
     @property
     def coef_(self) -> FloatArray:
@@ -261,7 +261,8 @@ def linear_regression(n_outputs: int = 1, optimizer: OptimizerSpec = "lbfgs", **
     MLP
         An unfitted model.
     """
-    return MLP([(n_outputs, "identity")], "squared_error", optimizer, init="zeros", **options)
+    units = check_integer("n_outputs", n_outputs, 1)
+    return MLP([(units, "identity")], "squared_error", optimizer, **{"init": "zeros"} | options)
 
 
 def logistic_regression(n_outputs: int = 1, optimizer: OptimizerSpec = "lbfgs", **options: Any) -> MLP:
@@ -279,7 +280,8 @@ def logistic_regression(n_outputs: int = 1, optimizer: OptimizerSpec = "lbfgs", 
     MLP
         An unfitted model.
     """
-    return MLP([(n_outputs, "logistic")], "binary_cross_entropy", optimizer, init="zeros", **options)
+    units = check_integer("n_outputs", n_outputs, 1)
+    return MLP([(units, "logistic")], "binary_cross_entropy", optimizer, **{"init": "zeros"} | options)
 
 
 def softmax_regression(n_classes: int, optimizer: OptimizerSpec = "lbfgs", **options: Any) -> MLP:
@@ -297,4 +299,5 @@ def softmax_regression(n_classes: int, optimizer: OptimizerSpec = "lbfgs", **opt
     MLP
         An unfitted model.
     """
-    return MLP([(n_classes, "softmax")], "categorical_cross_entropy", optimizer, init="zeros", **options)
+    units = check_integer("n_classes", n_classes, 1)
+    return MLP([(units, "softmax")], "categorical_cross_entropy", optimizer, **{"init": "zeros"} | options)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import clone, is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
@@ -20,7 +21,7 @@ from fastmlp.model.mlp import MLP
 from fastmlp.training.callbacks import progress_bar
 from fastmlp.training.many import Fit, run_fits
 from fastmlp.typing import ArrayLike, MatrixLike, NDArray
-from fastmlp.validation.arrays import checked_sparse, is_listing
+from fastmlp.validation.arrays import as_labels, as_numbers, checked_sparse, is_frame, is_listing
 from fastmlp.validation.checks import check_flags, check_n_jobs
 from fastmlp.validation.sklearn_compat import num_samples, rows_of
 
@@ -179,33 +180,42 @@ def _data_of_each(models, X, y, rows, data):
         return [(X, y, None)] * len(models)
     X, y = _with_rows(X, y)
     n_samples = num_samples(X)
-    return [(X, y, _checked_rows(given, n_samples)) for given in _one_for_each("rows", rows, models)]
+    return [(X, y, _checked_rows("rows", given, n_samples)) for given in _one_for_each("rows", rows, models)]
 
 
 def _with_rows(X, y):
     """X and y in containers that rows can be taken from. Raises ValueError if their lengths differ."""
+    for name, given in {"X": X, "y": y}.items():
+        if not (is_listing(given) or is_frame(given) or issparse(given)):
+            raise ValueError(f"{name} must be an array, a frame or a list, got {type(given).__name__}.")
+    X, y = (np.asarray(given) if isinstance(given, memoryview) else given for given in (X, y))
     return indexable(checked_sparse(X, "X"), checked_sparse(y, "y"))
 
 
-def _checked_rows(rows, n_samples):
+def _checked_rows(name, rows, n_samples):
     if rows is None:
         return None
-    rows = np.asarray(rows)
+    rows = as_numbers(rows, name)
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or not rows.size or rows.min() < 0 or rows.max() >= n_samples:
+        also = ", or None for all samples, for each model" if name == "rows" else ""
         raise ValueError(
-            f"rows must hold, for each model, None or indices of samples from 0 to {n_samples - 1} (np.flatnonzero "
-            f"converts a mask), got {rows!r}."
+            f"{name} must hold indices of samples from 0 to {n_samples - 1} (np.flatnonzero converts a mask){also}, "
+            f"got {rows!r}."
         )
     return rows
 
 
 def _fit_params_of_each(models, fit_params):
     if fit_params is None or isinstance(fit_params, Mapping):
-        return [fit_params or {}] * len(models)
-    of_each = _one_for_each("fit_params", fit_params, models)
-    if not all(isinstance(params, Mapping) for params in of_each):
-        raise ValueError("fit_params must be a dict, or a list of a dict for each model.")
-    return of_each
+        return [_checked_fit_params(fit_params)] * len(models)
+    return [_checked_fit_params(params) for params in _one_for_each("fit_params", fit_params, models)]
+
+
+def _checked_fit_params(fit_params):
+    fit_params = {} if fit_params is None else fit_params
+    if not isinstance(fit_params, Mapping) or not all(isinstance(name, str) for name in fit_params):
+        raise ValueError(f"fit_params must be a dict of arguments of fit by name, or None, got {fit_params!r}.")
+    return fit_params
 
 
 def _check_weights_of_rows(X, rows, fit_params):
@@ -239,6 +249,15 @@ def _fit(model, X, y, rows, fit_params):
 def _fit_and_score(model, X, y, rows, fit_params, held_out, score):
     _fit(model, X, y, rows, fit_params)
     return score(model, rows_of(X, held_out), rows_of(y, held_out))
+
+
+def _folds(cv, X, y, groups, by_class):
+    """Pairs of indices of the samples to fit, and of those to score."""
+    cv = list(cv) if is_listing(cv) else cv
+    if isinstance(cv, (list, Mapping)) and not all(isinstance(fold, (tuple, list)) and len(fold) == 2 for fold in cv):
+        raise ValueError("cv must be an int, a splitter, or a list of pairs (rows to fit, rows to score).")
+    folds = check_cv(cv, y, classifier=by_class).split(X, y, groups)
+    return [tuple(_checked_rows("cv", rows, num_samples(X)) for rows in fold) for fold in folds]
 
 
 class CrossValFit(NamedTuple):
@@ -322,14 +341,16 @@ def cross_val_fit(
         raise ValueError(f"seeds must be None or a list of integers, got {seeds!r}.")
     if not (scoring is None or isinstance(scoring, str) or callable(scoring)):
         raise ValueError(f"scoring must be None, a name or a function that gives one score, got {scoring!r}.")
-    fit_params = fit_params or {}
+    fit_params = _checked_fit_params(fit_params)
     if X is None or y is None:
         raise ValueError("cross_val_fit requires X and y.")
     X, y = _with_rows(X, y)
     _check_weights_of_rows(X, slice(None), fit_params)
     seeds = [estimator.random_state] if seeds is None else list(seeds)
     by_class = is_classifier(estimator) and estimator.missing_targets != "ignore"  # only multilabel y has missing ones
-    folds = list(check_cv(cv, y, classifier=by_class).split(X, y, groups))
+    if groups is not None and num_samples(as_labels(groups, "groups")) != num_samples(X):
+        raise ValueError(f"groups must have a value for each of the {num_samples(X)} samples of X.")
+    folds = _folds(cv, X, y, groups, by_class)
     score = check_scoring(estimator, scoring)
     models = [[clone(estimator).set_params(random_state=seed) for _ in folds] for seed in seeds]
     check_models([model for row in models for model in row])

@@ -4,7 +4,6 @@ from contextlib import closing
 from functools import partial
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from fastmlp.backends import registry
 from fastmlp.kernels.spec import is_by_target
@@ -21,6 +20,7 @@ from fastmlp.training.problem import Problem
 from fastmlp.training.scaling import scalings_of
 from fastmlp.training.squared_errors import Evidence, check_lm_loss, check_lm_network
 from fastmlp.training.streams import check_n_samples
+from fastmlp.validation.checks import check_seed
 
 from . import samples as samples_of
 from .architecture import hidden_widths, plan_of
@@ -42,7 +42,7 @@ def prepared(estimator, X, y, sample_weight, call):
     check_precision_of_optimizer(estimator.matmul_precision, estimator.solver, "solver")
     samples = samples_of.validated(estimator, X, y, sample_weight, call.in_parts, call.first_pass, call.classes)
     samples = samples_of.weighted(estimator, samples, call.in_parts)
-    estimator._random_state = check_random_state(call.random_state)
+    estimator._random_state = check_seed(call.random_state)
     if call.callbacks or call.checkpoint is not None:
         estimator._ongoing = OngoingFit(estimator, call)
     plan = plan_of(estimator, samples.X.shape[1], list(map(int, hidden)), samples.y.shape[1])

@@ -38,7 +38,7 @@ from fastmlp.typing import (
     ScheduleSpec,
     StrPath,
 )
-from fastmlp.validation.arrays import as_numbers, floats_of, is_clean, is_plain, unmasked
+from fastmlp.validation.arrays import as_numbers, floats_of, is_clean, is_plain
 from fastmlp.validation.checks import check_numeric, for_levels, levels_of
 from fastmlp.validation.missing import split_missing, with_missing
 from fastmlp.validation.sklearn_compat import StrOptions, available_if, fit_context
@@ -46,7 +46,7 @@ from fastmlp.validation.sklearn_compat import StrOptions, available_if, fit_cont
 from .base import BaseMLP
 from .parameters import ATTRIBUTES, CONSTRAINTS, DTYPE, FIT_STREAM, LAYERS_AND_WIDTH, PARAMETERS, PARTIAL_FIT
 from .prediction import mc_outputs, outputs, predictor_of
-from .scoring import has_own_score, score_of
+from .scoring import has_own_score, numbers_to_score, score_of, weights_to_score
 
 
 @with_texts(
@@ -313,7 +313,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         if has_own_score(self, sample_weight):
             return score_of(self, self.predict(X), X, y, sample_weight)
-        return super().score(X, unmasked(y), unmasked(sample_weight))
+        return super().score(X, numbers_to_score(y), weights_to_score(X, y, sample_weight))
 
     @available_if(lambda estimator: estimator._check_solver())
     @one_at_a_time

@@ -10,7 +10,6 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn import metrics
 from sklearn.base import is_classifier
-from sklearn.utils import check_consistent_length
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_is_fitted
 
@@ -24,6 +23,7 @@ from fastmlp.model.mlp import MLP
 from fastmlp.training.full_batch import is_full_batch
 from fastmlp.training.history import layer_norms
 from fastmlp.typing import ArrayLike, StrPath
+from fastmlp.validation.arrays import as_labels
 from fastmlp.validation.checks import check_real
 
 from . import figures
@@ -107,7 +107,6 @@ def training_report(
     if not isinstance(speeds, dict) or not all(isinstance(rate, Real) for rate in speeds.values()):
         raise TypeError(f"speeds must be a dict of numbers, got {speeds!r}.")
     title = type(model).__name__ if title is None else str(title)
-    check_consistent_length(truth, predicted)
     if truth.shape != predicted.shape or not len(truth):
         raise ValueError(
             f"truth and predicted must have one shape and not be empty, got {truth.shape} and {predicted.shape}."
@@ -145,7 +144,11 @@ def _number(value):
 
 
 def _column_or_matrix(name, given):
-    array = given.toarray() if issparse(given) else np.asarray(given)
+    given = as_labels(given, name)
+    try:
+        array = given.toarray() if issparse(given) else np.asarray(given)
+    except ValueError as error:
+        raise ValueError(f"{name} must have rows of one length.") from error
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim not in (1, 2):

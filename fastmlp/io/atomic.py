@@ -48,12 +48,22 @@ def write_whole(path, content):
 
 def check_destination(path):
     """The path with links resolved; OSError if it cannot be the path of a regular file."""
-    path = Path(os.path.realpath(os.fsdecode(path)))
+    path = Path(os.path.realpath(text_of(path)))
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "the folder does not exist", str(path.parent))
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "the path is a folder, device or pipe, not a regular file", str(path))
     return path
+
+
+def text_of(path):
+    """A path as text; TypeError for anything else, such as a number, which open() takes as a file descriptor."""
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise TypeError(f"path must be a str or Path, got {path!r}.")
+    text = os.fsdecode(path)
+    if "\0" in text:
+        raise ValueError(f"path must not contain the character \\0, got {text!r}.")
+    return text
 
 
 def _digest(content):

@@ -7,7 +7,6 @@ classes of SETTINGS; saving anything else raises TypeError. Numeric arrays becom
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
@@ -20,7 +19,7 @@ from safetensors.numpy import save as to_bytes
 
 from fastmlp.typing import StrPath
 
-from .atomic import write_whole
+from .atomic import text_of, write_whole
 
 VERSION = 1
 KINDS = {
@@ -134,7 +133,7 @@ def load(path: StrPath, kind: str | None = None) -> Any:
 
 def load_with(make, path, kind):
     """What ``make(class, saved state)`` returns for a file; otherwise as ``load``."""
-    path = os.fsdecode(path)  # TypeError for a number, which open() takes as a file descriptor
+    path = text_of(path)
     with open(path, "rb"):
         pass  # a missing or unreadable file is an OSError, not a damaged model
     try:

@@ -8,7 +8,6 @@ from typing import Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import DTypeLike
-from sklearn.utils import check_random_state
 
 from fastmlp.backends import registry
 from fastmlp.distributed.data_parallel import DataParallel, check_communicator
@@ -37,7 +36,7 @@ from fastmlp.typing import (
     OptimizerSpec,
     RandomState,
 )
-from fastmlp.validation.checks import check_dtype, check_integer, check_n_jobs, check_network, check_real
+from fastmlp.validation.checks import check_dtype, check_integer, check_n_jobs, check_network, check_real, check_seed
 from fastmlp.validation.missing import check_missing_targets
 from fastmlp.validation.sklearn_compat import check_feature_names
 
@@ -118,7 +117,7 @@ class LayeredNetwork(HasPredictionNetwork, UsedByThreads, Savable):
         self.n_jobs, self.communicator = check_n_jobs(n_jobs), communicator
         # None: a separate generator, seeded from NumPy's global one, so that a resumed fit draws the same numbers.
         seed = np.random.randint(2**31) if random_state is None else random_state
-        self._random_state = check_random_state(seed)
+        self._random_state = check_seed(seed)
         self.history: dict[str, list] = {"loss": []}
         self.interrupted, self.diverged, self.best_epoch = False, False, None
 

@@ -221,9 +221,9 @@ class MLP(DifferentiableNetwork):
         fit, full_batch = fit_of(self.communicator), is_full_batch(self.optimizer)
         with fit.training(type(self).__name__):
             with fit.agreement():
-                check_integer("epochs", epochs, 1)
+                epochs = check_integer("epochs", epochs, 1)
                 if batch_size is not None:
-                    check_integer("batch_size", batch_size, 1)
+                    batch_size = check_integer("batch_size", batch_size, 1)
                 shuffle, monitor, progress = check_flags(shuffle=shuffle, monitor=monitor, progress=progress)
                 combined, new_bar = CombinedCallbacks(callbacks, self), progress_bar(progress and fit.leads)
             X, y, sample_weight = fit.given(X, y, sample_weight)
@@ -315,7 +315,7 @@ class MLP(DifferentiableNetwork):
         check = partial(checked_samples, self, class_weight=class_weight, in_parts=True)
         with fit.training(type(self).__name__):
             with fit.agreement():
-                check_integer("epochs", epochs, 1)
+                epochs = check_integer("epochs", epochs, 1)
                 batch_size = min(check_integer("batch_size", batch_size, 1), sys.maxsize)
                 shuffle, progress = check_flags(shuffle=shuffle, progress=progress)
                 if is_full_batch(self.optimizer):

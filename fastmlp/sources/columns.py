@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastmlp.extras import from_extra
+from fastmlp.validation.arrays import is_listing
 
 with from_extra("parquet", "read_blocks needs pandas and pyarrow"):
     import pandas as pd
@@ -169,9 +170,10 @@ def refuse_missing(name, n_missing):
 
 
 def _names(what, given):
-    if isinstance(given, str) or not all(isinstance(name, str) for name in given):
+    names = list(given) if is_listing(given) else [None]
+    if not all(isinstance(name, str) for name in names):
         raise TypeError(f"{what} must be names of columns, got {given!r}.")
-    return list(given)
+    return list(map(str, names))
 
 
 def _listed(names):

@@ -19,7 +19,7 @@ CSR, INDEX_TYPES = (csr_matrix, csr_array), {np.dtype(np.int32), np.dtype(np.int
 DATES = date, time, timedelta, np.datetime64, np.timedelta64  # those of pandas are subclasses
 DATE_TYPE = re.compile("date|time|duration|period|interval", re.IGNORECASE)  # of pandas, polars and Arrow
 FLOAT32_TYPES = {"float32", "Float32", "float", "float[pyarrow]"}  # Arrow calls it float, and float64 double
-HOLD_ANYTHING = {"object", "Object", "category"}
+NUMBER_TYPE = re.compile("(u?int|float|double|half|bool)", re.IGNORECASE)
 
 SMALL = 2**13  # values: up to here the general validation takes longer than everything else in a short call
 
@@ -97,13 +97,14 @@ def as_numbers(given, name):
     Raises
     ------
     ValueError
-        For dates and times, which NumPy would convert to numbers, for sparse matrices with invalid indices, and for
-        anything that is not array-like.
+        For dates and times, which NumPy would convert to numbers, for texts and complex numbers, for sparse matrices
+        with invalid indices, and for anything that is not array-like. TypeError for objects that are no numbers.
     """
     if type(given) is np.ndarray and given.ndim and given.dtype.kind in NUMBERS and given.dtype.isnative:
         return given  # the usual case is fast
     given = unmasked(nw.to_native(to_host(given), pass_through=True))
     if issparse(given):
+        _refuse_no_numbers(given, name)
         return checked_sparse(given, name)
     if type(given).__name__ == "RecordBatch":  # its column names would be ignored
         raise ValueError(
@@ -111,31 +112,35 @@ def as_numbers(given, name):
         )
     if is_frame(given):
         refuse_duplicate_columns(given, name)
-        _refuse_columns_of_dates(given, name)
+        _check_columns(given, name)
         return given
     try:
         array = given if isinstance(given, np.ndarray) else np.asarray(given)
     except ValueError as error:  # rows of different lengths
-        raise ValueError(f"{name} must be an array, a frame or a list of numbers: {error}") from error
+        raise ValueError(f"{name} must be an array, a frame, or a list of numbers or of rows of one length.") from error
     if array.ndim == 0:
         raise ValueError(f"{name} must be an array, a frame or a list of numbers, got {type(given).__name__}.")
     _refuse_dates(array, name)
+    _refuse_no_numbers(array, name)
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def as_labels(given, name):
     """Convert targets of any kind on the host for scikit-learn's validation; None stays None."""
-    if type(given) is np.ndarray and given.ndim and given.dtype.kind != "O":
+    if type(given) is np.ndarray and given.ndim and given.dtype.kind not in "Oc":
         return given  # the usual case is fast
-    given = _of_one_type(unmasked(to_host(given)))
+    given = _of_one_type(unmasked(to_host(given)), name)
     refuse_duplicate_columns(given, name)
+    _refuse_complex(given, name)
     if given is not None and not (issparse(given) or is_frame(given) or is_listing(given)):
         raise ValueError(f"{name} must be an array, a frame or a list, got {type(given).__name__}.")
     return checked_sparse(given, name)
 
 
-def _of_one_type(labels):
+def _of_one_type(labels, name):
     """An object array of booleans only, or of integers only, as an array of these; anything else unchanged.
+
+    Raises ValueError for texts among numbers, which cannot be sorted.
 
     pandas has such labels after missing ones were dropped.
     """
@@ -143,6 +148,8 @@ def _of_one_type(labels):
         return labels
     array = np.asarray(labels)
     types = set(map(type, array.flat))
+    if str in types and any(issubclass(one, Integral) for one in types):
+        raise ValueError(f"{name} must be labels of one type, got texts and numbers: convert them all to str.")
     if types and all(issubclass(one, (bool, np.bool_)) for one in types):
         return array.astype(bool)
     are_integers = all(issubclass(one, Integral) and not issubclass(one, bool) for one in types)
@@ -230,16 +237,48 @@ def _columns(frame):
     return list(zip(frame.column_names, frame.schema.types))
 
 
-def _refuse_columns_of_dates(frame, name):
+def _check_columns(frame, name):
+    """Raise an error that names the column if one holds something other than numbers."""
     columns = _columns(frame)
     texts = {kind: str(kind) for _, kind in columns}  # once per dtype, because str() is slow here
-    suspects = {kind for kind, text in texts.items() if DATE_TYPE.match(text) or text in HOLD_ANYTHING}
+    suspects = {kind for kind, text in texts.items() if not NUMBER_TYPE.match(text)}
     for column, kind in columns if suspects else ():
         where = "" if column is None else f" in column {column!r}"
         if DATE_TYPE.match(texts[kind]):
             _refuse(name, kind, where)
         if kind in suspects:
-            _refuse_dates(np.asarray(frame if column is None else frame[column]), name, where)
+            values = np.asarray(frame if column is None else frame[column])
+            _refuse_dates(values, name, where)
+            _refuse_no_numbers(values, name, where)
+
+
+def _refuse_no_numbers(array, name, where=""):
+    """Raise an error if values cannot be converted to floats. None can: it is missing."""
+    if array.dtype.kind in NUMBERS:
+        return
+    if array.dtype.kind == "V":
+        raise ValueError(f"{name} must be numbers, got records of {array.dtype}{where}: pass their columns.")
+    _refuse_complex(array, name, where)
+    try:
+        array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        wrong = next(filter(None, map(_why_no_number, array.flat)), error)
+        kind = TypeError if isinstance(wrong, TypeError) else ValueError
+        raise kind(f"{name} must be numbers: {wrong}{where}.") from error
+
+
+def _refuse_complex(given, name, where=""):
+    if getattr(getattr(given, "dtype", None), "kind", None) == "c":
+        raise ValueError(f"Complex data not supported: {name} must be real numbers, got {given.dtype}{where}.")
+
+
+def _why_no_number(value):
+    """The error of converting a value to a float, or None."""
+    try:
+        float(0 if value is None else value)
+        return None
+    except (TypeError, ValueError, OverflowError) as error:
+        return error
 
 
 def _refuse_dates(array, name, where=""):

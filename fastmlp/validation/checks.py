@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_array, check_consistent_length, check_random_state
 
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES
 from fastmlp.kernels.spec import activation_row, loss_row
@@ -18,6 +18,8 @@ from .arrays import NUMBERS, as_numbers, is_listing, is_plain
 from .sklearn_compat import check_sample_weight
 
 LARGEST = float(np.finfo(np.float64).max)  # comparison with it is False for NaN and works for any int
+
+NO_NUMBERS = bool, np.timedelta64  # which count as integers in Python and NumPy
 
 
 class Range(NamedTuple):
@@ -53,16 +55,26 @@ def check_integer(name, value, least):
     """The value as an int; ValueError unless it is an integer of at least ``least``."""
     if type(value) is int and value >= least:
         return value  # the usual case is fast
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+    if not isinstance(value, Integral) or isinstance(value, NO_NUMBERS) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
     return int(value)
 
 
 def check_n_jobs(n_jobs):
     """The number of threads as it is; ValueError unless it is None or an integer other than 0."""
-    if n_jobs is not None and (isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral) or n_jobs == 0):
+    if n_jobs is not None and (isinstance(n_jobs, NO_NUMBERS) or not isinstance(n_jobs, Integral) or n_jobs == 0):
         raise ValueError(f"n_jobs must be None, or an integer other than 0 (-1: all cores), got {n_jobs!r}.")
     return n_jobs
+
+
+def check_seed(random_state):
+    """The RandomState that ``random_state`` stands for."""
+    try:
+        return check_random_state(random_state)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"random_state must be None, a RandomState or a seed from 0 to {2**32 - 1}, got {random_state!r}."
+        ) from error
 
 
 def check_flags(**flags):
@@ -76,7 +88,7 @@ def check_flags(**flags):
 def check_real(name, value, low, high=math.inf, *, open_low=False, open_high=False):
     """The value as a float; ValueError unless it is a finite number in the range, whose ends are closed by default."""
     value = float(value) if isinstance(value, np.floating) else value  # LARGEST is not a float32
-    good = isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= LARGEST
+    good = isinstance(value, Real) and not isinstance(value, NO_NUMBERS) and abs(value) <= LARGEST
     if not good or not low <= value <= high or (open_low and value == low) or (open_high and value == high):
         ends = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or high == math.inf else ']'}"
         raise ValueError(f"{name} must be a number in {ends}, got {value!r}.")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sklearn.metrics import make_scorer
 from sklearn.metrics._scorer import _BaseScorer
 from sklearn.utils import _safe_indexing as rows_of
-from sklearn.utils._param_validation import Interval, Options, StrOptions, validate_parameter_constraints
+from sklearn.utils._param_validation import Interval as AnyInterval
+from sklearn.utils._param_validation import Options, StrOptions, validate_parameter_constraints
 from sklearn.utils.multiclass import _check_partial_fit_first_call as check_partial_fit_first_call
 from sklearn.utils.validation import _check_feature_names, _get_feature_names, _num_samples
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
@@ -46,6 +47,16 @@ __all__ = [
     "rows_of",
     "validate_parameter_constraints",
 ]
+
+
+class Interval(AnyInterval):
+    """Scikit-learn's interval of numbers. What NumPy cannot compare with them, such as a fraction, is not in it."""
+
+    def is_satisfied_by(self, val):
+        try:
+            return super().is_satisfied_by(val)
+        except TypeError:
+            return False
 
 
 def check_feature_names(estimator, X, *, reset):

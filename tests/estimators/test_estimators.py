@@ -63,7 +63,7 @@ def test_parameter_constraints_are_those_of_scikit_learn(kind):
 
 
 def described(constraint):
-    return constraint if isinstance(constraint, str) else (type(constraint), vars(constraint))
+    return constraint if isinstance(constraint, str) else (type(constraint).__name__, vars(constraint))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -66,7 +66,10 @@ def test_invalid_samples(data, target, message):
         (lambda: MLP([5, 3]), r"a layer must be a Layer or a pair \(units, activation\), got 5"),
         (lambda: MLP([(1, "softmax")], "categorical_cross_entropy"), "a softmax of one unit is always 1"),
         (lambda: MLP([(2, "relu")], dtype=None), "dtype must be"),
-        (lambda: MLP([(1, "identity")]).fit(X, np.array(["a", "b"] * 15)), "y must be numbers, got <U1"),
+        (
+            lambda: MLP([(1, "identity")]).fit(X, np.array(["a", "b"] * 15)),
+            "y must be numbers: could not convert string",
+        ),
         (lambda: MLPRegressor().fit(X, np.array(["2020-01-01"] * 30, "M8[D]")), "y must be numbers, got datetime64"),
         (lambda: network().fit(X, y, sample_weight=np.full(30, 1e38)), "its sum is not finite in float32"),
         (lambda: MLPRegressor().fit(X, y, np.full(30, 1e307)), "its sum is not finite in float64"),
@@ -107,7 +110,10 @@ def test_invalid_samples(data, target, message):
         (lambda: network().build(0), "n_inputs"),
         (lambda: network().fit(None, y), "X must be an array, a frame or a list of numbers, got NoneType"),
         (lambda: network().fit({"a": [1]}, y), "X must be an array, a frame or a list of numbers, got dict"),
-        (lambda: network().fit([[1, 2], [3]], y), "X must be an array, a frame or a list of numbers: .*inhomogeneous"),
+        (
+            lambda: network().fit([[1, 2], [3]], y),
+            "X must be .* or of rows of one length",
+        ),
         (lambda: network().fit(X, 1.0), "y must be an array, a frame or a list of numbers, got float"),
         (lambda: network().fit(X, y, sample_weight={0: 1}), "a number for each sample, got {0: 1}.* class_weight"),
         (lambda: network().fit(X, y, sample_weight="balanced"), "each sample, got 'balanced'. .* class_weight"),

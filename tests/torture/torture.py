@@ -25,8 +25,9 @@ DOCS = FOLDER.parent.parent / "docs"
 RESULTS, TABLE = DOCS / "reliability.json", DOCS / "reliability_table.md"
 # Names of the modules, in the order of the table.
 PARTS = (
-    "files", "sanitizers", "guard_pages", "kills", "configurations", "drift", "extremes", "full_disks", "clocks", "threads", "processes", "signals", "machines", "aarch64",
-)
+    "fuzz", "same_data", "files", "kills", "full_disks", "clocks", "threads", "processes", "signals",
+    "sanitizers", "guard_pages", "configurations", "drift", "extremes", "machines", "aarch64",
+)  # fmt: skip
 SHORT, LONG = 0, 1  # places in SIZES
 
 

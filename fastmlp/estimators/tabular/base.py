@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from copy import copy
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
 from sklearn.inspection import permutation_importance
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.distributed.data_parallel import check_communicator
@@ -21,7 +21,15 @@ from fastmlp.tables import TableEncoder
 from fastmlp.tables.frames import as_table
 from fastmlp.training.problem import Samples
 from fastmlp.typing import ArrayLike, Callbacks, MatmulPrecision, RandomState, StrPath
-from fastmlp.validation.checks import check_flags, check_integer, check_n_jobs, check_real, check_weights
+from fastmlp.validation.checks import (
+    check_flags,
+    check_integer,
+    check_memory,
+    check_n_jobs,
+    check_real,
+    check_seed,
+    check_weights,
+)
 
 from .members import Options, Rows, mean_outputs, outputs_of_folds, train, trained
 from .plan import check_weights_of_folds, folds_of, parts_of, plan_for
@@ -139,7 +147,7 @@ class BaseTabular(SavableTabular, ABC):
                 if (eval_X is None) != (eval_y is None):
                     raise ValueError("eval_X and eval_y must be given together.")
                 fit.check_independent(type(self).__name__, time_limit=self.time_limit is not None)
-                random_state = check_random_state(random_state)
+                random_state = check_seed(random_state)
                 given = fitted._encoded(X, y, sample_weight, eval_X, eval_y, random_state)
             names, rows = ("epochs", "n_members", "n_folds", "matmul_precision"), given[0]
             settings = {name: getattr(self, name) for name in names} | {"hidden_layer_sizes": self._hidden_sizes()}
@@ -161,6 +169,7 @@ class BaseTabular(SavableTabular, ABC):
     def _check_parameters(self):
         for size in self._hidden_sizes():
             check_integer("each of hidden_layer_sizes", size, 1)
+        check_memory(sum(a * b for a, b in pairwise([1, *self._hidden_sizes(), 1])), np.float32)
         if self.epochs is not None:
             check_integer("epochs", self.epochs, 1)
         check_integer("n_members", self.n_members, 1)
@@ -169,7 +178,7 @@ class BaseTabular(SavableTabular, ABC):
         if self.time_limit is not None:
             check_real("time_limit", self.time_limit, 0, open_low=True)
         check_n_jobs(self.n_jobs)
-        check_random_state(self.random_state)
+        check_seed(self.random_state)
         check_flags(progress=self.progress)
         check_precision(self.matmul_precision)
 

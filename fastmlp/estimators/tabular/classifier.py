@@ -8,12 +8,13 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 
 from fastmlp.docstrings import with_texts
+from fastmlp.estimators.scoring import weights_to_score
 from fastmlp.model.exclusive import reads
 from fastmlp.prediction.scores import accuracy
 from fastmlp.tables import LabelTargets
 from fastmlp.training.class_weight import weigh_classes
 from fastmlp.typing import ArrayLike, ClassWeight, FloatArray, MatmulPrecision, NDArray, RandomState
-from fastmlp.validation.arrays import as_labels, unmasked
+from fastmlp.validation.arrays import as_labels
 
 from .base import BaseTabular
 from .parameters import ATTRIBUTES, COMMUNICATOR, PARAMETERS
@@ -153,4 +154,4 @@ class TabularMLPClassifier(ClassifierMixin, BaseTabular):
     @reads
     def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Compute the accuracy of the predictions for X."""
-        return super().score(X, as_labels(y, "y"), unmasked(sample_weight))
+        return super().score(X, as_labels(y, "y"), weights_to_score(X, y, sample_weight))
