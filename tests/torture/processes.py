@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from fastmlp import MLPClassifier
 
-SIZES = 12, 600  # children
+SIZES = 6, 250  # children
 FIGURE = "{fork} children forked, {spawn} spawned, {forkserver} of a fork server, {loky} of loky, each during fits"
 OTHERS = 0.02  # share of the children that are not forked: they start slowly
 WITHOUT_BLAS = [name for name in crowd.FITS if "lbfgs" not in name]
