@@ -23,7 +23,13 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 DOCS = FOLDER.parent.parent / "docs"
 RESULTS, TABLE = DOCS / "reliability.json", DOCS / "reliability_table.md"
-PARTS = ("configurations", "drift", "extremes")  # names of the modules, in the order of the table
+PARTS = (
+    "configurations",
+    "drift",
+    "extremes",
+    "accuracy",
+    "mc_dropout",
+)  # names of the modules, in the order of the table
 SHORT, LONG = 0, 1  # places in SIZES
 
 
