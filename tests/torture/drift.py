@@ -25,8 +25,8 @@ FIGURE = (
 ROUNDINGS = 8
 ROWS, BATCH = 200, 20
 LATE = [1, 10, 10**4, 10**6, 2**24 + 1, 2**31 - 1, 2**31, 2**32 + 1, 2**40, 2**53]
-# Of the others: a learning rate of 0.001. With its own epsilon, RMSprop makes steps near the minimum that turn round by a
-# rounding: the reference itself then goes another way after one.
+# Of the others: a learning rate of 0.001. With its own epsilon, RMSprop makes steps near the minimum that turn round by
+# a rounding: the reference itself then goes another way after one.
 SETTINGS = {
     "adadelta": {}, "sgd": {"learning_rate": 0.05}, "momentum": {}, "nesterov": {}, "adagrad": {},
     "rmsprop": {"learning_rate": 0.001, "epsilon": 0.1},
