@@ -25,8 +25,9 @@ DOCS = FOLDER.parent.parent / "docs"
 RESULTS, TABLE = DOCS / "reliability.json", DOCS / "reliability_table.md"
 # Names of the modules, in the order of the table.
 PARTS = (
-    "fuzz", "same_data", "files", "kills", "full_disks", "clocks", "threads", "processes", "signals", "sanitizers", "guard_pages", "configurations", "drift", "extremes", "machines", "aarch64", "accuracy", "mc_dropout",
-)
+    "fuzz", "same_data", "files", "kills", "full_disks", "clocks", "threads", "processes", "signals", "sanitizers",
+    "guard_pages", "configurations", "drift", "extremes", "accuracy", "mc_dropout", "machines", "aarch64",
+)  # fmt: skip
 SHORT, LONG = 0, 1  # places in SIZES
 
 
