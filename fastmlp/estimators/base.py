@@ -299,7 +299,7 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
         """Loss without penalties of scaled and encoded samples."""
         return predictor_of(self).loss(samples)
 
-    def during_fit(self, fit: RunningFit) -> Self:
+    def _during_fit(self, fit: RunningFit) -> Self:
         """This estimator as before the fit.
 
         If the fit goes on with its weights, or if there were none, the weights are those from the end of an epoch.

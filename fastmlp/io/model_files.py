@@ -70,7 +70,7 @@ def save(model, path):
         If another thread is fitting the model.
     """
     tensors, kind = {}, kind_of(model)
-    with model.unchanging():
+    with model._unchanging():
         header = {"version": VERSION, "kind": kind, "state": encode(model.saved_state(), tensors)}
         text = json.dumps(header)
         content = to_bytes(tensors, metadata={"fastmlp": text, "crc32": checksum(text, tensors)})
@@ -241,7 +241,7 @@ def decode(value, tensors):
 class Savable:
     """Mixin of models whose methods ``saved_state`` and ``from_saved_state`` define the content of a file."""
 
-    def unchanging(self) -> AbstractContextManager[None]:
+    def _unchanging(self) -> AbstractContextManager[None]:
         """Context manager: no other thread changes the model. RuntimeError if one is fitting it."""
         return nullcontext()
 

@@ -119,7 +119,7 @@ class Reading:
                     if fit.is_short and fit.has_begun:  # the next short call waits for this reader
                         _readers[id(self)] = weakref.ref(self)
                 if not fit.is_short:
-                    return model.during_fit(fit)
+                    return model._during_fit(fit)
                 while running_fit(model) is fit:
                     time.sleep(PAUSE)
         except BaseException:  # Ctrl-C
@@ -150,12 +150,12 @@ def reads(method: Method) -> Method:
 class UsedByThreads:
     """Mixin of models that one thread may fit while others predict."""
 
-    def during_fit(self, fit: RunningFit) -> Self:
+    def _during_fit(self, fit: RunningFit) -> Self:
         """What other threads read during a fit: by default this model as it was before."""
         return with_attributes(type(self), fit.before)
 
     @contextmanager
-    def unchanging(self) -> Iterator[None]:
+    def _unchanging(self) -> Iterator[None]:
         """Context manager: no other thread changes the model. RuntimeError if one is fitting it."""
         with Reading(self) as found:
             if found is not self:
@@ -167,7 +167,7 @@ class UsedByThreads:
             yield
 
     def __getstate__(self):
-        with self.unchanging():
+        with self._unchanging():
             return super().__getstate__()
 
 

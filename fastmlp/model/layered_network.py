@@ -376,7 +376,7 @@ class LayeredNetwork(HasPredictionNetwork, UsedByThreads, Savable):
         """Whether the loss is a classification loss."""
         return loss_row(self.loss).link in ("softmax", "logistic", "step")
 
-    def during_fit(self, fit: RunningFit) -> Self:
+    def _during_fit(self, fit: RunningFit) -> Self:
         """This model with the weights from the end of an epoch, or from before the fit."""
         attributes = vars(self).copy()
         if (state := attributes["_state"]) is not None:
@@ -482,7 +482,7 @@ class LayeredNetwork(HasPredictionNetwork, UsedByThreads, Savable):
 
     def __getstate__(self):
         """State for pickle, without the backend, which is looked up again when loading."""
-        with self.unchanging():
+        with self._unchanging():
             return {name: value for name, value in vars(self).items() if name not in ("_backend", "_last_problem")}
 
     def __setstate__(self, state):
