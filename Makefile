@@ -85,13 +85,13 @@ reproducible: .venv/installed
 # A part of the tests with the oldest dependencies that pyproject.toml allows, or with their newest pre-releases.
 OTHER_TESTS := tests/io tests/tables tests/model/test_model.py tests/estimators/test_estimators.py \
 	tests/estimators/test_tabular.py tests/export/test_exports.py tests/cli/test_cli.py tests/cli/test_cli_reading.py
-OTHER_EXTRAS := cli onnx parquet
+OTHER_EXTRAS := cli,onnx,parquet
 
 test-oldest test-newest: test-%: .venv/fastmlp
 	test -x .venv-$*/bin/pip || $(PYTHON) -m venv .venv-$*
 	test $* = newest || $(PYTHON) tools/oldest_dependencies.py $(OTHER_EXTRAS) > .venv-$*/constraints.txt
 	wheel=$$(ls dist/*.whl) && .venv-$*/bin/pip install --quiet $(if $(filter oldest,$*),--constraint .venv-oldest/constraints.txt,--pre --upgrade) \
-		"$$wheel[cli,onnx,parquet]" "pytest>=8" "hypothesis>=6.100"
+		"$$wheel[$(OTHER_EXTRAS)]" "pytest>=8" "hypothesis>=6.100"
 	.venv-$*/bin/python -P -m pytest -q -m "not exhaustive" $(OTHER_TESTS) $(ARGS)
 
 lint: .venv/installed

@@ -308,8 +308,12 @@ def slope_views(network, vector):
 
 def wrong_row(n_inputs, given):
     """Error of a compiled prediction that is called with anything but a row of the right size and dtype."""
-    what = f"{given.dtype} of shape {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
-    return ValueError(f"the row must be {n_inputs} numbers of the model's dtype, as an array of NumPy, got {what}.")
+    what = type(given).__name__
+    if isinstance(given, np.ndarray):
+        what = f"{given.dtype} of shape {given.shape}{'' if given.flags.c_contiguous else ', not C-contiguous'}"
+    return ValueError(
+        f"the row must be {n_inputs} numbers of the model's dtype, as a C-contiguous array of NumPy, got {what}."
+    )
 
 
 def predictor_by(forward, network, parameters):

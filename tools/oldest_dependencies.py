@@ -1,4 +1,4 @@
-"""Print the oldest versions that pyproject.toml allows, as constraints for pip: python oldest_dependencies.py cli onnx.
+"""Print the oldest versions that pyproject.toml allows, as constraints for pip: python oldest_dependencies.py cli,onnx.
 
 These are the packages of ``dependencies`` and of the extras that are named. 'make test-oldest' installs them.
 """
@@ -27,5 +27,5 @@ def oldest(extras, project):
 
 
 if __name__ == "__main__":
-    for name, version in sorted(oldest(sys.argv[1:], tomllib.loads(PROJECT.read_text())["project"]).items()):
+    for name, version in sorted(oldest(sys.argv[1].split(","), tomllib.loads(PROJECT.read_text())["project"]).items()):
         print(f"{name}=={version}")

@@ -85,7 +85,7 @@ def network_of(estimator, n_inputs, hidden, n_outputs):
 
 def optimizer_of(estimator, network):
     """The Optimizer of an estimator whose solver is not 'lbfgs' or 'lm'."""
-    schedule, name = schedule_of(estimator), estimator.solver
+    schedule, name = schedule_of(estimator.learning_rate, estimator.max_iter), estimator.solver
     if isinstance(name, (Optimizer, tuple)):
         given = check_optimizer(name).for_kernels()
         check_layer_rates(given, network.activations)
@@ -98,14 +98,13 @@ def optimizer_of(estimator, network):
     return optimizer(name, estimator.learning_rate_init, schedule=schedule, **options)
 
 
-def schedule_of(estimator):
-    """The Schedule of an estimator, or None for scikit-learn's three schedules."""
-    given = estimator.learning_rate
+def schedule_of(given, max_iter):
+    """The Schedule for a ``learning_rate`` of an estimator, or None for scikit-learn's three schedules."""
     if isinstance(given, (Schedule, tuple)):
-        return check_schedule(given)
+        return check_schedule(given, "learning_rate")
     if given in SCIKIT_SCHEDULES:
         return None
-    return make_schedule(given, **{"epochs": estimator.max_iter} if "epochs" in SCHEDULES[given].options else {})
+    return make_schedule(given, **{"epochs": max_iter} if "epochs" in SCHEDULES[given].options else {})
 
 
 def follows(estimator, schedule):

@@ -148,7 +148,8 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
             ``set_callbacks`` instead.
         resume_from : str or Path, default=None
             File of a ``fastmlp.Checkpoint`` of a fit with the same data, parameters and other arguments, which this one
-            continues to the same result, bit for bit. Only ``max_iter``, ``n_jobs`` and ``verbose`` may differ. Epochs
+            continues to the same result, bit for bit. Only ``max_iter``, ``n_jobs`` and ``verbose`` may differ, but
+            not ``max_iter`` if the schedule depends on it ('cosine', 'cosine_log'). Epochs
             are counted from the beginning of the first fit. If that fit had ended, this one returns its result. A fit
             by 'lbfgs' or 'lm' cannot be resumed before its end.
 

@@ -11,7 +11,7 @@ from fastmlp.distributed.fits import ALONE, Alone
 from fastmlp.kernels.spec import is_by_target
 from fastmlp.model.activations import name_of
 from fastmlp.model.backend_choice import choose_backend
-from fastmlp.model.exclusive import trains
+from fastmlp.model.exclusive import note_state
 from fastmlp.training.callbacks import NO_CALLBACKS, CombinedCallbacks
 from fastmlp.training.full_batch import Limits, solver_of
 from fastmlp.training.shuffling import Shuffle
@@ -97,7 +97,7 @@ def full_batch_fit(estimator, call, problem, samples, held_out):
             stops=estimator.early_stopping,
         )  # fmt: skip
     call.fit.check_same(_settings(estimator, call, problem, samples, estimator.solver), samples)
-    trains(estimator, state)
+    note_state(estimator, state)
     call.fit.begin(state, estimator._random_state)
     trainer = call.fit.trainer(
         problem, state, FullBatchRecorder(estimator, call, stopping), stopping=stopping, scorer=scorer,
@@ -137,7 +137,7 @@ def stochastic_fit(estimator, call, plan, problem, samples, held_out):
         state.seed = int(estimator._random_state.randint(2**63 - 1, dtype=np.int64))
     settings = _settings(estimator, call, problem, samples, plan.optimizer)
     call.fit.check_same(settings, samples if call.stream is None else None)
-    trains(estimator, state)
+    note_state(estimator, state)
     call.fit.begin(state, estimator._random_state)
     if problem.noise is not None:
         problem = problem._replace(noise=problem.noise._replace(seed=state.seed))

@@ -96,8 +96,8 @@ class FittedNetwork:
         """(network, parameters) for unscaled inputs and outputs."""
         parameters = self.current_parameters()
         if self.scaling is not None or self.target_scaling is not None:
-            parameters = folded(self.network, parameters, self.scaling, self.target_scaling)
-        return self.network, parameters
+            return self.network, folded(self.network, parameters, self.scaling, self.target_scaling)
+        return self.network, parameters.copy()
 
     def __getstate__(self):
         """State for pickle, without the views, which would store every parameter twice, and the continuation."""

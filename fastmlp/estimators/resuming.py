@@ -21,6 +21,8 @@ from fastmlp.training.full_batch import is_full_batch
 from fastmlp.training.state import TrainingState
 from fastmlp.validation.checks import check_flags
 
+from .architecture import schedule_of
+
 # Parameters that may differ from those of the checkpoint.
 FREE = {"max_iter", "n_jobs", "verbose"}
 RESULTS = (
@@ -138,6 +140,12 @@ class SavedFit:
             saved = self.params[name]
             if not is_same(own[name], saved):
                 raise ValueError(f"the checkpoint has {name}={saved!r}, but the estimator {own[name]!r}. {REMEDY}")
+        rate = estimator.learning_rate
+        if schedule_of(rate, estimator.max_iter) != schedule_of(rate, self.params["max_iter"]):
+            raise ValueError(
+                f"learning_rate={rate!r} depends on max_iter, which is {self.params['max_iter']} in "
+                f"the checkpoint, not {estimator.max_iter}. {REMEDY}"
+            )
         if self.place is not None and is_full_batch(estimator.solver):
             raise ValueError(
                 f"a fit by solver={estimator.solver!r} cannot be resumed, because the solver keeps its state to "
@@ -261,4 +269,4 @@ def _plain(given):
     if issparse(given):
         rows = given.tocsr()
         return rows.data, rows.indices, rows.indptr, rows.shape
-    return None if given is None else np.asarray(to_host(given))
+    return None if given is None else np.ascontiguousarray(to_host(given))

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.extras import from_extra
-from fastmlp.io.atomic import text_of, write_whole
+from fastmlp.io.atomic import path_text, write_whole
 from fastmlp.kernels.rules import ACTIVATIONS
 from fastmlp.model.activations import check_activation
 from fastmlp.model.mlp import MLP
@@ -251,7 +251,7 @@ def _saved(figure, path):
     if hasattr(path, "write"):
         figure.savefig(path, dpi=120)
     elif path is not None:
-        path, content = text_of(path), io.BytesIO()
+        path, content = path_text(path), io.BytesIO()
         kind = os.path.splitext(path)[1][1:] or figure.canvas.get_default_filetype()
         figure.savefig(content, format=kind, dpi=120)
         write_whole(path if path.endswith(f".{kind}") else f"{path.rstrip('.')}.{kind}", content.getvalue())

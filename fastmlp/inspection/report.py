@@ -262,13 +262,16 @@ def _curves_of_estimator(model):
 
 
 def _classes(truth, predicted):
-    """Content of the page for labels."""
+    """Content of the page for labels. Raises ValueError if those of truth and predicted are of different kinds."""
+    try:
+        labels = unique_labels(truth, predicted)
+    except ValueError as error:
+        raise ValueError(f"truth and predicted must be labels of the same kind: {error}") from error
     if truth.ndim == 2:
         names = [f"label {number}" for number in range(truth.shape[1])]
         scores = metrics.precision_recall_fscore_support(truth, predicted, average=None, zero_division=np.nan)
         headline = [("samples with all labels correct", _number(metrics.accuracy_score(truth, predicted)))]
         return {"headline": headline, "scores": _scores(names, *scores)}
-    labels = unique_labels(truth, predicted)
     counts = metrics.confusion_matrix(truth, predicted, labels=labels)
     names = [str(label) for label in labels]
     found = {

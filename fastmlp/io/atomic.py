@@ -48,7 +48,7 @@ def write_whole(path, content):
 
 def check_destination(path):
     """The path with links resolved; OSError if it cannot be the path of a regular file."""
-    path = Path(os.path.realpath(text_of(path)))
+    path = Path(os.path.realpath(path_text(path)))
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "the folder does not exist", str(path.parent))
     if path.exists() and not path.is_file():
@@ -56,7 +56,7 @@ def check_destination(path):
     return path
 
 
-def text_of(path):
+def path_text(path):
     """A path as text; TypeError for anything else, such as a number, which open() takes as a file descriptor."""
     if not isinstance(path, (str, bytes, os.PathLike)):
         raise TypeError(f"path must be a str or Path, got {path!r}.")

@@ -19,7 +19,7 @@ from safetensors.numpy import save as to_bytes
 
 from fastmlp.typing import StrPath
 
-from .atomic import text_of, write_whole
+from .atomic import path_text, write_whole
 
 VERSION = 1
 KINDS = {
@@ -133,7 +133,7 @@ def load(path: StrPath, kind: str | None = None) -> Any:
 
 def load_with(make, path, kind):
     """What ``make(class, saved state)`` returns for a file; otherwise as ``load``."""
-    path = text_of(path)
+    path = path_text(path)
     with open(path, "rb"):
         pass  # a missing or unreadable file is an OSError, not a damaged model
     try:

@@ -197,7 +197,6 @@ class DifferentiableNetwork(LayeredNetwork):
         state.step += 1
         state.prepared_update = prepared
 
-    @one_step_at_a_time
     def copy_parameters(self, source: DifferentiableNetwork, tau: float = 1.0) -> Self:
         """Set the parameters to ``tau * source + (1 - tau) * own``, for target networks.
 
@@ -230,17 +229,21 @@ class DifferentiableNetwork(LayeredNetwork):
                 f"source must have the same inputs and layers of the same sizes, skip connections and trainable slopes "
                 f"as this model: its sizes are {source.network.sizes}, those of this model {self._network.sizes}."
             )
+        with Reading(source) as read:  # before this model is claimed: another thread may copy from it to the source
+            new = read._state.parameters.copy()
+        self._blend(new, tau)
+        return self
+
+    @one_step_at_a_time
+    def _blend(self, new, tau):
         state = self._state
         state.make_writable()
         if state.order is not None:  # of an epoch that was interrupted
             state.drop_epoch_in_progress()
-        with Reading(source) as read:
-            new = read._state.parameters
-            if tau == 1:
-                state.parameters[...] = new
-            else:
-                state.parameters += tau * (new - state.parameters)
-        return self
+        if tau == 1:
+            state.parameters[...] = new
+        else:
+            state.parameters += tau * (new - state.parameters)
 
 
 def _check_array(name, array, dtype, shape):

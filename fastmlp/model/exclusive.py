@@ -97,7 +97,7 @@ def _begin(model, own):
 
 
 class Reading:
-    """Context manager: the model, or during a fit of another thread a copy of it, with attributes that belong together.
+    """Context manager: the model, or during a fit of another thread a copy of it, with consistent attributes.
 
     In the block no other thread changes what it returns.
     """
@@ -119,7 +119,10 @@ class Reading:
                     if fit.is_short and fit.has_begun:  # the next short call waits for this reader
                         _readers[id(self)] = weakref.ref(self)
                 if not fit.is_short:
-                    return model._during_fit(fit)
+                    found = model._during_fit(fit)
+                    if running_fit(model) is fit:  # otherwise another one may have begun while it was copied
+                        return found
+                    continue
                 while running_fit(model) is fit:
                     time.sleep(PAUSE)
         except BaseException:  # Ctrl-C
@@ -225,8 +228,11 @@ def being_fitted(model):
     )
 
 
-def trains(model, state):
-    """Note what the running fit of an estimator trains, its other attributes being complete."""
+def note_state(model, state):
+    """Tell readers in other threads which TrainingState the running fit of an estimator changes.
+
+    Call it when the other attributes of the estimator are complete.
+    """
     fit = running_fit(model)
     if fit is not None:
         fit.state = state

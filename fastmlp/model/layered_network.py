@@ -294,8 +294,8 @@ class LayeredNetwork(HasPredictionNetwork, UsedByThreads, Savable):
 
     @reads
     def prediction_network(self) -> PredictionNetwork:
-        """The PredictionNetwork, with a view of the parameters."""
-        return PredictionNetwork(self.network, self.parameters, "outputs")
+        """The PredictionNetwork, with a copy of the parameters."""
+        return PredictionNetwork(self.network, self.parameters.copy(), "outputs")
 
     def _need_weights(self):
         if self._state is None:

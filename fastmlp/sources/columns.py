@@ -149,7 +149,7 @@ def _numbers(table, names, dtype):
         refuse_missing(name, column.null_count)
     columns = [_cast(column, pa.from_numpy_dtype(dtype)) for column in columns]
     batches = pa.Table.from_arrays(columns, names).combine_chunks().to_batches()
-    return batches[0].to_tensor(row_major=True).to_numpy() if batches else np.empty((0, len(names)), dtype)
+    return batches[0].to_tensor(row_major=True).to_numpy() if batches else np.empty((table.num_rows, len(names)), dtype)
 
 
 def _target(column, name):

@@ -115,7 +115,7 @@ def _labels(y):
 
 
 def _numbers(y):
-    y = _complete(as_numbers(y, "y"))
+    y = as_numbers(_complete(as_labels(y, "y")), "y")  # missing targets are said first
     if y.ndim not in (1, 2) or not y.size:
         raise ValueError(f"y must be numbers of shape (n_samples,) or (n_samples, n_outputs), got shape {y.shape}.")
     if y.dtype.kind == "c":

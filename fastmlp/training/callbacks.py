@@ -182,6 +182,11 @@ class _Function(Callback):
         self.after_epoch = function
 
 
+def as_list(given):
+    """The callbacks that a user has passed, as a list."""
+    return [] if given is None else list(given) if isinstance(given, (list, tuple)) else [given]
+
+
 class CombinedCallbacks:
     """Combine several callbacks into one. As a context manager it calls their ``after_fit`` on exit.
 
@@ -200,7 +205,7 @@ class CombinedCallbacks:
     """
 
     def __init__(self, given, model, *more):
-        given = () if given is None else given if isinstance(given, (list, tuple)) else [given]
+        given = as_list(given)
         for one in given:
             if isinstance(one, type) or not (isinstance(one, Callback) or callable(one)):
                 raise TypeError(f"callbacks must be fastmlp.Callback objects or functions, got {one!r}.")

@@ -144,12 +144,12 @@ def make_schedule(name: str, *, warmup_epochs: float = 0.0, **options: float) ->
     return Schedule(name, option_values("schedule", name, options, rule.options), warmup_epochs)
 
 
-def check_schedule(given):
+def check_schedule(given, name="schedule"):
     """Validate a schedule or its name. Returns a Schedule."""
     if isinstance(given, Schedule):
         return given
     if isinstance(given, tuple):  # from a model file
-        return from_record("schedule", Schedule, tuple(OLD_NAMES.get(value, value) for value in given))
+        return from_record("schedule", Schedule, tuple(OLD_NAMES.get(value, value) for value in given), name)
     return Schedule(given)
 
 

@@ -19,7 +19,7 @@ CSR, INDEX_TYPES = (csr_matrix, csr_array), {np.dtype(np.int32), np.dtype(np.int
 DATES = date, time, timedelta, np.datetime64, np.timedelta64  # those of pandas are subclasses
 DATE_TYPE = re.compile("date|time|duration|period|interval", re.IGNORECASE)  # of pandas, polars and Arrow
 FLOAT32_TYPES = {"float32", "Float32", "float", "float[pyarrow]"}  # Arrow calls it float, and float64 double
-NUMBER_TYPE = re.compile("(u?int|float|double|half|bool)", re.IGNORECASE)
+NUMBER_TYPE = re.compile(r"(u?int\d|float|double|half|bool)", re.IGNORECASE)  # not "interval"
 
 SMALL = 2**13  # values: up to here the general validation takes longer than everything else in a short call
 
@@ -82,7 +82,7 @@ def plain_rows(X, dtype):
 
 def frame_values(given):
     """The values of a pandas frame of NumPy numbers as an array; anything else unchanged."""
-    if not nw.dependencies.is_pandas_dataframe(given):
+    if type(given) is np.ndarray or not nw.dependencies.is_pandas_dataframe(given):
         return given
     dtypes = set(given.dtypes)
     return given.to_numpy() if all(isinstance(one, np.dtype) and one.kind in "iuf" for one in dtypes) else given
@@ -140,9 +140,8 @@ def as_labels(given, name):
 def _of_one_type(labels, name):
     """An object array of booleans only, or of integers only, as an array of these; anything else unchanged.
 
-    Raises ValueError for texts among numbers, which cannot be sorted.
-
-    pandas has such labels after missing ones were dropped.
+    pandas has such labels after missing ones were dropped. Raises ValueError for strings among numbers, which cannot be
+    sorted.
     """
     if not isinstance(getattr(labels, "dtype", None), np.dtype) or labels.dtype.kind != "O":
         return labels
@@ -253,7 +252,7 @@ def _check_columns(frame, name):
 
 
 def _refuse_no_numbers(array, name, where=""):
-    """Raise an error if values cannot be converted to floats. None can: it is missing."""
+    """Raise an error if values cannot be converted to floats. None is converted to NaN, a missing value."""
     if array.dtype.kind in NUMBERS:
         return
     if array.dtype.kind == "V":

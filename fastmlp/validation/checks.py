@@ -19,7 +19,7 @@ from .sklearn_compat import check_sample_weight
 
 LARGEST = float(np.finfo(np.float64).max)  # comparison with it is False for NaN and works for any int
 
-NO_NUMBERS = bool, np.timedelta64  # which count as integers in Python and NumPy
+NOT_NUMBERS = bool, np.timedelta64  # types that Python and NumPy count as integers
 
 
 class Range(NamedTuple):
@@ -55,14 +55,14 @@ def check_integer(name, value, least):
     """The value as an int; ValueError unless it is an integer of at least ``least``."""
     if type(value) is int and value >= least:
         return value  # the usual case is fast
-    if not isinstance(value, Integral) or isinstance(value, NO_NUMBERS) or value < least:
+    if not isinstance(value, Integral) or isinstance(value, NOT_NUMBERS) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
     return int(value)
 
 
 def check_n_jobs(n_jobs):
     """The number of threads as it is; ValueError unless it is None or an integer other than 0."""
-    if n_jobs is not None and (isinstance(n_jobs, NO_NUMBERS) or not isinstance(n_jobs, Integral) or n_jobs == 0):
+    if n_jobs is not None and (isinstance(n_jobs, NOT_NUMBERS) or not isinstance(n_jobs, Integral) or n_jobs == 0):
         raise ValueError(f"n_jobs must be None, or an integer other than 0 (-1: all cores), got {n_jobs!r}.")
     return n_jobs
 
@@ -88,7 +88,7 @@ def check_flags(**flags):
 def check_real(name, value, low, high=math.inf, *, open_low=False, open_high=False):
     """The value as a float; ValueError unless it is a finite number in the range, whose ends are closed by default."""
     value = float(value) if isinstance(value, np.floating) else value  # LARGEST is not a float32
-    good = isinstance(value, Real) and not isinstance(value, NO_NUMBERS) and abs(value) <= LARGEST
+    good = isinstance(value, Real) and not isinstance(value, NOT_NUMBERS) and abs(value) <= LARGEST
     if not good or not low <= value <= high or (open_low and value == low) or (open_high and value == high):
         ends = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or high == math.inf else ']'}"
         raise ValueError(f"{name} must be a number in {ends}, got {value!r}.")
@@ -246,8 +246,8 @@ def check_option_values(kind, name, values, defaults, ranges, by_output=()):
     return tuple(checked)
 
 
-def from_record(kind, made_of, values):
-    """An object from the tuple of all its fields, as model files hold it."""
+def from_record(kind, made_of, values, name=None):
+    """An object from the tuple of all its fields, as model files hold it; ``name`` is that of the parameter."""
     try:
         if len(values) == len(fields(made_of)):
             return made_of(*values)
@@ -255,7 +255,7 @@ def from_record(kind, made_of, values):
     except (TypeError, ValueError) as caught:
         error = caught
     why = "" if error is None else f" {error}"
-    raise ValueError(f"{kind} must be a name or the result of make_{kind}, got {values!r}.{why}") from error
+    raise ValueError(f"{name or kind} must be a name or the result of make_{kind}, got {values!r}.{why}") from error
 
 
 def call_text(function, name, given):

@@ -448,7 +448,10 @@ cdef class RowPredictor:
         cdef Py_buffer view
         if not PyObject_CheckBuffer(x):
             raise wrong_row(self.n_bytes // self.itemsize, x)
-        PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        try:
+            PyObject_GetBuffer(x, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        except (ValueError, BufferError):
+            raise wrong_row(self.n_bytes // self.itemsize, x) from None
         try:
             if view.format[0] != self.kind or view.len != self.n_bytes:
                 raise wrong_row(self.n_bytes // self.itemsize, x)

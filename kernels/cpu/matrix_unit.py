@@ -23,7 +23,7 @@ from .contract_primitives import prepared_product
 ARCH_PRCTL, GET_PERMISSION, REQUEST_PERMISSION, TILE_DATA = 158, 0x1022, 0x1023, 18  # of Linux on x86-64
 HOW = {AMX_UNIT: "on AMX", BFLOAT16_UNIT: "with AVX512_BF16", FLOAT_UNIT: "in float32"}
 OLD_COMPILER = "the C compiler that built the engine knows neither AMX nor AVX512_BF16; GCC 11 and Clang 12 do"
-OLD_LEVEL = "the engine is used as on a processor without AVX-512, as FASTMLP_LEVEL or settings of Numba ask for"
+OLD_LEVEL = "FASTMLP_LEVEL or Numba's settings restrict it to instructions without AVX-512"
 GAIN = 1.3  # of a product, so that it pays for packing too
 SECONDS, SIZE = 1e-3, 128  # of a measurement, at least; rows, columns and inner dimension of its product
 

@@ -83,7 +83,17 @@ def test_public_attributes_after_fit(kind, solver):
 def test_methods_take_the_same_arguments(kind, method):
     ours = inspect.signature(getattr(getattr(fastmlp, kind)(), method))
     theirs = inspect.signature(getattr(getattr(neural_network, kind)(), method))
-    more = {"mc_samples", "epochs", "eval_set", "eval_X", "eval_y", "eval_names", "eval_metric", "callbacks"}
+    more = {
+        "mc_samples",
+        "epochs",
+        "eval_set",
+        "eval_X",
+        "eval_y",
+        "eval_names",
+        "eval_metric",
+        "callbacks",
+        "resume_from",
+    }
     found = [p.replace(annotation=p.empty) for p in ours.parameters.values() if p.name not in more]
     assert found == list(theirs.parameters.values())
 

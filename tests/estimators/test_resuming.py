@@ -281,6 +281,13 @@ def test_max_iter_may_be_raised(tmp_path):
         longer.fit(X, LABELS, resume_from=tmp_path / "m")
 
 
+def test_max_iter_may_not_be_changed_if_the_rate_follows_it(tmp_path):
+    model = MLPClassifier(**SMALL | {"learning_rate": "cosine"})
+    cut_short(tmp_path / "m", model)
+    with pytest.raises(ValueError, match="learning_rate='cosine' depends on max_iter, which is 9 in the checkpoint"):
+        model.set_params(max_iter=20).fit(X, LABELS, resume_from=tmp_path / "m")
+
+
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_a_fit_that_has_ended_returns_its_result(tmp_path, solver):
     """Nothing is trained; callbacks are told of the end only."""

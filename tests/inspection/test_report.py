@@ -301,7 +301,7 @@ def test_the_page_is_self_contained(path, network):
 
 @pytest.mark.parametrize("change, error, message", [
     ({"model": 3}, TypeError, "model must be an MLP"), ({"model": MLPClassifier()}, ValueError, "not fitted"),
-    ({"model": MLP([(1, "identity")])}, ValueError, "no weights"), ({"truth": [1]}, ValueError, "inconsistent"),
+    ({"model": MLP([(1, "identity")])}, ValueError, "no weights"), ({"truth": [1]}, ValueError, "must have one shape"),
     ({"truth": np.zeros((898, 2))}, ValueError, "one shape and not be empty"),
     ({"truth": [], "predicted": []}, ValueError, "one shape and not be empty"),
     ({"truth": np.zeros((898, 1, 1))}, ValueError, "one or two dimensions"),

@@ -221,6 +221,21 @@ def test_readers_wait_for_single_steps():
         learner.join(PATIENCE)
 
 
+def test_two_models_copy_from_each_other():
+    one, other = network().build(6), network().build(6)
+
+    def copy_from(source, target):
+        for _ in range(500):
+            target.copy_parameters(source, 0.5)
+
+    threads = [threading.Thread(target=copy_from, args=pair, daemon=True) for pair in ((one, other), (other, one))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert not any(thread.is_alive() for thread in threads)
+
+
 def test_weights_for_others_are_those_before_a_change():
     parameters = np.zeros(3)
     state = TrainingState.without_optimizer(parameters)

@@ -40,7 +40,7 @@ runpy.run_path("setup.py", run_name="__main__")
 """
     done = run(script, cwd=ROOT)
     assert done.returncode == 1
-    assert re.fullmatch(f"fastmlp needs a 64-bit little-endian Python.* is a {kind} one\n", done.stderr)
+    assert re.fullmatch(f"fastmlp needs a 64-bit little-endian Python.* is a {kind} one\\.\n", done.stderr)
 
 
 @pytest.mark.parametrize("changed", ["-D__SIZEOF_POINTER__=4", "-D__BYTE_ORDER__=__ORDER_BIG_ENDIAN__"])

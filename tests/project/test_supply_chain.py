@@ -33,7 +33,7 @@ def test_every_dependency_has_a_lower_bound():
     found = oldest_dependencies.oldest(extras, project)
     assert {"numpy", "scikit-learn", "numba", "pandas", "pyarrow", "onnx", "click"} <= found.keys()
     assert all(found.values()), found
-    script = [sys.executable, "-P", ROOT / "tools" / "oldest_dependencies.py", *extras]
+    script = [sys.executable, "-P", ROOT / "tools" / "oldest_dependencies.py", ",".join(extras)]
     printed = subprocess.run(script, capture_output=True, text=True, check=True).stdout.split()
     assert printed == sorted(f"{name}=={version}" for name, version in found.items())
 

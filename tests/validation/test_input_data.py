@@ -291,6 +291,7 @@ DATES = {
     "frame with a zone": pd.DataFrame(DAYS, columns=NAMES).apply(lambda column: column.dt.tz_localize("UTC")),
     "categories": pd.DataFrame(DAYS, columns=NAMES).astype("category"),
     "one column": FRAME.assign(b=DAYS[:, 0]),
+    "intervals": FRAME.assign(b=pd.interval_range(0, periods=40)),
     "polars": lambda: polars_of(FRAME.assign(b=DAYS[:, 0])),
     "arrow": lambda: arrow_of(FRAME.assign(b=DAYS[:, 0] - DAYS[0, 0])),
 }

@@ -94,6 +94,15 @@ UNCLEAR = [
         lambda: REGRESSOR.predict(pd.DataFrame({"a": y, "b": y, "colour": ["red"] * 20})),
         "X must be numbers: could not convert string to float: 'red' in column 'colour'",
     ),
+    (
+        lambda: MODEL.compile_predict()(np.arange(6.0)[::2]),
+        "3 numbers .* a C-contiguous array .* not C-contig",
+    ),
+    (
+        lambda: MLPRegressor(learning_rate=(1, 2, 3)).fit(X, y),
+        "learning_rate must be a name or the result of make_",
+    ),
+    (lambda: training_report("r", CLASSIFIER, labels, y), "truth and predicted must be labels of the same kind"),
 ]
 
 

@@ -154,7 +154,7 @@ class BaseTabular(SavableTabular, ABC):
             fit.check_same(settings, Samples(rows.matrix, rows.targets, rows.weight))
             files = None
             if checkpoints is not None:
-                settings |= {"time_limit": self.time_limit, "random_state": self.random_state}
+                settings |= {"time_limit": self.time_limit, "random_state": self.random_state, "loss": given[3].loss}
                 files = MemberFiles(checked_folder(checkpoints, self.random_state), type(self), settings, given[:2])
             fitted._train(y, given, callbacks, fit, random_state, files)
         for name in ("feature_names_in_", *OF_FOLDS):

@@ -46,8 +46,13 @@ def plan_for(task, rows, folds, n_epochs, n_members, time_limit, options, random
     variants = variants_of_members(n_members, task, rows, limit, n_epochs, options, random_state)
     n_rows = task.n_rows - min(map(len, folds), default=0)
     n_epochs, variants = within(limit, n_epochs, variants, len(parts), n_rows)
-    each = [(variant, part) for part in parts for variant in variants]
-    return Plan(n_epochs, *map(list, zip(*each)))
+    variants = variants * len(parts)
+    return Plan(n_epochs, variants, rows_of_members(parts, len(variants)))
+
+
+def rows_of_members(parts, n_members):
+    """The part that each member is trained on: all members of a part come one after the other."""
+    return [part for part in parts for _ in range(n_members // len(parts))]
 
 
 def within(limit, n_epochs, variants, n_parts, n_rows):

@@ -8,9 +8,10 @@ import joblib
 from fastmlp.estimators import checkpoint_folder
 from fastmlp.io.atomic import write_whole
 from fastmlp.model.mlp import MLP
-from fastmlp.training.callbacks import Checkpoint
+from fastmlp.training.callbacks import Checkpoint, as_list
 
 from .members import Plan
+from .plan import rows_of_members
 from .recipe import Variant
 
 OTHER = (
@@ -67,12 +68,11 @@ class MemberFiles:
             raise ValueError(f"{self._plan} is damaged ({error!r}): remove the folder to begin again.") from error
         if digest != self._digest:
             raise ValueError(OTHER.format(self._folder))
-        return Plan(n_epochs, variants, [part for part in parts for _ in range(len(variants) // len(parts))]), seeds
+        return Plan(n_epochs, variants, rows_of_members(parts, len(variants))), seeds
 
     def begin(self, members, n_epochs, callbacks):
         """Replace members by those of the files. Returns {number: arguments of ``fit``} of those that are not done."""
         left = {}
-        own = [] if callbacks is None else callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
         for number, member in enumerate(members):
             path = checkpoint_folder.path_of(self._folder, number)
             found = next(filter(Path.exists, (path, part_of(path))), None)
@@ -85,7 +85,7 @@ class MemberFiles:
                 part_of(path).unlink(missing_ok=True)
             else:
                 keep = MemberCheckpoint(path, n_epochs)
-                left[number] = {"epochs": n_epochs - members[number].epoch, "callbacks": [*own, keep]}
+                left[number] = {"epochs": n_epochs - members[number].epoch, "callbacks": [*as_list(callbacks), keep]}
         return left
 
 
