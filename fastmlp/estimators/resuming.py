@@ -200,7 +200,9 @@ class SavedFit:
 
     def backend(self):
         """The Backend that 'auto' has chosen before, or None if it does not work here."""
-        name = self.model.backend_
+        name, chosen = self.model.backend_, registry.choose()
+        if chosen.name == name:
+            return chosen
         return registry.choose(name)._replace(reason="that of the checkpoint") if registry.works(name) else None
 
     def take_results(self, estimator, call):

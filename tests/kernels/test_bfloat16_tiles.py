@@ -136,7 +136,7 @@ def test_the_unit_is_chosen(case, monkeypatch):
 # What an engine lacks: the text of its description.
 LACKING = {
     "the C compiler that built the engine": {"multiplies_tiles": False},
-    "as on a processor without AVX-512": {"vector_bytes": 32},
+    "to instructions without AVX-512": {"vector_bytes": 32},
 }
 
 

@@ -17,7 +17,7 @@ from itertools import cycle
 from pathlib import Path
 
 import killed_work
-from recorded_files import MODELS, Expected, contents, count_calls, is_temporary, record, recorded
+from recorded_files import Expected, contents, count_calls, is_model, is_temporary, record, recorded
 
 from fastmlp.io import model_files
 
@@ -123,7 +123,7 @@ def faults_of(case, expected):
     for name, found in case.contents().items():
         if found not in expected.written.get(name, ()):
             yield f"{name} is not one of the files that an unbroken run writes"
-        if name in MODELS:
+        if is_model(name):
             try:
                 model_files.load(case.folder / name)
             except Exception as error:

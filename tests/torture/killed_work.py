@@ -12,11 +12,13 @@ from fastmlp import (
     Layer,
     MLPClassifier,
     MLPEnsembleRegressor,
+    MLPRegressor,
     TabularMLPRegressor,
     make_optimizer,
     make_schedule,
 )
 from fastmlp.cli.main import main
+from fastmlp.estimators import checkpoint_folder
 from fastmlp.training import epochs
 
 rng = np.random.default_rng(0)
@@ -29,6 +31,7 @@ EVERY_CHUNK = 1e-9  # seconds between two checkpoints
 
 def a_batch_per_chunk():
     """Make chunks as short as they can be, so that there is a checkpoint after each batch."""
+    checkpoint_folder.SECONDS = EVERY_CHUNK
     epochs.FIRST_CHUNK_FLOPS = 0
     epochs.ChunkSize.update = lambda *call: None
 
@@ -74,23 +77,22 @@ def saves(folder):
 
 
 def estimator(folder):
-    """Begun again: its checkpoints must be whole, and are those of an unbroken fit."""
     model = MLPClassifier((8,), batch_size=40, max_iter=8, n_iter_no_change=9, early_stopping=True, random_state=0)
-    model.fit(X, Y > 0, callbacks=Checkpoint(folder / "m"))
+    path = folder / "m"
+    checkpoint = Checkpoint(path, seconds=EVERY_CHUNK)
+    model.fit(X, Y > 0, callbacks=checkpoint, resume_from=path if path.exists() else None)
     model.save(folder / "fitted")
 
 
 def ensemble(folder):
-    for n_members in (2, 3, 4):
-        member = fastmlp.MLPRegressor(hidden_layer_sizes=(8,), batch_size=80, max_iter=3, n_iter_no_change=9)
-        MLPEnsembleRegressor(member, n_members=n_members, random_state=0).fit(X, Y).save(folder / "m")
+    member = MLPRegressor(hidden_layer_sizes=(8,), batch_size=80, max_iter=3, n_iter_no_change=9)
+    model = MLPEnsembleRegressor(member, n_members=3, random_state=0)
+    model.fit(X, Y, checkpoints=folder).save(folder / "m")
 
 
 def tabular(folder):
-    for seed in range(2):
-        TabularMLPRegressor(hidden_layer_sizes=(8,), n_members=2, epochs=2, random_state=seed).fit(X, Y).save(
-            folder / "m"
-        )
+    model = TabularMLPRegressor(hidden_layer_sizes=(8,), n_members=2, epochs=2, random_state=0)
+    model.fit(X, Y, checkpoints=folder).save(folder / "m")
 
 
 def exports(folder):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from fastmlp.io import atomic
 
-MODELS = "m", "fitted"  # names of files that fastmlp.load reads
+MODELS = "m", "fitted", ".fastmlp", ".part"  # names, or suffixes, of files that fastmlp.load reads
 
 
 class Expected(NamedTuple):
@@ -25,11 +25,15 @@ class Expected(NamedTuple):
 def digest(name, path):
     """Of the content that a file of that name is to have; the entries in the header of a model file have no order."""
     content = Path(path).read_bytes()
-    if name in MODELS:
+    if is_model(name):
         end = 8 + int.from_bytes(content[:8], "little")
         with suppress(ValueError):
             content = json.dumps(json.loads(content[8:end]), sort_keys=True).encode() + content[end:]
     return blake2b(content, digest_size=16).hexdigest()
+
+
+def is_model(name):
+    return name in MODELS or Path(name).suffix in MODELS
 
 
 def is_temporary(path):
