@@ -50,6 +50,7 @@ def fit(folder):
     model = begun(folder / "m", network)
     if model.epoch < EPOCHS:
         model.fit(X, Y, EPOCHS - model.epoch, 40, callbacks=Checkpoint(folder / "m", seconds=EVERY_CHUNK))
+    model.save(folder / "m")  # removes what a killed save has left
 
 
 def early_stopping(folder):
@@ -60,6 +61,7 @@ def early_stopping(folder):
     if model.best_epoch is None:  # the fit has not ended
         watched = {"validation_data": (X[:60], Y[:60]), "patience": 4}
         model.fit(X[60:], Y[60:], 40 - model.epoch, 60, callbacks=Checkpoint(folder / "m"), **watched)
+    model.save(folder / "m")
 
 
 def stream(folder):
@@ -67,6 +69,7 @@ def stream(folder):
     if model.epoch < EPOCHS:
         checkpoint, options = Checkpoint(folder / "m", 2, EVERY_CHUNK), {"shuffle_blocks": 2, "n_samples": len(X)}
         model.fit_stream(BLOCKS, EPOCHS - model.epoch, 40, **options, callbacks=checkpoint)
+    model.save(folder / "m")
 
 
 def saves(folder):
