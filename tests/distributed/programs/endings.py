@@ -102,7 +102,7 @@ def main(ending, path, n_rows):
         when(has_checkpoint, lambda: setattr(RankEpochs, "_run_chunk", broken))
     if ending == "interrupt" and LAST:
         when(
-            lambda: model.epoch >= 5 and 0 < model._state.position < len(X) // 2,
+            lambda: model.epoch >= 1 and 0 < model._state.position < len(X) // 2,
             lambda: os.kill(os.getpid(), signal.SIGINT),
         )
     model.fit(X, Y, epochs=100_000, batch_size=8, callbacks=None if ending == "interrupt" else Checkpoint(path))
