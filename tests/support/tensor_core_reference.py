@@ -29,7 +29,7 @@ def loss_and_gradient(network, parameters, X, y, sample_weight, alpha, penalty):
     weight = np.ones(len(X), np.float32) if sample_weight is None else sample_weight
     total = weight.sum()
     outputs, z, inputs = prediction(network, parameters, X)
-    loss = data_loss(network, outputs, y, weight)
+    loss = data_loss(network, outputs, y, weight, total)
     gradient = np.empty_like(parameters)
     (weights, _), (dW, db) = layer_views(network, parameters), layer_views(network, gradient)
     share = weight[:, None] / total
