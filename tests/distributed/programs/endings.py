@@ -65,6 +65,19 @@ def partial_fits(X, Y):
     assert len(set(COMM.allgather((len(begun), model._net.parameters.tobytes())))) == 1
 
 
+def interrupt_second_epoch(model):
+    """Ctrl-C on the last rank, in the second chunk of steps of the second epoch."""
+    run_chunk = RankEpochs._run_chunk
+
+    def interrupted(epochs):
+        epochs._chunk_size.batches = 20
+        if LAST and model.epoch == 1 and epochs.state.position == 20 * epochs.batch_size:
+            signal.raise_signal(signal.SIGINT)
+        run_chunk(epochs)
+
+    RankEpochs._run_chunk = interrupted
+
+
 def fits_in_threads(X, Y):
     models = [model_of(Path("none"), COMM) for _ in range(2)]
     threads = [threading.Thread(target=model.fit, args=(X, Y, 100_000)) for model in models]
@@ -100,11 +113,8 @@ def main(ending, path, n_rows):
             raise MemoryError("not enough")
 
         when(has_checkpoint, lambda: setattr(RankEpochs, "_run_chunk", broken))
-    if ending == "interrupt" and LAST:
-        when(
-            lambda: model.epoch >= 1 and 0 < model._state.position < len(X) // 2,
-            lambda: os.kill(os.getpid(), signal.SIGINT),
-        )
+    if ending == "interrupt":
+        interrupt_second_epoch(model)
     model.fit(X, Y, epochs=100_000, batch_size=8, callbacks=None if ending == "interrupt" else Checkpoint(path))
     if COMM.allgather(model.interrupted) == [True] * COMM.size and COMM.rank == 0:
         model.save(path)
