@@ -14,6 +14,7 @@ from .number_texts import parse
 
 # Of numbers like 1,234 or 1.234, where the rest of the file does not show it.
 CONVENTION = {",": ".", ";": ",", "\t": None}
+N_LINES, LONGEST_LINE = 20, 2**22  # of what shows the format; characters
 QUOTED = re.compile(r'(?:^|(?<=[,;\t])) *"(?:[^"]|"")*"', re.M)  # fields
 DAMAGED = ValueError, csv.Error, pd.errors.ParserWarning, OSError, EOFError, BadZipFile, lzma.LZMAError, zlib.error
 
@@ -66,15 +67,27 @@ def _without_spaces(frame, missing):
     return frame
 
 
-def _format(file, encoding):
-    """(separator, decimal mark) by the first lines."""
-    lines = pd.read_csv(
-        file, sep="\x1f", header=None, nrows=20, encoding=encoding, dtype=str, quoting=csv.QUOTE_NONE, na_filter=False
-    )[0]  # the separator occurs nowhere: one column of lines
+def _first_lines(file, encoding):
+    """The first lines that are not blank, without their ends. Little is read of what is no CSV file."""
+    lines = []
+    with pd.io.common.get_handle(file, "r", encoding=encoding or "utf-8", compression="infer") as opened:
+        while len(lines) < N_LINES and (line := opened.handle.readline(LONGEST_LINE)):
+            if "\0" in line:
+                raise UnicodeError("it has null characters")
+            if len(line) == LONGEST_LINE:
+                raise ValueError(f"a line has {LONGEST_LINE:,} characters or more")
+            if line.strip():
+                lines.append(line.removeprefix("\ufeff").rstrip("\r\n"))
     if isinstance(file, BytesIO):
         file.seek(0)
-    if lines.str.contains("\0").any():
-        raise UnicodeError("it has null characters")
+    return lines
+
+
+def _format(file, encoding):
+    """(separator, decimal mark) by the first lines."""
+    lines = _first_lines(file, encoding)
+    if not lines:
+        raise ValueError("it is empty")
     header, first = [*QUOTED.sub("", "\n".join(lines)).split("\n", 2), ""][:2]
     counts = {mark: header.count(mark) for mark in ",;\t"}
     separator = max(counts, key=lambda mark: (0 < counts[mark] == first.count(mark), counts[mark], mark in ";\t"))

@@ -6,6 +6,7 @@ from fastmlp.sources.files import parquet_files
 from .frames import TableError, listed, pd
 
 NEEDS_PYARROW = "Parquet files need pyarrow"
+DAMAGED = ValueError, KeyError, TypeError, AttributeError
 
 
 def read_parquet(path):
@@ -13,8 +14,8 @@ def read_parquet(path):
     try:
         with from_extra("parquet", NEEDS_PYARROW):
             return pd.read_parquet(path).reset_index(drop=True).rename(columns=str)
-    except (ValueError, OSError) as error:
-        raise TableError(f"{path} cannot be read as Parquet: {error}") from error
+    except (OSError, *DAMAGED) as error:
+        raise TableError(f"{path} cannot be read as Parquet: {_reason(error)}") from error
 
 
 def read_parts(source):
@@ -73,4 +74,12 @@ def common_schema(groups):
 
 def frame_of(table):
     """The frame of an Arrow table, without the index that pandas may have written."""
-    return table.to_pandas().reset_index(drop=True).rename(columns=str)
+    try:
+        return table.to_pandas().reset_index(drop=True).rename(columns=str)
+    except DAMAGED as error:
+        raise TableError(f"a Parquet file cannot be read: {_reason(error)}") from error
+
+
+def _reason(error):
+    """What is wrong with a file, in words."""
+    return str(error) if isinstance(error, (ValueError, OSError)) else f"its metadata of pandas is damaged ({error!r})"

@@ -144,7 +144,7 @@ def _read_npz(path):
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = dict(file)
-    except (ValueError, OSError, EOFError, TypeError, BadZipFile, zlib.error) as error:
+    except (ValueError, OSError, EOFError, TypeError, NotImplementedError, BadZipFile, zlib.error) as error:
         raise TableError(f"{path} cannot be read as NPZ: {error or 'it is empty'}") from error
     X = arrays.get("X")
     if X is None or X.ndim != 2 or X.dtype.kind not in "biuf":

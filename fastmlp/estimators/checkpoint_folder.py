@@ -4,7 +4,7 @@ import sys
 from numbers import Integral
 from pathlib import Path
 
-from fastmlp.io.atomic import check_destination
+from fastmlp.io.atomic import check_destination, path_text
 from fastmlp.training.callbacks import Checkpoint
 
 SECONDS = 30  # between two checkpoints of a member
@@ -17,7 +17,7 @@ def checked_folder(folder, random_state):
             "checkpoints needs an integer as random_state, so that a fit that is run again has the same members, got "
             f"random_state={random_state!r}."
         )
-    folder = Path(folder)
+    folder = Path(path_text(folder, "checkpoints"))
     folder.mkdir(exist_ok=True)
     check_destination(folder / "member-0.fastmlp")
     return folder

@@ -290,7 +290,7 @@ def softmax_regression(n_classes: int, optimizer: OptimizerSpec = "lbfgs", **opt
     Parameters
     ----------
     n_classes : int
-        Number of classes.
+        Number of classes, at least 2.
     optimizer, **options
         As for ``linear_regression``.
 
@@ -299,5 +299,5 @@ def softmax_regression(n_classes: int, optimizer: OptimizerSpec = "lbfgs", **opt
     MLP
         An unfitted model.
     """
-    units = check_integer("n_classes", n_classes, 1)
+    units = check_integer("n_classes", n_classes, 2)
     return MLP([(units, "softmax")], "categorical_cross_entropy", optimizer, **{"init": "zeros"} | options)

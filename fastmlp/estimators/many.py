@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from fastmlp.training.callbacks import progress_bar
 from fastmlp.training.many import Fit, run_fits
 from fastmlp.typing import ArrayLike, MatrixLike, NDArray
 from fastmlp.validation.arrays import as_labels, as_numbers, checked_sparse, is_frame, is_listing
-from fastmlp.validation.checks import check_flags, check_n_jobs
+from fastmlp.validation.checks import NOT_NUMBERS, check_flags, check_n_jobs
 from fastmlp.validation.sklearn_compat import num_samples, rows_of
 
 from .base import BaseMLP
@@ -254,10 +255,22 @@ def _fit_and_score(model, X, y, rows, fit_params, held_out, score):
 def _folds(cv, X, y, groups, by_class):
     """Pairs of indices of the samples to fit, and of those to score."""
     cv = list(cv) if is_listing(cv) else cv
-    if isinstance(cv, (list, Mapping)) and not all(isinstance(fold, (tuple, list)) and len(fold) == 2 for fold in cv):
+    if isinstance(cv, (list, Mapping)):
+        is_sound = all(isinstance(fold, (tuple, list)) and len(fold) == 2 for fold in cv)
+    else:
+        is_sound = cv is None or hasattr(cv, "split") or _is_integer(cv)
+    if not is_sound:
         raise ValueError("cv must be an int, a splitter, or a list of pairs (rows to fit, rows to score).")
     folds = check_cv(cv, y, classifier=by_class).split(X, y, groups)
     return [tuple(_checked_rows("cv", rows, num_samples(X)) for rows in fold) for fold in folds]
+
+
+def _is_integer(given):
+    return isinstance(given, Integral) and not isinstance(given, NOT_NUMBERS)
+
+
+def _is_seed(given):
+    return _is_integer(given) and 0 <= given < 2**32
 
 
 class CrossValFit(NamedTuple):
@@ -337,8 +350,8 @@ def cross_val_fit(
     if not isinstance(estimator, BaseMLP):
         raise TypeError(f"estimator must be an MLPClassifier or MLPRegressor, got {type(estimator).__name__}.")
     (progress,), n_jobs = check_flags(progress=progress), check_n_jobs(n_jobs)
-    if seeds is not None and not is_listing(seeds):
-        raise ValueError(f"seeds must be None or a list of integers, got {seeds!r}.")
+    if seeds is not None and not (is_listing(seeds) and all(map(_is_seed, seeds))):
+        raise ValueError(f"seeds must be None or a list of integers from 0 to {2**32 - 1}, got {seeds!r}.")
     if not (scoring is None or isinstance(scoring, str) or callable(scoring)):
         raise ValueError(f"scoring must be None, a name or a function that gives one score, got {scoring!r}.")
     fit_params = _checked_fit_params(fit_params)

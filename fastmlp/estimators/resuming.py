@@ -15,6 +15,7 @@ from scipy.sparse import issparse
 
 from fastmlp.backends import registry
 from fastmlp.backends.device_arrays import to_host
+from fastmlp.io.atomic import path_text
 from fastmlp.io.model_files import IncompatibleState, fingerprint, load_with
 from fastmlp.kernels.spec import aligned_copy
 from fastmlp.training.full_batch import is_full_batch
@@ -232,6 +233,7 @@ def read_checkpoint(kind, path):
     def make(cls, saved):
         return SavedFit(cls.from_saved_state(saved), saved)
 
+    path = path_text(path, "resume_from")
     try:
         return load_with(make, path, kind)
     except NotACheckpoint:

@@ -7,12 +7,14 @@ from sklearn.utils import check_array
 from fastmlp.prediction.scores import accuracy, d2_pinball, r2
 from fastmlp.validation.arrays import as_numbers, is_listing
 from fastmlp.validation.checks import check_weights, levels_of
+from fastmlp.validation.sklearn_compat import num_samples
 
 from .samples import check_columns, validated
 
 
 def weights_to_score(X, y, sample_weight):
     """Sample weights for scikit-learn's ``score``, which would not name them in its errors."""
+    num_samples(X)  # its error names X
     return check_weights(sample_weight, X, y, "squared_error", np.float64)
 
 

@@ -89,7 +89,7 @@ def check_gradients(
         labels encoded as in ``fit``; class weights are ignored.
     X, y, sample_weight
         A few samples, as for ``fit``.
-    step : float > 0, default=1e-5
+    step : float in (0, 1], default=1e-5
         Step of the central differences.
     n_parameters : int, default=500
         Number of parameters to check, chosen at random if the model has more.
@@ -98,7 +98,7 @@ def check_gradients(
     -------
     GradientCheck
     """
-    check_real("step", step, 0, open_low=True)
+    check_real("step", step, 0, 1, open_low=True)
     check_integer("n_parameters", n_parameters, 1)
     _check_kind(model)
     of_kind = _of_estimator if isinstance(model, BaseMLP) else _of_mlp

@@ -56,13 +56,13 @@ def check_destination(path):
     return path
 
 
-def path_text(path):
+def path_text(path, name="path"):
     """A path as text; TypeError for anything else, such as a number, which open() takes as a file descriptor."""
     if not isinstance(path, (str, bytes, os.PathLike)):
-        raise TypeError(f"path must be a str or Path, got {path!r}.")
+        raise TypeError(f"{name} must be a str or Path, got {path!r}.")
     text = os.fsdecode(path)
     if "\0" in text:
-        raise ValueError(f"path must not contain the character \\0, got {text!r}.")
+        raise ValueError(f"{name} must not contain the character \\0, got {text!r}.")
     return text
 
 

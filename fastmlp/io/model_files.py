@@ -114,7 +114,7 @@ def load(path: StrPath, kind: str | None = None) -> Any:
     ----------
     path : str or Path
     kind : str or None
-        Name of the expected class; None allows any.
+        Name of the expected class, such as 'MLPClassifier'; None allows any.
 
     Returns
     -------
@@ -127,7 +127,11 @@ def load(path: StrPath, kind: str | None = None) -> Any:
         incompatible version, or has weights that are NaN or infinite.
     OSError
         If the file cannot be opened.
+    ValueError
+        If ``kind`` is not the name of a class.
     """
+    if kind is not None and (not isinstance(kind, str) or kind not in KINDS):
+        raise ValueError(f"kind must be None or one of {', '.join(KINDS)}, got {kind!r}.")
     return load_with(lambda made_of, state: made_of.from_saved_state(state), path, kind)
 
 

@@ -76,7 +76,8 @@ class Columns(NamedTuple):
         counts = Counter(schema.names)
         for name in self.names:
             if not counts[name]:
-                raise ValueError(f"{where} has no column {name!r}. Columns: {_listed(schema.names)}.")
+                role = "" if name in self.features else "weight: " if name == self.weight else "target: "
+                raise ValueError(f"{role}{where} has no column {name!r}. Columns: {_listed(schema.names)}.")
             if counts[name] > 1:
                 raise ValueError(f"{where} has {counts[name]} columns {name!r}: rename or drop them.")
         for name in self.names:

@@ -127,13 +127,19 @@ def as_numbers(given, name):
 
 def as_labels(given, name):
     """Convert targets of any kind on the host for scikit-learn's validation; None stays None."""
-    if type(given) is np.ndarray and given.ndim and given.dtype.kind not in "Oc":
+    if type(given) is np.ndarray and given.ndim and given.size and given.dtype.kind not in "Oc":
         return given  # the usual case is fast
     given = _of_one_type(unmasked(to_host(given)), name)
     refuse_duplicate_columns(given, name)
     _refuse_complex(given, name)
     if given is not None and not (issparse(given) or is_frame(given) or is_listing(given)):
         raise ValueError(f"{name} must be an array, a frame or a list, got {type(given).__name__}.")
+    try:
+        shape = np.shape(given) if isinstance(given, (list, tuple)) else getattr(given, "shape", ())
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name} must be a list of labels, or of rows of one length.") from error
+    if len(shape) == 2 and not shape[1]:
+        raise ValueError(f"{name} has no columns: pass at least one label for each sample.")
     return checked_sparse(given, name)
 
 

@@ -74,7 +74,10 @@ def get_feature_names(X):
 def num_samples(X):
     """Number of samples of X in any container."""
     refuse_duplicate_columns(X, "X")
-    return _num_samples(X)
+    try:
+        return _num_samples(X)
+    except TypeError as error:
+        raise TypeError(f"X must be an array, a frame or a list of samples, got {type(X).__name__}.") from error
 
 
 def is_scorer(metric):

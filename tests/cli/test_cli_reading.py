@@ -5,11 +5,14 @@ import gzip
 import io
 import lzma
 import re
+import tracemalloc
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -78,6 +81,30 @@ def test_utf_16_without_a_byte_order_mark_is_refused():
     assert "it has null characters): save as UTF-8, or give --encoding" in one_line(
         run("train", "t.csv", "--target", "y", code=1)
     )
+
+
+def test_little_is_read_of_what_is_no_csv_file():
+    """Not all of 64 MiB of zeros, or of letters without the end of a line."""
+    for content, message in ((b"\0", "it has null characters"), (b"a", "a line has 4,194,304 characters or more")):
+        Path("t.csv.gz").write_bytes(gzip.compress(content * 2**26, 1))
+        tracemalloc.start()
+        assert message in one_line(run("train", "t.csv.gz", "--target", "y", code=1))
+        assert tracemalloc.get_traced_memory()[1] < 2**25
+        tracemalloc.stop()
+
+
+def test_damaged_npz_and_parquet_files():
+    np.savez("t.npz", X=np.zeros((20, 2)), y=np.zeros(20))
+    content = bytearray(Path("t.npz").read_bytes())
+    entry = content.index(b"PK\x01\x02") + 10  # the compression method of the first entry of the directory
+    content[entry : entry + 2] = b"\x63\x00"
+    Path("t.npz").write_bytes(content)
+    assert "t.npz cannot be read as NPZ" in one_line(run("train", "t.npz", "--target", "y", code=1))
+    table = pa.Table.from_pandas(pd.DataFrame({"a": [1.0, 2.0], "y": [0, 1]}))
+    metadata = {b"pandas": table.schema.metadata[b"pandas"].replace(b"numpy_type", b"numpy_tipe")}
+    pq.write_table(table.replace_schema_metadata(metadata), "t.parquet")
+    message = one_line(run("train", "t.parquet", "--target", "y", code=1))
+    assert "t.parquet cannot be read as Parquet: its metadata of pandas is damaged" in message
 
 
 def test_an_unknown_encoding_and_a_byte_order_mark():

@@ -244,7 +244,7 @@ CALLS = {
     "cannot be read as Parquet": (OSError, "data/notes.txt", "y", {}),
     "has no column 'z'. Columns: 'a', 'b', 'c', 'y', 'label', 'w'": (ValueError, "data", "z", {}),
     "has no column 'q'": (ValueError, "data", "y", {"columns": ["a", "q"]}),
-    "has no column 'v'": (ValueError, "data", "y", {"columns": ["a"], "weight": "v"}),
+    "weight: .*has no column 'v'": (ValueError, "data", "y", {"columns": ["a"], "weight": "v"}),
     "'y' cannot be used more than once": (ValueError, "data", "y", {"columns": ["a", "y"]}),
     "'a' cannot be used more than once": (ValueError, "data", "y", {"columns": ["a", "a"]}),
     "'y' cannot be used more": (ValueError, "data", ["y", "y"], {}),

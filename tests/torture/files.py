@@ -137,7 +137,7 @@ def warm_up(folder, watch):
     import numpy as np
 
     for name in hostile.NAMES:
-        load(hostile.VERSIONS / f"{name}.fastmlp", name)
+        load(hostile.VERSIONS / f"{name}.fastmlp", name, folder)
     for suffix, content in hostile.tables().items():
         (folder / f"table{suffix}").write_bytes(content)
         for rng in map(np.random.RandomState, range(6)):
@@ -165,8 +165,8 @@ def tried(number, seed, folder, watch):
     return {"counts": {outcome: 1, kind.__name__: 1}, "megabytes": megabytes, "seconds": seconds, "faults": faults}
 
 
-def load(path, name):
-    """Load a model file and use the model. Returns its predictions, or None for a file that is refused."""
+def load(path, name, folder):
+    """Load a model file, use the model and save it again in ``folder``. Returns (whether it loads, its predictions)."""
     import fastmlp
     from fastmlp.io.model_files import ModelFileError
     from saved_models import MODELS, use
@@ -177,8 +177,13 @@ def load(path, name):
         if str(path) not in str(error):
             raise Fault(f"the message does not name the file: {error}") from error
         return False, None
-    predictions = use(model, MODELS[name][1])
-    model.save(path.with_suffix(".again"))
+    try:
+        predictions = use(model, MODELS[name][1])
+    except ValueError as error:
+        if "X has no column" not in str(error):  # which is right for a model whose names of columns were edited
+            raise
+        predictions = None
+    model.save(folder / "again.fastmlp")
     return True, predictions
 
 
@@ -193,9 +198,9 @@ def damaged_models(rng, folder, watch):
     make = hostile.claims if not rng.randint(4) else hostile.damaged
     path.write_bytes(make(rng, content))
     watch.on = True
-    loaded, predictions = load(path, name)
+    loaded, predictions = load(path, name, folder)
     if loaded and path.read_bytes() != content:
-        _, expected = load(hostile.VERSIONS / f"{name}.fastmlp", name)
+        _, expected = load(hostile.VERSIONS / f"{name}.fastmlp", name, folder)
         if not np.array_equal(predictions, expected):
             raise Fault("a damaged file was loaded as another model")
     return "loaded" if loaded else "refused"
@@ -208,7 +213,7 @@ def edited_models(rng, folder, watch):
     name = hostile.NAMES[rng.randint(len(hostile.NAMES))]
     path = hostile.with_entries(rng, name, hostile.CHANGES[rng.randint(len(hostile.CHANGES))], folder)
     watch.on = True
-    return "loaded" if load(path, name)[0] else "refused"
+    return "loaded" if load(path, name, folder)[0] else "refused"
 
 
 def foreign_files(rng, folder, watch):
@@ -218,7 +223,7 @@ def foreign_files(rng, folder, watch):
     path = folder / "model.fastmlp"
     path.write_bytes(hostile.foreign(rng, folder))
     watch.on = True
-    if load(path, "network")[0] or invoke("predict", path, folder / "table.csv") == "loaded":
+    if load(path, "network", folder)[0] or invoke("predict", path, folder / "table.csv") == "loaded":
         raise Fault("loaded")
     return "refused"
 

@@ -118,7 +118,7 @@ REQUIRED = {
     "to_numpy_source": lambda world: {"model": world.model()},
     "to_sklearn": lambda world: {"estimator": world.model(("MLPClassifier", "MLPRegressor"))},
     "from_sklearn": lambda world: {"estimator": scikit(world)},
-    "from_torch": lambda world: {"module": None},
+    "from_torch": lambda world: {"module": torch_module()},
     "load": lambda world: {"path": saved(world)},
     "read_blocks": lambda world: {"source": parquet(world), "target": "colour"},
     "fit_many": lambda world: (
@@ -127,6 +127,15 @@ REQUIRED = {
     "cross_val_fit": lambda world: {"estimator": make(world, "MLPRegressor")} | numbers(world),
     "training_report": lambda world: report(world),
 }
+
+
+def torch_module():
+    """A network of torch, or None where it is not installed: from_torch then says so."""
+    try:
+        from torch.nn import Linear, Sequential, Tanh
+    except ImportError:
+        return None
+    return Sequential(Linear(3, 4), Tanh(), Linear(4, 1))
 
 
 def one_rank():
