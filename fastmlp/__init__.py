@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from .interpreter import check_interpreter
+from .interpreter import check_interpreter as _check_interpreter
 
 if TYPE_CHECKING:  # for type checkers and editors: at run time names are imported on first use
     from .distributed.data_parallel import DataParallel as DataParallel
@@ -56,16 +56,16 @@ if TYPE_CHECKING:  # for type checkers and editors: at run time names are import
 
 __version__ = "0.1.0"
 
-check_interpreter()
+_check_interpreter()
 if find_spec("fastmlp.kernels") is None:
     raise ImportError(
         "fastmlp was imported from its source folder, but is not installed there: start Python in another folder, or "
         "install it for development with 'pip install -e .'"
     )
 
-from .kernels.machine import why_not_this_machine  # noqa: E402 (there may be no kernels before the check)
+from .kernels.machine import why_not_this_machine as _why_not_this_machine  # noqa: E402 (there may be no kernels before the check)
 
-if (_reason := why_not_this_machine()) is not None:
+if (_reason := _why_not_this_machine()) is not None:
     raise ImportError(_reason)
 
 _HOME = {

@@ -25,12 +25,12 @@ from fastmlp.validation.checks import check_flags
 from .architecture import schedule_of
 
 # Parameters that may differ from those of the checkpoint.
-FREE = {"max_iter", "n_jobs", "verbose"}
-RESULTS = (
+_FREE = {"max_iter", "n_jobs", "verbose"}
+_RESULTS = (
     "n_iter_", "t_", "loss_", "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_",
     "_initial_rate",
 )  # fmt: skip
-REMEDY = "Resume with what the fit was begun with, or begin a new one without resume_from."
+_REMEDY = "Resume with what the fit was begun with, or begin a new one without resume_from."
 
 
 class OngoingFit:
@@ -47,9 +47,9 @@ class OngoingFit:
 
     def __init__(self, estimator, call):
         self._estimator, self._call = estimator, call
-        self._begun, self._params = copy_of(estimator._random_state), comparable(estimator)
+        self._begun, self._params = _copy_of(estimator._random_state), _comparable(estimator)
         if call.checkpoint is not None:  # callbacks may have changed parameters before it was written
-            self._params = call.checkpoint.params | {name: self._params[name] for name in FREE}
+            self._params = call.checkpoint.params | {name: self._params[name] for name in _FREE}
         self._has_ended, self._is_lost, self._interrupted = False, False, None
 
     @cached_property
@@ -114,11 +114,11 @@ class SavedFit:
     def __init__(self, model, saved):
         ongoing, net = saved.get("ongoing"), model._net
         if ongoing is None or net is None:
-            raise NotACheckpoint
+            raise _NotACheckpoint
         self.model, self.params = model, ongoing["params"]
-        if self.params.keys() != comparable(model).keys():
+        if self.params.keys() != _comparable(model).keys():
             raise IncompatibleState("it has other parameters")
-        self.begun, self.random_state = map(copy_of, (ongoing["begun"], ongoing["random_state"]))
+        self.begun, self.random_state = map(_copy_of, (ongoing["begun"], ongoing["random_state"]))
         (self._first_pass,) = check_flags(first_pass=ongoing["first_pass"])
         self._digest, self.place, place = ongoing["data"], None, ongoing["place"]
         if place is not None:
@@ -136,16 +136,16 @@ class SavedFit:
 
         Returns the FitCall. Raises ValueError if the parameters differ.
         """
-        own = comparable(estimator)
-        for name in sorted(own.keys() - FREE):
+        own = _comparable(estimator)
+        for name in sorted(own.keys() - _FREE):
             saved = self.params[name]
-            if not is_same(own[name], saved):
-                raise ValueError(f"the checkpoint has {name}={saved!r}, but the estimator {own[name]!r}. {REMEDY}")
+            if not _is_same(own[name], saved):
+                raise ValueError(f"the checkpoint has {name}={saved!r}, but the estimator {own[name]!r}. {_REMEDY}")
         rate = estimator.learning_rate
         if schedule_of(rate, estimator.max_iter) != schedule_of(rate, self.params["max_iter"]):
             raise ValueError(
                 f"learning_rate={rate!r} depends on max_iter, which is {self.params['max_iter']} in "
-                f"the checkpoint, not {estimator.max_iter}. {REMEDY}"
+                f"the checkpoint, not {estimator.max_iter}. {_REMEDY}"
             )
         if self.place is not None and is_full_batch(estimator.solver):
             raise ValueError(
@@ -155,7 +155,7 @@ class SavedFit:
         if self.model.n_iter_ > estimator.max_iter:
             raise ValueError(
                 f"max_iter={estimator.max_iter}, but the checkpoint is that of {self.model.n_iter_} iterations. "
-                f"{REMEDY}"
+                f"{_REMEDY}"
             )
         if self.place is None and self.params["max_iter"] == self.model.n_iter_ < estimator.max_iter:
             raise ValueError(
@@ -163,19 +163,19 @@ class SavedFit:
                 "estimator, and fit it with warm_start=True for more."
             )
         self._take_attributes(estimator)
-        return call._replace(first_pass=self._first_pass, random_state=copy_of(self.begun))
+        return call._replace(first_pass=self._first_pass, random_state=_copy_of(self.begun))
 
     def check(self, ongoing, network):
         """Raise ValueError unless data and network are those of the fit."""
         if self.model._net.network != network:
             raise ValueError(
                 f"the checkpoint has a network of layer sizes {self.model._net.network.sizes}, but the data and "
-                f"parameters of this fit make another one, of {network.sizes}. {REMEDY}"
+                f"parameters of this fit make another one, of {network.sizes}. {_REMEDY}"
             )
         if self._digest != ongoing.digest:
             raise ValueError(
                 "the checkpoint is that of a fit to other data: X, y, sample_weight or evaluation sets differ (in "
-                f"value, order or dtype). {REMEDY}"
+                f"value, order or dtype). {_REMEDY}"
             )
 
     def _take_attributes(self, estimator):
@@ -184,7 +184,7 @@ class SavedFit:
     def _take_generator(self, estimator):
         """Continue with the random numbers of the checkpoint, in the RandomState of the user if there is one."""
         given = estimator.random_state
-        estimator._random_state = given if isinstance(given, np.random.RandomState) else copy_of(self.random_state)
+        estimator._random_state = given if isinstance(given, np.random.RandomState) else _copy_of(self.random_state)
         estimator._random_state.set_state(self.random_state.get_state())
 
     def take_result(self, estimator):
@@ -209,21 +209,21 @@ class SavedFit:
     def take_results(self, estimator, call):
         """Continue the stopping rule, curves and counts, and apply parameters that callbacks had changed."""
         estimator._net.progress = self.model._net.progress
-        for name in RESULTS:
+        for name in _RESULTS:
             if hasattr(self.model, name):
                 setattr(estimator, name, getattr(self.model, name))
         if call.evaluation is not None:
             for name, of_set in self.model.evals_result_.items():
                 for metric, scores in of_set.items():
                     call.evaluation.results[name][metric] += scores
-        now = comparable(self.model)
-        for name in now.keys() - FREE:
-            if not is_same(now[name], self.params[name]):
+        now = _comparable(self.model)
+        for name in now.keys() - _FREE:
+            if not _is_same(now[name], self.params[name]):
                 setattr(estimator, name, getattr(self.model, name))
         call.callbacks.continue_from(estimator.n_iter_)
 
 
-class NotACheckpoint(Exception):
+class _NotACheckpoint(Exception):
     """Raised for a model file that no Checkpoint has written in a fit."""
 
 
@@ -236,14 +236,14 @@ def read_checkpoint(kind, path):
     path = path_text(path, "resume_from")
     try:
         return load_with(make, path, kind)
-    except NotACheckpoint:
+    except _NotACheckpoint:
         raise ValueError(
             f"{path} is no checkpoint that a fit can be resumed from: it was saved after a fit or by an earlier "
             "version, or the fit was cut off by a second Ctrl-C. Pass the path of a fastmlp.Checkpoint of the fit."
         ) from None
 
 
-def comparable(estimator):
+def _comparable(estimator):
     """The parameters, with None for what a model file cannot hold and what changes by being used."""
     params = estimator.get_params(deep=False) | {"communicator": None}
     if isinstance(params["random_state"], np.random.RandomState):
@@ -251,7 +251,7 @@ def comparable(estimator):
     return params
 
 
-def is_same(one, other):
+def _is_same(one, other):
     """Whether two values of a parameter would be written to a model file in the same way."""
     try:
         return fingerprint(one) == fingerprint(other)
@@ -259,7 +259,7 @@ def is_same(one, other):
         return False
 
 
-def copy_of(random_state):
+def _copy_of(random_state):
     """A RandomState that draws the same numbers."""
     copy = np.random.RandomState()
     copy.set_state(random_state.get_state())
