@@ -102,7 +102,8 @@ skip_weights : bool, default=True
 LAYERS_AND_WIDTH = """\
 n_layers, width : int or None, default=None
     The architecture as two integers, for hyper-parameter searches. If either is given, ``hidden_layer_sizes`` is
-    ignored and the network has ``n_layers`` hidden layers (1 if None) of ``width`` units (100 if None)."""
+    ignored and the network has ``n_layers`` hidden layers (1 if None, at most 10,000) of ``width`` units (100 if
+    None)."""
 
 DTYPE = """\
 dtype : {'float32', 'float64'} or None, default=None
@@ -206,6 +207,6 @@ CONSTRAINTS: dict = {
     "skip": [Options(Integral, {0}), Interval(Integral, 2, None, closed="left")],
     "skip_weights": ["boolean"],
     "communicator": "no_validation",  # check_communicator does it
-    "n_layers": [Interval(Integral, 0, None, closed="left"), None],
+    "n_layers": [Interval(Integral, 0, 10_000, closed="both"), None],
     "width": [Interval(Integral, 1, None, closed="left"), None],
 }

@@ -149,7 +149,7 @@ def test_n_layers_and_width():
     assert sizes(width=7) == (4, 7, 1)
     assert sizes(n_layers=3) == (4, 100, 100, 100, 1)
     assert sizes(n_layers=0) == (4, 1)
-    for wrong in ({"n_layers": -1}, {"width": 0}, {"width": 2.5}, {"n_layers": "2"}):
+    for wrong in ({"n_layers": -1}, {"n_layers": 10**8, "width": 1}, {"width": 0}, {"width": 2.5}, {"n_layers": "2"}):
         with pytest.raises(ValueError, match="must be"):
             sizes(**wrong)
 
