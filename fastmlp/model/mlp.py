@@ -194,7 +194,8 @@ class MLP(DifferentiableNetwork):
             Early stopping: stop after that many consecutive epochs without an improvement of ``metric`` (or of the
             validation loss, without ``metric``), and restore the weights of the best epoch. If the previous fit was cut
             short by Ctrl-C, an error or the end of the process (with a ``Checkpoint``), this fit continues its early
-            stopping, provided that the metric and the number of validation samples are the same.
+            stopping, provided that the metric and the number of validation samples are the same; ``epochs=0`` then
+            only restores the best weights.
         monitor : bool, default=False
             Whether to record for each layer and epoch the norm of the gradient over all samples ('gradient_norm' in
             ``history``), the norm of the change of the weights ('update_norm') and, for hidden layers, the number of
@@ -221,7 +222,7 @@ class MLP(DifferentiableNetwork):
         fit, full_batch = fit_of(self.communicator), is_full_batch(self.optimizer)
         with fit.training(type(self).__name__):
             with fit.agreement():
-                epochs = check_integer("epochs", epochs, 1)
+                epochs = check_integer("epochs", epochs, self._fewest_epochs(patience))
                 if batch_size is not None:
                     batch_size = check_integer("batch_size", batch_size, 1)
                 shuffle, monitor, progress = check_flags(shuffle=shuffle, monitor=monitor, progress=progress)
@@ -315,7 +316,7 @@ class MLP(DifferentiableNetwork):
         check = partial(checked_samples, self, class_weight=class_weight, in_parts=True)
         with fit.training(type(self).__name__):
             with fit.agreement():
-                epochs = check_integer("epochs", epochs, 1)
+                epochs = check_integer("epochs", epochs, self._fewest_epochs(patience))
                 batch_size = min(check_integer("batch_size", batch_size, 1), sys.maxsize)
                 shuffle, progress = check_flags(shuffle=shuffle, progress=progress)
                 if is_full_batch(self.optimizer):
@@ -427,6 +428,13 @@ class MLP(DifferentiableNetwork):
             "columns": list(getattr(self, "feature_names_in_", ())), "shuffle": shuffle,
             "metric": metric and name_of(metric), "patience": patience,
         }  # fmt: skip
+
+    def _fewest_epochs(self, patience):
+        """0 for a fit with ``patience`` that was cut short after its last epoch, 1 for any other."""
+        state = self._state
+        if patience is None or state is None or state.stopping is None or is_full_batch(self.optimizer):
+            return 1
+        return 0 if state.order is None and state.stream is None else 1
 
     def _begin(self, fit):
         """Start from the weights and the history of rank 0."""
