@@ -16,7 +16,7 @@ from recorded_files import Expected, contents, is_temporary, recorded
 
 from fastmlp.io import atomic
 
-SIZES = {"forks": 16, "ranks": 1}, {"forks": 940, "ranks": 60}
+SIZES = {"forks": 16, "ranks": 1}, {"forks": 970, "ranks": 30}
 FIGURE = (
     "{kills} processes killed, of which {rank_kills} jobs of two ranks; {kinds} kinds of work; each went on, and left "
     "the files of an unbroken run; {segments} segments of shared memory left by MPI"
