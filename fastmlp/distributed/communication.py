@@ -4,14 +4,14 @@ import sys
 import time
 import traceback
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 
 from fastmlp.backends.threads import each_limited_to
 from fastmlp.training.outcomes import INTERRUPTED, DivergenceError
 
-from .calls import Calls, calls_of
+from .calls import Calls, calls_of, of_leader_alone, refuse_of_leader_alone
 from .data_parallel import NOT_USABLE
 from .machine import Machine
 from .sums import MOST_SHARED_BYTES, CompressedSum, PlainSum, SharedSum
@@ -83,7 +83,7 @@ class Ranks:
         found = error = None
         if self.leads:
             try:
-                with self._call.of_leader_alone():
+                with of_leader_alone() if self.n_ranks > 1 else nullcontext():
                     found = function()
             except BaseException as raised:
                 error = raised
@@ -116,7 +116,8 @@ class Ranks:
         ``what`` names the model or the command. Warnings are those of rank 0; a rank that makes errors of them raises
         them. Ranks on the same cores share them.
         """
-        self._call.refuse_of_leader_alone()
+        if self.n_ranks > 1:
+            refuse_of_leader_alone()
         try:
             with self._call.of_one_thread(), warnings.catch_warnings(record=not self.leads):
                 self.check_same({"the call": f"fit of {what}"})
@@ -188,8 +189,8 @@ class Ranks:
         for rank, one in enumerate(others, 1):
             if one != leader:
                 self.fail(
-                    f"rank {rank} passed other samples than rank 0: pass the same ones on all ranks, or None on all "
-                    "but rank 0, or use DataParallel(communicator, rows='own') if each rank has samples of its own."
+                    f"rank {rank} passed other samples than rank 0: pass the same ones on all ranks, or use "
+                    "DataParallel(communicator, rows='own') if each rank has samples of its own."
                 )
 
     def check_same(self, settings):

@@ -187,6 +187,8 @@ class RankStreamEpochs(RankEpochs):
                     pass
             if not self._n_before:
                 self._ranks.fail("blocks provided no samples.")
+            if self._ranks.parallel.rows == "all":
+                self._ranks.check_same({"number of blocks": self._windows.stream.n_seen})
             if self._n_expected not in (None, self._n_before):
                 with self._ranks.agreement():  # a filter may make an error of it
                     warnings.warn(f"blocks provided {self._n_before} samples, but n_samples is {self._n_expected}.")

@@ -14,7 +14,7 @@ EXPECTED = {
     "other epochs": "rank {last} has epochs 4, but rank 0 has 3",
     "other parameters": "rank {last} has penalties Penalty(l1=0.0, activity_l1=0.0, activity_l2=0.0, alpha=1.1)",
     "other columns": "rank {last} has sizes (3, 5, 1), but rank 0 has (4, 5, 1)",
-    "other samples": "rank {last} passed other samples than rank 0: pass the same ones on all ranks, or None",
+    "other samples": "rank {last} passed other samples than rank 0: pass the same ones on all ranks, or use",
     "other samples of an estimator": "rank {last} passed other samples than rank 0",
     "no samples on one": "ValueError: rank {last}: Found array with 0 sample(s)",
     "None on rank 0": "ValueError: rank 0: X must be an array",
@@ -26,6 +26,7 @@ EXPECTED = {
     "own rows of an estimator": "MLPRegressor needs all samples on every rank",
     "wrong callbacks on rank 0": "TypeError: rank 0: callbacks must be fastmlp.Callback objects or functions, got 3",
     "other quantiles": "rank {last} has loss options ((0.1, 0.9),), but rank 0 has ((0.2, 0.9),)",
+    "other captured variables": "ValueError: rank {last} has values of custom functions [['22.6875', '1.6875', '0.75',",
     "other rows of tables": "rank {last} passed other samples than rank 0",
     "local steps of lbfgs": "local_steps and compression are not for 'lbfgs'",
     "small batches of a stream": "is less than {n}, the number of ranks",
@@ -43,8 +44,9 @@ EXPECTED = {
     "callback of lbfgs": "it broke",
     "callback that exits": "SystemExit: 3",
     "callback after the fit": "it broke",
-    "fit in a callback": "RuntimeError: a fit with this communicator is running and has called this function on rank 0",
-    "fit in a metric": "RuntimeError: a fit with this communicator is running and has called this function on rank 0",
+    "fit in a callback": "RuntimeError: a fit of several ranks is running and has called this function on rank 0 alone",
+    "fit with another communicator": "RuntimeError: a fit of several ranks is running and has called this function",
+    "fit in a metric": "RuntimeError: a fit of several ranks is running and has called this function on rank 0 alone",
     "fits in threads": "ValueError: models fitted in threads cannot share a communicator",
     "folds in threads": "ValueError: models fitted in threads cannot share a communicator",
     "members in threads": "ValueError: models fitted in threads cannot share a communicator",
@@ -62,6 +64,17 @@ EXPECTED = {
     "strict about blocks": "samples, but n_samples is 7",
     "no weights at all": "ValueError: sample weights (times class weights) are 0 on all ranks",
     "other names": "rank {last} has columns ['d', 'c', 'b', 'a'], but rank 0 has ['a', 'b', 'c', 'd']",
+    "other names of an estimator": "rank {last} has columns ['d', 'c', 'b', 'a'], but rank 0 has ['a', 'b', 'c', 'd']",
+    "other names of tables": "rank {last} has columns ['d', 'c', 'b', 'a'], but rank 0 has ['a', 'b', 'c', 'd']",
+    "other labels": "ValueError: rank {last} has classes ['no', 'yes'], but rank 0 has ['maybe', 'yes']",
+    "other labels of tables": "ValueError: rank {last} has classes ['no', 'yes'], but rank 0 has ['maybe', 'yes']",
+    "other class weights": "rank {last} has class_weight {{0: 1, 1: 3}}, but rank 0 has {{0: 1, 1: 2}}",
+    "other first block": "rank {last} passed other samples than rank 0",
+    "fewer blocks": "rank {last} has number of blocks {block}, but rank 0 has {blocks}",
+    "fewer blocks of an iterator": "rank {last} has number of blocks {block}, but rank 0 has {blocks}",
+    "other shuffling of blocks": "rank {last} has shuffle_blocks 2, but rank 0 has 1",
+    "n_samples on one": "rank {last} has n_samples given False, but rank 0 has True",
+    "other n_samples": "rank {last} has n_samples 61, but rank 0 has 60",
     "checkpoint": "FileNotFoundError: [Errno 2] the folder does not exist: '/nowhere'",
     "divergence": "DivergenceError: Solver produced non-finite parameter weights",
     "other columns in a block": "ValueError: rank {last}: block {block}: X has 2 columns, but the network has 4 inputs",
@@ -81,5 +94,5 @@ def test_all_ranks_raise_the_same_error(n_ranks):
     found = json.loads(done.stdout)
     assert found.keys() == EXPECTED.keys()
     for case, messages in found.items():
-        expected = EXPECTED[case].format(last=n_ranks - 1, n=n_ranks, block=2 * n_ranks - 1)
+        expected = EXPECTED[case].format(last=n_ranks - 1, n=n_ranks, blocks=2 * n_ranks, block=2 * n_ranks - 1)
         assert all(expected in message for message in messages), (case, messages)
