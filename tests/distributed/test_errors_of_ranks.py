@@ -40,6 +40,8 @@ EXPECTED = {
     "callback": "it broke",
     "callback on rank 0 only": "it broke",
     "callback that interrupts": "KeyboardInterrupt",
+    "callback that interrupts in its own way": "it broke",
+    "open file": "cannot be sent to the other ranks: TypeError: an open file. Pass arrays",
     "metric": "it broke",
     "callback of lbfgs": "it broke",
     "callback that exits": "SystemExit: 3",

@@ -114,6 +114,21 @@ def interrupts(*given):
     raise KeyboardInterrupt
 
 
+class Interrupt(KeyboardInterrupt):
+    pass
+
+
+def interrupts_in_its_own_way(*given):
+    raise Interrupt("it broke")
+
+
+class OpenFile(list):
+    """Samples that cannot be pickled."""
+
+    def __reduce__(self):
+        raise TypeError("an open file")
+
+
 def large(rate):
     return make_optimizer("sgd", rate)
 
@@ -151,6 +166,8 @@ CALLS = {
     "callback": lambda: mlp().fit(X, Y, callbacks=breaks),
     "callback on rank 0 only": lambda: mlp().fit(X, Y, callbacks=None if COMM.rank else breaks),
     "callback that interrupts": lambda: mlp().fit(X, Y, callbacks=interrupts),
+    "callback that interrupts in its own way": lambda: regressor().fit(X, Y, callbacks=interrupts_in_its_own_way),
+    "open file": lambda: mlp().fit(X, Y, validation_data=(OpenFile(X.tolist()), Y)),
     "metric": lambda: mlp().fit(X, Y, validation_data=(X, Y), metric=breaks),
     "callback of lbfgs": lambda: mlp(optimizer="lbfgs").fit(X, Y, callbacks=breaks),
     "callback that exits": lambda: mlp().fit(X, Y, callbacks=exits),
