@@ -201,6 +201,7 @@ class RankStreamEpochs(RankEpochs):
     def _run_part(self, parts):
         """Make the steps over the next Part of each rank, of which some may have none. Returns whether any had."""
         state, order = self.state, np.empty(0, np.int64)
+        self._stop_if_interrupted()
         with self._ranks.agreement():
             part = next(parts, None)
         if part is not None:
