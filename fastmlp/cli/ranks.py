@@ -4,8 +4,8 @@ import os
 import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
-from fastmlp.distributed.communication import is_on_all_ranks
 from fastmlp.distributed.data_parallel import DataParallel
+from fastmlp.distributed.errors import is_on_all_ranks
 from fastmlp.distributed.fits import ALONE, fit_of
 from fastmlp.extras import from_extra
 

@@ -8,8 +8,8 @@ import threading
 from contextlib import contextmanager
 
 IN_CALLBACK = (
-    "a fit with this communicator is running and has called this function on rank 0 alone, so the other ranks would "
-    "not take part in another fit: give the model in the callback or metric communicator=None."
+    "a fit of several ranks is running and has called this function on rank 0 alone, so the other ranks would not take "
+    "part in another fit: give the model in the callback or metric communicator=None."
 )
 IN_THREAD = (
     "another thread of this process runs a fit with the same communicator: fit the models one after the other, or give "
@@ -21,7 +21,7 @@ class Calls:
     """The fits of this process that run with a communicator: one inside another, as those of a table's members."""
 
     def __init__(self):
-        self._depth, self._thread, self._of_leader, self._lock = 0, None, False, threading.Lock()
+        self._depth, self._thread, self._lock = 0, None, threading.Lock()
 
     @contextmanager
     def of_one_thread(self):
@@ -36,24 +36,27 @@ class Calls:
         finally:
             self._depth -= 1
 
-    @contextmanager
-    def of_leader_alone(self):
-        """Context manager of what rank 0 alone calls during a fit."""
-        before, self._of_leader = self._of_leader, True
-        try:
-            yield
-        finally:
-            self._of_leader = before
-
-    def refuse_of_leader_alone(self):
-        """Raise RuntimeError if this fit is called from such a function."""
-        if self._of_leader and self._thread == threading.get_ident():
-            raise RuntimeError(IN_CALLBACK)
-
 
 _of_communicators: dict[int, Calls] = {}
+_leader = threading.local()
 
 
 def calls_of(communicator):
     """The Calls with a communicator of mpi4py."""
     return _of_communicators.setdefault(communicator.py2f(), Calls())
+
+
+@contextmanager
+def of_leader_alone():
+    """Context manager of what rank 0 alone calls during a fit of several ranks."""
+    before, _leader.is_alone = getattr(_leader, "is_alone", False), True
+    try:
+        yield
+    finally:
+        _leader.is_alone = before
+
+
+def refuse_of_leader_alone():
+    """Raise RuntimeError if this thread runs such a function."""
+    if getattr(_leader, "is_alone", False):
+        raise RuntimeError(IN_CALLBACK)

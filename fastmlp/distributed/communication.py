@@ -4,20 +4,20 @@ import sys
 import time
 import traceback
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 
 from fastmlp.backends.threads import each_limited_to
-from fastmlp.training.outcomes import INTERRUPTED, DivergenceError
+from fastmlp.training.outcomes import INTERRUPTED
 
-from .calls import Calls, calls_of
+from .calls import Calls, calls_of, of_leader_alone, refuse_of_leader_alone
 from .data_parallel import NOT_USABLE
+from .errors import NotSendable, is_on_all_ranks, sendable
 from .machine import Machine
 from .sums import MOST_SHARED_BYTES, CompressedSum, PlainSum, SharedSum
 
 SECONDS_OF_CTRL_C = 0.1  # mpiexec passes it to the ranks one after the other
-PLAIN_ERRORS = ValueError, TypeError, RuntimeError, MemoryError, OSError, KeyboardInterrupt
 
 
 class Ranks:
@@ -71,8 +71,19 @@ class Ranks:
         return self._objects.allgather(given)
 
     def of_leader(self, given):
-        """The object of rank 0."""
-        return self._objects.bcast(given, 0)
+        """The object of rank 0. All ranks raise a TypeError if it cannot be pickled."""
+        try:
+            found = self._objects.bcast(given, 0)
+        except Exception as error:  # of pickle: rank 0 has sent nothing yet
+            if not self.leads:
+                raise
+            found = self._objects.bcast(NotSendable(f"{type(error).__name__}: {error}"), 0)
+        if isinstance(found, NotSendable):
+            self._raise(TypeError(
+                "what rank 0 was given, or what its callbacks have set, cannot be sent to the other ranks: "
+                f"{found.reason}. Pass arrays, and functions that can be pickled."
+            ))  # fmt: skip
+        return found
 
     def copy_of_leader(self, array):
         """Replace an array by that of rank 0."""
@@ -83,11 +94,11 @@ class Ranks:
         found = error = None
         if self.leads:
             try:
-                with self._call.of_leader_alone():
+                with of_leader_alone() if self.n_ranks > 1 else nullcontext():
                     found = function()
             except BaseException as raised:
                 error = raised
-        message = self.of_leader(None if error is None else _sendable(error, ""))
+        message = self.of_leader(None if error is None else sendable(error, ""))
         if message is not None:
             self._raise(message if error is None else error)
         return self.of_leader(found)
@@ -107,7 +118,7 @@ class Ranks:
         if len(set(texts)) == 1:  # the same on every rank
             self._raise(error)
         first = failed[0]
-        self._raise(self._objects.bcast(_sendable(error, f"rank {first}: ") if self.rank == first else None, first))
+        self._raise(self._objects.bcast(sendable(error, f"rank {first}: ") if self.rank == first else None, first))
 
     @contextmanager
     def training(self, what):
@@ -116,7 +127,8 @@ class Ranks:
         ``what`` names the model or the command. Warnings are those of rank 0; a rank that makes errors of them raises
         them. Ranks on the same cores share them.
         """
-        self._call.refuse_of_leader_alone()
+        if self.n_ranks > 1:
+            refuse_of_leader_alone()
         try:
             with self._call.of_one_thread(), warnings.catch_warnings(record=not self.leads):
                 self.check_same({"the call": f"fit of {what}"})
@@ -188,8 +200,8 @@ class Ranks:
         for rank, one in enumerate(others, 1):
             if one != leader:
                 self.fail(
-                    f"rank {rank} passed other samples than rank 0: pass the same ones on all ranks, or None on all "
-                    "but rank 0, or use DataParallel(communicator, rows='own') if each rank has samples of its own."
+                    f"rank {rank} passed other samples than rank 0: pass the same ones on all ranks, or use "
+                    "DataParallel(communicator, rows='own') if each rank has samples of its own."
                 )
 
     def check_same(self, settings):
@@ -211,17 +223,3 @@ class Ranks:
     def _raise(self, error):
         error.is_on_all_ranks = True
         raise error
-
-
-def is_on_all_ranks(error):
-    """Whether all ranks raise an error, or the one that caused it."""
-    marked = any(getattr(one, "is_on_all_ranks", False) for one in (error, error.__cause__))
-    return marked or isinstance(error, DivergenceError)
-
-
-def _sendable(error, prefix):
-    """An error that can be sent to other ranks, with a prefix of its message."""
-    if type(error) is SystemExit:
-        return SystemExit(error.code)
-    kind = next((kind for kind in PLAIN_ERRORS if type(error) is kind), None)
-    return RuntimeError(f"{prefix}{type(error).__name__}: {error}") if kind is None else kind(f"{prefix}{error}")

@@ -187,6 +187,8 @@ class RankStreamEpochs(RankEpochs):
                     pass
             if not self._n_before:
                 self._ranks.fail("blocks provided no samples.")
+            if self._ranks.parallel.rows == "all":
+                self._ranks.check_same({"number of blocks": self._windows.stream.n_seen})
             if self._n_expected not in (None, self._n_before):
                 with self._ranks.agreement():  # a filter may make an error of it
                     warnings.warn(f"blocks provided {self._n_before} samples, but n_samples is {self._n_expected}.")
@@ -199,6 +201,7 @@ class RankStreamEpochs(RankEpochs):
     def _run_part(self, parts):
         """Make the steps over the next Part of each rank, of which some may have none. Returns whether any had."""
         state, order = self.state, np.empty(0, np.int64)
+        self._stop_if_interrupted()
         with self._ranks.agreement():
             part = next(parts, None)
         if part is not None:

@@ -79,8 +79,11 @@ class Alone:
         """A ``random_state`` that draws the same numbers on all ranks: the one that is given, or that of rank 0."""
         return random_state
 
-    def check_same(self, settings, samples=None):
-        """Raise ValueError unless all ranks have the same settings, {name in error messages: value}, and Samples."""
+    def check_same(self, settings, samples):
+        """Raise ValueError unless all ranks have the same settings and Samples.
+
+        ``settings`` is a function that returns {name in error messages: value}.
+        """
 
     def begin(self, state, random_state):
         """Start from the state of rank 0."""
@@ -155,10 +158,10 @@ class Together(Alone):
         found = self._ranks.of_leader(np.random.mtrand._rand if random_state is None else random_state)
         return random_state if self.leads else found
 
-    def check_same(self, settings, samples=None):
+    def check_same(self, settings, samples):
         options = {name: getattr(self.parallel, name) for name in ("rows", "local_steps", "compression")}
-        self._ranks.check_same(settings | options)
-        if samples is not None and not self.has_own_rows:
+        self._ranks.check_same(settings() | options)
+        if not self.has_own_rows:
             X, *others = samples
             self._ranks.check_samples(joblib.hash(((X.data, X.indices, X.indptr) if issparse(X) else X, *others)))
 

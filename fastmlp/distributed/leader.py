@@ -6,7 +6,7 @@ from fastmlp.kernels.spec import aligned_copy
 from fastmlp.training.callbacks import CombinedCallbacks
 from fastmlp.training.trainer import Scorer
 
-from .communication import is_on_all_ranks
+from .errors import is_on_all_ranks
 
 
 class LeadersScorer(Scorer):

@@ -9,9 +9,9 @@ import numpy as np
 from fastmlp.backends.cost_model import Work
 from fastmlp.distributed.fits import ALONE, Alone
 from fastmlp.kernels.spec import is_by_target
-from fastmlp.model.activations import name_of
 from fastmlp.model.backend_choice import choose_backend
 from fastmlp.model.exclusive import note_state
+from fastmlp.model.settings import names_of, network_settings
 from fastmlp.training.callbacks import NO_CALLBACKS, CombinedCallbacks
 from fastmlp.training.full_batch import Limits, solver_of
 from fastmlp.training.shuffling import Shuffle
@@ -96,7 +96,7 @@ def full_batch_fit(estimator, call, problem, samples, held_out):
             state, estimator._net.progress, estimator, by_score=estimator.early_stopping,
             stops=estimator.early_stopping,
         )  # fmt: skip
-    call.fit.check_same(_settings(estimator, call, problem, samples, estimator.solver), samples)
+    call.fit.check_same(lambda: _settings(estimator, call, problem, samples, estimator.solver), samples)
     note_state(estimator, state)
     call.fit.begin(state, estimator._random_state)
     trainer = call.fit.trainer(
@@ -109,16 +109,14 @@ def full_batch_fit(estimator, call, problem, samples, held_out):
 
 def _settings(estimator, call, problem, samples, optimizer):
     """What must be the same on all ranks, by its name in error messages."""
-    network, names = problem.network, ("max_iter", "batch_size", "shuffle", "early_stopping", "backend")
-    return {name: getattr(estimator, name) for name in names} | {
-        "sizes": network.sizes, "skips": network.skips, "matmul_precision": network.matmul_precision,
-        "activations": list(map(name_of, network.activations)), "loss": name_of(network.loss),
-        "loss options": network.loss_options, "dtype": str(estimator._net.parameters.dtype), "optimizer": optimizer,
-        "penalties": problem.penalty, "noise": problem.noise and problem.noise._replace(seed=0),
-        "sample weights": samples.weight is not None, "epochs": call.n_epochs,
-        "evaluation sets": call.evaluation and call.evaluation.names(),
-        "a fitted network": not call.first_pass,
+    names = "max_iter", "batch_size", "shuffle", "early_stopping", "backend"
+    own = {name: getattr(estimator, name) for name in names} | {
+        "dtype": str(estimator._net.parameters.dtype), "optimizer": optimizer, "penalties": problem.penalty,
+        "noise": problem.noise and problem.noise._replace(seed=0), "sample weights": samples.weight is not None,
+        "epochs": call.n_epochs, "evaluation sets": call.evaluation and call.evaluation.names(),
+        "a fitted network": not call.first_pass, **names_of(estimator),
     }  # fmt: skip
+    return network_settings(problem.network) | own | ({} if call.stream is None else call.stream.settings())
 
 
 def stochastic_fit(estimator, call, plan, problem, samples, held_out):
@@ -135,8 +133,7 @@ def stochastic_fit(estimator, call, plan, problem, samples, held_out):
     state = estimator._net.training
     if problem.noise is not None and not state.seed:
         state.seed = int(estimator._random_state.randint(2**63 - 1, dtype=np.int64))
-    settings = _settings(estimator, call, problem, samples, plan.optimizer)
-    call.fit.check_same(settings, samples if call.stream is None else None)
+    call.fit.check_same(lambda: _settings(estimator, call, problem, samples, plan.optimizer), samples)
     note_state(estimator, state)
     call.fit.begin(state, estimator._random_state)
     if problem.noise is not None:

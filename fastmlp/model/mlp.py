@@ -35,6 +35,7 @@ from .exclusive import one_at_a_time
 from .initializers import INITIALIZERS
 from .recorder import HistoryRecorder
 from .samples import checked_samples, names_from
+from .settings import names_of, network_settings
 from .validation import Validation
 
 
@@ -239,7 +240,8 @@ class MLP(DifferentiableNetwork):
                     needs_all = ["monitor"] * monitor + ["class_weight='balanced'"] * is_balanced(class_weight)
                     self._check_fit(fit, batch_size, needs_all)
                 weighted = samples.weight is not None
-                fit.check_same(self._settings(weighted, epochs, batch_size, shuffle, metric, patience), samples)
+                given = weighted, class_weight, epochs, batch_size, shuffle, metric, patience
+                fit.check_same(lambda: self._settings(*given), samples)
             self._begin(fit)
             n_samples = fit.count(samples)
             batch_size = n_samples if batch_size is None else min(batch_size, n_samples)
@@ -340,7 +342,8 @@ class MLP(DifferentiableNetwork):
                         validation = self._prepare(samples, validation_data, metric, patience)
                     self._check_fit(fit, batch_size, is_streamed=True)
                 n_first, n_samples, weighted = samples.X.shape[0], stream.n_samples, samples.weight is not None
-                fit.check_same(self._settings(weighted, epochs, batch_size, shuffle, metric, patience))
+                given = weighted, class_weight, epochs, batch_size, shuffle, metric, patience
+                fit.check_same(lambda: self._settings(*given) | stream.settings(), samples)
             self._begin(fit)
             del first, samples
             self._choose_backend(fit, batch_size, epochs * (n_samples or n_first), validation, by_target)
@@ -417,16 +420,13 @@ class MLP(DifferentiableNetwork):
         kernels = None if self._requested_backend == "auto" else self._backend.kernels
         fit.check(kernels, solver, batch_size, needs_all, is_streamed)
 
-    def _settings(self, weighted, epochs, batch_size, shuffle, metric, patience):
+    def _settings(self, weighted, class_weight, epochs, batch_size, shuffle, metric, patience):
         """What must be the same on all ranks, by its name in error messages."""
-        network = {name: getattr(self._network, name) for name in ("sizes", "skips", "matmul_precision", "inputs")}
-        return network | {
-            "activations": [name_of(layer.activation) for layer in self.layers], "loss": name_of(self.loss),
-            "loss options": self._loss_options, "backend": self._requested_backend,
-            "dtype": str(self.dtype), "optimizer": self.optimizer, "alpha": self.alpha, "penalties": self._penalty,
-            "noise": self._noise(0), "sample weights": weighted, "epochs": epochs, "batch_size": batch_size,
-            "columns": list(getattr(self, "feature_names_in_", ())), "shuffle": shuffle,
-            "metric": metric and name_of(metric), "patience": patience,
+        return network_settings(self._network) | {
+            "backend": self._requested_backend, "dtype": str(self.dtype), "optimizer": self.optimizer,
+            "alpha": self.alpha, "penalties": self._penalty, "noise": self._noise(0), "sample weights": weighted,
+            "class_weight": class_weight, "epochs": epochs, "batch_size": batch_size,
+            "shuffle": shuffle, "metric": metric and name_of(metric), "patience": patience, **names_of(self),
         }  # fmt: skip
 
     def _fewest_epochs(self, patience):

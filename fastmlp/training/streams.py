@@ -62,6 +62,7 @@ class Stream:
         if self.n_samples is None and self._source is not None:
             self.n_samples = self._source.n_samples
         self._given, self._begun, self._n_dimensions, self._place = blocks, None, None, place
+        self.n_seen = 0  # blocks that an iterator has provided in this epoch, with those that others take
         self.in_any_order = hasattr(blocks, "__len__") and hasattr(blocks, "__getitem__")
         of_blocks = self.in_any_order or callable(blocks) or hasattr(blocks, "__iter__")
         of_numbers = isinstance(blocks, (bytes, Mapping, np.ndarray)) or issparse(blocks) or is_frame(blocks)
@@ -103,6 +104,14 @@ class Stream:
     def n_blocks(self):
         """Number of blocks of a sequence, otherwise None."""
         return len(self._given) if self.in_any_order else None
+
+    def settings(self):
+        """What must be the same in all processes that train together, by its name in error messages."""
+        if self._place == (0, 1):  # each has blocks of its own
+            return {"shuffle_blocks": self.shuffle_blocks, "n_samples given": self.n_samples is not None}
+        return {
+            "shuffle_blocks": self.shuffle_blocks, "n_samples": self.n_samples, "number of blocks": self.n_blocks,
+        }  # fmt: skip
 
     def blocks(self, order, check, start=0):
         """Iterate over the blocks that have samples.
@@ -165,8 +174,13 @@ class Stream:
             given = self._given() if callable(self._given) else self._given
             if not hasattr(given, "__iter__"):
                 raise TypeError(f"the function passed as blocks must return an iterator, got {given!r}.")
-            begun = enumerate(given)
+            self.n_seen, begun = 0, map(self._noted, enumerate(given))
         yield from begun
+
+    def _noted(self, numbered):
+        """A pair (number of the block, block) that an iterator has provided."""
+        self.n_seen = numbered[0] + 1
+        return numbered
 
     def _own(self, blocks):
         """Those of an iterable of all blocks that are taken."""

@@ -53,8 +53,9 @@ def test_ctrl_c_on_one_rank_stops_all_in_the_same_place(tmp_path, unbroken):
 
 
 @pytest.mark.exhaustive
-def test_ctrl_c_on_all_ranks_ends_partial_fit_in_the_same_place(tmp_path):
-    done = run(3, "interrupt all", tmp_path / "none")
+@pytest.mark.parametrize("ending", ["interrupt all", "interrupt stream"])
+def test_ctrl_c_ends_other_fits_in_the_same_place(tmp_path, ending):
+    done = run(3, ending, tmp_path / "none")
     assert done.returncode == 0, done.stderr
 
 

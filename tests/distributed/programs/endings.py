@@ -1,7 +1,8 @@
 """Fits that end in several ways, by the first argument; the others are the path of a model file and a number of rows.
 
 "train N": N epochs with a checkpoint after each, continued from the file if it exists. "interrupt": Ctrl-C on the last
-rank, in the middle of an epoch. "interrupt all": Ctrl-C on all ranks, one after the other, in a loop of partial_fit.
+rank, in the middle of an epoch. "interrupt stream": in the middle of an endless one, over small blocks. "interrupt
+all": Ctrl-C on all ranks, one after the other, in a loop of partial_fit.
 "threads": two fits with the same communicator at the same time. "kill", "raise", "raise before": the last rank dies or
 raises after two checkpoints, or before the fit.
 """
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 import warnings
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,14 @@ def interrupt_second_epoch(model):
     RankEpochs._run_chunk = interrupted
 
 
+def endless(X, Y):
+    """Blocks of a batch each, for an epoch without end, in which Ctrl-C comes on the last rank."""
+    for number in count():
+        if LAST and number == 20:
+            signal.raise_signal(signal.SIGINT)
+        yield X[:10], Y[:10]
+
+
 def fits_in_threads(X, Y):
     models = [model_of(Path("none"), COMM) for _ in range(2)]
     threads = [threading.Thread(target=model.fit, args=(X, Y, 100_000)) for model in models]
@@ -98,6 +108,12 @@ def main(ending, path, n_rows):
         return
     if ending == "interrupt all":
         partial_fits(X, Y.ravel())
+        return
+    if ending == "interrupt stream":
+        model.fit_stream(endless(X, Y))
+        assert set(COMM.allgather((model.interrupted, model.parameters.tobytes()))) == {
+            (True, model.parameters.tobytes())
+        }
         return
     if ending == "threads":
         fits_in_threads(X, Y)

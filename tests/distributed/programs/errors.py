@@ -14,8 +14,10 @@ from fastmlp import (
     Checkpoint,
     DataParallel,
     Layer,
+    MLPClassifier,
     MLPEnsembleRegressor,
     MLPRegressor,
+    TabularMLPClassifier,
     TabularMLPRegressor,
     cross_val_fit,
     fit_many,
@@ -24,12 +26,13 @@ from fastmlp import (
 )
 
 COMM = MPI.COMM_WORLD
-OWN = DataParallel(COMM, "own")
+OWN, OTHER = DataParallel(COMM, "own"), COMM.Dup()
 LAST = COMM.rank == COMM.size - 1
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 4))
 Y = np.sin(X[:, :1])
-BLOCKS = [(X, Y)] * (2 * COMM.size)
+BLOCKS, FEWER = [(X, Y)] * (2 * COMM.size), [(X, Y)] * (2 * COMM.size - LAST)
+LABELS = np.where(X[:, 0] > 0, "yes", "no" if LAST else "maybe")
 
 
 def mlp(communicator=COMM, units=5, **options):
@@ -44,6 +47,15 @@ def regressor(communicator=COMM, **options):
 def quantiles(low):
     layers, loss = [Layer(3), Layer(2, "identity")], make_loss("quantile", quantile=[low, 0.9])
     return MLP(layers, loss, communicator=COMM, backend="cython", random_state=0)
+
+
+def custom(rate):
+    loss = (lambda p, t: rate * (p - t) ** 2), (lambda p, t: 2 * rate * (p - t))
+    return MLP([Layer(1, "identity")], loss, backend="numpy", communicator=COMM)
+
+
+def binary(communicator):
+    return MLP([Layer(1, "logistic")], "binary_cross_entropy", backend="cython", communicator=communicator)
 
 
 def freed():
@@ -67,6 +79,10 @@ def fits_another(*given):
     mlp().fit(X, Y, epochs=1)
 
 
+def fits_with_another_communicator(*given):
+    mlp(OTHER).fit(X, Y, epochs=1)
+
+
 class BreaksAtTheEnd(Callback):
     def after_fit(self, model, error):
         raise ZeroDivisionError("it broke")
@@ -86,12 +102,31 @@ def fitted_on_last():
     model.fit(X, Y.ravel())
 
 
+def named(given):
+    return pd.DataFrame(given, columns=list("dcba" if LAST else "abcd"))
+
+
 def breaks(*given):
     raise ZeroDivisionError("it broke")
 
 
 def interrupts(*given):
     raise KeyboardInterrupt
+
+
+class Interrupt(KeyboardInterrupt):
+    pass
+
+
+def interrupts_in_its_own_way(*given):
+    raise Interrupt("it broke")
+
+
+class OpenFile(list):
+    """Samples that cannot be pickled."""
+
+    def __reduce__(self):
+        raise TypeError("an open file")
 
 
 def large(rate):
@@ -117,6 +152,7 @@ CALLS = {
     "own rows of an estimator": lambda: regressor(OWN).fit(X, Y.ravel()),
     "wrong callbacks on rank 0": lambda: mlp().fit(X, Y, callbacks=None if COMM.rank else 3),
     "other quantiles": lambda: quantiles(0.1 if LAST else 0.2).fit(X, Y),
+    "other captured variables": lambda: custom(2.0 + LAST).fit(X, Y),
     "other rows of tables": lambda: TabularMLPRegressor(communicator=COMM).fit(X[:: 1 - 2 * LAST], Y.ravel()),
     "local steps of lbfgs": lambda: mlp(DataParallel(COMM, local_steps=2), optimizer="lbfgs").fit(X, Y),
     "small batches of a stream": lambda: mlp().fit_stream(BLOCKS, batch_size=COMM.size - 1),
@@ -130,11 +166,14 @@ CALLS = {
     "callback": lambda: mlp().fit(X, Y, callbacks=breaks),
     "callback on rank 0 only": lambda: mlp().fit(X, Y, callbacks=None if COMM.rank else breaks),
     "callback that interrupts": lambda: mlp().fit(X, Y, callbacks=interrupts),
+    "callback that interrupts in its own way": lambda: regressor().fit(X, Y, callbacks=interrupts_in_its_own_way),
+    "open file": lambda: mlp().fit(X, Y, validation_data=(OpenFile(X.tolist()), Y)),
     "metric": lambda: mlp().fit(X, Y, validation_data=(X, Y), metric=breaks),
     "callback of lbfgs": lambda: mlp(optimizer="lbfgs").fit(X, Y, callbacks=breaks),
     "callback that exits": lambda: mlp().fit(X, Y, callbacks=exits),
     "callback after the fit": lambda: mlp().fit(X, Y, callbacks=BreaksAtTheEnd()),
     "fit in a callback": lambda: mlp().fit(X, Y, callbacks=fits_another),
+    "fit with another communicator": lambda: mlp().fit(X, Y, callbacks=fits_with_another_communicator),
     "fit in a metric": lambda: mlp().fit(X, Y, validation_data=(X, Y), metric=fits_another),
     "fits in threads": lambda: fit_many([mlp(), mlp()], X, Y),
     "folds in threads": lambda: cross_val_fit(regressor(), X, Y.ravel()),
@@ -152,7 +191,18 @@ CALLS = {
     "strict about batches": lambda: strictly(lambda: regressor(batch_size=500).fit(X, Y.ravel())),
     "strict about blocks": lambda: strictly(lambda: mlp().fit_stream(BLOCKS, n_samples=7)),
     "no weights at all": lambda: mlp(OWN).fit(X, Y, sample_weight=np.zeros(60)),
-    "other names": lambda: mlp(OWN).fit(pd.DataFrame(X, columns=list("dcba" if LAST else "abcd")), Y),
+    "other names": lambda: mlp(OWN).fit(named(X), Y),
+    "other names of an estimator": lambda: regressor().fit(named(X), Y.ravel()),
+    "other names of tables": lambda: TabularMLPRegressor(communicator=COMM).fit(named(X), Y.ravel()),
+    "other labels": lambda: MLPClassifier(communicator=COMM).fit(X, LABELS),
+    "other labels of tables": lambda: TabularMLPClassifier(communicator=COMM).fit(X, LABELS),
+    "other class weights": lambda: binary(OWN).fit(X, Y > 0, class_weight={0: 1, 1: 2 + LAST}),
+    "other first block": lambda: regressor().fit_stream([(X + LAST, Y.ravel())] * 9),
+    "fewer blocks": lambda: mlp().fit_stream(FEWER),
+    "fewer blocks of an iterator": lambda: mlp().fit_stream(iter(FEWER)),
+    "other shuffling of blocks": lambda: regressor().fit_stream(BLOCKS, shuffle_blocks=1 + LAST),
+    "n_samples on one": lambda: mlp(OWN).fit_stream(BLOCKS, n_samples=None if LAST else 60),
+    "other n_samples": lambda: mlp().fit_stream(BLOCKS, n_samples=60 + LAST),
     "checkpoint": lambda: mlp().fit(X, Y, callbacks=Checkpoint("/nowhere/model")),
     "divergence": lambda: regressor(solver="sgd", learning_rate_init=1e9).fit(1e3 * X, Y.ravel()),
     "other columns in a block": lambda: mlp().fit_stream([*BLOCKS[:-1], (X[:, :2], Y)], shuffle=False),

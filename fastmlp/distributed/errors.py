@@ -1,0 +1,34 @@
+"""Errors that all ranks raise, because they have been told of them."""
+
+from typing import NamedTuple
+
+from fastmlp.training.outcomes import DivergenceError
+
+PLAIN_ERRORS = ValueError, TypeError, RuntimeError, MemoryError, OSError, KeyboardInterrupt
+
+
+class LeadersInterrupt(KeyboardInterrupt):
+    """For a subclass of KeyboardInterrupt: unlike that it is an error, but it ends a fit in the same way."""
+
+
+class NotSendable(NamedTuple):
+    """Instead of an object that cannot be pickled, for the ``reason`` given."""
+
+    reason: str
+
+
+def is_on_all_ranks(error):
+    """Whether all ranks raise an error, or the one that caused it."""
+    marked = any(getattr(one, "is_on_all_ranks", False) for one in (error, error.__cause__))
+    return marked or isinstance(error, DivergenceError)
+
+
+def sendable(error, prefix):
+    """An error that can be sent to other ranks, with a prefix of its message."""
+    if type(error) is SystemExit:
+        return SystemExit(error.code)
+    for kind in PLAIN_ERRORS:
+        if type(error) is kind:
+            return kind(f"{prefix}{error}")
+    kind = LeadersInterrupt if isinstance(error, KeyboardInterrupt) else RuntimeError
+    return kind(f"{prefix}{type(error).__name__}: {error}")
