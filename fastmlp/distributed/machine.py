@@ -1,10 +1,12 @@
 """Machine: the ranks that run on the same machine, and memory that they share."""
 
+import math
 import os
 
 import numpy as np
 
 from fastmlp.backends.threads import allowed_threads
+from fastmlp.kernels.spec import ALIGNMENT
 
 
 def ranks_here(communicator):
@@ -43,13 +45,19 @@ class Machine:
         n_sharing = sum(not mine.isdisjoint(cores) for cores in self._comm.allgather(mine))
         self.n_threads = max(1, min(allowed_threads(), len(mine) // n_sharing))
 
-    def shared_bytes(self, n_bytes):
-        """An array of bytes that all ranks of the machine share, aligned to 64 bytes."""
-        window = self._mpi.Win.Allocate_shared(n_bytes + 64 if self.rank == 0 else 0, 1, comm=self._comm)
+    def shared_arrays(self, dtype, *shapes):
+        """Arrays that all ranks of the machine share, each aligned to a cache line."""
+        dtype = np.dtype(dtype)
+        sizes = [math.prod(shape) * dtype.itemsize for shape in shapes]
+        bounds = np.cumsum([0, *(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)]).tolist()
+        window = self._mpi.Win.Allocate_shared(bounds[-1] + ALIGNMENT if self.rank == 0 else 0, 1, comm=self._comm)
         self._windows.append(window)
         found = np.frombuffer(window.Shared_query(0)[0], np.uint8)
-        start = self._comm.bcast(-found.ctypes.data % 64)
-        return found[start : start + n_bytes]
+        start = self._comm.bcast(-found.ctypes.data % ALIGNMENT)
+        return [
+            found[start + begin : start + begin + size].view(dtype).reshape(shape)
+            for begin, size, shape in zip(bounds, sizes, shapes)
+        ]
 
     def wait(self):
         """Barrier: what the ranks of the machine have written before it, all of them can read after it."""

@@ -276,10 +276,14 @@ def bind_backward(
     to.out, to.of_inputs = <float*>&input_gradient[0, 0], input_gradient.shape[0] > 0
 
 
-def bind_gradient(size_t run, const floating[::1] gradient, const double[::1] rates, Py_ssize_t step):
-    """The same for a step from a given gradient."""
+def bind_gradient(
+    size_t run, const floating[::1] gradients, Py_ssize_t n_gradients, Py_ssize_t stride, const double[::1] rates,
+    Py_ssize_t step, Py_ssize_t part, Py_ssize_t n_parts,
+):
+    """The same for a part of a step from the sum of gradients."""
     cdef Run_float* to = <Run_float*>run
-    to.given, to.rates, to.step = <float*>&gradient[0], <double*>&rates[0], step
+    to.given, to.n_given, to.given_stride = <float*>&gradients[0], n_gradients, stride
+    to.rates, to.step, to.part, to.n_parts = <double*>&rates[0], step, part, n_parts
 
 
 def bind_jacobian(

@@ -26,6 +26,7 @@ from fastmlp import (
 from fastmlp.distributed import machine
 from fastmlp.distributed.communication import Ranks
 from fastmlp.distributed.sums import CompressedSum, PlainSum, SharedSum
+from fastmlp.distributed.updates import OwnUpdate, SharedUpdate
 from fastmlp.kernels.reference.forward_pass import to_bfloat16
 
 COMM = MPI.COMM_WORLD
@@ -282,12 +283,19 @@ def sums(kind, dtype):
                 expected = arrays.sum(axis=0, dtype="f8")
                 if kind is CompressedSum:
                     expected = to_bfloat16(to_bfloat16(arrays).sum(axis=0))
-                adds = PlainSum(ranks, n, dtype) if kind is PlainSum else ranks.sum_of(n, dtype)
+                adds = PlainSum(ranks, n, dtype) if kind is PlainSum else ranks.updates.sum_of(n, dtype)
                 adds.part[...] = arrays[COMM.rank]
                 found = adds.total().copy()
                 worst = max(worst, float(np.abs(found - expected).max()))
                 same = same and type(adds) is kind and len(set(COMM.allgather(found.tobytes()))) == 1
     return [worst, 0.0, same]
+
+
+def updates(kind, optimizer, **options):
+    """The steps of a fit in parts or not; the results of all kinds are those of the fits above."""
+    model, ranks = mlp(None, optimizer=optimizer).fit(X, Y, epochs=1), Ranks(DataParallel(COMM, **options))
+    with ranks.training("the test"):
+        return [float(type(ranks.updates.of(model._problem(), model._state)) is not kind), 0.0, True]
 
 
 def several_machines(run, *given):
@@ -457,6 +465,10 @@ OTHERS = {
     "local steps": local_steps,
     "sums in bfloat16": lambda: sums(CompressedSum, "f4"),
     "sums in shared memory": lambda: sums(SharedSum if COMM.size > 1 else PlainSum, "f8"),
+    "updates in parts": lambda: updates(SharedUpdate if COMM.size > 1 else OwnUpdate, SCHEDULED),
+    "updates with bounds": lambda: updates(OwnUpdate, CLIPPED),
+    "updates in bfloat16": lambda: updates(OwnUpdate, SCHEDULED, compression="bfloat16"),
+    "two machines, updates": lambda: several_machines(updates, OwnUpdate, SCHEDULED),
     "two machines": lambda: several_machines(fit, "dropout"),
     "two machines, sums": lambda: several_machines(sums, PlainSum if COMM.size < 3 else SharedSum, "f8"),
     "sums by allreduce": lambda: sums(PlainSum, "f8"),
