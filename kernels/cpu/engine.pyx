@@ -350,6 +350,12 @@ def run_backward(size_t worker, like):
             backward_pass_double(<Worker_double*>worker)
 
 
+def wait_for_ranks(size_t counter, Py_ssize_t n_ranks, Py_ssize_t generation):
+    """Return when all processes have arrived that often; the counter is at an address in memory that they share."""
+    with nogil:
+        wait_for_all(<int64_t*>counter, n_ranks, generation)
+
+
 def run_apply(size_t worker, like):
     if like.itemsize == sizeof(float):
         with nogil:

@@ -3,6 +3,7 @@
 import json
 import pickle
 import sys
+import time
 import warnings
 from copy import copy, deepcopy
 from itertools import pairwise
@@ -298,6 +299,29 @@ def updates(kind, optimizer, **options):
         return [float(type(ranks.updates.of(model._problem(), model._state)) is not kind), 0.0, True]
 
 
+def barriers():
+    """What a rank wrote before a barrier is seen by all after it, with one array or another."""
+    here, worst = machine.Machine(COMM), 0
+    for _ in range(2):
+        (numbers,) = here.shared_arrays("f8", (here.n_ranks,))
+        for turn in range(100):
+            if turn % here.n_ranks == here.rank:
+                time.sleep(1e-3)  # the others wait
+            numbers[here.rank] = turn
+            here.wait()
+            worst = max(worst, np.abs(numbers - turn).max())
+            here.wait()
+    here.free()
+    return [float(worst), 0.0, True]
+
+
+def barriers_of_mpi():
+    """The same if the engine of one rank was not built."""
+    found = machine.native_barrier() if COMM.rank else None
+    with patch.object(machine, "native_barrier", lambda: found):
+        return barriers()
+
+
 def several_machines(run, *given):
     """As if ranks were on two machines."""
     with patch.object(machine, "ranks_here", lambda communicator: communicator.Split(communicator.rank % 2)):
@@ -465,6 +489,8 @@ OTHERS = {
     "local steps": local_steps,
     "sums in bfloat16": lambda: sums(CompressedSum, "f4"),
     "sums in shared memory": lambda: sums(SharedSum if COMM.size > 1 else PlainSum, "f8"),
+    "barriers": barriers,
+    "barriers of MPI": barriers_of_mpi,
     "updates in parts": lambda: updates(SharedUpdate if COMM.size > 1 else OwnUpdate, SCHEDULED),
     "updates with bounds": lambda: updates(OwnUpdate, CLIPPED),
     "updates in bfloat16": lambda: updates(OwnUpdate, SCHEDULED, compression="bfloat16"),
