@@ -7,7 +7,7 @@ import numpy as np
 
 
 def digest_of(objects):
-    """A digest of some objects. Arrays enter it by their CRC-32: MD5, joblib's choice, takes 7 times as long."""
+    """A digest of some objects. Arrays enter it by their CRC-32: MD5, joblib's choice, takes 6 times as long."""
     return joblib.hash([_shape_and_checksum(one) if isinstance(one, np.ndarray) else one for one in objects])
 
 
