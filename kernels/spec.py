@@ -190,6 +190,9 @@ class Part(NamedTuple):
     weight: float
 
 
+WHOLE = 0, 1  # the part of a step that is all of it
+
+
 class Repeat(NamedTuple):
     """Epochs to make in one call.
 
@@ -283,6 +286,11 @@ def aligned_copy(array):
     copy = aligned_zeros(array.shape, array.dtype)
     copy[...] = array
     return copy
+
+
+def updates_in_parts(network, optimizer):
+    """Whether each parameter's update depends on its own gradient alone, outside of an input stage."""
+    return not (optimizer.clip_norm or optimizer.max_norm) and network.inputs is None
 
 
 def new_slots(optimizer_name, n_parameters, dtype):

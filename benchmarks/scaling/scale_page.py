@@ -62,9 +62,10 @@ def parts_text(results):
         rows.append({"work": name} | {part: 1e6 * seconds for part, seconds in times.items()})
     return f"""## Measured: the parts of a step
 
-Microseconds of each of two ranks: means over the steps, medians of rounds. `wait` is a barrier before the sum: how
-long a rank waits for the other one; `sum` adds the gradients up in memory that the ranks share; `rest` is what a step
-of a fit takes besides these parts; `step alone` is a step of a fit without MPI, while the other rank makes one too.
+Microseconds of each of two ranks: means over the steps, medians of rounds. `wait` is a barrier after the gradient: how
+long a rank waits for the other one; `apply` adds the gradients up and updates the parameters, each rank its part in
+memory that the ranks share, if the network is not too large for that; `rest` is what a step of a fit takes besides
+these parts; `step alone` is a step of a fit without MPI, while the other rank makes one too.
 
 {markdown(frame(rows, "work"), {})}"""
 

@@ -15,7 +15,7 @@ from .calls import Calls, calls_of, of_leader_alone, refuse_of_leader_alone
 from .data_parallel import NOT_USABLE
 from .errors import NotSendable, is_on_all_ranks, sendable
 from .machine import Machine
-from .sums import MOST_SHARED_BYTES, CompressedSum, PlainSum, SharedSum
+from .updates import Updates
 
 SECONDS_OF_CTRL_C = 0.1  # mpiexec passes it to the ranks one after the other
 
@@ -29,6 +29,8 @@ class Ranks:
     leads : bool
         Whether this is rank 0, which calls callbacks and metrics.
     parallel : DataParallel
+    updates : Updates
+        Within ``training``.
     """
 
     def __init__(self, parallel):
@@ -41,7 +43,7 @@ class Ranks:
         self._objects = pkl5.Intracomm(parallel.communicator)  # for objects of any size
         self.rank, self.n_ranks = self._comm.Get_rank(), self._comm.Get_size()
         self.leads = self.rank == 0
-        self._machine, self._sums = None, {}
+        self._machine = self.updates = None
         self._call = calls_of(self._comm) if self.n_ranks > 1 else Calls()
 
     def sum(self, numbers):
@@ -133,6 +135,7 @@ class Ranks:
             with self._call.of_one_thread(), warnings.catch_warnings(record=not self.leads):
                 self.check_same({"the call": f"fit of {what}"})
                 self._machine = Machine(self._comm)
+                self.updates = Updates(self, self._machine)
                 with each_limited_to(self._machine.n_threads):
                     yield
             self._free()
@@ -161,23 +164,9 @@ class Ranks:
             print(f"fastmlp: an error on rank {self.rank} alone ends the job", file=sys.__stderr__, flush=True)
             self._comm.Abort(1)
 
-    def sum_of(self, n, dtype):
-        """What adds up gradients of n numbers (distributed/sums.py), the same object in each call of a fit."""
-        key = n, np.dtype(dtype)
-        if key not in self._sums:
-            machine, n_bytes = self._machine, n * key[1].itemsize
-            if self.parallel.compression is not None:
-                self._sums[key] = CompressedSum(self, *key)
-            elif machine.most_ranks > 1 and n_bytes * (machine.most_ranks + 1) <= MOST_SHARED_BYTES:
-                self._sums[key] = SharedSum(self, *key, machine)
-            else:
-                self._sums[key] = PlainSum(self, *key)
-        return self._sums[key]
-
     def _free(self):
         """Release what the ranks share."""
-        self._sums.clear()
-        machine, self._machine = self._machine, None
+        machine, self._machine, self.updates = self._machine, None, None
         if machine is not None:
             machine.free()
 

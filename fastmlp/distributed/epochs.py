@@ -61,6 +61,7 @@ class RankEpochs(BaseEpochs):
                 self._weights[low], None if rates is None else rates[low - start : high - start],
             )  # fmt: skip
             loss, penalty = loss + more[0], penalty + more[1]
+        steps.store()  # before the ranks go on with a sum
         seconds = seconds_since(begun)
         loss, penalty, seconds, requested = self._ranks.sum((loss, penalty, seconds, self._is_requested())).tolist()
         state.loss_sum, state.penalty_sum = state.loss_sum + loss, state.penalty_sum + penalty

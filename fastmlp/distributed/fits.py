@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import nullcontext
 from functools import partial
 
-import joblib
 import numpy as np
 from scipy.sparse import issparse
 
@@ -14,6 +13,7 @@ from fastmlp.training.streamed_epochs import StreamedEpochs
 from fastmlp.training.trainer import Trainer
 
 from .communication import Ranks
+from .digests import digest_of
 from .epochs import MemoryEpochs, RankStreamEpochs
 from .lbfgs import LbfgsOfRanks
 from .leader import LeadersCallbacks, LeadersScorer, LeadersStopping, synchronise
@@ -163,7 +163,7 @@ class Together(Alone):
         self._ranks.check_same(settings() | options)
         if not self.has_own_rows:
             X, *others = samples
-            self._ranks.check_samples(joblib.hash(((X.data, X.indices, X.indptr) if issparse(X) else X, *others)))
+            self._ranks.check_samples(digest_of([*((X.data, X.indices, X.indptr) if issparse(X) else (X,)), *others]))
 
     def begin(self, state, random_state):
         synchronise(self._ranks, state)

@@ -1,11 +1,10 @@
 """Scores and callbacks of rank 0, whose results all ranks get, and the state that callbacks may change."""
 
-import joblib
-
 from fastmlp.kernels.spec import aligned_copy
 from fastmlp.training.callbacks import CombinedCallbacks
 from fastmlp.training.trainer import Scorer
 
+from .digests import digest_of
 from .errors import is_on_all_ranks
 
 
@@ -101,7 +100,7 @@ class LeadersCallbacks(CombinedCallbacks):
 def synchronise(ranks, state):
     """Give all ranks the TrainingState of rank 0, in place."""
     own = state.__getstate__()
-    digest = joblib.hash(own)
+    digest = digest_of(own.values())
     if not ranks.any(digest != ranks.of_leader(digest)):
         return
     given = ranks.of_leader(own)

@@ -1,10 +1,12 @@
 """Machine: the ranks that run on the same machine, and memory that they share."""
 
+import math
 import os
 
 import numpy as np
 
 from fastmlp.backends.threads import allowed_threads
+from fastmlp.kernels.spec import ALIGNMENT
 
 
 def ranks_here(communicator):
@@ -12,6 +14,18 @@ def ranks_here(communicator):
     from mpi4py import MPI
 
     return communicator.Split_type(MPI.COMM_TYPE_SHARED)
+
+
+def native_barrier():
+    """The barrier of the compiled engine, or None if it was not built.
+
+    Ranks that wait long in it give way to other processes, and so to ranks on the same core, unlike in MPI's.
+    """
+    try:
+        from fastmlp.kernels.cpu.cython import wait_for_ranks
+    except ImportError:
+        return None
+    return wait_for_ranks
 
 
 class Machine:
@@ -35,7 +49,8 @@ class Machine:
 
         self._mpi, self._comm = MPI, ranks_here(communicator)
         self.rank, self.n_ranks = self._comm.Get_rank(), self._comm.Get_size()
-        self.first_ranks, self._windows = None, []
+        self.first_ranks, self._windows, barrier = None, [], native_barrier()
+        self._barrier = barrier if self._comm.allreduce(barrier is not None, MPI.MIN) else None
         self.most_ranks = communicator.allreduce(self.n_ranks, MPI.MAX)
         if self.most_ranks < communicator.Get_size():
             self.first_ranks = communicator.Split(0 if self.rank == 0 else MPI.UNDEFINED)
@@ -43,17 +58,31 @@ class Machine:
         n_sharing = sum(not mine.isdisjoint(cores) for cores in self._comm.allgather(mine))
         self.n_threads = max(1, min(allowed_threads(), len(mine) // n_sharing))
 
-    def shared_bytes(self, n_bytes):
-        """An array of bytes that all ranks of the machine share, aligned to 64 bytes."""
-        window = self._mpi.Win.Allocate_shared(n_bytes + 64 if self.rank == 0 else 0, 1, comm=self._comm)
+    def shared_arrays(self, dtype, *shapes):
+        """Arrays that all ranks of the machine share, each aligned to a cache line.
+
+        They come with a new counter for ``wait``.
+        """
+        dtype = np.dtype(dtype)
+        sizes = [ALIGNMENT, *(math.prod(shape) * dtype.itemsize for shape in shapes)]
+        bounds = np.cumsum([0, *(-(-size // ALIGNMENT) * ALIGNMENT for size in sizes)]).tolist()
+        window = self._mpi.Win.Allocate_shared(bounds[-1] + ALIGNMENT if self.rank == 0 else 0, 1, comm=self._comm)
         self._windows.append(window)
         found = np.frombuffer(window.Shared_query(0)[0], np.uint8)
-        start = self._comm.bcast(-found.ctypes.data % 64)
-        return found[start : start + n_bytes]
+        if self.rank == 0:
+            found[: 2 * ALIGNMENT] = 0
+        start = self._comm.bcast(-found.ctypes.data % ALIGNMENT)
+        counter, *arrays = (found[start + begin : start + begin + size] for begin, size in zip(bounds, sizes))
+        self._counter, self._n_waits = counter.ctypes.data, 0
+        return [array.view(dtype).reshape(shape) for array, shape in zip(arrays, shapes)]
 
     def wait(self):
-        """Barrier: what the ranks of the machine have written before it, all of them can read after it."""
-        self._comm.Barrier()
+        """Barrier: what the ranks of the machine have written to shared arrays before it, all can read after it."""
+        if self._barrier is None:
+            self._comm.Barrier()
+        else:
+            self._n_waits += 1
+            self._barrier(self._counter, self.n_ranks, self._n_waits)
 
     def add_up_between(self, array):
         """On the first rank of each machine, replace an array by its sum over the machines."""

@@ -11,7 +11,7 @@ class GradientSteps:
     ranks : Ranks
     problem : Problem
     state : TrainingState
-        Changed in place, in the same way on all ranks.
+        Changed in place, in the same way on all ranks; parameters and slots only by ``store()``.
     batch_size : int
         The most rows of a batch on this rank.
     share : float
@@ -22,9 +22,10 @@ class GradientSteps:
 
     def __init__(self, ranks, problem, state, batch_size, share):
         kernels, network, penalty, noise = problem
-        self._state, self._sum = state, ranks.sum_of(state.parameters.size, state.parameters.dtype)
-        self._of_part = kernels.prepare_part(network, state.parameters, self._sum.part, batch_size, penalty, noise)
-        self._update = kernels.prepare_update(network, state.optimizer, state.parameters, state.slots)
+        self._state, self._update = state, ranks.updates.of(problem, state)
+        arrays = self._update.parameters, self._update.gradient
+        self._of_part = kernels.prepare_part(network, *arrays, batch_size, penalty, noise)
+        self.store = self._update.store
 
     def run(self, batch, first, sizes, weight, rates):
         """Make a step. Returns this rank's parts of (rows x data loss, rows x penalty) of the batch.
@@ -46,7 +47,7 @@ class GradientSteps:
             return 0.0, 0.0
         state, (n_rows,) = self._state, sizes
         loss, penalty = self._of_part(batch, state.step, Part(first, weight))
-        self._update(self._sum.total(), state.step, None if rates is None else float(rates[0]))
+        self._update(state.step, None if rates is None else float(rates[0]))
         state.step += 1
         return n_rows * loss, n_rows * penalty
 
@@ -80,3 +81,6 @@ class LocalSteps:
             array *= array.dtype.type(share)
             self._ranks.add_up(array)
         return loss, penalty
+
+    def store(self):
+        """Nothing: the state is changed in each step."""

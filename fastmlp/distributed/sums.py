@@ -8,8 +8,6 @@ import numpy as np
 
 from fastmlp.kernels.spec import ALIGNMENT, aligned_zeros
 
-MOST_SHARED_BYTES = 2**25  # containers may have as little as 64 MB of shared memory
-
 
 class PlainSum:
     """One allreduce."""
@@ -30,30 +28,28 @@ class SharedSum:
 
     Parameters
     ----------
-    ranks : Ranks
-    n, dtype
-        Of the gradient.
     machine : Machine
         The ranks on this machine.
+    n, dtype
+        Of the gradient.
     """
 
-    def __init__(self, ranks, n, dtype, machine):
-        self._machine, dtype = machine, np.dtype(dtype)
-        stride = -(-n * dtype.itemsize // ALIGNMENT) * ALIGNMENT
-        rows = machine.shared_bytes(stride * (machine.n_ranks + 1)).reshape(machine.n_ranks + 1, stride)
-        *self._parts, self._total = rows[:, : n * dtype.itemsize].view(dtype)
-        self.part, line = self._parts[machine.rank], ALIGNMENT // dtype.itemsize
+    def __init__(self, machine, n, dtype):
+        self._machine = machine
+        *self._parts, self._total = machine.shared_arrays(dtype, *[(n,)] * (machine.n_ranks + 1))
+        self.part, line = self._parts[machine.rank], ALIGNMENT // np.dtype(dtype).itemsize
         lines = -(-n // line)
         start, stop = (min(n, lines * rank // machine.n_ranks * line) for rank in (machine.rank, machine.rank + 1))
         self._slices = [part[start:stop] for part in self._parts]
         self._slice = self._total[start:stop]
 
     def total(self):
-        machine, found = self._machine, self._slices[0]
+        machine, (first, *others) = self._machine, self._slices
         machine.wait()
-        for other in self._slices[1:]:
-            found = np.add(found, other, out=self._slice)
-        self._slice[...] = found
+        if not others:
+            self._slice[...] = first
+        for other in others:
+            first = np.add(first, other, out=self._slice)
         if machine.first_ranks is not None:
             machine.wait()
             machine.add_up_between(self._total)

@@ -84,3 +84,4 @@ def _by_numba(kind, row, dtype):
 
 _contract = Contract(_engine_of(_best_level()))
 globals().update(_contract.functions())
+wait_for_ranks = _contract.engine.entries.wait_for_ranks

@@ -276,10 +276,14 @@ def bind_backward(
     to.out, to.of_inputs = <float*>&input_gradient[0, 0], input_gradient.shape[0] > 0
 
 
-def bind_gradient(size_t run, const floating[::1] gradient, const double[::1] rates, Py_ssize_t step):
-    """The same for a step from a given gradient."""
+def bind_gradient(
+    size_t run, const floating[::1] gradients, Py_ssize_t n_gradients, Py_ssize_t stride, const double[::1] rates,
+    Py_ssize_t step, Py_ssize_t part, Py_ssize_t n_parts,
+):
+    """The same for a part of a step from the sum of gradients."""
     cdef Run_float* to = <Run_float*>run
-    to.given, to.rates, to.step = <float*>&gradient[0], <double*>&rates[0], step
+    to.given, to.n_given, to.given_stride = <float*>&gradients[0], n_gradients, stride
+    to.rates, to.step, to.part, to.n_parts = <double*>&rates[0], step, part, n_parts
 
 
 def bind_jacobian(
@@ -344,6 +348,12 @@ def run_backward(size_t worker, like):
     else:
         with nogil:
             backward_pass_double(<Worker_double*>worker)
+
+
+def wait_for_ranks(size_t counter, Py_ssize_t n_ranks, Py_ssize_t generation):
+    """Return when all processes have arrived that often; the counter is at an address in memory that they share."""
+    with nogil:
+        wait_for_all(<int64_t*>counter, n_ranks, generation)
 
 
 def run_apply(size_t worker, like):

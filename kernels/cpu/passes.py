@@ -4,7 +4,7 @@ import numpy as np
 
 from fastmlp.kernels.engine.plan import PASSES, plan_of
 from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, extras_of
-from fastmlp.kernels.spec import NO_PENALTY, for_outputs
+from fastmlp.kernels.spec import NO_PENALTY, WHOLE, for_outputs
 
 from . import thread_pool
 from .training import Training
@@ -84,11 +84,14 @@ class PartGradient:
 class Update(Training):
     """What ``prepare_update`` returns."""
 
-    def __call__(self, gradient, step, rate=None):
+    def __call__(self, gradient, step, rate=None, part=WHOLE):
         buffers, read_only = self._plan.take_buffers(1), self._engine.read_only
         self._describe(buffers)
         buffers.begin(1)
         rates = self._rates if rate is None else read_only(np.array([rate]))
-        self._engine.entries.bind_gradient(buffers.address, read_only(gradient), rates, step)
+        n_gradients, stride = gradient.shape if gradient.ndim == 2 else (1, 0)
+        self._engine.entries.bind_gradient(
+            buffers.address, read_only(gradient.reshape(-1)), n_gradients, stride, rates, step, *part
+        )  # fmt: skip
         self._engine.entries.run_apply(*buffers.arguments_of(0))
         self._plan.give_back(buffers)

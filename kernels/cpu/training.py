@@ -89,8 +89,10 @@ class Training:
             self._run_in_threads(1, *call)
             return
         with thread_pool.taken(wanted) as n_threads:
-            matrices = self._matrices if n_threads > 1 else []
-            with columns_by_thread(matrices, self._plan.lanes, n_threads):
+            if n_threads == 1 or not self._matrices:  # the context would take a fifth of the time of a short call
+                self._run_in_threads(n_threads, *call)
+                return
+            with columns_by_thread(self._matrices, self._plan.lanes, n_threads):
                 self._run_in_threads(n_threads, *call)
 
     def _repeat(self, epochs, *call):

@@ -272,7 +272,7 @@ def learn_clipped(worker: Worker) -> None:
     worker.l1 = 0.0
     worker.scale = bound / norm if norm > bound else 1.0
     worker.rule = run.optimizer
-    learn_sums(worker, run.gradient, 1)
+    learn_sums(worker, run.gradient, 1, 0, worker.thread, run.n_threads)
     if run.layout.staged:
         learn_columns(worker, run.gradient)
 
@@ -386,7 +386,7 @@ def train_epoch(worker: Worker) -> None:
         if thread == 0:
             add_losses(run, rows, total)
         if n_groups > 0:
-            learn_sums(worker, sums, n_groups)
+            learn_sums(worker, sums, n_groups, n_parameters, thread, n_threads)
         else:
             worker.low = 0
             worker.high = rows

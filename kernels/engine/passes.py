@@ -117,12 +117,12 @@ def backward_pass(worker: Worker) -> None:
 
 
 def apply_gradient(worker: Worker) -> None:
-    """Make one optimizer step from a given gradient, in one thread."""
+    """Make one optimizer step from the sum of given gradients, or a part of it, in one thread."""
     run: Run = worker.run
     denormals = flush_denormals()
     worker.step = run.step + 1
     begin_update(worker, run.rates[0], 1.0)
-    learn_sums(worker, run.given, 1)
+    learn_sums(worker, run.given, run.n_given, run.given_stride, run.part, run.n_parts)
     if run.layout.staged:
         learn_columns(worker, run.given)
     finish_update(worker, 0)

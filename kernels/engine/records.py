@@ -188,7 +188,8 @@ class Run(Structure):
     the sum of all its weights. ``rates`` holds one learning rate, or if ``scheduled`` one for each batch. ``n_weights``
     is the number of weights of a sample: 0, 1, or one for each output. ``out`` and ``input_sums`` are used for
     predictions. ``given`` is a gradient that the caller gives, of the outputs or of the parameters; ``of_inputs`` asks
-    for dLoss/dX in ``out``.
+    for dLoss/dX in ``out``. Of the parameters ``n_given`` gradients, ``given_stride`` apart, are added up, for a step
+    of part ``part`` of ``n_parts``.
     Sparse rows have ``values`` and their column ``indices``, from ``row_starts`` of a row to that of the next one.
     """
 
@@ -233,6 +234,10 @@ class Run(Structure):
     repeated: bint
     epochs: Epochs
     given: Vector
+    n_given: int
+    given_stride: int
+    part: int
+    n_parts: int
     of_inputs: bint
     packed: Vector
 

@@ -182,12 +182,11 @@ def learn_part(worker: Worker, thread: int, n_threads: int) -> None:
             learn_weights(worker, layer, a, here, delta, top, bottom, fan_out, offset, factor)
 
 
-def learn_sums(worker: Worker, sums: Vector, n_groups: int) -> None:
-    """Update one thread's part of every layer from the gradients of all groups, stored consecutively in ``sums``."""
+def learn_sums(worker: Worker, sums: Vector, n_groups: int, stride: int, thread: int, n_threads: int) -> None:
+    """Update one thread's part of every layer from the gradients of all groups, ``stride`` apart in ``sums``."""
     run: Run = worker.run
     layout: Layout = run.layout
     scratch: Vector = worker.scratch
-    thread, n_threads, n_parameters = worker.thread, run.n_threads, layout.n_parameters
     for level in range(layout.n_layers):
         layer: Layer = at(layout.layers, level)
         factor: float = run.extras[LAYERS + level * LAYER_EXTRAS + FACTOR]
@@ -202,7 +201,7 @@ def learn_sums(worker: Worker, sums: Vector, n_groups: int) -> None:
                 for j in range(count):
                     scratch[j] = first[j]
                 for group in range(1, n_groups):
-                    more: Vector = at(first, group * n_parameters)
+                    more: Vector = at(first, group * stride)
                     for j in range(count):
                         scratch[j] += more[j]
                 learn(worker, offset + i, scratch, count, weights, factor)

@@ -225,9 +225,10 @@ def bind_backward(run, output_gradient, gradient, input_gradient):
 
 
 @_njit
-def bind_gradient(run, gradient, rates, step):
-    to = record_at(run, "Run", gradient)
-    to.given, to.rates, to.step = data_of(gradient), data_of(rates), step
+def bind_gradient(run, gradients, n_gradients, stride, rates, step, part, n_parts):
+    to = record_at(run, "Run", gradients)
+    to.given, to.n_given, to.given_stride = data_of(gradients), n_gradients, stride
+    to.rates, to.step, to.part, to.n_parts = data_of(rates), step, part, n_parts
 
 
 @_njit

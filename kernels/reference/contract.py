@@ -13,7 +13,15 @@ delta = dLoss/dz; rows are samples.
 import numpy as np
 
 from fastmlp.kernels import spec
-from fastmlp.kernels.spec import NO_PENALTY, TrainingBy, layer_views, predictor_by, row_weights, slope_views
+from fastmlp.kernels.spec import (
+    NO_PENALTY,
+    WHOLE,
+    TrainingBy,
+    layer_views,
+    predictor_by,
+    row_weights,
+    slope_views,
+)
 
 from .backward_pass import backpropagate, data_loss, delta_of_error, output_delta, output_error
 from .forward_pass import NO_SLOPE, ForwardPass, activate
@@ -295,15 +303,23 @@ def prepare_part(network, parameters, gradient, batch_size, penalty=NO_PENALTY, 
 
 
 def prepare_update(network, optimizer, parameters, slots):
-    """Prepare steps from given gradients: a function (gradient, step, rate=None).
+    """Prepare steps from given gradients: a function (gradient, step, rate=None, part=(0, 1)).
 
-    ``step`` is the number of steps before, ``rate`` the learning rate, if not the optimizer's. Includes weight decay,
-    bounds and rates by layer.
+    ``gradient`` may be 2-D: the sum of its rows, which may have more numbers than there are parameters. ``step`` is the
+    number of steps before, ``rate`` the learning rate, if not the optimizer's. Includes weight decay, bounds and rates
+    by layer. ``part`` (i, n): only the i-th of n parts of the parameters and their slots are changed, so that n
+    processes that share them make a step together; which parameters these are is up to the backend. Only for what
+    ``updates_in_parts``.
     """
 
     @QUIET
-    def update_all(gradient, step, rate=None):
+    def update_part(gradient, step, rate=None, part=WHOLE):
         chosen = optimizer if rate is None else optimizer._replace(learning_rate=rate)
-        _full_update(network, chosen, parameters, gradient.copy(), slots, step + 1)
+        total = np.array(gradient.sum(axis=0) if gradient.ndim == 2 else gradient)[: parameters.size]
+        after, slots_after = parameters.copy(), slots.copy()
+        _full_update(network, chosen, after, total, slots_after, step + 1)
+        number, n_parts = part
+        own = slice(parameters.size * number // n_parts, parameters.size * (number + 1) // n_parts)
+        parameters[own], slots[:, own] = after[own], slots_after[:, own]
 
-    return update_all
+    return update_part

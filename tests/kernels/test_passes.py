@@ -8,7 +8,7 @@ from fastmlp.backends import registry
 from fastmlp.kernels.cpu import thread_pool
 from fastmlp.kernels.reference import contract as reference
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
-from fastmlp.kernels.spec import Noise, new_slots, optimizer
+from fastmlp.kernels.spec import Noise, new_slots, optimizer, updates_in_parts
 from problems import COMPILED, DTYPES, HIDDEN, Problem, grid, relative_error
 
 LINKS = {row.link: name for name, row in LOSSES.items() if row.link not in (None, "step")}
@@ -141,3 +141,30 @@ def test_a_step_from_the_gradient_of_the_loss_is_a_training_step(kernels, case, 
         np.testing.assert_array_equal(gradient, before)
     for found, expected in ((stepped.parameters, trained.parameters), (slots[1], slots[0])):
         assert not expected.size or relative_error(found, expected) < {"float32": 2e-5, "float64": 1e-9}[dtype]
+
+
+@pytest.mark.parametrize("case", [name for name, given in OPTIONS.items() if not {"clip_norm", "max_norm"} & {*given}])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_parts_of_a_step_from_several_gradients_are_the_step_from_their_sum(kernels, case, dtype):
+    """Each part changes what no other one does, also where there are more parts than parameters to share out."""
+    rule = optimizer(**OPTIONS[case])
+    whole, shared = (Problem(dtype=dtype, sizes=(60, 50, 3), hidden=("prelu",)) for _ in range(2))
+    n, slots = whole.parameters.size, [new_slots(rule.name, whole.parameters.size, dtype) for _ in range(2)]
+    step, step_of_part = (
+        kernels.prepare_update(problem.network, rule, problem.parameters, own)
+        for problem, own in zip((whole, shared), slots)
+    )
+    for number, n_parts in enumerate((3, 2, 40)):
+        gradients = np.random.RandomState(number).normal(size=(3, n + 7)).astype(dtype)
+        step(gradients[0, :n] + gradients[1, :n] + gradients[2, :n], number, 0.1)
+        for part in range(n_parts):
+            step_of_part(gradients, number, rate=0.1, part=(part, n_parts))
+    for found, expected in ((shared.parameters, whole.parameters), (slots[1], slots[0])):
+        assert not expected.size or relative_error(found, expected) < {"float32": 2e-6, "float64": 1e-14}[dtype]
+
+
+def test_options_that_need_the_whole_gradient_are_not_updated_in_parts():
+    network = Problem().network
+    assert updates_in_parts(network, optimizer("adam", weight_decay=0.1, clip_value=1, layer_rates=(1, 2)))
+    assert not updates_in_parts(network, optimizer("adam", clip_norm=1))
+    assert not updates_in_parts(network, optimizer("sgd", max_norm=1))

@@ -3,6 +3,7 @@
 import json
 import pickle
 import sys
+import time
 import warnings
 from copy import copy, deepcopy
 from itertools import pairwise
@@ -26,6 +27,7 @@ from fastmlp import (
 from fastmlp.distributed import machine
 from fastmlp.distributed.communication import Ranks
 from fastmlp.distributed.sums import CompressedSum, PlainSum, SharedSum
+from fastmlp.distributed.updates import OwnUpdate, SharedUpdate
 from fastmlp.kernels.reference.forward_pass import to_bfloat16
 
 COMM = MPI.COMM_WORLD
@@ -282,12 +284,42 @@ def sums(kind, dtype):
                 expected = arrays.sum(axis=0, dtype="f8")
                 if kind is CompressedSum:
                     expected = to_bfloat16(to_bfloat16(arrays).sum(axis=0))
-                adds = PlainSum(ranks, n, dtype) if kind is PlainSum else ranks.sum_of(n, dtype)
+                adds = PlainSum(ranks, n, dtype) if kind is PlainSum else ranks.updates.sum_of(n, dtype)
                 adds.part[...] = arrays[COMM.rank]
                 found = adds.total().copy()
                 worst = max(worst, float(np.abs(found - expected).max()))
                 same = same and type(adds) is kind and len(set(COMM.allgather(found.tobytes()))) == 1
     return [worst, 0.0, same]
+
+
+def updates(kind, optimizer, **options):
+    """The steps of a fit in parts or not; the results of all kinds are those of the fits above."""
+    model, ranks = mlp(None, optimizer=optimizer).fit(X, Y, epochs=1), Ranks(DataParallel(COMM, **options))
+    with ranks.training("the test"):
+        return [float(type(ranks.updates.of(model._problem(), model._state)) is not kind), 0.0, True]
+
+
+def barriers():
+    """What a rank wrote before a barrier is seen by all after it, with one array or another."""
+    here, worst = machine.Machine(COMM), 0
+    for _ in range(2):
+        (numbers,) = here.shared_arrays("f8", (here.n_ranks,))
+        for turn in range(100):
+            if turn % here.n_ranks == here.rank:
+                time.sleep(1e-3)  # the others wait
+            numbers[here.rank] = turn
+            here.wait()
+            worst = max(worst, np.abs(numbers - turn).max())
+            here.wait()
+    here.free()
+    return [float(worst), 0.0, True]
+
+
+def barriers_of_mpi():
+    """The same if the engine of one rank was not built."""
+    found = machine.native_barrier() if COMM.rank else None
+    with patch.object(machine, "native_barrier", lambda: found):
+        return barriers()
 
 
 def several_machines(run, *given):
@@ -457,6 +489,12 @@ OTHERS = {
     "local steps": local_steps,
     "sums in bfloat16": lambda: sums(CompressedSum, "f4"),
     "sums in shared memory": lambda: sums(SharedSum if COMM.size > 1 else PlainSum, "f8"),
+    "barriers": barriers,
+    "barriers of MPI": barriers_of_mpi,
+    "updates in parts": lambda: updates(SharedUpdate if COMM.size > 1 else OwnUpdate, SCHEDULED),
+    "updates with bounds": lambda: updates(OwnUpdate, CLIPPED),
+    "updates in bfloat16": lambda: updates(OwnUpdate, SCHEDULED, compression="bfloat16"),
+    "two machines, updates": lambda: several_machines(updates, OwnUpdate, SCHEDULED),
     "two machines": lambda: several_machines(fit, "dropout"),
     "two machines, sums": lambda: several_machines(sums, PlainSum if COMM.size < 3 else SharedSum, "f8"),
     "sums by allreduce": lambda: sums(PlainSum, "f8"),
