@@ -61,7 +61,7 @@ def main(given=None):
                     subject, lambda *team: teams.enter_context(Team(*team)), options.rounds or n_rounds
                 )
             results.setdefault(part, {})[str(subject)] = rounded(found)
-            results["machine"] = machine()
+            results.setdefault("machines", {})[part] = machine()
             options.out.write_text(json.dumps(results, indent=1) + "\n")
             print(f"{part}, {subject}: {time.perf_counter() - begun:.0f} s", flush=True)
 

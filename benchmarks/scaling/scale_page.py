@@ -48,7 +48,7 @@ Rows per second of whole epochs, in turn, medians; each process has one thread, 
 that the name gives: weak scaling. The efficiency compares two ranks with twice the rate of one process, which has the
 machine for itself; `of 2 processes alone` compares them with two fits that run at the same time and do not communicate,
 and so share the memory and the clock rate of the machine as the two ranks do. torch's ranks are DistributedDataParallel
-with gloo. Four ranks share the machine's cores ({results["machine"].split(", ")[1]}).
+with gloo. Four ranks share the machine's cores ({results["machines"]["steps"].split(", ")[1]}).
 
 {markdown(table, formats)}"""
 
@@ -108,13 +108,17 @@ def page(results, folder):
     """Write the plot into ``folder``, and return the text."""
     if not results:
         return "Nothing has been measured yet.\n"
-    text = [f"Measured by `make bench-scaling` on {results['machine']}."]
+    where = {}
+    for part, machine in results["machines"].items():
+        where.setdefault(machine, []).append(part)
+    places = "; ".join(f"{', '.join(measured)} on {machine}" for machine, measured in where.items())
+    text = [f"Measured by `make bench-scaling`: {places}."]
     parts = {"steps": rates_text, "parts": parts_text, "allreduce": allreduce_text, "scores": scores_text}
     text += [render(results) for part, render in parts.items() if part in results]
     if steps := steps_of(results):
         rates = results.get("steps", {})
         measured = {name: found["2 ranks"] / (2 * found["1 process"]) for name, found in rates.items()}
-        plot_efficiency(steps, measured, adding_of(results), results["machine"], folder / "scaling.png")
+        plot_efficiency(steps, measured, adding_of(results), results["machines"]["steps"], folder / "scaling.png")
         text.append(calculated_text(results))
     return "\n\n".join(text) + "\n"
 

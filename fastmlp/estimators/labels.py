@@ -151,12 +151,13 @@ def check_listed_classes(classes):
     if classes is None:
         return
     try:
-        good = is_listing(classes) and np.unique(np.asarray(classes)).size > 0
+        labels = np.unique(np.asarray(classes)) if is_listing(classes) else np.array([])
+        good = labels.size > 0 and (labels.dtype.kind != "f" or np.all(labels == np.floor(labels)))
     except TypeError:  # labels that cannot be sorted
         good = False
     if not good:
         raise ValueError(
-            f"classes must be a list of every possible label, either all numbers or all strings, got {classes!r}."
+            f"classes must be a list of every possible label, either all whole numbers or all strings, got {classes!r}."
         )
 
 

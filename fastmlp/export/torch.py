@@ -126,7 +126,7 @@ def from_torch(module: torch.nn.Sequential, loss: LossSpec | None = None, **para
     model = MLP(
         [Layer(linear.out_features, activation, layer["dropout"])
          for linear, activation, layer in zip(linears, activations, layers)],
-        loss or LOSSES.get(activations[-1], "squared_error"), **{"dtype": dtype} | params,
+        LOSSES.get(activations[-1], "squared_error") if loss is None else loss, **{"dtype": dtype} | params,
     ).build(linears[0].in_features)  # fmt: skip
     for W, b, slopes, layer in zip(model.weights, model.biases, model.slopes, layers):
         linear = layer["linear"]

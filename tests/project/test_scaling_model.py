@@ -97,14 +97,17 @@ def test_overlap_hides_no_more_than_the_later_layers_send(model):
     assert model.most_hidden((3, 2, 1), slow, 4, link) == pytest.approx(227.5 * 3 / 11)
 
 
+MACHINE = "a machine, 2 cores, Python 3, 2026-01-01"
+
+
 def results():
-    times = {"gradient": 5e-3, "wait": 1e-4, "sum": 4e-4, "update": 3e-4, "step": 6e-3, "alone": 5.2e-3}
+    times = {"gradient": 5e-3, "wait": 1e-4, "apply": 7e-4, "update": 3e-4, "step": 6e-3, "alone": 5.2e-3}
     variants = ("blocking", "computing", "in sequence", "non-blocking", "non-blocking, tested", "adding")
     row = {"bytes": 2_097_152} | dict.fromkeys(variants, 1e-3)
     names = "1 process", "2 processes, each alone", "2 ranks", "4 ranks", "torch, 1 process", "torch, 2 ranks"
     scores = {"scores": [0.5, 0.6, 0.7], "rate": 200.0}
     return {
-        "machine": "a machine, 2 cores, Python 3, 2026-01-01",
+        "machines": dict.fromkeys(("allreduce", "steps", "parts"), MACHINE) | {"scores": "another"},
         "allreduce": {"2": {"library": "an MPI", "rows": [row]}},
         "steps": {WORK: dict(zip(names, (100.0, 180.0, 160.0, 150.0, 50.0, 90.0)))},
         "parts": {WORK: times},
@@ -120,7 +123,8 @@ def test_the_page(module, tmp_path):
     text = (tmp_path / "SCALING.md").read_text()
     for line in (
         f"| {WORK} | 100 | 160 | 80.0 | 88.9 | 150 | 50 | 90 | 90.0 | 2.00 | 1.78 |",
-        f"| {WORK} | 5000.0 | 100.0 | 400.0 | 300.0 | 200.0 | 6000.0 | 5200.0 |",
+        f"| {WORK} | 5000.0 | 100.0 | 700.0 | 200.0 | 6000.0 | 5200.0 |",
+        f"Measured by `make bench-scaling`: allreduce, steps, parts on {MACHINE}; scores on another.",
         "| 2,097,152 | 1000.0 | 2,097 | 1000.0 | 1000.0 | 1000.0 | 1000.0 |",
         "| gradients | 0.6000 ± 0.1000 | 1.50 | - | - |",
         "| bfloat16 | - | - | 0.6000 ± 0.1000 | 1.00 |",
@@ -133,7 +137,7 @@ def test_the_page(module, tmp_path):
 @pytest.mark.parametrize("part", ["allreduce", "steps", "parts", "scores"])
 def test_a_page_of_one_part(module, tmp_path, part):
     pytest.importorskip("matplotlib", reason="needs the extra plot")
-    found = {name: value for name, value in results().items() if name in ("machine", part)}
+    found = {name: value for name, value in results().items() if name in ("machines", part)}
     text = module("scale_page").page(found, tmp_path)
     assert text.count("\n## ") == (2 if part == "parts" else 1)
 

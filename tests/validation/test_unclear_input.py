@@ -74,6 +74,7 @@ UNCLEAR = [
     (lambda: Perceptron().fit(X, [0, 1, [1]]), "y must be a list of labels, or of rows of one length"),
     (lambda: Perceptron().fit(X, np.empty((20, 0))), "y has no columns"),
     (lambda: MLPClassifier().partial_fit(X, [[]]), "y has no columns"),
+    (lambda: MLPClassifier().partial_fit(X, labels, classes=[0.5]), "classes must be a list of every possible label"),
     (lambda: CLASSIFIER.score(DAY, labels, y**2), "X must be an array, a frame or a list of samples, got timedelta64"),
     (lambda: Perceptron().score(DAY, labels, y**2), "X must be an array, a frame or a list of samples"),
     (lambda: load("a\0b"), r"path must not contain the character"),
