@@ -10,6 +10,7 @@ from sklearn.utils.validation import column_or_1d
 from fastmlp.training.scaling import scaled, scalings_of
 from fastmlp.validation.arrays import as_labels, as_numbers
 from fastmlp.validation.checks import check_dtype
+from fastmlp.validation.entries import checked_record
 
 from .cells import is_missing
 from .kinds import listing
@@ -44,6 +45,7 @@ class LabelTargets(NamedTuple):
 
     def checked(self):
         """Itself, from a file; ValueError unless the classes are sorted and differ."""
+        checked_record(self)
         if self.classes.ndim != 1 or not self.classes.size or not np.array_equal(np.unique(self.classes), self.classes):
             raise ValueError("the classes are not a sorted list of different labels")
         return self
@@ -96,6 +98,7 @@ class NumberTargets(NamedTuple):
 
     def checked(self):
         """Itself, from a file; ValueError unless the numbers are valid."""
+        checked_record(self)
         numbers = np.array(self[:4], np.float64)  # ValueError if the lengths differ
         valid = numbers.ndim == 2 and numbers.size and np.isfinite(numbers).all()
         if not (valid and (self.std > 0).all() and (self.low <= self.high).all()):

@@ -14,7 +14,7 @@ Record = TypeVar("Record")
 def check_entries(saved: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
     """Raise ValueError if an entry has another type than its annotation in ``kinds``. Entries may be missing."""
     for name, kind in kinds.items():
-        if name in saved and not _is_a(saved[name], kind):
+        if name in saved and not is_a(saved[name], kind):
             raise ValueError(
                 f"{name} is {shortened(saved[name])}, not {kind.__name__ if isinstance(kind, type) else kind}"
             )
@@ -33,7 +33,7 @@ def annotations_of(cls: type) -> dict[str, Any]:
     return get_type_hints(cls)
 
 
-def _is_a(value: Any, kind: Any) -> bool:
+def is_a(value: Any, kind: Any) -> bool:
     """Whether a value that was read from a file has the type of an annotation.
 
     Integers are floats too, but booleans are neither integers nor floats.
@@ -42,7 +42,7 @@ def _is_a(value: Any, kind: Any) -> bool:
     if kind is Any:
         return True
     if origin in (Union, UnionType):
-        return any(_is_a(value, one) for one in of)
+        return any(is_a(value, one) for one in of)
     if kind is float:
         return type(value) in (int, float)
     if origin is None:
@@ -50,7 +50,7 @@ def _is_a(value: Any, kind: Any) -> bool:
     if not isinstance(value, origin):
         return False
     if origin is dict:
-        return all(_is_a(key, of[0]) and _is_a(one, of[1]) for key, one in value.items())
+        return all(is_a(key, of[0]) and is_a(one, of[1]) for key, one in value.items())
     if origin is tuple and of[-1] is not ...:
-        return len(value) == len(of) and all(map(_is_a, value, of))
-    return all(_is_a(one, of[0]) for one in value)
+        return len(value) == len(of) and all(map(is_a, value, of))
+    return all(is_a(one, of[0]) for one in value)

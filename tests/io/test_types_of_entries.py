@@ -64,6 +64,7 @@ TRAINING = ("state", "dict", "training", "dict")
         ("network", (*TRAINING, "plateau"), {"tuple": ["x", 0, 1.0]}, "best is 'x', not float"),
         ("network", (*TRAINING, "epoch_start"), 5, "epoch_start is 5"),
         ("network_with_patience", (*TRAINING, "stopping", "tuple", 5), "x", "stalled is 'x', not int"),
+        ("tabular_regressor", (*FITTED, "targets", "dict", "one_dimensional"), {"tensor": "table"}, "one_dimensional"),
         ("table_model", ("state", "dict", "target"), 5, "target is 5, not str"),
         ("table_model", ("state", "dict", "columns"), "x", "columns is 'x'"),
         ("table_model_of_numbers", ("state", "dict", "mean"), "x", "mean must be a number"),

@@ -155,12 +155,21 @@ def numbers_of(model, inputs):
     return np.asarray(model.predict_proba(inputs) if has_classes else model.predict(inputs), np.float64)
 
 
+# What is said of inputs whose columns have other names than those in the file, which is right if the file was changed.
+OTHER_COLUMNS = "no column ", "feature names should match"
+
+
 def use(model, inputs):
     """Predict with a model from a changed file, which may have lost its weights; returns the predictions."""
     repr(model)
     holder = getattr(model, "model", getattr(model, "estimator", model)) if hasattr(model, "target") else model
     has_weights = any(getattr(holder, name, None) is not None for name in ("_state", "_net", "members_"))
-    return numbers_of(model, inputs) if has_weights else None
+    try:
+        return numbers_of(model, inputs) if has_weights else None
+    except ValueError as error:
+        if not any(text in str(error) for text in OTHER_COLUMNS):
+            raise
+        return None
 
 
 def read_entries(path):

@@ -177,12 +177,7 @@ def load(path, name, folder):
         if str(path) not in str(error):
             raise Fault(f"the message does not name the file: {error}") from error
         return False, None
-    try:
-        predictions = use(model, MODELS[name][1])
-    except ValueError as error:
-        if "X has no column" not in str(error):  # which is right for a model whose names of columns were edited
-            raise
-        predictions = None
+    predictions = use(model, MODELS[name][1])
     model.save(folder / "again.fastmlp")
     return True, predictions
 

@@ -263,7 +263,8 @@ def test_an_ensemble_keeps_the_members_that_have_finished_an_epoch(n_jobs, error
     before = ensemble.fit(X, y).members_
     with pytest.raises(error):
         ensemble.fit(X, y, eval_set=HELD, eval_metric=third)
-    assert [member.n_iter_ for member in ensemble.members_[:1]] == [6]
+    complete = [member.n_iter_ for member in ensemble.members_ if any(member is one for one in scored[:2])]
+    assert complete == [6, 6]  # whichever members they are: threads may run at any speed
     assert 3 <= len(ensemble.members_) < 4 + (n_jobs == 2)
     assert not set(map(id, before)) & set(map(id, ensemble.members_))
     assert {member.n_jobs for member in ensemble.members_} == {n_jobs}
