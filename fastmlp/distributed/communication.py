@@ -68,6 +68,20 @@ class Ranks:
         """Whether a flag is set on any rank."""
         return bool(self.sum([flag])[0])
 
+    def gather(self, given):
+        """The objects of all ranks, a list, on rank 0; None on the others."""
+        return self._objects.gather(given, 0)
+
+    def scattered(self, given, parts_of):
+        """This rank's part of what rank 0 was given: ``parts_of(given, n_ranks)`` makes a list of parts."""
+        parts = None
+        with self.agreement():
+            if self.leads:
+                parts = parts_of(given, self.n_ranks)
+            elif any(one is not None for one in given):
+                raise ValueError("with rows='scattered' only rank 0 passes samples: pass None on the other ranks.")
+        return self._objects.scatter(parts, 0)
+
     def allgather(self, given):
         """The objects of all ranks, a list, on every rank."""
         return self._objects.allgather(given)

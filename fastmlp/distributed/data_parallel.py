@@ -8,7 +8,7 @@ from typing import Any, Literal
 from fastmlp.extras import from_extra
 from fastmlp.validation.checks import check_integer
 
-ROWS, COMPRESSIONS = ("all", "own"), (None, "bfloat16")
+ROWS, COMPRESSIONS = ("all", "own", "scattered"), (None, "bfloat16")
 NOT_USABLE = "communicator must be an intracommunicator that has not been freed."
 
 
@@ -27,11 +27,13 @@ class DataParallel:
     ----------
     communicator : mpi4py.MPI.Intracomm
         The ranks, for example ``mpi4py.MPI.COMM_WORLD``.
-    rows : {'all', 'own'}, default='all'
+    rows : {'all', 'own', 'scattered'}, default='all'
         'all': the fit is one on the samples of rank 0, of which every rank has a copy: the others pass the same ones,
         or None. 'own': each rank passes its own samples, and the fit is one on all of them together. Each batch then
-        has rows of every rank, in proportion to the rows that they have. For ``MLP.fit``; class weights must be
-        numbers.
+        has rows of every rank, in proportion to the rows that they have. 'scattered': as 'own', but rank 0 passes all
+        samples, of which each rank receives an equal part, and the others pass None. ``fit_stream`` shares blocks out
+        with 'all' and 'scattered'. Estimators for tables, ``monitor``, ``resume_from`` and class_weight='balanced'
+        require 'all'.
     local_steps : int, default=1
         Number of steps that a rank makes on its own parts of the batches before weights and optimizer state are
         averaged over the ranks (Stich 2019, "Local SGD converges fast and communicates little"). For slow networks;
@@ -58,7 +60,7 @@ class DataParallel:
     def __init__(
         self,
         communicator: Any,
-        rows: Literal["all", "own"] = "all",
+        rows: Literal["all", "own", "scattered"] = "all",
         local_steps: int = 1,
         compression: Literal["bfloat16"] | None = None,
     ) -> None:
@@ -71,7 +73,7 @@ class DataParallel:
         if communicator == MPI.COMM_NULL or communicator.Is_inter():
             raise ValueError(NOT_USABLE)
         if not isinstance(rows, str) or rows not in ROWS:
-            raise ValueError(f"rows must be 'all' or 'own', got {rows!r}.")
+            raise ValueError(f"rows must be 'all', 'own' or 'scattered', got {rows!r}.")
         if not isinstance(compression, (str, type(None))) or compression not in COMPRESSIONS:
             raise ValueError(f"compression must be None or 'bfloat16', got {compression!r}.")
         self.communicator, self.rows = communicator, rows
@@ -79,6 +81,11 @@ class DataParallel:
         if compression is not None and self.local_steps > 1:
             raise ValueError("compression is of gradients, which local_steps > 1 does not send: choose one of them.")
         _abort_after_uncaught_errors()
+
+    @property
+    def has_own_rows(self) -> bool:
+        """Whether each rank has samples of its own in ``fit``."""
+        return self.rows != "all"
 
     def __copy__(self):
         return self

@@ -113,7 +113,7 @@ class MemoryEpochs(RankEpochs):
         self._shuffle, self._order = shuffle, first_order(shuffle, samples.X.shape[0])
         self._set_samples(samples)
         self._counts = np.array(ranks.allgather(len(self._order)))
-        has_own = ranks.parallel.rows == "own"
+        has_own = ranks.parallel.has_own_rows
         self._n_samples = int(self._counts.sum()) if has_own else len(self._order)
         if state.order is not None and (has_own or len(state.order) != self._n_samples):
             state.drop_epoch_in_progress()
@@ -134,7 +134,7 @@ class MemoryEpochs(RankEpochs):
             self._order = self._order if self._shuffle is None else self._shuffle(self._order)
             state.order = self._order
             state.keep_start()
-        if ranks.parallel.rows == "all":
+        if not ranks.parallel.has_own_rows:
             left = state.order[state.position :]
             self._run_shares(shares_of_order(left, self.batch_size, ranks.rank, ranks.n_ranks))
         else:
@@ -188,7 +188,7 @@ class RankStreamEpochs(RankEpochs):
                     pass
             if not self._n_before:
                 self._ranks.fail("blocks provided no samples.")
-            if self._ranks.parallel.rows == "all":
+            if self._ranks.parallel.rows != "own":
                 self._ranks.check_same({"number of blocks": self._windows.stream.n_seen})
             if self._n_expected not in (None, self._n_before):
                 with self._ranks.agreement():  # a filter may make an error of it

@@ -9,14 +9,18 @@ import numpy as np
 from scipy.sparse import issparse
 
 from fastmlp.training.in_memory import Epochs
+from fastmlp.training.problem import Samples
+from fastmlp.training.scaling import scalings_of, summary_of
 from fastmlp.training.streamed_epochs import StreamedEpochs
 from fastmlp.training.trainer import Trainer
+from fastmlp.training.windows import stacked
 
 from .communication import Ranks
 from .digests import digest_of
 from .epochs import MemoryEpochs, RankStreamEpochs
 from .lbfgs import LbfgsOfRanks
 from .leader import LeadersCallbacks, LeadersScorer, LeadersStopping, synchronise
+from .shares import parts_of
 
 NEEDS_ALL = "{} needs all samples on every rank: use DataParallel with rows='all'."
 
@@ -75,6 +79,18 @@ class Alone:
         """The argument that rank 0 has passed."""
         return argument
 
+    def of_all(self, argument):
+        """The arguments of all ranks, a list."""
+        return [argument]
+
+    def on_leader(self, samples):
+        """The Samples of all ranks on rank 0, which alone needs them."""
+        return samples
+
+    def scalings(self, parts, inputs, targets):
+        """What ``scalings_of`` returns for the samples of all ranks."""
+        return scalings_of(parts, inputs, targets)
+
     def generator(self, random_state):
         """A ``random_state`` that draws the same numbers on all ranks: the one that is given, or that of rank 0."""
         return random_state
@@ -120,10 +136,10 @@ class Together(Alone):
     def __init__(self, parallel):
         self._ranks = ranks = Ranks(parallel)
         self.leads, self.n_ranks, self.parallel = ranks.leads, ranks.n_ranks, parallel
-        self.has_own_rows = parallel.rows == "own"
-        self.place = (0, 1) if self.has_own_rows else (ranks.rank, ranks.n_ranks)
+        self.has_own_rows = parallel.has_own_rows
+        self.place = (0, 1) if parallel.rows == "own" else (ranks.rank, ranks.n_ranks)
         self.training, self.agreement = ranks.training, ranks.agreement
-        self.decide, self.of_leader = ranks.decide, ranks.of_leader
+        self.decide, self.of_leader, self.of_all = ranks.decide, ranks.of_leader, ranks.allgather
 
     def shared_out(self, tasks):
         return tasks[self._ranks.rank :: self.n_ranks]
@@ -152,7 +168,22 @@ class Together(Alone):
             raise ValueError("time_limit is not available with a communicator: set epochs and n_members.")
 
     def given(self, *arguments):
+        if self.parallel.rows == "scattered":
+            return self._ranks.scattered(arguments, parts_of)
         return arguments if self.has_own_rows else self._ranks.given_to_leader(*arguments)
+
+    def on_leader(self, samples):
+        if not self.has_own_rows:
+            return samples
+        found = self._ranks.gather(samples)
+        return samples if found is None else Samples(*map(stacked, zip(*found)))
+
+    def scalings(self, parts, inputs, targets):
+        with self.agreement():
+            own = summary_of(parts, inputs, targets)
+        found = self.of_all(own)
+        with self.agreement():
+            return scalings_of([one for one in found if one is not None], inputs, targets)
 
     def generator(self, random_state):
         found = self._ranks.of_leader(np.random.mtrand._rand if random_state is None else random_state)
@@ -190,7 +221,7 @@ class Together(Alone):
         return partial(MemoryEpochs, self._ranks, problem, state, batch_size, samples, shuffle)
 
     def streamed(self, problem, state, windows, n_samples, weighted):
-        if self.has_own_rows and n_samples is not None:
+        if self.parallel.rows == "own" and n_samples is not None:
             n_samples = sum(self._ranks.allgather(n_samples))
         return partial(RankStreamEpochs, self._ranks, problem, state, windows, n_samples, weighted)
 

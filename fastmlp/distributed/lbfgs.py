@@ -18,7 +18,7 @@ class LbfgsOfRanks:
 
     def __call__(self, problem, parameters, samples, limits, interruption, on_iteration):
         ranks, self._interruption = self._ranks, interruption
-        samples = own_part(samples, ranks) if ranks.parallel.rows == "all" else samples
+        samples = samples if ranks.parallel.has_own_rows else own_part(samples, ranks)
         weight = float(len(samples.y) if samples.weight is None else samples.weight.sum())
         weights = ranks.allgather(weight)
         if ranks.rank != next(rank for rank, one in enumerate(weights) if one):  # penalties on weights count once

@@ -1,8 +1,14 @@
-"""Which rows of each batch a rank computes."""
+"""Which rows a rank has, and which of each batch it computes."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
+from sklearn.utils import check_consistent_length
+
+from fastmlp.backends.device_arrays import to_host
+from fastmlp.validation.sklearn_compat import num_samples, rows_of
 
 
 class Shares(NamedTuple):
@@ -30,6 +36,24 @@ class Shares(NamedTuple):
         counts = np.diff(self.bounds)
         weight = None if sample_weight is None else sample_weight[self.rows]
         return np.bincount(np.repeat(np.arange(len(counts)), counts), weight, len(counts)).astype(np.float64)
+
+
+def parts_of(given, n_ranks):
+    """Parts of the rows of some arrays, of equal length, for each rank; None stays None.
+
+    Raises
+    ------
+    ValueError
+        If the arrays have different lengths, or fewer rows than there are ranks.
+    """
+    arrays = [one.tocsr() if issparse(one) else to_host(one) for one in given]
+    n_rows = num_samples(arrays[0])
+    check_consistent_length(*arrays)
+    if n_rows < n_ranks:
+        raise ValueError(f"{n_rows} samples cannot be scattered over {n_ranks} ranks: each needs at least one.")
+    bounds = [n_rows * rank // n_ranks for rank in range(n_ranks + 1)]
+    parts = [slice(*pair) for pair in pairwise(bounds)]
+    return [[None if one is None else rows_of(one, part) for one in arrays] for part in parts]
 
 
 def shares_of_order(order, batch_size, rank, n_ranks):

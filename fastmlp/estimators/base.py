@@ -32,7 +32,7 @@ from .evaluation import evaluation_of
 from .fitting import FitCall, full_batch_fit, stochastic_fit
 from .parameter_values import are_valid
 from .prediction import predictor_of
-from .preparation import prepared
+from .preparation import prepared, scaled
 from .restoring import restored_on_error
 from .resuming import read_checkpoint
 from .saving import SavableEstimator
@@ -75,6 +75,9 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
     def _weigh(self, y, sample_weight, in_parts):
         """Sample weights; a classifier multiplies them with class weights."""
         return sample_weight
+
+    def _labels_of_ranks(self, fit, y):
+        """The labels in y on all ranks, for a classifier."""
 
     @abstractmethod
     def _plain_targets(self, y, classes, dtype):
@@ -177,7 +180,10 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
             with fit.agreement():
                 combined = self._callbacks(fit, callbacks, X, y, sample_weight)
                 evaluation = evaluation_of(self, eval_set, eval_X, eval_y, eval_names, eval_metric)
-            call = FitCall.of(self, evaluation=evaluation, callbacks=combined, fit=fit, checkpoint=checkpoint)
+            classes = self._labels_of_ranks(fit, y) if fit.has_own_rows else None
+            call = FitCall.of(
+                self, classes=classes, evaluation=evaluation, callbacks=combined, fit=fit, checkpoint=checkpoint
+            )
             return self._fit(X, y, sample_weight, call)
 
     def _fit_stream(self, blocks, shuffle_blocks, n_samples, classes, sets, callbacks, resume_from):
@@ -197,8 +203,6 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
                         "early_stopping in fit_stream requires an eval_set, because no samples are held out of the "
                         "blocks."
                     )
-                if self.scale is not None and fit.parallel is not None:
-                    raise ValueError("scale is not available in fit_stream with a communicator: scale the blocks.")
                 if resume_from is not None and fit.parallel is not None:
                     raise ValueError("resume_from is not available in fit_stream with a communicator.")
                 stream = Stream(blocks, shuffle_blocks, n_samples, self.max_iter, fit.place)
@@ -251,10 +255,11 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
                     call = call.checkpoint.begin(self, call)
                 if self.early_stopping and call.n_epochs is not None:
                     raise ValueError("partial_fit does not support early_stopping=True")
-                known = prepared(self, X, y, sample_weight, call)
+                plan, problem, samples, held_out = prepared(self, X, y, sample_weight, call)
+            samples, held_out = scaled(self, samples, held_out, call)
             if call.n_epochs is not None:
-                keep(self, *known[:2])
-        return self._train(call, *known)
+                keep(self, plan, problem)
+        return self._train(call, plan, problem, samples, held_out)
 
     def _train(self, call, plan, problem, samples, held_out):
         """Train with what ``prepared`` or ``continued`` returned."""

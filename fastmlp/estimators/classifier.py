@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils.multiclass import type_of_target, unique_labels
+from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from fastmlp.docstrings import COMMUNICATOR, MATMUL_PRECISION, MC_SAMPLES, MISSING_TARGETS, with_texts
@@ -243,6 +243,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         classes, numbers = labels
         self._set_labels(Labels(classes, "binary" if len(classes) == 2 else "multiclass"))
         return X, self._labels_in_range().in_range(one_column_each(numbers, len(classes), X.dtype))
+
+    def _labels_of_ranks(self, fit, y):
+        with fit.agreement():
+            y = split_missing(y)[0] if self.missing_targets == "ignore" else as_labels(y, "y")
+            check_classification_targets(y)
+            own = unique_labels(y)
+        found = fit.of_all(own)
+        with fit.agreement():
+            return unique_labels(*found)
 
     @property
     def _labels(self):

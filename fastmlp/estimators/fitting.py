@@ -38,8 +38,10 @@ class FitCall(NamedTuple):
         Whether new weights are drawn.
     before : dict
         Attributes of the estimator before the call.
-    n_epochs, classes
-        Arguments of ``partial_fit``; ``n_epochs`` is None in other calls.
+    n_epochs : int or None
+        Argument of ``partial_fit``.
+    classes : array-like or None
+        Every possible label, if the samples at hand may lack some.
     stream : Stream or None
         The blocks of ``fit_stream``.
     evaluation : Evaluation or None
@@ -73,7 +75,7 @@ class FitCall(NamedTuple):
     @property
     def in_parts(self):
         """Whether the samples at hand are only a part of the training data."""
-        return self.n_epochs is not None or self.stream is not None
+        return self.n_epochs is not None or self.stream is not None or self.fit.has_own_rows
 
 
 def full_batch_fit(estimator, call, problem, samples, held_out):
@@ -86,7 +88,7 @@ def full_batch_fit(estimator, call, problem, samples, held_out):
         vars(estimator).pop(name, None)
     estimator._net.progress, estimator.n_iter_, stopping = ToleranceState(), 0, NoStopping()
     state = TrainingState.without_optimizer(estimator._net.parameters)
-    scorer = call.evaluation if held_out is None else HeldOut(estimator, held_out)
+    scorer = _scorer(estimator, call, held_out)
     has_curves = scorer is not None or estimator.solver != "lbfgs"
     if has_curves:
         start_curves(estimator)
@@ -99,12 +101,18 @@ def full_batch_fit(estimator, call, problem, samples, held_out):
     call.fit.check_same(lambda: _settings(estimator, call, problem, samples, estimator.solver), samples)
     note_state(estimator, state)
     call.fit.begin(state, estimator._random_state)
+    call.fit.count(samples)  # it raises an error if no rank has weights
     trainer = call.fit.trainer(
         problem, state, FullBatchRecorder(estimator, call, stopping), stopping=stopping, scorer=scorer,
         callbacks=call.callbacks, n_jobs=estimator.n_jobs,
     )  # fmt: skip
     limits = Limits(estimator.max_iter, estimator.max_fun, estimator.tol)
     return partial(trainer.minimise, call.fit.solver(solver_of(estimator.solver, estimator.alpha)), samples, limits)
+
+
+def _scorer(estimator, call, held_out):
+    """What is scored after each epoch: evaluation sets, held-out Samples, or None."""
+    return call.evaluation if held_out is None else HeldOut(estimator, call.fit.on_leader(held_out))
 
 
 def _settings(estimator, call, problem, samples, optimizer):
@@ -154,7 +162,7 @@ def stochastic_fit(estimator, call, plan, problem, samples, held_out):
     )  # fmt: skip
     if call.checkpoint is not None and estimator.n_iter_:
         stopping.resume(call.checkpoint.place.stopped)
-    scorer = call.evaluation if held_out is None else HeldOut(estimator, held_out)
+    scorer = _scorer(estimator, call, held_out)
     trainer = call.fit.trainer(
         problem, state, EpochRecorder(estimator, call, stopping), stopping=stopping, scorer=scorer,
         callbacks=call.callbacks, n_jobs=estimator.n_jobs,
@@ -164,11 +172,12 @@ def stochastic_fit(estimator, call, plan, problem, samples, held_out):
 
 def _epochs(estimator, call, problem, samples):
     """(problem with the chosen backend, function that makes its Epochs)"""
-    state, stream, n_samples = estimator._net.training, call.stream, samples.X.shape[0]
+    state, stream = estimator._net.training, call.stream
     batch_size = 200 if estimator.batch_size == "auto" else int(estimator.batch_size)
     if stream is not None:
-        n_samples = stream.n_samples or n_samples
+        n_samples = stream.n_samples or samples.X.shape[0]
     else:
+        n_samples = call.fit.count(samples)
         if estimator.batch_size != "auto" and batch_size > n_samples:
             with call.fit.agreement():  # a filter may make an error of it
                 warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")

@@ -15,9 +15,9 @@ from fastmlp.model.precision import (
     check_precision_of_dtype,
     check_precision_of_optimizer,
 )
+from fastmlp.training.class_weight import is_balanced
 from fastmlp.training.full_batch import is_full_batch
 from fastmlp.training.problem import Problem
-from fastmlp.training.scaling import scalings_of
 from fastmlp.training.squared_errors import Evidence, check_lm_loss, check_lm_network
 from fastmlp.training.streams import check_n_samples
 from fastmlp.validation.checks import check_seed
@@ -30,7 +30,10 @@ from .resuming import OngoingFit
 
 
 def prepared(estimator, X, y, sample_weight, call):
-    """Validate everything and draw initial weights. Returns (Plan, Problem, Samples, held-out Samples or None)."""
+    """Validate everything and draw initial weights. Returns (Plan, Problem, Samples, held-out Samples or None).
+
+    The samples are to be scaled by ``scaled``.
+    """
     estimator.check_parameters()  # scikit-learn's wrapper skips it in later calls of partial_fit
     if call.first_pass:
         vars(estimator).pop("classes_", None)
@@ -40,6 +43,7 @@ def prepared(estimator, X, y, sample_weight, call):
     estimator.backend_, kernels, estimator.backend_reason_ = registry.choose(estimator.backend)
     check_precision_of_backend(estimator.matmul_precision, kernels)
     check_precision_of_optimizer(estimator.matmul_precision, estimator.solver, "solver")
+    _check_fit(estimator, call, kernels)
     samples = samples_of.validated(estimator, X, y, sample_weight, call.in_parts, call.first_pass, call.classes)
     samples = samples_of.weighted(estimator, samples, call.in_parts)
     estimator._random_state = check_seed(call.random_state)
@@ -51,30 +55,41 @@ def prepared(estimator, X, y, sample_weight, call):
         check_lm_loss("solver='lm'", plan.network.loss, plan.penalty)
         check_lm_network("solver='lm'", kernels, plan.network)
     problem = Problem(kernels, plan.network, plan.penalty, plan.noise)
-    solver = estimator.solver if plan.optimizer is None else ""
-    batch_size = None if estimator.batch_size == "auto" else estimator.batch_size
-    is_streamed = call.stream is not None
-    needs_all = () if is_streamed else (type(estimator).__name__,)
-    call.fit.check(None if estimator.backend == "auto" else kernels, solver, batch_size, needs_all, is_streamed)
     _set_network(estimator, problem, _dtype_of(estimator, samples.X, call.first_pass), call.first_pass)
     estimator._net.make_writable()
     samples, held_out = samples_of.in_dtype(estimator, samples, call.in_parts), None
     if estimator.early_stopping and estimator.solver != "lbfgs" and call.evaluation is None:
         samples, held_out = samples_of.split_off(estimator, samples)
-    if call.first_pass:
-        _set_scaling(estimator, samples, call)
-    samples = samples_of.as_network_sees(estimator, samples)
-    if held_out is not None:
-        held_out = samples_of.as_network_sees(estimator, held_out)
-        if not estimator._watches_loss():
-            held_out = held_out._replace(y=estimator._decode(held_out.y))
-    if call.first_pass:
-        estimator._warn_of_targets(samples.y, samples.weight)
     if call.stream is not None:
         check_n_samples(call.stream.n_samples, plan.optimizer)
-    if call.evaluation is not None:
-        call.evaluation.begin()
     return plan, problem, samples, held_out
+
+
+def scaled(estimator, samples, held_out, call):
+    """Samples and held-out Samples as the network sees them. Sets the scaling of a new network."""
+    if call.first_pass:
+        _set_scaling(estimator, samples, call)
+    with call.fit.agreement():
+        samples = samples_of.as_network_sees(estimator, samples)
+        if held_out is not None:
+            held_out = samples_of.as_network_sees(estimator, held_out)
+            if not estimator._watches_loss():
+                held_out = held_out._replace(y=estimator._decode(held_out.y))
+        if call.first_pass:
+            estimator._warn_of_targets(samples.y, samples.weight)
+        if call.evaluation is not None:
+            call.evaluation.begin()
+    return samples, held_out
+
+
+def _check_fit(estimator, call, kernels):
+    """Raise ValueError if several ranks cannot run this fit."""
+    solver = estimator.solver if is_full_batch(estimator.solver) else ""
+    batch_size = None if estimator.batch_size == "auto" else estimator.batch_size
+    needs_all = ["resume_from"] * (call.checkpoint is not None)
+    needs_all += ["class_weight='balanced'"] * is_balanced(getattr(estimator, "class_weight", None))
+    kernels = None if estimator.backend == "auto" else kernels
+    call.fit.check(kernels, solver, batch_size, needs_all, call.stream is not None)
 
 
 def _dtype_of(estimator, X, first_pass):
@@ -133,7 +148,7 @@ def _set_scaling(estimator, samples, call):
         scalings = saved.scaling, saved.target_scaling
     elif stream is not None and stream.is_repeatable:
         with closing(stream.blocks(None, partial(samples_of.unscaled_block, estimator))) as blocks:
-            scalings = scalings_of((block for *_, block in blocks), *scales)
+            scalings = call.fit.scalings((block for *_, block in blocks), *scales)
     else:
-        scalings = scalings_of([samples], *scales)
+        scalings = call.fit.scalings([samples], *scales)
     estimator._net.scaling, estimator._net.target_scaling = scalings

@@ -32,15 +32,7 @@ def scalings_of(parts, inputs, targets):
     ValueError
         If X is sparse, all weights are 0, or a mean or standard deviation is not finite.
     """
-    scalers = [StandardScaler() if inputs else None, _TargetScaler() if targets else None]
-    for X, y, weight in parts:
-        if inputs:
-            reject_sparse(X)
-        row_weight = None if weight is None else row_weights(weight)
-        with np.errstate(over="ignore", invalid="ignore"):  # rejected below
-            for scaler, array, of_array in zip(scalers, (X, y), (row_weight, weight)):
-                if scaler is not None and (weight is None or weight.any()):
-                    scaler.partial_fit(array, sample_weight=of_array)
+    scalers, _ = _fitted_scalers(parts, inputs, targets)
     if any(scaler is not None and not hasattr(scaler, "mean_") for scaler in scalers):
         raise ValueError(
             "scale requires samples with a nonzero weight, and targets with one in each column of y, but the samples "
@@ -54,6 +46,40 @@ def scalings_of(parts, inputs, targets):
                 "finite. Divide by a constant first."
             )
     return [scaler and (scaler.mean_.astype(np.float64), scaler.scale_.astype(np.float64)) for scaler in scalers]
+
+
+def summary_of(parts, inputs, targets):
+    """Two rows (X, y, sample_weight) with the means, variances and weights of samples, for ``scalings_of``.
+
+    Parameters are those of ``scalings_of``. X or y is None if it is not scaled, and the result is None without weights.
+    """
+    scalers, weight = _fitted_scalers(parts, inputs, targets)
+    if not np.any(weight):
+        return None
+    rows = [None if scaler is None else _two_rows(scaler) for scaler in scalers]
+    return *rows, np.array([weight, weight]) / 2
+
+
+def _two_rows(scaler):
+    """Two rows with the mean and variance of each column, which are 0 for a column without weights."""
+    of_columns = getattr(scaler, "_of_columns", None) or [scaler]
+    mean, var = (np.concatenate([getattr(one, name, [0.0]) for one in of_columns]) for name in ("mean_", "var_"))
+    return mean + np.sqrt(var) * [[-1], [1]]
+
+
+def _fitted_scalers(parts, inputs, targets):
+    """([StandardScaler of X or None, that of y or None], sum of the weights, one number or one for each target)"""
+    scalers, total = [StandardScaler() if inputs else None, _TargetScaler() if targets else None], 0.0
+    for X, y, weight in parts:
+        if inputs:
+            reject_sparse(X)
+        row_weight = None if weight is None else row_weights(weight)
+        total = total + (len(y) if weight is None else weight.sum(axis=0, dtype=np.float64))
+        with np.errstate(over="ignore", invalid="ignore"):  # ``scalings_of`` rejects the result
+            for scaler, array, of_array in zip(scalers, (X, y), (row_weight, weight)):
+                if scaler is not None and (weight is None or weight.any()):
+                    scaler.partial_fit(array, sample_weight=of_array)
+    return scalers, total
 
 
 class _TargetScaler(StandardScaler):

@@ -99,7 +99,7 @@ class Windows:
         left = [self._rows_at(position.left)] if len(position.left) else []
         with closing(self.stream.blocks(position.order, self._check, position.n_read)) as blocks:
             while more := list(islice(blocks, self.stream.shuffle_blocks)):
-                samples = Samples(*map(_stacked, zip(*left, *(block for *_, block in more))))
+                samples = Samples(*map(stacked, zip(*left, *(block for *_, block in more))))
                 order = self._order(position, samples.X.shape[0])
                 whole, rest = np.split(order, [len(order) - len(order) % self.batch_size])
                 left = [_take(samples, rest)] if len(rest) else []
@@ -131,7 +131,7 @@ class Windows:
                 raise ChangedBlocks(f"block {number} has fewer samples")
             found.append(_take(block, rows))
             places.append(here)
-        return _take(Samples(*map(_stacked, zip(*found))), np.argsort(np.concatenate(places)))
+        return _take(Samples(*map(stacked, zip(*found))), np.argsort(np.concatenate(places)))
 
 
 class ChangedBlocks(ValueError):
@@ -181,7 +181,7 @@ def _take(samples, rows):
     return Samples(X[rows], y[rows], None if weight is None else weight[rows])
 
 
-def _stacked(parts):
+def stacked(parts):
     """Concatenate parts of X, y or sample_weight."""
     if len(parts) == 1 or parts[0] is None:
         return parts[0]

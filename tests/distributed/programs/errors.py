@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tempfile
 import warnings
 
 import numpy as np
@@ -26,7 +27,8 @@ from fastmlp import (
 )
 
 COMM = MPI.COMM_WORLD
-OWN, OTHER = DataParallel(COMM, "own"), COMM.Dup()
+OWN, SCATTERED = DataParallel(COMM, "own"), DataParallel(COMM, "scattered")
+OTHER = COMM.Dup()
 LAST = COMM.rank == COMM.size - 1
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 4))
@@ -42,6 +44,16 @@ def mlp(communicator=COMM, units=5, **options):
 
 def regressor(communicator=COMM, **options):
     return MLPRegressor(communicator=communicator, backend="cython", **options)
+
+
+def scattered(kind, *samples):
+    kind(SCATTERED).fit(*(None if COMM.rank else one for one in samples))
+
+
+def resumes_with_own_rows():
+    folder = COMM.bcast(tempfile.mkdtemp() if COMM.rank == 0 else None)
+    regressor(OWN, max_iter=2).fit(X, Y.ravel(), callbacks=Checkpoint(f"{folder}/fit"))
+    regressor(OWN, max_iter=2).fit(X, Y.ravel(), resume_from=f"{folder}/fit")
 
 
 def quantiles(low):
@@ -149,7 +161,19 @@ CALLS = {
     "patience on one": lambda: mlp().fit(X, Y, validation_data=(X, Y), patience=3 if LAST else None),
     "small batches": lambda: mlp(OWN).fit(X, Y, batch_size=COMM.size - 1),
     "monitor": lambda: mlp(OWN).fit(X, Y, monitor=True),
-    "own rows of an estimator": lambda: regressor(OWN).fit(X, Y.ravel()),
+    "balanced classes of own rows": lambda: MLPClassifier(class_weight="balanced", communicator=OWN).fit(X, LABELS),
+    "checkpoint of own rows": resumes_with_own_rows,
+    "labels of two kinds": lambda: MLPClassifier(communicator=OWN).fit(
+        X, np.where(X[:, 0] > 0, 1, 2) if LAST else LABELS
+    ),
+    "labels on one": lambda: MLPClassifier(communicator=OWN).fit(X, X[:, 0] if LAST else LABELS),
+    "few samples to scatter": lambda: scattered(regressor, X[:1], Y[:1]),
+    "samples to scatter on one": lambda: mlp(SCATTERED).fit(X, Y) if LAST else scattered(mlp, X, Y),
+    "other lengths to scatter": lambda: scattered(mlp, X, Y[:-1]),
+    "nothing to scatter": lambda: scattered(mlp, None, None),
+    "no weights to scatter": lambda: scattered(regressor, X, Y.ravel(), 0 * X[:, 0]),
+    "no weights for lbfgs": lambda: regressor(OWN, solver="lbfgs").fit(X, Y.ravel(), 0 * X[:, 0]),
+    "infinite scale": lambda: regressor(OWN, scale="targets").fit(X, 1e300 * Y.ravel() if LAST else Y.ravel()),
     "wrong callbacks on rank 0": lambda: mlp().fit(X, Y, callbacks=None if COMM.rank else 3),
     "other quantiles": lambda: quantiles(0.1 if LAST else 0.2).fit(X, Y),
     "other captured variables": lambda: custom(2.0 + LAST).fit(X, Y),
@@ -209,7 +233,6 @@ CALLS = {
     "own rows of tables": lambda: TabularMLPRegressor(communicator=OWN).fit(X, Y.ravel()),
     "time limit of tables": lambda: TabularMLPRegressor(communicator=COMM, time_limit=1).fit(X, Y.ravel()),
     "invalid table": lambda: TabularMLPRegressor(communicator=COMM).fit(X, Y.ravel()[1:]),
-    "scale of a stream": lambda: regressor(scale="standard").fit_stream(BLOCKS),
 }
 
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 from unittest.mock import patch
 
 import numpy as np
+import pandas as pd
 from mpi4py import MPI
 from scipy import sparse
 from sklearn.base import clone
@@ -35,6 +36,7 @@ RNG = np.random.default_rng(0)
 ROWS = 203
 X, WEIGHT = RNG.standard_normal((ROWS, 7)), RNG.uniform(0, 2, ROWS)
 Y, LABELS = np.sin(X[:, :2]), np.array(list("abc"))[np.clip(np.round(X[:, 0]), -1, 1).astype(int) + 1]
+FRAME = pd.DataFrame(X, columns=list("abcdefg"))
 VALID, SPARSE = (X[:40] + 0.1, Y[:40]), sparse.csr_matrix(np.where(X > 0.5, X, 0))
 WEIGHT[:60] = 0  # whole batches, and all rows of a rank in others
 SCHEDULED = make_optimizer("sgd", 0.1, schedule=make_schedule("cosine", epochs=2))
@@ -162,6 +164,56 @@ def own_rows(weighted):
     alone.fit(X[:n][order], Y[:n][order], **given, **{name: all_[:n][order] for name, all_ in weights.items()})
     together.fit(X[:n][own], Y[:n][own], **given, **{name: all_[:n][own] for name, all_ in weights.items()})
     return compared(alone, together)
+
+
+def scattered(kind, samples, of_leader, options=None, **of_all):
+    """Full batches of rows that rank 0 alone passes."""
+    alone, together = (new(kind, options or {}, one) for one in (None, DataParallel(COMM, "scattered")))
+    alone.fit(*samples, **of_leader, **of_all)
+    together.fit(*((None, None) if COMM.rank else samples), **({} if COMM.rank else of_leader), **of_all)
+    return compared(alone, together)
+
+
+def own_rows_of_estimator(kind, samples, **options):
+    """Ranks have different numbers of rows, and classes."""
+    order = np.argsort(samples[1], kind="stable") if samples[1].ndim == 1 else np.arange(ROWS)
+    bounds = [0, *(ROWS * np.arange(1, COMM.size) // (COMM.size + 1)), ROWS]
+    own, options = order[bounds[COMM.rank] : bounds[COMM.rank + 1]], {"batch_size": ROWS, "shuffle": False, **options}
+    alone, together = (new(kind, options, one) for one in (None, DataParallel(COMM, "own")))
+    alone.fit(*(one[order] for one in samples))
+    together.fit(*(one[own] for one in samples))
+    parameters, records, same = compared(alone, together)
+    return [parameters, max(records, difference_of_scalings(alone, together)), same]
+
+
+def difference_of_scalings(alone, together):
+    one, other = ((model._net.scaling, model._net.target_scaling) for model in (alone, together))
+    pairs = [(mine, its) for mine, its in zip(one, other) if mine is not None or its is not None]
+    return max((float(np.abs(np.subtract(*pair)).max()) for pair in pairs), default=0.0)
+
+
+def held_out_own_rows():
+    """Early stopping by the accuracy on what all ranks hold out: 7 samples of rank 0, and 11 of each other."""
+    own = np.arange(35) if COMM.rank == 0 else np.arange(55) + 35 * COMM.rank
+    together = MLPClassifier(
+        early_stopping=True, validation_fraction=0.2, random_state=0, max_iter=9, communicator=DataParallel(COMM, "own")
+    ).fit(X[own], LABELS[own])
+    hits = np.multiply(together.validation_scores_, 11 * COMM.size - 4)
+    same = len(set(COMM.allgather((together._net.parameters.tobytes(), repr(recorded(together)))))) == 1
+    return [float(np.abs(hits - hits.round()).max()), float(together.n_iter_ < 2), same]
+
+
+def scaled_stream():
+    """Means and standard deviations are those of the blocks of all ranks, of which the last may have none."""
+    shifted, weight = (3 * X + 5, Y - 8), np.outer(WEIGHT, [1, 2])
+    weight[140:, 1] = 0
+    blocks = [(*(one[start : start + 70] for one in shifted), weight[start : start + 70]) for start in (0, 70, 140)]
+    alone, together = (
+        MLPRegressor(scale="standard", random_state=0, max_iter=1, communicator=one).fit_stream(blocks)
+        for one in (None, COMM)
+    )
+    same = len(set(COMM.allgather(repr((together._net.scaling, together._net.target_scaling))))) == 1
+    return [difference_of_scalings(alone, together), 0.0, same]
 
 
 def own_rows_without_weights():
@@ -482,6 +534,20 @@ OTHERS = {
     "own rows, weights": lambda: own_rows(True),
     "own rows, shuffled": shuffled_own_rows,
     "own rows, early stopping": own_rows_with_validation,
+    "own rows of a classifier": lambda: own_rows_of_estimator(MLPClassifier, (X, LABELS), scale="standard"),
+    "own rows of two classes": lambda: own_rows_of_estimator(MLPClassifier, (X, LABELS == "a")),
+    "own rows of labels": lambda: own_rows_of_estimator(MLPClassifier, (X, (Y > 0).astype(int))),
+    "own rows of a regressor": lambda: own_rows_of_estimator(
+        MLPRegressor, (X, Y, WEIGHT), scale="standard", dropout=0.2
+    ),
+    "own rows, lbfgs": lambda: own_rows_of_estimator(MLPRegressor, (3 * X, Y), solver="lbfgs", scale="standard"),
+    "own rows, held out": held_out_own_rows,
+    "scattered": lambda: scattered(mlp, (X, Y), {"sample_weight": WEIGHT}, batch_size=None, shuffle=False),
+    "scattered frame": lambda: scattered(
+        MLPClassifier, (FRAME, LABELS), {}, {"batch_size": ROWS, "shuffle": False, "class_weight": {"a": 3}}
+    ),
+    "scattered, sparse": lambda: scattered(mlp, (SPARSE.tocoo(), Y.tolist()), {}, batch_size=None, shuffle=False),
+    "stream, scaled": scaled_stream,
     "stream": stream,
     "stream, few blocks": few_blocks,
     "stream of an iterator": stream_of_an_iterator,
