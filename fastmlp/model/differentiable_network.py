@@ -13,8 +13,8 @@ from fastmlp.typing import FloatArray
 from fastmlp.validation.checks import check_flags, check_real
 
 from .compiled_step import check_single_steps, described
+from .evaluable_network import EvaluableNetwork
 from .exclusive import Reading, one_step_at_a_time
-from .layered_network import LayeredNetwork
 
 SHARED_ROWS = 4096  # larger batches have buffers of their own size
 
@@ -65,7 +65,7 @@ def rows_to_reserve(n_rows):
     return n_rows if n_rows > SHARED_ROWS else max(16, 1 << (n_rows - 1).bit_length())
 
 
-class DifferentiableNetwork(LayeredNetwork):
+class DifferentiableNetwork(EvaluableNetwork):
     """Base class of MLP with forward and backward passes; MLP documents the parameters and attributes."""
 
     @one_step_at_a_time

@@ -1,29 +1,26 @@
-"""LayeredNetwork: the settings, weights and predictions of an MLP."""
+"""LayeredNetwork: the settings and weights of an MLP."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from fastmlp.backends import registry
 from fastmlp.distributed.data_parallel import DataParallel, check_communicator
-from fastmlp.docstrings import MC_SAMPLES, with_texts
 from fastmlp.io.model_files import Savable
 from fastmlp.kernels.inputs import column_views
-from fastmlp.kernels.spec import Network, Penalty, layer_views, loss_row, new_slots, slope_views
-from fastmlp.prediction.network import HasPredictionNetwork, PredictionNetwork
-from fastmlp.prediction.predictor import Predictor
+from fastmlp.kernels.spec import Network, Penalty, layer_views, new_slots, slope_views
+from fastmlp.prediction.network import HasPredictionNetwork
 from fastmlp.training.full_batch import check_alpha, is_bayes, is_full_batch
 from fastmlp.training.problem import Problem, noise_for
 from fastmlp.training.schedules import Plateau
 from fastmlp.training.squared_errors import Evidence, check_lm_loss
 from fastmlp.training.state import TrainingState, check_layer_rates
 from fastmlp.typing import (
-    ArrayLike,
     Backend,
     FloatArray,
     InitSpec,
@@ -31,7 +28,6 @@ from fastmlp.typing import (
     LayerSpec,
     LossSpec,
     MatmulPrecision,
-    MatrixLike,
     NDArray,
     OptimizerSpec,
     RandomState,
@@ -42,7 +38,7 @@ from fastmlp.validation.sklearn_compat import check_feature_names
 
 from .activations import name_of
 from .backend_choice import compile_custom_functions
-from .exclusive import RunningFit, UsedByThreads, being_fitted, is_being_fitted, one_at_a_time, reads, with_attributes
+from .exclusive import RunningFit, UsedByThreads, being_fitted, is_being_fitted, one_at_a_time, with_attributes
 from .initializers import check_init, initial_parameters
 from .inputs import check_inputs, draw_input_parameters, inputs_of, summary
 from .layer import Layer, checked_layers, skips_of
@@ -55,15 +51,13 @@ from .precision import (
     check_precision_of_dtype,
     check_precision_of_optimizer,
 )
-from .samples import checked_inputs, checked_samples
 from .saving import model_of, reconnect, state_of
-from .validation import accuracy_or_r2
 
 STAGE = "inputs and input_scale"  # in error messages
 
 
 class LayeredNetwork(HasPredictionNetwork, UsedByThreads, Savable):
-    """Base class of MLP with everything but training; MLP documents the parameters and attributes."""
+    """Base class of MLP with its settings and weights; MLP documents the parameters and attributes."""
 
     feature_names_in_: NDArray
     _backend: Any
@@ -292,11 +286,6 @@ class LayeredNetwork(HasPredictionNetwork, UsedByThreads, Savable):
     def n_parameters(self) -> int:
         return self.parameters.size
 
-    @reads
-    def prediction_network(self) -> PredictionNetwork:
-        """The PredictionNetwork, with a copy of the parameters."""
-        return PredictionNetwork(self.network, self.parameters.copy(), "outputs")
-
     def _need_weights(self):
         if self._state is None:
             raise ValueError("this MLP has no weights yet: call fit or build(n_inputs) first.")
@@ -372,104 +361,12 @@ class LayeredNetwork(HasPredictionNetwork, UsedByThreads, Savable):
     def _is_trained(self):
         return self._state is not None and (self._state.epoch > 0 or self._state.order is not None)
 
-    def _is_classifier(self):
-        """Whether the loss is a classification loss."""
-        return loss_row(self.loss).link in ("softmax", "logistic", "step")
-
     def _during_fit(self, fit: RunningFit) -> Self:
         """This model with the weights from the end of an epoch, or from before the fit."""
         attributes = vars(self).copy()
         if (state := attributes["_state"]) is not None:
             attributes["_state"] = state.with_parameters(state.seen_by_others())
         return with_attributes(type(self), attributes)
-
-    def _predictor(self):
-        return Predictor(self._backend.kernels, self._network, self._state.parameters, self.n_jobs)
-
-    @overload
-    def predict(self, X: MatrixLike, mc_samples: None = None) -> FloatArray: ...
-
-    @overload
-    def predict(self, X: MatrixLike, mc_samples: int) -> tuple[FloatArray, FloatArray]: ...
-
-    @reads
-    @with_texts(MC_SAMPLES=MC_SAMPLES)
-    def predict(self, X: MatrixLike, mc_samples: int | None = None) -> FloatArray | tuple[FloatArray, FloatArray]:
-        """Predict network outputs: values, or probabilities for classification losses.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_inputs)
-        {MC_SAMPLES}
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_outputs)
-            With ``mc_samples``, a pair of such arrays: mean and standard deviation over the passes.
-
-        Raises
-        ------
-        ValueError
-            If X is invalid, the model has no weights, or ``mc_samples`` is given for a model without dropout and noise.
-        """
-        self._need_weights()
-        X = checked_inputs(self, X)
-        if mc_samples is None:
-            return self._predictor().outputs(X)
-        return self._predictor().mc_outputs(X, self._noise(self._state.seed), mc_samples)
-
-    @reads
-    def layer_outputs(self, X: MatrixLike) -> list[FloatArray]:
-        """Compute the outputs of every layer, including hidden layers.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_inputs)
-
-        Returns
-        -------
-        list of ndarrays of shape (n_samples, units)
-        """
-        self._need_weights()
-        X = checked_inputs(self, X)
-        return self._predictor().layer_outputs(X)
-
-    @reads
-    def compile_predict(self) -> Callable[[FloatArray], FloatArray]:
-        """Compile a function that predicts a single sample in less than a microsecond for a small network.
-
-        Returns
-        -------
-        callable
-            Takes an array of shape (n_inputs,) in the model's dtype and returns the outputs, an array of shape
-            (n_outputs,). Inputs are not validated. The weights are fixed at the time of this call. Every call returns
-            the same array: copy it to keep it, and use one function per thread. The GIL is released during the
-            computation.
-        """
-        self._need_weights()
-        return self._predictor().row_predictor()
-
-    @reads
-    def evaluate(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> dict[str, float]:
-        """Compute the loss and the accuracy or R^2 on a data set.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_inputs)
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        sample_weight : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-
-        Returns
-        -------
-        dict
-            'loss', without penalties, and 'accuracy' for classification losses or 'r2' for regression losses.
-        """
-        self._need_weights()
-        samples = checked_samples(self, X, y, sample_weight)
-        predictor = self._predictor()
-        output, loss = predictor.outputs(samples.X), predictor.loss(samples)
-        metric = "accuracy" if self._is_classifier() else "r2"
-        return {"loss": loss, metric: accuracy_or_r2(self, output, samples.y, samples.weight)}
 
     def saved_state(self) -> dict[str, Any]:
         """The state of this model as stored in a model file, a dict."""
