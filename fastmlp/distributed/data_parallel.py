@@ -16,9 +16,10 @@ class DataParallel:
     """Train a network by several processes, each of which computes its part of every batch.
 
     They are started by MPI, for example ``mpiexec -n 4 python script.py``, and make the same calls of ``fit``. Each
-    process, a rank, computes the gradient of its rows of a batch; the gradients are added up (one allreduce), and every
-    rank makes the same step. Without ``local_steps`` and ``compression`` the result is that of a single process, to
-    rounding, for any number of ranks, dropout and early stopping included, and it is the same on all of them.
+    process, a rank, computes the gradient of its rows of a batch, the gradients are added up, and all ranks make the
+    same step. In ``fit`` with rows='all', without ``local_steps`` and ``compression``, the result is that of a single
+    process, to rounding, for any number of ranks, dropout and early stopping included. In every case all ranks end with
+    the same weights.
 
     Callbacks, metrics and progress bars are those of rank 0; the other ranks do what it decides. An error that only one
     rank meets while others wait for it ends the job (``MPI_Abort``).
@@ -28,12 +29,11 @@ class DataParallel:
     communicator : mpi4py.MPI.Intracomm
         The ranks, for example ``mpi4py.MPI.COMM_WORLD``.
     rows : {'all', 'own', 'scattered'}, default='all'
-        'all': the fit is one on the samples of rank 0, of which every rank has a copy: the others pass the same ones,
-        or None. 'own': each rank passes its own samples, and the fit is one on all of them together. Each batch then
-        has rows of every rank, in proportion to the rows that they have. 'scattered': as 'own', but rank 0 passes all
-        samples, of which each rank receives an equal part, and the others pass None. ``fit_stream`` shares blocks out
-        with 'all' and 'scattered'. Estimators for tables, ``monitor``, ``resume_from`` and class_weight='balanced'
-        require 'all'.
+        'all': all ranks train on the same samples, which each of them passes, or rank 0 alone while the others pass
+        None. 'own': each rank passes its own samples, and the network is trained on all of them; each batch has rows
+        of every rank, in proportion to their numbers of rows. 'scattered': rank 0 passes all samples and the others
+        None; each rank receives an equal part, and trains as with 'own'. ``fit_stream`` shares blocks out with 'all'
+        and 'scattered'. Estimators for tables, ``monitor``, ``resume_from`` and class_weight='balanced' require 'all'.
     local_steps : int, default=1
         Number of steps that a rank makes on its own parts of the batches before weights and optimizer state are
         averaged over the ranks (Stich 2019, "Local SGD converges fast and communicates little"). For slow networks;

@@ -90,7 +90,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     Attributes
     ----------
-    classes_ : ndarray, or list of ndarray
+    classes_ : ndarray of shape (n_classes,)
         Class labels.
     {ATTRIBUTES}
     validation_scores_, best_validation_score_ : list of float and float, or None

@@ -172,8 +172,8 @@ class MLP(TrainableNetwork):
             Early stopping: stop after that many consecutive epochs without an improvement of ``metric`` (or of the
             validation loss, without ``metric``), and restore the weights of the best epoch. If the previous fit was cut
             short by Ctrl-C, an error or the end of the process (with a ``Checkpoint``), this fit continues its early
-            stopping, provided that the metric and the number of validation samples are the same; ``epochs=0`` then
-            only restores the best weights.
+            stopping, provided that the metric and the number of validation samples are the same. ``epochs=0`` is
+            allowed if it was cut short between two epochs, and only restores the best weights.
         monitor : bool, default=False
             Whether to record for each layer and epoch the norm of the gradient over all samples ('gradient_norm' in
             ``history``), the norm of the change of the weights ('update_norm') and, for hidden layers, the number of

@@ -71,7 +71,7 @@ class TrainableNetwork(DifferentiableNetwork):
         }  # fmt: skip
 
     def _fewest_epochs(self, patience):
-        """0 for a fit with ``patience`` that was cut short after its last epoch, 1 for any other."""
+        """0 if a fit with ``patience`` was cut short between two epochs, otherwise 1."""
         state = self._state
         if patience is None or state is None or state.stopping is None or is_full_batch(self.optimizer):
             return 1

@@ -1,6 +1,6 @@
 """Denormal, huge, tiny, ill-conditioned, constant and one-sided data: finite results, one warning or one error.
 
-Every situation is tried with several solvers, with and without scaling, in both dtypes and on every backend of a CPU.
+Every situation is tried with several solvers, most with and without scaling, in both dtypes, on every backend of a CPU.
 All backends must end in the same way: with finite predictions, with predictions and one kind of warning, or with the
 same error.
 """

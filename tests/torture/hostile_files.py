@@ -1,7 +1,8 @@
 """Makers of damaged, hostile and future files, for the part ``files``.
 
-``make(rng, folder)`` of each kind returns the path of a file. A file of CHANGED has other entries, with the right
-checksum, so that it may load as another model; of DAMAGED a checksum, so that it is refused or loads unchanged.
+DAMAGES change the bytes of a file, which is then refused or loads unchanged. CHANGES change the entries of a model
+file, whose checksum ``with_entries`` makes right again: it may load as another model. ``foreign`` makes files that are
+no models.
 """
 
 import copy

@@ -1,7 +1,7 @@
 """Fork, spawn, forkserver and loky at moments when other threads are in a fit: children fit and predict the same bits.
 
-A forked child also fits the models that the threads of its parent were fitting. The backend numpy is left out while
-children are forked: OpenBLAS can hang there (docs/how-to/threads.md).
+A forked child also fits the models that the threads of its parent were fitting. The backend numpy and L-BFGS are
+left out while children are forked: OpenBLAS can hang there (docs/how-to/threads.md).
 """
 
 import contextlib

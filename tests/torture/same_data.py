@@ -1,7 +1,7 @@
 """The same data in another form: each fit and prediction gives the same bits.
 
-Forms are strided, reversed, in Fortran order, read-only, big-endian, a memory map, lists, frames of pandas, polars and
-Arrow, and float16 and integers where these hold the same numbers; CSR and CSC matrices, whose products add up in
+Forms are strided, reversed, in Fortran order, read-only, big-endian, a memory map, masked, and frames of pandas, polars
+and Arrow; of float64 also lists, tuples, float16, objects and long double. Sparse matrices, whose products add up in
 another order, give the same to rounding.
 """
 
@@ -126,7 +126,7 @@ WORK = {
     "partial_fit": _partial_fit,
     "fit_stream": _stream,
     "MLP": _mlp(),
-    "MLP with input weights": _mlp(init="he_uniform", alpha=0.1),
+    "MLP with he_uniform and a penalty": _mlp(init="he_uniform", alpha=0.1),
     "MLPEnsembleRegressor": _ensemble,
 }
 
