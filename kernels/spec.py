@@ -289,7 +289,7 @@ def aligned_copy(array):
 
 
 def updates_in_parts(network, optimizer):
-    """Whether parts of the parameters can be updated separately: not with ``clip_norm``, ``max_norm`` and ``inputs``."""
+    """Whether parts of the parameters can be updated separately: not with clip_norm, max_norm and inputs."""
     return not (optimizer.clip_norm or optimizer.max_norm) and network.inputs is None
 
 

@@ -118,7 +118,8 @@ def page(results, folder):
     if steps := steps_of(results):
         rates = results.get("steps", {})
         measured = {name: found["2 ranks"] / (2 * found["1 process"]) for name, found in rates.items()}
-        plot_efficiency(steps, measured, adding_of(results), results["machines"]["steps"], folder / "scaling.png")
+        machines = dict.fromkeys(results["machines"][part] for part in ("parts", "steps") if part in results)
+        plot_efficiency(steps, measured, adding_of(results), "; ".join(machines), folder / "scaling.png")
         text.append(calculated_text(results))
     return "\n\n".join(text) + "\n"
 

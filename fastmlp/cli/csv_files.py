@@ -14,7 +14,8 @@ from .number_texts import parse
 
 # Of numbers like 1,234 or 1.234, where the rest of the file does not show it.
 CONVENTION = {",": ".", ";": ",", "\t": None}
-N_LINES, LONGEST_LINE = 20, 2**22  # of what shows the format; characters
+N_LINES = 20  # read to find the separator and the decimal mark
+LONGEST_LINE = 2**22  # characters
 QUOTED = re.compile(r'(?:^|(?<=[,;\t])) *"(?:[^"]|"")*"', re.M)  # fields
 DAMAGED = ValueError, csv.Error, pd.errors.ParserWarning, OSError, EOFError, BadZipFile, lzma.LZMAError, zlib.error
 

@@ -7,9 +7,12 @@ import numpy as np
 
 
 def digest_of(objects):
-    """A digest of some objects. Arrays enter it by their CRC-32: MD5, joblib's choice, takes 6 times as long."""
-    return joblib.hash([_shape_and_checksum(one) if isinstance(one, np.ndarray) else one for one in objects])
+    """A digest of some objects. Arrays, also those in tuples, enter it by their CRC-32: MD5 takes 6 times as long."""
+    return joblib.hash([_without_arrays(one) for one in objects])
 
 
-def _shape_and_checksum(array):
-    return array.shape, zlib.crc32(np.ascontiguousarray(array))
+def _without_arrays(one):
+    """An object, with the shape and the checksum of an array in its place."""
+    if isinstance(one, np.ndarray):
+        return one.shape, zlib.crc32(np.ascontiguousarray(one))
+    return tuple(map(_without_arrays, one)) if isinstance(one, tuple) else one

@@ -11,7 +11,7 @@ from fastmlp.distributed.fits import ALONE, Alone
 from fastmlp.kernels.spec import is_by_target
 from fastmlp.model.backend_choice import choose_backend
 from fastmlp.model.exclusive import note_state
-from fastmlp.model.settings import names_of, network_settings
+from fastmlp.model.settings import columns_and_classes, network_settings
 from fastmlp.training.callbacks import NO_CALLBACKS, CombinedCallbacks
 from fastmlp.training.full_batch import Limits, solver_of
 from fastmlp.training.shuffling import Shuffle
@@ -122,7 +122,7 @@ def _settings(estimator, call, problem, samples, optimizer):
         "dtype": str(estimator._net.parameters.dtype), "optimizer": optimizer, "penalties": problem.penalty,
         "noise": problem.noise and problem.noise._replace(seed=0), "sample weights": samples.weight is not None,
         "epochs": call.n_epochs, "evaluation sets": call.evaluation and call.evaluation.names(),
-        "a fitted network": not call.first_pass, **names_of(estimator),
+        "a fitted network": not call.first_pass, **columns_and_classes(estimator),
     }  # fmt: skip
     return network_settings(problem.network) | own | ({} if call.stream is None else call.stream.settings())
 

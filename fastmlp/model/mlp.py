@@ -21,6 +21,7 @@ from fastmlp.training.windows import Windows
 from fastmlp.typing import ArrayLike, Blocks, Callbacks, ClassWeight, MatrixLike, Metric
 from fastmlp.validation.checks import check_flags, check_integer
 
+from .activations import name_of
 from .compiled_step import CompiledStep
 from .exclusive import one_at_a_time
 from .initializers import INITIALIZERS
@@ -216,9 +217,12 @@ class MLP(TrainableNetwork):
                     validation = self._prepare(samples, validation_data, metric, patience)
                     needs_all = ["monitor"] * monitor + ["class_weight='balanced'"] * is_balanced(class_weight)
                     self._check_fit(fit, batch_size, needs_all)
-                weighted = samples.weight is not None
-                given = weighted, class_weight, epochs, batch_size, shuffle, metric, patience
-                fit.check_same(lambda: self._settings(*given), samples)
+                arguments = {
+                    "class_weight": class_weight, "epochs": epochs, "batch_size": batch_size, "shuffle": shuffle,
+                    "metric": metric and name_of(metric), "patience": patience,
+                    "sample weights": samples.weight is not None,
+                }  # fmt: skip
+                fit.check_same(lambda: self._settings(arguments), samples)
             self._begin(fit)
             n_samples = fit.count(samples)
             batch_size = n_samples if batch_size is None else min(batch_size, n_samples)
@@ -237,7 +241,7 @@ class MLP(TrainableNetwork):
                 solve = fit.solver(solver_of(self.optimizer, self.alpha))
                 trainer.minimise(solve, samples, Limits(epochs, 20 * epochs, 1e-6))
             else:
-                self._note_kernels(trainer.problem, batch_size, weighted)
+                self._note_kernels(trainer.problem, batch_size, samples.weight is not None)
                 shuffled = Shuffle(self._random_state, from_scratch=True) if shuffle else None
                 trainer.descend(fit.epochs(trainer.problem, self._state, batch_size, samples, shuffled), epochs)
             fit.end(self._state)
@@ -319,8 +323,12 @@ class MLP(TrainableNetwork):
                         validation = self._prepare(samples, validation_data, metric, patience)
                     self._check_fit(fit, batch_size, is_streamed=True)
                 n_first, n_samples, weighted = samples.X.shape[0], stream.n_samples, samples.weight is not None
-                given = weighted, class_weight, epochs, batch_size, shuffle, metric, patience
-                fit.check_same(lambda: self._settings(*given) | stream.settings(), samples)
+                arguments = {
+                    "class_weight": class_weight, "epochs": epochs, "batch_size": batch_size, "shuffle": shuffle,
+                    "metric": metric and name_of(metric), "patience": patience, "sample weights": weighted,
+                    **stream.settings(),
+                }  # fmt: skip
+                fit.check_same(lambda: self._settings(arguments), samples)
             self._begin(fit)
             del first, samples
             self._choose_backend(fit, batch_size, epochs * (n_samples or n_first), validation, by_target)

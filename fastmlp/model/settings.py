@@ -18,8 +18,8 @@ def network_settings(network):
     }  # fmt: skip
 
 
-def names_of(model):
-    """The names of the columns and the classes that a model has learned, in the same way."""
+def columns_and_classes(model):
+    """The columns and classes that a model has learned, by their names in error messages."""
     return {
         "columns": list(getattr(model, "feature_names_in_", ())),
         "classes": np.asarray(getattr(model, "classes_", ())).tolist(),

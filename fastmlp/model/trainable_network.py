@@ -12,11 +12,10 @@ from fastmlp.training.squared_errors import check_lm_network
 from fastmlp.training.stopping import NoStopping, Patience
 from fastmlp.validation.checks import check_integer
 
-from .activations import name_of
 from .backend_choice import check_device, choose_backend
 from .differentiable_network import DifferentiableNetwork
 from .recorder import HistoryRecorder
-from .settings import names_of, network_settings
+from .settings import columns_and_classes, network_settings
 from .validation import Validation
 
 
@@ -61,13 +60,11 @@ class TrainableNetwork(DifferentiableNetwork):
         kernels = None if self._requested_backend == "auto" else self._backend.kernels
         fit.check(kernels, solver, batch_size, needs_all, is_streamed)
 
-    def _settings(self, weighted, class_weight, epochs, batch_size, shuffle, metric, patience):
-        """What must be the same on all ranks, by its name in error messages."""
-        return network_settings(self._network) | {
+    def _settings(self, arguments):
+        """What must be the same on all ranks, by its name in error messages; ``arguments`` are those of the fit."""
+        return network_settings(self._network) | columns_and_classes(self) | arguments | {
             "backend": self._requested_backend, "dtype": str(self.dtype), "optimizer": self.optimizer,
-            "alpha": self.alpha, "penalties": self._penalty, "noise": self._noise(0), "sample weights": weighted,
-            "class_weight": class_weight, "epochs": epochs, "batch_size": batch_size,
-            "shuffle": shuffle, "metric": metric and name_of(metric), "patience": patience, **names_of(self),
+            "alpha": self.alpha, "penalties": self._penalty, "noise": self._noise(0),
         }  # fmt: skip
 
     def _fewest_epochs(self, patience):

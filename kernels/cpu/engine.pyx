@@ -351,7 +351,10 @@ def run_backward(size_t worker, like):
 
 
 def wait_for_ranks(size_t counter, Py_ssize_t n_ranks, Py_ssize_t generation):
-    """Return when all processes have arrived that often; the counter is at an address in memory that they share."""
+    """Barrier number ``generation``, from 1, of ``n_ranks`` processes.
+
+    ``counter`` is the address of an int64 in memory that they share.
+    """
     with nogil:
         wait_for_all(<int64_t*>counter, n_ranks, generation)
 

@@ -305,9 +305,9 @@ def prepare_part(network, parameters, gradient, batch_size, penalty=NO_PENALTY, 
 def prepare_update(network, optimizer, parameters, slots):
     """Prepare steps from given gradients: a function (gradient, step, rate=None, part=(0, 1)).
 
-    ``gradient`` is a vector, or a matrix whose rows are added up and may be padded at their ends. ``step`` is the number
-    of steps before, ``rate`` the learning rate, if not the optimizer's. Includes weight decay, bounds and rates by
-    layer. ``part`` (i, n): change only part i of n of the parameters and slots, so that n processes that share them
+    ``gradient`` is a vector, or a matrix whose rows are added up and may be padded at their ends. ``step`` is the
+    number of steps before, ``rate`` the learning rate, if not the optimizer's. Includes weight decay, bounds and rates
+    by layer. ``part`` (i, n): change only part i of n of the parameters and slots, so that n processes that share them
     make a step together; each backend chooses the parts. Only if ``updates_in_parts(network, optimizer)``.
     """
 

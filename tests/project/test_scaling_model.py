@@ -137,7 +137,7 @@ def test_the_page(module, tmp_path):
 @pytest.mark.parametrize("part", ["allreduce", "steps", "parts", "scores"])
 def test_a_page_of_one_part(module, tmp_path, part):
     pytest.importorskip("matplotlib", reason="needs the extra plot")
-    found = {name: value for name, value in results().items() if name in ("machines", part)}
+    found = {"machines": {part: MACHINE}, part: results()[part]}
     text = module("scale_page").page(found, tmp_path)
     assert text.count("\n## ") == (2 if part == "parts" else 1)
 

@@ -17,7 +17,7 @@ from fastmlp.distributed.fits import fit_of
 from fastmlp.estimators.checkpoint_folder import checked_folder
 from fastmlp.model.exclusive import one_at_a_time
 from fastmlp.model.precision import check_precision
-from fastmlp.model.settings import names_of
+from fastmlp.model.settings import columns_and_classes
 from fastmlp.tables import TableEncoder
 from fastmlp.tables.frames import as_table
 from fastmlp.training.problem import Samples
@@ -152,7 +152,9 @@ class BaseTabular(SavableTabular, ABC):
                 given = fitted._encoded(X, y, sample_weight, eval_X, eval_y, random_state)
             names, rows = ("epochs", "n_members", "n_folds", "matmul_precision"), given[0]
             settings = {name: getattr(self, name) for name in names} | {"hidden_layer_sizes": self._hidden_sizes()}
-            fit.check_same(lambda: settings | names_of(fitted), Samples(rows.matrix, rows.targets, rows.weight))
+            fit.check_same(
+                lambda: settings | columns_and_classes(fitted), Samples(rows.matrix, rows.targets, rows.weight)
+            )
             files = None
             if checkpoints is not None:
                 settings |= {"time_limit": self.time_limit, "random_state": self.random_state, "loss": given[3].loss}
