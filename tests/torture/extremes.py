@@ -16,7 +16,7 @@ from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.backends import registry
 
 # Rows of the unbalanced classes; epochs; dtypes.
-SIZES = (200, 2, ("float32",)), (1_000_000, 10, ("float32", "float64"))
+SIZES = (200, 2, ("float32",)), (1_000_000, 3, ("float32", "float64"))
 FIGURE = (
     "{fits} fits of {situations} situations: {finite} finite without a word, {warned} with a warning, {refused} refused"
 )

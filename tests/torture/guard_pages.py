@@ -14,7 +14,7 @@ from memory_checks import faults_of, give_up, unseen
 from fastmlp.backends import registry
 from fastmlp.kernels.engine.instruction_sets import LEVELS
 
-SIZES = 40, 800  # cases of each run
+SIZES = 40, 500  # cases of each run
 FIGURE = "{cases} cases in {runs} runs, each case with its arrays at both ends"
 
 
