@@ -1,5 +1,6 @@
 """Ranks: what the processes of a fit tell each other."""
 
+import pickle
 import sys
 import time
 import traceback
@@ -77,10 +78,11 @@ class Ranks:
         parts = None
         with self.agreement():
             if self.leads:
-                parts = parts_of(given, self.n_ranks)
+                parts = list(map(_packed, parts_of(given, self.n_ranks)))
             elif any(one is not None for one in given):
                 raise ValueError("with rows='scattered' only rank 0 passes samples: pass None on the other ranks.")
-        return self._objects.scatter(parts, 0)
+        packed, arrays = self._objects.scatter(parts, 0)
+        return pickle.loads(packed, buffers=arrays)
 
     def allgather(self, given):
         """The objects of all ranks, a list, on every rank."""
@@ -95,10 +97,7 @@ class Ranks:
                 raise
             found = self._objects.bcast(NotSendable(f"{type(error).__name__}: {error}"), 0)
         if isinstance(found, NotSendable):
-            self._raise(TypeError(
-                "what rank 0 was given, or what its callbacks have set, cannot be sent to the other ranks: "
-                f"{found.reason}. Pass arrays, and functions that can be pickled."
-            ))  # fmt: skip
+            self._raise(found.error())
         return found
 
     def copy_of_leader(self, array):
@@ -226,3 +225,12 @@ class Ranks:
     def _raise(self, error):
         error.is_on_all_ranks = True
         raise error
+
+
+def _packed(part):
+    """(pickle of a part of the samples, its arrays, which are not copied). Raises TypeError if there is none."""
+    arrays = []
+    try:
+        return pickle.dumps(part, pickle.HIGHEST_PROTOCOL, buffer_callback=arrays.append), arrays
+    except Exception as error:
+        raise NotSendable(f"{type(error).__name__}: {error}").error() from error
