@@ -136,7 +136,7 @@ class Ranks:
         self._raise(self._objects.bcast(sendable(error, f"rank {first}: ") if self.rank == first else None, first))
 
     @contextmanager
-    def training(self, what):
+    def training(self, what, method="fit"):
         """Context manager of a fit: an error of this rank alone ends the job, because the others would wait for ever.
 
         ``what`` names the model or the command. Warnings are those of rank 0; a rank that makes errors of them raises
@@ -146,7 +146,7 @@ class Ranks:
             refuse_of_leader_alone()
         try:
             with self._call.of_one_thread(), warnings.catch_warnings(record=not self.leads):
-                self.check_same({"the call": f"fit of {what}"})
+                self.check_same({"the call": f"{method} of {what}", "rows": self.parallel.rows})
                 self._machine = Machine(self._comm)
                 self.updates = Updates(self, self._machine)
                 with each_limited_to(self._machine.n_threads):
