@@ -75,6 +75,8 @@ class Ranks:
 
     def scattered(self, given, parts_of):
         """This rank's part of what rank 0 was given: ``parts_of(given, n_ranks)`` makes a list of parts."""
+        if self.n_ranks == 1:
+            return given
         parts = None
         with self.agreement():
             if self.leads:

@@ -120,6 +120,7 @@ def settings_of(estimator, call, plan, problem, samples):
     own = {name: getattr(estimator, name) for name in names if hasattr(estimator, name)} | {
         "dtype": str(estimator._net.parameters.dtype), "optimizer": plan.optimizer or estimator.solver,
         "penalties": problem.penalty, "target_values": getattr(estimator, "_targets", None),
+        "sparse y": getattr(estimator, "_sparse_labels", False),
         "noise": problem.noise and problem.noise._replace(seed=0), "sample weights": samples.weight is not None,
         "epochs": call.n_epochs, "evaluation sets": call.evaluation and call.evaluation.names(),
         "a fitted network": not call.first_pass, **names_of(estimator),

@@ -39,6 +39,7 @@ EXPECTED = {
     "fitted on one, with scale": "ValueError: rank {last} has a fitted network True, but rank 0 has False",
     "other class weights of own rows": "rank {last} has class_weight {{'yes': 3}}, but rank 0 has {{'yes': 2}}",
     "other target_values": "rank {last} has target_values (0.1, 0.9), but rank 0 has (0.1, 1.0)",
+    "sparse labels on one": "rank {last} has sparse y True, but rank 0 has False",
     "weights of two kinds": "rank {last} has weights of targets True, but rank 0 has False",
     "weights of two kinds of a model": "rank {last} has weights of targets True, but rank 0 has False",
     "own rows on one": "rank {last} has rows 'own', but rank 0 has 'all'",

@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pandas as pd
 from mpi4py import MPI
+from scipy import sparse
 
 from fastmlp import (
     MLP,
@@ -194,6 +195,9 @@ CALLS = {
     "other target_values": lambda: MLPClassifier(
         loss="squared_error", target_values=(0.1, 0.9 if LAST else 1), communicator=OWN
     ).fit(X, LABELS),
+    "sparse labels on one": lambda: MLPClassifier(communicator=OWN).fit(
+        X, sparse.csr_matrix(X > 0) if LAST else (X > 0).astype(int)
+    ),
     "weights of two kinds": lambda: regressor(OWN, scale="targets").fit(X, Y + X, np.ones((60, 4) if LAST else 60)),
     "weights of two kinds of a model": lambda: mlp(OWN, outputs=4, optimizer="lbfgs").fit(
         X, Y + X, sample_weight=np.ones((60, 4) if LAST else 60)
