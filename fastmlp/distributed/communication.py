@@ -1,5 +1,6 @@
 """Ranks: what the processes of a fit tell each other."""
 
+import pickle
 import sys
 import time
 import traceback
@@ -74,13 +75,16 @@ class Ranks:
 
     def scattered(self, given, parts_of):
         """This rank's part of what rank 0 was given: ``parts_of(given, n_ranks)`` makes a list of parts."""
+        if self.n_ranks == 1:
+            return given
         parts = None
         with self.agreement():
             if self.leads:
-                parts = parts_of(given, self.n_ranks)
+                parts = list(map(_packed, parts_of(given, self.n_ranks)))
             elif any(one is not None for one in given):
                 raise ValueError("with rows='scattered' only rank 0 passes samples: pass None on the other ranks.")
-        return self._objects.scatter(parts, 0)
+        packed, arrays = self._objects.scatter(parts, 0)
+        return pickle.loads(packed, buffers=arrays)
 
     def allgather(self, given):
         """The objects of all ranks, a list, on every rank."""
@@ -95,10 +99,7 @@ class Ranks:
                 raise
             found = self._objects.bcast(NotSendable(f"{type(error).__name__}: {error}"), 0)
         if isinstance(found, NotSendable):
-            self._raise(TypeError(
-                "what rank 0 was given, or what its callbacks have set, cannot be sent to the other ranks: "
-                f"{found.reason}. Pass arrays, and functions that can be pickled."
-            ))  # fmt: skip
+            self._raise(found.error())
         return found
 
     def copy_of_leader(self, array):
@@ -137,7 +138,7 @@ class Ranks:
         self._raise(self._objects.bcast(sendable(error, f"rank {first}: ") if self.rank == first else None, first))
 
     @contextmanager
-    def training(self, what):
+    def training(self, what, method="fit"):
         """Context manager of a fit: an error of this rank alone ends the job, because the others would wait for ever.
 
         ``what`` names the model or the command. Warnings are those of rank 0; a rank that makes errors of them raises
@@ -147,7 +148,7 @@ class Ranks:
             refuse_of_leader_alone()
         try:
             with self._call.of_one_thread(), warnings.catch_warnings(record=not self.leads):
-                self.check_same({"the call": f"fit of {what}"})
+                self.check_same({"the call": f"{method} of {what}", "rows": self.parallel.rows})
                 self._machine = Machine(self._comm)
                 self.updates = Updates(self, self._machine)
                 with each_limited_to(self._machine.n_threads):
@@ -226,3 +227,12 @@ class Ranks:
     def _raise(self, error):
         error.is_on_all_ranks = True
         raise error
+
+
+def _packed(part):
+    """(pickle of a part of the samples, its arrays, which are not copied). Raises TypeError if there is none."""
+    arrays = []
+    try:
+        return pickle.dumps(part, pickle.HIGHEST_PROTOCOL, buffer_callback=arrays.append), arrays
+    except Exception as error:
+        raise NotSendable(f"{type(error).__name__}: {error}").error() from error

@@ -16,6 +16,13 @@ class NotSendable(NamedTuple):
 
     reason: str
 
+    def error(self):
+        """The TypeError of all ranks."""
+        return TypeError(
+            "what rank 0 was given, or what its callbacks have set, cannot be sent to the other ranks: "
+            f"{self.reason}. Pass arrays, and functions that can be pickled."
+        )
+
 
 def is_on_all_ranks(error):
     """Whether all ranks raise an error, or the one that caused it."""

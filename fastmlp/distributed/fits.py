@@ -42,8 +42,8 @@ class Alone:
 
     leads, n_ranks, place, parallel, has_own_rows = True, 1, (0, 1), None, False
 
-    def training(self, what):
-        """Context manager of the whole fit of a model; ``what`` names it in errors."""
+    def training(self, what, method="fit"):
+        """Context manager of the whole fit of a model; ``what`` and ``method`` name it in errors."""
         return nullcontext()
 
     def agreement(self):
@@ -104,8 +104,8 @@ class Alone:
     def begin(self, state, random_state):
         """Start from the state of rank 0."""
 
-    def count(self, samples):
-        """The number of Samples in all."""
+    def count(self, samples, every_column=False):
+        """The number of Samples in all. With ``every_column`` each column of y must have a weight on some rank."""
         return samples.X.shape[0]
 
     def trainer(self, problem, state, recorder, *, stopping, scorer, callbacks, **options):
@@ -190,8 +190,9 @@ class Together(Alone):
         return random_state if self.leads else found
 
     def check_same(self, settings, samples):
-        options = {name: getattr(self.parallel, name) for name in ("rows", "local_steps", "compression")}
-        self._ranks.check_same(settings() | options)
+        own = {name: getattr(self.parallel, name) for name in ("local_steps", "compression")}
+        own["weights of targets"] = samples.weight is not None and samples.weight.ndim == 2
+        self._ranks.check_same(settings() | own)
         if not self.has_own_rows:
             X, *others = samples
             self._ranks.check_samples(digest_of([*((X.data, X.indices, X.indptr) if issparse(X) else (X,)), *others]))
@@ -200,12 +201,18 @@ class Together(Alone):
         synchronise(self._ranks, state)
         random_state.set_state(self.of_leader(random_state.get_state()))
 
-    def count(self, samples):
+    def count(self, samples, every_column=False):
         n_rows = samples.X.shape[0]
         if not self.has_own_rows:
             return n_rows
-        if samples.weight is not None and not self._ranks.any(samples.weight.any()):
-            self._ranks.fail("sample weights (times class weights) are 0 on all ranks.")
+        if samples.weight is not None:
+            found = self._ranks.sum(samples.weight.any(axis=0))
+            if not found.any():
+                self._ranks.fail("sample weights (times class weights) are 0 on all ranks.")
+            if every_column and not found.all():
+                self._ranks.fail(
+                    f"y has no values in column {found.argmin()} on any rank, so it cannot be learned: drop the column."
+                )
         return sum(self._ranks.allgather(n_rows))
 
     def trainer(self, problem, state, recorder, *, stopping, scorer, callbacks, **options):

@@ -1,8 +1,10 @@
 """Which rows a rank has, and which of each batch it computes."""
 
-from itertools import pairwise
+from itertools import compress, pairwise
+from numbers import Real
 from typing import NamedTuple
 
+import narwhals.stable.v2 as nw
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import check_consistent_length
@@ -39,21 +41,22 @@ class Shares(NamedTuple):
 
 
 def parts_of(given, n_ranks):
-    """Parts of the rows of some arrays, of equal length, for each rank; None stays None.
+    """Parts of the rows of some arrays, of equal length, for each rank; None and what has no rows stay as they are.
 
     Raises
     ------
     ValueError
         If the arrays have different lengths, or fewer rows than there are ranks.
     """
-    arrays = [one.tocsr() if issparse(one) else to_host(one) for one in given]
+    arrays = [one.tocsr() if issparse(one) else nw.to_native(to_host(one), pass_through=True) for one in given]
+    have_rows = [not (one is None or isinstance(one, (Real, str, dict))) for one in arrays]
     n_rows = num_samples(arrays[0])
-    check_consistent_length(*arrays)
+    check_consistent_length(*compress(arrays, have_rows))
     if n_rows < n_ranks:
         raise ValueError(f"{n_rows} samples cannot be scattered over {n_ranks} ranks: each needs at least one.")
     bounds = [n_rows * rank // n_ranks for rank in range(n_ranks + 1)]
     parts = [slice(*pair) for pair in pairwise(bounds)]
-    return [[None if one is None else rows_of(one, part) for one in arrays] for part in parts]
+    return [[rows_of(one, part) if has_rows else one for one, has_rows in zip(arrays, have_rows)] for part in parts]
 
 
 def shares_of_order(order, batch_size, rank, n_ranks):

@@ -29,7 +29,7 @@ from fastmlp.validation.sklearn_compat import check_feature_names, fit_context
 
 from .continuation import continued, keep
 from .evaluation import evaluation_of
-from .fitting import FitCall, full_batch_fit, stochastic_fit
+from .fitting import FitCall, full_batch_fit, settings_of, stochastic_fit
 from .parameter_values import are_valid
 from .prediction import predictor_of
 from .preparation import prepared, scaled
@@ -189,7 +189,7 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
     def _fit_stream(self, blocks, shuffle_blocks, n_samples, classes, sets, callbacks, resume_from):
         """Implementation of ``fit_stream``; ``classes`` is None for a regressor, ``sets`` go to ``evaluation_of``."""
         fit = fit_of(check_communicator(self.communicator))
-        with fit.training(type(self).__name__):
+        with fit.training(type(self).__name__, "fit_stream"):
             sets = fit.of_leader(sets)
             with fit.agreement():
                 if is_full_batch(self.solver):
@@ -234,7 +234,7 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
     def _partial_fit(self, X, y, sample_weight, epochs, classes=None):
         """Implementation of ``partial_fit``; ``classes`` is None for a regressor."""
         fit = fit_of(check_communicator(self.communicator))
-        with fit.training(type(self).__name__):
+        with fit.training(type(self).__name__, "partial_fit"):
             with fit.agreement():
                 n_epochs = check_integer("epochs", epochs, 1)
             call = FitCall.of(self, n_epochs=n_epochs, classes=classes, fit=fit)
@@ -256,6 +256,7 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
                 if self.early_stopping and call.n_epochs is not None:
                     raise ValueError("partial_fit does not support early_stopping=True")
                 plan, problem, samples, held_out = prepared(self, X, y, sample_weight, call)
+            call.fit.check_same(lambda: settings_of(self, call, plan, problem, samples), samples)
             samples, held_out = scaled(self, samples, held_out, call)
             if call.n_epochs is not None:
                 keep(self, plan, problem)

@@ -246,12 +246,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _labels_of_ranks(self, fit, y):
         with fit.agreement():
+            if y is None:
+                raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
             y = split_missing(y)[0] if self.missing_targets == "ignore" else as_labels(y, "y")
             check_classification_targets(y)
             own = unique_labels(y)
         found = fit.of_all(own)
         with fit.agreement():
-            return unique_labels(*found)
+            classes = unique_labels(*found)
+            if self.warm_start and hasattr(self, "classes_"):
+                self._labels.check(classes, in_parts=False)
+            return classes
 
     @property
     def _labels(self):

@@ -98,10 +98,9 @@ def full_batch_fit(estimator, call, problem, samples, held_out):
             state, estimator._net.progress, estimator, by_score=estimator.early_stopping,
             stops=estimator.early_stopping,
         )  # fmt: skip
-    call.fit.check_same(lambda: _settings(estimator, call, problem, samples, estimator.solver), samples)
     note_state(estimator, state)
     call.fit.begin(state, estimator._random_state)
-    call.fit.count(samples)  # it raises an error if no rank has weights
+    _count(estimator, call, samples)  # it raises an error if no rank has weights
     trainer = call.fit.trainer(
         problem, state, FullBatchRecorder(estimator, call, stopping), stopping=stopping, scorer=scorer,
         callbacks=call.callbacks, n_jobs=estimator.n_jobs,
@@ -115,11 +114,13 @@ def _scorer(estimator, call, held_out):
     return call.evaluation if held_out is None else HeldOut(estimator, call.fit.on_leader(held_out))
 
 
-def _settings(estimator, call, problem, samples, optimizer):
+def settings_of(estimator, call, plan, problem, samples):
     """What must be the same on all ranks, by its name in error messages."""
-    names = "max_iter", "batch_size", "shuffle", "early_stopping", "backend"
-    own = {name: getattr(estimator, name) for name in names} | {
-        "dtype": str(estimator._net.parameters.dtype), "optimizer": optimizer, "penalties": problem.penalty,
+    names = "max_iter", "batch_size", "shuffle", "early_stopping", "backend", "scale", "class_weight"
+    own = {name: getattr(estimator, name) for name in names if hasattr(estimator, name)} | {
+        "dtype": str(estimator._net.parameters.dtype), "optimizer": plan.optimizer or estimator.solver,
+        "penalties": problem.penalty, "target_values": getattr(estimator, "_targets", None),
+        "sparse y": getattr(estimator, "_sparse_labels", False),
         "noise": problem.noise and problem.noise._replace(seed=0), "sample weights": samples.weight is not None,
         "epochs": call.n_epochs, "evaluation sets": call.evaluation and call.evaluation.names(),
         "a fitted network": not call.first_pass, **columns_and_classes(estimator),
@@ -141,7 +142,6 @@ def stochastic_fit(estimator, call, plan, problem, samples, held_out):
     state = estimator._net.training
     if problem.noise is not None and not state.seed:
         state.seed = int(estimator._random_state.randint(2**63 - 1, dtype=np.int64))
-    call.fit.check_same(lambda: _settings(estimator, call, problem, samples, plan.optimizer), samples)
     note_state(estimator, state)
     call.fit.begin(state, estimator._random_state)
     if problem.noise is not None:
@@ -170,6 +170,11 @@ def stochastic_fit(estimator, call, plan, problem, samples, held_out):
     return partial(trainer.descend, new_epochs, call.n_epochs or estimator.max_iter - estimator.n_iter_)
 
 
+def _count(estimator, call, samples):
+    """The number of samples in all. A ``fit`` needs targets in each column of y."""
+    return call.fit.count(samples, estimator.missing_targets == "ignore" and call.n_epochs is None)
+
+
 def _epochs(estimator, call, problem, samples):
     """(problem with the chosen backend, function that makes its Epochs)"""
     state, stream = estimator._net.training, call.stream
@@ -177,7 +182,7 @@ def _epochs(estimator, call, problem, samples):
     if stream is not None:
         n_samples = stream.n_samples or samples.X.shape[0]
     else:
-        n_samples = call.fit.count(samples)
+        n_samples = _count(estimator, call, samples)
         if estimator.batch_size != "auto" and batch_size > n_samples:
             with call.fit.agreement():  # a filter may make an error of it
                 warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")

@@ -223,8 +223,8 @@ class MLP(TrainableNetwork):
                     "sample weights": samples.weight is not None,
                 }  # fmt: skip
                 fit.check_same(lambda: self._settings(arguments), samples)
+                n_samples = fit.count(samples, self.missing_targets == "ignore")
             self._begin(fit)
-            n_samples = fit.count(samples)
             batch_size = n_samples if batch_size is None else min(batch_size, n_samples)
             if full_batch:
                 self._state.drop_epoch_in_progress()
@@ -297,7 +297,7 @@ class MLP(TrainableNetwork):
         """
         fit = fit_of(self.communicator)
         check = partial(checked_samples, self, class_weight=class_weight, in_parts=True)
-        with fit.training(type(self).__name__):
+        with fit.training(type(self).__name__, "fit_stream"):
             with fit.agreement():
                 epochs = check_integer("epochs", epochs, self._fewest_epochs(patience))
                 batch_size = min(check_integer("batch_size", batch_size, 1), sys.maxsize)

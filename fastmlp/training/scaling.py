@@ -9,6 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from fastmlp.kernels.spec import layer_views, row_weights
 
 FOLDED_ERROR = 1e-3  # warn of larger rounding errors, in units of the standard deviation
+ROUNDING = 1e-13  # a column with a smaller standard deviation, as a part of its mean, is constant
 FAR_TARGETS = 1000.0  # warn of targets with a larger root mean square
 
 
@@ -45,7 +46,13 @@ def scalings_of(parts, inputs, targets):
                 f"{name} or sample_weight is too large for scale: the mean or standard deviation of a column is not "
                 "finite. Divide by a constant first."
             )
-    return [scaler and (scaler.mean_.astype(np.float64), scaler.scale_.astype(np.float64)) for scaler in scalers]
+    return [scaler and (scaler.mean_.astype(np.float64), _deviations(scaler)) for scaler in scalers]
+
+
+def _deviations(scaler):
+    """Standard deviations. Scikit-learn's are those of rounding errors where a column is constant and weights small."""
+    is_constant = scaler.var_ <= np.square(ROUNDING * scaler.mean_)
+    return np.where(is_constant, 1.0, scaler.scale_.astype(np.float64))
 
 
 def summary_of(parts, inputs, targets):
@@ -64,7 +71,7 @@ def _two_rows(scaler):
     """Two rows with the mean and variance of each column, which are 0 for a column without weights."""
     of_columns = getattr(scaler, "_of_columns", None) or [scaler]
     mean, var = (np.concatenate([getattr(one, name, [0.0]) for one in of_columns]) for name in ("mean_", "var_"))
-    return mean + np.sqrt(var) * [[-1], [1]]
+    return mean + np.sqrt(np.maximum(var, 0)) * [[-1], [1]]  # rounding may have made a variance negative
 
 
 def _fitted_scalers(parts, inputs, targets):

@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pandas as pd
 from mpi4py import MPI
+from scipy import sparse
 
 from fastmlp import (
     MLP,
@@ -37,8 +38,8 @@ BLOCKS, FEWER = [(X, Y)] * (2 * COMM.size), [(X, Y)] * (2 * COMM.size - LAST)
 LABELS = np.where(X[:, 0] > 0, "yes", "no" if LAST else "maybe")
 
 
-def mlp(communicator=COMM, units=5, **options):
-    layers = [Layer(units, "tanh"), Layer(1, "identity")]
+def mlp(communicator=COMM, units=5, outputs=1, **options):
+    layers = [Layer(units, "tanh"), Layer(outputs, "identity")]
     return MLP(layers, communicator=communicator, random_state=0, backend="cython", **options)
 
 
@@ -54,6 +55,17 @@ def resumes_with_own_rows():
     folder = COMM.bcast(tempfile.mkdtemp() if COMM.rank == 0 else None)
     regressor(OWN, max_iter=2).fit(X, Y.ravel(), callbacks=Checkpoint(f"{folder}/fit"))
     regressor(OWN, max_iter=2).fit(X, Y.ravel(), resume_from=f"{folder}/fit")
+
+
+def unsendable():
+    frame = pd.DataFrame(X)
+    frame.attrs["note"] = lambda: None
+    return frame
+
+
+def warm_start_with_a_class_less():
+    model = MLPClassifier(warm_start=True, communicator=OWN, max_iter=2).fit(X, LABELS)
+    model.fit(X, np.where(LABELS == "no", "yes", LABELS))
 
 
 def quantiles(low):
@@ -107,10 +119,10 @@ def strictly(fit):
         fit()
 
 
-def fitted_on_last():
-    model = regressor(warm_start=True)
+def fitted_on_last(communicator=COMM, **options):
+    model = regressor(communicator, warm_start=True, **options)
     if LAST:
-        model.set_params(communicator=None).fit(X, Y.ravel()).set_params(communicator=COMM)
+        model.set_params(communicator=None).fit(X, Y.ravel()).set_params(communicator=communicator)
     model.fit(X, Y.ravel())
 
 
@@ -174,6 +186,30 @@ CALLS = {
     "no weights to scatter": lambda: scattered(regressor, X, Y.ravel(), 0 * X[:, 0]),
     "no weights for lbfgs": lambda: regressor(OWN, solver="lbfgs").fit(X, Y.ravel(), 0 * X[:, 0]),
     "infinite scale": lambda: regressor(OWN, scale="targets").fit(X, 1e300 * Y.ravel() if LAST else Y.ravel()),
+    "scale on one": lambda: regressor(OWN, scale="standard" if LAST else None).fit(X, Y.ravel()),
+    "scale of a stream on one": lambda: regressor(scale="standard" if LAST else None).fit_stream(BLOCKS),
+    "fitted on one, with scale": lambda: fitted_on_last(OWN, scale="standard"),
+    "other class weights of own rows": lambda: MLPClassifier(class_weight={"yes": 2 + LAST}, communicator=OWN).fit(
+        X, LABELS
+    ),
+    "other target_values": lambda: MLPClassifier(
+        loss="squared_error", target_values=(0.1, 0.9 if LAST else 1), communicator=OWN
+    ).fit(X, LABELS),
+    "sparse labels on one": lambda: MLPClassifier(communicator=OWN).fit(
+        X, sparse.csr_matrix(X > 0) if LAST else (X > 0).astype(int)
+    ),
+    "weights of two kinds": lambda: regressor(OWN, scale="targets").fit(X, Y + X, np.ones((60, 4) if LAST else 60)),
+    "weights of two kinds of a model": lambda: mlp(OWN, outputs=4, optimizer="lbfgs").fit(
+        X, Y + X, sample_weight=np.ones((60, 4) if LAST else 60)
+    ),
+    "own rows on one": lambda: regressor(OWN if LAST else COMM).fit(X, Y.ravel()),
+    "partial_fit on one": lambda: getattr(regressor(OWN), "partial_fit" if LAST else "fit")(X, Y.ravel()),
+    "no labels": lambda: MLPClassifier(communicator=OWN).fit(X, None if LAST else LABELS),
+    "no values in a column": lambda: regressor(OWN, missing_targets="ignore").fit(X, Y * [[1, np.nan]]),
+    "no values in a column of a model": lambda: mlp(OWN, outputs=2, missing_targets="ignore").fit(X, Y * [[1, np.nan]]),
+    "a class less": warm_start_with_a_class_less,
+    "samples that cannot be sent": lambda: scattered(regressor, unsendable(), Y.ravel()),
+    "weights by name to scatter": lambda: scattered(regressor, X, Y.ravel(), "balanced"),
     "wrong callbacks on rank 0": lambda: mlp().fit(X, Y, callbacks=None if COMM.rank else 3),
     "other quantiles": lambda: quantiles(0.1 if LAST else 0.2).fit(X, Y),
     "other captured variables": lambda: custom(2.0 + LAST).fit(X, Y),

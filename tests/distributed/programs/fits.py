@@ -9,6 +9,7 @@ from copy import copy, deepcopy
 from itertools import pairwise
 from unittest.mock import patch
 
+import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 from mpi4py import MPI
@@ -545,6 +546,15 @@ OTHERS = {
     "scattered": lambda: scattered(mlp, (X, Y), {"sample_weight": WEIGHT}, batch_size=None, shuffle=False),
     "scattered frame": lambda: scattered(
         MLPClassifier, (FRAME, LABELS), {}, {"batch_size": ROWS, "shuffle": False, "class_weight": {"a": 3}}
+    ),
+    "scattered, one weight": lambda: scattered(
+        MLPRegressor, (nw.from_native(FRAME), Y), {"sample_weight": 2.0}, {"batch_size": ROWS, "shuffle": False}
+    ),
+    "scattered, constant columns": lambda: scattered(
+        MLPRegressor,
+        (np.hstack([X, 0 * X[:, :2] + [0.1, 1 / 3]]), Y),
+        {"sample_weight": 1e-6 * WEIGHT},
+        {"batch_size": ROWS, "shuffle": False, "scale": "standard"},
     ),
     "scattered, sparse": lambda: scattered(mlp, (SPARSE.tocoo(), Y.tolist()), {}, batch_size=None, shuffle=False),
     "stream, scaled": scaled_stream,
