@@ -18,7 +18,7 @@ from .errors import NotSendable, is_on_all_ranks, sendable
 from .machine import Machine
 from .updates import Updates
 
-SECONDS_OF_CTRL_C = 0.1  # mpiexec passes it to the ranks one after the other
+SECONDS_FOR_CTRL_C = 0.1  # mpiexec passes it on to one rank after another
 
 
 class Ranks:
@@ -53,15 +53,15 @@ class Ranks:
         self._comm.Allreduce(self._mpi.IN_PLACE, total)
         return total
 
-    def add_up(self, array):
+    def allreduce(self, array):
         """Replace an array by its sum over the ranks."""
         self._comm.Allreduce(self._mpi.IN_PLACE, array)
 
-    def exchange(self, parts, received):
+    def alltoall(self, parts, received):
         """Part r of an array goes to rank r; rank r's part for this rank becomes part r of ``received``."""
         self._comm.Alltoall(parts, received)
 
-    def collect(self, part, parts):
+    def allgather_into(self, part, parts):
         """Part r of ``parts`` becomes the ``part`` of rank r."""
         self._comm.Allgather(part, parts)
 
@@ -73,7 +73,7 @@ class Ranks:
         """The objects of all ranks, a list, on rank 0; None on the others."""
         return self._objects.gather(given, 0)
 
-    def scattered(self, given, parts_of):
+    def scatter(self, given, parts_of):
         """This rank's part of what rank 0 was given: ``parts_of(given, n_ranks)`` makes a list of parts."""
         if self.n_ranks == 1:
             return given
@@ -90,7 +90,7 @@ class Ranks:
         """The objects of all ranks, a list, on every rank."""
         return self._objects.allgather(given)
 
-    def of_leader(self, given):
+    def broadcast(self, given):
         """The object of rank 0. All ranks raise a TypeError if it cannot be pickled."""
         try:
             found = self._objects.bcast(given, 0)
@@ -102,7 +102,7 @@ class Ranks:
             self._raise(found.error())
         return found
 
-    def copy_of_leader(self, array):
+    def broadcast_into(self, array):
         """Replace an array by that of rank 0."""
         self._comm.Bcast(array, 0)
 
@@ -115,10 +115,10 @@ class Ranks:
                     found = function()
             except BaseException as raised:
                 error = raised
-        message = self.of_leader(None if error is None else sendable(error, ""))
+        message = self.broadcast(None if error is None else sendable(error, ""))
         if message is not None:
             self._raise(message if error is None else error)
-        return self.of_leader(found)
+        return self.broadcast(found)
 
     @contextmanager
     def agreement(self):
@@ -142,7 +142,7 @@ class Ranks:
         """Context manager of a fit: an error of this rank alone ends the job, because the others would wait for ever.
 
         ``what`` names the model or the command. Warnings are those of rank 0; a rank that makes errors of them raises
-        them. Ranks on the same cores share them.
+        them. Threads are limited to this rank's share of the cores.
         """
         if self.n_ranks > 1:
             refuse_of_leader_alone()
@@ -155,7 +155,7 @@ class Ranks:
                     yield
             self._free()
         except BaseException as error:
-            if self.n_ranks > 1 and not is_on_all_ranks(error):
+            if not is_on_all_ranks(error):
                 self.end_job(error)
             self._free()
             raise
@@ -165,7 +165,9 @@ class Ranks:
         if result.interrupt is not None and not is_on_all_ranks(result.interrupt):
             self.end_job(result.interrupt)
         if result.status == INTERRUPTED and self.n_ranks > 1:
-            time.sleep(SECONDS_OF_CTRL_C)  # while this rank does not raise what has stopped the others
+            time.sleep(
+                SECONDS_FOR_CTRL_C
+            )  # a later Ctrl-C still finds the handler of this fit, and is not raised after it
         with self.agreement():
             error = recorder.after_fit(result)
         if error is not None:
@@ -185,7 +187,7 @@ class Ranks:
         if machine is not None:
             machine.free()
 
-    def given_to_leader(self, *given):
+    def broadcast_samples(self, *given):
         """Arguments that all ranks have passed, or those of rank 0 if the others have passed None for all of them."""
         missing = self.allgather(all(one is None for one in given))
         if missing[0] or not any(missing):
@@ -196,7 +198,7 @@ class Ranks:
                 f"rank {first} passed no samples, but rank {other} did: pass the same ones on all ranks, or None on "
                 "all but rank 0."
             )
-        return self.of_leader(given)
+        return self.broadcast(given)
 
     def check_samples(self, digest):
         """Raise ValueError unless all ranks have samples with the same digest."""

@@ -21,7 +21,7 @@ class RankEpochs(BaseEpochs):
     """Base class of epochs in which this process is one of several ranks; ``ranks`` are Ranks.
 
     ``state.position`` and the length of ``state.order`` count the rows of all ranks. ``weighted``: whether samples have
-    weights, on any rank.
+    weights, which ranks agree on.
     """
 
     def __init__(self, ranks, problem, state, batch_size, weighted, **options):
@@ -41,7 +41,7 @@ class RankEpochs(BaseEpochs):
         if self._weighted:
             weight = None if self.samples is None else row_weights(self.samples.weight)
             weights = self._ranks.sum(shares.weights(weight))
-        # Numbers of Python, because a step is short.
+        # Python numbers: indexing NumPy arrays would take a large part of a short step.
         self._bounds, self._first, self._sizes, self._weights = (
             array.tolist() for array in (shares.bounds, shares.first, shares.sizes, weights)
         )
@@ -61,7 +61,7 @@ class RankEpochs(BaseEpochs):
                 self._weights[low], None if rates is None else rates[low - start : high - start],
             )  # fmt: skip
             loss, penalty = loss + more[0], penalty + more[1]
-        steps.store()  # before the ranks go on with a sum
+        steps.store()  # before the sum: after it, rank 0 may overwrite the shared arrays
         seconds = seconds_since(begun)
         loss, penalty, seconds, requested = self._ranks.sum((loss, penalty, seconds, self._is_requested())).tolist()
         state.loss_sum, state.penalty_sum = state.loss_sum + loss, state.penalty_sum + penalty
@@ -163,7 +163,7 @@ class RankStreamEpochs(RankEpochs):
         Whether samples have weights.
     """
 
-    def __init__(self, ranks, problem, state, windows, n_samples=None, weighted=False, **options):
+    def __init__(self, ranks, problem, state, windows, n_samples, weighted, **options):
         super().__init__(ranks, problem, state, windows.batch_size, weighted, **options)
         self._windows, self._n_expected, self._n_before = windows, n_samples, 0
         self._own_windows = windows.with_batch_size(max(1, windows.batch_size // ranks.n_ranks))

@@ -7,8 +7,8 @@ from fastmlp.training.outcomes import DivergenceError
 PLAIN_ERRORS = ValueError, TypeError, RuntimeError, MemoryError, OSError, KeyboardInterrupt
 
 
-class LeadersInterrupt(KeyboardInterrupt):
-    """For a subclass of KeyboardInterrupt: unlike that it is an error, but it ends a fit in the same way."""
+class RemoteInterrupt(KeyboardInterrupt):
+    """Raised for a subclass of KeyboardInterrupt that another rank has met: an error, not Ctrl-C."""
 
 
 class NotSendable(NamedTuple):
@@ -34,8 +34,7 @@ def sendable(error, prefix):
     """An error that can be sent to other ranks, with a prefix of its message."""
     if type(error) is SystemExit:
         return SystemExit(error.code)
-    for kind in PLAIN_ERRORS:
-        if type(error) is kind:
-            return kind(f"{prefix}{error}")
-    kind = LeadersInterrupt if isinstance(error, KeyboardInterrupt) else RuntimeError
+    if type(error) in PLAIN_ERRORS:
+        return type(error)(f"{prefix}{error}")
+    kind = RemoteInterrupt if isinstance(error, KeyboardInterrupt) else RuntimeError
     return kind(f"{prefix}{type(error).__name__}: {error}")

@@ -50,11 +50,11 @@ class Alone:
         """Context manager of checks that may fail on some ranks. Ranks must not communicate in it."""
         return nullcontext()
 
-    def check(self, kernels, solver="", batch_size=None, needs_all=(), is_streamed=False):
+    def check(self, kernels, solver, batch_size, needs_all, is_streamed):
         """Raise ValueError for what several ranks cannot do.
 
-        ``kernels`` are None if the backend is yet to be chosen, ``solver`` is the name of a full-batch solver, and
-        ``needs_all`` names what needs all samples on one rank.
+        ``kernels`` are None if the backend is yet to be chosen, ``solver`` is the name of a full-batch solver or "",
+        and ``needs_all`` is {name of what needs all samples on one rank: whether it is used}.
         """
 
     def decide(self, function):
@@ -65,8 +65,8 @@ class Alone:
         """This rank's part of a list of independent tasks."""
         return tasks
 
-    def exchange(self, tasks, done):
-        """Replace the other ranks' parts of ``tasks`` by what ``done`` is there."""
+    def collect_results(self, tasks, done):
+        """Put the results of all ranks into ``tasks``; ``done`` are those of this rank."""
 
     def check_independent(self, name, time_limit):
         """Raise ValueError for what an estimator of several networks cannot do with several ranks."""
@@ -75,15 +75,15 @@ class Alone:
         """Arguments of ``fit``, which rank 0 may have to give to the others."""
         return arguments
 
-    def of_leader(self, argument):
+    def broadcast(self, argument):
         """The argument that rank 0 has passed."""
         return argument
 
-    def of_all(self, argument):
+    def allgather(self, argument):
         """The arguments of all ranks, a list."""
         return [argument]
 
-    def on_leader(self, samples):
+    def gathered(self, samples):
         """The Samples of all ranks on rank 0, which alone needs them."""
         return samples
 
@@ -95,24 +95,26 @@ class Alone:
         """A ``random_state`` that draws the same numbers on all ranks: the one that is given, or that of rank 0."""
         return random_state
 
-    def check_same(self, settings, samples):
-        """Raise ValueError unless all ranks have the same settings and Samples.
+    def check_same(self, settings, samples, is_streamed=False):
+        """Raise ValueError unless all ranks have the same settings, and the same Samples if each has all of them.
 
-        ``settings`` is a function that returns {name in error messages: value}.
+        ``settings`` is a function that returns {name in error messages: value}. Of a stream, ``samples`` are the first
+        block.
         """
 
     def begin(self, state, random_state):
         """Start from the state of rank 0."""
 
-    def count(self, samples, every_column=False):
-        """The number of Samples in all. With ``every_column`` each column of y must have a weight on some rank."""
+    def check_weights(self, samples, every_column):
+        """Raise ValueError if the weights are 0 on all ranks, or with ``every_column`` those of a column of y."""
+
+    def count(self, samples):
+        """The number of Samples in all."""
         return samples.X.shape[0]
 
-    def trainer(self, problem, state, recorder, *, stopping, scorer, callbacks, **options):
+    def trainer(self, *arguments, **options):
         """The Trainer of the fit."""
-        return Trainer(
-            problem, state, recorder, stopping=stopping, scorer=scorer, callbacks=callbacks, **options
-        )  # fmt: skip
+        return Trainer(*arguments, **options)
 
     def epochs(self, problem, state, batch_size, samples, shuffle):
         """Function that makes the epochs over samples in memory."""
@@ -139,27 +141,30 @@ class Together(Alone):
         self.has_own_rows = parallel.has_own_rows
         self.place = (0, 1) if parallel.rows == "own" else (ranks.rank, ranks.n_ranks)
         self.training, self.agreement = ranks.training, ranks.agreement
-        self.decide, self.of_leader, self.of_all = ranks.decide, ranks.of_leader, ranks.allgather
+        self.decide, self.broadcast, self.allgather = ranks.decide, ranks.broadcast, ranks.allgather
 
     def shared_out(self, tasks):
         return tasks[self._ranks.rank :: self.n_ranks]
 
-    def exchange(self, tasks, done):
+    def collect_results(self, tasks, done):
         for rank, found in enumerate(self._ranks.allgather(done)):
             if rank != self._ranks.rank:
                 tasks[rank :: self.n_ranks] = found
 
-    def check(self, kernels, solver="", batch_size=None, needs_all=(), is_streamed=False):
+    def check(self, kernels, solver, batch_size, needs_all, is_streamed):
         if kernels is not None and kernels.DEVICE is not None:
-            raise ValueError("communicator requires a backend for the CPU: set backend to 'auto', 'cython' or 'numba'.")
+            raise ValueError(
+                "communicator requires a backend for the CPU: set backend to 'auto', 'cython', 'numba' or 'numpy'."
+            )
         if solver == "lm":
             raise ValueError("'lm' cannot be used with a communicator: use 'lbfgs' or 'adam'.")
         if solver and (self.parallel.local_steps > 1 or self.parallel.compression):
             raise ValueError(f"local_steps and compression are not for {solver!r}: use an optimizer such as 'adam'.")
         if batch_size is not None and batch_size < self.n_ranks and (self.has_own_rows or is_streamed):
             raise ValueError(f"batch_size {batch_size} is less than {self.n_ranks}, the number of ranks.")
-        for name in needs_all if self.has_own_rows else ():
-            raise ValueError(NEEDS_ALL.format(name))
+        used = [name for name, is_used in needs_all.items() if is_used]
+        if used and self.has_own_rows:
+            raise ValueError(NEEDS_ALL.format(used[0]))
 
     def check_independent(self, name, time_limit):
         if self.has_own_rows:
@@ -169,10 +174,10 @@ class Together(Alone):
 
     def given(self, *arguments):
         if self.parallel.rows == "scattered":
-            return self._ranks.scattered(arguments, parts_of)
-        return arguments if self.has_own_rows else self._ranks.given_to_leader(*arguments)
+            return self._ranks.scatter(arguments, parts_of)
+        return arguments if self.has_own_rows else self._ranks.broadcast_samples(*arguments)
 
-    def on_leader(self, samples):
+    def gathered(self, samples):
         if not self.has_own_rows:
             return samples
         found = self._ranks.gather(samples)
@@ -181,39 +186,40 @@ class Together(Alone):
     def scalings(self, parts, inputs, targets):
         with self.agreement():
             own = summary_of(parts, inputs, targets)
-        found = self.of_all(own)
+        found = self.allgather(own)
         with self.agreement():
             return scalings_of([one for one in found if one is not None], inputs, targets)
 
     def generator(self, random_state):
-        found = self._ranks.of_leader(np.random.mtrand._rand if random_state is None else random_state)
+        found = self._ranks.broadcast(np.random.mtrand._rand if random_state is None else random_state)
         return random_state if self.leads else found
 
-    def check_same(self, settings, samples):
+    def check_same(self, settings, samples, is_streamed=False):
         own = {name: getattr(self.parallel, name) for name in ("local_steps", "compression")}
         own["weights of targets"] = samples.weight is not None and samples.weight.ndim == 2
         self._ranks.check_same(settings() | own)
-        if not self.has_own_rows:
+        if self.parallel.rows == "all" or (is_streamed and self.parallel.rows == "scattered"):
             X, *others = samples
             self._ranks.check_samples(digest_of([*((X.data, X.indices, X.indptr) if issparse(X) else (X,)), *others]))
 
     def begin(self, state, random_state):
         synchronise(self._ranks, state)
-        random_state.set_state(self.of_leader(random_state.get_state()))
+        random_state.set_state(self.broadcast(random_state.get_state()))
 
-    def count(self, samples, every_column=False):
+    def check_weights(self, samples, every_column):
+        if samples.weight is None or not self.has_own_rows:
+            return
+        found = self._ranks.sum(samples.weight.any(axis=0))
+        if not found.any():
+            self._ranks.fail("sample weights (times class weights) are 0 on all ranks.")
+        if every_column and not found.all():
+            self._ranks.fail(
+                f"y has no values in column {found.argmin()} on any rank, so it cannot be learned: drop the column."
+            )
+
+    def count(self, samples):
         n_rows = samples.X.shape[0]
-        if not self.has_own_rows:
-            return n_rows
-        if samples.weight is not None:
-            found = self._ranks.sum(samples.weight.any(axis=0))
-            if not found.any():
-                self._ranks.fail("sample weights (times class weights) are 0 on all ranks.")
-            if every_column and not found.all():
-                self._ranks.fail(
-                    f"y has no values in column {found.argmin()} on any rank, so it cannot be learned: drop the column."
-                )
-        return sum(self._ranks.allgather(n_rows))
+        return sum(self._ranks.allgather(n_rows)) if self.has_own_rows else n_rows
 
     def trainer(self, problem, state, recorder, *, stopping, scorer, callbacks, **options):
         ranks = self._ranks

@@ -30,38 +30,38 @@ class LbfgsOfRanks:
         def value_and_gradient(problem, x, samples, interruption):
             if self._requested:
                 raise Interrupted
-            ranks.of_leader((EVALUATE, None))
+            ranks.broadcast((EVALUATE, None))
             return self._joint(problem, x, samples)
 
         def next_iteration(loss):
-            ranks.of_leader((ITERATION, loss))
-            ranks.copy_of_leader(parameters)
+            ranks.broadcast((ITERATION, loss))
+            ranks.broadcast_into(parameters)
             return on_iteration(loss)
 
         status, solution = fit_lbfgs(
             problem, parameters, samples, limits, interruption, next_iteration, value_and_gradient
         )  # fmt: skip
         solution.pop("hess_inv", None)  # ten vectors that nobody uses
-        ranks.of_leader((END, (status, solution)))
-        ranks.copy_of_leader(parameters)
+        ranks.broadcast((END, (status, solution)))
+        ranks.broadcast_into(parameters)
         return status, solution
 
     def _follow(self, problem, parameters, samples, on_iteration):
         """Do what rank 0 asks for."""
         ranks, x = self._ranks, np.empty(parameters.shape)
         while True:
-            what, given = ranks.of_leader(None)
+            what, given = ranks.broadcast(None)
             if what == EVALUATE:
                 self._joint(problem, x, samples)
                 continue
-            ranks.copy_of_leader(parameters)
+            ranks.broadcast_into(parameters)
             if what == END:
                 return given
             on_iteration(given)
 
     def _joint(self, problem, x, samples):
         """(loss, gradient) over all samples at the parameters ``x`` of rank 0."""
-        self._ranks.copy_of_leader(x)
+        self._ranks.broadcast_into(x)
         loss, gradient = 0.0, np.zeros_like(x)
         if self._share:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):

@@ -53,7 +53,7 @@ class LeadersCallbacks(CombinedCallbacks):
 
     def __init__(self, ranks, callbacks, state, changeable):
         self._ranks, self._callbacks, self._state = ranks, callbacks, state
-        self._given, self._within = ranks.of_leader((bool(callbacks), callbacks.listens_within()))
+        self._given, self._within = ranks.broadcast((bool(callbacks), callbacks.listens_within()))
         self._changeable, self.stop = changeable, False
 
     def __bool__(self):
@@ -101,9 +101,9 @@ def synchronise(ranks, state):
     """Give all ranks the TrainingState of rank 0, in place."""
     own = state.__getstate__()
     digest = digest_of(own.values())
-    if not ranks.any(digest != ranks.of_leader(digest)):
+    if not ranks.any(digest != ranks.broadcast(digest)):
         return
-    given = ranks.of_leader(own)
+    given = ranks.broadcast(own)
     if not ranks.leads:
         with state.rewriting():
             state.parameters[...] = given.pop("parameters")

@@ -79,7 +79,7 @@ class LocalSteps:
         share = n_rows / sum(sizes)
         for array in (state.parameters, state.slots):
             array *= array.dtype.type(share)
-            self._ranks.add_up(array)
+            self._ranks.allreduce(array)
         return loss, penalty
 
     def store(self):

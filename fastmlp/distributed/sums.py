@@ -16,7 +16,7 @@ class PlainSum:
         self._ranks, self.part = ranks, aligned_zeros(n, dtype)
 
     def total(self):
-        self._ranks.add_up(self.part)
+        self._ranks.allreduce(self.part)
         return self.part
 
 
@@ -70,12 +70,12 @@ class CompressedSum:
         with np.errstate(over="ignore", invalid="ignore"):  # divergence is reported once, as such
             numbers[...] = self.part
         round_to_bfloat16(numbers, bits)
-        self._ranks.exchange(self._bits, self._received)
+        self._ranks.alltoall(self._bits, self._received)
         with np.errstate(over="ignore", invalid="ignore"):
             own = from_bfloat16(self._received).sum(axis=0)
         rounded = np.empty(len(own), np.uint16)
         round_to_bfloat16(own, rounded)
-        self._ranks.collect(rounded, self._bits)
+        self._ranks.allgather_into(rounded, self._bits)
         self.part[...] = from_bfloat16(bits)
         return self.part
 

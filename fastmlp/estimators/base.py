@@ -175,7 +175,7 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
         fit = fit_of(check_communicator(self.communicator))
         with fit.training(type(self).__name__):
             X, y, sample_weight = fit.given(X, y, sample_weight)
-            eval_set, eval_X, eval_y, resume_from = fit.of_leader((eval_set, eval_X, eval_y, resume_from))
+            eval_set, eval_X, eval_y, resume_from = fit.broadcast((eval_set, eval_X, eval_y, resume_from))
             checkpoint = self._checkpoint(fit, resume_from)
             with fit.agreement():
                 combined = self._callbacks(fit, callbacks, X, y, sample_weight)
@@ -190,7 +190,7 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
         """Implementation of ``fit_stream``; ``classes`` is None for a regressor, ``sets`` go to ``evaluation_of``."""
         fit = fit_of(check_communicator(self.communicator))
         with fit.training(type(self).__name__, "fit_stream"):
-            sets = fit.of_leader(sets)
+            sets = fit.broadcast(sets)
             with fit.agreement():
                 if is_full_batch(self.solver):
                     raise ValueError(
@@ -256,7 +256,11 @@ class BaseMLP(HasPredictionNetwork, SavableEstimator, CallbackSupportMixin, Base
                 if self.early_stopping and call.n_epochs is not None:
                     raise ValueError("partial_fit does not support early_stopping=True")
                 plan, problem, samples, held_out = prepared(self, X, y, sample_weight, call)
-            call.fit.check_same(lambda: settings_of(self, call, plan, problem, samples), samples)
+            is_streamed = call.stream is not None
+            call.fit.check_same(lambda: settings_of(self, call, plan, problem, samples), samples, is_streamed)
+            if not is_streamed:
+                ignores = self.missing_targets == "ignore"
+                call.fit.check_weights(samples, every_column=ignores and call.n_epochs is None)
             samples, held_out = scaled(self, samples, held_out, call)
             if call.n_epochs is not None:
                 keep(self, plan, problem)

@@ -251,7 +251,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             y = split_missing(y)[0] if self.missing_targets == "ignore" else as_labels(y, "y")
             check_classification_targets(y)
             own = unique_labels(y)
-        found = fit.of_all(own)
+        found = fit.allgather(own)
         with fit.agreement():
             classes = unique_labels(*found)
             if self.warm_start and hasattr(self, "classes_"):

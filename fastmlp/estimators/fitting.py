@@ -48,7 +48,7 @@ class FitCall(NamedTuple):
         Evaluation sets.
     callbacks : CombinedCallbacks
     fit : Alone or Together
-        Whether other processes take part.
+        How the fit is run: by this process alone, or with other ranks.
     random_state : int, RandomState or None
         That of the estimator, or with ``random_state=None`` in several processes that of rank 0.
     checkpoint : SavedFit or None
@@ -100,7 +100,6 @@ def full_batch_fit(estimator, call, problem, samples, held_out):
         )  # fmt: skip
     note_state(estimator, state)
     call.fit.begin(state, estimator._random_state)
-    _count(estimator, call, samples)  # it raises an error if no rank has weights
     trainer = call.fit.trainer(
         problem, state, FullBatchRecorder(estimator, call, stopping), stopping=stopping, scorer=scorer,
         callbacks=call.callbacks, n_jobs=estimator.n_jobs,
@@ -111,7 +110,7 @@ def full_batch_fit(estimator, call, problem, samples, held_out):
 
 def _scorer(estimator, call, held_out):
     """What is scored after each epoch: evaluation sets, held-out Samples, or None."""
-    return call.evaluation if held_out is None else HeldOut(estimator, call.fit.on_leader(held_out))
+    return call.evaluation if held_out is None else HeldOut(estimator, call.fit.gathered(held_out))
 
 
 def settings_of(estimator, call, plan, problem, samples):
@@ -170,11 +169,6 @@ def stochastic_fit(estimator, call, plan, problem, samples, held_out):
     return partial(trainer.descend, new_epochs, call.n_epochs or estimator.max_iter - estimator.n_iter_)
 
 
-def _count(estimator, call, samples):
-    """The number of samples in all. A ``fit`` needs targets in each column of y."""
-    return call.fit.count(samples, estimator.missing_targets == "ignore" and call.n_epochs is None)
-
-
 def _epochs(estimator, call, problem, samples):
     """(problem with the chosen backend, function that makes its Epochs)"""
     state, stream = estimator._net.training, call.stream
@@ -182,7 +176,7 @@ def _epochs(estimator, call, problem, samples):
     if stream is not None:
         n_samples = stream.n_samples or samples.X.shape[0]
     else:
-        n_samples = _count(estimator, call, samples)
+        n_samples = call.fit.count(samples)
         if estimator.batch_size != "auto" and batch_size > n_samples:
             with call.fit.agreement():  # a filter may make an error of it
                 warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")

@@ -86,8 +86,10 @@ def _check_fit(estimator, call, kernels):
     """Raise ValueError if several ranks cannot run this fit."""
     solver = estimator.solver if is_full_batch(estimator.solver) else ""
     batch_size = None if estimator.batch_size == "auto" else estimator.batch_size
-    needs_all = ["resume_from"] * (call.checkpoint is not None)
-    needs_all += ["class_weight='balanced'"] * is_balanced(getattr(estimator, "class_weight", None))
+    needs_all = {
+        "resume_from": call.checkpoint is not None,
+        "class_weight='balanced'": is_balanced(getattr(estimator, "class_weight", None)),
+    }
     kernels = None if estimator.backend == "auto" else kernels
     call.fit.check(kernels, solver, batch_size, needs_all, call.stream is not None)
 

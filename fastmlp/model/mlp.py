@@ -207,7 +207,7 @@ class MLP(TrainableNetwork):
                 shuffle, monitor, progress = check_flags(shuffle=shuffle, monitor=monitor, progress=progress)
                 combined, new_bar = CombinedCallbacks(callbacks, self), progress_bar(progress and fit.leads)
             X, y, sample_weight = fit.given(X, y, sample_weight)
-            validation_data = fit.of_leader(validation_data)
+            validation_data = fit.broadcast(validation_data)
             with unchanged_on_error(self):
                 with fit.agreement(), names_from(self, X):
                     samples = checked_samples(
@@ -215,7 +215,7 @@ class MLP(TrainableNetwork):
                     )
                     by_target = self._check_targets(samples)
                     validation = self._prepare(samples, validation_data, metric, patience)
-                    needs_all = ["monitor"] * monitor + ["class_weight='balanced'"] * is_balanced(class_weight)
+                    needs_all = {"monitor": monitor, "class_weight='balanced'": is_balanced(class_weight)}
                     self._check_fit(fit, batch_size, needs_all)
                 arguments = {
                     "class_weight": class_weight, "epochs": epochs, "batch_size": batch_size, "shuffle": shuffle,
@@ -223,8 +223,9 @@ class MLP(TrainableNetwork):
                     "sample weights": samples.weight is not None,
                 }  # fmt: skip
                 fit.check_same(lambda: self._settings(arguments), samples)
-                n_samples = fit.count(samples, self.missing_targets == "ignore")
+                fit.check_weights(samples, every_column=self.missing_targets == "ignore")
             self._begin(fit)
+            n_samples = fit.count(samples)
             batch_size = n_samples if batch_size is None else min(batch_size, n_samples)
             if full_batch:
                 self._state.drop_epoch_in_progress()
@@ -310,7 +311,7 @@ class MLP(TrainableNetwork):
                 if is_balanced(class_weight):
                     raise ValueError(BALANCED_IN_PARTS)
                 new_bar = progress_bar(progress and fit.leads)
-            validation_data = fit.of_leader(validation_data)
+            validation_data = fit.broadcast(validation_data)
             with unchanged_on_error(self):
                 with fit.agreement():
                     combined = CombinedCallbacks(callbacks, self)
@@ -321,14 +322,14 @@ class MLP(TrainableNetwork):
                         samples = check(*first)
                         by_target = self._check_targets(samples)
                         validation = self._prepare(samples, validation_data, metric, patience)
-                    self._check_fit(fit, batch_size, is_streamed=True)
+                    self._check_fit(fit, batch_size, {}, is_streamed=True)
                 n_first, n_samples, weighted = samples.X.shape[0], stream.n_samples, samples.weight is not None
                 arguments = {
                     "class_weight": class_weight, "epochs": epochs, "batch_size": batch_size, "shuffle": shuffle,
                     "metric": metric and name_of(metric), "patience": patience, "sample weights": weighted,
                     **stream.settings(),
                 }  # fmt: skip
-                fit.check_same(lambda: self._settings(arguments), samples)
+                fit.check_same(lambda: self._settings(arguments), samples, is_streamed=True)
             self._begin(fit)
             del first, samples
             self._choose_backend(fit, batch_size, epochs * (n_samples or n_first), validation, by_target)

@@ -54,7 +54,7 @@ class TrainableNetwork(DifferentiableNetwork):
             self._draw_weights(samples.X.shape[1])
         return validation
 
-    def _check_fit(self, fit, batch_size, needs_all=(), is_streamed=False):
+    def _check_fit(self, fit, batch_size, needs_all, is_streamed=False):
         """Raise ValueError if several ranks cannot run this fit."""
         solver = self.optimizer if is_full_batch(self.optimizer) else ""
         kernels = None if self._requested_backend == "auto" else self._backend.kernels
@@ -77,7 +77,7 @@ class TrainableNetwork(DifferentiableNetwork):
     def _begin(self, fit):
         """Start from the weights and the history of rank 0."""
         fit.begin(self._state, self._random_state)
-        self.history = fit.of_leader(self.history)
+        self.history = fit.broadcast(self.history)
 
     def _check_targets(self, samples):
         """Whether training needs a CPU, for weights of targets or a list of quantiles. ValueError if a GPU is set."""

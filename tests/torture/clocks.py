@@ -17,7 +17,7 @@ from fastmlp import MLP, Checkpoint, Layer, MLPRegressor, Progress, TabularMLPRe
 from fastmlp.cli.main import main
 from fastmlp.training import epochs
 
-SIZES = 2, 60
+SIZES = 2, 40
 FIGURE = "{runs} runs of {kinds} kinds under {clocks} clocks: no other bits, no negative duration, no endless loop"
 MOST_SECONDS = 60  # of a run, which takes less than one
 

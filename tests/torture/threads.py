@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 import fastmlp
 from fastmlp import MLP, Callback, Layer, MLPClassifier, MLPEnsembleRegressor, MLPRegressor, TabularMLPRegressor
 
-SIZES = 2, 60  # rounds of each kind
+SIZES = 2, 30  # rounds of each kind
 FIGURE = (
     "{alone} models in threads of their own; {shared} shared models with {predictions} predictions during {calls} "
     "fits, {refused} refusals"

@@ -137,7 +137,7 @@ class BaseTabular(SavableTabular, ABC):
         fit = fit_of(check_communicator(self.communicator))
         with fit.training(type(self).__name__):
             X, y, sample_weight = fit.given(X, y, sample_weight)
-            eval_X, eval_y = fit.of_leader((eval_X, eval_y))
+            eval_X, eval_y = fit.broadcast((eval_X, eval_y))
             random_state = fit.generator(self.random_state)
             with fit.agreement():
                 self._check_parameters()

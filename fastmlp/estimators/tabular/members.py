@@ -101,7 +101,7 @@ def _fit(members, rows, plan, options):
         )  # fmt: skip
         for error in errors.values():
             raise error
-    options.fit.exchange(members, own)
+    options.fit.collect_results(members, own)
 
 
 def trained(members):
