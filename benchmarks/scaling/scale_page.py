@@ -58,14 +58,15 @@ def parts_text(results):
     for name in (name for name in WORKS if name in results["parts"]):
         parts = results["parts"][name]
         times = {**{part: parts[part] for part in PARTS}, "rest": rest_of(parts), "step": parts["step"]}
-        times["step alone"] = parts["alone"]
+        times |= {"step alone": parts["alone"], "bare wait": parts["bare wait"]}
         rows.append({"work": name} | {part: 1e6 * seconds for part, seconds in times.items()})
     return f"""## Measured: the parts of a step
 
 Microseconds of each of two ranks: means over the steps, medians of rounds. `wait` is a barrier after the gradient: how
 long a rank waits for the other one; `apply` adds the gradients up and updates the parameters, each rank its part in
 memory that the ranks share, if the network is not too large for that; `rest` is what a step of a fit takes besides
-these parts; `step alone` is a step of a fit without MPI, while the other rank makes one too.
+these parts; `step alone` is a step of a fit without MPI, while the other rank makes one too. `bare wait` is the barrier
+in steps of ranks that exchange nothing: it shows how unevenly the cores run.
 
 {markdown(frame(rows, "work"), {})}"""
 

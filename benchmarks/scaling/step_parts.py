@@ -1,5 +1,5 @@
-"""The parts of a step of each rank: gradient, waiting for the others, and applying all gradients; an update that a rank
-makes alone; and the whole step of a fit, together and alone.
+"""The parts of a step of each rank: gradient, waiting for the others, and applying all gradients; the wait and the
+update of steps without an exchange; and the whole step of a fit, together and alone.
 
 The functions are called as a fit calls them, with a barrier after the gradient, so that waiting is not counted as
 communication. What a whole step takes beyond that is Python between the parts.
@@ -66,12 +66,12 @@ def parts_of_step(name):
 
     def answer(n_rounds):
         of_fits = {"step": (model, rows), "alone": (alone, work.batch)}
-        n_epochs, found = {}, {name: [] for name in of_fits}
+        n_epochs, found = {}, {name: [] for name in (*of_fits, "update", "bare wait")}
         for name, (one, batch_size) in of_fits.items():
             step_of(one, 1, batch_size)
             seconds = step_of(one, 1, batch_size) * (work.rows // work.batch)
             n_epochs[name] = ranks.bcast(min(MOST_EPOCHS, max(1, round(SECONDS / seconds))))
-        parts, found["update"], gradient = [], [], aligned_zeros(parameters.size, parameters.dtype)
+        parts, gradient = [], aligned_zeros(parameters.size, parameters.dtype)
         for _ in range(n_rounds):
             times = []
             with team.training("this benchmark"):
@@ -82,7 +82,9 @@ def parts_of_step(name):
                 del update  # before the memory is released
             parts.append(np.mean(times, axis=0))  # a step waits for the slower rank: the median would leave that out
             alone_times = epoch(parameters, gradient, lambda step, rate: own_update(gradient, step, rate))
-            found["update"].append(np.mean(alone_times, axis=0)[-1])
+            _, wait, own = np.mean(alone_times, axis=0)
+            found["update"].append(own)
+            found["bare wait"].append(wait)
             for name, (one, batch_size) in of_fits.items():
                 found[name].append(step_of(one, n_epochs[name], batch_size))
         return dict(zip(PARTS, np.median(parts, axis=0))) | {name: statistics.median(of) for name, of in found.items()}
@@ -91,6 +93,6 @@ def parts_of_step(name):
 
 
 def measure(name, start, n_rounds):
-    """Means over two ranks of the seconds of each part of a step, and of an "update", a "step" and one "alone"."""
+    """Means over two ranks of the seconds of each part of a step, and of "step", "alone", "update" and "bare wait"."""
     found = start(("step_parts", "parts_of_step"), {"name": name}, 2).ask(n_rounds)
     return {part: statistics.mean(times[part] for times in found) for part in found[0]}
