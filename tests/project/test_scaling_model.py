@@ -101,7 +101,15 @@ MACHINE = "a machine, 2 cores, Python 3, 2026-01-01"
 
 
 def results():
-    times = {"gradient": 5e-3, "wait": 1e-4, "apply": 7e-4, "update": 3e-4, "step": 6e-3, "alone": 5.2e-3, "bare wait": 5e-5}
+    times = {
+        "gradient": 5e-3,
+        "wait": 1e-4,
+        "apply": 7e-4,
+        "update": 3e-4,
+        "step": 6e-3,
+        "alone": 5.2e-3,
+        "bare wait": 5e-5,
+    }
     variants = ("blocking", "computing", "in sequence", "non-blocking", "non-blocking, tested", "adding")
     row = {"bytes": 2_097_152} | dict.fromkeys(variants, 1e-3)
     names = "1 process", "2 processes, each alone", "2 ranks", "4 ranks", "torch, 1 process", "torch, 2 ranks"
