@@ -31,7 +31,7 @@ OLDER_LEVELS := $(if $(filter x86_64,$(shell uname -m)),baseline x86_64_v3)
 LEVEL_TESTS := $(patsubst %,tests/kernels/test_%.py,parity features matmul_precision sparse_rows) -m "not exhaustive" \
 	-k "cython or products_equal_the_reference or numba-highest"
 
-# Tries to break it, for about an hour: the figures of docs/reliability.md. ARGS="fuzz --seed 1" runs a part.
+# Tries to break it, for an hour or more: the figures of docs/reliability.md. ARGS="fuzz --seed 1" runs a part.
 torture: .venv/installed
 	wheel=$$(ls dist/*.whl) && FASTMLP_WHEEL=$$wheel $(BIN)/python -P tests/torture/torture.py $(ARGS)
 
