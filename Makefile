@@ -85,7 +85,7 @@ reproducible: .venv/installed
 # A part of the tests with the oldest dependencies that pyproject.toml allows, or with their newest pre-releases.
 OTHER_TESTS := tests/io tests/tables tests/model/test_model.py tests/estimators/test_estimators.py \
 	tests/estimators/test_tabular.py tests/export/test_exports.py tests/cli/test_cli.py tests/cli/test_cli_reading.py
-OTHER_EXTRAS := cli,onnx,parquet
+OTHER_EXTRAS := cli,plot,onnx,parquet
 
 test-oldest test-newest: test-%: .venv/fastmlp
 	test -x .venv-$*/bin/pip || $(PYTHON) -m venv .venv-$*
