@@ -165,9 +165,8 @@ class Ranks:
         if result.interrupt is not None and not is_on_all_ranks(result.interrupt):
             self.end_job(result.interrupt)
         if result.status == INTERRUPTED and self.n_ranks > 1:
-            time.sleep(
-                SECONDS_FOR_CTRL_C
-            )  # a later Ctrl-C still finds the handler of this fit, and is not raised after it
+            # A Ctrl-C that arrives late still finds the handler of this fit, and is not raised after it.
+            time.sleep(SECONDS_FOR_CTRL_C)
         with self.agreement():
             error = recorder.after_fit(result)
         if error is not None:
@@ -232,7 +231,7 @@ class Ranks:
 
 
 def _packed(part):
-    """(pickle of a part of the samples, its arrays, which are not copied). Raises TypeError if there is none."""
+    """(pickle of a part of the samples, its arrays, which are not copied). TypeError if it cannot be pickled."""
     arrays = []
     try:
         return pickle.dumps(part, pickle.HIGHEST_PROTOCOL, buffer_callback=arrays.append), arrays

@@ -41,7 +41,9 @@ class Shares(NamedTuple):
 
 
 def parts_of(given, n_ranks):
-    """Parts of the rows of some arrays, of equal length, for each rank; None and what has no rows stay as they are.
+    """A list of parts of some arrays for each rank, whose numbers of rows differ by at most one.
+
+    None, and what has no rows, stays as it is.
 
     Raises
     ------
