@@ -5,7 +5,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastmlp.backends import registry
 from fastmlp.prediction.predictor import Predictor
-from fastmlp.validation.arrays import CSR, as_numbers, floats_of, is_clean_csr
+from fastmlp.validation.arrays import CSR, as_numbers, floats_of, is_clean_csr, is_float_matrix
 
 from .samples import cast
 
@@ -21,13 +21,9 @@ def outputs(estimator, X):
     """Network outputs of shape (n_samples, n_outputs)."""
     if _needs_no_validation(estimator, X):
         predictor = predictor_of(estimator)
-        plain, dtype = X, predictor.parameters.dtype
         if type(X) in CSR:
             return predictor.outputs(X)
-        if X.dtype != dtype:
-            with np.errstate(over="ignore"):  # the validation below refuses infinite values
-                plain = X.astype(dtype)
-        output = predictor.outputs_if_finite(np.ascontiguousarray(plain))
+        output = predictor.outputs_if_finite(X)
         if output is not None:
             return output
     X = checked_inputs(estimator, X)
@@ -48,14 +44,13 @@ def _needs_no_validation(estimator, X):
 
     X is then a valid CSR matrix, or an array that can only be invalid by being NaN or infinite.
     """
+    n_columns = getattr(estimator, "n_features_in_", None)  # None before a fit
+    is_sparse = type(X) in CSR and X.shape[1:] == (n_columns,)
     return (
-        (type(X) is np.ndarray or type(X) in CSR)
-        and X.dtype in (np.float64, np.float32)
-        and X.shape[1:] == (getattr(estimator, "n_features_in_", None),)
-        and X.shape[0] > 0
+        (is_sparse or is_float_matrix(X, n_columns))
         and not hasattr(estimator, "feature_names_in_")
         and estimator._net.scaling is None
-        and (type(X) is np.ndarray or is_clean_csr(X, estimator._net.parameters.dtype))
+        and (not is_sparse or is_clean_csr(X, estimator._net.parameters.dtype))
     )
 
 

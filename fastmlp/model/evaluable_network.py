@@ -10,6 +10,7 @@ from fastmlp.kernels.spec import loss_row
 from fastmlp.prediction.network import PredictionNetwork
 from fastmlp.prediction.predictor import Predictor
 from fastmlp.typing import ArrayLike, FloatArray, MatrixLike
+from fastmlp.validation.arrays import is_float_matrix
 
 from .exclusive import reads
 from .layered_network import LayeredNetwork
@@ -55,10 +56,19 @@ class EvaluableNetwork(LayeredNetwork):
             If X is invalid, the model has no weights, or ``mc_samples`` is given for a model without dropout and noise.
         """
         self._need_weights()
-        X = checked_inputs(self, X)
         if mc_samples is None:
-            return self._predictor().outputs(X)
+            return self._outputs(X)
+        X = checked_inputs(self, X)
         return self._predictor().mc_outputs(X, self._noise(self._state.seed), mc_samples)
+
+    def _outputs(self, X):
+        """Outputs for X as a user passes it. A matrix of floats is checked on its way through the kernels."""
+        predictor = self._predictor()
+        if is_float_matrix(X, self._network.n_columns) and not hasattr(self, "feature_names_in_"):
+            output = predictor.outputs_if_finite(X)
+            if output is not None:
+                return output
+        return predictor.outputs(checked_inputs(self, X))
 
     @reads
     def layer_outputs(self, X: MatrixLike) -> list[FloatArray]:
@@ -109,7 +119,8 @@ class EvaluableNetwork(LayeredNetwork):
         self._need_weights()
         samples = checked_samples(self, X, y, sample_weight)
         predictor = self._predictor()
-        output, loss = predictor.outputs(samples.X), predictor.loss(samples)
+        output = predictor.outputs(samples.X)
+        loss = predictor.loss(samples, output)
         metric = "accuracy" if self._is_classifier() else "r2"
         return {"loss": loss, metric: accuracy_or_r2(self, output, samples.y, samples.weight)}
 

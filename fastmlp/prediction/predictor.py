@@ -35,7 +35,9 @@ class Predictor(NamedTuple):
             return predict_rows(*self[:3], X)
 
     def outputs_if_finite(self, X: np.ndarray) -> FloatArray | None:
-        """Outputs for C-contiguous X in the dtype of the parameters, or None if X is not finite."""
+        """Outputs for a matrix of floats, or None if it is not finite in the dtype of the parameters."""
+        with np.errstate(over="ignore"):
+            X = np.ascontiguousarray(X, self.parameters.dtype)
         with self._limit():
             return self.kernels.forward(self.network, self.parameters, X, True)
 

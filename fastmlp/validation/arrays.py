@@ -42,6 +42,13 @@ def is_clean(given):
         return bool(np.isfinite(given.sum()))
 
 
+def is_float_matrix(X, n_columns):
+    """Whether it is a NumPy array of rows of that many float32 or float64, which can only be invalid by NaN or infinity."""
+    return (
+        type(X) is np.ndarray and X.dtype in (np.float64, np.float32) and X.shape[1:] == (n_columns,) and len(X) > 0
+    )  # fmt: skip
+
+
 def is_clean_csr(X, dtype):
     """Whether it is a CSR matrix of floats, finite in ``dtype`` too, with valid indices: it needs no more validation.
 

@@ -244,6 +244,20 @@ def test_a_warning_raised_as_an_error_leaves_the_weights_unchanged():
     np.testing.assert_array_equal(model.predict(X), prediction)
 
 
+@pytest.mark.parametrize("n_rows", [1, 5, 5000])
+@pytest.mark.parametrize("bad, message", [(np.nan, "NaN"), (-np.inf, "infinity"), (1e39, "infinity")])
+def test_invalid_numbers_to_predict(backend, n_rows, bad, message):
+    data = np.zeros((n_rows, 3))
+    data[-1, 1] = bad
+    model = network(backend=backend).build(3)
+    with pytest.raises(ValueError, match=message):
+        model.predict(data)
+    if np.isfinite(bad):
+        return
+    with pytest.raises(ValueError, match=message):
+        model.predict(data.astype("float32"))
+
+
 @pytest.mark.parametrize("params", [{"batch_size": -5}, {"batch_size": 2.5}, {"activation": "softmax"}, {"alpha": "x"}])
 def test_every_partial_fit_validates_parameters(params):
     model = MLPRegressor(random_state=0).partial_fit(X, y).set_params(**params)

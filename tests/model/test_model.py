@@ -12,6 +12,7 @@ from sklearn.model_selection import train_test_split
 
 from fastmlp import MLP, Layer, make_optimizer
 from fastmlp.kernels.rules import OPTIMIZERS
+from fastmlp.prediction.predictor import Predictor
 
 X, y = load_iris(return_X_y=True)
 X = (X - X.mean(axis=0)) / X.std(axis=0)
@@ -158,6 +159,27 @@ def test_sparse_input_and_data_frames():
     np.testing.assert_array_equal(dense.parameters, classifier().fit(csr_matrix(X), y, epochs=3).parameters)
     np.testing.assert_array_equal(dense.parameters, classifier().fit(pd.DataFrame(X), y, epochs=3).parameters)
     np.testing.assert_array_equal(dense.predict(X), dense.predict(csr_matrix(X)))
+
+
+@pytest.mark.parametrize("n_rows", [3, 4000])
+def test_layouts_and_types_to_predict(backend, n_rows):
+    data = np.random.RandomState(0).standard_normal((n_rows, 4)).astype("float32")
+    model = classifier(backend=backend).build(4)
+    expected = model.predict(data)
+    wide = np.zeros((n_rows, 8), "float32")
+    wide[:, ::2] = data
+    for given in (data.astype(">f4"), data.astype("float64"), np.asfortranarray(data), wide[:, ::2], csr_matrix(data)):
+        np.testing.assert_allclose(model.predict(given), expected, rtol=1e-5)
+    largest = np.zeros((n_rows, 4), "float32")
+    largest[:, 0] = np.finfo("float32").max  # finite, though their sum is not
+    assert model.predict(largest).shape == (n_rows, 3)
+
+
+def test_evaluate_computes_outputs_once(monkeypatch):
+    model, calls, outputs = classifier().build(4), [], Predictor.outputs
+    monkeypatch.setattr(Predictor, "outputs", lambda predictor, X: calls.append(1) or outputs(predictor, X))
+    model.evaluate(X, y)
+    assert len(calls) == 1
 
 
 def test_sample_weight():
