@@ -2,6 +2,9 @@
 
 import struct
 import sys
+from pathlib import Path
+
+SYSTEM = Path("/sys/devices/system/cpu/cpu0/cache/index2")
 
 
 def why_not_this_machine():
@@ -16,3 +19,12 @@ def why_not_this_machine():
         "fastmlp needs a 64-bit little-endian Python, such as those for x86-64, aarch64 and Apple silicon; this one "
         f"({sys.executable}) is a {bits}-bit {sys.byteorder}-endian one."
     )
+
+
+def second_level_cache():
+    """Bytes of the second-level cache of a core, or 0 if the system does not say."""
+    try:
+        level, size = ((SYSTEM / name).read_text().strip() for name in ("level", "size"))
+    except OSError:
+        return 0
+    return 1024 * int(size[:-1]) if level == "2" and size[:-1].isdigit() and size.endswith("K") else 0

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastmlp.kernels.engine.plan import PACK_BYTES, row_stride
+from fastmlp.kernels.engine.plan import is_packed, row_stride
 from fastmlp.kernels.engine.products import DEPTH, TILE_VECTORS
 from fastmlp.kernels.spec import Network, activation_row, aligned_zeros
 
@@ -26,7 +26,7 @@ def prepared_product(engine, A, B, bias, by_column=False, transposed=False):
     inner = A.shape[0] if by_column else A.shape[1]
     A, out = _padded(engine, A), _padded(engine, np.zeros(shape, A.dtype))
     lanes = engine.vector_bytes // A.dtype.itemsize
-    packed = B.nbytes > PACK_BYTES
+    packed = is_packed(B.nbytes, A.shape[0])
     scratch = TILE_VECTORS * lanes * (DEPTH + 1) + (len(out) * DEPTH if packed and by_column else 0)
     arguments = (
         A, np.arange(len(A)) * A.shape[1], by_column, len(out), inner, B, transposed, packed,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastmlp.kernels.inputs import PERIODIC, PIECEWISE_LINEAR
+from fastmlp.kernels.machine import second_level_cache
 from fastmlp.kernels.spec import ALIGNMENT, PRECISIONS, activation_row, aligned_zeros, is_by_target, loss_row
 
 from .bfloat16_tiles import FLOAT_UNIT, INNER, SIDE
@@ -22,7 +23,8 @@ TRAINING, GRADIENT, PREDICTION, PASSES = "training", "gradient", "prediction", "
 
 KEPT_BYTES = 2**23  # buffers up to this size are kept for the next call
 KEPT_ROWS = 2**16  # the same for tables of rows
-PACK_BYTES = 2**19  # larger weights are copied by panels before a product
+CACHE = max(2**20, second_level_cache())  # bytes; a smaller one was not measured
+PACK_ROWS = 64  # of a batch: with fewer, copying weights costs more than it saves, unless they are much larger than CACHE
 GROUP_FACTOR = 2  # row groups are used if data shared between cores exceeds the parameters by this factor
 COLUMN_FACTOR = 3  # columns are used if inputs exceed the rows of a batch by this factor
 THREAD_FLOPS = 2e6  # per thread and step: less does not pay for a barrier
@@ -76,6 +78,11 @@ def flops_of_row(network, learning, sparse=False):
     first = network.blocks[0]
     n_weights = network.n_parameters - first.start - (first.fan_in * first.fan_out if sparse else 0)
     return (6 if learning else 2) * n_weights
+
+
+def is_packed(n_bytes, n_rows):
+    """Whether weights of that size are copied by panels before a product with rows of a batch."""
+    return n_bytes > (CACHE // 2 if n_rows >= PACK_ROWS else 2 * CACHE)
 
 
 def unit_for(engine, network, batch_size, learning=True):
@@ -292,7 +299,7 @@ class Plan:
                 if work == PASSES:  # several backward passes may follow a forward pass
                     slope_deltas, self.workspace = self.workspace, self.workspace + size
             n_squares = fan_out if self.by_columns and layer == 0 else -(-fan_in // rows)
-            packed = fan_in * fan_out * dtype.itemsize > PACK_BYTES and not (layer == 0 and self.sparse)
+            packed = is_packed(fan_in * fan_out * dtype.itemsize, self.batch) and not (layer == 0 and self.sparse)
             self.layers[layer] = Layer(
                 fan_in=fan_in, fan_out=fan_out, weights=start, inputs=inputs, outputs=outputs, deltas=outputs + size,
                 stride=strides[layer + 1], squares=self.n_squares, activation=codes.activations[layer],

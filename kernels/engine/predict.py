@@ -47,11 +47,23 @@ def dense_row(
     else:
         for j in range(fan_out):
             out[j] = b[j]
-        for k in range(fan_in):
-            value: Number = a[k]
-            row: Vector = at(W, k * fan_out)
+        whole = fan_in - fan_in % 4
+        for k in range(0, whole, 4):  # fewer loads and stores of the sums, in the same order of additions
+            v0: Number = a[k]
+            v1: Number = a[k + 1]
+            v2: Number = a[k + 2]
+            v3: Number = a[k + 3]
+            first: Vector = at(W, k * fan_out)
+            second: Vector = at(first, fan_out)
+            third: Vector = at(second, fan_out)
+            fourth: Vector = at(third, fan_out)
             for j in range(fan_out):
-                out[j] += value * row[j]
+                out[j] = out[j] + v0 * first[j] + v1 * second[j] + v2 * third[j] + v3 * fourth[j]
+        for k in range(whole, fan_in):
+            v0 = a[k]
+            first = at(W, k * fan_out)
+            for j in range(fan_out):
+                out[j] += v0 * first[j]
     activate(activation, out, 1, fan_out, stride)
 
 

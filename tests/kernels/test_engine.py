@@ -12,6 +12,7 @@ import pytest
 
 from fastmlp import MLP
 from fastmlp.backends import registry
+from fastmlp.kernels import machine
 from fastmlp.kernels.cpu import cython as cython_cpu
 from fastmlp.kernels.cpu import thread_pool
 from fastmlp.kernels.cpu.columns import columns_by_thread
@@ -44,6 +45,16 @@ def threads_pay(monkeypatch):
     monkeypatch.setattr(thread_pool, "cores", lambda: 8)
 
 
+@pytest.fixture
+def small_cache(monkeypatch):
+    """Copy weights of more than 256 KiB by panels, as on a processor with a small cache."""
+    monkeypatch.setattr(plan, "CACHE", 2**19)
+    monkeypatch.setattr(plan, "PACK_ROWS", 1)
+    plan._recent.cache_clear()
+    yield
+    plan._recent.cache_clear()
+
+
 def trained(kernels, sizes, batch, dtype, n_threads, alpha=0.1):
     problem = Problem("squared_error", "identity", ("tanh",) * (len(sizes) - 2), sizes, rows=70, dtype=dtype)
     slots = new_slots("adam", problem.parameters.size, dtype)
@@ -58,7 +69,7 @@ def trained(kernels, sizes, batch, dtype, n_threads, alpha=0.1):
 @pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHARED)
-def test_the_same_bits_for_every_number_of_threads(threads_pay, shape, dtype, name):
+def test_the_same_bits_for_every_number_of_threads(threads_pay, small_cache, shape, dtype, name):
     kernels = registry.choose(name).kernels
     alone = trained(kernels, *SHARED[shape], dtype, 1)
     for n_threads in (2, 5, 3, 2):  # descending, so that buffers are reused
@@ -71,7 +82,7 @@ def test_the_same_bits_for_every_number_of_threads(threads_pay, shape, dtype, na
 
 @pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.parametrize("sizes, rows", [((5, 7, 3), 9000), ((260, 260, 5), 9000), ((40, 8, 1100), 16)])
-def test_products_in_several_passes_equal_the_reference(name, sizes, rows):
+def test_products_in_several_passes_equal_the_reference(small_cache, name, sizes, rows):
     """More rows, in total and per group, than one pass handles; packed or not; more outputs than the pass depth."""
     problem = Problem(sizes=sizes, rows=rows)
     given = problem.network, problem.parameters, problem.X, problem.y, problem.weight, Penalty(alpha=0.1)
@@ -79,7 +90,7 @@ def test_products_in_several_passes_equal_the_reference(name, sizes, rows):
     assert relative_error(found[2], expected[2]) < 1e-11
 
 
-def test_division_of_work_for_each_shape():
+def test_division_of_work_for_each_shape(small_cache):
     engine, dtype = cython_cpu._contract.engine, np.dtype("float32")
     plans = {
         name: Plan(
@@ -94,9 +105,28 @@ def test_division_of_work_for_each_shape():
     assert any(layer.packed for layer in plans["weights in place, packed"].layers)
 
 
+@pytest.mark.parametrize("name", COMPILED)
+def test_the_size_of_the_cache_does_not_change_results(small_cache, name, monkeypatch):
+    kernels, (sizes, batch) = registry.choose(name).kernels, SHARED["weights in place, packed"]
+    packed = trained(kernels, sizes, batch, "float32", 1)
+    monkeypatch.setattr(plan, "CACHE", 2**40)
+    plan._recent.cache_clear()
+    for found, expected in zip(trained(kernels, sizes, batch, "float32", 1), packed):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("size, expected", [("2048K", 2**21), ("1280K", 1280 * 1024), ("", 0), (None, 0)])
+def test_second_level_cache(tmp_path, monkeypatch, size, expected):
+    monkeypatch.setattr(machine, "SYSTEM", tmp_path)
+    (tmp_path / "level").write_text("2\n")
+    if size is not None:
+        (tmp_path / "size").write_text(size + "\n")
+    assert machine.second_level_cache() == expected
+
+
 @pytest.mark.parametrize("level", ["baseline", "x86_64_v3", "x86_64_v4"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_supported_level_equals_the_reference(level, dtype):
+def test_every_supported_level_equals_the_reference(small_cache, level, dtype):
     baseline = importlib.import_module("fastmlp.kernels.cpu.engine_baseline")
     if level != "baseline" and not baseline.processor_has(level):
         pytest.skip(f"this processor does not support {level}")
