@@ -1,6 +1,5 @@
 """Predictions of a fitted estimator: validation and scaling of X, and network outputs."""
 
-import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastmlp.backends import registry

@@ -43,10 +43,9 @@ def is_clean(given):
 
 
 def is_float_matrix(X, n_columns):
-    """Whether it is a NumPy array of rows of that many float32 or float64, which can only be invalid by NaN or infinity."""
-    return (
-        type(X) is np.ndarray and X.dtype in (np.float64, np.float32) and X.shape[1:] == (n_columns,) and len(X) > 0
-    )  # fmt: skip
+    """Whether it is a NumPy array of float32 or float64 with that many columns, which can only have invalid values."""
+    is_floats = type(X) is np.ndarray and X.dtype in (np.float64, np.float32)
+    return is_floats and X.shape[1:] == (n_columns,) and len(X) > 0
 
 
 def is_clean_csr(X, dtype):
