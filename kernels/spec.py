@@ -160,6 +160,14 @@ class SparseRows:
         start, stop, _ = rows.indices(len(self))
         return SparseRows(self.values, self.indices, self.row_starts[start : max(start, stop) + 1], self.n_columns)
 
+    def copy(self):
+        """The same rows in memory of their own, without other rows that share it."""
+        starts = self.row_starts
+        stored = slice(starts[0], starts[-1])
+        return SparseRows(
+            self.values[stored].copy(), self.indices[stored].copy(), starts - starts[0], self.n_columns
+        )  # fmt: skip
+
     @property
     def n_nonzeros(self):
         return int(self.row_starts[-1] - self.row_starts[0])

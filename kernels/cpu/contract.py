@@ -137,8 +137,8 @@ class Contract:
         kind = OnlineTraining if _is_online(network, optimizer, batch_size, penalty, noise) else Training
         return kind(self.engine, network, optimizer, parameters, slots, batch_size, penalty, noise)
 
-    def prepare_gradient(self, network, dtype, batch_size, noise=None):
-        return Passes(self.engine, network, np.dtype(dtype), batch_size, noise)
+    def prepare_gradient(self, network, dtype, batch_size, noise=None, sparse=False):
+        return Passes(self.engine, network, np.dtype(dtype), batch_size, noise, sparse)
 
     def prepare_part(self, network, parameters, gradient, batch_size, penalty=NO_PENALTY, noise=None):
         return PartGradient(self.engine, network, parameters, gradient, batch_size, penalty, noise)

@@ -114,7 +114,7 @@ def prepare_training(network, optimizer, parameters, slots, batch_size, penalty=
     return TrainingBy(train_epoch, network, optimizer, parameters, slots, penalty, noise)
 
 
-def prepare_gradient(network, dtype, batch_size, noise=None):
+def prepare_gradient(network, dtype, batch_size, noise=None, sparse=False):
     raise ValueError(NO_PASSES)
 
 

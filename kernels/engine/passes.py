@@ -20,9 +20,20 @@ from .epoch import (
 from .input_gradients import learn_columns, learn_stage
 from .input_stage import copy_columns
 from .partition import share, wait_for_all
-from .primitives import NO_RULE, Vector, at, close_tiles, copy, flush_denormals, open_tiles, restore_denormals
+from .primitives import (
+    NO_RULE,
+    Integers,
+    Vector,
+    at,
+    close_tiles,
+    copy,
+    flush_denormals,
+    open_tiles,
+    restore_denormals,
+)
 from .records import Layer, Layout, Run, Worker
 from .reduced_precision import prepare_weights
+from .sparse_rows import learn_sparse
 from .update import learn_part, learn_sums
 
 
@@ -35,6 +46,11 @@ def take_rows_of_thread(worker: Worker) -> None:
     worker.inputs = worker.workspace
     worker.offsets = run.layout.layer_rows
     worker.step = run.step
+    if run.layout.sparse:
+        numbers: Integers = worker.row_offsets
+        for r in range(run.n_rows):
+            numbers[r] = r
+        worker.numbers = numbers
 
 
 def store_outputs(worker: Worker) -> None:
@@ -59,7 +75,7 @@ def forward_pass(worker: Worker) -> None:
         for r in range(worker.low, worker.high):
             copy_columns(worker, run.X, r, r)
         stage_inputs(worker, worker.low, worker.high)
-    else:
+    elif not layout.sparse:
         for r in range(worker.low, worker.high):
             copy_inputs(worker, r, r)
     if layout.n_terms > 0:
@@ -110,6 +126,8 @@ def backward_pass(worker: Worker) -> None:
     worker.rule = NO_RULE
     worker.gradient = run.gradient
     learn_part(worker, worker.thread, run.n_threads)
+    if layout.sparse:
+        learn_sparse(worker, worker.thread, run.n_threads)
     if layout.staged:
         learn_stage(worker, run.n_rows)
     close_tiles(layout.unit, worker.tile_state)

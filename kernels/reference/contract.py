@@ -271,10 +271,11 @@ class _Passes:
         return True
 
 
-def prepare_gradient(network, dtype, batch_size, noise=None):
+def prepare_gradient(network, dtype, batch_size, noise=None, sparse=False):
     """Prepare forward passes for X of up to ``batch_size`` rows, each followed by any number of backward passes.
 
-    The loss of the network plays no part. Only one thread may use the result at a time.
+    The loss of the network plays no part. Only one thread may use the result at a time. ``sparse``: X is SparseRows,
+    where a backend ``TAKES_SPARSE``; backward passes then give no dLoss/dX.
     """
     return _Passes(network, noise)
 

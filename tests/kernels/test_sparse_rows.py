@@ -11,7 +11,7 @@ from fastmlp.backends import registry
 from fastmlp.kernels.cpu import thread_pool
 from fastmlp.kernels.engine import plan
 from fastmlp.kernels.reference import contract as reference
-from fastmlp.kernels.spec import NO_PENALTY, Batches, Noise, Penalty, SparseRows, new_slots, optimizer
+from fastmlp.kernels.spec import NO_PENALTY, Batches, Noise, Penalty, Skip, SparseRows, new_slots, optimizer
 from problems import Problem, relative_error
 
 ROWS, COLUMNS = 50, 83
@@ -134,3 +134,59 @@ def test_sparse_rows_give_the_numbers_of_the_dense_matrix(threads_pay, name, dty
         for number, (found, wanted) in enumerate(zip(alone, expected, strict=True)):
             if np.size(wanted):
                 assert relative_error(found, wanted) < TOLERANCE[dtype], (title, number)
+
+
+DROPPED = Noise(5, 0.0, 0.0, (0.3, 0.2))
+PASSES = {  # arguments of Problem, and the noise
+    "plain": ({"sizes": (COLUMNS, 13, 3)}, None),
+    "one layer": ({"sizes": (COLUMNS, 3), "hidden": ()}, None),
+    "one output": ({"sizes": (COLUMNS, 1), "hidden": (), "output": "tanh"}, None),
+    "wide": ({"sizes": (COLUMNS, 2100, 3)}, None),
+    "activation of z, softmax": (
+        {"sizes": (COLUMNS, 13, 3), "hidden": ("silu",), "output": "softmax", "loss": "categorical_cross_entropy"}, None
+    ),
+    "trainable slopes": ({"sizes": (COLUMNS, 9, 5, 3), "hidden": ("prelu", "shared_prelu")}, None),
+    "dropout": ({"sizes": (COLUMNS, 9, 5, 3), "hidden": ("tanh", "prelu")}, DROPPED),
+    "skips": (
+        {"sizes": (COLUMNS, 6, 6, 6, 3), "hidden": ("tanh", "gelu", "tanh"),
+         "skips": (None, None, Skip(1, False), Skip(1, True))}, DROPPED,
+    ),
+}  # fmt: skip
+
+
+def results_of_passes(kernels, problem, noise, matrix, n_threads, dense=False):
+    """Outputs and gradients of passes over all rows, and over parts of them in turn; X changes after each."""
+    dtype, results = problem.parameters.dtype, []
+    passes = kernels.prepare_gradient(problem.network, dtype, ROWS, noise, sparse=not dense)
+    for part in (slice(3, 6), slice(0, ROWS), slice(0, 0), slice(7, 8), slice(20, ROWS)):
+        X = (matrix.toarray() if dense else sparse_rows(matrix, dtype))[part]
+        n_rows, rng = len(X), np.random.RandomState(part.stop)
+        with thread_pool.limited_to(n_threads):
+            results.append(passes.forward(problem.parameters, X, part.start))
+        for array in (X,) if dense else (X.values, X.indices, X.row_starts):
+            array[...] = 0
+        for _ in range(2):
+            g = rng.standard_normal((n_rows, problem.network.sizes[-1])).astype(dtype)
+            results.append(np.full_like(problem.parameters, np.nan))
+            with thread_pool.limited_to(n_threads):
+                passes.backward(g, results[-1])
+    return results
+
+
+@pytest.mark.parametrize("case", PASSES)
+@pytest.mark.parametrize("name, dtype", [*RUNS[:3], pytest.param(*RUNS[3], marks=pytest.mark.exhaustive)])
+def test_passes_of_sparse_rows_give_the_numbers_of_the_dense_matrix(threads_pay, name, dtype, case):
+    """With the same bits for every number of threads."""
+    kernels, (given, noise) = registry.choose(name).kernels, PASSES[case]
+    problem, wide = Problem(rows=ROWS, dtype=dtype, **given), Problem(rows=ROWS, **given)
+    for matrix in MATRICES.values():
+        alone, *others = (results_of_passes(kernels, problem, noise, matrix, n_threads) for n_threads in (1, 2, 3))
+        expected = results_of_passes(reference, wide, noise, matrix, 1, dense=True)
+        for number, (found, wanted) in enumerate(zip(alone, expected, strict=True)):
+            for other in others:
+                np.testing.assert_array_equal(other[number], found)
+            assert found.shape == wanted.shape
+            if np.any(wanted):
+                assert relative_error(found, wanted) < TOLERANCE[dtype], number
+            else:
+                np.testing.assert_array_equal(found, wanted)
