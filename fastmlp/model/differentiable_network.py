@@ -6,10 +6,14 @@ import threading
 from typing import Literal, Self, overload
 
 import numpy as np
+from scipy.sparse import csr_array, csr_matrix, issparse
 
 from fastmlp.backends.threads import ThreadLimit
+from fastmlp.kernels.spec import SparseRows
+from fastmlp.prediction.sparse import sparse_rows
 from fastmlp.training.state import Prepared
 from fastmlp.typing import FloatArray
+from fastmlp.validation.arrays import CSR, is_valid_csr
 from fastmlp.validation.checks import check_flags, check_real
 
 from .compiled_step import check_single_steps, described
@@ -31,16 +35,20 @@ class LastPass:
         self.thread = None  # until this pass is complete
         self._number = self._number + 1 if self._step == state.step else 0
         self._step, self.n_jobs = state.step, n_jobs
-        key = problem.kernels, problem.network, problem.noise, rows_to_reserve(len(X))
+        self.is_sparse, shape = issparse(X), X.shape
+        if self.is_sparse:
+            rows = sparse_rows(problem.kernels, problem.network, X, X.dtype, problem.noise)
+            X = X.toarray() if rows is None else rows
+        key = problem.kernels, problem.network, problem.noise, rows_to_reserve(len(X)), type(X) is SparseRows
         if key != self._key:
-            self.kernels, network, noise, n_rows = key
-            self._passes = self.kernels.prepare_gradient(network, X.dtype, n_rows, noise)
+            self.kernels, network, noise, n_rows, sparse = key
+            self._passes = self.kernels.prepare_gradient(network, state.parameters.dtype, n_rows, noise, sparse)
             self._key = key
         self.parameters[...] = state.parameters
         # Random numbers are a function of the step: steps stay below 2^40, and the bits above count the passes.
         step = state.step + (self._number % 2**22 << 40)
         outputs = self._run(len(X), self._passes.forward, self.parameters, X, step)
-        self.shapes, self.thread = (outputs.shape, X.shape), threading.get_ident()
+        self.shapes, self.thread = (outputs.shape, shape), threading.get_ident()
         return outputs
 
     def backward(self, output_gradient, accumulate, input_gradient):
@@ -69,7 +77,7 @@ class DifferentiableNetwork(EvaluableNetwork):
     """Base class of MLP with forward and backward passes; MLP documents the parameters and attributes."""
 
     @one_step_at_a_time
-    def forward(self, X: FloatArray) -> FloatArray:
+    def forward(self, X: FloatArray | csr_array | csr_matrix) -> FloatArray:
         """Compute the outputs of a training pass, with dropout and noise, and keep what ``backward`` needs.
 
         Without dropout and noise the outputs are those of ``predict``. X is copied, and so are the weights: both may
@@ -77,9 +85,12 @@ class DifferentiableNetwork(EvaluableNetwork):
 
         Parameters
         ----------
-        X : ndarray of shape (n_samples, n_inputs)
-            C-contiguous array in the dtype of the model. Any number of samples, which may vary from call to call.
-            Values are not checked: NaN in X makes the outputs and gradients NaN.
+        X : ndarray or CSR matrix of shape (n_samples, n_inputs)
+            C-contiguous array, or ``scipy.sparse.csr_array`` or ``csr_matrix``, in the dtype of the model. Any number
+            of samples, which may vary from call to call. Values are not checked: NaN in X makes the outputs and
+            gradients NaN. Of a CSR matrix the first layer reads only the nonzeros, unless it is converted to an array,
+            as in ``fit``: on the backend 'numpy', if more than 15 % of the values are stored, or if the network needs
+            the inputs themselves, for example for dropout of inputs.
 
         Returns
         -------
@@ -88,12 +99,16 @@ class DifferentiableNetwork(EvaluableNetwork):
         Raises
         ------
         ValueError
-            If X has another shape, dtype or memory layout, the model has no weights, or its backend is 'cuda'.
+            If X has another shape, dtype, memory layout or sparse format, its indices are invalid, the model has no
+            weights, or its backend is 'cuda'.
         RuntimeError
             If a fit, step or pass of this model is running.
         """
         self._need_weights()
-        _check_array("X", X, self.dtype, ("n_samples", self._network.n_columns))
+        if issparse(X):
+            _check_csr(X, self.dtype, self._network.n_columns)
+        else:
+            _check_array("X", X, self.dtype, ("n_samples", self._network.n_columns))
         state = self._state
         last = state.last_pass
         if last is None:
@@ -130,7 +145,7 @@ class DifferentiableNetwork(EvaluableNetwork):
         accumulate : bool, default=False
             Whether to add the gradient that the previous call returned, for losses over several batches.
         input_gradient : bool, default=False
-            Whether to return dLoss/dX too.
+            Whether to return dLoss/dX too; not available for a sparse X, because it would be dense.
 
         Returns
         -------
@@ -142,7 +157,8 @@ class DifferentiableNetwork(EvaluableNetwork):
         ------
         ValueError
             If ``output_gradient`` has another shape, dtype or memory layout, or if there was no ``forward`` since the
-            weights were built, or the last one was called by another thread.
+            weights were built, or the last one was called by another thread, or had a sparse X and
+            ``input_gradient`` is True.
         RuntimeError
             If a fit, step or pass of this model is running.
         """
@@ -156,6 +172,11 @@ class DifferentiableNetwork(EvaluableNetwork):
             raise ValueError(f"backward requires a call of forward before it, but {reason}.")
         accumulate, input_gradient = check_flags(accumulate=accumulate, input_gradient=input_gradient)
         _check_array("output_gradient", output_gradient, self.dtype, last.shapes[0])
+        if input_gradient and last.is_sparse:
+            raise ValueError(
+                "input_gradient is not available after forward(X) with a sparse X, because dLoss/dX is dense: call "
+                "forward(X.toarray())."
+            )
         gradient, of_inputs = last.backward(output_gradient, accumulate, input_gradient)
         return (gradient, of_inputs) if input_gradient else gradient
 
@@ -244,6 +265,22 @@ class DifferentiableNetwork(EvaluableNetwork):
             state.parameters[...] = new
         else:
             state.parameters += tau * (new - state.parameters)
+
+
+def _check_csr(X, dtype, n_columns):
+    """Raise ValueError unless a sparse X is a valid CSR matrix, which kernels can read by its indices."""
+    if X.format != "csr":
+        raise ValueError(f"X must be an array or a CSR matrix, got {type(X).__name__}: use X.tocsr().")
+    if type(X) not in CSR or X.dtype != dtype or X.shape[1:] != (n_columns,):
+        raise ValueError(
+            f"X must be a {dtype} csr_array or csr_matrix of shape (n_samples, {n_columns}), or an array, got "
+            f"{X.dtype} {type(X).__name__} of shape {X.shape}."
+        )
+    if not is_valid_csr(X):
+        raise ValueError(
+            f"X is an invalid CSR matrix: indptr must not decrease, from 0 to at most the number of values, and "
+            f"indices must be from 0 to {n_columns - 1}, all in NumPy arrays."
+        )
 
 
 def _check_array(name, array, dtype, shape):
