@@ -48,12 +48,12 @@ def is_float_matrix(X, n_columns):
     return is_floats and X.shape[1:] == (n_columns,) and len(X) > 0
 
 
-def is_clean_csr(X, dtype):
-    """Whether it is a CSR matrix of floats, finite in ``dtype`` too, with valid indices: it needs no more validation.
+def is_valid_csr(X):
+    """Whether it is a CSR matrix or array of floats in native byte order with valid indices; values are not checked.
 
     The format is checked as ``checked_sparse`` does, in a fifth of the time for a single row.
     """
-    if type(X) not in CSR or X.ndim != 2 or 0 in X.shape:
+    if type(X) not in CSR or X.ndim != 2:
         return False
     values, indices, starts = arrays = X.data, X.indices, X.indptr
     are_plain = all(type(array) is np.ndarray and array.ndim == 1 and array.dtype.isnative for array in arrays)
@@ -63,10 +63,15 @@ def is_clean_csr(X, dtype):
     if not 0 <= n_nonzeros <= min(len(values), len(indices)) or starts[0] != 0 or (starts[1:] < starts[:-1]).any():
         return False
     indices = indices[:n_nonzeros]
-    if n_nonzeros and (indices.min() < 0 or indices.max() >= X.shape[1]):
+    return not n_nonzeros or bool(indices.min() >= 0 and indices.max() < X.shape[1])
+
+
+def is_clean_csr(X, dtype):
+    """Whether it is a valid CSR matrix with samples, and finite values in ``dtype`` too: it needs no other check."""
+    if not is_valid_csr(X) or 0 in X.shape:
         return False
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(values[:n_nonzeros].astype(dtype, copy=False).sum()))
+        return bool(np.isfinite(X.data[: X.indptr[-1]].astype(dtype, copy=False).sum()))
 
 
 def csr_in_dtype(X, dtype):

@@ -29,7 +29,7 @@ from fastmlp import (
     to_c,
 )
 from fastmlp.cli.table_model import TableModel
-from fastmlp.validation.arrays import frame_values
+from fastmlp.validation.arrays import frame_values, is_clean_csr, is_valid_csr
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 rng = np.random.RandomState(0)
@@ -445,6 +445,21 @@ def test_damaged_sparse_matrices_are_refused_before_they_are_read(make, how):
     ):
         with pytest.raises(ValueError, match="is an invalid sparse matrix"):
             call()
+
+
+@pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csr_array])
+def test_valid_csr_may_have_any_values_and_no_samples(make):
+    spoiled, whole = make(X), make(X)
+    spoiled.data[3] = np.nan
+    for matrix, is_clean in ((whole, True), (spoiled, False), (whole[:0], False), (whole[:, :0], False)):
+        assert is_valid_csr(matrix)
+        assert is_clean_csr(matrix, np.dtype("f4")) == is_clean
+    for how in ("too large", "negative", "not monotone", "beyond the end", "lengths"):
+        assert not is_valid_csr(damaged(make, how))
+    late, swapped = make(X), make(X)
+    late.indptr[0], swapped.data = 1, swapped.data.astype(">f8" if np.little_endian else "<f8")
+    for other in (late, swapped, sparse.csr_array(X[0]), make(X.astype(int)), sparse.csc_array(X), X):
+        assert not is_valid_csr(other)
 
 
 def test_sparse_arrays_of_three_dimensions_are_refused():
