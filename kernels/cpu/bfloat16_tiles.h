@@ -74,16 +74,16 @@ static AMX void amx_close(const tile_configuration *saved) {
 
 #define TILE_ARGUMENTS                                                                                                \
     const float *a, ptrdiff_t a_step, const float *b, ptrdiff_t b_step, ptrdiff_t n_tiles, const float *start,        \
-        ptrdiff_t start_stride, float *out, ptrdiff_t out_stride
+        float *out, ptrdiff_t stride
 
 /* Two terms: the products of first terms come last, after those that are smaller. */
 static inline __attribute__((always_inline, target("amx-tile,amx-bf16"))) void amx_body(const int n_terms,
         const int n_left, const int n_right, TILE_ARGUMENTS) {
-    const ptrdiff_t half = 16 * start_stride, out_half = 16 * out_stride;
-    LOAD(0, start, 4 * start_stride);
-    if (n_right > 1) LOAD(1, start + 16, 4 * start_stride);
-    if (n_left > 1) LOAD(2, start + half, 4 * start_stride);
-    if (n_left > 1 && n_right > 1) LOAD(3, start + half + 16, 4 * start_stride);
+    float *lower = out + 16 * stride;
+    LOAD(0, start, 0);
+    if (n_right > 1) LOAD(1, start + 16, 0);
+    if (n_left > 1) LOAD(2, start, 0);
+    if (n_left > 1 && n_right > 1) LOAD(3, start + 16, 0);
     for (ptrdiff_t t = 0; t < n_tiles; t++, a += n_terms * WORDS_OF_TILE, b += n_terms * WORDS_OF_TILE) {
         if (n_terms > 1) {
             LOAD(4, a, ROW_BYTES);
@@ -113,15 +113,15 @@ static inline __attribute__((always_inline, target("amx-tile,amx-bf16"))) void a
         if (n_left > 1) MULTIPLY(2, 5, 6);
         if (n_left > 1 && n_right > 1) MULTIPLY(3, 5, 7);
     }
-    STORE(0, out, 4 * out_stride);
-    if (n_right > 1) STORE(1, out + 16, 4 * out_stride);
-    if (n_left > 1) STORE(2, out + out_half, 4 * out_stride);
-    if (n_left > 1 && n_right > 1) STORE(3, out + out_half + 16, 4 * out_stride);
+    STORE(0, out, 4 * stride);
+    if (n_right > 1) STORE(1, out + 16, 4 * stride);
+    if (n_left > 1) STORE(2, lower, 4 * stride);
+    if (n_left > 1 && n_right > 1) STORE(3, lower + 16, 4 * stride);
 }
 
 #define AMX_TILES(n_terms, n_left, n_right)                                                                           \
     static AMX void amx_tiles_##n_terms##n_left##n_right(TILE_ARGUMENTS) {                                            \
-        amx_body(n_terms, n_left, n_right, a, a_step, b, b_step, n_tiles, start, start_stride, out, out_stride);       \
+        amx_body(n_terms, n_left, n_right, a, a_step, b, b_step, n_tiles, start, out, stride);                         \
     }
 AMX_TILES(1, 1, 1)
 AMX_TILES(1, 1, 2)
@@ -137,7 +137,7 @@ INLINE void amx_tiles_float(ptrdiff_t n_terms, ptrdiff_t n_left, ptrdiff_t n_rig
         {{amx_tiles_111, amx_tiles_112}, {amx_tiles_121, amx_tiles_122}},
         {{amx_tiles_211, amx_tiles_212}, {amx_tiles_221, amx_tiles_222}},
     };
-    tiles[n_terms - 1][n_left - 1][n_right - 1](a, a_step, b, b_step, n_tiles, start, start_stride, out, out_stride);
+    tiles[n_terms - 1][n_left - 1][n_right - 1](a, a_step, b, b_step, n_tiles, start, out, stride);
 }
 
 INLINE void open_tiles(ptrdiff_t unit, int64_t *saved) {
@@ -160,9 +160,9 @@ DEEP_BODY void add_products(__m512 *sums, const float *a, const float *b) {
     }
 }
 static DEEP void bfloat16_tile_float(ptrdiff_t n_terms, const float *a, const float *b, ptrdiff_t n_tiles,
-                                     const float *start, ptrdiff_t start_stride, float *out, ptrdiff_t out_stride) {
+                                     const float *start, float *out, ptrdiff_t stride) {
     __m512 sums[16];
-    UNROLL for (int i = 0; i < 16; i++) sums[i] = _mm512_loadu_ps(start + i * start_stride);
+    UNROLL for (int i = 0; i < 16; i++) sums[i] = _mm512_loadu_ps(start);
     for (ptrdiff_t t = 0; t < n_tiles; t++, a += n_terms * WORDS_OF_TILE, b += n_terms * WORDS_OF_TILE) {
         if (n_terms > 1) {
             add_products(sums, a, b + WORDS_OF_TILE);
@@ -170,15 +170,15 @@ static DEEP void bfloat16_tile_float(ptrdiff_t n_terms, const float *a, const fl
         }
         add_products(sums, a, b);
     }
-    UNROLL for (int i = 0; i < 16; i++) _mm512_storeu_ps(out + i * out_stride, sums[i]);
+    UNROLL for (int i = 0; i < 16; i++) _mm512_storeu_ps(out + i * stride, sums[i]);
 }
 #else
 #define MULTIPLIES_TILES 0 /* the functions below do nothing, and must not be called */
 static inline void amx_tiles_float(ptrdiff_t n_terms, ptrdiff_t n_left, ptrdiff_t n_right, const float *a,
-    ptrdiff_t a_step, const float *b, ptrdiff_t b_step, ptrdiff_t n_tiles, const float *start, ptrdiff_t start_stride,
-    float *out, ptrdiff_t out_stride) {}
+    ptrdiff_t a_step, const float *b, ptrdiff_t b_step, ptrdiff_t n_tiles, const float *start, float *out,
+    ptrdiff_t stride) {}
 static inline void bfloat16_tile_float(ptrdiff_t n_terms, const float *a, const float *b, ptrdiff_t n_tiles,
-    const float *start, ptrdiff_t start_stride, float *out, ptrdiff_t out_stride) {}
+    const float *start, float *out, ptrdiff_t stride) {}
 static inline void open_tiles(ptrdiff_t unit, int64_t *saved) {}
 static inline void close_tiles(ptrdiff_t unit, const int64_t *saved) {}
 #endif

@@ -55,8 +55,8 @@ cdef extern from "bfloat16_tiles.h" nogil:
     float lower_term_float(float)
     void open_tiles(Py_ssize_t, int64_t*)
     void close_tiles(Py_ssize_t, int64_t*)
-    void amx_tiles_float(Py_ssize_t, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t)
-    void bfloat16_tile_float(Py_ssize_t, float*, float*, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t)
+    void amx_tiles_float(Py_ssize_t, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t, Py_ssize_t, float*, float*, Py_ssize_t)
+    void bfloat16_tile_float(Py_ssize_t, float*, float*, Py_ssize_t, float*, float*, Py_ssize_t)
 
 
 # The primitives and the mathematics of the package rules, in the precision of their argument.
@@ -167,15 +167,15 @@ cdef inline floating lower_term(floating x) noexcept nogil:
     return lower_term_float(x) if floating is float else x
 
 cdef inline void amx_tiles(Py_ssize_t n_terms, Py_ssize_t n_left, Py_ssize_t n_right, floating* a, Py_ssize_t a_step,
-                           floating* b, Py_ssize_t b_step, Py_ssize_t n_tiles, floating* start,
-                           Py_ssize_t start_stride, floating* out, Py_ssize_t out_stride) noexcept nogil:
+                           floating* b, Py_ssize_t b_step, Py_ssize_t n_tiles, floating* start, floating* out,
+                           Py_ssize_t stride) noexcept nogil:
     if floating is float:
-        amx_tiles_float(n_terms, n_left, n_right, a, a_step, b, b_step, n_tiles, start, start_stride, out, out_stride)
+        amx_tiles_float(n_terms, n_left, n_right, a, a_step, b, b_step, n_tiles, start, out, stride)
 
 cdef inline void bfloat16_tile(Py_ssize_t n_terms, floating* a, floating* b, Py_ssize_t n_tiles, floating* start,
-                               Py_ssize_t start_stride, floating* out, Py_ssize_t out_stride) noexcept nogil:
+                               floating* out, Py_ssize_t stride) noexcept nogil:
     if floating is float:
-        bfloat16_tile_float(n_terms, a, b, n_tiles, start, start_stride, out, out_stride)
+        bfloat16_tile_float(n_terms, a, b, n_tiles, start, out, stride)
 
 
 # The loops around rules, called by their addresses: generated ones, and those that Numba compiles around custom rules

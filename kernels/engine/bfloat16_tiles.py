@@ -129,11 +129,11 @@ def multiply_tiles(
             a: Vector = at(left, i // SIDE * left_step)
             to: Vector = at(out, i * stride + j)
             if unit == AMX_UNIT:
-                amx_tiles(n_terms, n_left, n_right, a, left_step, b, right_step, n_tiles, start, 0, to, stride)
+                amx_tiles(n_terms, n_left, n_right, a, left_step, b, right_step, n_tiles, start, to, stride)
             else:
                 for r in range(n_left):
                     for c in range(n_right):
                         bfloat16_tile(
-                            n_terms, at(a, r * left_step), at(b, c * right_step), n_tiles, at(start, c * SIDE), 0,
+                            n_terms, at(a, r * left_step), at(b, c * right_step), n_tiles, at(start, c * SIDE),
                             at(to, r * SIDE * stride + c * SIDE), stride,
                         )  # fmt: skip

@@ -136,28 +136,28 @@ def _add_products(n_left, n_right, a, a_step, b, b_step):
 
 
 @register_jitable
-def amx_tiles(n_terms, n_left, n_right, a, a_step, b, b_step, n_tiles, start, start_stride, out, out_stride):
-    lower, lower_out = at(start, SIDE * start_stride), at(out, SIDE * out_stride)
-    _load_0(start, start_stride)
+def amx_tiles(n_terms, n_left, n_right, a, a_step, b, b_step, n_tiles, start, out, stride):
+    lower = at(out, SIDE * stride)
+    _load_0(start, 0)
     if n_right > 1:
-        _load_1(at(start, SIDE), start_stride)
+        _load_1(at(start, SIDE), 0)
     if n_left > 1:
-        _load_2(lower, start_stride)
+        _load_2(start, 0)
         if n_right > 1:
-            _load_3(at(lower, SIDE), start_stride)
+            _load_3(at(start, SIDE), 0)
     for t in range(n_tiles):
         first, second = at(a, t * n_terms * WORDS), at(b, t * n_terms * WORDS)
         if n_terms > 1:  # what is smaller comes first
             _add_products(n_left, n_right, first, a_step, at(second, WORDS), b_step)
             _add_products(n_left, n_right, at(first, WORDS), a_step, second, b_step)
         _add_products(n_left, n_right, first, a_step, second, b_step)
-    _store_0(out, out_stride)
+    _store_0(out, stride)
     if n_right > 1:
-        _store_1(at(out, SIDE), out_stride)
+        _store_1(at(out, SIDE), stride)
     if n_left > 1:
-        _store_2(lower_out, out_stride)
+        _store_2(lower, stride)
         if n_right > 1:
-            _store_3(at(lower_out, SIDE), out_stride)
+            _store_3(at(lower, SIDE), stride)
 
 
 @intrinsic
@@ -205,19 +205,18 @@ def close_tiles(unit, saved):
 
 
 @intrinsic
-def bfloat16_tile(typingctx, n_terms, a, b, n_tiles, start, start_stride, out, out_stride):
+def bfloat16_tile(typingctx, n_terms, a, b, n_tiles, start, out, stride):
     integer = types.int64
 
     def codegen(context, builder, signature, args):
-        n_terms, a, b, n_tiles, start, start_stride, out, out_stride = args
+        n_terms, a, b, n_tiles, start, out, stride = args
         if VECTOR_BYTES < ROW_BYTES or signature.args[1].dtype != float32:
             return context.get_dummy_value()
         vector = ir.VectorType(FLOAT, SIDE)
         load, store = vector_access(builder, float32, vector)
         kind = ir.FunctionType(vector, [vector] * 3)
-        sums = [
-            cgutils.alloca_once_value(builder, load(start, builder.mul(constant(i), start_stride))) for i in range(SIDE)
-        ]
+        first_row = load(start, constant(0))
+        sums = [cgutils.alloca_once_value(builder, first_row) for _ in range(SIDE)]
 
         def add_products(a, b):
             with cgutils.for_range(builder, constant(SIDE), intp=INT64) as j:
@@ -235,7 +234,7 @@ def bfloat16_tile(typingctx, n_terms, a, b, n_tiles, start, start_stride, out, o
                 add_products(builder.gep(first, [constant(WORDS)]), second)
             add_products(first, second)
         for i, place in enumerate(sums):
-            store(builder.load(place), out, builder.mul(constant(i), out_stride))
+            store(builder.load(place), out, builder.mul(constant(i), stride))
         return context.get_dummy_value()
 
-    return types.void(integer, a, b, integer, start, integer, out, integer), codegen
+    return types.void(integer, a, b, integer, start, out, integer), codegen
