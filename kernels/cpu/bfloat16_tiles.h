@@ -76,42 +76,31 @@ static AMX void amx_close(const tile_configuration *saved) {
     const float *a, ptrdiff_t a_step, const float *b, ptrdiff_t b_step, ptrdiff_t n_tiles, const float *start,        \
         float *out, ptrdiff_t stride
 
-/* Two terms: the products of first terms come last, after those that are smaller. */
-static inline __attribute__((always_inline, target("amx-tile,amx-bf16"))) void amx_body(const int n_terms,
-        const int n_left, const int n_right, TILE_ARGUMENTS) {
+#define AMX_BODY static inline __attribute__((always_inline, target("amx-tile,amx-bf16")))
+/* Adds the products of one term of A and one of B to the sums; ``new_columns`` is 0 if the last call has loaded B. */
+AMX_BODY void amx_products(const int n_left, const int n_right, const int new_columns, const float *a, ptrdiff_t a_step,
+                           const float *b, ptrdiff_t b_step) {
+    LOAD(4, a, ROW_BYTES);
+    if (new_columns) LOAD(6, b, ROW_BYTES);
+    MULTIPLY(0, 4, 6);
+    if (new_columns && n_right > 1) LOAD(7, b + b_step, ROW_BYTES);
+    if (n_right > 1) MULTIPLY(1, 4, 7);
+    if (n_left > 1) LOAD(5, a + a_step, ROW_BYTES);
+    if (n_left > 1) MULTIPLY(2, 5, 6);
+    if (n_left > 1 && n_right > 1) MULTIPLY(3, 5, 7);
+}
+AMX_BODY void amx_body(const int n_terms, const int n_left, const int n_right, TILE_ARGUMENTS) {
     float *lower = out + 16 * stride;
     LOAD(0, start, 0);
     if (n_right > 1) LOAD(1, start + 16, 0);
     if (n_left > 1) LOAD(2, start, 0);
     if (n_left > 1 && n_right > 1) LOAD(3, start + 16, 0);
     for (ptrdiff_t t = 0; t < n_tiles; t++, a += n_terms * WORDS_OF_TILE, b += n_terms * WORDS_OF_TILE) {
-        if (n_terms > 1) {
-            LOAD(4, a, ROW_BYTES);
-            LOAD(6, b + WORDS_OF_TILE, ROW_BYTES);
-            MULTIPLY(0, 4, 6);
-            if (n_right > 1) LOAD(7, b + b_step + WORDS_OF_TILE, ROW_BYTES);
-            if (n_right > 1) MULTIPLY(1, 4, 7);
-            if (n_left > 1) LOAD(5, a + a_step, ROW_BYTES);
-            if (n_left > 1) MULTIPLY(2, 5, 6);
-            if (n_left > 1 && n_right > 1) MULTIPLY(3, 5, 7);
-            LOAD(6, b, ROW_BYTES);
-            LOAD(4, a + WORDS_OF_TILE, ROW_BYTES);
-            MULTIPLY(0, 4, 6);
-            if (n_right > 1) LOAD(7, b + b_step, ROW_BYTES);
-            if (n_right > 1) MULTIPLY(1, 4, 7);
-            if (n_left > 1) LOAD(5, a + a_step + WORDS_OF_TILE, ROW_BYTES);
-            if (n_left > 1) MULTIPLY(2, 5, 6);
-            if (n_left > 1 && n_right > 1) MULTIPLY(3, 5, 7);
-        } else {
-            LOAD(6, b, ROW_BYTES);
-            if (n_right > 1) LOAD(7, b + b_step, ROW_BYTES);
+        if (n_terms > 1) { /* what is smaller comes first */
+            amx_products(n_left, n_right, 1, a, a_step, b + WORDS_OF_TILE, b_step);
+            amx_products(n_left, n_right, 1, a + WORDS_OF_TILE, a_step, b, b_step);
         }
-        LOAD(4, a, ROW_BYTES);
-        MULTIPLY(0, 4, 6);
-        if (n_right > 1) MULTIPLY(1, 4, 7);
-        if (n_left > 1) LOAD(5, a + a_step, ROW_BYTES);
-        if (n_left > 1) MULTIPLY(2, 5, 6);
-        if (n_left > 1 && n_right > 1) MULTIPLY(3, 5, 7);
+        amx_products(n_left, n_right, n_terms == 1, a, a_step, b, b_step);
     }
     STORE(0, out, 4 * stride);
     if (n_right > 1) STORE(1, out + 16, 4 * stride);
