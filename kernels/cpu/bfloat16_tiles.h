@@ -17,25 +17,27 @@ INLINE float of_bits(uint32_t bits) {
     memcpy(&x, &bits, sizeof x);
     return x;
 }
-/* Adds half of the last bit that stays, less 1 if that bit is 0: the upper half is then rounded, ties to even. */
-INLINE uint32_t rounded_bits(float x) { return bits_of(x) + 0x7fff + (bits_of(x) >> 16 & 1); }
-
-INLINE float lower_term_float(float x) { return x - of_bits(rounded_bits(x) & 0xffff0000u); }
-
-/* Loads come before stores: the compiler need not ask whether they overlap. */
 #define UPPER_HALF 0xffff0000u
-#define ROUNDED(v) ((mask_float)(v) + 0x7fff + ((mask_float)(v) >> 16 & 1))
+/* Adds half of the last bit that stays, less 1 if that bit is 0: the upper half is then rounded, ties to even. */
+#define ROUNDED(bits) ((bits) + 0x7fff + ((bits) >> 16 & 1))
+
+/* NaN for a NaN, whatever its rounded bits. */
+INLINE float lower_term_float(float x) { return x - of_bits(ROUNDED(bits_of(x)) & UPPER_HALF); }
+
+/* The bits of a NaN, rounded, may be those of infinity or 0: it gets all bits instead. */
+INLINE mask_float rounded(vector_float v) { return ROUNDED((mask_float)v) | (mask_float)(v != v); }
 #define PAIRS(x, y) (vector_float)((x) >> 16 | ((y) & UPPER_HALF))
+/* Loads come before stores: the compiler need not ask whether they overlap. */
 INLINE void pack_row_float(const float *x, const float *y, ptrdiff_t n_terms, float *to) {
     enum { COUNT = VECTOR_BYTES / sizeof(float) };
     UNROLL for (int j = 0; j < 16; j += COUNT) {
         const vector_float first = load_float(x + j), second = load_float(y + j);
-        const mask_float upper = ROUNDED(first), upper_second = ROUNDED(second);
+        const mask_float upper = rounded(first), upper_second = rounded(second);
         store_float(to + j, PAIRS(upper, upper_second));
         if (n_terms > 1) {
             const vector_float rest = first - (vector_float)(upper & UPPER_HALF);
             const vector_float rest_second = second - (vector_float)(upper_second & UPPER_HALF);
-            store_float(to + WORDS_OF_TILE + j, PAIRS(ROUNDED(rest), ROUNDED(rest_second)));
+            store_float(to + WORDS_OF_TILE + j, PAIRS(rounded(rest), rounded(rest_second)));
         }
     }
 }

@@ -407,6 +407,21 @@ def run_product(
         )
 
 
+def run_packing(
+    const floating[:, ::1] M, const int64_t[::1] rows, Py_ssize_t n_terms, bint down, bint transposed,
+    floating[::1] out, floating[::1] scratch,
+):
+    """Pack M, row i of which begins at number rows[i] of it, along its columns or down its rows."""
+    cdef floating* first = <floating*>&M[0, 0]
+    cdef int64_t* places = <int64_t*>&rows[0]
+    cdef Py_ssize_t height = M.shape[0], width = M.shape[1]
+    with nogil:
+        if down:
+            pack_down(first, places, height, width, n_terms, transposed, n_tiles(height), &out[0], &scratch[0])
+        else:
+            pack_along(first, places, height, width, n_terms, transposed, n_tiles(width), &out[0], &scratch[0])
+
+
 def run_tiles(
     Py_ssize_t unit, Py_ssize_t n_terms, const floating[::1] left, const floating[::1] right,
     const floating[::1] bias, floating[:, ::1] out, floating[::1] scratch,

@@ -37,7 +37,7 @@ def _upper(builder, bits):
 
 
 def _lower_term(builder, number):
-    """A number, or a vector, less itself rounded to bfloat16."""
+    """A number, or a vector, less itself rounded to bfloat16: NaN for a NaN, whatever its rounded bits."""
     bits = ir.VectorType(INT32, number.type.count) if isinstance(number.type, ir.VectorType) else INT32
     upper = _upper(builder, _rounded(builder, builder.bitcast(number, bits)))
     return builder.fsub(number, builder.bitcast(upper, number.type))
@@ -61,8 +61,13 @@ def pack_row(typingctx, x, y, n_terms, to):
         load, store = vector_access(builder, float32, vector)
         numbers = [load(pointer, constant(0)) for pointer in (x, y)]
 
+        def rounded(number):
+            # The bits of a NaN, rounded, may be those of infinity or 0: it gets all bits instead.
+            nan = builder.sext(builder.fcmp_unordered("uno", number, number), bits)
+            return builder.or_(_rounded(builder, builder.bitcast(number, bits)), nan)
+
         def store_pairs(numbers, place):
-            first, second = (_rounded(builder, builder.bitcast(number, bits)) for number in numbers)
+            first, second = (rounded(number) for number in numbers)
             words = builder.or_(builder.lshr(first, _like(first, 16)), _upper(builder, second))
             store(builder.bitcast(words, vector), to, constant(place))
 

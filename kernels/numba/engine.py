@@ -140,11 +140,12 @@ def _compiled_sources():
 _compiled = _compiled_sources()
 _ENTERED = (
     "train", "train_online", "rearrange", "predict_row", "predict", "differentiate_outputs", "product", "mean_loss",
-    "multiply_tiles",
 )  # fmt: skip
-train, train_online, rearrange, predict_row, predict, differentiate_outputs, product, mean_loss, multiply_tiles = (
+train, train_online, rearrange, predict_row, predict, differentiate_outputs, product, mean_loss = (
     _compiled[name] for name in _ENTERED
 )
+_TILES = "n_tiles", "pack_along", "pack_down", "multiply_tiles"
+n_tiles, pack_along, pack_down, multiply_tiles = (_compiled[name] for name in _TILES)
 _PASSES = "forward_pass", "backward_pass", "apply_gradient"
 forward_pass, backward_pass, apply_gradient = (_compiled[name] for name in _PASSES)
 
@@ -297,6 +298,21 @@ def run_product(
         transposed, packed, data_of(strips), 0, n_columns, data_of(bias), True, data_of(out), out.shape[1],
         data_of(scratch),
     )  # fmt: skip
+
+
+@_njit
+def run_packing(M, rows, n_terms, down, transposed, out, scratch):
+    height, width = M.shape
+    if down:
+        pack_down(
+            data_of(M), data_of(rows), height, width, n_terms, np.int64(transposed), n_tiles(height), data_of(out),
+            data_of(scratch),
+        )  # fmt: skip
+    else:
+        pack_along(
+            data_of(M), data_of(rows), height, width, n_terms, np.int64(transposed), n_tiles(width), data_of(out),
+            data_of(scratch),
+        )  # fmt: skip
 
 
 @_njit
