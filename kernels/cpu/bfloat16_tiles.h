@@ -45,7 +45,7 @@ INLINE void pack_row_float(const float *x, const float *y, ptrdiff_t n_terms, fl
 #if defined(__x86_64__) && defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
 #define MULTIPLIES_TILES 1
 #define AMX __attribute__((target("amx-tile,amx-bf16"), noinline))
-#define DEEP __attribute__((target("avx512f,avx512bf16"), noinline))
+#define AVX512_BF16 __attribute__((target("avx512f,avx512bf16"), noinline))
 
 /* A palette, and 16 rows of 64 bytes for each of the 8 registers. */
 typedef struct {
@@ -112,7 +112,7 @@ AMX_BODY void amx_body(const int n_terms, const int n_left, const int n_right, T
 
 #define AMX_TILES(n_terms, n_left, n_right)                                                                           \
     static AMX void amx_tiles_##n_terms##n_left##n_right(TILE_ARGUMENTS) {                                            \
-        amx_body(n_terms, n_left, n_right, a, a_step, b, b_step, n_tiles, start, out, stride);                         \
+        amx_body(n_terms, n_left, n_right, a, a_step, b, b_step, n_tiles, start, out, stride);                        \
     }
 AMX_TILES(1, 1, 1)
 AMX_TILES(1, 1, 2)
@@ -139,8 +139,8 @@ INLINE void close_tiles(ptrdiff_t unit, const int64_t *saved) {
 }
 
 /* Adds the products of one term of A and one of B to the sums of a tile. */
-#define DEEP_BODY static inline __attribute__((always_inline, target("avx512f,avx512bf16")))
-DEEP_BODY void add_products(__m512 *sums, const float *a, const float *b) {
+#define AVX512_BF16_BODY static inline __attribute__((always_inline, target("avx512f,avx512bf16")))
+AVX512_BF16_BODY void add_products(__m512 *sums, const float *a, const float *b) {
     for (int j = 0; j < 16; j++) {
         const __m512i row = _mm512_loadu_si512(b + 16 * j);
         UNROLL for (int i = 0; i < 16; i++) {
@@ -150,8 +150,8 @@ DEEP_BODY void add_products(__m512 *sums, const float *a, const float *b) {
         }
     }
 }
-static DEEP void bfloat16_tile_float(ptrdiff_t n_terms, const float *a, const float *b, ptrdiff_t n_tiles,
-                                     const float *start, float *out, ptrdiff_t stride) {
+static AVX512_BF16 void bfloat16_tile_float(ptrdiff_t n_terms, const float *a, const float *b, ptrdiff_t n_tiles,
+                                            const float *start, float *out, ptrdiff_t stride) {
     __m512 sums[16];
     UNROLL for (int i = 0; i < 16; i++) sums[i] = _mm512_loadu_ps(start);
     for (ptrdiff_t t = 0; t < n_tiles; t++, a += n_terms * WORDS_OF_TILE, b += n_terms * WORDS_OF_TILE) {

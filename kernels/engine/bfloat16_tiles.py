@@ -29,7 +29,7 @@ from .primitives import (
 SIDE = 16  # rows and columns of a tile
 INNER = 32  # numbers along the inner dimension of a tile
 WORDS = 256  # of a tile
-TILE_SCRATCH = 544  # numbers that these functions need: two parts of rows, and a tile of two terms
+TILE_SCRATCH = 2 * SIDE + 2 * WORDS  # numbers that these functions need: two parts of rows, and a tile of two terms
 FLOAT_UNIT, BFLOAT16_UNIT, AMX_UNIT = range(3)
 
 

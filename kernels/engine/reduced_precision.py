@@ -57,7 +57,7 @@ def prepare_weights(worker: Worker) -> None:
             continue
         size, depth = n_terms * WORDS, n_tiles(fan_out)
         for i in range(first, stop, INNER):  # in both arrangements while they are in the caches
-            rows: Integers = at(layout.weight_rows, layer.weight_rows + i)
+            rows: Integers = at(layout.weight_rows, layer.first_weight_row + i)
             count = min(INNER, stop - i)
             pack_down(W, rows, count, fan_out, n_terms, 0, n_tiles(fan_in), at(to, i // INNER * size), worker.scratch)
             if layer.packed_transpose >= 0:
@@ -69,9 +69,9 @@ def prepare_rows(
     worker: Worker, M: Vector, rows: Integers, low: int, high: int, width: int, transposed: bint, place: int,
     own_rows: Integers,
 ) -> None:  # fmt: skip
-    """Make operands of a gradient of some rows of a layer's inputs or deltas, row i at M + rows[i].
+    """Make an operand of a gradient of rows ``low`` to ``high`` of a layer's inputs or deltas, row i at M + rows[i].
 
-    ``own_rows`` are the rows of copies in float32.
+    The operand of the whole batch is at ``place`` in ``packed``. If it is a copy in float32, row i is own_rows[i] on.
     """
     layout: Layout = worker.run.layout
     n_terms = layout.n_terms
