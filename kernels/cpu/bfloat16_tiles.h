@@ -42,6 +42,9 @@ INLINE void pack_row_float(const float *x, const float *y, ptrdiff_t n_terms, fl
     }
 }
 
+#define TILE_ARGUMENTS                                                                                                \
+    const float *a, const float *b, ptrdiff_t step, ptrdiff_t n_tiles, const float *start, float *out, ptrdiff_t stride
+
 #if defined(__x86_64__) && defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
 #define MULTIPLIES_TILES 1
 #define AMX __attribute__((target("amx-tile,amx-bf16"), noinline))
@@ -74,20 +77,16 @@ static AMX void amx_close(const tile_configuration *saved) {
 #define MULTIPLY(sum, row, column) __asm__ volatile("tdpbf16ps %%tmm" #column ", %%tmm" #row ", %%tmm" #sum ::)
 #define ROW_BYTES 64
 
-#define TILE_ARGUMENTS                                                                                                \
-    const float *a, ptrdiff_t a_step, const float *b, ptrdiff_t b_step, ptrdiff_t n_tiles, const float *start,        \
-        float *out, ptrdiff_t stride
-
 #define AMX_BODY static inline __attribute__((always_inline, target("amx-tile,amx-bf16")))
 /* Adds the products of one term of A and one of B to the sums; ``new_columns`` is 0 if the last call has loaded B. */
-AMX_BODY void amx_products(const int n_left, const int n_right, const int new_columns, const float *a, ptrdiff_t a_step,
-                           const float *b, ptrdiff_t b_step) {
+AMX_BODY void amx_products(const int n_left, const int n_right, const int new_columns, const float *a, const float *b,
+                           ptrdiff_t step) {
     LOAD(4, a, ROW_BYTES);
     if (new_columns) LOAD(6, b, ROW_BYTES);
     MULTIPLY(0, 4, 6);
-    if (new_columns && n_right > 1) LOAD(7, b + b_step, ROW_BYTES);
+    if (new_columns && n_right > 1) LOAD(7, b + step, ROW_BYTES);
     if (n_right > 1) MULTIPLY(1, 4, 7);
-    if (n_left > 1) LOAD(5, a + a_step, ROW_BYTES);
+    if (n_left > 1) LOAD(5, a + step, ROW_BYTES);
     if (n_left > 1) MULTIPLY(2, 5, 6);
     if (n_left > 1 && n_right > 1) MULTIPLY(3, 5, 7);
 }
@@ -99,10 +98,10 @@ AMX_BODY void amx_body(const int n_terms, const int n_left, const int n_right, T
     if (n_left > 1 && n_right > 1) LOAD(3, start + 16, 0);
     for (ptrdiff_t t = 0; t < n_tiles; t++, a += n_terms * WORDS_OF_TILE, b += n_terms * WORDS_OF_TILE) {
         if (n_terms > 1) { /* what is smaller comes first */
-            amx_products(n_left, n_right, 1, a, a_step, b + WORDS_OF_TILE, b_step);
-            amx_products(n_left, n_right, 1, a + WORDS_OF_TILE, a_step, b, b_step);
+            amx_products(n_left, n_right, 1, a, b + WORDS_OF_TILE, step);
+            amx_products(n_left, n_right, 1, a + WORDS_OF_TILE, b, step);
         }
-        amx_products(n_left, n_right, n_terms == 1, a, a_step, b, b_step);
+        amx_products(n_left, n_right, n_terms == 1, a, b, step);
     }
     STORE(0, out, 4 * stride);
     if (n_right > 1) STORE(1, out + 16, 4 * stride);
@@ -112,7 +111,7 @@ AMX_BODY void amx_body(const int n_terms, const int n_left, const int n_right, T
 
 #define AMX_TILES(n_terms, n_left, n_right)                                                                           \
     static AMX void amx_tiles_##n_terms##n_left##n_right(TILE_ARGUMENTS) {                                            \
-        amx_body(n_terms, n_left, n_right, a, a_step, b, b_step, n_tiles, start, out, stride);                        \
+        amx_body(n_terms, n_left, n_right, a, b, step, n_tiles, start, out, stride);                                  \
     }
 AMX_TILES(1, 1, 1)
 AMX_TILES(1, 1, 2)
@@ -128,7 +127,7 @@ INLINE void amx_tiles_float(ptrdiff_t n_terms, ptrdiff_t n_left, ptrdiff_t n_rig
         {{amx_tiles_111, amx_tiles_112}, {amx_tiles_121, amx_tiles_122}},
         {{amx_tiles_211, amx_tiles_212}, {amx_tiles_221, amx_tiles_222}},
     };
-    tiles[n_terms - 1][n_left - 1][n_right - 1](a, a_step, b, b_step, n_tiles, start, out, stride);
+    tiles[n_terms - 1][n_left - 1][n_right - 1](a, b, step, n_tiles, start, out, stride);
 }
 
 INLINE void open_tiles(ptrdiff_t unit, int64_t *saved) {
@@ -165,9 +164,7 @@ static AVX512_BF16 void bfloat16_tile_float(ptrdiff_t n_terms, const float *a, c
 }
 #else
 #define MULTIPLIES_TILES 0 /* the functions below do nothing, and must not be called */
-static inline void amx_tiles_float(ptrdiff_t n_terms, ptrdiff_t n_left, ptrdiff_t n_right, const float *a,
-    ptrdiff_t a_step, const float *b, ptrdiff_t b_step, ptrdiff_t n_tiles, const float *start, float *out,
-    ptrdiff_t stride) {}
+static inline void amx_tiles_float(ptrdiff_t n_terms, ptrdiff_t n_left, ptrdiff_t n_right, TILE_ARGUMENTS) {}
 static inline void bfloat16_tile_float(ptrdiff_t n_terms, const float *a, const float *b, ptrdiff_t n_tiles,
     const float *start, float *out, ptrdiff_t stride) {}
 static inline void open_tiles(ptrdiff_t unit, int64_t *saved) {}

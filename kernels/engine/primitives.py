@@ -126,10 +126,10 @@ def close_tiles(unit, saved):
     """Restore what ``open_tiles`` has saved."""
 
 
-def amx_tiles(n_terms, n_left, n_right, a, a_step, b, b_step, n_tiles, start, out, stride):
+def amx_tiles(n_terms, n_left, n_right, a, b, step, n_tiles, start, out, stride):
     """out = start + A B for 1 or 2 tiles of rows and of columns, on AMX; each row of the sum starts from the same row.
 
-    Rows of ``out`` are ``stride`` apart; from a tile to the next one it is ``a_step`` words, and ``b_step`` in B.
+    From the first tiles of A and of B to the second ones it is ``step`` words; rows of ``out`` are ``stride`` apart.
     """
 
 

@@ -126,22 +126,22 @@ _multiply_0, _multiply_1, _multiply_2, _multiply_3 = (
 
 
 @register_jitable
-def _add_products(n_left, n_right, a, a_step, b, b_step):
+def _add_products(n_left, n_right, a, b, step):
     _load_4(a, SIDE)
     _load_6(b, SIDE)
     _multiply_0()
     if n_right > 1:
-        _load_7(at(b, b_step), SIDE)
+        _load_7(at(b, step), SIDE)
         _multiply_1()
     if n_left > 1:
-        _load_5(at(a, a_step), SIDE)
+        _load_5(at(a, step), SIDE)
         _multiply_2()
         if n_right > 1:
             _multiply_3()
 
 
 @register_jitable
-def amx_tiles(n_terms, n_left, n_right, a, a_step, b, b_step, n_tiles, start, out, stride):
+def amx_tiles(n_terms, n_left, n_right, a, b, step, n_tiles, start, out, stride):
     lower = at(out, SIDE * stride)
     _load_0(start, 0)
     if n_right > 1:
@@ -153,9 +153,9 @@ def amx_tiles(n_terms, n_left, n_right, a, a_step, b, b_step, n_tiles, start, ou
     for t in range(n_tiles):
         first, second = at(a, t * n_terms * WORDS), at(b, t * n_terms * WORDS)
         if n_terms > 1:  # what is smaller comes first
-            _add_products(n_left, n_right, first, a_step, at(second, WORDS), b_step)
-            _add_products(n_left, n_right, at(first, WORDS), a_step, second, b_step)
-        _add_products(n_left, n_right, first, a_step, second, b_step)
+            _add_products(n_left, n_right, first, at(second, WORDS), step)
+            _add_products(n_left, n_right, at(first, WORDS), second, step)
+        _add_products(n_left, n_right, first, second, step)
     _store_0(out, stride)
     if n_right > 1:
         _store_1(at(out, SIDE), stride)

@@ -303,14 +303,15 @@ def run_product(
 @_njit
 def run_packing(M, rows, n_terms, down, transposed, out, scratch):
     height, width = M.shape
+    step = n_tiles(height if down else width) * n_terms * WORDS
     if down:
         pack_down(
-            data_of(M), data_of(rows), height, width, n_terms, np.int64(transposed), n_tiles(height), data_of(out),
+            data_of(M), data_of(rows), height, width, n_terms, np.int64(transposed), step, data_of(out),
             data_of(scratch),
         )  # fmt: skip
     else:
         pack_along(
-            data_of(M), data_of(rows), height, width, n_terms, np.int64(transposed), n_tiles(width), data_of(out),
+            data_of(M), data_of(rows), height, width, n_terms, np.int64(transposed), step, data_of(out),
             data_of(scratch),
         )  # fmt: skip
 
@@ -321,8 +322,8 @@ def run_tiles(unit, n_terms, left, right, bias, out, scratch):
     step, saved = left.size // ((rows + SIDE - 1) // SIDE), np.zeros(8, np.int64)
     open_tiles(unit, data_of(saved))
     multiply_tiles(
-        unit, n_terms, data_of(left), step, rows, data_of(right), step, columns, step // (n_terms * WORDS),
-        data_of(bias), True, data_of(out), columns, data_of(scratch),
+        unit, n_terms, data_of(left), data_of(right), step, step // (n_terms * WORDS), rows, columns, data_of(bias),
+        True, data_of(out), columns, data_of(scratch),
     )  # fmt: skip
     close_tiles(unit, data_of(saved))
 
