@@ -1,6 +1,7 @@
 """What bounds a step: python bounds.py. Prints the cost of a barrier, of a cache line that goes from one core to
 another, of an Adam update where its numbers lie, the rate of products, and how many rows a second each work of the
-training table would pass if its hot loops followed each other with all they need at hand. All on this machine.
+training table would pass if its hot loops followed each other with all they need at hand; then the same for the
+products alone in high and medium precision, if this processor has a unit for them. All on this machine.
 """
 
 import math
@@ -12,11 +13,12 @@ import numba
 import numpy as np
 from works import WORKS
 
-from fastmlp.kernels.cpu import contract_primitives
+from fastmlp.kernels.cpu import contract_primitives, matrix_unit
 from fastmlp.kernels.cpu import cython as cython_cpu
+from fastmlp.kernels.engine.bfloat16_tiles import FLOAT_UNIT, INNER, SIDE, TILE_SCRATCH, WORDS
 from fastmlp.kernels.numba import engine as numba_engine
 from fastmlp.kernels.numba.primitives import data_of
-from fastmlp.kernels.spec import aligned_zeros, new_slots, optimizer
+from fastmlp.kernels.spec import PRECISIONS, aligned_zeros, new_slots, optimizer
 
 wait_for_all = numba_engine._compiled["wait_for_all"]
 
@@ -124,6 +126,27 @@ def step(work, n_threads):
     return total + n * adam(n)
 
 
+def tile_rate(unit, n_terms, side=512):
+    """Floating-point operations per second of a product of packed operands in one thread, as if they were numbers."""
+    packed = aligned_zeros(side // SIDE * (side // INNER) * n_terms * WORDS, "f4")
+    bias, out, scratch = (aligned_zeros(shape, "f4") for shape in (side, (side, side), TILE_SCRATCH))
+    run_tiles, flops = cython_cpu._contract.engine.entries.run_tiles, 2 * side**3
+    return flops / seconds(lambda: run_tiles(unit, n_terms, packed, packed, bias, out, scratch), flops)
+
+
+def print_rates_by_precision():
+    unit = matrix_unit.unit_of(cython_cpu._contract.engine)
+    if unit == FLOAT_UNIT:
+        print("high and medium precision: products in float32, of operands that are rounded first")
+        return
+    for precision, n_terms in PRECISIONS.items():
+        if n_terms:
+            rate = tile_rate(unit, n_terms)
+            print(f"products in {precision} {matrix_unit.HOW[unit]}, one thread: {rate / 1e9:.0f} GFLOP/s")
+            for name, work in WORKS.items():
+                print(f"{name}: products alone {rate / work.flops:,.0f} rows/s in {precision}")
+
+
 if __name__ == "__main__":
     empty = lines(16)
     print(f"two barriers and one line each way: {empty * 1e9:.0f} ns")
@@ -141,3 +164,4 @@ if __name__ == "__main__":
         if work.batch > 1:
             rates = [work.batch / step(work, n_threads) for n_threads in (1, 2)]
             print(f"{name}: hot loops alone {rates[0]:,.0f} rows/s in one thread, {rates[1]:,.0f} in two")
+    print_rates_by_precision()

@@ -18,7 +18,7 @@ from many_fits import EPOCHS  # noqa: E402
 from markdown_table import markdown  # noqa: E402
 from peers import OTHERS  # noqa: E402
 from report_plots import plot_curves, plot_speedup  # noqa: E402
-from report_precision import precision_text  # noqa: E402
+from report_precision import precision_table, precision_text  # noqa: E402
 from report_tables import (  # noqa: E402
     fits_table,
     kernel_table,
@@ -72,7 +72,9 @@ def sections(runs, machine, folder):
         training, limit = training_table(runs["bench_row"])
         formats = dict.fromkeys(training.columns, ",.0f") | {"fastmlp / best other": ".2f", "goal": ".2f"}
         peers = ["fastmlp", *(name for name in OTHERS if name in training), "fastmlp / best other", "% of limit"]
-        plot_speedup(training, machine, folder / "speedup.png")
+        by_precision = runs.get("bench_precision_training")
+        precision = precision_table(by_precision) if by_precision else None
+        plot_speedup(training, precision, machine, folder / "speedup.png")
         text.append(f"""## Training
 
 ![Training speed relative to scikit-learn, torch and JAX](speedup.png)

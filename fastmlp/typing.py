@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
-    from scipy.sparse import sparray, spmatrix
+    from scipy.sparse import csr_array, csr_matrix, sparray, spmatrix
 
     from fastmlp.kernels.rules import Activation
     from fastmlp.model.inputs import Embedding, OneHot, Periodic, PiecewiseLinear, Plain
@@ -31,6 +31,7 @@ class DeviceArray(Protocol):
 FloatArray: TypeAlias = NDArray[np.floating]
 # Arrays, data frames, nested lists, sparse matrices and GPU arrays.
 MatrixLike: TypeAlias = "ArrayLike | spmatrix | sparray | DeviceArray"
+ArrayOrCSR: TypeAlias = "FloatArray | csr_array | csr_matrix"
 RandomState: TypeAlias = "int | np.random.RandomState | None"
 StrPath: TypeAlias = str | PathLike[str]
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import issparse
 
 from fastmlp.backends.threads import ThreadLimit
 from fastmlp.kernels.spec import Batches, loss_row
 from fastmlp.prediction.predict import reported_loss
+from fastmlp.prediction.sparse import sparse_or_dense
 from fastmlp.training.full_batch import is_full_batch
-from fastmlp.typing import FloatArray, NDArray
+from fastmlp.typing import ArrayOrCSR, FloatArray, NDArray
+from fastmlp.validation.arrays import is_valid_csr
 from fastmlp.validation.checks import check_integer
 
 from .exclusive import claim, release
@@ -45,15 +48,15 @@ class CompiledStep:
         self._accept(model.optimizer)
         model._state.make_writable()
 
-    def __call__(self, X: FloatArray, y: FloatArray, sample_weight: FloatArray | None = None) -> float:
+    def __call__(self, X: ArrayOrCSR, y: FloatArray, sample_weight: FloatArray | None = None) -> float:
         """Make one step.
 
         Parameters
         ----------
-        X : ndarray of shape (batch_size, n_inputs)
-            C-contiguous array in the dtype of the model.
+        X : ndarray or CSR matrix of shape (batch_size, n_inputs)
+            C-contiguous array or ``scipy.sparse`` CSR matrix or array, in the dtype of the model.
         y : ndarray of shape (batch_size, n_outputs)
-            As X; for a list of quantiles the target is repeated in each column.
+            C-contiguous array in the dtype of the model; for a list of quantiles the target is repeated in each column.
         sample_weight : ndarray of shape (batch_size,) or (batch_size, n_outputs), default=None
             A missing target is a finite number of weight 0.
 
@@ -65,22 +68,22 @@ class CompiledStep:
         Raises
         ------
         ValueError
-            If an array has another shape, dtype or memory layout.
+            If an array has another shape, dtype or memory layout, or a sparse X is not a valid CSR matrix.
         RuntimeError
             If a fit or step of this model is running.
         """
-        if not (self._is_valid(X) and self._is_valid(y) and X.shape == self._shapes[0] and y.shape == self._shapes[1]):
+        if not (self._takes(X) and self._is_valid(y) and X.shape == self._shapes[0] and y.shape == self._shapes[1]):
             self._refuse(X, y, self._batch_size)
         if sample_weight is not None:
             self._check_weight(sample_weight, self._batch_size)
         return self._run(Batches(X, y, self._order, self._batch_size, sample_weight))
 
-    def many(self, X: FloatArray, y: FloatArray, order: NDArray, sample_weight: FloatArray | None = None) -> float:
+    def many(self, X: ArrayOrCSR, y: FloatArray, order: NDArray, sample_weight: FloatArray | None = None) -> float:
         """Make several steps in one call. Ctrl-C waits until all of them are done.
 
         Parameters
         ----------
-        X : ndarray of shape (n_samples, n_inputs)
+        X : ndarray or CSR matrix of shape (n_samples, n_inputs)
         y : ndarray of shape (n_samples, n_outputs)
         order : ndarray of int64
             Indices of the samples of all steps, one batch after the other. The last batch may be smaller.
@@ -96,14 +99,14 @@ class CompiledStep:
         ValueError, RuntimeError
             As for a single step, and if ``order`` has indices out of range.
         """
-        if not (self._is_valid(X) and self._is_valid(y) and self._have_same_length(X, y)):
+        if not (self._takes(X) and self._is_valid(y) and self._have_same_length(X, y)):
             self._refuse(X, y, "n_samples")
         if sample_weight is not None:
-            self._check_weight(sample_weight, len(X))
+            self._check_weight(sample_weight, len(y))
         good = type(order) is np.ndarray and order.ndim == 1 and order.dtype == np.int64 and order.size > 0
         order = order.copy() if good else order  # another thread may change it after the check
-        if not good or order.min() < 0 or order.max() >= len(X):
-            raise ValueError(f"order must be a 1-D int64 array of indices from 0 to {len(X) - 1}, got {order!r}.")
+        if not good or order.min() < 0 or order.max() >= len(y):
+            raise ValueError(f"order must be a 1-D int64 array of indices from 0 to {len(y) - 1}, got {order!r}.")
         return self._run(Batches(X, y, order, self._batch_size, sample_weight))
 
     def _run(self, batches):
@@ -121,8 +124,12 @@ class CompiledStep:
             if state.order is not None:  # of an epoch that was interrupted
                 state.drop_epoch_in_progress()
             problem = model._problem()
+            is_sparse = type(batches.X) is not np.ndarray
+            if is_sparse:
+                rows = sparse_or_dense(problem.kernels, problem.network, batches.X, problem.noise)
+                batches = batches._replace(X=rows)
             prepared = state.take_prepared(problem, self._batch_size)
-            if prepared.train.takes_threads(n_samples):
+            if is_sparse or prepared.train.takes_threads(n_samples):
                 with ThreadLimit(model.n_jobs, problem.kernels):
                     loss, penalty, n_steps = prepared.train(batches, state.step)
             else:
@@ -137,12 +144,15 @@ class CompiledStep:
         check_single_steps("compile_step", optimizer)
         self._optimizer = optimizer
 
+    def _takes(self, X):
+        return self._is_valid(X) or (is_valid_csr(X) and X.dtype == self._dtype)
+
     def _is_valid(self, array):
         return type(array) is np.ndarray and array.dtype == self._dtype and array.flags.c_contiguous
 
     def _have_same_length(self, X, y):
         (_, n_inputs), (_, n_outputs) = self._shapes
-        return X.shape[1:] == (n_inputs,) and y.shape[1:] == (n_outputs,) and len(X) == len(y)
+        return X.shape[1:] == (n_inputs,) and y.shape[1:] == (n_outputs,) and X.shape[0] == len(y)
 
     def _check_weight(self, weight, n_samples):
         if self._is_valid(weight) and weight.shape in self._weight_shapes(n_samples):
@@ -160,7 +170,7 @@ class CompiledStep:
         (_, n_inputs), (_, n_outputs) = self._shapes
         raise ValueError(
             f"a compiled step needs C-contiguous {self._dtype} arrays X of shape ({n_samples}, {n_inputs}) and y of "
-            f"shape ({n_samples}, {n_outputs}), got {described(X)} and {described(y)}."
+            f"shape ({n_samples}, {n_outputs}), or a valid CSR matrix X, got {described(X)} and {described(y)}."
         )
 
 
@@ -180,6 +190,9 @@ def check_single_steps(method, optimizer):
 
 def described(given):
     """What an argument is, for an error message."""
+    if issparse(given):
+        validity = "invalid " if given.format == "csr" and not is_valid_csr(given) else ""
+        return f"{validity}{type(given).__name__} of {given.dtype} and shape {given.shape}"
     if not isinstance(given, np.ndarray):
         return type(given).__name__
     layout = "" if given.flags.c_contiguous else "non-contiguous "

@@ -6,13 +6,13 @@ import threading
 from typing import Literal, Self, overload
 
 import numpy as np
-from scipy.sparse import csr_array, csr_matrix, issparse
+from scipy.sparse import issparse
 
 from fastmlp.backends.threads import ThreadLimit
 from fastmlp.kernels.spec import SparseRows
-from fastmlp.prediction.sparse import sparse_rows
+from fastmlp.prediction.sparse import sparse_or_dense
 from fastmlp.training.state import Prepared
-from fastmlp.typing import FloatArray
+from fastmlp.typing import ArrayOrCSR, FloatArray
 from fastmlp.validation.arrays import CSR, is_valid_csr
 from fastmlp.validation.checks import check_flags, check_real
 
@@ -37,8 +37,7 @@ class LastPass:
         self._step, self.n_jobs = state.step, n_jobs
         self.is_sparse, shape = issparse(X), X.shape
         if self.is_sparse:
-            rows = sparse_rows(problem.kernels, problem.network, X, X.dtype, problem.noise)
-            X = X.toarray() if rows is None else rows
+            X = sparse_or_dense(problem.kernels, problem.network, X, problem.noise)
         key = problem.kernels, problem.network, problem.noise, rows_to_reserve(len(X)), type(X) is SparseRows
         if key != self._key:
             self.kernels, network, noise, n_rows, sparse = key
@@ -77,7 +76,7 @@ class DifferentiableNetwork(EvaluableNetwork):
     """Base class of MLP with forward and backward passes; MLP documents the parameters and attributes."""
 
     @one_step_at_a_time
-    def forward(self, X: FloatArray | csr_array | csr_matrix) -> FloatArray:
+    def forward(self, X: ArrayOrCSR) -> FloatArray:
         """Compute the outputs of a training pass, with dropout and noise, and keep what ``backward`` needs.
 
         Without dropout and noise the outputs are those of ``predict``. X is copied, and so are the weights: both may

@@ -26,3 +26,9 @@ def sparse_rows(kernels, network, X, dtype, noise=None, most_filled=MOST_FILLED)
         np.ascontiguousarray(X.data, dtype), np.ascontiguousarray(X.indices, np.int32),
         np.ascontiguousarray(X.indptr, np.int64), n_columns,
     )  # fmt: skip
+
+
+def sparse_or_dense(kernels, network, X, noise=None):
+    """A valid CSR matrix as a step takes it: SparseRows, or an array where dense rows are faster or needed."""
+    rows = sparse_rows(kernels, network, X, X.dtype, noise)
+    return X.toarray() if rows is None else rows

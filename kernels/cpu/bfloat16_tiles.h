@@ -17,33 +17,38 @@ INLINE float of_bits(uint32_t bits) {
     memcpy(&x, &bits, sizeof x);
     return x;
 }
-/* Adds half of the last bit that stays, less 1 if that bit is 0: the upper half is then rounded, ties to even. */
-INLINE uint32_t rounded_bits(float x) { return bits_of(x) + 0x7fff + (bits_of(x) >> 16 & 1); }
-
-INLINE float lower_term_float(float x) { return x - of_bits(rounded_bits(x) & 0xffff0000u); }
-
-/* Loads come before stores: the compiler need not ask whether they overlap. */
 #define UPPER_HALF 0xffff0000u
-#define ROUNDED(v) ((mask_float)(v) + 0x7fff + ((mask_float)(v) >> 16 & 1))
+/* Adds half of the last bit that stays, less 1 if that bit is 0: the upper half is then rounded, ties to even. */
+#define ROUNDED(bits) ((bits) + 0x7fff + ((bits) >> 16 & 1))
+
+/* NaN for a NaN, whatever its rounded bits. */
+INLINE float lower_term_float(float x) { return x - of_bits(ROUNDED(bits_of(x)) & UPPER_HALF); }
+
+/* The bits of a NaN, rounded, may be those of infinity or 0: it gets all bits instead. */
+INLINE mask_float rounded(vector_float v) { return ROUNDED((mask_float)v) | (mask_float)(v != v); }
 #define PAIRS(x, y) (vector_float)((x) >> 16 | ((y) & UPPER_HALF))
+/* Loads come before stores: the compiler need not ask whether they overlap. */
 INLINE void pack_row_float(const float *x, const float *y, ptrdiff_t n_terms, float *to) {
     enum { COUNT = VECTOR_BYTES / sizeof(float) };
     UNROLL for (int j = 0; j < 16; j += COUNT) {
         const vector_float first = load_float(x + j), second = load_float(y + j);
-        const mask_float upper = ROUNDED(first), upper_second = ROUNDED(second);
+        const mask_float upper = rounded(first), upper_second = rounded(second);
         store_float(to + j, PAIRS(upper, upper_second));
         if (n_terms > 1) {
             const vector_float rest = first - (vector_float)(upper & UPPER_HALF);
             const vector_float rest_second = second - (vector_float)(upper_second & UPPER_HALF);
-            store_float(to + WORDS_OF_TILE + j, PAIRS(ROUNDED(rest), ROUNDED(rest_second)));
+            store_float(to + WORDS_OF_TILE + j, PAIRS(rounded(rest), rounded(rest_second)));
         }
     }
 }
 
+#define TILE_ARGUMENTS                                                                                                \
+    const float *a, const float *b, ptrdiff_t step, ptrdiff_t n_tiles, const float *start, float *out, ptrdiff_t stride
+
 #if defined(__x86_64__) && defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
 #define MULTIPLIES_TILES 1
 #define AMX __attribute__((target("amx-tile,amx-bf16"), noinline))
-#define DEEP __attribute__((target("avx512f,avx512bf16"), noinline))
+#define AVX512_BF16 __attribute__((target("avx512f,avx512bf16"), noinline))
 
 /* A palette, and 16 rows of 64 bytes for each of the 8 registers. */
 typedef struct {
@@ -72,56 +77,41 @@ static AMX void amx_close(const tile_configuration *saved) {
 #define MULTIPLY(sum, row, column) __asm__ volatile("tdpbf16ps %%tmm" #column ", %%tmm" #row ", %%tmm" #sum ::)
 #define ROW_BYTES 64
 
-#define TILE_ARGUMENTS                                                                                                \
-    const float *a, ptrdiff_t a_step, const float *b, ptrdiff_t b_step, ptrdiff_t n_tiles, const float *start,        \
-        ptrdiff_t start_stride, float *out, ptrdiff_t out_stride
-
-/* Two terms: the products of first terms come last, after those that are smaller. */
-static inline __attribute__((always_inline, target("amx-tile,amx-bf16"))) void amx_body(const int n_terms,
-        const int n_left, const int n_right, TILE_ARGUMENTS) {
-    const ptrdiff_t half = 16 * start_stride, out_half = 16 * out_stride;
-    LOAD(0, start, 4 * start_stride);
-    if (n_right > 1) LOAD(1, start + 16, 4 * start_stride);
-    if (n_left > 1) LOAD(2, start + half, 4 * start_stride);
-    if (n_left > 1 && n_right > 1) LOAD(3, start + half + 16, 4 * start_stride);
+#define AMX_BODY static inline __attribute__((always_inline, target("amx-tile,amx-bf16")))
+/* Adds the products of one term of A and one of B to the sums; ``new_columns`` is 0 if the last call has loaded B. */
+AMX_BODY void amx_products(const int n_left, const int n_right, const int new_columns, const float *a, const float *b,
+                           ptrdiff_t step) {
+    LOAD(4, a, ROW_BYTES);
+    if (new_columns) LOAD(6, b, ROW_BYTES);
+    MULTIPLY(0, 4, 6);
+    if (new_columns && n_right > 1) LOAD(7, b + step, ROW_BYTES);
+    if (n_right > 1) MULTIPLY(1, 4, 7);
+    if (n_left > 1) LOAD(5, a + step, ROW_BYTES);
+    if (n_left > 1) MULTIPLY(2, 5, 6);
+    if (n_left > 1 && n_right > 1) MULTIPLY(3, 5, 7);
+}
+AMX_BODY void amx_body(const int n_terms, const int n_left, const int n_right, TILE_ARGUMENTS) {
+    float *lower = out + 16 * stride;
+    LOAD(0, start, 0);
+    if (n_right > 1) LOAD(1, start + 16, 0);
+    if (n_left > 1) LOAD(2, start, 0);
+    if (n_left > 1 && n_right > 1) LOAD(3, start + 16, 0);
     for (ptrdiff_t t = 0; t < n_tiles; t++, a += n_terms * WORDS_OF_TILE, b += n_terms * WORDS_OF_TILE) {
-        if (n_terms > 1) {
-            LOAD(4, a, ROW_BYTES);
-            LOAD(6, b + WORDS_OF_TILE, ROW_BYTES);
-            MULTIPLY(0, 4, 6);
-            if (n_right > 1) LOAD(7, b + b_step + WORDS_OF_TILE, ROW_BYTES);
-            if (n_right > 1) MULTIPLY(1, 4, 7);
-            if (n_left > 1) LOAD(5, a + a_step, ROW_BYTES);
-            if (n_left > 1) MULTIPLY(2, 5, 6);
-            if (n_left > 1 && n_right > 1) MULTIPLY(3, 5, 7);
-            LOAD(6, b, ROW_BYTES);
-            LOAD(4, a + WORDS_OF_TILE, ROW_BYTES);
-            MULTIPLY(0, 4, 6);
-            if (n_right > 1) LOAD(7, b + b_step, ROW_BYTES);
-            if (n_right > 1) MULTIPLY(1, 4, 7);
-            if (n_left > 1) LOAD(5, a + a_step + WORDS_OF_TILE, ROW_BYTES);
-            if (n_left > 1) MULTIPLY(2, 5, 6);
-            if (n_left > 1 && n_right > 1) MULTIPLY(3, 5, 7);
-        } else {
-            LOAD(6, b, ROW_BYTES);
-            if (n_right > 1) LOAD(7, b + b_step, ROW_BYTES);
+        if (n_terms > 1) { /* what is smaller comes first */
+            amx_products(n_left, n_right, 1, a, b + WORDS_OF_TILE, step);
+            amx_products(n_left, n_right, 1, a + WORDS_OF_TILE, b, step);
         }
-        LOAD(4, a, ROW_BYTES);
-        MULTIPLY(0, 4, 6);
-        if (n_right > 1) MULTIPLY(1, 4, 7);
-        if (n_left > 1) LOAD(5, a + a_step, ROW_BYTES);
-        if (n_left > 1) MULTIPLY(2, 5, 6);
-        if (n_left > 1 && n_right > 1) MULTIPLY(3, 5, 7);
+        amx_products(n_left, n_right, n_terms == 1, a, b, step);
     }
-    STORE(0, out, 4 * out_stride);
-    if (n_right > 1) STORE(1, out + 16, 4 * out_stride);
-    if (n_left > 1) STORE(2, out + out_half, 4 * out_stride);
-    if (n_left > 1 && n_right > 1) STORE(3, out + out_half + 16, 4 * out_stride);
+    STORE(0, out, 4 * stride);
+    if (n_right > 1) STORE(1, out + 16, 4 * stride);
+    if (n_left > 1) STORE(2, lower, 4 * stride);
+    if (n_left > 1 && n_right > 1) STORE(3, lower + 16, 4 * stride);
 }
 
 #define AMX_TILES(n_terms, n_left, n_right)                                                                           \
     static AMX void amx_tiles_##n_terms##n_left##n_right(TILE_ARGUMENTS) {                                            \
-        amx_body(n_terms, n_left, n_right, a, a_step, b, b_step, n_tiles, start, start_stride, out, out_stride);       \
+        amx_body(n_terms, n_left, n_right, a, b, step, n_tiles, start, out, stride);                                  \
     }
 AMX_TILES(1, 1, 1)
 AMX_TILES(1, 1, 2)
@@ -137,7 +127,7 @@ INLINE void amx_tiles_float(ptrdiff_t n_terms, ptrdiff_t n_left, ptrdiff_t n_rig
         {{amx_tiles_111, amx_tiles_112}, {amx_tiles_121, amx_tiles_122}},
         {{amx_tiles_211, amx_tiles_212}, {amx_tiles_221, amx_tiles_222}},
     };
-    tiles[n_terms - 1][n_left - 1][n_right - 1](a, a_step, b, b_step, n_tiles, start, start_stride, out, out_stride);
+    tiles[n_terms - 1][n_left - 1][n_right - 1](a, b, step, n_tiles, start, out, stride);
 }
 
 INLINE void open_tiles(ptrdiff_t unit, int64_t *saved) {
@@ -148,8 +138,8 @@ INLINE void close_tiles(ptrdiff_t unit, const int64_t *saved) {
 }
 
 /* Adds the products of one term of A and one of B to the sums of a tile. */
-#define DEEP_BODY static inline __attribute__((always_inline, target("avx512f,avx512bf16")))
-DEEP_BODY void add_products(__m512 *sums, const float *a, const float *b) {
+#define AVX512_BF16_BODY static inline __attribute__((always_inline, target("avx512f,avx512bf16")))
+AVX512_BF16_BODY void add_products(__m512 *sums, const float *a, const float *b) {
     for (int j = 0; j < 16; j++) {
         const __m512i row = _mm512_loadu_si512(b + 16 * j);
         UNROLL for (int i = 0; i < 16; i++) {
@@ -159,10 +149,10 @@ DEEP_BODY void add_products(__m512 *sums, const float *a, const float *b) {
         }
     }
 }
-static DEEP void bfloat16_tile_float(ptrdiff_t n_terms, const float *a, const float *b, ptrdiff_t n_tiles,
-                                     const float *start, ptrdiff_t start_stride, float *out, ptrdiff_t out_stride) {
+static AVX512_BF16 void bfloat16_tile_float(ptrdiff_t n_terms, const float *a, const float *b, ptrdiff_t n_tiles,
+                                            const float *start, float *out, ptrdiff_t stride) {
     __m512 sums[16];
-    UNROLL for (int i = 0; i < 16; i++) sums[i] = _mm512_loadu_ps(start + i * start_stride);
+    UNROLL for (int i = 0; i < 16; i++) sums[i] = _mm512_loadu_ps(start);
     for (ptrdiff_t t = 0; t < n_tiles; t++, a += n_terms * WORDS_OF_TILE, b += n_terms * WORDS_OF_TILE) {
         if (n_terms > 1) {
             add_products(sums, a, b + WORDS_OF_TILE);
@@ -170,15 +160,13 @@ static DEEP void bfloat16_tile_float(ptrdiff_t n_terms, const float *a, const fl
         }
         add_products(sums, a, b);
     }
-    UNROLL for (int i = 0; i < 16; i++) _mm512_storeu_ps(out + i * out_stride, sums[i]);
+    UNROLL for (int i = 0; i < 16; i++) _mm512_storeu_ps(out + i * stride, sums[i]);
 }
 #else
 #define MULTIPLIES_TILES 0 /* the functions below do nothing, and must not be called */
-static inline void amx_tiles_float(ptrdiff_t n_terms, ptrdiff_t n_left, ptrdiff_t n_right, const float *a,
-    ptrdiff_t a_step, const float *b, ptrdiff_t b_step, ptrdiff_t n_tiles, const float *start, ptrdiff_t start_stride,
-    float *out, ptrdiff_t out_stride) {}
+static inline void amx_tiles_float(ptrdiff_t n_terms, ptrdiff_t n_left, ptrdiff_t n_right, TILE_ARGUMENTS) {}
 static inline void bfloat16_tile_float(ptrdiff_t n_terms, const float *a, const float *b, ptrdiff_t n_tiles,
-    const float *start, ptrdiff_t start_stride, float *out, ptrdiff_t out_stride) {}
+    const float *start, float *out, ptrdiff_t stride) {}
 static inline void open_tiles(ptrdiff_t unit, int64_t *saved) {}
 static inline void close_tiles(ptrdiff_t unit, const int64_t *saved) {}
 #endif

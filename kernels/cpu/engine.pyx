@@ -55,8 +55,8 @@ cdef extern from "bfloat16_tiles.h" nogil:
     float lower_term_float(float)
     void open_tiles(Py_ssize_t, int64_t*)
     void close_tiles(Py_ssize_t, int64_t*)
-    void amx_tiles_float(Py_ssize_t, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t)
-    void bfloat16_tile_float(Py_ssize_t, float*, float*, Py_ssize_t, float*, Py_ssize_t, float*, Py_ssize_t)
+    void amx_tiles_float(Py_ssize_t, Py_ssize_t, Py_ssize_t, float*, float*, Py_ssize_t, Py_ssize_t, float*, float*, Py_ssize_t)
+    void bfloat16_tile_float(Py_ssize_t, float*, float*, Py_ssize_t, float*, float*, Py_ssize_t)
 
 
 # The primitives and the mathematics of the package rules, in the precision of their argument.
@@ -166,16 +166,16 @@ cdef inline void pack_row(floating* x, floating* y, Py_ssize_t n_terms, floating
 cdef inline floating lower_term(floating x) noexcept nogil:
     return lower_term_float(x) if floating is float else x
 
-cdef inline void amx_tiles(Py_ssize_t n_terms, Py_ssize_t n_left, Py_ssize_t n_right, floating* a, Py_ssize_t a_step,
-                           floating* b, Py_ssize_t b_step, Py_ssize_t n_tiles, floating* start,
-                           Py_ssize_t start_stride, floating* out, Py_ssize_t out_stride) noexcept nogil:
+cdef inline void amx_tiles(Py_ssize_t n_terms, Py_ssize_t n_left, Py_ssize_t n_right, floating* a, floating* b,
+                           Py_ssize_t step, Py_ssize_t n_tiles, floating* start, floating* out,
+                           Py_ssize_t stride) noexcept nogil:
     if floating is float:
-        amx_tiles_float(n_terms, n_left, n_right, a, a_step, b, b_step, n_tiles, start, start_stride, out, out_stride)
+        amx_tiles_float(n_terms, n_left, n_right, a, b, step, n_tiles, start, out, stride)
 
 cdef inline void bfloat16_tile(Py_ssize_t n_terms, floating* a, floating* b, Py_ssize_t n_tiles, floating* start,
-                               Py_ssize_t start_stride, floating* out, Py_ssize_t out_stride) noexcept nogil:
+                               floating* out, Py_ssize_t stride) noexcept nogil:
     if floating is float:
-        bfloat16_tile_float(n_terms, a, b, n_tiles, start, start_stride, out, out_stride)
+        bfloat16_tile_float(n_terms, a, b, n_tiles, start, out, stride)
 
 
 # The loops around rules, called by their addresses: generated ones, and those that Numba compiles around custom rules
@@ -407,6 +407,21 @@ def run_product(
         )
 
 
+def run_packing(
+    const floating[:, ::1] M, const int64_t[::1] rows, Py_ssize_t n_terms, bint down, bint transposed,
+    floating[::1] out, floating[::1] scratch,
+):
+    """Pack M, row i of which begins at number rows[i] of it, along its columns or down its rows."""
+    cdef floating* first = <floating*>&M[0, 0]
+    cdef int64_t* places = <int64_t*>&rows[0]
+    cdef Py_ssize_t height = M.shape[0], width = M.shape[1], step = n_tiles(height if down else width) * n_terms * WORDS
+    with nogil:
+        if down:
+            pack_down(first, places, height, width, n_terms, transposed, step, &out[0], &scratch[0])
+        else:
+            pack_along(first, places, height, width, n_terms, transposed, step, &out[0], &scratch[0])
+
+
 def run_tiles(
     Py_ssize_t unit, Py_ssize_t n_terms, const floating[::1] left, const floating[::1] right,
     const floating[::1] bias, floating[:, ::1] out, floating[::1] scratch,
@@ -417,8 +432,8 @@ def run_tiles(
     with nogil:
         open_tiles(unit, saved)
         multiply_tiles(
-            unit, n_terms, <floating*>&left[0], step, rows, <floating*>&right[0], step, columns,
-            step // (n_terms * WORDS), <floating*>&bias[0], True, &out[0, 0], columns, &scratch[0],
+            unit, n_terms, <floating*>&left[0], <floating*>&right[0], step, step // (n_terms * WORDS), rows, columns,
+            <floating*>&bias[0], True, &out[0, 0], columns, &scratch[0],
         )
         close_tiles(unit, saved)
 

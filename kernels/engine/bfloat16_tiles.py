@@ -29,20 +29,22 @@ from .primitives import (
 SIDE = 16  # rows and columns of a tile
 INNER = 32  # numbers along the inner dimension of a tile
 WORDS = 256  # of a tile
-TILE_SCRATCH = 544  # numbers that these functions need: two parts of rows, and a tile of two terms
+TILE_SCRATCH = 2 * SIDE + 2 * WORDS  # numbers that these functions need: two parts of rows, and a tile of two terms
 FLOAT_UNIT, BFLOAT16_UNIT, AMX_UNIT = range(3)
 
 
-def padded_part(source: Vector, n: int, part: Vector) -> Vector:
-    """At least 16 numbers: those at ``source``, or a copy of the n there that zeros follow."""
-    T = type(source[0])
+def part_at(M: Vector, rows: Integers, n_rows: int, n_columns: int, i: int, j: int, zeros: Vector) -> Vector:
+    """At least 16 numbers of row i of M from column j on: M's own, or if it has fewer a copy in ``zeros``."""
+    T = type(M[0])
+    n = n_columns - j if i < n_rows else 0
+    source: Vector = at(M, rows[min(i, n_rows - 1)] + j)
     if n >= SIDE:
         return source
-    for j in range(SIDE):
-        part[j] = T(0)
-    for j in range(n):
-        part[j] = source[j]
-    return part
+    for c in range(SIDE):
+        zeros[c] = T(0)
+    for c in range(n):
+        zeros[c] = source[c]
+    return zeros
 
 
 def transpose_tiles(source: Vector, n_terms: int, to: Vector) -> None:
@@ -57,83 +59,78 @@ def transpose_tiles(source: Vector, n_terms: int, to: Vector) -> None:
 
 
 def pack_along(
-    M: Vector, rows: Integers, n_rows: int, n_columns: int, n_terms: int, transposed: bint, n_tiles: int, out: Vector,
+    M: Vector, rows: Integers, n_rows: int, n_columns: int, n_terms: int, transposed: bint, step: int, out: Vector,
     scratch: Vector,
 ) -> None:  # fmt: skip
     """Pack M, row i of which is at M + rows[i], with the inner dimension along its columns.
 
-    It becomes a left operand, or with ``transposed`` the right operand M^T. ``n_tiles`` is the number of tiles from one
-    16 rows to the next in ``out``.
+    It becomes a left operand, or with ``transposed`` the right operand M^T. From one 16 rows to the next it is ``step``
+    words in ``out``.
     """
     x: Vector = scratch
     y: Vector = at(scratch, SIDE)
     straight: Vector = at(scratch, 2 * SIDE)
     for first in range(0, n_rows, SIDE):
         for k in range(0, n_columns, INNER):
-            to: Vector = at(out, (first // SIDE * n_tiles + k // INNER) * n_terms * WORDS)
+            to: Vector = at(out, first // SIDE * step + k // INNER * n_terms * WORDS)
             packed: Vector = straight if transposed else to
-            for r in range(SIDE):
-                row: Vector = at(M, rows[min(first + r, n_rows - 1)] + k)
-                left = n_columns - k if first + r < n_rows else 0
+            for i in range(SIDE):
                 pack_row(
-                    padded_part(row, left, x), padded_part(at(row, SIDE), max(left - SIDE, 0), y), n_terms,
-                    at(packed, r * SIDE),
+                    part_at(M, rows, n_rows, n_columns, first + i, k, x),
+                    part_at(M, rows, n_rows, n_columns, first + i, k + SIDE, y), n_terms, at(packed, i * SIDE),
                 )  # fmt: skip
             if transposed:
                 transpose_tiles(straight, n_terms, to)
 
 
 def pack_down(
-    M: Vector, rows: Integers, n_rows: int, n_columns: int, n_terms: int, transposed: bint, n_tiles: int, out: Vector,
+    M: Vector, rows: Integers, n_rows: int, n_columns: int, n_terms: int, transposed: bint, step: int, out: Vector,
     scratch: Vector,
 ) -> None:  # fmt: skip
     """The same with the inner dimension down the rows of M: the right operand M, or with ``transposed`` the left one
-    M^T. ``n_tiles`` is that from one 16 columns to the next."""
+    M^T. From one 16 columns to the next it is ``step`` words."""
     x: Vector = scratch
     y: Vector = at(scratch, SIDE)
     straight: Vector = at(scratch, 2 * SIDE)
     for k in range(0, n_rows, INNER):
         for first in range(0, n_columns, SIDE):
-            to: Vector = at(out, (first // SIDE * n_tiles + k // INNER) * n_terms * WORDS)
+            to: Vector = at(out, first // SIDE * step + k // INNER * n_terms * WORDS)
             packed: Vector = straight if transposed else to
-            left = n_columns - first
-            for j in range(SIDE):
-                upper: Vector = at(M, rows[min(k + j, n_rows - 1)] + first)
-                lower: Vector = at(M, rows[min(k + SIDE + j, n_rows - 1)] + first)
+            for i in range(SIDE):
                 pack_row(
-                    padded_part(upper, left if k + j < n_rows else 0, x),
-                    padded_part(lower, left if k + SIDE + j < n_rows else 0, y), n_terms, at(packed, j * SIDE),
+                    part_at(M, rows, n_rows, n_columns, k + i, first, x),
+                    part_at(M, rows, n_rows, n_columns, k + SIDE + i, first, y), n_terms, at(packed, i * SIDE),
                 )  # fmt: skip
             if transposed:
                 transpose_tiles(straight, n_terms, to)
 
 
 def multiply_tiles(
-    unit: int, n_terms: int, left: Vector, left_step: int, n_rows: int, right: Vector, right_step: int, n_columns: int,
-    n_tiles: int, bias: Vector, biased: bint, out: Vector, stride: int, scratch: Vector,
+    unit: int, n_terms: int, left: Vector, right: Vector, step: int, n_tiles: int, n_rows: int, n_columns: int,
+    bias: Vector, biased: bint, out: Vector, stride: int, scratch: Vector,
 ) -> None:  # fmt: skip
     """out = bias + left right, ``n_tiles`` tiles deep.
 
-    From one 16 rows or columns to the next it is ``left_step`` or ``right_step`` words. ``stride`` is a multiple of
-    16, and ``out`` has room for a multiple of 16 rows.
+    From one 16 rows or columns to the next it is ``step`` words in both operands. ``stride`` is a multiple of 16, and
+    ``out`` has room for a multiple of 16 rows.
     """
     T = type(out[0])
     start: Vector = scratch
     for j in range(0, n_columns, 2 * SIDE):
         n_right = min(2, (n_columns - j + SIDE - 1) // SIDE)
-        b: Vector = at(right, j // SIDE * right_step)
+        b: Vector = at(right, j // SIDE * step)
         for c in range(2 * SIDE):
             start[c] = bias[j + c] if biased and j + c < n_columns else T(0)
         for i in range(0, n_rows, 2 * SIDE):
             n_left = min(2, (n_rows - i + SIDE - 1) // SIDE)
-            a: Vector = at(left, i // SIDE * left_step)
+            a: Vector = at(left, i // SIDE * step)
             to: Vector = at(out, i * stride + j)
             if unit == AMX_UNIT:
-                amx_tiles(n_terms, n_left, n_right, a, left_step, b, right_step, n_tiles, start, 0, to, stride)
+                amx_tiles(n_terms, n_left, n_right, a, b, step, n_tiles, start, to, stride)
             else:
                 for r in range(n_left):
                     for c in range(n_right):
                         bfloat16_tile(
-                            n_terms, at(a, r * left_step), at(b, c * right_step), n_tiles, at(start, c * SIDE), 0,
+                            n_terms, at(a, r * step), at(b, c * step), n_tiles, at(start, c * SIDE),
                             at(to, r * SIDE * stride + c * SIDE), stride,
                         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Outputs of a network: by tiles of rows, or row by row for fewer rows than a tile.
+"""Outputs of a network: by tiles of rows, or row by row for a quarter of a tile or less.
 
 Compiled twice, like engine/products.py.
 """
@@ -87,7 +87,7 @@ def predict(worker: Worker) -> None:
     start = share(run.n_rows, tile_rows(), worker.thread, run.n_threads)
     stop = share(run.n_rows, tile_rows(), worker.thread + 1, run.n_threads)
     # Counted over all rows, so that an output does not depend on the number of threads.
-    few = run.n_rows < tile_rows() and not layout.has_features and not layout.staged and layout.n_terms == 0
+    few = 4 * run.n_rows <= tile_rows() and not layout.has_features and not layout.staged and layout.n_terms == 0
     worker.step = 0
     open_tiles(layout.unit, worker.tile_state)
     if layout.n_terms > 0:

@@ -126,11 +126,14 @@ def close_tiles(unit, saved):
     """Restore what ``open_tiles`` has saved."""
 
 
-def amx_tiles(n_terms, n_left, n_right, a, a_step, b, b_step, n_tiles, start, start_stride, out, out_stride):
-    """out = start + A B for 1 or 2 tiles of rows and of columns, on AMX."""
+def amx_tiles(n_terms, n_left, n_right, a, b, step, n_tiles, start, out, stride):
+    """out = start + A B for 1 or 2 tiles of rows and of columns, on AMX; each row of the sum starts from the same row.
+
+    From the first tiles of A and of B to the second ones it is ``step`` words; rows of ``out`` are ``stride`` apart.
+    """
 
 
-def bfloat16_tile(n_terms, a, b, n_tiles, start, start_stride, out, out_stride):
+def bfloat16_tile(n_terms, a, b, n_tiles, start, out, stride):
     """The same for one tile of each, by the instructions of AVX512_BF16."""
 
 

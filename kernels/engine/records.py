@@ -33,8 +33,8 @@ class Layer(Structure):
     after it: ``da_dz``, ``da_dslope`` and ``slope_deltas`` are offsets like ``outputs``, or -1; ``noise_std`` is a
     code; ``skip_source`` is the layer that a skip comes from, or -1.
 
-    For products in bfloat16, ``weight_rows`` is where the rows of the matrix begin in the table of the layout, and the
-    others are offsets of its operands in ``packed``, or -1.
+    For products in bfloat16, ``first_weight_row`` is the place of the first row of the matrix in ``weight_rows`` of the
+    layout, and the others are offsets of its operands in ``packed``, or -1.
 
     In engine/online.py ``stride`` is that of the rows of weights, ``width`` the padded ``fan_out``, ``local`` an offset
     into the rearranged parameters, and ``narrow`` says that a matrix is transposed there.
@@ -63,7 +63,7 @@ class Layer(Structure):
     noise_std: int
     skip_source: int
     skip_weighted: bint
-    weight_rows: int
+    first_weight_row: int
     packed_weights: int
     packed_transpose: int
     packed_inputs: int

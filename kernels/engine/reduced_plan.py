@@ -29,7 +29,7 @@ def place_operands(layers, batch, strides, n_terms, unit, learning, of_inputs):
     packed = first = left = 0
     for level, layer in enumerate(layers):
         fan_in, fan_out = layer.fan_in, layer.fan_out
-        layer.weight_rows, first = first, first + fan_in
+        layer.first_weight_row, first = first, first + fan_in
         # The inner dimension of each operand, the other one, and the numbers from row to row of a copy in float32.
         operands = {"packed_weights": (fan_in, fan_out, fan_out)}
         if learning:

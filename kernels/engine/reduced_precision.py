@@ -55,34 +55,36 @@ def prepare_weights(worker: Worker) -> None:
         if layout.unit == FLOAT_UNIT:
             round_row(at(W, first * fan_out), (stop - first) * fan_out, n_terms, at(to, first * fan_out))
             continue
-        size, depth = n_terms * WORDS, n_tiles(fan_out)
+        size = n_terms * WORDS
+        step, transposed_step = n_tiles(fan_in) * size, n_tiles(fan_out) * size
         for i in range(first, stop, INNER):  # in both arrangements while they are in the caches
-            rows: Integers = at(layout.weight_rows, layer.weight_rows + i)
+            rows: Integers = at(layout.weight_rows, layer.first_weight_row + i)
             count = min(INNER, stop - i)
-            pack_down(W, rows, count, fan_out, n_terms, 0, n_tiles(fan_in), at(to, i // INNER * size), worker.scratch)
+            pack_down(W, rows, count, fan_out, n_terms, 0, step, at(to, i // INNER * size), worker.scratch)
             if layer.packed_transpose >= 0:
-                other: Vector = at(run.packed, layer.packed_transpose + i // SIDE * depth * size)
-                pack_along(W, rows, count, fan_out, n_terms, 1, depth, other, worker.scratch)
+                other: Vector = at(run.packed, layer.packed_transpose + i // SIDE * transposed_step)
+                pack_along(W, rows, count, fan_out, n_terms, 1, transposed_step, other, worker.scratch)
 
 
 def prepare_rows(
     worker: Worker, M: Vector, rows: Integers, low: int, high: int, width: int, transposed: bint, place: int,
     own_rows: Integers,
 ) -> None:  # fmt: skip
-    """Make operands of a gradient of some rows of a layer's inputs or deltas, row i at M + rows[i].
+    """Make an operand of a gradient of rows ``low`` to ``high`` of a layer's inputs or deltas, row i at M + rows[i].
 
-    ``own_rows`` are the rows of copies in float32.
+    The operand of the whole batch is at ``place`` in ``packed``. If it is a copy in float32, row i is own_rows[i] on.
     """
     layout: Layout = worker.run.layout
     n_terms = layout.n_terms
+    size = n_terms * WORDS
     to: Vector = at(worker.run.packed, place)
     if layout.unit == FLOAT_UNIT:
         for r in range(low, high):
             round_row(at(M, rows[r]), width, n_terms, at(to, own_rows[r]))
     elif high > low:
         pack_down(
-            M, at(rows, low), high - low, width, n_terms, transposed, n_tiles(layout.batch),
-            at(to, low // INNER * n_terms * WORDS), worker.scratch,
+            M, at(rows, low), high - low, width, n_terms, transposed, n_tiles(layout.batch) * size,
+            at(to, low // INNER * size), worker.scratch,
         )  # fmt: skip
 
 
@@ -97,10 +99,10 @@ def multiply_rows(
     step = depth * n_terms * WORDS
     for i in range(0, n_rows, height):
         count = min(height, n_rows - i)
-        pack_along(a, at(rows, i), count, inner, n_terms, 0, depth, left, worker.scratch)
+        pack_along(a, at(rows, i), count, inner, n_terms, 0, step, left, worker.scratch)
         multiply_tiles(
-            layout.unit, n_terms, left, step, count, right, step, n_columns, depth, bias, biased, at(out, i * stride),
-            stride, worker.scratch,
+            layout.unit, n_terms, left, right, step, depth, count, n_columns, bias, biased, at(out, i * stride), stride,
+            worker.scratch,
         )  # fmt: skip
 
 
@@ -172,7 +174,7 @@ def multiply_gradient(worker: Worker, layer: Layer, first: int, count: int, g: V
     size = layout.n_terms * WORDS
     step, begin = n_tiles(layout.batch) * size, worker.low // INNER * size
     multiply_tiles(
-        layout.unit, layout.n_terms, at(packed, layer.packed_inputs + first // SIDE * step + begin), step, count,
-        at(packed, layer.packed_deltas + begin), step, layer.fan_out, n_tiles(worker.high - worker.low), packed, 0, g,
-        stride, worker.scratch,
+        layout.unit, layout.n_terms, at(packed, layer.packed_inputs + first // SIDE * step + begin),
+        at(packed, layer.packed_deltas + begin), step, n_tiles(worker.high - worker.low), count, layer.fan_out, packed,
+        0, g, stride, worker.scratch,
     )  # fmt: skip

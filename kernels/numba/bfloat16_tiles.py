@@ -37,7 +37,7 @@ def _upper(builder, bits):
 
 
 def _lower_term(builder, number):
-    """A number, or a vector, less itself rounded to bfloat16."""
+    """A number, or a vector, less itself rounded to bfloat16: NaN for a NaN, whatever its rounded bits."""
     bits = ir.VectorType(INT32, number.type.count) if isinstance(number.type, ir.VectorType) else INT32
     upper = _upper(builder, _rounded(builder, builder.bitcast(number, bits)))
     return builder.fsub(number, builder.bitcast(upper, number.type))
@@ -61,8 +61,13 @@ def pack_row(typingctx, x, y, n_terms, to):
         load, store = vector_access(builder, float32, vector)
         numbers = [load(pointer, constant(0)) for pointer in (x, y)]
 
+        def rounded(number):
+            # The bits of a NaN, rounded, may be those of infinity or 0: it gets all bits instead.
+            nan = builder.sext(builder.fcmp_unordered("uno", number, number), bits)
+            return builder.or_(_rounded(builder, builder.bitcast(number, bits)), nan)
+
         def store_pairs(numbers, place):
-            first, second = (_rounded(builder, builder.bitcast(number, bits)) for number in numbers)
+            first, second = (rounded(number) for number in numbers)
             words = builder.or_(builder.lshr(first, _like(first, 16)), _upper(builder, second))
             store(builder.bitcast(words, vector), to, constant(place))
 
@@ -121,43 +126,43 @@ _multiply_0, _multiply_1, _multiply_2, _multiply_3 = (
 
 
 @register_jitable
-def _add_products(n_left, n_right, a, a_step, b, b_step):
+def _add_products(n_left, n_right, a, b, step):
     _load_4(a, SIDE)
     _load_6(b, SIDE)
     _multiply_0()
     if n_right > 1:
-        _load_7(at(b, b_step), SIDE)
+        _load_7(at(b, step), SIDE)
         _multiply_1()
     if n_left > 1:
-        _load_5(at(a, a_step), SIDE)
+        _load_5(at(a, step), SIDE)
         _multiply_2()
         if n_right > 1:
             _multiply_3()
 
 
 @register_jitable
-def amx_tiles(n_terms, n_left, n_right, a, a_step, b, b_step, n_tiles, start, start_stride, out, out_stride):
-    lower, lower_out = at(start, SIDE * start_stride), at(out, SIDE * out_stride)
-    _load_0(start, start_stride)
+def amx_tiles(n_terms, n_left, n_right, a, b, step, n_tiles, start, out, stride):
+    lower = at(out, SIDE * stride)
+    _load_0(start, 0)
     if n_right > 1:
-        _load_1(at(start, SIDE), start_stride)
+        _load_1(at(start, SIDE), 0)
     if n_left > 1:
-        _load_2(lower, start_stride)
+        _load_2(start, 0)
         if n_right > 1:
-            _load_3(at(lower, SIDE), start_stride)
+            _load_3(at(start, SIDE), 0)
     for t in range(n_tiles):
         first, second = at(a, t * n_terms * WORDS), at(b, t * n_terms * WORDS)
         if n_terms > 1:  # what is smaller comes first
-            _add_products(n_left, n_right, first, a_step, at(second, WORDS), b_step)
-            _add_products(n_left, n_right, at(first, WORDS), a_step, second, b_step)
-        _add_products(n_left, n_right, first, a_step, second, b_step)
-    _store_0(out, out_stride)
+            _add_products(n_left, n_right, first, at(second, WORDS), step)
+            _add_products(n_left, n_right, at(first, WORDS), second, step)
+        _add_products(n_left, n_right, first, second, step)
+    _store_0(out, stride)
     if n_right > 1:
-        _store_1(at(out, SIDE), out_stride)
+        _store_1(at(out, SIDE), stride)
     if n_left > 1:
-        _store_2(lower_out, out_stride)
+        _store_2(lower, stride)
         if n_right > 1:
-            _store_3(at(lower_out, SIDE), out_stride)
+            _store_3(at(lower, SIDE), stride)
 
 
 @intrinsic
@@ -205,19 +210,18 @@ def close_tiles(unit, saved):
 
 
 @intrinsic
-def bfloat16_tile(typingctx, n_terms, a, b, n_tiles, start, start_stride, out, out_stride):
+def bfloat16_tile(typingctx, n_terms, a, b, n_tiles, start, out, stride):
     integer = types.int64
 
     def codegen(context, builder, signature, args):
-        n_terms, a, b, n_tiles, start, start_stride, out, out_stride = args
+        n_terms, a, b, n_tiles, start, out, stride = args
         if VECTOR_BYTES < ROW_BYTES or signature.args[1].dtype != float32:
             return context.get_dummy_value()
         vector = ir.VectorType(FLOAT, SIDE)
         load, store = vector_access(builder, float32, vector)
         kind = ir.FunctionType(vector, [vector] * 3)
-        sums = [
-            cgutils.alloca_once_value(builder, load(start, builder.mul(constant(i), start_stride))) for i in range(SIDE)
-        ]
+        first_row = load(start, constant(0))
+        sums = [cgutils.alloca_once_value(builder, first_row) for _ in range(SIDE)]
 
         def add_products(a, b):
             with cgutils.for_range(builder, constant(SIDE), intp=INT64) as j:
@@ -235,7 +239,7 @@ def bfloat16_tile(typingctx, n_terms, a, b, n_tiles, start, start_stride, out, o
                 add_products(builder.gep(first, [constant(WORDS)]), second)
             add_products(first, second)
         for i, place in enumerate(sums):
-            store(builder.load(place), out, builder.mul(constant(i), out_stride))
+            store(builder.load(place), out, builder.mul(constant(i), stride))
         return context.get_dummy_value()
 
-    return types.void(integer, a, b, integer, start, integer, out, integer), codegen
+    return types.void(integer, a, b, integer, start, out, integer), codegen

@@ -140,11 +140,12 @@ def _compiled_sources():
 _compiled = _compiled_sources()
 _ENTERED = (
     "train", "train_online", "rearrange", "predict_row", "predict", "differentiate_outputs", "product", "mean_loss",
-    "multiply_tiles",
 )  # fmt: skip
-train, train_online, rearrange, predict_row, predict, differentiate_outputs, product, mean_loss, multiply_tiles = (
+train, train_online, rearrange, predict_row, predict, differentiate_outputs, product, mean_loss = (
     _compiled[name] for name in _ENTERED
 )
+_TILES = "n_tiles", "pack_along", "pack_down", "multiply_tiles"
+n_tiles, pack_along, pack_down, multiply_tiles = (_compiled[name] for name in _TILES)
 _PASSES = "forward_pass", "backward_pass", "apply_gradient"
 forward_pass, backward_pass, apply_gradient = (_compiled[name] for name in _PASSES)
 
@@ -300,13 +301,29 @@ def run_product(
 
 
 @_njit
+def run_packing(M, rows, n_terms, down, transposed, out, scratch):
+    height, width = M.shape
+    step = n_tiles(height if down else width) * n_terms * WORDS
+    if down:
+        pack_down(
+            data_of(M), data_of(rows), height, width, n_terms, np.int64(transposed), step, data_of(out),
+            data_of(scratch),
+        )  # fmt: skip
+    else:
+        pack_along(
+            data_of(M), data_of(rows), height, width, n_terms, np.int64(transposed), step, data_of(out),
+            data_of(scratch),
+        )  # fmt: skip
+
+
+@_njit
 def run_tiles(unit, n_terms, left, right, bias, out, scratch):
     rows, columns = out.shape
     step, saved = left.size // ((rows + SIDE - 1) // SIDE), np.zeros(8, np.int64)
     open_tiles(unit, data_of(saved))
     multiply_tiles(
-        unit, n_terms, data_of(left), step, rows, data_of(right), step, columns, step // (n_terms * WORDS),
-        data_of(bias), True, data_of(out), columns, data_of(scratch),
+        unit, n_terms, data_of(left), data_of(right), step, step // (n_terms * WORDS), rows, columns, data_of(bias),
+        True, data_of(out), columns, data_of(scratch),
     )  # fmt: skip
     close_tiles(unit, data_of(saved))
 

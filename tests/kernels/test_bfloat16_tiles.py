@@ -16,6 +16,7 @@ from fastmlp.kernels.engine.bfloat16_tiles import AMX_UNIT, BFLOAT16_UNIT, FLOAT
 from fastmlp.kernels.spec import Network, aligned_zeros
 from problems import COMPILED
 
+NAN = np.uint32(0x7FC00000)  # the bits of one
 UNITS = {"AMX": AMX_UNIT, "AVX512_BF16": BFLOAT16_UNIT}
 
 
@@ -29,14 +30,15 @@ def why_not(unit):
 def upper_bits(x):
     """float32 rounded to bfloat16, ties to even, in the upper half of the bits."""
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
-    return (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000
+    return np.where(np.isnan(x), NAN, bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)
 
 
 def terms_of(x, n_terms):
     terms = []
     for _ in range(n_terms):
         terms.append(upper_bits(x))
-        x = x - terms[-1].view(np.float32)
+        with np.errstate(invalid="ignore"):
+            x = x - terms[-1].view(np.float32)
     return terms
 
 
@@ -53,6 +55,43 @@ def packed(matrix, n_terms, right):
     words = aligned_zeros(n_terms * tiles[0].size, np.float32)
     words.view(np.uint32)[:] = np.stack(tiles, axis=2).ravel()
     return words
+
+
+def halves(words):
+    """The bits of the two bfloat16 of each word, those of any NaN the same."""
+    words = words.view(np.uint32)
+    bits = np.stack([words << 16, words & 0xFFFF0000])
+    bits[np.isnan(bits.view(np.float32))] = NAN
+    return bits
+
+
+@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("n_terms", [1, 2])
+def test_operands_are_packed(name, n_terms):
+    """In each arrangement, which needs no unit. The bits of some NaN, rounded, are those of 0 or infinity."""
+    engine, rng = registry.choose(name).kernels._contract.engine, np.random.default_rng(0)
+    special = np.array(
+        [
+            0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0xFF800001, NAN,  # NaN, the first ones with the outermost mantissas
+            0x7F800000, 0xFF800000, 0x7F7FFFFF, 0xFF7FFFFF,  # infinity, and the largest numbers, which round to it
+            0x00000000, 0x80000000, 0x00000001, 0x80000001, 0x007FFFFF, 0x807FFFFF, 0x00008000,  # 0 and denormals
+            0x3F808000, 0x3F818000, 0x3F808001, 0x3F80FFFF,  # ties, and above
+        ],
+        np.uint32,
+    ).view(np.float32)  # fmt: skip
+    for shape in ((1, 1), (37, 70), (64, 31)):
+        M = rng.standard_normal(shape).astype(np.float32)
+        n_special = min(M.size, len(special))
+        M.flat[rng.choice(M.size, n_special, replace=False)] = special[:n_special]
+        for down in (False, True):
+            for transposed in (False, True):
+                expected = packed(M.T if down else M, n_terms, right=down != transposed)
+                out = aligned_zeros(expected.size, np.float32)
+                engine.entries.run_packing(
+                    M, np.arange(len(M)) * M.shape[1], n_terms, down, transposed, out,
+                    aligned_zeros(TILE_SCRATCH, np.float32),
+                )  # fmt: skip
+                np.testing.assert_array_equal(halves(out), halves(expected))
 
 
 @pytest.mark.parametrize("name", COMPILED)

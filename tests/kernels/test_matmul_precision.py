@@ -95,6 +95,19 @@ def test_operands_of_compiled_products_are_rounded(compiled, precision):
     assert relative_error(biases, expected) < {"high": 1e-5, "medium": 2e-6}[precision]
 
 
+@pytest.mark.parametrize("bits", [0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001])
+@pytest.mark.parametrize("precision", REDUCED)
+def test_nan_stays_nan(compiled, precision, bits):
+    """The bits of these, rounded like those of a number, are those of 0 or of infinity."""
+    case = Case((37, 10), (), rows=64)
+    X, parameters = case.X.copy(), case.parameters.copy()
+    X[3, 5] = np.uint32(bits).view(np.float32)
+    found = compiled.forward(case.at(precision), parameters, X)
+    np.testing.assert_array_equal(np.isnan(found).all(axis=1), np.arange(64) == 3)
+    parameters[4] = X[3, 5]
+    assert np.isnan(compiled.forward(case.at(precision), parameters, case.X)[:, 4]).all()
+
+
 @pytest.mark.parametrize("case, precision, rows", grid(CASES, REDUCED, [1, 300], n=2))
 def test_predictions_equal_the_reference(compiled, case, precision, rows):
     """Of one row too, by ``forward`` and by ``row_predictor``, which may be more precise."""

@@ -5,6 +5,7 @@ import threading
 import joblib
 import numpy as np
 import pytest
+from scipy.sparse import csc_matrix, csr_array, csr_matrix
 
 from fastmlp import MLP, Layer, make_optimizer, make_schedule
 
@@ -15,8 +16,8 @@ WEIGHT = RNG.uniform(0.5, 2, 64).astype("f4")
 LAYERS = [Layer(9, "tanh"), Layer(2, "identity")]
 
 
-def model(loss="mean_squared_error", optimizer="adam", layers=LAYERS, **options):
-    return MLP(layers, loss, optimizer, random_state=0, **options).build(5)
+def model(loss="mean_squared_error", optimizer="adam", layers=LAYERS, n_inputs=5, **options):
+    return MLP(layers, loss, optimizer, random_state=0, **options).build(n_inputs)
 
 
 CASES = {
@@ -55,6 +56,69 @@ def test_steps_are_those_of_fit(backend, options, weighted):
             assert other._state.step == fitted._state.step
     assert stepped.epoch == 0
     assert stepped.history == {"loss": []}
+
+
+SPARSE = np.where(RNG.uniform(size=(64, 200)) < 0.04, RNG.standard_normal((64, 200)), 0)
+SPARSE_CASES = {
+    "plain": {},
+    "one sample a step": {"size": 1},
+    "weights without a gradient stay": {"optimizer": "sgd"},
+    "penalty": {"alpha": 0.1, "optimizer": "momentum"},
+    "dropout": {"layers": [Layer(9, "relu", dropout=0.3), Layer(2, "identity")]},
+    "dropout of inputs, on dense rows": {"input_dropout": 0.2},
+    "reduced precision, on dense rows": {"matmul_precision": "medium"},
+    "float64": {"dtype": "float64"},
+}
+
+
+@pytest.mark.parametrize("kind", [csr_matrix, csr_array])
+@pytest.mark.parametrize("options", SPARSE_CASES.values(), ids=SPARSE_CASES)
+def test_steps_on_sparse_rows_are_those_of_fit(backend, options, kind):
+    size = options.get("size", 16)
+    options = {name: value for name, value in options.items() if name != "size"} | {"backend": backend}
+    fitted, stepped, at_once = (model(n_inputs=200, **options) for _ in range(3))
+    y, weight = Y.astype(fitted.dtype), WEIGHT.astype(fitted.dtype)
+    dense = SPARSE.astype(fitted.dtype)
+    X = kind(dense)
+    fitted.fit(X, y, 1, size, shuffle=False, sample_weight=weight)
+    step = stepped.compile_step(size)
+    losses = [step(X[i : i + size], y[i : i + size], weight[i : i + size]) for i in range(0, 64, size)]
+    many = at_once.compile_step(size).many(X, y, np.arange(64), weight)
+    assert many == fitted.history["loss"][-1]
+    assert np.mean(losses) == pytest.approx(many, rel=1e-5)
+    for other in (stepped, at_once):
+        np.testing.assert_array_equal(other.parameters, fitted.parameters)
+    step(dense[:size], y[:size])  # the same function takes both
+
+
+def invalid_csr(**changes):
+    matrix = csr_matrix(SPARSE[:, :5].astype("f4"))
+    for name, value in changes.items():
+        array = getattr(matrix, name)
+        array[value[0]] = value[1]
+    return matrix
+
+
+REFUSED_SPARSE = {
+    "dtype": (csr_matrix(SPARSE[:, :5]), "csr_matrix of float64 and shape"),
+    "another format": (csc_matrix(SPARSE[:, :5].astype("f4")), "csc_matrix of float32"),
+    "columns": (csr_matrix(SPARSE.astype("f4")), r"\(64, 200\)"),
+    "fewer samples": (csr_matrix(SPARSE[:9, :5].astype("f4")), r"\(9, 5\)"),
+    "index out of bounds": (invalid_csr(indices=(0, 5)), "invalid csr_matrix"),
+    "negative index": (invalid_csr(indices=(0, -1)), "invalid csr_matrix"),
+    "rows that start late": (invalid_csr(indptr=(-1, 10**6)), "invalid csr_matrix"),
+    "rows that overlap": (invalid_csr(indptr=(10, 12)), "invalid csr_matrix"),
+}
+
+
+@pytest.mark.parametrize("given, message", REFUSED_SPARSE.values(), ids=REFUSED_SPARSE)
+def test_sparse_rows_that_do_not_fit_are_refused(backend, given, message):
+    m = model(backend=backend)
+    step, before = m.compile_step(64), m.parameters.copy()
+    for call in (lambda: step(given, Y), lambda: step.many(given, Y, np.arange(64))):
+        with pytest.raises(ValueError, match=message):
+            call()
+    np.testing.assert_array_equal(m.parameters, before)
 
 
 def test_the_last_batch_of_many_may_be_smaller():

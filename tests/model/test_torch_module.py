@@ -288,3 +288,47 @@ def test_gradients_in_several_threads_of_the_kernels(monkeypatch):
     torch.set_num_threads(before)
     for one, three in zip(*found):
         torch.testing.assert_close(one, three, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("backend", ["cython", "numba"])
+@pytest.mark.parametrize("precision", ["medium", "high"])
+def test_products_in_bfloat16_do_not_disturb_those_of_torch(precision, backend):
+    """On a processor with AMX both configure the same registers, in the same threads of the program and in others."""
+    rng, generator = np.random.RandomState(0), torch.Generator().manual_seed(0)
+    X, y = rng.standard_normal((256, 200)).astype("f4"), rng.standard_normal((256, 10)).astype("f4")
+    a, b = (torch.randn(300, 300, generator=generator).bfloat16() for _ in range(2))
+
+    def steps(between):
+        model = MLP(
+            [Layer(256), Layer(10, "identity")], random_state=0, matmul_precision=precision, backend=backend
+        ).build(200)  # fmt: skip
+        step = model.compile_step(128)
+        for start in (0, 128, 64, 0):
+            between()
+            step(X[start : start + 128], y[start : start + 128])
+        return model.parameters
+
+    alone, product = steps(lambda: None), a @ b
+    products = []
+    found = steps(lambda: products.append(a @ b))
+    assert all(torch.equal(one, product) for one in products)
+    np.testing.assert_array_equal(found, alone)
+
+    stop = threading.Event()
+
+    def multiply():
+        while not stop.is_set():
+            products.append(a @ b)
+
+    others = [threading.Thread(target=multiply) for _ in range(2)]
+    for other in others:
+        other.start()
+    try:
+        for _ in range(5):
+            np.testing.assert_array_equal(steps(lambda: None), alone)
+    finally:
+        stop.set()
+        for other in others:
+            other.join()
+    assert len(products) > 4
+    assert all(torch.equal(one, product) for one in products)

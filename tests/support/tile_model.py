@@ -37,18 +37,18 @@ def add_products(total, left, right, row, column):
 
 
 @register_jitable
-def amx_tiles(n_terms, n_left, n_right, a, a_step, b, b_step, n_tiles, start, start_stride, out, out_stride):
+def amx_tiles(n_terms, n_left, n_right, a, b, step, n_tiles, start, out, stride):
     for i in range(n_left * SIDE):
         for c in range(n_right * SIDE):
-            total = start[i * start_stride + c]
+            total = start[c]
             for t in range(n_tiles):
-                left = at(a, i // SIDE * a_step + t * n_terms * WORDS)
-                right = at(b, c // SIDE * b_step + t * n_terms * WORDS)
+                left = at(a, i // SIDE * step + t * n_terms * WORDS)
+                right = at(b, c // SIDE * step + t * n_terms * WORDS)
                 for term in range(n_terms):
                     total = add_products(total, left, at(right, term * WORDS), i % SIDE, c % SIDE)
                 if n_terms > 1:
                     total = add_products(total, at(left, WORDS), right, i % SIDE, c % SIDE)
-            out[i * out_stride + c] = total
+            out[i * stride + c] = total
 
 
 @register_jitable
