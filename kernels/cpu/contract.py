@@ -3,7 +3,8 @@
 import numpy as np
 
 from fastmlp.kernels import CONTRACT, PRIMITIVES
-from fastmlp.kernels.engine.plan import GRADIENT, PREDICTION, loss_by_output, online_plan, plan_of
+from fastmlp.kernels.engine.online_plan import online_plan
+from fastmlp.kernels.engine.plan import GRADIENT, PREDICTION, loss_by_output, plan_of
 from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, constants, extras_of
 from fastmlp.kernels.spec import (
     NO_PENALTY,
@@ -25,7 +26,7 @@ PREDICT_ROWS = 128  # per block: the working memory of a prediction does not gro
 
 
 class Contract:
-    """The functions of the contract for one Engine (engine/plan.py)."""
+    """The functions of the contract for one Engine (engine/compiled.py)."""
 
     def __init__(self, engine):
         self.engine = engine

@@ -5,8 +5,8 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from fastmlp.kernels import spec
+from fastmlp.kernels.engine.compiled import Engine, NetworkCodes
 from fastmlp.kernels.engine.instruction_sets import LEVELS, allowed_levels
-from fastmlp.kernels.engine.plan import Engine, NetworkCodes
 from fastmlp.kernels.engine.primitives import NO_RULE
 from fastmlp.kernels.rules import LOSSES, OPTIMIZERS
 from fastmlp.kernels.spec import activation_row

@@ -4,8 +4,9 @@ from ctypes import addressof
 
 import numpy as np
 
+from fastmlp.kernels.engine.online_plan import online_plan
 from fastmlp.kernels.engine.partition import INPUT_DROPOUT
-from fastmlp.kernels.engine.plan import GRADIENT, TRAINING, online_plan, plan_of
+from fastmlp.kernels.engine.plan import GRADIENT, TRAINING, plan_of
 from fastmlp.kernels.engine.primitives import NO_RULE
 from fastmlp.kernels.engine.records import Epochs, Run
 from fastmlp.kernels.engine.requirements import NO_OPTIMIZER, constants, extras_of

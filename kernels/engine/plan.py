@@ -1,22 +1,20 @@
-"""Memory layout of a network in the engine: tables of layers and rows, buffers, and the number of threads."""
+"""Memory layout of a network in the engine: tables of layers and rows, and the number of threads."""
 
-from ctypes import addressof, sizeof
+from ctypes import addressof
 from functools import lru_cache
-from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 
-from fastmlp.kernels.inputs import PERIODIC, PIECEWISE_LINEAR
 from fastmlp.kernels.machine import second_level_cache
-from fastmlp.kernels.spec import ALIGNMENT, PRECISIONS, activation_row, aligned_zeros, is_by_target, loss_row
+from fastmlp.kernels.spec import PRECISIONS, activation_row, is_by_target, loss_row
 
 from .bfloat16_tiles import FLOAT_UNIT, INNER, SIDE
-from .input_stage import STAGE_ROWS
+from .buffers import Buffers
 from .products import DEPTH, TILE_VECTORS
-from .records import Column, Layer, Layout, Run, Stage, Worker
+from .records import Layer, Layout
 from .reduced_plan import place_operands
 from .requirements import NO_REQUIREMENTS
+from .stage_plan import StagePlan
 from .update import BLOCK, SCRATCH_ROWS, SCRATCH_TILES
 
 TRAINING, GRADIENT, PREDICTION, PASSES = "training", "gradient", "prediction", "passes"
@@ -30,32 +28,6 @@ COLUMN_FACTOR = 3  # columns are used if inputs exceed the rows of a batch by th
 THREAD_FLOPS = 2e6  # per thread and step: less does not pay for a barrier
 TILE_FLOPS = 5e5  # of a batch: with fewer, packing tiles of bfloat16 costs more than their products save
 CALL_FLOPS = 2e7  # a smaller call does not pay for waking a thread
-
-
-class Engine(NamedTuple):
-    """A compiled backend: tile sizes, codes of its rules, and entry points.
-
-    ``network_codes(network, dtype)`` gives NetworkCodes, and ``optimizer_codes(name, dtype)`` (code of the update, code
-    of the rate). ``read_only`` makes of an array what the entry points take where they only read.
-    ``matrix_unit(engine)`` is the unit for large products in bfloat16 (engine/bfloat16_tiles.py).
-    """
-
-    vector_bytes: int
-    tile_rows: int
-    network_codes: object
-    optimizer_codes: object
-    entries: object
-    read_only: object
-    matrix_unit: object
-
-
-class NetworkCodes(NamedTuple):
-    """Codes of a network's rules, layer by layer but for the loss; ``stds`` are those of the noise, or NO_RULE."""
-
-    activations: list[int]
-    derivatives: list[int]
-    stds: list[int]
-    loss: int
 
 
 def needs_features(network, layer, requirements):
@@ -96,110 +68,6 @@ def loss_by_output(network):
     """{field: value} of a Layout, for a loss that is computed output by output (engine/losses.py)."""
     row, by_output = loss_row(network.loss), is_by_target(network.loss_options, None)
     return {"n_averaged": network.sizes[-1] if row.mean else 1, "option_step": len(row.options) if by_output else 0}
-
-
-class Buffers:
-    """Working memory of one call: shared buffers, and buffers for each thread."""
-
-    def __init__(self, plan, n_threads):
-        self.counter = aligned_zeros(8, np.int64)  # a cache line of its own
-        self.workspaces = [aligned_zeros(plan.workspace, plan.dtype) for _ in range(plan.n_workspaces(n_threads))]
-        # The gradient of an input stage comes first, where those of the groups have none.
-        self.sums = aligned_zeros(max(plan.n_groups * plan.n_parameters, plan.n_staged), plan.dtype)
-        self.scratch = [aligned_zeros(plan.scratch, plan.dtype) for _ in range(n_threads)]
-        self.offsets = [np.zeros(2 * plan.batch, np.int64) for _ in range(n_threads)]
-        self._heads = [np.zeros(plan.n_heads, np.int64) for _ in range(n_threads)]
-        self._entries, self._n_entries = [], 0
-        self.by_row = np.zeros((3, plan.batch))  # losses, penalties, weights
-        self.packed = aligned_zeros(plan.packed, plan.dtype)
-        self.tile_states = aligned_zeros((n_threads, ALIGNMENT // 8), np.int64)
-        self.squares = np.zeros(max(plan.n_squares, -(-plan.n_parameters // BLOCK)))
-        self.run = Run(
-            layout=addressof(plan.layout), counter=self.counter.ctypes.data, sums=self.sums.ctypes.data,
-            losses=self.by_row[0].ctypes.data, penalties=self.by_row[1].ctypes.data,
-            weights=self.by_row[2].ctypes.data, squares=self.squares.ctypes.data, packed=self.packed.ctypes.data,
-        )  # fmt: skip
-        lines = aligned_zeros((n_threads, -(-sizeof(Worker) // ALIGNMENT) * ALIGNMENT), np.uint8)
-        self.workers = [Worker.from_buffer(line) for line in lines]  # no two in the same line of a cache
-        for thread, worker in enumerate(self.workers):
-            worker.run, worker.thread = addressof(self.run), thread
-            worker.workspace = self.workspaces[thread % len(self.workspaces)].ctypes.data
-            worker.row_offsets, worker.scratch = self.offsets[thread].ctypes.data, self.scratch[thread].ctypes.data
-            worker.tile_state, worker.heads = self.tile_states[thread].ctypes.data, self._heads[thread].ctypes.data
-        self._calls = [(addressof(worker), plan.like) for worker in self.workers]
-        self.address = addressof(self.run)
-        self.user = None  # whose constants run holds
-        arrays = *self.workspaces, *self.scratch, *self._heads, self.sums, self.packed
-        self.n_bytes, self._dtype = sum(array.nbytes for array in arrays), plan.dtype
-
-    def describe(self, extras, noise):
-        """Store the extras and the noise of a call."""
-        run = self.run
-        run.extras, run.noisy, run.seed = extras.address, noise is not None, 0 if noise is None else noise.seed
-
-    def reserve(self, n_nonzeros):
-        """Make room for the lists of a batch of sparse rows with that many nonzeros."""
-        if n_nonzeros < self._n_entries:
-            return
-        self._n_entries = n_nonzeros + 1  # they count from 1
-        numbers = np.empty((len(self.workers), 2, self._n_entries), np.int64)
-        values = np.empty((len(self.workers), self._n_entries), self._dtype)
-        for worker, (following, rows), own in zip(self.workers, numbers, values):
-            worker.following, worker.entry_rows, worker.entry_values = (
-                array.ctypes.data for array in (following, rows, own)
-            )
-        self.n_bytes += numbers.nbytes + values.nbytes
-        self._entries = numbers, values
-
-    def begin(self, n_threads):
-        """Prepare for a call in that many threads."""
-        self.counter[0], self.run.n_threads = 0, n_threads
-
-    def arguments_of(self, thread):
-        """The arguments of an entry point for one thread."""
-        return self._calls[thread]
-
-
-class StagePlan:
-    """The Stage of a network, from an offset in the workspace.
-
-    Attributes
-    ----------
-    stage : the record
-    columns : a Column (engine/records.py) for each column of X
-    workspace, scratch : buffer sizes in elements
-    """
-
-    def __init__(self, inputs, batch, stride, lanes, itemsize, workspace):
-        height = row_stride(batch, lanes, itemsize)
-        values, self.workspace = workspace, workspace + height * len(inputs.columns)
-        encoded = 0
-        if inputs.scales is not None:
-            encoded, self.workspace = self.workspace, self.workspace + batch * stride
-        self.columns, edges, work = (Column * len(inputs.columns))(), [], 0
-        for number, (column, start, output) in enumerate(inputs.blocks):
-            self.columns[number] = Column(
-                kind=column.kind, n=column.n, size=column.size, width=column.width, output=output, parameters=start,
-                n_parameters=column.n_parameters, n_decaying=column.n_decaying, edges=len(edges), rate=column.rate,
-                work_before=work, **(column.offsets if column.kind == PERIODIC else {}),
-            )  # fmt: skip
-            work += work_of(column, batch)
-            if column.kind == PIECEWISE_LINEAR:
-                edges += [*column.edges[:-1], *(1 / np.diff(column.edges))]
-        self._edges = np.array(edges, np.float64)
-        self.scratch = STAGE_ROWS * (4 + max(column.size for column in inputs.columns))  # periodic_slopes needs most
-        self.stage = Stage(
-            columns=addressof(self.columns), n_columns=len(inputs.columns), n_parameters=inputs.n_parameters,
-            work=work, values=values, height=height, encoded=encoded,
-            scales=-1 if inputs.scales is None else inputs.scales, scale_rate=inputs.scale_rate or 0.0,
-            edges=self._edges.ctypes.data,
-        )  # fmt: skip
-
-
-def work_of(column, batch):
-    """A rough number of operations for the gradient and update of a column, by which threads share columns."""
-    by_row = column.width + (column.n * (12 + 3 * column.size) if column.kind == PERIODIC else 0)
-    return batch * by_row + 4 * column.n_parameters
 
 
 def row_stride(width, lanes, itemsize):
@@ -283,7 +151,8 @@ class Plan:
         if work == PASSES or (learning and self.n_staged):
             self.workspace *= 2
         if staged:
-            self._stage = StagePlan(network.inputs, self.batch, strides[0], lanes, dtype.itemsize, self.workspace)
+            height = row_stride(self.batch, lanes, dtype.itemsize)
+            self._stage = StagePlan(network.inputs, self.batch, strides[0], height, self.workspace)
             self.workspace = self._stage.workspace
         self.n_squares = inputs = 0
         for layer, (start, fan_in, fan_out, n_slopes) in enumerate(blocks):
@@ -371,43 +240,6 @@ class Plan:
     def give_back(self, buffers):
         if buffers.n_bytes < KEPT_BYTES and not self._free:
             self._free.append(buffers)
-
-
-class OnlinePlan:
-    """A network for batches of one row (engine/online.py)."""
-
-    def __init__(self, engine, network, dtype):
-        codes = engine.network_codes(network, dtype)
-        self.loss = codes.loss
-        lanes = engine.vector_bytes // dtype.itemsize
-        widths = [-(-n // lanes) * lanes for n in network.sizes]
-        self.layers = (Layer * (len(widths) - 1))()
-        weights = inputs = self.n_local = 0
-        outputs = widths[0]
-        for layer, (fan_in, fan_out) in enumerate(pairwise(network.sizes)):
-            narrow = fan_out < fan_in and fan_out < lanes
-            n, stride = (fan_out, widths[layer]) if narrow else (fan_in, widths[layer + 1])
-            width = widths[layer + 1]
-            self.layers[layer] = Layer(
-                fan_in=fan_in, fan_out=fan_out, weights=weights, inputs=inputs, outputs=outputs,
-                deltas=outputs + width, stride=stride, activation=codes.activations[layer],
-                derivative=codes.derivatives[layer], width=width, local=self.n_local, narrow=narrow,
-            )  # fmt: skip
-            weights += (fan_in + 1) * fan_out
-            self.n_local += n * stride + width
-            inputs, outputs = outputs, outputs + 2 * width
-        self.workspace = outputs
-        self.like = np.empty(0, dtype)
-        self.layout = Layout(
-            layers=addressof(self.layers), n_layers=len(self.layers), n_parameters=network.n_parameters,
-            n_local=self.n_local, loss=self.loss, linked=loss_row(network.loss).link is not None,
-            **loss_by_output(network),
-        )  # fmt: skip
-
-
-@lru_cache(maxsize=32)
-def online_plan(engine, network, dtype):
-    return OnlinePlan(engine, network, dtype)
 
 
 _recent = lru_cache(maxsize=32)(Plan)

@@ -7,7 +7,7 @@ import numba
 from fastmlp.kernels import spec
 from fastmlp.kernels.cpu.contract import Contract
 from fastmlp.kernels.cpu.matrix_unit import unit_of
-from fastmlp.kernels.engine.plan import Engine, NetworkCodes
+from fastmlp.kernels.engine.compiled import Engine, NetworkCodes
 from fastmlp.kernels.engine.primitives import NO_RULE
 from fastmlp.kernels.spec import loss_row
 

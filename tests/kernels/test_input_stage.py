@@ -6,7 +6,8 @@ import pytest
 from fastmlp.backends import registry
 from fastmlp.kernels.cpu import thread_pool
 from fastmlp.kernels.engine import plan
-from fastmlp.kernels.engine.plan import Buffers
+from fastmlp.kernels.engine.buffers import Buffers
+from fastmlp.kernels.engine.stage_plan import StagePlan
 from fastmlp.kernels.inputs import (
     EMBEDDING,
     ONE_HOT,
@@ -230,7 +231,7 @@ def test_the_same_bits_for_every_number_of_threads(compiled, threads_pay, way, d
 
 def test_threads_share_the_columns_by_their_work():
     inputs = Inputs((InputColumn(), InputColumn(EMBEDDING, 100_000, 8), InputColumn(), InputColumn(PERIODIC, 16, 3)))
-    made = plan.StagePlan(inputs, 256, 32, 16, 4, 0)
+    made = StagePlan(inputs, 256, 32, 256, 0)
     assert [column.work_before * 2 // made.stage.work for column in made.columns] == [0, 0, 1, 1]
 
 

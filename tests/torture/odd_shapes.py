@@ -15,7 +15,7 @@ from random_fits import KINKS
 
 from fastmlp.backends import registry
 from fastmlp.kernels.cpu import matrix_unit, thread_pool
-from fastmlp.kernels.engine import plan, requirements
+from fastmlp.kernels.engine import online_plan, plan, requirements
 from fastmlp.kernels.inputs import EMBEDDING, ONE_HOT, PERIODIC, PIECEWISE_LINEAR, InputColumn, Inputs
 from fastmlp.kernels.rules import ACTIVATIONS, LOSSES, OPTIMIZERS
 from fastmlp.kernels.spec import (
@@ -303,7 +303,7 @@ def commit(wrong, kernels):
 
 def forget():
     """Empty what is kept between calls, because its buffers were placed by an earlier case."""
-    for kept in (plan._recent, plan.online_plan, requirements.constants, requirements._extras):
+    for kept in (plan._recent, online_plan.online_plan, requirements.constants, requirements._extras):
         kept.cache_clear()
 
 
