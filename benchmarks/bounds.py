@@ -15,7 +15,7 @@ from works import WORKS
 
 from fastmlp.kernels.cpu import contract_primitives, matrix_unit
 from fastmlp.kernels.cpu import cython as cython_cpu
-from fastmlp.kernels.engine.bfloat16_tiles import FLOAT_UNIT, INNER, SIDE, TILE_SCRATCH, WORDS
+from fastmlp.kernels.engine.bfloat16_tiles import FLOAT_UNIT
 from fastmlp.kernels.numba import engine as numba_engine
 from fastmlp.kernels.numba.primitives import data_of
 from fastmlp.kernels.spec import PRECISIONS, aligned_zeros, new_slots, optimizer
@@ -126,25 +126,21 @@ def step(work, n_threads):
     return total + n * adam(n)
 
 
-def tile_rate(unit, n_terms, side=512):
-    """Floating-point operations per second of a product of packed operands in one thread, as if they were numbers."""
-    packed = aligned_zeros(side // SIDE * (side // INNER) * n_terms * WORDS, "f4")
-    bias, out, scratch = (aligned_zeros(shape, "f4") for shape in (side, (side, side), TILE_SCRATCH))
-    run_tiles, flops = cython_cpu._contract.engine.entries.run_tiles, 2 * side**3
-    return flops / seconds(lambda: run_tiles(unit, n_terms, packed, packed, bias, out, scratch), flops)
-
-
 def print_rates_by_precision():
-    unit = matrix_unit.unit_of(cython_cpu._contract.engine)
+    """The rate of products on the unit for them; a number of two terms counts as one number."""
+    engine = cython_cpu._contract.engine
+    unit, size = matrix_unit.unit_of(engine), 512
     if unit == FLOAT_UNIT:
         print("high and medium precision: products in float32, of operands that are rounded first")
         return
     for precision, n_terms in PRECISIONS.items():
         if n_terms:
-            rate = tile_rate(unit, n_terms)
-            print(f"products in {precision} {matrix_unit.HOW[unit]}, one thread: {rate / 1e9:.0f} GFLOP/s")
+            flops = 2 * size**3
+            rate = flops / seconds(matrix_unit.product_of_tiles(engine, unit, n_terms, size), flops)
+            print(f"{precision} precision: products {matrix_unit.HOW[unit]}, one thread: {rate / 1e9:.0f} GFLOP/s")
             for name, work in WORKS.items():
-                print(f"{name}: products alone {rate / work.flops:,.0f} rows/s in {precision}")
+                if work.batch > 1:
+                    print(f"{name}: products alone {rate / work.flops:,.0f} rows/s")
 
 
 if __name__ == "__main__":

@@ -72,9 +72,10 @@ def sections(runs, machine, folder):
         training, limit = training_table(runs["bench_row"])
         formats = dict.fromkeys(training.columns, ",.0f") | {"fastmlp / best other": ".2f", "goal": ".2f"}
         peers = ["fastmlp", *(name for name in OTHERS if name in training), "fastmlp / best other", "% of limit"]
-        by_precision = runs.get("bench_precision_training")
+        by_precision = runs.get("bench_precision_training", [])
+        units = " and ".join(dict.fromkeys(info["unit"] for _, info, _ in by_precision))
         precision = precision_table(by_precision) if by_precision else None
-        plot_speedup(training, precision, machine, folder / "speedup.png")
+        plot_speedup(training, precision, units, machine, folder / "speedup.png")
         text.append(f"""## Training
 
 ![Training speed relative to scikit-learn, torch and JAX](speedup.png)

@@ -12,8 +12,9 @@ def draw_ratios(axes, names, columns, colours):
     height = 0.8 / len(columns)
     for number, ((label, ratios), colour) in enumerate(zip(columns.items(), colours)):
         at = [row + (number - (len(columns) - 1) / 2) * height for row in range(len(names))]
-        axes.barh(at, ratios.reindex(names) - 1, height, left=1, label=label, color=colour)
-        for y, ratio in zip(at, ratios.reindex(names)):
+        ratios = ratios.reindex(names)
+        axes.barh(at, ratios - 1, height, left=1, label=label, color=colour)
+        for y, ratio in zip(at, ratios):
             text = "" if isnan(ratio) else f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}"
             axes.annotate(text, (max(ratio, 1), y), (3, 0), textcoords="offset points", va="center", fontsize=8)
     axes.set_yticks(range(len(names)), names)
@@ -22,10 +23,11 @@ def draw_ratios(axes, names, columns, colours):
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def plot_speedup(training, precision, machine, path):
+def plot_speedup(training, precision, unit, machine, path):
     """How many times faster fastmlp trains than each peer, and in each precision than the best peer.
 
-    ``training`` and ``precision`` are tables with a row for each work; ``precision`` may be None.
+    ``training`` and ``precision`` are tables with a row for each work; ``precision`` may be None. ``unit`` says how
+    fastmlp multiplies in medium precision.
     """
     columns = {
         "scikit-learn": ["scikit-learn"],
@@ -37,29 +39,26 @@ def plot_speedup(training, precision, machine, path):
         measured = [column for column in wanted if column in training]
         if measured:
             peers[name] = training["fastmlp"] / training[measured].max(axis=1)
-    figure = Figure(figsize=(9 if precision is None else 13, 5), layout="constrained")
     widths = [1] if precision is None else [2, 1]
-    panels = figure.subplots(1, len(widths), sharey=True, squeeze=False, width_ratios=widths)[0]
-    axes = panels[0]
+    figure = Figure(figsize=(9 if precision is None else 13, 5), layout="constrained")
+    axes, *others = figure.subplots(1, len(widths), sharey=True, squeeze=False, width_ratios=widths)[0]
     draw_ratios(axes, training.index, peers, COLOURS)
     axes.invert_yaxis()
     axes.set(xscale="log", xlabel="times as fast as the peer (logarithmic); left of the line the peer is faster")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.legend(loc="lower right", frameon=False)
-    axes.set_title("Training speed of fastmlp relative to its peers", loc="left")
-    if precision is not None:
-        float32, any_peer = precision["best float32 peer"], precision["best peer"]
+    axes.set_title("Training speed of fastmlp relative to its peers, in float32", loc="left")
+    for axes in others:
         ratios = {
-            "highest / best float32 peer": precision["highest"] / float32,
-            "high / best float32 peer": precision["high"] / float32,
-            "medium / best peer in any precision": precision["medium"] / any_peer,
+            "highest / best float32 peer": precision["highest"] / precision["best float32 peer"],
+            "high / best float32 peer": precision["high / best float32 peer"],
+            "medium / best peer in any precision": precision["medium / best peer"],
         }
-        draw_ratios(panels[1], training.index, ratios, COLOURS[3:])
-        panels[1].legend(loc="upper right", frameon=False)
-        panels[1].set_title("By precision of products (matmul_precision)", loc="left")
-        panels[1].set(xlabel="times as fast as the best peer")
-    conditions = f"float32, Adam unless noted; medians on {machine}"
-    figure.text(0.995, -0.03, conditions, ha="right", fontsize=8, color="#555555")
+        draw_ratios(axes, training.index, ratios, COLOURS[3:])
+        axes.legend(loc="upper right", frameon=False)
+        axes.set(xlabel=f"times as fast as the best peer\n({unit})")
+        axes.set_title("By matmul_precision", loc="left")
+    figure.text(0.995, -0.03, f"Adam unless noted; medians on {machine}", ha="right", fontsize=8, color="#555555")
     figure.savefig(path, dpi=110, bbox_inches="tight")
 
 

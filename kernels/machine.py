@@ -1,10 +1,10 @@
-"""The machines that fastmlp runs on: 64-bit and little-endian."""
+"""The machine: what fastmlp needs of it, and its second-level cache."""
 
 import struct
 import sys
 from pathlib import Path
 
-SYSTEM = Path("/sys/devices/system/cpu/cpu0/cache/index2")
+SECOND_LEVEL_CACHE = Path("/sys/devices/system/cpu/cpu0/cache/index2")
 
 
 def why_not_this_machine():
@@ -24,7 +24,7 @@ def why_not_this_machine():
 def second_level_cache():
     """Bytes of the second-level cache of a core, or 0 if the system does not say."""
     try:
-        level, size = ((SYSTEM / name).read_text().strip() for name in ("level", "size"))
+        level, size = ((SECOND_LEVEL_CACHE / name).read_text().strip() for name in ("level", "size"))
     except OSError:
         return 0
     return 1024 * int(size[:-1]) if level == "2" and size[:-1].isdigit() and size.endswith("K") else 0

@@ -161,12 +161,10 @@ class SparseRows:
         return SparseRows(self.values, self.indices, self.row_starts[start : max(start, stop) + 1], self.n_columns)
 
     def copy(self):
-        """The same rows in memory of their own, without other rows that share it."""
+        """A copy that holds no other rows."""
         starts = self.row_starts
-        stored = slice(starts[0], starts[-1])
-        return SparseRows(
-            self.values[stored].copy(), self.indices[stored].copy(), starts - starts[0], self.n_columns
-        )  # fmt: skip
+        own = slice(starts[0], starts[-1])
+        return SparseRows(self.values[own].copy(), self.indices[own].copy(), starts - starts[0], self.n_columns)
 
     @property
     def n_nonzeros(self):

@@ -4,7 +4,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastmlp.backends import registry
 from fastmlp.prediction.predictor import Predictor
-from fastmlp.validation.arrays import CSR, as_numbers, floats_of, is_clean_csr, is_float_matrix
+from fastmlp.validation.arrays import as_numbers, floats_of
 
 from .samples import cast
 
@@ -18,11 +18,9 @@ def predictor_of(estimator):
 
 def outputs(estimator, X):
     """Network outputs of shape (n_samples, n_outputs)."""
-    if _needs_no_validation(estimator, X):
-        predictor = predictor_of(estimator)
-        if type(X) in CSR:
-            return predictor.outputs(X)
-        output = predictor.outputs_if_finite(X)
+    net = getattr(estimator, "_net", None)
+    if net is not None and net.scaling is None and not hasattr(estimator, "feature_names_in_"):
+        output = predictor_of(estimator).outputs_if_valid(X)
         if output is not None:
             return output
     X = checked_inputs(estimator, X)
@@ -36,21 +34,6 @@ def checked_inputs(estimator, X):
     sparse = ["csr", "csc"] if net.scaling is None else False
     X = validate_data(estimator, X, accept_sparse=sparse, dtype=floats_of(X), reset=False)
     return cast("X", net.scale_inputs(X), net.parameters.dtype)
-
-
-def _needs_no_validation(estimator, X):
-    """Whether scikit-learn's slow validation can be skipped.
-
-    X is then a valid CSR matrix, or an array that can only be invalid by being NaN or infinite.
-    """
-    n_columns = getattr(estimator, "n_features_in_", None)  # None before a fit
-    is_sparse = type(X) in CSR and X.shape[1:] == (n_columns,)
-    return (
-        (is_sparse or is_float_matrix(X, n_columns))
-        and not hasattr(estimator, "feature_names_in_")
-        and estimator._net.scaling is None
-        and (not is_sparse or is_clean_csr(X, estimator._net.parameters.dtype))
-    )
 
 
 def layer_outputs(estimator, X):

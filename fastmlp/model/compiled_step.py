@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import issparse
 
 from fastmlp.backends.threads import ThreadLimit
-from fastmlp.kernels.spec import Batches, loss_row
+from fastmlp.kernels.spec import Batches, SparseRows, loss_row
 from fastmlp.prediction.predict import reported_loss
 from fastmlp.prediction.sparse import sparse_or_dense
 from fastmlp.training.full_batch import is_full_batch
@@ -16,6 +15,7 @@ from fastmlp.typing import ArrayOrCSR, FloatArray, NDArray
 from fastmlp.validation.arrays import is_valid_csr
 from fastmlp.validation.checks import check_integer
 
+from .array_checks import check_array, check_rows, described
 from .exclusive import claim, release
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class CompiledStep:
         Parameters
         ----------
         X : ndarray or CSR matrix of shape (batch_size, n_inputs)
-            C-contiguous array or ``scipy.sparse`` CSR matrix or array, in the dtype of the model.
+            C-contiguous array, ``csr_array`` or ``csr_matrix`` in the dtype of the model. CSR is converted to an array
+            where ``fit`` would convert it. X must not change during a call.
         y : ndarray of shape (batch_size, n_outputs)
             C-contiguous array in the dtype of the model; for a list of quantiles the target is repeated in each column.
         sample_weight : ndarray of shape (batch_size,) or (batch_size, n_outputs), default=None
@@ -84,6 +85,7 @@ class CompiledStep:
         Parameters
         ----------
         X : ndarray or CSR matrix of shape (n_samples, n_inputs)
+            If CSR is converted to an array, all samples are, in each call.
         y : ndarray of shape (n_samples, n_outputs)
         order : ndarray of int64
             Indices of the samples of all steps, one batch after the other. The last batch may be smaller.
@@ -124,12 +126,12 @@ class CompiledStep:
             if state.order is not None:  # of an epoch that was interrupted
                 state.drop_epoch_in_progress()
             problem = model._problem()
-            is_sparse = type(batches.X) is not np.ndarray
-            if is_sparse:
+            if type(batches.X) is not np.ndarray:
                 rows = sparse_or_dense(problem.kernels, problem.network, batches.X, problem.noise)
                 batches = batches._replace(X=rows)
             prepared = state.take_prepared(problem, self._batch_size)
-            if is_sparse or prepared.train.takes_threads(n_samples):
+            # On SparseRows the number of threads depends on the nonzeros, which takes_threads does not know.
+            if type(batches.X) is SparseRows or prepared.train.takes_threads(n_samples):
                 with ThreadLimit(model.n_jobs, problem.kernels):
                     loss, penalty, n_steps = prepared.train(batches, state.step)
             else:
@@ -145,7 +147,7 @@ class CompiledStep:
         self._optimizer = optimizer
 
     def _takes(self, X):
-        return self._is_valid(X) or (is_valid_csr(X) and X.dtype == self._dtype)
+        return self._is_valid(X) or (is_valid_csr(X) and X.dtype == self._dtype and self._network.inputs is None)
 
     def _is_valid(self, array):
         return type(array) is np.ndarray and array.dtype == self._dtype and array.flags.c_contiguous
@@ -167,11 +169,8 @@ class CompiledStep:
         return (of_samples,) if self._is_softmax else (of_samples, of_targets)
 
     def _refuse(self, X, y, n_samples):
-        (_, n_inputs), (_, n_outputs) = self._shapes
-        raise ValueError(
-            f"a compiled step needs C-contiguous {self._dtype} arrays X of shape ({n_samples}, {n_inputs}) and y of "
-            f"shape ({n_samples}, {n_outputs}), or a valid CSR matrix X, got {described(X)} and {described(y)}."
-        )
+        check_rows(X, self._dtype, self._network, n_samples)
+        check_array("y", y, self._dtype, (X.shape[0], self._network.sizes[-1]))
 
 
 def check_single_steps(method, optimizer):
@@ -186,14 +185,3 @@ def check_single_steps(method, optimizer):
             f"{method} does not follow the schedule {optimizer.schedule.name!r}, which depends on epochs: set "
             "model.optimizer to one with the learning rate that you want, also between steps."
         )
-
-
-def described(given):
-    """What an argument is, for an error message."""
-    if issparse(given):
-        validity = "invalid " if given.format == "csr" and not is_valid_csr(given) else ""
-        return f"{validity}{type(given).__name__} of {given.dtype} and shape {given.shape}"
-    if not isinstance(given, np.ndarray):
-        return type(given).__name__
-    layout = "" if given.flags.c_contiguous else "non-contiguous "
-    return f"{layout}{given.dtype} of shape {given.shape}"

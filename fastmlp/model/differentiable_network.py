@@ -13,10 +13,10 @@ from fastmlp.kernels.spec import SparseRows
 from fastmlp.prediction.sparse import sparse_or_dense
 from fastmlp.training.state import Prepared
 from fastmlp.typing import ArrayOrCSR, FloatArray
-from fastmlp.validation.arrays import CSR, is_valid_csr
 from fastmlp.validation.checks import check_flags, check_real
 
-from .compiled_step import check_single_steps, described
+from .array_checks import check_array, check_rows
+from .compiled_step import check_single_steps
 from .evaluable_network import EvaluableNetwork
 from .exclusive import Reading, one_step_at_a_time
 
@@ -85,11 +85,11 @@ class DifferentiableNetwork(EvaluableNetwork):
         Parameters
         ----------
         X : ndarray or CSR matrix of shape (n_samples, n_inputs)
-            C-contiguous array, or ``scipy.sparse.csr_array`` or ``csr_matrix``, in the dtype of the model. Any number
-            of samples, which may vary from call to call. Values are not checked: NaN in X makes the outputs and
-            gradients NaN. Of a CSR matrix the first layer reads only the nonzeros, unless it is converted to an array,
-            as in ``fit``: on the backend 'numpy', if more than 15 % of the values are stored, or if the network needs
-            the inputs themselves, for example for dropout of inputs.
+            C-contiguous array, ``csr_array`` or ``csr_matrix`` in the dtype of the model, with any number of samples.
+            Values are not checked: NaN in X makes the outputs and gradients NaN. The first layer reads only the
+            nonzeros of CSR. It is converted to an array on the backend 'numpy', if more than 15 % of the values are
+            stored, with a ``matmul_precision`` below 'highest', and with dropout, noise or skip connections of the
+            inputs.
 
         Returns
         -------
@@ -98,16 +98,13 @@ class DifferentiableNetwork(EvaluableNetwork):
         Raises
         ------
         ValueError
-            If X has another shape, dtype, memory layout or sparse format, its indices are invalid, the model has no
-            weights, or its backend is 'cuda'.
+            If X has another shape, dtype, memory layout or sparse format, its indices are invalid, it is sparse and the
+            model has ``inputs``, the model has no weights, or its backend is 'cuda'.
         RuntimeError
             If a fit, step or pass of this model is running.
         """
         self._need_weights()
-        if issparse(X):
-            _check_csr(X, self.dtype, self._network.n_columns)
-        else:
-            _check_array("X", X, self.dtype, ("n_samples", self._network.n_columns))
+        check_rows(X, self.dtype, self._network)
         state = self._state
         last = state.last_pass
         if last is None:
@@ -170,7 +167,7 @@ class DifferentiableNetwork(EvaluableNetwork):
             )  # fmt: skip
             raise ValueError(f"backward requires a call of forward before it, but {reason}.")
         accumulate, input_gradient = check_flags(accumulate=accumulate, input_gradient=input_gradient)
-        _check_array("output_gradient", output_gradient, self.dtype, last.shapes[0])
+        check_array("output_gradient", output_gradient, self.dtype, last.shapes[0])
         if input_gradient and last.is_sparse:
             raise ValueError(
                 "input_gradient is not available after forward(X) with a sparse X, because dLoss/dX is dense: call "
@@ -203,7 +200,7 @@ class DifferentiableNetwork(EvaluableNetwork):
             If a fit, step or pass of this model is running.
         """
         self._need_weights()
-        _check_array("gradient", gradient, self.dtype, (self._state.parameters.size,))
+        check_array("gradient", gradient, self.dtype, (self._state.parameters.size,))
         check_single_steps("apply", self.optimizer)
         state, kernels = self._state, self._backend.kernels
         state.make_writable()
@@ -264,30 +261,3 @@ class DifferentiableNetwork(EvaluableNetwork):
             state.parameters[...] = new
         else:
             state.parameters += tau * (new - state.parameters)
-
-
-def _check_csr(X, dtype, n_columns):
-    """Raise ValueError unless a sparse X is a valid CSR matrix, which kernels can read by its indices."""
-    if X.format != "csr":
-        raise ValueError(f"X must be an array or a CSR matrix, got {type(X).__name__}: use X.tocsr().")
-    if type(X) not in CSR or X.dtype != dtype or X.shape[1:] != (n_columns,):
-        raise ValueError(
-            f"X must be a {dtype} csr_array or csr_matrix of shape (n_samples, {n_columns}), or an array, got "
-            f"{X.dtype} {type(X).__name__} of shape {X.shape}."
-        )
-    if not is_valid_csr(X):
-        raise ValueError(
-            f"X is an invalid CSR matrix: indptr must not decrease, from 0 to at most the number of values, and "
-            f"indices must be from 0 to {n_columns - 1}, all in NumPy arrays."
-        )
-
-
-def _check_array(name, array, dtype, shape):
-    """Raise ValueError unless the argument is a C-contiguous array; n_samples in ``shape`` stands for any number."""
-    good = (
-        type(array) is np.ndarray and array.dtype == dtype and array.flags.c_contiguous and array.ndim == len(shape)
-        and array.shape[1:] == shape[1:] and shape[0] in ("n_samples", len(array))
-    )  # fmt: skip
-    if not good:
-        wanted = f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
-        raise ValueError(f"{name} must be a C-contiguous {dtype} array of shape {wanted}, got {described(array)}.")

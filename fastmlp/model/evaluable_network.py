@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import overload
 
+from scipy.sparse import issparse
+
 from fastmlp.docstrings import MC_SAMPLES, with_texts
 from fastmlp.kernels.spec import loss_row
 from fastmlp.prediction.network import PredictionNetwork
 from fastmlp.prediction.predictor import Predictor
 from fastmlp.typing import ArrayLike, FloatArray, MatrixLike
-from fastmlp.validation.arrays import is_float_matrix
 
 from .exclusive import reads
 from .layered_network import LayeredNetwork
@@ -62,10 +63,10 @@ class EvaluableNetwork(LayeredNetwork):
         return self._predictor().mc_outputs(X, self._noise(self._state.seed), mc_samples)
 
     def _outputs(self, X):
-        """Outputs for X as a user passes it. A matrix of floats is checked on its way through the kernels."""
+        """Outputs for X as a user passes it."""
         predictor = self._predictor()
-        if is_float_matrix(X, self._network.n_columns) and not hasattr(self, "feature_names_in_"):
-            output = predictor.outputs_if_finite(X)
+        if not hasattr(self, "feature_names_in_") and not (self._is_staged() and issparse(X)):
+            output = predictor.outputs_if_valid(X)
             if output is not None:
                 return output
         return predictor.outputs(checked_inputs(self, X))

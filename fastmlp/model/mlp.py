@@ -358,7 +358,8 @@ class MLP(TrainableNetwork):
         Returns
         -------
         CompiledStep
-            Takes X and y as C-contiguous arrays in the model's dtype, y of shape (batch_size, n_outputs).
+            Takes X as a C-contiguous array or a CSR matrix, and y of shape (batch_size, n_outputs) as a C-contiguous
+            array, both in the model's dtype.
 
         Raises
         ------

@@ -16,6 +16,7 @@ from fastmlp.validation.missing import NO_CLASS_WEIGHT, check_present, split_mis
 from fastmlp.validation.sklearn_compat import check_feature_names
 
 from .activations import name_of
+from .array_checks import SPARSE_WITH_INPUTS
 
 
 def checked_inputs(model, X):
@@ -29,7 +30,7 @@ def checked_inputs(model, X):
     model.check_feature_names(X)
     X = frame_values(X)  # which is then checked as a whole, not column by column
     if model._is_staged() and issparse(X):
-        raise ValueError("sparse X is not available with inputs and input_scale: pass X.toarray().")
+        raise ValueError(SPARSE_WITH_INPUTS)
     if is_on_gpu(X) and model._backend.kernels.DEVICE:
         X = check_device_rows(X, model.dtype)
     elif (plain := plain_rows(X, model.dtype)) is not None:

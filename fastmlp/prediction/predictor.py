@@ -12,6 +12,7 @@ from scipy.sparse import sparray, spmatrix
 from fastmlp.backends.threads import ThreadLimit
 from fastmlp.kernels.spec import Network, Noise
 from fastmlp.typing import FloatArray
+from fastmlp.validation.arrays import CSR, is_clean_csr, is_float_matrix
 
 from .predict import layer_outputs, mc_outputs, predict_rows, reported_loss
 
@@ -34,9 +35,18 @@ class Predictor(NamedTuple):
         with self._limit():
             return predict_rows(*self[:3], X)
 
-    def outputs_if_finite(self, X: np.ndarray) -> FloatArray | None:
-        """Outputs for a matrix of floats, or None if it is not finite in the dtype of the parameters."""
-        with np.errstate(over="ignore"):
+    def outputs_if_valid(self, X: Any) -> FloatArray | None:
+        """Outputs for a NumPy matrix or CSR matrix of finite floats; None for anything else, which needs validation.
+
+        Arrays are checked on their way through the kernels.
+        """
+        n_columns = self.network.n_columns
+        if type(X) in CSR:
+            is_valid = X.shape[1:] == (n_columns,) and is_clean_csr(X, self.parameters.dtype)
+            return self.outputs(X) if is_valid else None
+        if not is_float_matrix(X, n_columns):
+            return None
+        with np.errstate(over="ignore"):  # infinity is not finite
             X = np.ascontiguousarray(X, self.parameters.dtype)
         with self._limit():
             return self.kernels.forward(self.network, self.parameters, X, True)

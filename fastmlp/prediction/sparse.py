@@ -1,4 +1,4 @@
-"""Sparse X as SparseRows, where the backend computes with them and dense rows are not faster or needed."""
+"""Sparse X as SparseRows, where the backend computes with them and dense rows are neither faster nor needed."""
 
 import numpy as np
 
@@ -29,6 +29,6 @@ def sparse_rows(kernels, network, X, dtype, noise=None, most_filled=MOST_FILLED)
 
 
 def sparse_or_dense(kernels, network, X, noise=None):
-    """A valid CSR matrix as a step takes it: SparseRows, or an array where dense rows are faster or needed."""
+    """A valid CSR matrix for the kernels: SparseRows, or an array where dense rows are faster or needed."""
     rows = sparse_rows(kernels, network, X, X.dtype, noise)
     return X.toarray() if rows is None else rows

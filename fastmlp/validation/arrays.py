@@ -43,8 +43,8 @@ def is_clean(given):
 
 
 def is_float_matrix(X, n_columns):
-    """Whether it is a NumPy array of float32 or float64 with that many columns, which can only have invalid values."""
-    is_floats = type(X) is np.ndarray and X.dtype in (np.float64, np.float32)
+    """Whether it is a NumPy matrix of float32 or float64 with that many columns and a row; values are not checked."""
+    is_floats = type(X) is np.ndarray and X.dtype in FLOATS
     return is_floats and X.shape[1:] == (n_columns,) and len(X) > 0
 
 
@@ -67,7 +67,7 @@ def is_valid_csr(X):
 
 
 def is_clean_csr(X, dtype):
-    """Whether it is a valid CSR matrix with samples, and finite values in ``dtype`` too: it needs no other check."""
+    """Whether it is a valid CSR matrix with a row and a column, finite in ``dtype``: it needs no other check."""
     if not is_valid_csr(X) or 0 in X.shape:
         return False
     with np.errstate(over="ignore", invalid="ignore"):

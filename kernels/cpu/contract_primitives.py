@@ -24,9 +24,10 @@ def prepared_product(engine, A, B, bias, by_column=False, transposed=False):
     """
     shape = A.shape[1] if by_column else A.shape[0], B.shape[0] if transposed else B.shape[1]
     inner = A.shape[0] if by_column else A.shape[1]
+    n_weights = shape[0] * shape[1] if by_column else B.size  # a gradient has the shape of the weights
+    packed = is_packed(n_weights * B.dtype.itemsize, len(A))  # A has a row for each sample
     A, out = _padded(engine, A), _padded(engine, np.zeros(shape, A.dtype))
     lanes = engine.vector_bytes // A.dtype.itemsize
-    packed = is_packed(B.nbytes, A.shape[0])
     scratch = TILE_VECTORS * lanes * (DEPTH + 1) + (len(out) * DEPTH if packed and by_column else 0)
     arguments = (
         A, np.arange(len(A)) * A.shape[1], by_column, len(out), inner, B, transposed, packed,

@@ -411,7 +411,7 @@ def run_packing(
     const floating[:, ::1] M, const int64_t[::1] rows, Py_ssize_t n_terms, bint down, bint transposed,
     floating[::1] out, floating[::1] scratch,
 ):
-    """Pack M, row i of which begins at number rows[i] of it, along its columns or down its rows."""
+    """For tests: pack M, row i of which begins at number rows[i] of it, along its columns or down its rows."""
     cdef floating* first = <floating*>&M[0, 0]
     cdef int64_t* places = <int64_t*>&rows[0]
     cdef Py_ssize_t height = M.shape[0], width = M.shape[1], step = n_tiles(height if down else width) * n_terms * WORDS

@@ -81,7 +81,7 @@ unit_of = cache(choose)
 
 def _is_faster(engine):
     """Whether AVX512_BF16 is clearly faster than float32: a close result could differ from process to process."""
-    return GAIN * _seconds(_product_of_tiles(engine)) < _seconds(_product(engine))
+    return GAIN * _seconds(product_of_tiles(engine)) < _seconds(_product(engine))
 
 
 def _product(engine):
@@ -89,11 +89,12 @@ def _product(engine):
     return prepared_product(engine, ones, ones, ones[0])[0]
 
 
-def _product_of_tiles(engine):
-    packed = aligned_zeros(SIZE // SIDE * (SIZE // INNER) * WORDS, np.float32)
-    bias, out = aligned_zeros(SIZE, np.float32), aligned_zeros((SIZE, SIZE), np.float32)
+def product_of_tiles(engine, unit=BFLOAT16_UNIT, n_terms=1, size=SIZE):
+    """Function that multiplies packed operands, square matrices, in one thread."""
+    packed = aligned_zeros(size // SIDE * (size // INNER) * n_terms * WORDS, np.float32)
+    bias, out = aligned_zeros(size, np.float32), aligned_zeros((size, size), np.float32)
     scratch = aligned_zeros(TILE_SCRATCH, np.float32)
-    return lambda: engine.entries.run_tiles(BFLOAT16_UNIT, 1, packed, packed, bias, out, scratch)
+    return lambda: engine.entries.run_tiles(unit, n_terms, packed, packed, bias, out, scratch)
 
 
 def _seconds(product):

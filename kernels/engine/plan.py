@@ -21,7 +21,7 @@ TRAINING, GRADIENT, PREDICTION, PASSES = "training", "gradient", "prediction", "
 
 KEPT_BYTES = 2**23  # buffers up to this size are kept for the next call
 KEPT_ROWS = 2**16  # the same for tables of rows
-CACHE = max(2**20, second_level_cache())  # bytes; a smaller one was not measured
+CACHE_BYTES = max(2**20, second_level_cache())  # of the second level; smaller ones were not measured
 PACK_ROWS = 64  # of a batch: with fewer, copying weights pays only if they are much larger than the cache
 GROUP_FACTOR = 2  # row groups are used if data shared between cores exceeds the parameters by this factor
 COLUMN_FACTOR = 3  # columns are used if inputs exceed the rows of a batch by this factor
@@ -54,7 +54,7 @@ def flops_of_row(network, learning, sparse=False):
 
 def is_packed(n_bytes, n_rows):
     """Whether weights of that size are copied by panels before a product with rows of a batch."""
-    return n_bytes > (CACHE // 2 if n_rows >= PACK_ROWS else 2 * CACHE)
+    return n_bytes > (CACHE_BYTES // 2 if n_rows >= PACK_ROWS else 2 * CACHE_BYTES)
 
 
 def unit_for(engine, network, batch_size, learning=True):

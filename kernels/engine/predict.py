@@ -1,4 +1,4 @@
-"""Outputs of a network: by tiles of rows, or row by row for a quarter of a tile or less.
+"""Outputs of a network: by tiles of rows, or row by row for at most a quarter of a tile's rows.
 
 Compiled twice, like engine/products.py.
 """

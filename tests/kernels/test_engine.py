@@ -48,7 +48,7 @@ def threads_pay(monkeypatch):
 @pytest.fixture
 def small_cache(monkeypatch):
     """Copy weights of more than 256 KiB by panels, as on a processor with a small cache."""
-    monkeypatch.setattr(plan, "CACHE", 2**19)
+    monkeypatch.setattr(plan, "CACHE_BYTES", 2**19)
     monkeypatch.setattr(plan, "PACK_ROWS", 1)
     plan._recent.cache_clear()
     yield
@@ -109,7 +109,7 @@ def test_division_of_work_for_each_shape(small_cache):
 def test_the_size_of_the_cache_does_not_change_results(small_cache, name, monkeypatch):
     kernels, (sizes, batch) = registry.choose(name).kernels, SHARED["weights in place, packed"]
     packed = trained(kernels, sizes, batch, "float32", 1)
-    monkeypatch.setattr(plan, "CACHE", 2**40)
+    monkeypatch.setattr(plan, "CACHE_BYTES", 2**40)
     plan._recent.cache_clear()
     for found, expected in zip(trained(kernels, sizes, batch, "float32", 1), packed):
         np.testing.assert_array_equal(found, expected)
@@ -117,7 +117,7 @@ def test_the_size_of_the_cache_does_not_change_results(small_cache, name, monkey
 
 @pytest.mark.parametrize("size, expected", [("2048K", 2**21), ("1280K", 1280 * 1024), ("", 0), (None, 0)])
 def test_second_level_cache(tmp_path, monkeypatch, size, expected):
-    monkeypatch.setattr(machine, "SYSTEM", tmp_path)
+    monkeypatch.setattr(machine, "SECOND_LEVEL_CACHE", tmp_path)
     (tmp_path / "level").write_text("2\n")
     if size is not None:
         (tmp_path / "size").write_text(size + "\n")

@@ -308,19 +308,19 @@ def test_products_in_bfloat16_do_not_disturb_those_of_torch(precision, backend):
             step(X[start : start + 128], y[start : start + 128])
         return model.parameters
 
-    alone, product = steps(lambda: None), a @ b
-    products = []
-    found = steps(lambda: products.append(a @ b))
-    assert all(torch.equal(one, product) for one in products)
-    np.testing.assert_array_equal(found, alone)
-
-    stop = threading.Event()
+    alone, product, equal = steps(lambda: None), a @ b, []
 
     def multiply():
-        while not stop.is_set():
-            products.append(a @ b)
+        equal.append(torch.equal(a @ b, product))
 
-    others = [threading.Thread(target=multiply) for _ in range(2)]
+    np.testing.assert_array_equal(steps(multiply), alone)
+    stop = threading.Event()
+
+    def keep_multiplying():
+        while not stop.is_set():
+            multiply()
+
+    others = [threading.Thread(target=keep_multiplying) for _ in range(2)]
     for other in others:
         other.start()
     try:
@@ -330,5 +330,5 @@ def test_products_in_bfloat16_do_not_disturb_those_of_torch(precision, backend):
         stop.set()
         for other in others:
             other.join()
-    assert len(products) > 4
-    assert all(torch.equal(one, product) for one in products)
+    assert len(equal) > 4
+    assert all(equal)

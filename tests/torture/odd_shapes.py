@@ -322,7 +322,7 @@ def main():
     plan.CALL_FLOPS, plan.THREAD_FLOPS, plan.TILE_FLOPS, thread_pool.cores = 0, 1, 0, lambda: 3
     matrix_unit._is_faster = lambda engine: True
     if options.small:
-        plan.CACHE, plan.PACK_ROWS = 2**13, 1
+        plan.CACHE_BYTES, plan.PACK_ROWS = 2**13, 1
     rules = FEW if options.backend == "numba" else ALL
     registry.choose(options.backend)  # imports what is changed now
     without_alignment()
