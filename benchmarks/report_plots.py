@@ -56,7 +56,7 @@ def plot_speedup(training, precision, unit, machine, path):
         }
         draw_ratios(axes, training.index, ratios, COLOURS[3:])
         axes.legend(loc="upper right", frameon=False)
-        axes.set(xlabel=f"times as fast as the best peer\n({unit})")
+        axes.set(xlabel=f"times as fast as the best peer;\n{unit}")
         axes.set_title("By matmul_precision", loc="left")
     figure.text(0.995, -0.03, f"Adam unless noted; medians on {machine}", ha="right", fontsize=8, color="#555555")
     figure.savefig(path, dpi=110, bbox_inches="tight")
