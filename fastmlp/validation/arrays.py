@@ -238,7 +238,11 @@ def checked_sparse(X, name):
         if X.format == "coo":
             return type(X)((X.data, X.coords), shape=X.shape)
         X = copy(X)  # check_format cuts off unused space, here not that of the user's matrix
+        if not {X.indices.dtype.kind, X.indptr.dtype.kind} <= set("iu"):  # NaN would pass for a valid index
+            raise ValueError("indices and indptr must be integers")
         X.check_format(full_check=True)
+        if (X.indptr[1:] < X.indptr[:-1]).any():  # not seen if X.nnz < 1, or if differences overflow
+            raise ValueError("indptr must not decrease")
     except (ValueError, IndexError) as error:
         raise ValueError(f"{name} is an invalid sparse matrix: {error}") from error
     return X

@@ -447,6 +447,33 @@ def test_damaged_sparse_matrices_are_refused_before_they_are_read(make, how):
             call()
 
 
+DECREASING = {
+    "no values": np.array([0, 10**7, 10**7, 0], "i4"),
+    "fewer than none": np.array([0, 10**7, 10**7, -1], "i4"),
+    "differences that overflow": np.array([0, 2**31 - 1, -(2**31), -5, 3], "i4"),
+    "differences of unsigned numbers": np.array([0, 10**7, 3], "u4"),
+}
+
+
+@pytest.mark.parametrize("starts", DECREASING.values(), ids=DECREASING)
+@pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csc_array, sparse.bsr_matrix])
+@pytest.mark.filterwarnings("ignore:indptr array has non-integer dtype")
+def test_decreasing_rows_that_scipy_overlooks_are_refused(make, starts):
+    n = len(starts) - 1
+    matrix = make(np.eye(n))
+    matrix.indices, matrix.data, matrix.indptr = np.zeros(3, np.int32), matrix.data[[0, 0, 0]], starts
+    with pytest.raises(ValueError, match="X is an invalid sparse matrix: indptr must not decrease"):
+        network().build(n).predict(matrix)
+
+
+@pytest.mark.parametrize("name", ["indices", "indptr"])
+def test_indices_of_sparse_matrices_that_are_no_integers_are_refused(name):
+    matrix = sparse.csr_matrix(np.eye(3))
+    setattr(matrix, name, np.array([0, np.nan, 1e6, 3][: len(getattr(matrix, name))]))
+    with pytest.raises(ValueError, match="X is an invalid sparse matrix: indices and indptr must be integers"):
+        network().build(3).predict(matrix)
+
+
 @pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csr_array])
 def test_valid_csr_may_have_any_values_and_no_samples(make):
     spoiled, whole = make(X), make(X)
