@@ -52,7 +52,7 @@ def value_of(name, output):
 
 def test_train_digits():
     output = run("train", "digits", "--compare", "--plot", "loss.png").output
-    assert value_of("test accuracy", output) >= 0.98
+    assert value_of("test accuracy", output) >= 0.97
     assert "backend cython: compiled ahead of time" in output
     assert "samples/s with cython" in output
     assert "the NumPy reference" in output

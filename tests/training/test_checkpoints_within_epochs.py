@@ -1,5 +1,6 @@
 """Checkpoints within long epochs: a process that is killed loses seconds, and its fit is continued bit for bit."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -99,7 +100,7 @@ here.train(here.network(), {how!r}, 3, callbacks=[Killed(), checkpoint])
 def test_the_checkpoint_of_a_killed_process(tmp_path, how):
     path = tmp_path / "m.fastmlp"
     script = SCRIPT.format(folder=__file__.rpartition("/")[0], path=str(path), how=how)
-    folders = {"PYTHONPATH": ":".join(filter(None, sys.path))}
+    folders = os.environ | {"PYTHONPATH": ":".join(filter(None, sys.path))}
     killed = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, env=folders)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     model = fastmlp.load(path)
