@@ -46,10 +46,11 @@ class Predictor(NamedTuple):
             return self.outputs(X) if is_valid else None
         if not is_float_matrix(X, n_columns):
             return None
-        with np.errstate(over="ignore"):  # infinity is not finite
-            X = np.ascontiguousarray(X, self.parameters.dtype)
+        if X.dtype != self.parameters.dtype:
+            with np.errstate(over="ignore"):  # infinity is not finite
+                X = X.astype(self.parameters.dtype)
         with self._limit():
-            return self.kernels.forward(self.network, self.parameters, X, True)
+            return self.kernels.forward(self.network, self.parameters, np.ascontiguousarray(X), True)
 
     def loss(self, samples: Any, outputs: FloatArray | None = None) -> float:
         """The reported loss of Samples, without penalties. Pass ``outputs`` if they have been computed already."""

@@ -54,7 +54,9 @@ def flops_of_row(network, learning, sparse=False):
 
 def is_packed(n_bytes, n_rows):
     """Whether weights of that size are copied by panels before a product with rows of a batch."""
-    return n_bytes > (CACHE_BYTES // 2 if n_rows >= PACK_ROWS else 2 * CACHE_BYTES)
+    if n_rows < PACK_ROWS:
+        return n_bytes > 2 * CACHE_BYTES
+    return n_bytes >= CACHE_BYTES // 2
 
 
 def unit_for(engine, network, batch_size, learning=True):
