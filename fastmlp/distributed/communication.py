@@ -19,6 +19,7 @@ from .machine import Machine
 from .updates import Updates
 
 SECONDS_FOR_CTRL_C = 0.1  # mpiexec passes it on to one rank after another
+SECONDS_FOR_OUTPUT = 0.2  # for mpiexec to pass on what a rank has written, which it may lose once the job ends
 
 
 class Ranks:
@@ -178,6 +179,7 @@ class Ranks:
         if self.n_ranks > 1:
             traceback.print_exception(error, file=sys.__stderr__)
             print(f"fastmlp: an error on rank {self.rank} alone ends the job", file=sys.__stderr__, flush=True)
+            time.sleep(SECONDS_FOR_OUTPUT)
             self._comm.Abort(1)
 
     def _free(self):

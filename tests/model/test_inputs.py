@@ -214,7 +214,7 @@ REFUSED = {
     "columns of build": (lambda: new().build(6), "got 5 for 6 columns"),
     "columns later": (lambda: new().build(5).predict(X[:, :4]), "X has 4 columns, but the network has 5 inputs"),
     "columns of a step": (
-        lambda: new().build(5).compile_step(2)(np.zeros((2, 18), "f4"), np.zeros((2, 1), "f4")), "X of shape (2, 5)"),
+        lambda: new().build(5).compile_step(2)(np.zeros((2, 18), "f4"), np.zeros((2, 1), "f4")), "shape (2, 5)"),
     "columns of a pass": (lambda: new().build(5).forward(np.zeros((2, 18), "f4")), "shape (n_samples, 5)"),
     "columns of a Jacobian": (lambda: fastmlp.jacobian(new().build(5), X[:, :4]), "X has 4 columns"),
     "NaN": (lambda: new().fit(np.full((9, 5), np.nan), Y[:9]), "contains NaN"),
