@@ -1,4 +1,4 @@
-"""The machine: what fastmlp needs of it, and its second-level cache."""
+"""What fastmlp requires of a machine, and the size of its second-level cache."""
 
 import struct
 import sys

@@ -85,7 +85,7 @@ class CompiledStep:
         Parameters
         ----------
         X : ndarray or CSR matrix of shape (n_samples, n_inputs)
-            If CSR is converted to an array, all samples are, in each call.
+            Where CSR is converted to an array, each call converts all samples.
         y : ndarray of shape (n_samples, n_outputs)
         order : ndarray of int64
             Indices of the samples of all steps, one batch after the other. The last batch may be smaller.

@@ -87,9 +87,9 @@ class DifferentiableNetwork(EvaluableNetwork):
         X : ndarray or CSR matrix of shape (n_samples, n_inputs)
             C-contiguous array, ``csr_array`` or ``csr_matrix`` in the dtype of the model, with any number of samples.
             Values are not checked: NaN in X makes the outputs and gradients NaN. The first layer reads only the
-            nonzeros of CSR. It is converted to an array on the backend 'numpy', if more than 15 % of the values are
-            stored, with a ``matmul_precision`` below 'highest', and with dropout, noise or skip connections of the
-            inputs.
+            nonzeros of a CSR matrix. The matrix is converted to an array on the backend 'numpy', if more than 15 % of
+            its values are stored, with a ``matmul_precision`` below 'highest', and for networks with dropout or noise
+            on the inputs or a skip connection from them.
 
         Returns
         -------
@@ -98,8 +98,8 @@ class DifferentiableNetwork(EvaluableNetwork):
         Raises
         ------
         ValueError
-            If X has another shape, dtype, memory layout or sparse format, its indices are invalid, it is sparse and the
-            model has ``inputs``, the model has no weights, or its backend is 'cuda'.
+            If X has another shape, dtype, memory layout or sparse format or invalid indices, if it is sparse and the
+            model has ``inputs``, if the model has no weights, or if its backend is 'cuda'.
         RuntimeError
             If a fit, step or pass of this model is running.
         """
